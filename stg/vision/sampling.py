@@ -1,0 +1,69 @@
+"""Which frames of a video stand for it, and which motion row goes with each."""
+
+import numpy as np
+from jaxtyping import Int64
+
+SAMPLING = ("centres", "linspace")
+"""Names of the sampling rules, as the commands accept them."""
+
+
+def segment_centres(n: int, T: int) -> Int64[np.ndarray, " T"]:
+    """Centres of T equal segments of n frames, ``floor((i + 1/2) n / T)``: "uniformly sampled" (Pan et al., 2020).
+
+    The paper does not say where in a segment the frame lies; the centre is deterministic and never the very first or
+    last frame of a long clip, which are often fades. Integer arithmetic, exact at any length. With ``n < T`` numbers
+    repeat.
+
+    Args:
+        n: frames in the video, at least 1.
+        T: frames wanted, at least 1.
+    """
+    _check(n, T)
+    return (2 * np.arange(T, dtype=np.int64) + 1) * n // (2 * T)
+
+
+def linspace_frames(n: int, T: int) -> Int64[np.ndarray, " T"]:
+    """T frame numbers from the first frame to the last, both included; the middle frame when ``T = 1``.
+
+    The other common reading of "uniformly sampled". Halves round up; with ``n < T`` numbers repeat.
+
+    Args:
+        n: frames in the video, at least 1.
+        T: frames wanted, at least 1.
+    """
+    _check(n, T)
+    if T == 1:
+        return np.array([(n - 1) // 2], dtype=np.int64)
+    return (2 * np.arange(T, dtype=np.int64) * (n - 1) + T - 1) // (2 * (T - 1))
+
+
+def sample_numbers(n: int, T: int, sampling: str = "centres") -> Int64[np.ndarray, " T"]:
+    """Frame numbers by the rule named ``sampling``, one of :data:`SAMPLING`."""
+    if sampling == "centres":
+        return segment_centres(n, T)
+    if sampling == "linspace":
+        return linspace_frames(n, T)
+    raise ValueError(f"sampling must be one of {', '.join(SAMPLING)}; got {sampling!r}")
+
+
+def motion_rows(frame_number: Int64[np.ndarray, " T"], num_rows: int, span: int) -> Int64[np.ndarray, " T"]:
+    """Row of the motion features that covers each sampled frame: ``min(floor(number / span), L - 1)``.
+
+    The same as repeating every row ``span`` times in time and slicing at the sampled frames (Pan et al., 2020,
+    Sec. 3.2), without the copy. Frames after the last full span take the last row.
+
+    Args:
+        frame_number: sampled frames in the ORIGINAL numbering, at least 0.
+        num_rows: motion rows ``L``, at least 1.
+        span: frames that one row covers (16 in the paper).
+    """
+    if num_rows < 1 or span < 1:
+        raise ValueError(f"num_rows and span must be at least 1; got num_rows={num_rows}, span={span}")
+    if frame_number.size and int(frame_number.min()) < 0:
+        raise ValueError(f"frame_number must be at least 0; got {int(frame_number.min())}")
+    return np.minimum(frame_number // span, num_rows - 1)
+
+
+def _check(n: int, T: int) -> None:
+    if n < 1 or T < 1:
+        raise ValueError(f"a video needs at least one frame and one sample; got n={n} frames, T={T} samples")
