@@ -1,0 +1,137 @@
+"""From a frozen dataclass to a command: options, YAML files, one-line errors, exit codes."""
+
+import difflib
+import logging
+import re
+import sys
+import traceback
+from argparse import ArgumentError
+from collections.abc import Callable, Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar, get_args, get_origin
+
+from jsonargparse import ArgumentParser, set_parsing_settings
+
+from stg.errors import StgError, UserError
+
+C = TypeVar("C")
+PRESETS = Path(__file__).parent / "presets"
+
+set_parsing_settings(docstring_parse_attribute_docstrings=True)
+
+
+def build_parser(config_class: type, *, prog: str, description: str) -> ArgumentParser:
+    """A strict parser for a frozen dataclass.
+
+    A field whose metadata says ``positional=True`` becomes a positional argument (many where its type is a tuple);
+    a nested dataclass becomes dotted options (``--optim.lr 1e-4``). Every command has ``--config`` (a YAML file, or the
+    name of a preset), ``--print_config`` and ``--debug``.
+    """
+    parser = ArgumentParser(prog=prog, description=description, exit_on_error=False, default_env=False)
+    parser.add_argument("--config", action="config", help=f"YAML file of options, or a preset: {', '.join(presets())}")
+    parser.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
+    positional = [item for item in fields(config_class) if item.metadata.get("positional")]
+    for item in positional:
+        many = get_origin(item.type) is tuple
+        kind = get_args(item.type)[0] if many else item.type
+        parser.add_argument(item.name, type=kind, nargs="+" if many else None, help=item.metadata.get("help"))
+    parser.add_class_arguments(config_class, None, skip={item.name for item in positional})
+    return parser
+
+
+def presets() -> list[str]:
+    """The names that ``--config`` knows without a path."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def parse(config_class: type[C], argv: Sequence[str], *, prog: str, description: str) -> tuple[C, bool]:
+    """Parse ``argv`` into the dataclass; returns it with the ``--debug`` flag.
+
+    Raises:
+        UserError: an unknown option or key (with the nearest known one), a wrong type or range, a missing file.
+    """
+    parser = build_parser(config_class, prog=prog, description=description)
+    try:
+        parsed = parser.parse_args(_resolve_presets(list(argv)))
+        made = parser.instantiate(parsed)
+        debug = bool(made.debug)
+        values = {item.name: getattr(made, item.name) for item in fields(config_class)}  # type: ignore[arg-type]
+        values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        return config_class(**values), debug
+    except (ArgumentError, ValueError, TypeError) as error:
+        raise UserError(_explain(str(error), known_keys(config_class))) from error
+
+
+def known_keys(config_class: type, prefix: str = "") -> list[str]:
+    """The dotted names of all fields of a nested dataclass."""
+    names = []
+    for item in fields(config_class):
+        if isinstance(item.type, type) and is_dataclass(item.type):
+            names += known_keys(item.type, f"{prefix}{item.name}.")
+        else:
+            names.append(prefix + item.name)
+    return names
+
+
+def command(config_class: type[C], main: Callable[[C], int | None], description: str) -> NoReturn:
+    """Run ``main`` on the parsed command line and end the process with the exit code of the house."""
+    sys.exit(run_command(config_class, main, description, sys.argv[1:]))
+
+
+def run_command(config_class: type[C], main: Callable[[C], int | None], description: str, argv: Sequence[str]) -> int:
+    """`command` without ending the process: returns 0, or 1 failed, 2 wrong input, 3 too much skipped, 75 preempted."""
+    prog = f"python -m {main.__module__}" if main.__module__ != "__main__" else f"python -m stg.{Path(sys.argv[0]).stem}"
+    debug = "--debug" in argv
+    try:
+        config, debug = parse(config_class, argv, prog=prog, description=description)
+        return main(config) or 0
+    except StgError as error:
+        return _fail(str(error), error.exit_code, debug)
+    except ValueError as error:
+        # The libraries underneath (graphs, decoders) refuse bad input with ValueError and words of their own.
+        return _fail(str(error), 2, debug)
+    except KeyboardInterrupt:
+        return _fail("stopped by the keyboard", 130, debug)
+    except BrokenPipeError:
+        return 1
+    except MemoryError:
+        return _fail("out of memory: use fewer videos at a time (--optim.batch_videos) or a smaller model", 1, debug)
+    except OSError as error:
+        return _fail(f"{error.filename or 'input/output'}: {error.strerror or error}", 1, debug)
+    except Exception as error:
+        return _fail(f"{type(error).__name__}: {error} (a fault of ours: run again with --debug and report it)", 1, debug)
+
+
+def _fail(message: str, code: int, debug: bool) -> int:
+    logging.getLogger("stg").debug("traceback", exc_info=True)
+    if debug:
+        traceback.print_exc()
+    print(f"error: {message}", file=sys.stderr)
+    return code
+
+
+def _resolve_presets(argv: list[str]) -> list[str]:
+    """Let ``--config pan_msvd`` name a preset of the package."""
+    resolved = []
+    for position, token in enumerate(argv):
+        name, sep, value = token.partition("=")
+        if position and argv[position - 1] == "--config" and token in presets():
+            token = str(PRESETS / f"{token}.yaml")
+        elif name == "--config" and sep and value in presets():
+            token = f"--config={PRESETS / f'{value}.yaml'}"
+        resolved.append(token)
+    return resolved
+
+
+def _explain(message: str, known: list[str]) -> str:
+    """One line from the parser's words, with the nearest known option where a name is unknown."""
+    line = " ".join(message.replace("typing.", "").split())
+    match = re.search(r"unrecognized arguments: --([\w.]+)|does not accept option '([\w.]+)'|[Kk]ey '?\"?([\w.]+)'?\"? is not", line)
+    if match:
+        name = next(group for group in match.groups() if group)
+        short = name.rsplit(".", 1)[-1]
+        near = difflib.get_close_matches(name, known, n=3) or [key for key in known if key.rsplit(".", 1)[-1] == short]
+        near = near or difflib.get_close_matches(short, [key.rsplit(".", 1)[-1] for key in known], n=3)
+        line += f"; did you mean {' or '.join(near)}?" if near else f"; known options: {', '.join(known)}"
+    return line

@@ -1,0 +1,247 @@
+"""What can be set. Frozen dataclasses, one per concern; only the commands see them.
+
+The defaults are those of the built-in world, so that a bare ``python -m stg.fit`` does the main job in minutes. The
+papers' values stand in ``stg/presets/``.
+"""
+
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+C = TypeVar("C")
+
+Variant = Literal["full", "spatial", "temporal", "dense", "none"]
+TimeFlow = Literal["literal", "forward", "both"]
+
+
+def _positive(section: object, *names: str) -> None:
+    for name in names:
+        value = getattr(section, name)
+        if value <= 0:
+            raise ValueError(f"{name} must be greater than 0; got {value}")
+
+
+def _not_negative(section: object, *names: str) -> None:
+    for name in names:
+        value = getattr(section, name)
+        if value < 0:
+            raise ValueError(f"{name} must not be negative; got {value}")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which videos and captions, and where their graphs are stored."""
+
+    dataset: Literal["world", "msvd"] = "world"
+    """world: moving objects, made on the spot. msvd: the folder `root` with MSVD's annotation files."""
+    root: str | None = None
+    """Folder of the annotation files (not needed for the world)."""
+    store: str | None = None
+    """LMDB store of the video graphs. The world makes its own (default: stores/world-...); others: see stg.extract."""
+    min_coverage: float = 0.1
+    """Least share of a split's videos that must be in the store; below it the run is refused."""
+    min_count: int = 2
+    """Words rarer than this in the training captions become the unknown word."""
+    max_words: int = 30
+    """Captions are cut after this many words (checklist P33)."""
+
+    def __post_init__(self) -> None:
+        _positive(self, "min_count", "max_words")
+        if not 0 <= self.min_coverage <= 1:
+            raise ValueError(f"min_coverage must lie in 0..1; got {self.min_coverage}")
+
+
+@dataclass(frozen=True)
+class WorldConfig:
+    """The built-in world: how many videos, from which seed."""
+
+    seed: int = 0
+    """Another seed is another world; the seed of the training run is run.seed."""
+    train: int = 600
+    val: int = 100
+    test: int = 200
+
+    def __post_init__(self) -> None:
+        _positive(self, "train", "val", "test")
+        _not_negative(self, "seed")
+
+
+@dataclass(frozen=True)
+class GraphConfig:
+    """Which edges of the stored graph are used, and how often they are walked."""
+
+    variant: Variant = "full"
+    """full: IoU edges inside frames and cosine edges between them; spatial, temporal: one kind; dense: all pairs."""
+    time_flow: TimeFlow = "literal"
+    """Direction of information along temporal edges: literal (Eq. 4: a node gathers from the next frame), forward, both."""
+    layers: int = 3
+    """Graph convolutions (Eq. 4)."""
+
+    def __post_init__(self) -> None:
+        _not_negative(self, "layers")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The branches and their decoders."""
+
+    branches: Literal["full", "scene", "object", "concat", "l2"] = "full"
+    """full: scene and object branch with distillation (Pan et al.); scene, object: one alone; concat, l2: Table 3."""
+    decoder: Literal["transformer"] = "transformer"
+    channels: int = 256
+    """Width of everything (d_model; 512 in the paper)."""
+    layers: int = 2
+    """Layers of the decoder, and of its encoder."""
+    heads: int = 8
+    hidden: int = 512
+    """Feed-forward width (1024 in the paper)."""
+    dropout: float = 0.3
+    concat_axis: Literal["channel", "time"] = "channel"
+    """Where `concat` joins the branches: channels then a linear layer, or one after the other in time (P26)."""
+
+    def __post_init__(self) -> None:
+        _positive(self, "channels", "layers", "heads", "hidden")
+        if self.channels % self.heads:
+            raise ValueError(f"channels must be divisible by heads; got {self.channels} and {self.heads}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must lie in 0..1 (1 excluded); got {self.dropout}")
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Eq. 8: object language + scene_weight * scene language + distill_weight * distillation."""
+
+    scene_weight: float = 1.0
+    distill_weight: float = 4.0
+    """Weight of the distillation loss (Eq. 7), or of the L2 loss when branches is l2."""
+    kl: Literal["student_teacher", "teacher_student", "js"] = "student_teacher"
+    """Direction of the divergence; student_teacher is Eq. 7 as printed."""
+    temperature: float = 1.0
+    detach_teacher: bool = False
+    """Stop the gradient of the distillation into the object branch (off in the paper)."""
+    reduction: Literal["positions", "batchmean"] = "positions"
+    """Mean over real words, or their sum divided by the number of captions."""
+    keep_empty: bool = False
+    """Let captions of videos without any object count in the object and distillation losses (P15)."""
+
+    def __post_init__(self) -> None:
+        _positive(self, "temperature")
+        _not_negative(self, "scene_weight", "distill_weight")
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """How to train."""
+
+    lr: float = 5e-4
+    """Fixed step size of Adam (1e-4 in the paper)."""
+    batch_videos: int = 16
+    """Videos a step."""
+    captions_per_video: int = 4
+    """Captions a step of each of these videos; the video is read and encoded once for all of them."""
+    epochs: int = 12
+    epoch_captions: int | None = None
+    """Captions of each video in one epoch, drawn anew each time; null: all of them."""
+    patience: int = 10
+    """Stop after this many epochs without a better validation CIDEr."""
+    clip_norm: float = 0.0
+    """Largest gradient norm; 0 leaves gradients alone, as the paper does."""
+    weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+
+    def __post_init__(self) -> None:
+        _positive(self, "lr", "batch_videos", "captions_per_video", "epochs", "patience")
+        _not_negative(self, "clip_norm", "weight_decay")
+        if self.epoch_captions is not None and self.epoch_captions <= 0:
+            raise ValueError(f"epoch_captions must be greater than 0, or null for all; got {self.epoch_captions}")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Where the run lives, and how it is repeated."""
+
+    out: str | None = None
+    """Run folder; default runs/<dataset>-<branches>-<variant>-seed<seed>. An unfinished run in it is gone on with."""
+    seed: int = 0
+    """Weights, order, dropout, and the shuffle of the control."""
+    control: Literal["none", "shuffle"] = "none"
+    """shuffle: the same model on features shuffled between clips; what it scores, captions score without any video."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+    threads: int | None = None
+    """CPU threads; default: all cores."""
+    save_minutes: float = 2.0
+    """A checkpoint at least this often, besides one an epoch."""
+    override: bool = False
+    """Go on with a run although harmless options differ from those it was started with."""
+    samples: int = 3
+    """Validation captions shown after each epoch."""
+
+    def __post_init__(self) -> None:
+        _not_negative(self, "seed", "save_minutes", "samples")
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """Train a captioner."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    """Videos and captions."""
+    world: WorldConfig = field(default_factory=WorldConfig)
+    """The built-in world."""
+    graph: GraphConfig = field(default_factory=GraphConfig)
+    """Object graph."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """Branches and decoders."""
+    loss: LossConfig = field(default_factory=LossConfig)
+    """Loss."""
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    """Optimisation."""
+    run: RunConfig = field(default_factory=RunConfig)
+    """Run folder, seed, device."""
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A nested dataclass as plain dicts and lists, as YAML and JSON hold them."""
+    values: dict[str, Any] = {}
+    for item in fields(config):
+        value = getattr(config, item.name)
+        values[item.name] = to_dict(value) if is_dataclass(value) else list(value) if isinstance(value, tuple) else value
+    return values
+
+
+def from_dict(config_class: type[C], values: Mapping[str, Any]) -> C:
+    """The inverse of `to_dict`; unknown keys are errors that list the known ones."""
+    known = {item.name: item for item in fields(config_class)}  # type: ignore[arg-type]
+    for name in values:
+        if name not in known:
+            raise ValueError(f"unknown key {name!r} of {config_class.__name__}; known: {', '.join(known)}")
+    made: dict[str, Any] = {}
+    for name, value in values.items():
+        kind = known[name].type
+        if isinstance(kind, type) and is_dataclass(kind):
+            value = from_dict(kind, value)
+        elif isinstance(value, list) and get_origin(_plain(kind)) is tuple:
+            value = tuple(value)
+        made[name] = value
+    return config_class(**made)
+
+
+def _plain(kind: Any) -> Any:
+    """``X`` of ``X | None``."""
+    if get_origin(kind) in (Union, types.UnionType):
+        return next(option for option in get_args(kind) if option is not type(None))
+    return kind
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:
+    """Dotted keys on which two nested dicts differ, with both values."""
+    found: dict[str, tuple[Any, Any]] = {}
+    for name in sorted(set(old) | set(new)):
+        before, after = old.get(name), new.get(name)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            found |= differences(before, after, f"{prefix}{name}.")
+        elif before != after:
+            found[prefix + name] = (before, after)
+    return found
