@@ -1,0 +1,63 @@
+"""Captions for many videos: batches from the store, one search, words back to text."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from decoders import beam_search, greedy_search
+from graphs import GraphStore
+from stg.model import Captioner
+from stg.text import Vocabulary
+
+
+@dataclass(frozen=True)
+class Caption:
+    """A caption and its log-probability (the sum over its words, the end of sentence included)."""
+
+    text: str
+    log_prob: float
+
+
+@torch.inference_mode()
+def caption_videos(
+    model: Captioner,
+    store: GraphStore,
+    videos: Sequence[str],
+    vocabulary: Vocabulary,
+    *,
+    beam: int = 1,
+    variant: str = "full",
+    time_flow: str = "literal",
+    batch_videos: int = 64,
+    source: Mapping[str, str] | None = None,
+    device: torch.device | str = "cpu",
+    advance: Callable[[int], None] = lambda done: None,
+) -> dict[str, Caption]:
+    """Caption each video with the test-time part of a model.
+
+    Args:
+        beam: 1 is greedy search.
+        variant, time_flow: edges, for models that read objects at test time.
+        source: whose features each video gets (the shuffled control); None: its own.
+        advance: called with the number of videos done, after each batch.
+    """
+    training = model.training
+    model.eval()
+    captions: dict[str, Caption] = {}
+    try:
+        for start in range(0, len(videos), batch_videos):
+            chosen = videos[start : start + batch_videos]
+            sources = [source[video] for video in chosen] if source else list(chosen)
+            batch = store.batch(sources, variant=variant, time_flow=time_flow).to(device)
+            memory = model.memory(batch)
+            if beam == 1:
+                found = greedy_search(model.decoder, memory, max_length=vocabulary.max_words + 1)
+            else:
+                found = beam_search(model.decoder, memory, beam=beam, max_length=vocabulary.max_words + 1)
+            for video, words, log_prob in zip(chosen, found.words[:, 0].tolist(), found.log_probs[:, 0].tolist(), strict=True):
+                captions[video] = Caption(vocabulary.decode(words), log_prob)
+            advance(len(chosen))
+    finally:
+        model.train(training)
+    return captions

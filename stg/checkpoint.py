@@ -1,0 +1,151 @@
+"""Checkpoints and exported models: safetensors with a JSON header, atomic, checksummed, no pickle."""
+
+import contextlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from stg.errors import StgError
+from stg.files import sha256_file, write_atomic
+
+NAME = re.compile(r"step-(\d{8})\.safetensors")
+KEEP = 2
+
+
+class CheckpointError(StgError):
+    """A file that is not a whole checkpoint of ours; the message names it and says why."""
+
+    exit_code = 2
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+    """Write tensors and a JSON header to one file, atomically, with its SHA-256 beside it.
+
+    A kill between the two leaves a file without a fitting checksum, which is refused and passed over. (Without a checksum
+    a flipped byte would load unnoticed.)
+    """
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_atomic(path, save(whole, {"stg": json.dumps(header)}))
+    write_atomic(path.with_suffix(".sha256"), sha256_file(path) + "\n")
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read back what `save_tensors` wrote.
+
+    Raises:
+        CheckpointError: the file or its checksum is missing, cut, changed or foreign.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"there is no file {path}")
+    try:
+        expected = path.with_suffix(".sha256").read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path} has no readable checksum {path.with_suffix('.sha256').name} beside it") from error
+    if sha256_file(path) != expected:
+        raise CheckpointError(f"{path} is damaged: its SHA-256 differs from the one written beside it")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})["stg"])
+            return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118 (not a mapping)
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{path} is not a checkpoint of ours: {error}") from error
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The training checkpoints of a run: the newest `KEEP` are kept, the newest whole one is used.
+
+    Args:
+        folder: where they lie; made on the first save.
+    """
+
+    folder: Path
+
+    def save(self, step: int, model: nn.Module, optimiser: Optimizer, header: Mapping[str, Any]) -> None:
+        """Write weights, optimiser state and the generators' states after ``step`` steps.
+
+        Raises:
+            StgError: a weight is not finite (broken weights never replace good ones), or the disk is full.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+        for name, value in tensors.items():
+            if value.is_floating_point() and not value.isfinite().all():
+                raise StgError(f"weight {name} holds NaN or Inf after step {step}: nothing saved, earlier checkpoints are intact")
+        optimiser_tensors, groups = _flatten(optimiser)
+        tensors |= optimiser_tensors
+        tensors["rng.cpu"] = torch.get_rng_state()
+        if torch.cuda.is_available():
+            tensors |= {f"rng.cuda.{number}": state for number, state in enumerate(torch.cuda.get_rng_state_all())}
+        save_tensors(self.folder / f"step-{step:08d}.safetensors", tensors, {**header, "step": step, "groups": groups})
+        for old in self._newest_first()[KEEP:]:
+            for path in (old, old.with_suffix(".sha256")):
+                path.unlink(missing_ok=True)
+
+    def restore(
+        self, model: nn.Module, optimiser: Optimizer, warn: Callable[[str], None] = lambda line: None
+    ) -> dict[str, Any] | None:
+        """Load the newest whole checkpoint into model, optimiser and generators; returns its header, or None.
+
+        Damaged ones are passed over, with a line to ``warn``, in favour of the one before (faults D3).
+
+        Raises:
+            CheckpointError: checkpoints exist and none of them is whole.
+        """
+        self._clean()
+        found = self._newest_first()
+        for path in found:
+            try:
+                tensors, header = load_tensors(path)
+            except CheckpointError as error:
+                warn(f"{error}; falling back to the checkpoint before it")
+                continue
+            model.load_state_dict(_under(tensors, "model."))
+            _unflatten(optimiser, _under(tensors, "optimiser."), header["groups"])
+            torch.set_rng_state(tensors["rng.cpu"])
+            cuda = _under(tensors, "rng.cuda.")
+            if cuda and torch.cuda.device_count() == len(cuda):
+                torch.cuda.set_rng_state_all([cuda[str(number)] for number in range(len(cuda))])
+            return header
+        if found:
+            raise CheckpointError(f"no checkpoint in {self.folder} is whole ({len(found)} tried): start anew in another --run.out")
+        return None
+
+    def _newest_first(self) -> list[Path]:
+        if not self.folder.is_dir():
+            return []
+        return sorted((path for path in self.folder.iterdir() if NAME.fullmatch(path.name)), reverse=True)
+
+    def _clean(self) -> None:
+        """Remove the temporary files that a killed writer left."""
+        if self.folder.is_dir():
+            for path in self.folder.glob(".step-*.tmp"):
+                with contextlib.suppress(OSError):
+                    path.unlink()
+
+
+def _flatten(optimiser: Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
+    state = optimiser.state_dict()
+    tensors = {f"optimiser.{row}.{key}": value for row, values in state["state"].items() for key, value in values.items()}
+    return tensors, state["param_groups"]
+
+
+def _unflatten(optimiser: Optimizer, tensors: Mapping[str, Tensor], groups: list[dict[str, Any]]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        row, key = name.split(".", 1)
+        state.setdefault(int(row), {})[key] = value
+    optimiser.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,40 @@
+"""Stopping on request: the first signal asks, the second ends at once."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class Stopper:
+    """Remembers that somebody asked the run to stop; call it to know."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __call__(self) -> bool:
+        return self.asked
+
+    def ask(self) -> None:
+        """Ask for a stop after the step at hand."""
+        self.asked = True
+
+
+@contextmanager
+def stop_on_signal() -> Iterator[Stopper]:
+    """Turn SIGTERM and Ctrl-C into a request to stop; the handlers of before return afterwards."""
+    stopper = Stopper()
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        stopper.ask()
+        # The next signal is for the impatient.
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+    for number in before:
+        signal.signal(number, handle)
+    try:
+        yield stopper
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,87 @@
+"""A trained captioner as one file: weights, settings, vocabulary, and how its features were made."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from graphs import GraphStore
+from stg.assembly import Widths, build_captioner
+from stg.checkpoint import CheckpointError, load_tensors, save_tensors
+from stg.config import GraphConfig, ModelConfig, differences, from_dict, to_dict
+from stg.errors import UserError
+from stg.model import Captioner
+from stg.text import Vocabulary
+
+FORMAT, VERSION = "stg-captioner", 1
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A captioner with all that is needed to use it.
+
+    Attributes:
+        captioner: the model; in an exported file without the parts that only training needs (P19).
+        vocabulary: its words.
+        model, graph: the settings it was built from.
+        widths: the widths of the features it reads.
+        features: the manifest of those features; others are refused.
+    """
+
+    captioner: Captioner
+    vocabulary: Vocabulary
+    model: ModelConfig
+    graph: GraphConfig
+    widths: Widths
+    features: Mapping[str, Any]
+
+    def check(self, store: GraphStore) -> None:
+        """Refuse a store whose features were made otherwise than the ones this model was trained on.
+
+        Raises:
+            UserError: names the fields that differ, with both values.
+        """
+        differing = differences(self.features, store.manifest)
+        if differing:
+            listed = "; ".join(f"{key}: trained on {old!r}, store has {new!r}" for key, (old, new) in differing.items())
+            raise UserError(f"the features in {store.path} do not fit this model: {listed}. Extract them again as trained")
+
+    def save(self, path: Path) -> None:
+        """Write the part that captions, atomically and with a checksum."""
+        captioner = self.captioner.for_captioning()
+        # A full model whose object branch is gone is a scene model.
+        branches = "scene" if captioner is not self.captioner else self.model.branches
+        header = {
+            "format": FORMAT,
+            "version": VERSION,
+            "model": {**to_dict(self.model), "branches": branches},
+            "graph": to_dict(self.graph),
+            "widths": asdict(self.widths),
+            "vocabulary": self.vocabulary.to_json(),
+            "features": dict(self.features),
+        }
+        save_tensors(path, captioner.state_dict(), header)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Trained":
+        """Read an exported captioner, ready to caption.
+
+        Raises:
+            CheckpointError: the file is missing, damaged, of another kind or version, or its weights do not fit its settings.
+        """
+        path = Path(path)
+        tensors, header = load_tensors(path)
+        if header.get("format") != FORMAT or header.get("version") != VERSION:
+            found = f"{header.get('format')} version {header.get('version')}"
+            raise CheckpointError(f"{path} holds {found}; expected {FORMAT} version {VERSION}")
+        try:
+            model, graph = from_dict(ModelConfig, header["model"]), from_dict(GraphConfig, header["graph"])
+            vocabulary = Vocabulary.from_json(header["vocabulary"])
+            widths = Widths(**header["widths"])
+            captioner = build_captioner(
+                model, graph, widths=widths, vocabulary=len(vocabulary), max_words=vocabulary.max_words
+            )
+            captioner.load_state_dict(tensors)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CheckpointError(f"{path}: settings and weights do not fit each other: {error}") from error
+        return cls(captioner.eval(), vocabulary, model, graph, widths, header["features"])
