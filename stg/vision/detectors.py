@@ -2,12 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64, UInt8
 
+from stg.errors import UserError
+from stg.vision.onnx_session import OnnxNetwork, resize
 from stg.vision.video import SampledFrames
+
+NMS = ("agnostic", "per_class")
+STRIDES = (8, 16, 32)
+PAD_VALUE = 114.0
 
 
 @dataclass(frozen=True)
@@ -38,3 +45,113 @@ class Detector(Protocol):
     def manifest(self) -> dict[str, Any]:
         """What decides the numbers: name, hash of the weights, settings other than the score threshold."""
         ...
+
+
+class OnnxYoloX:
+    """A YOLOX detector (Ge et al., 2021) exported without its box decoding, as the official exports are.
+
+    The input is BGR, 0 to 255, resized with its aspect ratio into the top left corner and padded with 114. Labels take
+    part in the suppression only: the graph uses boxes, scores and features, never classes.
+
+    Args:
+        path: ONNX file with input ``[1 3 h w]`` and output ``[1 cells 5+classes]``.
+        threads: threads of one inference, 0 for all cores.
+        nms: ``agnostic`` keeps one box where several classes claim the same place; ``per_class`` keeps one a class.
+        iou: boxes that overlap a better one by more than this are dropped.
+        min_score: boxes below are dropped before the suppression. Later thresholds above it lose nothing, since a box
+            is only ever suppressed by a better one.
+        max_boxes: most boxes handed back a frame.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        threads: int = 0,
+        nms: str = "agnostic",
+        iou: float = 0.45,
+        min_score: float = 0.05,
+        max_boxes: int = 100,
+    ) -> None:
+        if nms not in NMS:
+            raise UserError(f"nms must be one of {', '.join(NMS)}; got {nms!r}")
+        self.network = OnnxNetwork(path, threads)
+        self.nms, self.iou, self.min_score, self.max_boxes = nms, iou, min_score, max_boxes
+
+    def manifest(self) -> dict[str, Any]:
+        """Name, hash of the weights, and the settings that decide which boxes come back."""
+        return {
+            "name": "yolox",
+            "weights": self.network.path.name,
+            "sha256": self.network.sha256,
+            "input": "BGR 0-255, aspect kept, top left, padded with 114, bilinear",
+            "nms": self.nms,
+            "iou": self.iou,
+            "min_score": self.min_score,
+            "max_boxes": self.max_boxes,
+        }
+
+    def __call__(self, sample: SampledFrames) -> list[Detections]:
+        """Boxes of every frame in pixels of the frame, best first."""
+        size = self.network.input_size
+        if size is None:
+            raise UserError(f"{self.network.path} takes images of any size; export it with a fixed one")
+        images, ratio = letterbox(sample.frames, size)
+        output = self.network.run(np.ascontiguousarray(images[:, ::-1]))
+        boxes, scores, labels = decode_yolox(output, size)
+        return [self._suppress(boxes[t] / np.float32(ratio), scores[t], labels[t]) for t in range(len(boxes))]
+
+    def _suppress(self, boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray) -> Detections:
+        import torch
+        from torchvision.ops import batched_nms
+
+        rows = np.flatnonzero(scores >= self.min_score)
+        group = labels[rows] if self.nms == "per_class" else np.zeros(len(rows), np.int64)
+        kept = batched_nms(*(torch.from_numpy(item) for item in (boxes[rows], scores[rows], group)), self.iou)
+        rows = rows[kept[: self.max_boxes].numpy()]
+        return Detections(boxes[rows], scores[rows])
+
+
+def letterbox(frames: UInt8[np.ndarray, "T H W 3"], size: tuple[int, int]) -> tuple[np.ndarray, float]:
+    """Frames as ``[T 3 h w]`` float32 in the top left corner of a grey canvas, and the factor that took them there."""
+    height, width = frames.shape[1:3]
+    ratio = min(size[0] / height, size[1] / width)
+    inner = max(int(height * ratio), 1), max(int(width * ratio), 1)
+    canvas = np.full((len(frames), 3, *size), PAD_VALUE, np.float32)
+    canvas[:, :, : inner[0], : inner[1]] = resize(frames, *inner, antialias=False)
+    return canvas, ratio
+
+
+def decode_yolox(
+    output: np.ndarray, size: tuple[int, int]
+) -> tuple[Float32[np.ndarray, "T cells 4"], Float32[np.ndarray, "T cells"], Int64[np.ndarray, "T cells"]]:
+    """Boxes (corners, input pixels), scores and labels from the raw output ``[T cells 5+classes]``.
+
+    A cell at grid place g of stride s says: centre ``(g + xy) s``, size ``exp(wh) s``, score ``objectness * class``.
+
+    Raises:
+        UserError: the number of cells is not that of strides 8, 16 and 32 on this input size.
+    """
+    grid, stride = _grid(size)
+    if output.ndim != 3 or output.shape[1] != len(grid) or output.shape[2] < 6:
+        raise UserError(
+            f"the detector's output is {list(output.shape)}; YOLOX with input {size[0]}x{size[1]} has "
+            f"[frames {len(grid)} 5+classes]: export it without box decoding (strides 8, 16, 32)"
+        )
+    with np.errstate(over="ignore"):
+        half = np.exp(output[..., 2:4]) * stride / 2
+    centre = (output[..., :2] + grid) * stride
+    boxes = np.concatenate([centre - half, centre + half], axis=-1)
+    scores = output[..., 4] * output[..., 5:].max(axis=-1)
+    return boxes, scores, output[..., 5:].argmax(axis=-1)
+
+
+def _grid(size: tuple[int, int]) -> tuple[Float32[np.ndarray, "cells 2"], Float32[np.ndarray, "cells 1"]]:
+    """Place (x, y) and stride of every cell, row by row, finest stride first."""
+    grids, strides = [], []
+    for stride in STRIDES:
+        rows, columns = size[0] // stride, size[1] // stride
+        y, x = np.mgrid[:rows, :columns]
+        grids.append(np.stack([x.ravel(), y.ravel()], axis=1))
+        strides.append(np.full((rows * columns, 1), stride))
+    return np.concatenate(grids).astype(np.float32), np.concatenate(strides).astype(np.float32)

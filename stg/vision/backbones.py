@@ -1,0 +1,182 @@
+"""Image networks that turn frames and boxes into scene and object features."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from jaxtyping import Float32
+
+from stg.errors import UserError
+from stg.files import read_json
+from stg.vision.onnx_session import OnnxNetwork, resize
+from stg.vision.video import SampledFrames
+
+
+class Backbone(Protocol):
+    """Describes the sampled frames of one video, and the boxes in them."""
+
+    def __call__(
+        self, sample: SampledFrames, boxes: Sequence[Float32[np.ndarray, "n 4"]]
+    ) -> tuple[Float32[np.ndarray, "T S"], Float32[np.ndarray, "N D"]]:
+        """Scene feature of every frame, and feature of every box, frame by frame; boxes in pixels of the frame."""
+        ...
+
+    def manifest(self) -> dict[str, Any]:
+        """What decides the numbers: name, hash of the weights, preprocessing, pooling."""
+        ...
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How frames become the input of a network, and where its feature map is.
+
+    The sidecar file of a network ``net.onnx`` is ``net.json`` beside it, with these fields.
+
+    Args:
+        name: what to call the network in manifests.
+        size: height and width of the input. Frames are stretched to it, so that the map covers all of the frame and
+            boxes need only a scale each way.
+        mean: taken from the values 0 to 255, one a channel.
+        std: what they are divided by then.
+        channels: ``RGB`` or ``BGR``.
+        stride: pixels of the input that one cell of the feature map covers.
+        output: name of the feature map ``[batch C h w]``; the first output where empty.
+    """
+
+    name: str
+    size: tuple[int, int]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    channels: str = "RGB"
+    stride: int = 32
+    output: str = ""
+
+    def __post_init__(self) -> None:
+        if self.channels not in ("RGB", "BGR"):
+            raise UserError(f"preprocessing of {self.name!r}: channels must be RGB or BGR; got {self.channels!r}")
+        if len(self.size) != 2 or len(self.mean) != 3 or len(self.std) != 3:
+            raise UserError(f"preprocessing of {self.name!r}: size needs 2 numbers, mean and std 3 each")
+        if min(*self.size, self.stride, *self.std) <= 0:
+            raise UserError(f"preprocessing of {self.name!r}: size, stride and std must be above 0")
+
+
+# Known by the hash of the file, so that another network under the same name is never fed the wrong numbers.
+KNOWN = {
+    "8403418764e43ca72b07785f03ed342dd43e4db1c0b3a9cf47141e839036d4e6": Preprocessing(
+        "efficientnet-lite0", size=(256, 256), mean=(127.0, 127.0, 127.0), std=(128.0, 128.0, 128.0)
+    ),
+}
+
+
+def read_preprocessing(path: str | Path) -> Preprocessing:
+    """Read a sidecar file; unknown, missing or misshapen fields are errors that name them."""
+    known = {item.name: item for item in fields(Preprocessing)}
+    raw = read_json(path)
+    if not isinstance(raw, dict):
+        raise UserError(f"{path} must hold one JSON object with {', '.join(known)}")
+    if unknown := sorted(set(raw) - set(known)):
+        raise UserError(f"{path} has unknown fields {', '.join(unknown)}; known: {', '.join(known)}")
+    if missing := [name for name in ("name", "size", "mean", "std") if name not in raw]:
+        raise UserError(f"{path} lacks {', '.join(missing)}")
+    try:
+        return Preprocessing(
+            name=str(raw["name"]),
+            size=tuple(int(value) for value in raw["size"]),  # type: ignore[arg-type]
+            mean=tuple(float(value) for value in raw["mean"]),  # type: ignore[arg-type]
+            std=tuple(float(value) for value in raw["std"]),  # type: ignore[arg-type]
+            channels=str(raw.get("channels", "RGB")),
+            stride=int(raw.get("stride", 32)),
+            output=str(raw.get("output", "")),
+        )
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path}: size, mean, std and stride must be numbers ({error})") from error
+
+
+class OnnxBackbone:
+    """An image network that ends in a feature map, such as a classifier without its head (Pan et al., 2020, Sec. 4.1).
+
+    One pass over the T frames gives both: the mean over the map is the scene feature, RoIAlign on it (7x7, maximum) the
+    object features. Departures from the paper: the whole frame is stretched to the input instead of a centre crop, so
+    that objects at the border have features; and scene and objects come from the same network.
+
+    Args:
+        path: ONNX file with input ``[batch 3 h w]`` and a feature map ``[batch C h/stride w/stride]``.
+        threads: threads of one inference, 0 for all cores.
+        preprocessing: by default the sidecar file ``<path without suffix>.json``, or what is built in for this file.
+
+    Raises:
+        UserError: no file, or no statement of the preprocessing.
+    """
+
+    def __init__(self, path: str | Path, *, threads: int = 0, preprocessing: Preprocessing | None = None) -> None:
+        self.network = OnnxNetwork(path, threads)
+        sidecar = self.network.path.with_suffix(".json")
+        if preprocessing is None:
+            preprocessing = read_preprocessing(sidecar) if sidecar.exists() else KNOWN.get(self.network.sha256)
+        if preprocessing is None:
+            raise UserError(
+                f"how to feed {self.network.path.name} is not known: write {sidecar} with name, size [h, w], mean and "
+                f"std (of values 0 to 255), channels RGB or BGR, stride, output"
+            )
+        self.preprocessing = preprocessing
+
+    def manifest(self) -> dict[str, Any]:
+        """Name, hash of the weights, preprocessing and pooling."""
+        return {
+            "weights": self.network.path.name,
+            "sha256": self.network.sha256,
+            **{name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self.preprocessing).items()},
+            "resize": "stretched, bilinear, antialiased",
+            "scene": "mean over the map",
+            "objects": "RoIAlign 7x7, aligned, sampling ratio 2, maximum",
+        }
+
+    @cached_property
+    def _norm(self) -> tuple[np.ndarray, np.ndarray]:
+        shape = (1, 3, 1, 1)
+        return (
+            np.array(self.preprocessing.mean, np.float32).reshape(shape),
+            np.array(self.preprocessing.std, np.float32).reshape(shape),
+        )
+
+    def feature_maps(self, sample: SampledFrames) -> Float32[np.ndarray, "T C h w"]:
+        """Feature maps of all frames, in one batch."""
+        settings = self.preprocessing
+        if self.network.input_size not in (None, settings.size):
+            came = self.network.input_size
+            raise UserError(f"{self.network.path.name} takes images of {came}; its preprocessing says {settings.size}")
+        images = resize(sample.frames, *settings.size, antialias=True)
+        images = images if settings.channels == "RGB" else images[:, ::-1]
+        mean, std = self._norm
+        maps = self.network.run(np.ascontiguousarray((images - mean) / std), settings.output or None)
+        want = tuple(-(-side // settings.stride) for side in settings.size)
+        if maps.ndim != 4 or maps.shape[2:] != want:
+            raise UserError(
+                f"{self.network.path.name} must give a feature map [batch C {want[0]} {want[1]}] at stride "
+                f"{settings.stride}; got {list(maps.shape)}"
+            )
+        return maps
+
+    def __call__(
+        self, sample: SampledFrames, boxes: Sequence[Float32[np.ndarray, "n 4"]]
+    ) -> tuple[Float32[np.ndarray, "T S"], Float32[np.ndarray, "N D"]]:
+        """Scene features ``[T C]`` and object features ``[N C]``."""
+        import torch
+
+        from stg.vision.roi import roi_features
+
+        maps = self.feature_maps(sample)
+        height, width = sample.frames.shape[1:3]
+        scale = np.array([self.preprocessing.size[1] / width, self.preprocessing.size[0] / height] * 2, np.float32)
+        frame = np.repeat(np.arange(len(boxes)), [len(item) for item in boxes])
+        corners = np.concatenate([*boxes, np.zeros((0, 4), np.float32)]) * scale
+        objects = roi_features(
+            torch.from_numpy(maps),
+            torch.from_numpy(corners),
+            torch.from_numpy(frame),
+            stride=self.preprocessing.stride,
+        )
+        return maps.mean(axis=(2, 3)), objects.numpy()
