@@ -13,7 +13,13 @@ from stg.model import Captioner, Fusion, SceneBranch
 from stg.text import BOS, EOS, PAD
 
 DECODERS = {"transformer": TransformerDecoder}
-FUSIONS: Mapping[str, Fusion] = {"full": "distill", "scene": "distill", "object": "distill", "concat": "concat", "l2": "l2"}
+FUSIONS: Mapping[str, Fusion] = {
+    "full": "distill",
+    "scene": "distill",
+    "object": "distill",
+    "concat": "concat",
+    "l2": "l2",
+}
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,9 @@ class Widths:
         return cls(scene, motion, graph.x.shape[-1])
 
 
-def build_captioner(model: ModelConfig, graph: GraphConfig, *, widths: Widths, vocabulary: int, max_words: int) -> Captioner:
+def build_captioner(
+    model: ModelConfig, graph: GraphConfig, *, widths: Widths, vocabulary: int, max_words: int
+) -> Captioner:
     """A fresh captioner with its branches and decoders.
 
     Raises:
@@ -40,9 +48,13 @@ def build_captioner(model: ModelConfig, graph: GraphConfig, *, widths: Widths, v
     """
     wants_scene, wants_objects = model.branches != "object", model.branches != "scene"
     if wants_scene and not widths.scene:
-        raise ValueError(f"branches={model.branches!r} needs scene features and the store has none: use branches='object'")
+        raise ValueError(
+            f"branches={model.branches!r} needs scene features and the store has none: use branches='object'"
+        )
     if wants_objects and not widths.objects:
-        raise ValueError(f"branches={model.branches!r} needs object features and the store has none: use branches='scene'")
+        raise ValueError(
+            f"branches={model.branches!r} needs object features and the store has none: use branches='scene'"
+        )
 
     def decoder() -> Decoder:
         return DECODERS[model.decoder](

@@ -55,7 +55,9 @@ def caption_videos(
                 found = greedy_search(model.decoder, memory, max_length=vocabulary.max_words + 1)
             else:
                 found = beam_search(model.decoder, memory, beam=beam, max_length=vocabulary.max_words + 1)
-            for video, words, log_prob in zip(chosen, found.words[:, 0].tolist(), found.log_probs[:, 0].tolist(), strict=True):
+            for video, words, log_prob in zip(
+                chosen, found.words[:, 0].tolist(), found.log_probs[:, 0].tolist(), strict=True
+            ):
                 captions[video] = Caption(vocabulary.decode(words), log_prob)
             advance(len(chosen))
     finally:

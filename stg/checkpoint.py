@@ -49,7 +49,9 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         expected = path.with_suffix(".sha256").read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path} has no readable checksum {path.with_suffix('.sha256').name} beside it") from error
+        raise CheckpointError(
+            f"{path} has no readable checksum {path.with_suffix('.sha256').name} beside it"
+        ) from error
     if sha256_file(path) != expected:
         raise CheckpointError(f"{path} is damaged: its SHA-256 differs from the one written beside it")
     try:
@@ -80,7 +82,9 @@ class Checkpoints:
         tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
         for name, value in tensors.items():
             if value.is_floating_point() and not value.isfinite().all():
-                raise StgError(f"weight {name} holds NaN or Inf after step {step}: nothing saved, earlier checkpoints are intact")
+                raise StgError(
+                    f"weight {name} holds NaN or Inf after step {step}: nothing saved, earlier checkpoints are intact"
+                )
         optimiser_tensors, groups = _flatten(optimiser)
         tensors |= optimiser_tensors
         tensors["rng.cpu"] = torch.get_rng_state()
@@ -117,7 +121,9 @@ class Checkpoints:
                 torch.cuda.set_rng_state_all([cuda[str(number)] for number in range(len(cuda))])
             return header
         if found:
-            raise CheckpointError(f"no checkpoint in {self.folder} is whole ({len(found)} tried): start anew in another --run.out")
+            raise CheckpointError(
+                f"no checkpoint in {self.folder} is whole ({len(found)} tried): start anew in another --run.out"
+            )
         return None
 
     def _newest_first(self) -> list[Path]:
@@ -135,7 +141,9 @@ class Checkpoints:
 
 def _flatten(optimiser: Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
     state = optimiser.state_dict()
-    tensors = {f"optimiser.{row}.{key}": value for row, values in state["state"].items() for key, value in values.items()}
+    tensors = {
+        f"optimiser.{row}.{key}": value for row, values in state["state"].items() for key, value in values.items()
+    }
     return tensors, state["param_groups"]
 
 

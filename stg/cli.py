@@ -9,7 +9,7 @@ from argparse import ArgumentError
 from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar, get_args, get_origin
+from typing import NoReturn, TypeVar, get_args, get_origin
 
 from jsonargparse import ArgumentParser, set_parsing_settings
 
@@ -81,7 +81,9 @@ def command(config_class: type[C], main: Callable[[C], int | None], description:
 
 def run_command(config_class: type[C], main: Callable[[C], int | None], description: str, argv: Sequence[str]) -> int:
     """`command` without ending the process: returns 0, or 1 failed, 2 wrong input, 3 too much skipped, 75 preempted."""
-    prog = f"python -m {main.__module__}" if main.__module__ != "__main__" else f"python -m stg.{Path(sys.argv[0]).stem}"
+    prog = (
+        f"python -m {main.__module__}" if main.__module__ != "__main__" else f"python -m stg.{Path(sys.argv[0]).stem}"
+    )
     debug = "--debug" in argv
     try:
         config, debug = parse(config_class, argv, prog=prog, description=description)
@@ -100,7 +102,9 @@ def run_command(config_class: type[C], main: Callable[[C], int | None], descript
     except OSError as error:
         return _fail(f"{error.filename or 'input/output'}: {error.strerror or error}", 1, debug)
     except Exception as error:
-        return _fail(f"{type(error).__name__}: {error} (a fault of ours: run again with --debug and report it)", 1, debug)
+        return _fail(
+            f"{type(error).__name__}: {error} (a fault of ours: run again with --debug and report it)", 1, debug
+        )
 
 
 def _fail(message: str, code: int, debug: bool) -> int:
@@ -127,7 +131,9 @@ def _resolve_presets(argv: list[str]) -> list[str]:
 def _explain(message: str, known: list[str]) -> str:
     """One line from the parser's words, with the nearest known option where a name is unknown."""
     line = " ".join(message.replace("typing.", "").split())
-    match = re.search(r"unrecognized arguments: --([\w.]+)|does not accept option '([\w.]+)'|[Kk]ey '?\"?([\w.]+)'?\"? is not", line)
+    match = re.search(
+        r"unrecognized arguments: --([\w.]+)|does not accept option '([\w.]+)'|[Kk]ey '?\"?([\w.]+)'?\"? is not", line
+    )
     if match:
         name = next(group for group in match.groups() if group)
         short = name.rsplit(".", 1)[-1]

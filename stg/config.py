@@ -207,7 +207,9 @@ def to_dict(config: Any) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for item in fields(config):
         value = getattr(config, item.name)
-        values[item.name] = to_dict(value) if is_dataclass(value) else list(value) if isinstance(value, tuple) else value
+        values[item.name] = (
+            to_dict(value) if is_dataclass(value) else list(value) if isinstance(value, tuple) else value
+        )
     return values
 
 

@@ -94,7 +94,11 @@ class TrainingSet:
     ) -> None:
         self.store, self.seed, self.source = store, seed, source
         self.captions = {video: list(texts) for video, texts in captions.items() if texts}
-        self.batch_videos, self.captions_per_video, self.epoch_captions = batch_videos, captions_per_video, epoch_captions
+        self.batch_videos, self.captions_per_video, self.epoch_captions = (
+            batch_videos,
+            captions_per_video,
+            epoch_captions,
+        )
         self.variant, self.time_flow = variant, time_flow
         if not self.captions:
             raise ValueError("the training split has no video with a caption: check the captions and the store")
@@ -116,7 +120,9 @@ class TrainingSet:
         row = {video: number for number, video in enumerate(videos)}
         sources = [self.source[video] for video in videos] if self.source else videos
         graphs = self.store.batch(sources, variant=self.variant, time_flow=self.time_flow)
-        words, targets, real = pad_words([self.captions[item.video][number] for item in items for number in item.captions])
+        words, targets, real = pad_words(
+            [self.captions[item.video][number] for item in items for number in item.captions]
+        )
         video = torch.tensor([row[item.video] for item in items for _ in item.captions])
         return CaptionBatch(graphs, words, targets, real, video, tuple(items))
 

@@ -65,7 +65,9 @@ class SceneBranch(nn.Module):
         projected = [self.frames(inputs.scene)]
         if self.motion is not None:
             if inputs.motion is None:
-                raise ValueError("this model was built with motion features and the batch has none: extract with --motion")
+                raise ValueError(
+                    "this model was built with motion features and the batch has none: extract with --motion"
+                )
             projected.append(self.motion(inputs.motion))
         return self.fuse(torch.cat(projected, -1))
 
@@ -116,9 +118,13 @@ class Captioner(nn.Module):
         super().__init__()
         if scene is None and objects is None:
             raise ValueError("a captioner needs a scene branch, an object branch, or both; got neither")
-        if fusion == "concat" and (scene is None or objects is None or scene_decoder is None or object_decoder is not None):
+        if fusion == "concat" and (
+            scene is None or objects is None or scene_decoder is None or object_decoder is not None
+        ):
             raise ValueError("fusion='concat' needs both branches and exactly one decoder, given as scene_decoder")
-        if fusion != "concat" and ((scene is None) != (scene_decoder is None) or (objects is None) != (object_decoder is None)):
+        if fusion != "concat" and (
+            (scene is None) != (scene_decoder is None) or (objects is None) != (object_decoder is None)
+        ):
             raise ValueError("every branch needs its decoder, and every decoder its branch")
         self.scene, self.objects = scene, objects
         self.scene_decoder, self.object_decoder = scene_decoder, object_decoder
@@ -133,7 +139,12 @@ class Captioner(nn.Module):
             scene_memory = VideoMemory(frames=frames, frame_mask=padded.mask)
         if self.objects is not None:
             _, frames, mask = self.objects(
-                batch.x, batch.frame, batch.edge_index, batch.edge_weight, batch=batch.batch, num_frames=batch.num_frames
+                batch.x,
+                batch.frame,
+                batch.edge_index,
+                batch.edge_weight,
+                batch=batch.batch,
+                num_frames=batch.num_frames,
             )
             object_memory = VideoMemory(frames=frames, frame_mask=mask)
             has_objects = mask.any(-1)
@@ -177,7 +188,11 @@ class Captioner(nn.Module):
 
 
 def word_logits(
-    decoder: Decoder, memory: VideoMemory, words: Int[Tensor, "W L"], video: Int[Tensor, " W"], real: Bool[Tensor, "W L"]
+    decoder: Decoder,
+    memory: VideoMemory,
+    words: Int[Tensor, "W L"],
+    video: Int[Tensor, " W"],
+    real: Bool[Tensor, "W L"],
 ) -> Float[Tensor, "P V"]:
     """Logits at the ``P`` real target positions only: the vocabulary is never multiplied with padding."""
     return decoder.output(decoder.features(words, memory, video)[real])

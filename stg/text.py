@@ -32,7 +32,9 @@ class Vocabulary:
 
     def __post_init__(self) -> None:
         if self.words[: len(SPECIAL)] != SPECIAL:
-            raise ValueError(f"a vocabulary starts with {' '.join(SPECIAL)}; got {' '.join(self.words[: len(SPECIAL)])}")
+            raise ValueError(
+                f"a vocabulary starts with {' '.join(SPECIAL)}; got {' '.join(self.words[: len(SPECIAL)])}"
+            )
         if len(set(self.words)) != len(self.words):
             double = next(word for word, count in Counter(self.words).items() if count > 1)
             raise ValueError(f"the vocabulary lists {double!r} twice")
@@ -41,7 +43,9 @@ class Vocabulary:
     def build(cls, captions: Iterable[str], *, min_count: int = 2, max_words: int = 30) -> "Vocabulary":
         """Count the words of the training captions and keep those seen at least ``min_count`` times."""
         counts = Counter(word for caption in captions for word in tokenize(caption)[:max_words])
-        kept = sorted((word for word, count in counts.items() if count >= min_count), key=lambda word: (-counts[word], word))
+        kept = sorted(
+            (word for word, count in counts.items() if count >= min_count), key=lambda word: (-counts[word], word)
+        )
         if not kept:
             raise UserError(
                 f"no word occurs {min_count} times in the training captions ({len(counts)} distinct words): "

@@ -44,11 +44,13 @@ class Trained:
         differing = differences(self.features, store.manifest)
         if differing:
             listed = "; ".join(f"{key}: trained on {old!r}, store has {new!r}" for key, (old, new) in differing.items())
-            raise UserError(f"the features in {store.path} do not fit this model: {listed}. Extract them again as trained")
+            raise UserError(
+                f"the features in {store.path} do not fit this model: {listed}. Extract them again as trained"
+            )
 
-    def save(self, path: Path) -> None:
-        """Write the part that captions, atomically and with a checksum."""
-        captioner = self.captioner.for_captioning()
+    def save(self, path: Path, *, whole: bool = False) -> None:
+        """Write the part that captions (or, if ``whole``, the object branch too), atomically and with a checksum."""
+        captioner = self.captioner if whole else self.captioner.for_captioning()
         # A full model whose object branch is gone is a scene model.
         branches = "scene" if captioner is not self.captioner else self.model.branches
         header = {

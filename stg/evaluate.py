@@ -1,0 +1,163 @@
+"""Caption a split with a trained run and score it as COCO does.
+
+Prints greedy and beam search side by side and writes captions and scores to RUN/evaluation. Scores are fractions; papers
+print them times 100.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stg.cli import command
+from stg.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from stg.metrics.coco import Scores
+
+COLUMNS = ("bleu1", "bleu2", "bleu3", "bleu4", "meteor", "rouge", "cider")
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """What to evaluate."""
+
+    run: str = field(metadata={"positional": True, "help": "run folder, as printed by stg.fit"})
+    split: str = "val"
+    """val, test or train. Choose on val; look at test once."""
+    beam: int = 5
+    """Width of the beam search that is reported beside greedy search; 1: greedy alone."""
+    store: str | None = None
+    """Another place of the graph store than the run was trained with."""
+    root: str | None = None
+    """Another place of the annotation files."""
+    meteor: bool = True
+    """METEOR needs Java and about 20 seconds to start."""
+    device: str = "auto"
+    """auto, cpu, cuda, ..."""
+    show: int = 5
+    """Captions to print beside a reference."""
+
+    def __post_init__(self) -> None:
+        if self.beam < 1:
+            raise ValueError(f"beam must be at least 1; got {self.beam}")
+
+
+def main(config: EvaluateConfig) -> int:
+    """The command."""
+    from rich.console import Console
+
+    evaluate(config, console=Console())
+    return 0
+
+
+def evaluate(config: EvaluateConfig, *, console: "Console") -> dict[str, "Scores"]:
+    """Caption and score; returns the scores of each search by name.
+
+    Raises:
+        UserError: no such run or split, or features made otherwise than in training.
+    """
+    import dataclasses
+
+    from stg.captions import caption_videos
+    from stg.data import shuffle_features
+    from stg.fit import pick_device
+    from stg.metrics.coco import Scorer
+    from stg.metrics.coco_json import write_predictions
+    from stg.prepare import prepare
+    from stg.progress import making
+    from stg.runs import load_config
+    from stg.trained import Trained
+
+    folder = Path(config.run)
+    settings = load_config(folder)
+    trained = Trained.load(folder / "model.safetensors")
+    device = pick_device(config.device)
+    trained.captioner.to(device)
+    data = dataclasses.replace(
+        settings.data, store=config.store or settings.data.store, root=config.root or settings.data.root
+    )
+
+    def tell(line: str) -> None:
+        console.print(line, highlight=False, markup=False)
+
+    with making(console, "making the videos' graphs") as progress:
+        prepared = prepare(data, settings.world, progress=progress, tell=tell)
+    dataset, store = prepared.dataset, prepared.store
+    if config.split not in dataset.splits:
+        raise UserError(f"{dataset.name} has no split {config.split!r}: choose one of {', '.join(dataset.splits)}")
+    trained.check(store)
+    videos = [video for video in dataset.splits[config.split] if dataset.captions.get(video)]
+    source = shuffle_features(videos, settings.run.seed) if settings.run.control == "shuffle" else None
+    scorer = Scorer({video: dataset.captions[video] for video in videos})
+    metrics = ("bleu", "meteor", "rouge", "cider") if config.meteor else ("bleu", "rouge", "cider")
+
+    out = folder / "evaluation"
+    out.mkdir(exist_ok=True)
+    scores: dict[str, Scores] = {}
+    captions: dict[str, str] = {}
+    for beam in sorted({1, config.beam}):
+        name = "greedy" if beam == 1 else f"beam {beam}"
+        with making(console, f"captioning, {name}") as progress:
+            found = caption_videos(
+                trained.captioner,
+                store,
+                videos,
+                trained.vocabulary,
+                beam=beam,
+                variant=trained.graph.variant,
+                time_flow=trained.graph.time_flow,
+                source=source,
+                device=device,
+                advance=_counter(progress, len(videos)),
+            )
+        captions = {video: caption.text for video, caption in found.items()}
+        with console.status(f"scoring, {name}"):
+            scores[name] = scorer.score(captions, metrics=metrics)
+        stem = f"{config.split}-{name.replace(' ', '')}"
+        write_predictions(out / f"{stem}.json", captions)
+        _write_scores(
+            out / f"{stem}-scores.json", scores[name], split=config.split, beam=beam, control=settings.run.control
+        )
+    console.print(score_table(scores, title=f"{dataset.name} {config.split}, {len(videos)} videos: {folder}"))
+    for metric, reason in next(iter(scores.values())).unavailable.items():
+        tell(f"{metric}: {reason}")
+    for video in videos[: config.show]:
+        tell(f"  {video}: {captions[video]}   (a reference: {dataset.captions[video][0]})")
+    tell(f"captions and scores are in {out}")
+    return scores
+
+
+def _counter(progress: Callable[[int, int], None], total: int) -> Callable[[int], None]:
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        progress(done, total)
+
+    return advance
+
+
+def score_table(scores: Mapping[str, "Scores"], *, title: str) -> Any:
+    """A rich table, one row a search, in the order in which papers print the scores."""
+    from rich.table import Table
+
+    table = Table("search", *(name.upper() for name in COLUMNS), title=title)
+    for name, found in scores.items():
+        table.add_row(name, *(f"{found.values[key]:.3f}" if key in found.values else "-" for key in COLUMNS))
+    return table
+
+
+def _write_scores(path: Path, scores: "Scores", **about: Any) -> None:
+    from stg.files import write_atomic
+
+    record = {**about, "videos": scores.videos, "scores": scores.values, "unavailable": scores.unavailable}
+    write_atomic(path, json.dumps(record, indent=1))
+
+
+if __name__ == "__main__":
+    command(EvaluateConfig, main, __doc__ or "")

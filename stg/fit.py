@@ -1,0 +1,261 @@
+"""Train a captioner. With no option at all: the full two-branch model on the built-in world.
+
+The run folder keeps settings, metrics, checkpoints and the best model. The same command goes on with an unfinished run.
+Afterwards: python -m stg.evaluate RUN
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stg.cli import command
+from stg.config import FitConfig
+from stg.errors import Preempted, StgError, UserError
+
+if TYPE_CHECKING:
+    import torch
+    from rich.console import Console
+
+NAN_LIMIT = 3
+
+
+@dataclass
+class Position:
+    """Where a run stands; saved with each checkpoint."""
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    best: float = -1.0
+    best_epoch: int = -1
+    stale: int = 0
+    broken: int = 0
+
+
+def main(config: FitConfig) -> int:
+    """The command."""
+    from rich.console import Console
+
+    from stg.stopping import stop_on_signal
+
+    with stop_on_signal() as stop:
+        return fit(config, console=Console(), stop=stop)
+
+
+def fit(config: FitConfig, *, console: "Console", stop: Callable[[], bool] = lambda: False) -> int:
+    """Train as ``config`` says; ``stop`` is asked after each step.
+
+    Raises:
+        Preempted: ``stop`` said so; a checkpoint is saved.
+        UserError: settings, data and run folder do not fit each other.
+        StgError: the loss is not finite `NAN_LIMIT` times in a row.
+    """
+    from stg.runs import Run, default_folder
+
+    folder = Path(config.run.out) if config.run.out else default_folder(config)
+    with Run(folder, config) as run:
+        return _train(config, run, console, stop)
+
+
+def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], bool]) -> int:
+    import torch
+
+    from stg.assembly import Widths, build_captioner
+    from stg.captions import caption_videos
+    from stg.checkpoint import Checkpoints
+    from stg.data import TrainingSet, shuffle_features
+    from stg.metrics.coco import Scorer
+    from stg.prepare import prepare
+    from stg.progress import making, training
+    from stg.runs import logger
+    from stg.text import Vocabulary
+    from stg.trained import Trained
+    from stg.training import captioning_losses
+
+    def tell(line: str) -> None:
+        console.print(line, highlight=False, markup=False)
+        logger.info(line)
+
+    if config.run.threads:
+        torch.set_num_threads(config.run.threads)
+    device = pick_device(config.run.device)
+    torch.manual_seed(config.run.seed)
+
+    with making(console, "making the videos' graphs") as progress:
+        prepared = prepare(config.data, config.world, progress=progress, tell=tell)
+    dataset, store = prepared.dataset, prepared.store
+    train_videos, val_videos = dataset.splits["train"], dataset.splits["val"]
+    captions = {video: dataset.captions[video] for video in train_videos}
+    vocabulary = Vocabulary.build(
+        (text for texts in captions.values() for text in texts),
+        min_count=config.data.min_count,
+        max_words=config.data.max_words,
+    )
+    encoded = {
+        video: [words for text in texts if (words := vocabulary.encode(text))] for video, texts in captions.items()
+    }
+    shuffled = config.run.control == "shuffle"
+    train_source = shuffle_features(train_videos, config.run.seed) if shuffled else None
+    val_source = shuffle_features(val_videos, config.run.seed) if shuffled else None
+    edges = {"variant": config.graph.variant, "time_flow": config.graph.time_flow}
+    data = TrainingSet(
+        store,
+        encoded,
+        batch_videos=config.optim.batch_videos,
+        captions_per_video=config.optim.captions_per_video,
+        epoch_captions=config.optim.epoch_captions,
+        seed=config.run.seed,
+        source=train_source,
+        **edges,
+    )
+    scorer = Scorer({video: dataset.captions[video] for video in val_videos})
+
+    widths = Widths.of(store.get(train_videos[0]))
+    model = build_captioner(
+        config.model, config.graph, widths=widths, vocabulary=len(vocabulary), max_words=vocabulary.max_words
+    ).to(device)
+    trained = Trained(model, vocabulary, config.model, config.graph, widths, store.manifest)
+    optimiser = torch.optim.Adam(
+        model.parameters(),
+        lr=config.optim.lr,
+        betas=config.optim.betas,
+        weight_decay=config.optim.weight_decay,
+        fused=device.type in ("cpu", "cuda"),
+    )
+    checkpoints = Checkpoints(run.checkpoints)
+    header = checkpoints.restore(model, optimiser, warn=tell)
+    at = Position(**header["position"]) if header else Position()
+    if header and header["vocabulary"] != vocabulary.fingerprint:
+        raise UserError(
+            f"the captions have changed since {run.folder} was started (other vocabulary): use another --run.out"
+        )
+    if at.epoch >= config.optim.epochs or at.stale >= config.optim.patience:
+        tell(f"{run.folder} is finished: best validation CIDEr {at.best:.3f} (epoch {at.best_epoch + 1})")
+        return 0
+    run.rewind(at.step, validated=at.batch == 0)
+    run.set_state("running", step=at.step)
+    size = sum(weight.numel() for weight in model.parameters()) / 1e6
+    tell(
+        f"{run.folder}: {dataset.name}, {len(data.captions)} training videos, {len(vocabulary)} words, {size:.1f}M weights, "
+        f"{device}" + (f"; going on at step {at.step}" if at.step else "")
+    )
+
+    def save() -> None:
+        position = dataclasses.asdict(at)
+        checkpoints.save(at.step, model, optimiser, {"position": position, "vocabulary": vocabulary.fingerprint})
+
+    def give_way() -> None:
+        save()
+        run.set_state("preempted", step=at.step)
+        raise Preempted(
+            f"stopped at step {at.step} with a checkpoint in {run.folder}: the same command goes on from there"
+        )
+
+    loss_settings = dataclasses.asdict(config.loss)
+    saved_at = time.monotonic()
+    model.train()
+    with training(console, config.optim.epochs) as show:
+        while at.epoch < config.optim.epochs and at.stale < config.optim.patience:
+            batches = data.epoch(at.epoch)
+            while at.batch < len(batches):
+                batch = data.load(batches[at.batch]).to(device)
+                optimiser.zero_grad()
+                try:
+                    losses = captioning_losses(model, batch, **loss_settings)
+                    losses["loss"].backward()
+                except torch.OutOfMemoryError as error:
+                    save()
+                    raise StgError(
+                        f"out of memory at step {at.step} with {len(batch.words)} captions of {len(batches[at.batch])} videos "
+                        "(checkpoint saved): lower --optim.batch_videos"
+                    ) from error
+                norm = torch.nn.utils.get_total_norm([w.grad for w in model.parameters() if w.grad is not None])
+                if config.optim.clip_norm:
+                    torch.nn.utils.clip_grads_with_norm_(model.parameters(), config.optim.clip_norm, norm)
+                values = {name: value.item() for name, value in losses.items()}
+                finite = torch.isfinite(norm).item() and torch.isfinite(losses["loss"]).item()
+                at.batch += 1
+                at.step += 1
+                if finite:
+                    at.broken = 0
+                    optimiser.step()
+                    run.log(kind="step", step=at.step, epoch=at.epoch, norm=norm.item(), **values)
+                else:
+                    at.broken += 1
+                    videos = [item.video for item in batch.items]
+                    run.log(kind="broken", step=at.step, epoch=at.epoch, videos=videos)
+                    tell(
+                        f"step {at.step}: loss or gradient is not finite, step not applied; videos: {', '.join(videos[:4])} ..."
+                    )
+                    if at.broken == NAN_LIMIT:
+                        raise StgError(
+                            f"loss or gradient not finite {NAN_LIMIT} times in a row (step {at.step}); the videos are in "
+                            f"{run.metrics}, the checkpoints before are intact: lower --optim.lr or check the store"
+                        )
+                show(at.epoch, at.batch, len(batches), values)
+                if stop():
+                    give_way()
+                if time.monotonic() - saved_at > 60 * config.run.save_minutes:
+                    save()
+                    saved_at = time.monotonic()
+
+            found = caption_videos(
+                model, store, val_videos, vocabulary, source=val_source, device=device, batch_videos=64, **edges
+            )
+            scores = scorer.score(
+                {video: caption.text for video, caption in found.items()}, metrics=("bleu", "rouge", "cider")
+            )
+            # CIDEr needs more than one video; a split of one is judged by BLEU-4.
+            score = scores.values.get("cider", scores.values["bleu4"])
+            improved = score > at.best
+            at.epoch, at.batch = at.epoch + 1, 0
+            at.stale = 0 if improved else at.stale + 1
+            samples = {video: found[video].text for video in val_videos[: config.run.samples]}
+            run.log(kind="validation", step=at.step, epoch=at.epoch - 1, **scores.values, samples=samples)
+            if improved:
+                at.best, at.best_epoch = score, at.epoch - 1
+                trained.save(run.model_file)
+                if model.for_captioning() is not model:
+                    trained.save(run.whole_file, whole=True)
+            save()
+            saved_at = time.monotonic()
+            run.set_state("running", step=at.step, epoch=at.epoch, best=at.best)
+            line = "  ".join(
+                f"{name} {scores.values[name]:.3f}" for name in ("bleu4", "rouge", "cider") if name in scores.values
+            )
+            tell(f"epoch {at.epoch:3d}  loss {values['loss']:.3f}  {line}" + ("  best so far" if improved else ""))
+            for video, text in samples.items():
+                tell(f"    {video}: {text}   (a reference: {dataset.captions[video][0]})")
+            if stop():
+                give_way()
+
+    run.set_state("finished", step=at.step, epoch=at.epoch, best=at.best)
+    tell(f"best validation CIDEr {at.best:.3f} (epoch {at.best_epoch + 1}). Next: python -m stg.evaluate {run.folder}")
+    return 0
+
+
+def pick_device(name: str) -> "torch.device":
+    """``auto`` is the first CUDA device where there is one, else the CPU.
+
+    Raises:
+        UserError: the device is unknown or not there.
+    """
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(
+            f"device {name!r} is not to be had here ({str(error).splitlines()[0]}): use --run.device cpu"
+        ) from error
+    return device
+
+
+if __name__ == "__main__":
+    command(FitConfig, main, __doc__ or "")

@@ -1,0 +1,94 @@
+"""A data set and its store, ready to train on."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from graphs import GraphStore
+from stg.config import DataConfig, WorldConfig
+from stg.datasets.base import CaptionDataset
+from stg.errors import UserError
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """``dataset`` restricted to the videos that ``store`` holds."""
+
+    dataset: CaptionDataset
+    store: GraphStore
+
+
+def prepare(
+    data: DataConfig,
+    world: WorldConfig,
+    *,
+    progress: Progress = lambda done, total: None,
+    tell: Callable[[str], None] = print,
+) -> Prepared:
+    """Open the captions and the graphs; the built-in world is made first where it is not there yet.
+
+    Args:
+        progress: called with (done, total) while the world is made.
+        tell: called with lines for the user: coverage, videos without captions.
+
+    Raises:
+        UserError: files are missing, or a split is covered less than ``data.min_coverage``.
+    """
+    if data.dataset == "world":
+        whole, store = _world(data, world, progress)
+    else:
+        whole, store = _annotated(data), _open(data)
+    dataset = whole.restrict(set(store.keys()))
+    for split, videos in dataset.splits.items():
+        known = len(videos) + len(dataset.missing.get(split, ()))
+        if not videos or len(videos) < data.min_coverage * known:
+            raise UserError(
+                f"split {split!r} of {dataset.name}: {len(videos)} of {known} videos are in {store.path}, less than "
+                f"--data.min_coverage {data.min_coverage}: extract the missing clips or lower the limit"
+            )
+        if len(videos) < known:
+            tell(f"{split}: {len(videos)} of {known} videos are in the store; scores cover these alone")
+    return Prepared(dataset, store)
+
+
+def _world(data: DataConfig, world: WorldConfig, progress: Progress) -> tuple[CaptionDataset, GraphStore]:
+    from stg.datasets.world import World
+    from stg.vision.extractor import Extractor
+    from stg.vision.ingest import ingest
+
+    made = World(seed=world.seed, train=world.train, val=world.val, test=world.test)
+    dataset = made.dataset()
+    extractor = Extractor(made.detector(), made.backbone())
+    key = json.dumps([asdict(world), extractor.manifest()], sort_keys=True, default=str)
+    default = Path("stores") / f"world-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
+    path = Path(data.store) if data.store else default
+    path.parent.mkdir(parents=True, exist_ok=True)
+    videos = [video for split in dataset.splits.values() for video in split]
+    if path.exists():
+        store = GraphStore(path)
+        if all(video in store for video in videos):
+            return dataset, store
+        store.close()
+    with GraphStore(path, "a") as store:
+        ingest(store, videos, made.sample, extractor, progress=progress, skip_log=path.with_suffix(".skipped.jsonl"))
+    return dataset, GraphStore(path)
+
+
+def _annotated(data: DataConfig) -> CaptionDataset:
+    from stg.datasets.msvd import read_msvd
+
+    if data.root is None:
+        raise UserError(f"--data.dataset {data.dataset} needs --data.root: the folder with its annotation files")
+    return read_msvd(data.root)
+
+
+def _open(data: DataConfig) -> GraphStore:
+    if data.store is None:
+        raise UserError(
+            f"--data.dataset {data.dataset} needs --data.store: make one with `python -m stg.extract CLIPS --out STORE ...`"
+        )
+    return GraphStore(data.store)
