@@ -67,7 +67,7 @@ class OnnxNetwork:
         return (height, width) if isinstance(height, int) and isinstance(width, int) else None
 
     def run(self, images: Float32[np.ndarray, "T 3 h w"], output: str | None = None) -> np.ndarray:
-        """The output named ``output`` (by default the first) for a batch, one image at a time where the file says so."""
+        """The output named ``output`` (by default the first) for all images, in batches of the size it asks for."""
         entry = self.session.get_inputs()[0]
         batch = entry.shape[0] if isinstance(entry.shape[0], int) else max(len(images), 1)
         names = [output or self.session.get_outputs()[0].name]

@@ -184,7 +184,7 @@ def _why_unreadable(file: BinaryIO) -> str:
     size = os.fstat(file.fileno()).st_size
     if size == 0:
         return "is not a video: the file is empty"
-    place, kinds = 0, []
+    place, kinds = 0, list[bytes]()
     while place + 8 <= size and len(kinds) < 64:
         file.seek(place)
         head = file.read(16)
