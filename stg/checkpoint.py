@@ -30,8 +30,8 @@ class CheckpointError(StgError):
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
     """Write tensors and a JSON header to one file, atomically, with its SHA-256 beside it.
 
-    A kill between the two leaves a file without a fitting checksum, which is refused and passed over. (Without a checksum
-    a flipped byte would load unnoticed.)
+    A kill between the two leaves a file without a fitting checksum, which is refused and passed over. (Without a
+    checksum a flipped byte would load unnoticed.)
     """
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_atomic(path, save(whole, {"stg": json.dumps(header)}))

@@ -8,6 +8,7 @@ import traceback
 from argparse import ArgumentError
 from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import NoReturn, TypeVar, get_args, get_origin
 
@@ -60,7 +61,7 @@ def parse(config_class: type[C], argv: Sequence[str], *, prog: str, description:
         values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
         return config_class(**values), debug
     except (ArgumentError, ValueError, TypeError) as error:
-        raise UserError(_explain(str(error), known_keys(config_class))) from error
+        raise UserError(_explain(str(error), known_keys(config_class), argv)) from error
 
 
 def known_keys(config_class: type, prefix: str = "") -> list[str]:
@@ -81,9 +82,8 @@ def command(config_class: type[C], main: Callable[[C], int | None], description:
 
 def run_command(config_class: type[C], main: Callable[[C], int | None], description: str, argv: Sequence[str]) -> int:
     """`command` without ending the process: returns 0, or 1 failed, 2 wrong input, 3 too much skipped, 75 preempted."""
-    prog = (
-        f"python -m {main.__module__}" if main.__module__ != "__main__" else f"python -m stg.{Path(sys.argv[0]).stem}"
-    )
+    name = main.__module__ if main.__module__ != "__main__" else f"stg.{Path(sys.argv[0]).stem}"
+    prog = f"python -m {name}"
     debug = "--debug" in argv
     try:
         config, debug = parse(config_class, argv, prog=prog, description=description)
@@ -128,16 +128,26 @@ def _resolve_presets(argv: list[str]) -> list[str]:
     return resolved
 
 
-def _explain(message: str, known: list[str]) -> str:
-    """One line from the parser's words, with the nearest known option where a name is unknown."""
-    line = " ".join(message.replace("typing.", "").split())
-    match = re.search(
-        r"unrecognized arguments: --([\w.]+)|does not accept option '([\w.]+)'|[Kk]ey '?\"?([\w.]+)'?\"? is not", line
-    )
+UNKNOWN_IN_FILE = re.compile(r"does not accept option '([\w.]+)'|Option '([\w.]+)' is not accepted")
+UNKNOWN_OPTION = re.compile(r"unrecognized arguments: --([\w.]+)")
+
+
+def _explain(message: str, known: list[str], argv: Sequence[str]) -> str:
+    """One line from the parser's words: with the file, and with the nearest known option where a name is unknown."""
+    line = " ".join(message.replace("typing.", "").replace("<unicode string>", "the file").split())
+    in_file = UNKNOWN_IN_FILE.search(line)
+    if in_file or line.startswith("Problems parsing config"):
+        line = f"{', '.join(_config_files(argv))}: {line}"
+    match = in_file or UNKNOWN_OPTION.search(line)
     if match:
         name = next(group for group in match.groups() if group)
-        short = name.rsplit(".", 1)[-1]
-        near = difflib.get_close_matches(name, known, n=3) or [key for key in known if key.rsplit(".", 1)[-1] == short]
-        near = near or difflib.get_close_matches(short, [key.rsplit(".", 1)[-1] for key in known], n=3)
+        last = name.rsplit(".", 1)[-1]
+        near = [key for key in known if key.rsplit(".", 1)[-1] == last] or difflib.get_close_matches(name, known, n=3)
+        near = near or difflib.get_close_matches(last, [key.rsplit(".", 1)[-1] for key in known], n=3)
         line += f"; did you mean {' or '.join(near)}?" if near else f"; known options: {', '.join(known)}"
     return line
+
+
+def _config_files(argv: Sequence[str]) -> list[str]:
+    after = [token for before, token in pairwise(argv) if before == "--config"]
+    return after + [token.removeprefix("--config=") for token in argv if token.startswith("--config=")]

@@ -1,7 +1,7 @@
 """Caption a split with a trained run and score it as COCO does.
 
-Prints greedy and beam search side by side and writes captions and scores to RUN/evaluation. Scores are fractions; papers
-print them times 100.
+Prints greedy and beam search side by side and writes captions and scores to RUN/evaluation. Scores are fractions;
+papers print them times 100.
 """
 
 import json

@@ -139,8 +139,8 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
     run.set_state("running", step=at.step)
     size = sum(weight.numel() for weight in model.parameters()) / 1e6
     tell(
-        f"{run.folder}: {dataset.name}, {len(data.captions)} training videos, {len(vocabulary)} words, {size:.1f}M weights, "
-        f"{device}" + (f"; going on at step {at.step}" if at.step else "")
+        f"{run.folder}: {dataset.name}, {len(data.captions)} training videos, {len(vocabulary)} words, "
+        f"{size:.1f}M weights, {device}" + (f"; going on at step {at.step}" if at.step else "")
     )
 
     def save() -> None:
@@ -169,8 +169,8 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
                 except torch.OutOfMemoryError as error:
                     save()
                     raise StgError(
-                        f"out of memory at step {at.step} with {len(batch.words)} captions of {len(batches[at.batch])} videos "
-                        "(checkpoint saved): lower --optim.batch_videos"
+                        f"out of memory at step {at.step} with {len(batch.words)} captions of "
+                        f"{len(batches[at.batch])} videos (checkpoint saved): lower --optim.batch_videos"
                     ) from error
                 norm = torch.nn.utils.get_total_norm([w.grad for w in model.parameters() if w.grad is not None])
                 if config.optim.clip_norm:
@@ -188,12 +188,13 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
                     videos = [item.video for item in batch.items]
                     run.log(kind="broken", step=at.step, epoch=at.epoch, videos=videos)
                     tell(
-                        f"step {at.step}: loss or gradient is not finite, step not applied; videos: {', '.join(videos[:4])} ..."
+                        f"step {at.step}: loss or gradient is not finite, step not applied; "
+                        f"videos: {', '.join(videos[:4])} ..."
                     )
                     if at.broken == NAN_LIMIT:
                         raise StgError(
-                            f"loss or gradient not finite {NAN_LIMIT} times in a row (step {at.step}); the videos are in "
-                            f"{run.metrics}, the checkpoints before are intact: lower --optim.lr or check the store"
+                            f"loss or gradient not finite {NAN_LIMIT} times in a row (step {at.step}); the videos are "
+                            f"in {run.metrics}, the checkpoints before are intact: lower --optim.lr or check the store"
                         )
                 show(at.epoch, at.batch, len(batches), values)
                 if stop():

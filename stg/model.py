@@ -16,7 +16,7 @@ Fusion = Literal["distill", "concat", "l2"]
 
 @dataclass(frozen=True)
 class SceneFrames:
-    """The scene features of a batch, padded: ``scene`` [B T S], ``motion`` [B T M] or None, ``mask`` [B T] (True = real)."""
+    """Padded scene features of a batch: ``scene`` [B T S], ``motion`` [B T M] or None, ``mask`` [B T] (True = real)."""
 
     scene: Float[Tensor, "B T S"]
     motion: Float[Tensor, "B T M"] | None
@@ -26,8 +26,8 @@ class SceneFrames:
 def pad_scene(batch: Data) -> SceneFrames:
     """Lay the flat scene features of a batch out as frames, with the motion row that each frame takes (P4).
 
-    Reads ``scene [sum T, S]``, ``num_frames [B]``, and, where motion is given, ``motion [sum L, M]``, ``motion_row [sum T]``
-    (counted inside each video) and ``motion_ptr [B + 1]``.
+    Reads ``scene [sum T, S]``, ``num_frames [B]``, and, where motion is given, ``motion [sum L, M]``,
+    ``motion_row [sum T]`` (counted inside each video) and ``motion_ptr [B + 1]``.
     """
     counts = batch.num_frames
     videos, longest = len(counts), int(counts.max())
@@ -90,8 +90,9 @@ class Encoded:
 class Captioner(nn.Module):
     """Two branches that learn together; the scene branch alone captions (Pan et al., 2020, Sec. 3).
 
-    Pass the parts, so that any of them can be one's own. With ``fusion="concat"`` the branches join before a single decoder
-    (the ablation "Two Branch + Concat"): by channel through ``join``, or one after the other in time where ``join`` is None.
+    Pass the parts, so that any of them can be one's own. With ``fusion="concat"`` the branches join before a single
+    decoder (the ablation "Two Branch + Concat"): by channel through ``join``, or one after the other in time where
+    ``join`` is None.
 
     Args:
         scene: the scene branch, or None for an object-only model.
@@ -181,7 +182,7 @@ class Captioner(nn.Module):
         return self.scene is None or self.fusion == "concat"
 
     def for_captioning(self) -> "Captioner":
-        """The part that captions: without the object branch unless it is needed at test time (P19). Shares the weights."""
+        """The part that captions, without the object branch unless that is read at test time (P19); weights are shared."""
         if self.needs_objects:
             return self
         return Captioner(scene=self.scene, objects=None, scene_decoder=self.scene_decoder, object_decoder=None)

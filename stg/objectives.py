@@ -37,16 +37,17 @@ def distillation_loss(
 
     .. math:: L = -\sum_x P_s(x) \log \frac{P_o(x)}{P_s(x)} = KL(P_s \,\|\, P_o)
 
-    The student stands in front, as printed, though the text cites the opposite direction; ``teacher_student`` and ``js``
-    (Jensen-Shannon, half the sum of both divergences to the mean) are options. The paper calls its P both "probability
-    distribution" and "pre-Softmax logits": both sides are softmaxed here, at ``temperature`` (with the usual factor T^2).
+    The student stands in front, as printed, though the text cites the opposite direction; ``teacher_student`` and
+    ``js`` (Jensen-Shannon, half the sum of both divergences to the mean) are options. The paper calls its P both
+    "probability distribution" and "pre-Softmax logits": both sides are softmaxed here, at ``temperature`` (with the
+    usual factor T^2).
 
     Args:
         student: logits of the scene branch at the ``P`` real positions.
         teacher: logits of the object branch at the same positions and prefixes.
         detach_teacher: stop the gradient into the teacher; the paper trains both together (P23).
-        reduction: ``positions``: sum over words of the vocabulary, mean over positions; ``batchmean``: sum over positions
-            divided by ``captions``.
+        reduction: ``positions``: sum over words of the vocabulary, mean over positions; ``batchmean``: sum over
+            positions divided by ``captions``.
         captions: the number of captions behind the ``P`` positions; only ``batchmean`` needs it.
     """
     if detach_teacher:

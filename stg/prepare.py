@@ -89,6 +89,7 @@ def _annotated(data: DataConfig) -> CaptionDataset:
 def _open(data: DataConfig) -> GraphStore:
     if data.store is None:
         raise UserError(
-            f"--data.dataset {data.dataset} needs --data.store: make one with `python -m stg.extract CLIPS --out STORE ...`"
+            f"--data.dataset {data.dataset} needs --data.store: make one with "
+            "`python -m stg.extract CLIPS --out STORE ...`"
         )
     return GraphStore(data.store)

@@ -19,8 +19,8 @@ SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
 class Vocabulary:
     """A fixed list of words; a word's number is its place in the list.
 
-    Captions are split by the tokenizer of the scores (PTB-like, lower case, punctuation dropped), so that the words that
-    are learned are the words that are counted.
+    Captions are split by the tokenizer of the scores (PTB-like, lower case, punctuation dropped), so that the words
+    that are learned are the words that are counted.
 
     Args:
         words: special words first (``<pad> <bos> <eos> <unk>``), then the others, most frequent first.

@@ -69,7 +69,8 @@ class Trained:
         """Read an exported captioner, ready to caption.
 
         Raises:
-            CheckpointError: the file is missing, damaged, of another kind or version, or its weights do not fit its settings.
+            CheckpointError: the file is missing, damaged, of another kind or version, or its weights do not fit its
+                settings.
         """
         path = Path(path)
         tensors, header = load_tensors(path)

@@ -24,9 +24,9 @@ def captioning_losses(
 
     .. math:: L = L_{o\,lang} + \lambda_{sl} L_{s\,lang} + \lambda_d L_{distill}
 
-    Note that the distillation, not the object loss, carries ``distill_weight``. A model with one decoder has its language
-    loss alone, with weight 1. Captions of videos without any object do not count in the object and distillation losses
-    unless ``keep_empty`` (P15).
+    Note that the distillation, not the object loss, carries ``distill_weight``. A model with one decoder has its
+    language loss alone, with weight 1. Captions of videos without any object do not count in the object and
+    distillation losses unless ``keep_empty`` (P15).
 
     Returns:
         ``loss`` and the parts that exist, unweighted: ``scene``, ``object``, ``distill`` or ``l2``. Scalars.

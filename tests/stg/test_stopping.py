@@ -1,0 +1,39 @@
+"""The first signal asks, the second ends at once (faults D4)."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from stg.stopping import stop_on_signal
+
+
+def test_the_first_signal_asks_and_handlers_return_afterwards() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with stop_on_signal() as stop:
+        assert not stop()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop()
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_the_second_interrupt_raises() -> None:
+    with stop_on_signal() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_the_second_term_ends_the_process() -> None:
+    code = (
+        "import os, signal, stg.stopping as s\n"
+        "with s.stop_on_signal():\n"
+        "    os.kill(os.getpid(), signal.SIGTERM); print('alive', flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGTERM); print('still', flush=True)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == -signal.SIGTERM
+    assert done.stdout == "alive\n"
