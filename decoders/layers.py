@@ -1,0 +1,190 @@
+"""The layers of the Transformer: encoder layer, decoder layer, fusion of two views, positions."""
+
+import math
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from decoders.attention import MultiHeadAttention
+
+KeysValues = tuple[Tensor, Tensor]
+
+
+def sinusoids(length: int, channels: int) -> Float[Tensor, "L C"]:
+    r"""Sinusoidal positions (Vaswani et al., 2017, section 3.5), in the default floating point type.
+
+    .. math:: P_{t, 2i} = \sin(t / 10000^{2i / C}), \quad P_{t, 2i + 1} = \cos(t / 10000^{2i / C})
+    """
+    rate = torch.exp(torch.arange(0, channels, 2, dtype=torch.float64) * (-math.log(10000.0) / channels))
+    angle = torch.arange(length, dtype=torch.float64)[:, None] * rate
+    table = torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)[:, :channels]
+    return table.to(torch.get_default_dtype())
+
+
+class FeedForward(nn.Sequential):
+    """``max(0, x W1 + b1) W2 + b2`` at every position (Vaswani et al., 2017, Eq. 2)."""
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels))
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention over steps, then a feed-forward layer; each ``norm(x + dropout(f(x)))`` (Vaswani et al., 2017).
+
+    Args:
+        channels: width ``C``.
+        heads: attention heads.
+        hidden: width of the feed-forward layer.
+        dropout: share of each sub-layer's output that is dropped.
+    """
+
+    def __init__(self, channels: int, heads: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.attention = MultiHeadAttention(channels, heads)
+        self.attention_norm = nn.LayerNorm(channels)
+        self.feed_forward = FeedForward(channels, hidden)
+        self.feed_forward_norm = nn.LayerNorm(channels)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Float[Tensor, "B S C"], mask: Bool[Tensor, "B S"]) -> Float[Tensor, "B S C"]:
+        """Refine the steps; ``mask`` is True where a step may be looked at."""
+        attended = self.attention(x, *self.attention.keys_values(x), mask=mask)
+        x = self.attention_norm(x + self.dropout(attended))
+        return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))
+
+
+class Encoder(nn.ModuleList):
+    """Encoder layers one after the other; none at all hand the steps through.
+
+    Args:
+        num_layers: how many.
+        channels, heads, hidden, dropout: as in `EncoderLayer`.
+    """
+
+    def __init__(self, num_layers: int, channels: int, heads: int, hidden: int, dropout: float) -> None:
+        super().__init__(EncoderLayer(channels, heads, hidden, dropout) for _ in range(num_layers))
+
+    def forward(self, x: Float[Tensor, "B S C"], mask: Bool[Tensor, "B S"]) -> Float[Tensor, "B S C"]:
+        """Refine the steps; ``mask`` is True where a step may be looked at."""
+        for layer in self:
+            x = layer(x, mask)
+        return x
+
+
+class AddFusion(nn.Module):
+    """The sum of what the views say."""
+
+    def forward(self, x: Float[Tensor, "W L C"], views: list[Tensor]) -> Float[Tensor, "W L C"]:
+        """``sum_v views[v]``; ``x`` has no part in it."""
+        return torch.stack(views).sum(0)
+
+
+class AttentiveFusion(nn.Module):
+    r"""A sum of what the views say, weighted for every word by what the word looks for.
+
+    .. math:: a_v = \mathrm{softmax}_v\, w^\top \tanh(U x + V y_v), \quad y = \sum_v a_v y_v
+
+    Our reading of "attentive fusion": the paper of TVT (Chen et al., ACML 2018) was not available.
+
+    Args:
+        channels: width ``C`` of word states and views, and of the space they are compared in.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.word = nn.Linear(channels, channels)
+        self.view = nn.Linear(channels, channels, bias=False)
+        self.score = nn.Linear(channels, 1, bias=False)
+
+    def forward(self, x: Float[Tensor, "W L C"], views: list[Tensor]) -> Float[Tensor, "W L C"]:
+        """Fuse the views ``[W L C]`` each, for the word states ``x``."""
+        said = torch.stack(views)
+        weight = self.score(torch.tanh(self.word(x) + self.view(said))).softmax(0)
+        return (weight * said).sum(0)
+
+
+Fusion = Literal["add", "attentive"]
+
+
+class DecoderLayer(nn.Module):
+    """Attention to earlier words, attention to each view of the video, a feed-forward layer; post-norm throughout.
+
+    Args:
+        channels, heads, hidden, dropout: as in `EncoderLayer`.
+        views: names of the views attended to.
+        fusion: how several views become one.
+    """
+
+    def __init__(
+        self, channels: int, heads: int, hidden: int, dropout: float, views: tuple[str, ...], fusion: Fusion = "add"
+    ) -> None:
+        super().__init__()
+        self.attention = MultiHeadAttention(channels, heads)
+        self.attention_norm = nn.LayerNorm(channels)
+        self.view_attention = nn.ModuleDict({view: MultiHeadAttention(channels, heads) for view in views})
+        self.fusion = AttentiveFusion(channels) if fusion == "attentive" else AddFusion()
+        self.view_norm = nn.LayerNorm(channels)
+        self.feed_forward = FeedForward(channels, hidden)
+        self.feed_forward_norm = nn.LayerNorm(channels)
+        self.dropout = nn.Dropout(dropout)
+
+    def view_keys_values(self, view: str, source: Float[Tensor, "B F C"]) -> KeysValues:
+        """Keys and values ``[B F C]`` of one encoded view."""
+        return self._attention_to(view).keys_values(source)
+
+    def forward(
+        self,
+        x: Float[Tensor, "W L C"],
+        views: dict[str, KeysValues],
+        mask: Bool[Tensor, "B F"],
+        past: KeysValues | None = None,
+    ) -> tuple[Float[Tensor, "W L C"], KeysValues]:
+        """Refine the word states.
+
+        Args:
+            x: ``[W L C]``. With ``past``, L is 1.
+            views: of each view, keys and values ``[B F C]``. ``W`` may be ``K B``: then rows ``b K`` to ``b K + K - 1``
+                look at memory row b.
+            mask: frames that may be looked at ``[B F]``.
+            past: keys and values of the earlier words ``[W t C]``; None: x holds all words from the first on.
+
+        Returns:
+            The states, and keys and values of all words so far ``[W t+L C]``.
+        """
+        keys, values = self.attention.keys_values(x)
+        if past is not None:
+            keys, values = torch.cat([past[0], keys], 1), torch.cat([past[1], values], 1)
+        attended = self.attention(x, keys, values, causal=past is None)
+        x = self.attention_norm(x + self.dropout(attended))
+
+        # The hypotheses of one video become query positions: its memory is read once, never repeated.
+        asking = x.reshape(mask.shape[0], -1, x.shape[2])
+        said = [self._attention_to(view)(asking, *views[view], mask=mask) for view in self.view_attention]
+        fused = self.fusion(asking, said) if len(said) > 1 else said[0]
+        x = self.view_norm(x + self.dropout(fused.reshape(x.shape)))
+        return self.feed_forward_norm(x + self.dropout(self.feed_forward(x))), (keys, values)
+
+    def _attention_to(self, view: str) -> MultiHeadAttention:
+        attention = self.view_attention[view]
+        assert isinstance(attention, MultiHeadAttention)
+        return attention
+
+
+def initialise(module: nn.Module) -> None:
+    """Glorot-uniform weights and zero biases in linear layers; word vectors from N(0, 1 / C), the padding's zero.
+
+    Times ``sqrt(C)`` the word vectors then have unit variance, the scale of the sinusoids added to them; small output
+    weights make the first predictions near uniform. With two or three post-norm layers this trains without warm-up.
+    """
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.xavier_uniform_(part.weight)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+        elif isinstance(part, nn.Embedding):
+            nn.init.normal_(part.weight, std=part.embedding_dim**-0.5)
+            if part.padding_idx is not None:
+                with torch.no_grad():
+                    part.weight[part.padding_idx].zero_()

@@ -1,0 +1,98 @@
+"""What a decoder reads of a video."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class VideoMemory:
+    """The encoded videos of a batch, as decoders read them; each decoder takes the parts it knows.
+
+    Padded frames and regions may hold anything: decoders mask them out. A video without a single real frame is allowed
+    (see `keep_one_key`); a memory without frames is not.
+
+    Args:
+        frames: one vector a frame ``[B F C]``, in the order of time.
+        frame_mask: True where the frame is real ``[B F]``.
+        regions: several vectors a frame ``[B F R C']``.
+        region_mask: True where the region is real ``[B F R]``; required with ``regions``.
+        clip: one vector for the whole video ``[B C']``.
+        motion: a second view of the same frames ``[B F C']``, masked by ``frame_mask`` too.
+
+    Raises:
+        ValueError: naming the field whose shape or type does not fit.
+    """
+
+    frames: Float[Tensor, "B F C"]
+    frame_mask: Bool[Tensor, "B F"]
+    regions: Float[Tensor, "B F R D"] | None = None
+    region_mask: Bool[Tensor, "B F R"] | None = None
+    clip: Float[Tensor, "B E"] | None = None
+    motion: Float[Tensor, "B F G"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.frames.ndim != 3 or 0 in self.frames.shape:
+            raise ValueError(f"frames must be [B F C] with no empty axis, got {list(self.frames.shape)}")
+        videos, frames = self.frames.shape[:2]
+        _expect("frame_mask", self.frame_mask, (videos, frames), mask=True)
+        if (self.regions is None) != (self.region_mask is None):
+            raise ValueError("regions and region_mask come together: give both or neither")
+        if self.regions is not None and self.region_mask is not None:
+            _expect("regions", self.regions, (videos, frames, None, None))
+            _expect("region_mask", self.region_mask, tuple(self.regions.shape[:3]), mask=True)
+        if self.clip is not None:
+            _expect("clip", self.clip, (videos, None))
+        if self.motion is not None:
+            _expect("motion", self.motion, (videos, frames, None))
+
+    @property
+    def num_videos(self) -> int:
+        """How many videos ``B`` the memory describes."""
+        return self.frames.shape[0]
+
+    def select(self, videos: Int[Tensor, " W"]) -> "VideoMemory":
+        """The memory of the given rows, in the given order; a row may be named more than once."""
+        return self._map(lambda value: value.index_select(0, videos))
+
+    def to(self, target: torch.device | str | torch.dtype) -> "VideoMemory":
+        """The same memory on another device, or with another floating point type (masks stay boolean)."""
+        if isinstance(target, torch.dtype):
+            return self._map(lambda value: value.to(target) if value.is_floating_point() else value)
+        return self._map(lambda value: value.to(target))
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> "VideoMemory":
+        given = {field.name: value for field in fields(self) if (value := getattr(self, field.name)) is not None}
+        return replace(self, **{name: function(value) for name, value in given.items()})
+
+
+def keep_one_key(
+    values: Float[Tensor, "B S C"], mask: Bool[Tensor, "B S"]
+) -> tuple[Float[Tensor, "B S C"], Bool[Tensor, "B S"]]:
+    """Zero what is masked, and give a row without any real step one zero step, so that attention has a key.
+
+    Softmax over no key is 0/0; with one zero vector to look at, value and gradient stay finite and do not depend on
+    what the padding held, were it NaN.
+
+    Args:
+        values: steps ``[B S C]``.
+        mask: True where the step is real ``[B S]``.
+
+    Returns:
+        The values with zeros in the padding, and the mask with the first step of every empty row opened.
+    """
+    first = torch.arange(mask.shape[1], device=mask.device) == 0
+    empty = ~mask.any(1, keepdim=True)
+    return values.masked_fill(~mask[..., None], 0.0), mask | (empty & first)
+
+
+def _expect(name: str, value: Tensor, shape: tuple[int | None, ...], mask: bool = False) -> None:
+    fits = value.ndim == len(shape) and all(want in (None, have) for want, have in zip(shape, value.shape, strict=True))
+    if not fits:
+        wanted = ["?" if size is None else size for size in shape]
+        raise ValueError(f"{name} must have shape {wanted} to fit the rest of the memory, got {list(value.shape)}")
+    if mask and value.dtype != torch.bool:
+        raise ValueError(f"{name} must be boolean (True = real), got {value.dtype}")

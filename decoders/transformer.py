@@ -1,0 +1,179 @@
+"""The Transformer captioner of Pan et al. (2020), after TVT and Vaswani et al. (2017)."""
+
+import math
+from collections.abc import Iterator
+from typing import Literal
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from decoders.base import Decoder, State
+from decoders.layers import DecoderLayer, Encoder, KeysValues, initialise, sinusoids
+from decoders.memory import VideoMemory, keep_one_key
+
+FUSIONS = ("add", "attentive")
+
+
+class TransformerDecoder(Decoder):
+    """Encoder over frames and decoder over words (Pan et al., 2020, sections 3.4 and 4.3; Vaswani et al., 2017).
+
+    The encoder is part of the class: a memory's frames come in as projected features, unencoded. Sizes are the paper's:
+    2 + 2 layers, 8 heads, 512 channels, 1024 in the feed-forward layers ("hidden dimension"), dropout 0.3. Post-norm
+    layers, sinusoidal positions on frames and on words, word vectors times ``sqrt(C)``, and an output layer of its own
+    (not tied to the word vectors).
+
+    Literal is what Pan et al. state: the sizes, and that the encoder takes one sequence of features. They adopt TVT
+    (Chen et al., ACML 2018), whose text was not available to us; its abstract tells of two views and of two kinds of
+    fusion block in the decoder layers. Our reading, with ``fusion``: frames and motion have an encoder each, every
+    decoder layer attends to both with the same word states, and the two results are added (`AddFusion`) or weighted by
+    a learned gate (`AttentiveFusion`) before the residual. Without ``fusion`` it is the plain Transformer on the frames.
+
+    Departures: none from section 5.4 of Vaswani et al. on where dropout acts, other than that frame features (for which
+    there is no embedding) are not scaled before the positions are added. Weights start as `initialise` says.
+
+    Args:
+        vocabulary: number of words ``V``.
+        channels: width ``C`` of frames, motion and word states.
+        num_layers: decoder layers.
+        num_encoder_layers: encoder layers of each view; 0: the views are attended to as they come (plus positions).
+        heads: attention heads.
+        hidden: width of the feed-forward layers.
+        dropout: share dropped of each sub-layer's output and of the embedded words and frames.
+        max_length: most words read, ``bos`` included. Frames are not limited.
+        pad, bos, eos: special ids.
+        fusion: None (one view), "add" or "attentive" (two views; the memory must carry ``motion``).
+
+    Shapes:
+        words ``[W L]``, memory of ``B`` videos, video ``[W]`` -> logits ``[W L V]``.
+    """
+
+    positions: Tensor
+
+    def __init__(
+        self,
+        vocabulary: int,
+        channels: int = 512,
+        num_layers: int = 2,
+        num_encoder_layers: int = 2,
+        heads: int = 8,
+        hidden: int = 1024,
+        dropout: float = 0.3,
+        max_length: int = 64,
+        pad: int = 0,
+        bos: int = 1,
+        eos: int = 2,
+        fusion: Literal["add", "attentive"] | None = None,
+    ) -> None:
+        super().__init__(vocabulary, channels, max_length, pad, bos, eos)
+        if num_layers < 1 or num_encoder_layers < 0:
+            raise ValueError(
+                f"at least one decoder layer is needed, got {num_layers} (and {num_encoder_layers} encoder)"
+            )
+        if fusion not in (None, *FUSIONS):
+            raise ValueError(f"fusion must be None or one of {', '.join(FUSIONS)}; got {fusion!r}")
+        self.views = ("frames",) if fusion is None else ("frames", "motion")
+        self.fusion = fusion
+        self.embedding = nn.Embedding(vocabulary, channels, padding_idx=pad)
+        self.dropout = nn.Dropout(dropout)
+        self.encoders = nn.ModuleDict(
+            {view: Encoder(num_encoder_layers, channels, heads, hidden, dropout) for view in self.views}
+        )
+        self.layers = nn.ModuleList(
+            DecoderLayer(channels, heads, hidden, dropout, self.views, fusion or "add") for _ in range(num_layers)
+        )
+        self.register_buffer("positions", sinusoids(max_length, channels), persistent=False)
+        initialise(self)
+
+    def features(
+        self, words: Int[Tensor, "W L"], memory: VideoMemory, video: Int[Tensor, " W"] | None = None
+    ) -> Float[Tensor, "W L C"]:
+        """Word states after the last layer; see `Decoder.features`.
+
+        Pads need no mask of their own: they stand at the end, where the causal mask hides them from every real word.
+        """
+        self.check(words, memory, video)
+        views, mask = self._read(memory)
+        if video is not None:
+            mask = mask.index_select(0, video)
+        x = self._embed(words, 0)
+        for number, layer in enumerate(self._layers()):
+            x, _ = layer(x, {view: _rows(views[view, number], video) for view in self.views}, mask)
+        return x
+
+    def init_state(self, memory: VideoMemory) -> State:
+        """Keys and values of every view in every layer, projected here once, and empty caches for the words."""
+        views, mask = self._read(memory)
+        state: State = {"memory.mask": mask}
+        for (view, number), (keys, values) in views.items():
+            state[f"memory.{view}_key.{number}"], state[f"memory.{view}_value.{number}"] = keys, values
+        for number in range(len(self.layers)):
+            for name in ("self_key", "self_value"):
+                state[f"{name}.{number}"] = memory.frames.new_empty(memory.num_videos, 0, self.channels)
+        return state
+
+    def advance(self, word: Int[Tensor, " N"], state: State) -> tuple[Float[Tensor, "N C"], State]:
+        """Read one word a hypothesis; the caches grow by one, the position is their length."""
+        position = state["self_key.0"].shape[1]
+        if position >= self.positions.shape[0]:
+            raise ValueError(
+                f"word number {position + 1} is beyond max_length={self.max_length}: "
+                "search shorter captions or build the decoder with a larger max_length"
+            )
+        x = self._embed(word[:, None], position)
+        new = dict(state)
+        for number, layer in enumerate(self._layers()):
+            views = {
+                view: (state[f"memory.{view}_key.{number}"], state[f"memory.{view}_value.{number}"])
+                for view in self.views
+            }
+            past = (state[f"self_key.{number}"], state[f"self_value.{number}"])
+            x, grown = layer(x, views, state["memory.mask"], past)
+            new[f"self_key.{number}"], new[f"self_value.{number}"] = grown
+        return x[:, 0], new
+
+    def encode(self, memory: VideoMemory) -> tuple[dict[str, Float[Tensor, "B F C"]], Bool[Tensor, "B F"]]:
+        """The encoded views, and where they may be attended to (a video without real frames keeps one zero step).
+
+        Raises:
+            ValueError: where a view is missing or of another width than the decoder's.
+        """
+        encoded = {}
+        for view in self.views:
+            source = memory.frames if view == "frames" else memory.motion
+            if source is None:
+                raise ValueError(f"fusion={self.fusion!r} reads two views, but the memory has no motion: give it one")
+            if source.shape[2] != self.channels:
+                raise ValueError(f"memory.{view} has {source.shape[2]} channels, the decoder {self.channels}")
+            x, mask = keep_one_key(source, memory.frame_mask)
+            x = self.dropout(x + self._frame_positions(x))
+            x = self.encoders[view](x, mask)
+            encoded[view] = x
+        return encoded, mask
+
+    def _read(self, memory: VideoMemory) -> tuple[dict[tuple[str, int], KeysValues], Bool[Tensor, "B F"]]:
+        encoded, mask = self.encode(memory)
+        views = {
+            (view, number): layer.view_keys_values(view, source)
+            for number, layer in enumerate(self._layers())
+            for view, source in encoded.items()
+        }
+        return views, mask
+
+    def _embed(self, words: Int[Tensor, "W L"], start: int) -> Float[Tensor, "W L C"]:
+        embedded = self.embedding(words) * math.sqrt(self.channels)
+        return self.dropout(embedded + self.positions[start : start + words.shape[1]])
+
+    def _frame_positions(self, x: Float[Tensor, "B F C"]) -> Float[Tensor, "F C"]:
+        # More frames than the table has rows: computed afresh, so that a forward pass never changes the module.
+        if x.shape[1] <= self.positions.shape[0]:
+            return self.positions[: x.shape[1]]
+        return sinusoids(x.shape[1], self.channels).to(x)
+
+    def _layers(self) -> Iterator[DecoderLayer]:
+        for layer in self.layers:
+            assert isinstance(layer, DecoderLayer)
+            yield layer
+
+
+def _rows(pair: KeysValues, rows: Int[Tensor, " W"] | None) -> KeysValues:
+    return pair if rows is None else (pair[0].index_select(0, rows), pair[1].index_select(0, rows))
