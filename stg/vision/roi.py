@@ -10,7 +10,7 @@ def roi_features(
     boxes: Float[Tensor, "N 4"],
     frame: Int[Tensor, " N"],
     *,
-    stride: float,
+    stride: int,
     output_size: int = 7,
     sampling_ratio: int = 2,
 ) -> Float[Tensor, "N C"]:

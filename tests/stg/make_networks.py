@@ -1,0 +1,62 @@
+"""Tiny ONNX networks with known answers, so that the tests run the real ONNX code without any weights."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+SIDE = 64
+BOX = 16.0
+
+
+def write_detector(path: Path) -> Path:
+    """A "YOLOX" that sees blue: each 8x8 cell of a 64x64 input says (mean blue / 255) for a 16x16 box at its centre.
+
+    Two classes, both sure; the cells of strides 16 and 32 never say anything.
+    """
+    cells = (SIDE // 8) ** 2
+    rest = (SIDE // 16) ** 2 + (SIDE // 32) ** 2
+    place = np.tile(np.array([0.5, 0.5, np.log(BOX / 8), np.log(BOX / 8)], np.float32), (1, cells, 1))
+    constants = {
+        "place": place,
+        "classes": np.tile(np.array([1.0, 0.5], np.float32), (1, cells, 1)),
+        "silent": np.zeros((1, rest, 7), np.float32),
+        "full": np.array(255.0, np.float32),
+        "column": np.array([1, cells, 1], np.int64),
+        "first": np.array([0], np.int64),
+        "second": np.array([1], np.int64),
+    }
+    nodes = [
+        helper.make_node("Slice", ["images", "first", "second", "second"], ["blue"]),
+        helper.make_node("AveragePool", ["blue"], ["mean"], kernel_shape=[8, 8], strides=[8, 8]),
+        helper.make_node("Div", ["mean", "full"], ["share"]),
+        helper.make_node("Reshape", ["share", "column"], ["score"]),
+        helper.make_node("Concat", ["place", "score", "classes"], ["fine"], axis=2),
+        helper.make_node("Concat", ["fine", "silent"], ["output"], axis=1),
+    ]
+    return _save(path, nodes, constants, [1, 3, SIDE, SIDE], ("output", [1, cells + rest, 7]))
+
+
+def write_backbone(path: Path, sidecar: bool = True, **changes: object) -> Path:
+    """A "network" whose map is the mean colour of each 16x16 patch of a 64x64 input, with its sidecar file."""
+    nodes = [helper.make_node("AveragePool", ["images"], ["map"], kernel_shape=[16, 16], strides=[16, 16])]
+    if sidecar:
+        settings = {"name": "colours", "size": [SIDE, SIDE], "mean": [0, 0, 0], "std": [255, 255, 255], "stride": 16}
+        path.with_suffix(".json").write_text(json.dumps(settings | {"output": "map"} | changes))
+    return _save(path, nodes, {}, ["batch", 3, SIDE, SIDE], ("map", ["batch", 3, SIDE // 16, SIDE // 16]))
+
+
+def _save(path: Path, nodes: list, constants: dict[str, np.ndarray], shape: list, output: tuple[str, list]) -> Path:
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info(output[0], TensorProto.FLOAT, output[1])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    path.write_bytes(model.SerializeToString())
+    return path
