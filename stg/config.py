@@ -74,7 +74,8 @@ class GraphConfig:
     variant: Variant = "full"
     """full: IoU edges inside frames and cosine edges between them; spatial, temporal: one kind; dense: all pairs."""
     time_flow: TimeFlow = "literal"
-    """Direction of information along temporal edges: literal (a node gathers from the next frame, Eq. 4), forward, both."""
+    """Direction of information along temporal edges: literal (Eq. 4: a node gathers from the next frame), forward,
+    both."""
     layers: int = 3
     """Graph convolutions (Eq. 4)."""
 

@@ -182,7 +182,7 @@ class Captioner(nn.Module):
         return self.scene is None or self.fusion == "concat"
 
     def for_captioning(self) -> "Captioner":
-        """The part that captions, without the object branch unless that is read at test time (P19); weights are shared."""
+        """The part that captions: no object branch unless it is read at test time (P19); weights are shared."""
         if self.needs_objects:
             return self
         return Captioner(scene=self.scene, objects=None, scene_decoder=self.scene_decoder, object_decoder=None)

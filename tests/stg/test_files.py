@@ -37,7 +37,7 @@ def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.M
 def test_a_killed_write_keeps_the_old_file(tmp_path: Path) -> None:
     target = tmp_path / "a.bin"
     write_atomic(target, "old")
-    code = "import os, sys, stg.files as f; os.replace = lambda a, b: os._exit(9); f.write_atomic(sys.argv[1], b'x' * 9999)"
+    code = "import os, sys, stg.files as f; os.replace = lambda *_: os._exit(9); f.write_atomic(sys.argv[1], b'x' * 99)"
     done = subprocess.run([sys.executable, "-c", code, str(target)], check=False, timeout=60)
     assert done.returncode == 9
     assert target.read_text() == "old"
