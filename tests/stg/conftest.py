@@ -1,16 +1,16 @@
 """Small made graphs and batches for the tests of the captioner."""
 
+from typing import Any
+
 import pytest
-import torch
-from torch_geometric.data import Batch, Data
-
-from graphs import VideoFeatures, build_graph
-from stg.data import CaptionBatch, pad_words
-from stg.text import BOS, EOS
 
 
-def made_video(seed: int, counts: list[int], *, motion: bool = True, width: int = 6) -> VideoFeatures:
+def made_video(seed: int, counts: list[int], *, motion: bool = True, width: int = 6) -> Any:
     """A video with ``counts[t]`` random objects in frame t, two motion rows, and scene features."""
+    import torch
+
+    from graphs import VideoFeatures
+
     random = torch.Generator().manual_seed(seed)
     total, frames = sum(counts), len(counts)
     corner = 50 * torch.rand(total, 2, generator=random)
@@ -26,8 +26,13 @@ def made_video(seed: int, counts: list[int], *, motion: bool = True, width: int 
     )
 
 
-def made_batch(videos: list[VideoFeatures]) -> Data:
+def made_batch(videos: list[Any]) -> Any:
     """The flat batch that a store would hand out."""
+    import torch
+    from torch_geometric.data import Batch
+
+    from graphs import build_graph
+
     batch = Batch.from_data_list([build_graph(video) for video in videos])
     if videos[0].motion is not None:
         rows = torch.tensor([0] + [len(video.motion) for video in videos if video.motion is not None])
@@ -36,8 +41,13 @@ def made_batch(videos: list[VideoFeatures]) -> Data:
 
 
 @pytest.fixture
-def caption_batch() -> CaptionBatch:
+def caption_batch() -> Any:
     """Three videos, one of them without any object, and five captions."""
+    import torch
+
+    from stg.data import CaptionBatch, pad_words
+    from stg.text import BOS, EOS
+
     videos = [made_video(1, [2, 1, 3]), made_video(2, [0, 0, 0]), made_video(3, [1, 0, 2])]
     captions = [[BOS, 4, 5, EOS], [BOS, 6, EOS], [BOS, 7, 8, 9, EOS], [BOS, 4, EOS], [BOS, 9, 9, EOS]]
     words, targets, real = pad_words(captions)
