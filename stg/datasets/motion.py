@@ -64,7 +64,8 @@ class MotionFeatures:
 
 def _load(path: Path) -> Mapping[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open(path, "rb") as file:
+            archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile) or not {"clip", "feat"} <= set(archive.files):
                 raise UserError(f"{path} must hold the arrays clip [V] and feat [V L M]")
             clip, feat = archive["clip"], archive["feat"]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32
@@ -15,11 +15,12 @@ from stg.vision.onnx_session import OnnxNetwork, resize
 from stg.vision.video import SampledFrames
 
 
+@runtime_checkable
 class Backbone(Protocol):
     """Describes the sampled frames of one video, and the boxes in them."""
 
     def __call__(
-        self, sample: SampledFrames, boxes: Sequence[Float32[np.ndarray, "n 4"]]
+        self, sample: SampledFrames, boxes: Sequence[Float32[np.ndarray, "_ 4"]]
     ) -> tuple[Float32[np.ndarray, "T S"], Float32[np.ndarray, "N D"]]:
         """Scene feature of every frame, and feature of every box, frame by frame; boxes in pixels of the frame."""
         ...
@@ -57,8 +58,6 @@ class Preprocessing:
     def __post_init__(self) -> None:
         if self.channels not in ("RGB", "BGR"):
             raise UserError(f"preprocessing of {self.name!r}: channels must be RGB or BGR; got {self.channels!r}")
-        if len(self.size) != 2 or len(self.mean) != 3 or len(self.std) != 3:
-            raise UserError(f"preprocessing of {self.name!r}: size needs 2 numbers, mean and std 3 each")
         if min(*self.size, self.stride, *self.std) <= 0:
             raise UserError(f"preprocessing of {self.name!r}: size, stride and std must be above 0")
 
@@ -81,6 +80,9 @@ def read_preprocessing(path: str | Path) -> Preprocessing:
         raise UserError(f"{path} has unknown fields {', '.join(unknown)}; known: {', '.join(known)}")
     if missing := [name for name in ("name", "size", "mean", "std") if name not in raw]:
         raise UserError(f"{path} lacks {', '.join(missing)}")
+    for name, count in (("size", 2), ("mean", 3), ("std", 3)):
+        if not isinstance(raw[name], list) or len(raw[name]) != count:
+            raise UserError(f"{path}: {name} must be a list of {count} numbers; got {raw[name]!r}")
     try:
         return Preprocessing(
             name=str(raw["name"]),
@@ -161,7 +163,7 @@ class OnnxBackbone:
         return maps
 
     def __call__(
-        self, sample: SampledFrames, boxes: Sequence[Float32[np.ndarray, "n 4"]]
+        self, sample: SampledFrames, boxes: Sequence[Float32[np.ndarray, "_ 4"]]
     ) -> tuple[Float32[np.ndarray, "T S"], Float32[np.ndarray, "N D"]]:
         """Scene features ``[T C]`` and object features ``[N C]``."""
         import torch

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
@@ -35,6 +35,7 @@ class Detections:
             raise ValueError(f"detections need boxes [n 4] and scores [n]; got {shapes}")
 
 
+@runtime_checkable
 class Detector(Protocol):
     """Finds objects in the sampled frames of one video."""
 

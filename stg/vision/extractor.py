@@ -13,8 +13,8 @@ from stg.vision.detectors import Detections, Detector
 from stg.vision.sampling import SAMPLING
 from stg.vision.video import SampledFrames
 
-Boxes = Float32[np.ndarray, "n 4"]
-Scores = Float32[np.ndarray, " n"]
+Boxes = Float32[np.ndarray, "_ 4"]
+Scores = Float32[np.ndarray, " _"]
 
 
 class Extractor:

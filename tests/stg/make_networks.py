@@ -12,9 +12,10 @@ BOX = 16.0
 
 
 def write_detector(path: Path) -> Path:
-    """A "YOLOX" that sees blue: each 8x8 cell of a 64x64 input says (mean blue / 255) for a 16x16 box at its centre.
+    """A "YOLOX" that sees blue: each 8x8 cell of a 64x64 input scores a 16x16 box at its centre with its blueness.
 
-    Two classes, both sure; the cells of strides 16 and 32 never say anything.
+    Blueness is blue minus red, divided by 255, not below 0: black, grey and red have none. The
+    cells of strides 16 and 32 never say anything; of the two classes the first is always the likelier.
     """
     cells = (SIDE // 8) ** 2
     rest = (SIDE // 16) ** 2 + (SIDE // 32) ** 2
@@ -27,10 +28,15 @@ def write_detector(path: Path) -> Path:
         "column": np.array([1, cells, 1], np.int64),
         "first": np.array([0], np.int64),
         "second": np.array([1], np.int64),
+        "third": np.array([2], np.int64),
+        "end": np.array([3], np.int64),
     }
     nodes = [
         helper.make_node("Slice", ["images", "first", "second", "second"], ["blue"]),
-        helper.make_node("AveragePool", ["blue"], ["mean"], kernel_shape=[8, 8], strides=[8, 8]),
+        helper.make_node("Slice", ["images", "third", "end", "second"], ["red"]),
+        helper.make_node("Sub", ["blue", "red"], ["difference"]),
+        helper.make_node("Relu", ["difference"], ["blueness"]),
+        helper.make_node("AveragePool", ["blueness"], ["mean"], kernel_shape=[8, 8], strides=[8, 8]),
         helper.make_node("Div", ["mean", "full"], ["share"]),
         helper.make_node("Reshape", ["share", "column"], ["score"]),
         helper.make_node("Concat", ["place", "score", "classes"], ["fine"], axis=2),
