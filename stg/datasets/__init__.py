@@ -1,0 +1,1 @@
+"""Data sets: videos, their captions and their splits."""

@@ -1,0 +1,122 @@
+"""A captioned data set: which videos, which captions, which split."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from stg.errors import UserError
+
+
+@dataclass(frozen=True)
+class CaptionDataset:
+    """Videos of one data set with their captions and splits; video ids are the keys of the graph store.
+
+    A video in two splits is refused always: scores on it would be worthless. Lesser faults (a video twice in one
+    split, a video without captions, captions without a video) are told by :meth:`problems` and refused by
+    :meth:`require_clean`.
+
+    Args:
+        name: what reports call the data set.
+        captions: video -> its captions, in the order of the annotation.
+        splits: split -> its videos, those that are there.
+        missing: split -> videos that the annotation lists but that are not there (no clip, no features).
+
+    Raises:
+        UserError: a video is in two splits.
+    """
+
+    name: str
+    captions: Mapping[str, Sequence[str]]
+    splits: Mapping[str, Sequence[str]]
+    missing: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        home: dict[str, str] = {}
+        for part in (self.splits, self.missing):
+            for split, videos in part.items():
+                for video in videos:
+                    if home.setdefault(video, split) != split:
+                        raise UserError(
+                            f"video {video!r} of {self.name} is in two splits, {home[video]!r} and {split!r}: "
+                            "scores on it would be worthless; take it out of one of them"
+                        )
+
+    def videos(self, split: str) -> list[str]:
+        """Videos of a split, in order.
+
+        Raises:
+            UserError: there is no such split.
+        """
+        if split not in self.splits:
+            raise UserError(f"{self.name} has no split {split!r}; it has {', '.join(self.splits)}")
+        return list(self.splits[split])
+
+    def references(self, split: str) -> dict[str, list[str]]:
+        """Video -> captions for the videos of a split that have any, in order: what scores are computed against."""
+        return {video: list(self.captions[video]) for video in self.videos(split) if self.captions.get(video)}
+
+    def restrict(self, available: Iterable[str]) -> "CaptionDataset":
+        """The same data set with only the ``available`` videos in its splits; the others go to ``missing``.
+
+        Args:
+            available: ids that are there, such as the keys of a store; ids of other data sets do no harm.
+
+        Raises:
+            UserError: none of the videos is available, which says that the ids do not match at all.
+        """
+        there = set(available)
+        splits = {split: [v for v in videos if v in there] for split, videos in self.splits.items()}
+        gone = {split: [v for v in videos if v not in there] for split, videos in self.splits.items()}
+        if any(self.splits.values()) and not any(splits.values()):
+            first = next(video for videos in self.splits.values() for video in videos)
+            other = f"such as {min(there)!r}" if there else "which are none"
+            raise UserError(
+                f"none of the videos of {self.name} (such as {first!r}) is among the {len(there)} available ones, "
+                f"{other}; check that clips or features of this very data set were given"
+            )
+        for split, videos in self.missing.items():
+            gone[split] = [*videos, *gone.get(split, [])]
+        return replace(self, splits=splits, missing={split: videos for split, videos in gone.items() if videos})
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Split -> how many ``videos`` are there, how many are ``missing``, how many ``captions`` the former have."""
+        return {
+            split: {
+                "videos": len(videos),
+                "missing": len(self.missing.get(split, ())),
+                "captions": sum(len(self.captions.get(video, ())) for video in videos),
+            }
+            for split, videos in self.splits.items()
+        }
+
+    def coverage(self) -> dict[str, float]:
+        """Split -> the share of its videos that is there, 1 where the split is empty."""
+        return {
+            split: row["videos"] / total if (total := row["videos"] + row["missing"]) else 1.0
+            for split, row in self.counts().items()
+        }
+
+    def problems(self) -> dict[str, list[str]]:
+        """Kind of fault -> the videos that have it; kinds without a video are left out."""
+        listed = [(split, video) for split, videos in self.splits.items() for video in videos]
+        known = {video for _, video in listed}.union(*self.missing.values())
+        faults = {
+            "twice in one split": [video for (_, video), count in Counter(listed).items() if count > 1],
+            "without captions": list(dict.fromkeys(video for _, video in listed if not self.captions.get(video))),
+            "captions without a video": [video for video in self.captions if video not in known],
+        }
+        return {kind: videos for kind, videos in faults.items() if videos}
+
+    def require_clean(self) -> None:
+        """Refuse what :meth:`problems` finds.
+
+        Raises:
+            UserError: names each kind of fault, how many videos have it, and the first three.
+        """
+        faults = self.problems()
+        if faults:
+            told = "; ".join(
+                f"{kind}: {len(videos)} ({', '.join(videos[:3])}{', ...' if len(videos) > 3 else ''})"
+                for kind, videos in faults.items()
+            )
+            raise UserError(f"{self.name} is not clean: {told}; correct the annotation, or leave --strict out")
