@@ -2,7 +2,8 @@
 
 Each clip is sampled at a few frames; a detector finds objects in them, an image network describes frames and objects,
 and the graph over the objects goes into an LMDB store. What is in the store already is not done again, so a stopped
-run goes on with the same command. Clips that cannot be used are listed in STORE.skipped.jsonl.
+run goes on with the same command. Clips that cannot be used are listed in STORE.skipped.jsonl, the length and frame
+rate of the others in STORE.clips.jsonl.
 """
 
 import time
@@ -112,6 +113,7 @@ def main(config: ExtractConfig) -> int:
                 manifest=manifest,
                 progress=progress,
                 skip_log=skip_log,
+                clip_log=f"{config.out}.clips.jsonl",
             )
         except KeyboardInterrupt:
             held = sum(video in store for video in clips)

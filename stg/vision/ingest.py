@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from graphs import GraphStore, build_graph
+from graphs import GraphStore, VideoFeatures, build_graph
+from graphs.records import StoreFullError
 from stg.files import append_jsonl
 from stg.vision.extractor import Extractor
 from stg.vision.video import SampledFrames, VideoError
@@ -48,6 +49,7 @@ def ingest(
     manifest: dict[str, Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
     skip_log: str | Path | None = None,
+    clip_log: str | Path | None = None,
 ) -> IngestReport:
     """Extract every video that the store does not hold yet, and put its graph there, one transaction a video.
 
@@ -64,6 +66,8 @@ def ingest(
         manifest: recorded in the store and compared on resuming; by default the extractor's.
         progress: called with (videos finished, of all) at the start and after each.
         skip_log: JSON lines file to which each skipped video adds a row: id, stage, error class, message, time.
+        clip_log: JSON lines file to which each video adds a row before it is stored: lengths, frame rate, whether it
+            was cut short, how many objects it has and how many boxes were unusable. On double ids the last row holds.
 
     Raises:
         ValueError: the store was made under another manifest; the fields that differ are named.
@@ -83,11 +87,16 @@ def ingest(
             sample, spent = future.result()
             seconds["read"] += spent
             stage, start = "extract", time.perf_counter()
-            graph = build_graph(_with_motion(extractor(sample), video, sample, motion))
+            features = _with_motion(extractor(sample), video, sample, motion)
+            graph = build_graph(features)
             seconds["extract"] += time.perf_counter() - start
             stage, start = "store", time.perf_counter()
+            if clip_log is not None:
+                append_jsonl(clip_log, {"id": video, "objects": features.num_objects, **(features.manifest or {})})
             store.put(video, graph)
             seconds["store"] += time.perf_counter() - start
+        except StoreFullError:
+            raise
         except (VideoError, ValueError) as error:
             skipped.append(video)
             if skip_log is not None:
@@ -129,7 +138,7 @@ def _read_ahead(videos: Sequence[str], read: Read) -> Iterator[tuple[str, "Futur
                 future.cancel()
 
 
-def _with_motion(features: Any, video: str, sample: SampledFrames, motion: Motion | None) -> Any:
+def _with_motion(features: VideoFeatures, video: str, sample: SampledFrames, motion: Motion | None) -> VideoFeatures:
     if motion is None:
         return features
     found = motion(video, sample)

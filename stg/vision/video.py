@@ -170,10 +170,11 @@ def _open_container(file: BinaryIO, path: Path, max_pixels: int) -> tuple[Any, A
         raise VideoError(f"{path.name!r} has no video stream" + (" that can be decoded here" if streams else ""))
     stream = streams[0]
     pixels = stream.width * stream.height
-    if pixels > max_pixels:
-        size = f"{stream.width}x{stream.height}"
+    if not 0 < pixels <= max_pixels:
+        # The size is 0 where it stands in the pictures alone and the decoder refused to look at one so large.
+        size = f"{stream.width}x{stream.height} = {pixels} pixels" if pixels else "unknown size, or too large"
         container.close()
-        raise VideoError(f"{path.name!r} has pictures of {size} = {pixels} pixels; the limit is {max_pixels}")
+        raise VideoError(f"{path.name!r} has pictures of {size}; the limit is {max_pixels} pixels")
     stream.thread_type = "AUTO"
     stream.codec_context.options = {"max_pixels": str(max_pixels)}
     return container, stream

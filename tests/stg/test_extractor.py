@@ -76,8 +76,9 @@ def test_the_five_best_of_seven_are_kept_in_order() -> None:
 
 
 def test_equal_scores_keep_their_order() -> None:
-    features = extract(found(*(box_at(8.0 * i, 0.8) for i in range(7))))
-    assert features.boxes[:, 0].tolist() == [0, 8, 16, 24, 32]
+    scores = [0.9, *[0.8, 0.7] * 30]
+    features = extract(found(*(box_at(float(i), score) for i, score in enumerate(scores))), max_objects=40)
+    assert features.boxes[:, 0].tolist() == [0, *range(1, 61, 2), *range(2, 20, 2)]
 
 
 def test_the_threshold_includes_its_value() -> None:

@@ -150,6 +150,13 @@ def test_backbone_scene_is_the_mean_and_objects_are_read_at_their_boxes(tmp_path
     np.testing.assert_allclose(objects, [[1, 0, 0], [0, 0, 1], [0, 0, 1]], atol=0.01)
 
 
+def test_boxes_are_scaled_by_width_and_by_height(tmp_path: Path) -> None:
+    backbone = OnnxBackbone(write_backbone(tmp_path / "b.onnx"), threads=1)
+    frame = picture(96, 128, (slice(72, 96), slice(0, 32), BLUE))  # the lowest cell of the left column
+    boxes = np.array([[4, 76, 28, 94], [40, 40, 80, 60]], np.float32)
+    np.testing.assert_allclose(backbone(sample_of(frame), [boxes])[1], [[0, 0, 1], [0, 0, 0]], atol=0.06)
+
+
 def test_backbone_reads_each_box_from_its_own_frame(tmp_path: Path) -> None:
     backbone = OnnxBackbone(write_backbone(tmp_path / "b.onnx"), threads=1)
     full = slice(0, 64)

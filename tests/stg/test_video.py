@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -20,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # the helpers lie beside the tes
 from make_clips import grey_frames, level, write_clip, write_sound
 
 QUICK = {"deadline": "realtime", "cpu-used": "8"}
+reads_proc = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc/self/status to see the peak of memory")
 
 
 def noise(count: int, seed: int = 0) -> list[np.ndarray]:
@@ -119,6 +121,8 @@ def test_a_header_that_lies_is_not_believed(tmp_path: Path) -> None:
     path.write_bytes(data)
     sample = sample_video(path)
     assert sample.total_frames == 30
+    assert sample.header_frames == 500
+    assert not sample.truncated
     assert sample.frame_number.tolist() == segment_centres(30, 10).tolist()
     assert sample.num_unique == 10
 
@@ -192,6 +196,23 @@ def test_flipped_bytes_never_do_more_than_spoil_the_video(tmp_path: Path, seed: 
     assert sample.frame_number.max() < 40
 
 
+def test_frames_that_the_decoder_calls_corrupt_are_never_chosen(tmp_path: Path) -> None:
+    whole = write_clip(tmp_path / "whole.mp4", noise(60), container_options={"movflags": "faststart"}).read_bytes()
+    path = tmp_path / "spoilt.mp4"
+    seen = 0
+    for seed in range(20):
+        data = np.frombuffer(whole, np.uint8).copy()
+        data[np.random.default_rng(seed).integers(len(data) // 3, len(data), 2)] ^= 255
+        path.write_bytes(data.tobytes())
+        with av.open(path) as file:
+            flags = [picture.is_corrupt for picture in file.decode(video=0)]
+        if 0 < sum(flags) <= 12:
+            seen += 1
+            good = [number for number, bad in enumerate(flags) if not bad]
+            assert sample_video(path, len(good)).frame_number.tolist() == good
+    assert seen >= 3
+
+
 def test_a_lost_packet_does_not_shift_the_numbers(tmp_path: Path) -> None:
     """Packets without references (intra only): one is made unreadable, all others keep their frame number."""
     path = write_clip(tmp_path / "intra.mov", grey_frames(40), codec="png", pixels="rgb24")
@@ -231,6 +252,14 @@ def test_what_is_not_a_video_is_called_so(tmp_path: Path, content: bytes, words:
         sample_video(path)
 
 
+def test_other_containers_are_not_opened(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "fake.mp4", grey_frames(3), codec="gif", pixels="rgb8", container="gif")
+    with av.open(path) as file:
+        assert file.format.name == "gif"
+    with pytest.raises(VideoError, match=r"'fake.mp4' is not a video in a known container"):
+        sample_video(path)
+
+
 @pytest.mark.parametrize("cover", [False, True])
 def test_sound_and_cover_art_are_not_a_video(tmp_path: Path, cover: bool) -> None:
     with pytest.raises(VideoError, match=r"'sound.mp4' has no video stream"):
@@ -240,44 +269,53 @@ def test_sound_and_cover_art_are_not_a_video(tmp_path: Path, cover: bool) -> Non
 # --- A9, A10: size and length
 
 
-def test_a_giant_picture_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
-    code = f"""
-import resource, sys
+@reads_proc
+@pytest.mark.parametrize(
+    ("name", "how", "words"),
+    [
+        ("giant.mp4", {"options": {"preset": "ultrafast", "rc-lookahead": "0"}}, "16384x8192 = 134217728 pixels"),
+        ("giant.mkv", {"codec": "mjpeg", "pixels": "yuvj420p"}, "unknown size, or too large"),
+    ],
+)
+def test_a_giant_picture_is_refused_before_it_is_decoded(tmp_path: Path, name: str, how: dict, words: str) -> None:
+    """Left alone, merely opening the second file decodes its picture."""
+    giant = write_clip(tmp_path / name, [np.zeros((8192, 16384, 3), np.uint8)], **how)
+    small = write_clip(tmp_path / "small.mp4", grey_frames(2))
+    told, grown = _child(_measured(small, giant)).splitlines()
+    assert told == f"'{name}' has pictures of {words}; the limit is 33554432 pixels"
+    assert int(grown) < 128  # MiB; one decoded picture and its conversion are over 500
+
+
+def _measured(small: Path, path: Path) -> str:
+    """Code that tells what `sample_video` says of `path`, and by how many MiB it grows the process beyond `small`."""
+    return f"""
+import re
 from stg.vision.video import VideoError, sample_video
-sample_video({str(write_clip(tmp_path / "small.mp4", grey_frames(2)))!r})
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+def peak():  # of this very process: ru_maxrss would begin with that of its parent
+    return int(re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read())[1])
+
+sample_video({str(small)!r})
+before = peak()
 try:
-    sample_video({str(_giant(tmp_path))!r})
+    sample = sample_video({str(path)!r})
+    print(sample.total_frames, *sample.frame_number.tolist())
 except VideoError as error:
     print(error)
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+print((peak() - before) // 1024)
 """
-    words, grown = _child(code).splitlines()
-    assert words == "'giant.mp4' has pictures of 16384x8192 = 134217728 pixels; the limit is 33554432"
-    assert int(grown) < 64  # MiB; one decoded picture is 192
 
 
-def _giant(tmp_path: Path) -> Path:
-    """A small clip whose stream header (its sequence parameter set included) comes from a giant black frame."""
-    picture = np.zeros((8192, 16384, 3), np.uint8)
-    return write_clip(tmp_path / "giant.mp4", [picture], options={"preset": "ultrafast", "rc-lookahead": "0"})
-
-
+@reads_proc
 def test_memory_does_not_grow_with_the_length(tmp_path: Path) -> None:
-    path = write_clip(
-        tmp_path / "long.mp4",
-        [np.full((16, 16, 3), level(number), np.uint8) for number in range(20000)],
-        rate=1000,
-        options={"preset": "ultrafast"},
-    )
-    code = f"""
-import resource
-resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))
-from stg.vision.video import sample_video
-sample = sample_video({str(path)!r})
-print(sample.total_frames, *sample.frame_number.tolist())
-"""
-    assert _child(code).split() == ["20000", *(str(number) for number in range(1000, 20000, 2000))]
+    pictures = [np.full((48, 48, 3), level(number), np.uint8) for number in range(50)]
+    options = {"preset": "ultrafast"}
+    path = write_clip(tmp_path / "long.mp4", pictures * 400, rate=1000, options=options)
+    small = write_clip(tmp_path / "small.mp4", pictures, rate=1000, options=options)
+    limit = "import resource\nresource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))"
+    told, grown = _child(limit + _measured(small, path)).splitlines()
+    assert told.split() == ["20000", *(str(number) for number in range(1000, 20000, 2000))]
+    assert int(grown) < 32  # MiB; all pictures are 132
 
 
 def _child(code: str) -> str:
