@@ -31,7 +31,6 @@ class Hypotheses:
     log_probs: Float[Tensor, "B n"]
 
 
-@torch.inference_mode()
 def greedy_search(decoder: Decoder, memory: VideoMemory, max_length: int = 30, min_length: int = 1) -> Hypotheses:
     """The likeliest word at every step; of equals, the one with the lower id.
 
@@ -50,6 +49,11 @@ def greedy_search(decoder: Decoder, memory: VideoMemory, max_length: int = 30, m
         ValueError: where a length does not fit, the decoder is in training mode, or it predicts NaN.
     """
     _check(decoder, max_length, min_length)
+    return _outside_inference(_greedy(decoder, memory, max_length, min_length))
+
+
+@torch.inference_mode()
+def _greedy(decoder: Decoder, memory: VideoMemory, max_length: int, min_length: int) -> Hypotheses:
     device = memory.frames.device
     state = decoder.init_state(memory)
     videos = torch.arange(memory.num_videos, device=device)
@@ -73,16 +77,6 @@ def greedy_search(decoder: Decoder, memory: VideoMemory, max_length: int = 30, m
     return Hypotheses(words[:, None], lengths[:, None], log_probs[:, None], log_probs[:, None])
 
 
-class _Found(NamedTuple):
-    """The best captions of every video so far, best first; -inf where there is none yet."""
-
-    words: Int[Tensor, "B n L"]
-    lengths: Int[Tensor, "B n"]
-    scores: Float[Tensor, "B n"]
-    log_probs: Float[Tensor, "B n"]
-
-
-@torch.inference_mode()
 def beam_search(
     decoder: Decoder,
     memory: VideoMemory,
@@ -100,8 +94,8 @@ def beam_search(
     cut at ``max_length`` compete by the same score. A video is done when its beam is used up, or when no beginning can
     reach the score of its ``n_best`` found captions any more (log-probabilities only fall, so stopping changes no
     result). With ``beam=1`` this is greedy search; with a beam as large as the number of captions it is exhaustive. Of
-    equal scores, the beginning that ranked first wins, then the lower word id. Videos that are done leave the batch, and
-    the batch becomes as narrow as its widest remaining beam.
+    equal scores, the beginning that ranked first wins, then the lower word id. Videos that are done leave the batch,
+    which becomes as narrow as its widest remaining beam.
 
     Args:
         decoder: in evaluation mode.
@@ -125,6 +119,28 @@ def beam_search(
             f"n_best={n_best}, but only {exist} captions exist with vocabulary={decoder.vocabulary}, "
             f"max_length={max_length}, min_length={min_length}: ask for fewer"
         )
+    return _outside_inference(_beam(decoder, memory, beam, max_length, length_penalty, n_best, min_length))
+
+
+class _Found(NamedTuple):
+    """The best captions of every video so far, best first; -inf where there is none yet."""
+
+    words: Int[Tensor, "B n L"]
+    lengths: Int[Tensor, "B n"]
+    scores: Float[Tensor, "B n"]
+    log_probs: Float[Tensor, "B n"]
+
+
+@torch.inference_mode()
+def _beam(
+    decoder: Decoder,
+    memory: VideoMemory,
+    beam: int,
+    max_length: int,
+    length_penalty: float,
+    n_best: int,
+    min_length: int,
+) -> Hypotheses:
     device = memory.frames.device
     state = decoder.init_state(memory)
     videos = torch.arange(memory.num_videos, device=device)
@@ -172,6 +188,11 @@ def beam_search(
         state = select_state(state, rows.flatten(), None if len(kept) == len(videos) else kept)
         videos = videos[kept]
     return Hypotheses(found.words[:, :, : int(found.lengths.max())], found.lengths, found.scores, found.log_probs)
+
+
+def _outside_inference(found: Hypotheses) -> Hypotheses:
+    # Tensors made in inference mode cannot enter autograd: a copy can, so that found captions may be trained on.
+    return Hypotheses(found.words.clone(), found.lengths.clone(), found.scores.clone(), found.log_probs.clone())
 
 
 def _merge(

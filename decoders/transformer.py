@@ -26,7 +26,7 @@ class TransformerDecoder(Decoder):
     (Chen et al., ACML 2018), whose text was not available to us; its abstract tells of two views and of two kinds of
     fusion block in the decoder layers. Our reading, with ``fusion``: frames and motion have an encoder each, every
     decoder layer attends to both with the same word states, and the two results are added (`AddFusion`) or weighted by
-    a learned gate (`AttentiveFusion`) before the residual. Without ``fusion`` it is the plain Transformer on the frames.
+    a learned gate (`AttentiveFusion`) before the residual. Without ``fusion`` it is the plain Transformer on frames.
 
     Departures: none from section 5.4 of Vaswani et al. on where dropout acts, other than that frame features (for which
     there is no embedding) are not scaled before the positions are added. Weights start as `initialise` says.

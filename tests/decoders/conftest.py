@@ -1,0 +1,52 @@
+"""Double precision for every decoder test, and memories that carry everything a decoder may ask for."""
+
+from collections.abc import Callable, Iterator
+
+import jaxtyping
+import pytest
+import torch
+
+from decoders import VideoMemory
+
+MakeMemory = Callable[..., VideoMemory]
+
+
+@pytest.fixture(autouse=True)
+def double_precision() -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    torch.manual_seed(0)
+    yield
+    torch.set_default_dtype(before)
+
+
+@pytest.fixture
+def make_memory() -> MakeMemory:
+    """Random memory of ragged videos: video b has ``F - b`` real frames, at least one."""
+
+    def make(videos: int = 3, frames: int = 5, channels: int = 16, regions: int = 2, seed: int = 1) -> VideoMemory:
+        generator = torch.Generator().manual_seed(seed)
+
+        def normal(*shape: int) -> torch.Tensor:
+            return torch.randn(*shape, generator=generator)
+
+        real = torch.arange(frames) < (frames - torch.arange(videos)).clamp(min=1)[:, None]
+        return VideoMemory(
+            frames=normal(videos, frames, channels),
+            frame_mask=real,
+            regions=normal(videos, frames, regions, channels),
+            region_mask=real[:, :, None].expand(-1, -1, regions).clone(),
+            clip=normal(videos, channels),
+            motion=normal(videos, frames, channels),
+        )
+
+    return make
+
+
+@pytest.fixture
+def without_annotations() -> Iterator[None]:
+    """Leave annotations unchecked, as for a user, so that the library's own errors speak."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", before)

@@ -1,0 +1,61 @@
+"""VideoMemory validates itself; a video without real frames keeps one zero step."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from decoders import VideoMemory, keep_one_key
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"frames": torch.zeros(3, 16)}, r"frames must be \[B F C\] with no empty axis, got \[3, 16\]"),
+        ({"frames": torch.zeros(3, 0, 16)}, r"no empty axis, got \[3, 0, 16\]"),
+        ({"frame_mask": torch.ones(3, 4, dtype=torch.bool)}, r"frame_mask must have shape \[3, 5\].*got \[3, 4\]"),
+        ({"frame_mask": torch.ones(3, 5)}, r"frame_mask must be boolean \(True = real\), got torch.float32"),
+        ({"region_mask": None}, "regions and region_mask come together"),
+        ({"regions": torch.zeros(3, 4, 2, 16)}, r"regions must have shape \[3, 5, '\?', '\?'\].*got \[3, 4, 2, 16\]"),
+        ({"region_mask": torch.ones(3, 5, 3, dtype=torch.bool)}, r"region_mask must have shape \[3, 5, 2\]"),
+        (
+            {"clip": torch.zeros(2, 16)},
+            r"clip must have shape \[3, '\?'\] to fit the rest of the memory, got \[2, 16\]",
+        ),
+        ({"motion": torch.zeros(3, 6, 16)}, r"motion must have shape \[3, 5, '\?'\].*got \[3, 6, 16\]"),
+    ],
+)
+def test_wrong_fields_are_named(make_memory, without_annotations, change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(make_memory(), **change)
+
+
+def test_select_takes_every_field(make_memory):
+    memory = make_memory()
+    chosen = memory.select(torch.tensor([2, 0, 2, 1]))
+    assert chosen.num_videos == 4
+    for name in ("frames", "frame_mask", "regions", "region_mask", "clip", "motion"):
+        assert torch.equal(getattr(chosen, name)[0], getattr(memory, name)[2])
+        assert torch.equal(getattr(chosen, name)[1], getattr(memory, name)[0])
+
+
+def test_to_another_type_keeps_masks_and_absent_fields(make_memory):
+    memory = replace(make_memory(), clip=None).to(torch.float32)
+    assert memory.frames.dtype == memory.motion.dtype == memory.regions.dtype == torch.float32
+    assert memory.frame_mask.dtype == memory.region_mask.dtype == torch.bool
+    assert memory.clip is None
+    assert memory.to("cpu").frames.dtype == torch.float32
+
+
+def test_keep_one_key_opens_one_zero_step_in_empty_rows_only():
+    values = torch.tensor([[[1.0], [2.0]], [[torch.nan], [torch.inf]], [[torch.nan], [5.0]]])
+    mask = torch.tensor([[True, True], [False, False], [False, True]])
+    kept, opened = keep_one_key(values, mask)
+    assert kept.tolist() == [[[1.0], [2.0]], [[0.0], [0.0]], [[0.0], [5.0]]]
+    assert opened.tolist() == [[True, True], [True, False], [False, True]]
+    assert values[1].isnan().any(), "the input is left alone"
+    assert not mask[1].any(), "the input is left alone"
+
+
+def test_memory_has_a_truth_value(make_memory):
+    assert bool(VideoMemory(torch.zeros(1, 1, 1), torch.zeros(1, 1, dtype=torch.bool)))

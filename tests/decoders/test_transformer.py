@@ -1,0 +1,274 @@
+"""The Transformer against its equations, written with loops, and against torch's own layers."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from decoders import MultiHeadAttention, TransformerDecoder, VideoMemory
+from decoders.layers import AttentiveFusion, DecoderLayer, EncoderLayer, sinusoids
+
+BOS = 1
+SMALL = {"channels": 12, "heads": 3, "hidden": 20, "max_length": 10}
+
+
+def randomised(module: nn.Module) -> nn.Module:
+    """Every parameter random, biases and norms too, so that none can be left out unnoticed."""
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.3)
+    return module.eval()
+
+
+def affine(layer: nn.Linear, x: Tensor) -> Tensor:
+    return layer.weight @ x + (0 if layer.bias is None else layer.bias)
+
+
+def norm(layer: nn.LayerNorm, x: Tensor) -> Tensor:
+    return (x - x.mean()) / torch.sqrt(((x - x.mean()) ** 2).mean() + layer.eps) * layer.weight + layer.bias
+
+
+def attend(layer: MultiHeadAttention, query: Tensor, source: list[Tensor]) -> Tensor:
+    """Vaswani et al., Eq. 1 and section 3.2.2, one query, head by head, key by key."""
+    size = len(query) // layer.heads
+    asked, heads = affine(layer.query, query), []
+    for head in range(layer.heads):
+        part = slice(head * size, (head + 1) * size)
+        scores = [float(asked[part] @ affine(layer.key, item)[part]) / math.sqrt(size) for item in source]
+        total = sum(math.exp(score) for score in scores)
+        heads.append(
+            sum(
+                math.exp(score) / total * affine(layer.value, item)[part]
+                for score, item in zip(scores, source, strict=True)
+            )
+        )
+    return affine(layer.output, torch.cat(heads))
+
+
+def feed_forward(layer: nn.Sequential, x: Tensor) -> Tensor:
+    return affine(layer[2], affine(layer[0], x).clamp(min=0))
+
+
+def position(t: int, channels: int) -> Tensor:
+    row = []
+    for channel in range(channels):
+        angle = t / 10000 ** ((channel - channel % 2) / channels)
+        row.append(math.cos(angle) if channel % 2 else math.sin(angle))
+    return torch.tensor(row)
+
+
+def reference(decoder: TransformerDecoder, words: list[int], views: dict[str, Tensor]) -> Tensor:
+    """Logits of one caption of one video without padding: loops over layers, positions, heads and keys."""
+    encoded = {}
+    for view, frames in views.items():
+        steps = [frame + position(t, decoder.channels) for t, frame in enumerate(frames)]
+        for layer in decoder.encoders[view]:
+            steps = [norm(layer.attention_norm, step + attend(layer.attention, step, steps)) for step in steps]
+            steps = [norm(layer.feed_forward_norm, step + feed_forward(layer.feed_forward, step)) for step in steps]
+        encoded[view] = steps
+    states = [
+        decoder.embedding.weight[word] * math.sqrt(decoder.channels) + position(t, decoder.channels)
+        for t, word in enumerate(words)
+    ]
+    for layer in decoder.layers:
+        states = [
+            norm(layer.attention_norm, state + attend(layer.attention, state, states[: t + 1]))
+            for t, state in enumerate(states)
+        ]
+        fused = []
+        for state in states:
+            said = [attend(layer.view_attention[view], state, steps) for view, steps in encoded.items()]
+            weights = [1.0] * len(said)
+            if decoder.fusion == "attentive":
+                gate = layer.fusion
+                raw = [
+                    math.exp(
+                        float(gate.score.weight[0] @ torch.tanh(affine(gate.word, state) + affine(gate.view, what)))
+                    )
+                    for what in said
+                ]
+                weights = [weight / sum(raw) for weight in raw]
+            fused.append(sum(weight * what for weight, what in zip(weights, said, strict=True)))
+        states = [norm(layer.view_norm, state + what) for state, what in zip(states, fused, strict=True)]
+        states = [norm(layer.feed_forward_norm, state + feed_forward(layer.feed_forward, state)) for state in states]
+    return torch.stack([affine(decoder.output, state) for state in states])
+
+
+@pytest.mark.parametrize("fusion", [None, "add", "attentive"])
+@torch.no_grad()
+def test_equals_the_equations(make_memory, fusion):
+    decoder = randomised(TransformerDecoder(9, fusion=fusion, **SMALL))
+    memory = make_memory(channels=12, frames=4)
+    words = torch.tensor([[BOS, 3, 8, 4], [BOS, 5, 5, 6], [BOS, 7, 3, 4]])
+    logits = decoder(words, memory)
+    for video in range(3):
+        real = memory.frame_mask[video]
+        views = {view: getattr(memory, view)[video, real] for view in decoder.views}
+        expected = reference(decoder, words[video].tolist(), views)
+        torch.testing.assert_close(logits[video], expected, rtol=0, atol=1e-10)
+
+
+@torch.no_grad()
+def test_a_video_without_frames_is_one_zero_frame(make_memory):
+    decoder = randomised(TransformerDecoder(9, **SMALL))
+    memory = make_memory(channels=12, frames=4)
+    none = replace(memory, frame_mask=torch.zeros_like(memory.frame_mask))
+    words = torch.tensor([[BOS, 3, 8]]).expand(3, -1)
+    expected = reference(decoder, [BOS, 3, 8], {"frames": torch.zeros(1, 12)})
+    torch.testing.assert_close(decoder(words, none), expected.expand(3, -1, -1), rtol=0, atol=1e-10)
+
+
+def copy_attention(ours: MultiHeadAttention, theirs: nn.MultiheadAttention) -> None:
+    theirs.in_proj_weight.copy_(torch.cat([ours.query.weight, ours.key.weight, ours.value.weight]))
+    theirs.in_proj_bias.copy_(torch.cat([ours.query.bias, ours.key.bias, ours.value.bias]))
+    theirs.out_proj.load_state_dict(ours.output.state_dict())
+
+
+@torch.no_grad()
+def test_layers_equal_those_of_torch(make_memory):
+    """An understanding of "post-norm Transformer" that is not ours."""
+    memory = make_memory(channels=12)
+    frames, mask, x = memory.frames, memory.frame_mask, torch.randn(3, 6, 12)
+    ours = randomised(EncoderLayer(12, 3, 20, 0.3))
+    theirs = nn.TransformerEncoderLayer(12, 3, 20, batch_first=True).eval()
+    copy_attention(ours.attention, theirs.self_attn)
+    for name, part in {"linear1": ours.feed_forward[0], "linear2": ours.feed_forward[2]}.items():
+        getattr(theirs, name).load_state_dict(part.state_dict())
+    theirs.norm1.load_state_dict(ours.attention_norm.state_dict())
+    theirs.norm2.load_state_dict(ours.feed_forward_norm.state_dict())
+    expected = theirs(frames, src_key_padding_mask=~mask)
+    torch.testing.assert_close(ours(frames, mask)[mask], expected[mask], rtol=0, atol=1e-10)
+
+    ours = randomised(DecoderLayer(12, 3, 20, 0.3, ("frames",)))
+    theirs = nn.TransformerDecoderLayer(12, 3, 20, batch_first=True).eval()
+    copy_attention(ours.attention, theirs.self_attn)
+    copy_attention(ours.view_attention["frames"], theirs.multihead_attn)
+    for name, part in {"linear1": ours.feed_forward[0], "linear2": ours.feed_forward[2]}.items():
+        getattr(theirs, name).load_state_dict(part.state_dict())
+    for name, part in {"norm1": ours.attention_norm, "norm2": ours.view_norm, "norm3": ours.feed_forward_norm}.items():
+        getattr(theirs, name).load_state_dict(part.state_dict())
+    causal = torch.ones(6, 6, dtype=torch.bool).triu(1)
+    expected = theirs(x, frames, tgt_mask=causal, memory_key_padding_mask=~mask)
+    actual, _ = ours(x, {"frames": ours.view_keys_values("frames", frames)}, mask)
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("channels", [8, 7])
+def test_sinusoids_are_those_of_the_formula(channels):
+    expected = torch.stack([position(t, channels) for t in range(50)])
+    torch.testing.assert_close(sinusoids(50, channels), expected, rtol=0, atol=1e-12)
+
+
+def test_more_frames_than_the_table_has_rows(make_memory):
+    long, short = (TransformerDecoder(9, **{**SMALL, "max_length": size}) for size in (40, 4))
+    short.load_state_dict(long.state_dict())
+    memory, words = make_memory(channels=12, frames=30), torch.full((3, 3), BOS)
+    assert torch.equal(short.eval()(words, memory), long.eval()(words, memory))
+    assert short.positions.shape == (4, 12), "a forward pass leaves the module as it was"
+
+
+def test_too_many_words_are_refused(make_memory):
+    decoder, memory = TransformerDecoder(9, **{**SMALL, "max_length": 3}).eval(), make_memory(channels=12)
+    decoder(torch.full((3, 3), BOS), memory)
+    with pytest.raises(ValueError, match="words have 4 positions, more than max_length=3: cut the captions or build"):
+        decoder(torch.full((3, 4), BOS), memory)
+    state = decoder.init_state(memory)
+    for _ in range(3):
+        _, state = decoder.step(torch.full((3,), BOS), state)
+    with pytest.raises(ValueError, match="word number 4 is beyond max_length=3"):
+        decoder.step(torch.full((3,), BOS), state)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"heads": 5}, "channels=12 must be a multiple of heads=5"),
+        ({"fusion": "concat"}, "fusion must be None or one of add, attentive; got 'concat'"),
+        ({"num_layers": 0}, "at least one decoder layer"),
+        ({"eos": 0}, r"must be three different ids below the vocabulary's size 9, got \(0, 1, 0\)"),
+        ({"eos": 9}, r"below the vocabulary's size 9, got \(0, 1, 9\)"),
+        ({"max_length": 0}, "max_length must be at least 1 or None, got 0"),
+    ],
+)
+def test_wrong_arguments_are_named(without_annotations, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        TransformerDecoder(9, **{**SMALL, **arguments})
+
+
+def test_a_vocabulary_needs_a_word():
+    with pytest.raises(ValueError, match="vocabulary=3 leaves no word besides pad, bos and eos"):
+        TransformerDecoder(3, **SMALL)
+
+
+def test_memory_that_does_not_fit_is_named(make_memory):
+    memory, words = make_memory(channels=12), torch.full((3, 2), BOS)
+    with pytest.raises(ValueError, match=r"memory\.frames has 16 channels, the decoder 12"):
+        TransformerDecoder(9, **SMALL)(words, make_memory(channels=16))
+    with pytest.raises(ValueError, match="fusion='add' reads two views, but the memory has no motion"):
+        TransformerDecoder(9, fusion="add", **SMALL)(words, replace(memory, motion=None))
+
+
+def test_the_published_sizes_are_the_default():
+    decoder = TransformerDecoder(100)
+    attention, feed_forward = 4 * (512 * 512 + 512), 512 * 1024 + 1024 + 1024 * 512 + 512
+    encoder_layer, decoder_layer = attention + feed_forward + 2 * 1024, 2 * attention + feed_forward + 3 * 1024
+    words = 100 * 512 + (100 * 512 + 100)
+    assert sum(parameter.numel() for parameter in decoder.parameters()) == 2 * encoder_layer + 2 * decoder_layer + words
+    assert decoder.layers[0].attention.heads == 8
+    assert {part.p for part in decoder.modules() if isinstance(part, nn.Dropout)} == {0.3}
+    assert "positions" not in decoder.state_dict()
+
+
+def test_start_is_near_uniform_and_at_the_scale_of_the_positions():
+    decoder = TransformerDecoder(1000, channels=64, heads=4, hidden=128).eval()
+    assert (decoder.embedding.weight[3:] * 8).std().item() == pytest.approx(1.0, abs=0.02)
+    assert not decoder.embedding.weight[0].any()
+    memory = VideoMemory(torch.randn(4, 5, 64), torch.ones(4, 5, dtype=torch.bool))
+    log_probs = decoder(torch.randint(3, 1000, (4, 8)), memory).log_softmax(-1)
+    assert (-(log_probs.exp() * log_probs).sum(-1)).min() > 0.9 * math.log(1000)
+    assert all(not value.any() for name, value in decoder.named_parameters() if name.endswith("bias"))
+
+
+@pytest.mark.parametrize("fusion", [None, "add", "attentive"])
+def test_it_learns_which_caption_belongs_to_which_video(make_memory, fusion):
+    decoder = TransformerDecoder(9, fusion=fusion, dropout=0.1, **SMALL)
+    memory = make_memory(channels=12)
+    words = torch.tensor([[BOS, 3, 4, 5, 2], [BOS, 3, 6, 7, 2], [BOS, 8, 4, 3, 2]])
+    optimiser = torch.optim.Adam(decoder.parameters(), lr=5e-3)
+    for _ in range(150):
+        loss = nn.functional.cross_entropy(decoder(words[:, :-1], memory).flatten(0, 1), words[:, 1:].flatten())
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert torch.equal(decoder.eval()(words[:, :-1], memory).argmax(-1), words[:, 1:])
+
+
+def test_dropout_acts_in_training_only(make_memory):
+    memory, words = make_memory(channels=12), torch.full((3, 4), BOS)
+    decoder = TransformerDecoder(9, **SMALL)
+    assert not torch.equal(decoder(words, memory), decoder(words, memory))
+    decoder.eval()
+    assert torch.equal(decoder(words, memory), decoder(words, memory))
+    without = TransformerDecoder(9, dropout=0.0, **SMALL)
+    without.load_state_dict(decoder.state_dict())
+    assert torch.equal(without.train()(words, memory), decoder(words, memory))
+
+
+def test_views_have_parameters_of_their_own():
+    names = {name for name, _ in TransformerDecoder(9, fusion="add", **SMALL).named_parameters()}
+    frames = {name for name in names if "frames" in name}
+    assert {name.replace("frames", "motion") for name in frames} == {name for name in names if "motion" in name}
+    assert not any("motion" in name for name, _ in TransformerDecoder(9, **SMALL).named_parameters())
+
+
+@torch.no_grad()
+def test_attentive_fusion_weighs_views_by_the_word():
+    fusion = AttentiveFusion(6)
+    x, first, second = torch.randn(3, 2, 4, 6).unbind(0)
+    same = fusion(x, [first, first])
+    torch.testing.assert_close(same, first, rtol=0, atol=1e-12)
+    fusion.score.weight.zero_()
+    torch.testing.assert_close(fusion(x, [first, second]), (first + second) / 2, rtol=0, atol=1e-12)
