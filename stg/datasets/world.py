@@ -14,7 +14,18 @@ from jaxtyping import Float, Int
 
 from stg.datasets.base import CaptionDataset
 from stg.datasets.world_events import EVENTS, Needs, plan_event
-from stg.datasets.world_render import COLOURS, SHAPES, SIZES, Motion, Thing, background, boxes_of, hidden_share, render
+from stg.datasets.world_render import (
+    COLOURS,
+    REACH,
+    SHAPES,
+    SIZES,
+    Motion,
+    Thing,
+    background,
+    boxes_of,
+    hidden_share,
+    render,
+)
 from stg.datasets.world_vision import WorldBackbone, WorldDetector
 from stg.datasets.world_words import captions_for
 from stg.errors import StgError, UserError
@@ -72,6 +83,8 @@ class World:
         fps: frames a second.
         size: width and height in pixels.
         events: the events that happen, all by default.
+        light: how much the wall's light changes across the picture, which is all that a crop tells of its place: at 0
+            an object's appearance knows nothing of where it is, and only edges can tell.
 
     Raises:
         UserError: a number out of range or an unknown event.
@@ -85,6 +98,7 @@ class World:
     fps: int = 12
     size: int = 96
     events: Sequence[str] = field(default=tuple(EVENTS))
+    light: float = 1.0
 
     def __post_init__(self) -> None:
         least = {"seed": 0, "train": 1, "val": 0, "test": 0, "frames": 20, "fps": 1, "size": 48}
@@ -94,6 +108,8 @@ class World:
                 raise UserError(f"{name} of the world must be at least {low}; got {value}")
             if value > 10**5 or (name == "size" and value > 1024):
                 raise UserError(f"{name} of the world is too large: {value}")
+        if not 0.0 <= self.light <= 1.5:
+            raise UserError(f"light of the world must lie in 0..1.5; got {self.light}")
         unknown = [event for event in self.events if event not in EVENTS]
         if unknown or not self.events or len(set(self.events)) < len(self.events):
             came = ", ".join(map(repr, unknown or self.events)) or "none"
@@ -136,7 +152,9 @@ class World:
     def render(self, video: str, frame_number: Int[np.ndarray, " T"]) -> np.ndarray:
         """Pixels ``[T H W 3]`` uint8 of the given frames of one video."""
         script = self.script(video)
-        return render(script.things, script.motion, frame_number, background(self._rng(_WALL, video), self.size))
+        return render(
+            script.things, script.motion, frame_number, background(self._rng(_WALL, video), self.size, self.light)
+        )
 
     def truth(
         self, video: str, frame_number: Int[np.ndarray, " T"]
@@ -174,6 +192,7 @@ class World:
             "fps": self.fps,
             "size": self.size,
             "events": list(self.events),
+            "light": self.light,
         }
 
     def script(self, video: str) -> Script:
@@ -280,7 +299,7 @@ def _drift(
     """Path of a distractor that stands still or drifts a little, clear of all others where there is room."""
     frames = centre.shape[1]
     tries = 96
-    low, high = radius + 1.0, size - radius - 1.0
+    low, high = REACH * radius + 0.5, size - REACH * radius - 0.5
     start = rng.uniform(low, high, (tries, 2))
     heading = rng.uniform(0.0, 2.0 * np.pi, tries)
     far = rng.uniform(0.08, 0.2, tries) * size * (rng.random() < 0.5)

@@ -109,14 +109,14 @@ def hidden_share(boxes: Float[np.ndarray, "F O 4"], depth: Float[np.ndarray, " O
     return (shared * nearer).max(axis=2) / area
 
 
-def background(rng: np.random.Generator, size: int) -> Float32[np.ndarray, "H W 3"]:
+def background(rng: np.random.Generator, size: int, strength: float = 1.0) -> Float32[np.ndarray, "H W 3"]:
     """A grey, textured wall: darker below, warmer on the right, patchy.
 
     The light is the same in every video up to jitter, as daylight and floor are in real ones, so that the little
     background in a crop tells roughly where the crop lies, which an object's appearance otherwise could not.
     """
     level = rng.uniform(0.39, 0.45)
-    light, warmth = rng.uniform(0.17, 0.22), rng.uniform(0.14, 0.19)
+    light, warmth = strength * rng.uniform(0.17, 0.22), strength * rng.uniform(0.14, 0.19)
     across = np.linspace(-1.0, 1.0, size, dtype=np.float32)
     wall = np.empty((size, size, 3), dtype=np.float32)
     wall[:] = level - light * across[:, None, None]
