@@ -6,7 +6,10 @@ run goes on with the same command. Clips that cannot be used are listed in STORE
 rate of the others in STORE.clips.jsonl.
 """
 
+import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -102,7 +105,7 @@ def main(config: ExtractConfig) -> int:
         )
 
     console, start = Console(soft_wrap=True), time.perf_counter()
-    with GraphStore(config.out, "a") as store, making(console, "extracting") as progress:
+    with GraphStore(config.out, "a") as store, _stoppable(), making(console, "extracting") as progress:
         try:
             report = ingest(
                 store,
@@ -127,6 +130,20 @@ def main(config: ExtractConfig) -> int:
             f"{skip_log} says why; all others are in {config.out}"
         )
     return 0
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Let a request to terminate do what Ctrl-C does."""
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def find_clips(names: tuple[str, ...]) -> dict[str, Path]:

@@ -260,15 +260,19 @@ def test_the_manifest_changes_with_the_weights_not_with_the_folder(tmp_path: Pat
 
 
 @pytest.mark.shared_data
-def test_real_networks_see_the_people_of_a_real_clip(shared_data: Path) -> None:
-    weights = shared_data.parent / "weights"
-    sample = sample_video(shared_data / "msvd" / "clips" / "-_hbPLsZvvo_288_305.mp4", 3)
-    found = OnnxYoloX(weights / "yolox_nano.onnx", threads=1)(sample)
+def test_real_networks_on_two_real_clips(shared_data: Path) -> None:
+    weights, clips = shared_data.parent / "weights", shared_data / "msvd" / "clips"
+    detector = OnnxYoloX(weights / "yolox_nano.onnx", threads=1)
     backbone = OnnxBackbone(weights / "efficientnet_lite0_256.onnx", threads=1)
-    assert max(item.scores.max(initial=0) for item in found) > 0.3
-    scene, objects = backbone(sample, [item.boxes[:2].clip(0, 320) for item in found])
-    assert scene.shape == (3, 1280)
-    assert objects.shape[1] == 1280
-    assert np.isfinite(objects).all()
-    unit = scene / np.linalg.norm(scene, axis=1, keepdims=True)
-    assert (unit @ unit.T).min() > 0.5
+    scenes = []
+    for name in ("-AwoiGR6c8M_10_14", "-DKuLXYoY3g_14_20"):
+        sample = sample_video(clips / f"{name}.mp4", 3)
+        found = detector(sample)
+        assert max(item.scores.max(initial=0) for item in found) > 0.3
+        scene, objects = backbone(sample, [item.boxes[:2].clip(0, 320) for item in found])
+        assert scene.shape == (3, 1280)
+        assert objects.shape == (sum(len(item.boxes[:2]) for item in found), 1280)
+        assert np.isfinite(objects).all()
+        scenes.append(scene / np.linalg.norm(scene, axis=1, keepdims=True))
+    within = [(scene @ scene.T)[np.triu_indices(3, 1)].mean() for scene in scenes]
+    assert min(within) > (scenes[0] @ scenes[1].T).mean() + 0.1
