@@ -110,10 +110,11 @@ def hidden_share(boxes: Float[np.ndarray, "F O 4"], depth: Float[np.ndarray, " O
 
 
 def background(rng: np.random.Generator, size: int, strength: float = 1.0) -> Float32[np.ndarray, "H W 3"]:
-    """A grey, textured wall: darker below, warmer on the right, patchy.
+    """A patchy wall under uneven light: brighter above, bluish on the left and brownish on the right.
 
     The light is the same in every video up to jitter, as daylight and floor are in real ones, so that the little
     background in a crop tells roughly where the crop lies, which an object's appearance otherwise could not.
+    ``strength`` 0 takes the light away.
     """
     level = rng.uniform(0.39, 0.45)
     light, warmth = strength * rng.uniform(0.17, 0.22), strength * rng.uniform(0.14, 0.19)

@@ -49,6 +49,8 @@ def test_a_video_does_not_depend_on_how_many_there_are_but_on_the_seed() -> None
     same, other = World(train=20), World(seed=1, train=20)
     assert fingerprint(WORLD, ["train-00012"]) == fingerprint(same, ["train-00012"])
     assert fingerprint(WORLD, ["train-00012"]) != fingerprint(other, ["train-00012"])
+    falling = [World(seed=seed, train=1, events=("falls",)).event("train-00000") for seed in (0, 1)]
+    assert falling[0] != falling[1], "the seed decides the cast, not only the order of the verbs"
 
 
 def test_no_two_videos_show_the_same() -> None:
@@ -185,6 +187,13 @@ def test_mp4_files_decode_to_nearly_the_same_pixels_and_the_same_boxes(tmp_path:
 def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(StgError, match=r"could not write .*no folder.*train-00000\.mp4"):
         WORLD.write_mp4("train-00000", tmp_path / "no folder" / "train-00000.mp4")
+
+
+def test_a_failed_write_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "train-00000.mp4").mkdir()
+    with pytest.raises(StgError, match="could not write"):
+        WORLD.write_mp4("train-00000", tmp_path / "train-00000.mp4")
+    assert [path.name for path in tmp_path.iterdir()] == ["train-00000.mp4"]
 
 
 @pytest.mark.parametrize("video", ["train-00128", "train-12", "dev-00001", "train-0000x", "", "train--0001"])

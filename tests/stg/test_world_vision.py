@@ -64,6 +64,27 @@ def test_invented_boxes_score_lower_than_true_ones() -> None:
     assert sure <= count / 2, "only true boxes score above .72"
 
 
+def test_only_the_farther_of_two_is_hidden() -> None:
+    world = World(train=6, events=("passes behind",))
+    for index in range(6):
+        script = world.script(f"train-{index:05d}")
+        _, hidden = world.truth(f"train-{index:05d}", np.arange(60))
+        assert hidden[:, script.actor].max() > 0.2
+        assert hidden[:, script.target].max() < 0.05
+
+
+def test_the_order_of_detections_does_not_tell_the_invented() -> None:
+    many = dataclasses.replace(WORLD.detector(), invent=1.0, miss=0.0, jitter=0.0)
+    places = []
+    for video in VIDEOS[:20]:
+        sample = WORLD.sample(video)
+        boxes, _ = WORLD.truth(video, sample.frame_number)
+        for found, true in zip(many(sample), boxes, strict=True):
+            invented = iou(found.boxes.astype(float), true).max(axis=1) < 0.9
+            places.append(np.flatnonzero(invented).mean() / (len(invented) - 1))
+    assert np.mean(places) == pytest.approx(0.5, abs=0.05)
+
+
 def test_the_same_frame_always_gives_the_same_boxes() -> None:
     few, many = WORLD.sample("train-00003", num_frames=10), WORLD.sample("train-00003", num_frames=60)
     one, other = WORLD.detector()(few), World(train=160, val=4, test=4).detector()(many)
