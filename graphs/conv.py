@@ -1,0 +1,167 @@
+"""The graph convolution, and the sparse operator that makes it fast."""
+
+import warnings
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch_geometric.nn import MessagePassing
+
+
+class SparseOperator(NamedTuple):
+    """The normalised matrix of a batch and its transpose, both as CSR: built once, shared by all layers.
+
+    ``matrix[i, j]`` weighs what node i gathers from node j. The transpose is what the backward pass multiplies with.
+    """
+
+    matrix: Tensor
+    transpose: Tensor
+
+
+def symmetric_norm(
+    edge_index: Int[Tensor, "2 E"], edge_weight: Float[Tensor, " E"], num_nodes: int
+) -> Float[Tensor, " E"]:
+    r"""Entries of :math:`\Lambda^{-1/2} G \Lambda^{-1/2}` (Pan et al., 2020, Eq. 4), one an edge.
+
+    ``Lambda[i, i]`` is the sum of row i, that is of the weights of the edges whose *target* is i. Where the paper
+    divides by zero, in a row without edges (or with weights that sum to 0), it is taken as 1: the columns of such nodes
+    keep their edges. Weights are expected to be non-negative.
+    """
+    source, target = edge_index
+    degree = edge_weight.new_zeros(num_nodes).index_add(0, target, edge_weight)
+    inverse_root = torch.where(degree > 0, degree, 1).rsqrt()
+    return inverse_root[target] * edge_weight * inverse_root[source]
+
+
+def sparse_operator(
+    edge_index: Int[Tensor, "2 E"], edge_weight: Float[Tensor, " E"] | None, num_nodes: int
+) -> SparseOperator:
+    """Normalise the edges as Eq. 4 has it and lay them out as CSR, with the transpose.
+
+    Args:
+        edge_index: ``[2 E]`` edges in any order; edges given twice add up.
+        edge_weight: ``[E]`` their weights, ones if None.
+        num_nodes: number ``N`` of nodes.
+
+    Raises:
+        ValueError: if ``edge_weight`` requires a gradient, which the operator could not give.
+    """
+    if edge_weight is None:
+        edge_weight = torch.ones(edge_index.size(1), device=edge_index.device)
+    if edge_weight.requires_grad:
+        raise ValueError(
+            "a sparse operator gives no gradient to edge_weight: call the layer with edge_index and edge_weight instead"
+        )
+    weight = symmetric_norm(edge_index, edge_weight, num_nodes)
+    source, target = edge_index
+    return SparseOperator(_csr(target, source, weight, num_nodes), _csr(source, target, weight, num_nodes))
+
+
+class STGConv(MessagePassing):
+    r"""Residual graph convolution over object nodes (Pan et al., 2020, Eq. 4).
+
+    .. math:: H' = \mathrm{ReLU}(H + \Lambda^{-1/2} G \Lambda^{-1/2} H W)
+
+    ``G[i, j]`` weighs what node i gathers from node j (edge j -> i, see :mod:`graphs.edges`); ``Lambda[i, i]`` is its
+    row sum, taken as 1 where the row is empty. No bias, and no self-loops beyond those of G. PyG's own ``gcn_norm`` is
+    not used: it drops all edges into nodes of degree 0.
+
+    There are two paths to one result. With an ``edge_index``, messages are gathered and summed edge by edge: the
+    readable one, for :mod:`torch_geometric.explain` and for gradients of the weights. With a :class:`SparseOperator`
+    the sum is a product with a CSR matrix, several times faster. Under autocast both sum in float32.
+
+    Args:
+        channels: width ``C``, the same on both sides so that the residual needs no projection.
+
+    Shapes:
+        x ``[N C]``, edge_index ``[2 E]``, edge_weight ``[E]`` -> ``[N C]``.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(aggr="add")
+        self.channels = channels
+        self.linear = torch.nn.Linear(channels, channels, bias=False)
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        self.linear.reset_parameters()
+
+    def forward(
+        self,
+        x: Float[Tensor, "N C"],
+        edge_index: Int[Tensor, "2 E"] | SparseOperator,
+        edge_weight: Float[Tensor, " E"] | None = None,
+    ) -> Float[Tensor, "N C"]:
+        """Apply the layer.
+
+        Args:
+            x: ``[N C]`` node states.
+            edge_index: ``[2 E]`` edges, or the operator that :func:`sparse_operator` made of them.
+            edge_weight: ``[E]`` their weights, ones if None; not given along with an operator.
+
+        Raises:
+            ValueError: if weights come along with an operator, or the operator has another precision than the layer, or
+                is to be explained.
+        """
+        hidden = self.linear(x)
+        dtype = torch.promote_types(hidden.dtype, torch.float32)
+        if isinstance(edge_index, SparseOperator):
+            if edge_weight is not None:
+                raise ValueError("edge_weight is part of the sparse operator already: leave it out")
+            if self.explain:
+                raise ValueError("a sparse operator has no messages to explain: give edge_index and edge_weight")
+            if edge_index.matrix.dtype != dtype:
+                raise ValueError(
+                    f"the sparse operator is {edge_index.matrix.dtype}, the layer needs {dtype}: "
+                    "build it from edge_weight of that type"
+                )
+            edges, transpose, norm = edge_index.matrix, edge_index.transpose, None
+        else:
+            if edge_weight is None:
+                edge_weight = x.new_ones(edge_index.size(1))
+            norm = symmetric_norm(edge_index, edge_weight, x.size(0)).to(dtype)
+            edges, transpose = edge_index, None
+        gathered = self.propagate(edges, x=hidden, edge_weight=norm, transpose=transpose)
+        return torch.relu(x + gathered.to(hidden.dtype))
+
+    # PyG reads these annotations: nothing but plain Tensor keeps its generated fast code.
+    def message(self, x_j: Tensor, edge_weight: Tensor) -> Tensor:
+        return edge_weight.unsqueeze(-1) * x_j
+
+    def message_and_aggregate(self, adj_t: Tensor, x: Tensor, transpose: Tensor) -> Tensor:
+        return _SparseProduct.apply(adj_t, transpose, x)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.channels})"
+
+
+class _SparseProduct(torch.autograd.Function):
+    """``matrix @ x`` whose backward pass multiplies with the transpose at hand instead of making one."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, matrix: Tensor, transpose: Tensor, x: Tensor) -> Tensor:
+        ctx.operator = (matrix, transpose)  # type: ignore[attr-defined]
+        ctx.x_type = x.dtype  # type: ignore[attr-defined]
+        # Under autocast the states may be narrower than the matrix, and a sparse matrix cannot be narrowed.
+        with torch.autocast(x.device.type, enabled=False):
+            return matrix @ x.to(matrix.dtype)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[None, None, Tensor]:
+        matrix, transpose = ctx.operator  # type: ignore[attr-defined]
+        return None, None, _SparseProduct.apply(transpose, matrix, grad).to(ctx.x_type)  # type: ignore[attr-defined]
+
+
+def _csr(row: Tensor, column: Tensor, value: Tensor, num_nodes: int) -> Tensor:
+    order = (row * num_nodes + column).argsort(stable=True)
+    ends = torch.bincount(row, minlength=num_nodes).cumsum(0)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
+        return torch.sparse_csr_tensor(
+            torch.cat([ends.new_zeros(1), ends]),
+            column[order],
+            value[order],
+            (num_nodes, num_nodes),
+            check_invariants=False,
+        )

@@ -1,0 +1,147 @@
+"""The features of one video: what a detector and the feature networks say about it, checked once, here."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class VideoFeatures:
+    """Boxes and features of the objects of one video, frame by frame, with what goes along per frame.
+
+    The rows of ``boxes``, ``objects``, ``scores`` and ``frame`` belong together: one row an object, ordered by frame.
+    A frame, or a whole video, without objects is legal; ``num_frames`` says how long the video is. Nothing is clipped,
+    sorted or repaired: what does not fit is refused.
+
+    Args:
+        boxes: ``[N 4]`` corners ``(x1, y1, x2, y2)`` in pixels, ``x2 >= x1`` and ``y2 >= y1``.
+        objects: ``[N D]`` appearance vectors, one an object.
+        frame: ``[N]`` int64, the sampled frame of each object, non-decreasing, in ``0..num_frames - 1``.
+        num_frames: number ``T`` of sampled frames, at least 1.
+        scores: ``[N]`` confidence of the detector.
+        scene: ``[T S]`` appearance of each whole frame.
+        motion: ``[L M]`` features of ``L`` short clips of the video.
+        motion_row: ``[T]`` int64, the row of ``motion`` that each sampled frame falls into.
+        frame_number: ``[T]`` int64, each sampled frame's number in the original video.
+        size: ``(height, width)`` of the pictures in pixels.
+        video: name of the video, used in error messages and as its key.
+        manifest: how the features were made (networks, weight hashes, sampling); carried along, never interpreted.
+
+    Raises:
+        ValueError: if shapes disagree or a value cannot be; the message names the video, the row and the value.
+    """
+
+    boxes: Float[Tensor, "N 4"]
+    objects: Float[Tensor, "N D"]
+    frame: Int[Tensor, " N"]
+    num_frames: int
+    scores: Float[Tensor, " N"] | None = None
+    scene: Float[Tensor, "T S"] | None = None
+    motion: Float[Tensor, "L M"] | None = None
+    motion_row: Int[Tensor, " T"] | None = None
+    frame_number: Int[Tensor, " T"] | None = None
+    size: tuple[int, int] | None = None
+    video: str = ""
+    manifest: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.num_frames < 1:
+            raise self._error(f"num_frames must be at least 1, got {self.num_frames}")
+        self._check_shapes()
+        for name in ("boxes", "objects", "scores", "scene", "motion"):
+            self._check_finite(name)
+        self._check_boxes()
+        self._check_frames()
+        self._check_motion()
+        if self.size is not None and (len(self.size) != 2 or min(self.size) < 1):
+            raise self._error(f"size must be (height, width) in pixels, both at least 1, got {self.size}")
+
+    @property
+    def num_objects(self) -> int:
+        """Number ``N`` of objects in all frames together."""
+        return self.boxes.size(0)
+
+    def _error(self, problem: str, row: int | None = None) -> ValueError:
+        where = f"video '{self.video}'" + ("" if row is None else f" row {row}")
+        return ValueError(f"{problem}; {where}")
+
+    def _check_shapes(self) -> None:
+        rows, frames = self.boxes.size(0) if self.boxes.dim() else 0, self.num_frames
+        expected: dict[str, tuple[int | None, ...]] = {
+            "boxes": (rows, 4),
+            "objects": (rows, None),
+            "frame": (rows,),
+            "scores": (rows,),
+            "scene": (frames, None),
+            "motion": (None, None),
+            "motion_row": (frames,),
+            "frame_number": (frames,),
+        }
+        for name, shape in expected.items():
+            value = getattr(self, name)
+            if value is None:
+                continue
+            fits = value.dim() == len(shape) and all(
+                want in (None, have) for want, have in zip(shape, value.shape, strict=True)
+            )
+            if not fits:
+                words = " ".join("?" if want is None else str(want) for want in shape)
+                raise self._error(
+                    f"{name} must have shape [{words}] ({rows} objects, {frames} frames), got {list(value.shape)}"
+                )
+            whole = name in ("frame", "motion_row", "frame_number")
+            if whole and value.dtype != torch.int64:
+                raise self._error(f"{name} must be int64, got {value.dtype}")
+            if not whole and not value.is_floating_point():
+                raise self._error(f"{name} must be floating point, got {value.dtype}")
+
+    def _check_finite(self, name: str) -> None:
+        value = getattr(self, name)
+        if value is None:
+            return
+        bad = ~torch.isfinite(value if value.dim() == 2 else value.unsqueeze(1)).all(dim=1)
+        row = _first(bad)
+        if row is not None:
+            number = next(v for v in value[row].reshape(-1).tolist() if v != v or v in (float("inf"), float("-inf")))
+            raise self._error(f"{name} must be finite, got {number}", row)
+
+    def _check_boxes(self) -> None:
+        for low, high in ((0, 2), (1, 3)):
+            row = _first(self.boxes[:, high] < self.boxes[:, low])
+            if row is not None:
+                axis = "xy"[low]
+                raise self._error(
+                    f"boxes must be (x1, y1, x2, y2) with {axis}2 >= {axis}1, got "
+                    f"{axis}1={self.boxes[row, low].item()}, {axis}2={self.boxes[row, high].item()}",
+                    row,
+                )
+
+    def _check_frames(self) -> None:
+        row = _first((self.frame < 0) | (self.frame >= self.num_frames))
+        if row is not None:
+            raise self._error(f"frame must lie in 0..{self.num_frames - 1}, got {self.frame[row].item()}", row)
+        row = _first(self.frame[1:] < self.frame[:-1])
+        if row is not None:
+            before, after = self.frame[row : row + 2].tolist()
+            raise self._error(
+                f"frame must not decrease (order the objects by frame), got {after} after {before}", row + 1
+            )
+
+    def _check_motion(self) -> None:
+        if self.motion_row is None:
+            return
+        if self.motion is None:
+            raise self._error("motion_row is given without motion: give both or neither")
+        row = _first((self.motion_row < 0) | (self.motion_row >= self.motion.size(0)))
+        if row is not None:
+            raise self._error(
+                f"motion_row must lie in 0..{self.motion.size(0) - 1}, got {self.motion_row[row].item()}", row
+            )
+
+
+def _first(bad: Tensor) -> int | None:
+    """Position of the first true entry, None if there is none."""
+    return int(bad.int().argmax()) if bool(bad.any()) else None

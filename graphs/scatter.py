@@ -1,0 +1,78 @@
+"""Sums and means over segments: torch-scatter where it serves best, plain PyTorch everywhere else.
+
+On a CPU ``index_add_`` is three times as fast as ``torch_scatter.segment_csr`` (measured at 1,900 x 512 values in 640
+segments), so plain PyTorch it is. On a CUDA device ``index_add_`` adds with atomics, in an order that changes from
+run to run, while ``segment_csr`` gives the same bits each time: there torch-scatter is taken, if its build can.
+A build made for another PyTorch raises OSError on import, one without CUDA raises RuntimeError when called: both are
+as good as none.
+"""
+
+import importlib
+import warnings
+from collections.abc import Callable
+from functools import cache
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+Backend = Literal["torch-scatter", "native"]
+
+
+def _segment_csr() -> Callable[..., Tensor] | None:
+    """The kernel of torch-scatter, None where the package is absent or does not load."""
+    with warnings.catch_warnings():
+        # The package still decorates with torch.jit.script, which warns on import.
+        warnings.filterwarnings("ignore", message=".*torch.jit.script.*")
+        try:
+            return importlib.import_module("torch_scatter").segment_csr
+        except (ImportError, OSError, RuntimeError):
+            return None
+
+
+@cache
+def backend(device_type: str) -> Backend:
+    """Which implementation :func:`segment_sum` takes on a kind of device (``"cpu"``, ``"cuda"``)."""
+    if device_type != "cuda":
+        return "native"
+    kernel = _segment_csr()
+    if kernel is None:
+        return "native"
+    try:
+        kernel(torch.ones(1, 1, device=device_type), torch.tensor([0, 1], device=device_type), reduce="sum")
+    except RuntimeError:
+        return "native"
+    return "torch-scatter"
+
+
+def segment_sum(
+    values: Float[Tensor, "N C"], segment: Int[Tensor, " N"], num_segments: int, *, using: Backend | None = None
+) -> Float[Tensor, "S C"]:
+    """Add up the rows of each segment; a segment without rows gives zeros.
+
+    Args:
+        values: ``[N C]`` rows.
+        segment: ``[N]`` non-decreasing, the segment of each row, in ``0..num_segments - 1``.
+        num_segments: number ``S`` of segments.
+        using: the implementation; by default the one :func:`backend` names for the device.
+
+    Raises:
+        ValueError: if torch-scatter is asked for by name and cannot be loaded.
+    """
+    if (using or backend(values.device.type)) == "native":
+        return values.new_zeros(num_segments, values.size(1)).index_add_(0, segment, values)
+    kernel = _segment_csr()
+    if kernel is None:
+        raise ValueError("using='torch-scatter', but torch_scatter cannot be imported: reinstall it or use 'native'")
+    ends = torch.bincount(segment, minlength=num_segments).cumsum(0)
+    return kernel(values.contiguous(), torch.cat([ends.new_zeros(1), ends]), reduce="sum")
+
+
+def segment_mean(
+    values: Float[Tensor, "N C"], segment: Int[Tensor, " N"], num_segments: int, *, using: Backend | None = None
+) -> tuple[Float[Tensor, "S C"], Int[Tensor, " S"]]:
+    """Average the rows of each segment; returns the means (zeros for an empty segment) and the number of rows."""
+    count = torch.bincount(segment, minlength=num_segments)
+    total = segment_sum(values, segment, num_segments, using=using)
+    return total / count.clamp(min=1).unsqueeze(1), count
