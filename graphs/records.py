@@ -1,0 +1,230 @@
+"""One record of a store: named arrays as raw little-endian bytes, with a version and a checksum. No pickle.
+
+::
+
+    header   magic "STGR" | CRC-32 of all that follows it | version | number of fields | length of the record
+    table    per field: name | kind | number of axes | four lengths | offset of its bytes
+    data     the arrays in the order of the table, each starting at a multiple of 16
+
+A reader takes no length on trust: every field must lie exactly where the fields before it end.
+"""
+
+import struct
+import zlib
+from collections.abc import Mapping
+from functools import lru_cache
+from math import prod
+from typing import NamedTuple
+
+import numpy as np
+
+MAGIC = b"STGR"
+VERSION = 1
+MAX_FIELDS = 64
+MAX_AXES = 4
+MAX_NAME = 24
+_ALIGNMENT = 16
+_HEADER = struct.Struct("<4sIHHIQ")
+_CHECKED_FROM = 8  # the checksum covers everything after itself
+_ENTRY = struct.Struct("<24sBBxx4IQ")
+
+
+class StoreError(ValueError):
+    """A store, or a record in it, is not what it should be; the message names the file, the item and the reason."""
+
+
+class StoreFullError(StoreError):
+    """The disk is full. What was committed before is intact."""
+
+
+class Kind(NamedTuple):
+    """How the numbers of a field lie on disk, and what they stand for."""
+
+    name: str
+    dtype: np.dtype
+
+
+# Appending is the only change allowed here: the codes are on people's disks.
+_KINDS = {
+    1: Kind("float16", np.dtype("<f2")),
+    2: Kind("float32", np.dtype("<f4")),
+    3: Kind("float64", np.dtype("<f8")),
+    4: Kind("uint8", np.dtype("|u1")),
+    5: Kind("uint16", np.dtype("<u2")),
+    6: Kind("int8", np.dtype("|i1")),
+    7: Kind("int16", np.dtype("<i2")),
+    8: Kind("int32", np.dtype("<i4")),
+    9: Kind("int64", np.dtype("<i8")),
+    10: Kind("bool", np.dtype("|b1")),
+    11: Kind("bfloat16", np.dtype("<u2")),  # the bits: NumPy has no such type
+    32: Kind("int", np.dtype("<i8")),
+    33: Kind("float", np.dtype("<f8")),
+    34: Kind("str", np.dtype("|u1")),
+}
+_CODES = {kind.name: code for code, kind in _KINDS.items()}
+KINDS: dict[str, np.dtype] = {kind.name: kind.dtype for kind in _KINDS.values()}
+_SCALARS = ("int", "float")
+
+
+class Field(NamedTuple):
+    """One named array: ``kind`` is a key of :data:`KINDS`, ``array`` has that kind's dtype."""
+
+    kind: str
+    array: np.ndarray
+
+
+class Slot(NamedTuple):
+    """Where one field lies in a record: checked, so that reading it cannot leave the record."""
+
+    name: str
+    kind: str
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    size: int
+    offset: int
+
+
+def encode(fields: Mapping[str, Field]) -> bytearray:
+    """Write ``fields`` as one record, in their order.
+
+    Raises:
+        StoreError: a name, a kind or a shape that the format cannot hold.
+    """
+    if len(fields) > MAX_FIELDS:
+        raise StoreError(f"a record holds at most {MAX_FIELDS} fields, got {len(fields)}")
+    entries: list[bytes] = []
+    offset = _data_start(len(fields))
+    places: list[int] = []
+    for name, (kind, array) in fields.items():
+        raw = name.encode()
+        if not 1 <= len(raw) <= MAX_NAME or "\0" in name:
+            raise StoreError(f"a field name has 1 to {MAX_NAME} bytes and no NUL, got {name!r}")
+        if kind not in KINDS or array.dtype != KINDS[kind]:
+            raise StoreError(f"field {name!r}: cannot store {array.dtype} as {kind!r}; kinds are {', '.join(KINDS)}")
+        if array.ndim > MAX_AXES or max(array.shape, default=0) >= 2**32:
+            raise StoreError(f"field {name!r}: at most {MAX_AXES} axes below 2**32, got shape {array.shape}")
+        offset = _aligned(offset)
+        dims = (*array.shape, *(0,) * (MAX_AXES - array.ndim))
+        entries.append(_ENTRY.pack(raw, _CODES[kind], array.ndim, *dims, offset))
+        places.append(offset)
+        offset += array.nbytes
+    record = bytearray(offset)
+    table = b"".join(entries)
+    record[_HEADER.size : _HEADER.size + len(table)] = table
+    for place, (_, array) in zip(places, fields.values(), strict=True):
+        target = np.frombuffer(record, array.dtype, array.size, place).reshape(array.shape)
+        target[...] = array
+    _HEADER.pack_into(record, 0, MAGIC, 0, VERSION, len(fields), 0, offset)
+    _HEADER.pack_into(record, 0, MAGIC, _checksum(record), VERSION, len(fields), 0, offset)
+    return record
+
+
+def stored_checksum(record: bytes | memoryview | bytearray) -> int:
+    """The checksum that the header states, after a look at magic, version and length."""
+    if len(record) < _HEADER.size:
+        raise StoreError(f"not a record: {len(record)} bytes, a header alone has {_HEADER.size}")
+    magic, checksum, version, _, _, length = _HEADER.unpack_from(record)
+    if magic != MAGIC:
+        raise StoreError(f"not a record of ours: it begins with {bytes(magic)!r}, expected {MAGIC!r}")
+    if version != VERSION:
+        raise StoreError(f"record format {version}, this version reads format {VERSION}: update, or make it again")
+    if length != len(record):
+        raise StoreError(f"the record has {len(record)} bytes, its header says {length}: it was cut or overwritten")
+    return int(checksum)
+
+
+def check(record: bytes | memoryview | bytearray) -> None:
+    """Compare the record with its checksum.
+
+    Raises:
+        StoreError: not a record of this format, or its bytes changed since they were written.
+    """
+    stated = stored_checksum(record)
+    actual = _checksum(record)
+    if stated != actual:
+        raise StoreError(f"damaged: the checksum is {actual:08x}, written was {stated:08x}; make this record again")
+
+
+def layout(record: bytes | memoryview | bytearray) -> dict[str, Slot]:
+    """Where the fields lie, by name, checked against the record's length. Does not read the data.
+
+    Records with equal tables share one answer: take it as read-only.
+
+    Raises:
+        StoreError: the table contradicts itself or the length of the record.
+    """
+    stored_checksum(record)
+    _, _, _, count, reserved, length = _HEADER.unpack_from(record)
+    if count > MAX_FIELDS or reserved or _data_start(count) > length:
+        raise StoreError(f"the record's header is malformed: {count} fields in {length} bytes")
+    table = bytes(record[_HEADER.size : _HEADER.size + count * _ENTRY.size])
+    return _parse_table(table, length)
+
+
+def decode(record: bytes | memoryview | bytearray) -> dict[str, Field]:
+    """Read a record back: checksum, table, and arrays that are read-only views of ``record``.
+
+    Raises:
+        StoreError: anything but a whole, undamaged record; never another exception, whatever the bytes.
+    """
+    check(record)
+    fields = {slot.name: Field(slot.kind, view(record, slot)) for slot in layout(record).values()}
+    for name, (kind, array) in fields.items():
+        if kind == "bool" and (array.view(np.uint8) > 1).any():
+            raise StoreError(f"field {name!r}: a truth value that is neither 0 nor 1")
+    return fields
+
+
+def view(record: bytes | memoryview | bytearray, slot: Slot) -> np.ndarray:
+    """The array of one slot, without copying; it lives as long as the record does."""
+    return np.frombuffer(record, slot.dtype, slot.size, slot.offset).reshape(slot.shape)
+
+
+@lru_cache(maxsize=4096)
+def _parse_table(table: bytes, length: int) -> dict[str, Slot]:
+    slots: dict[str, Slot] = {}
+    end = _data_start(len(table) // _ENTRY.size)
+    for raw, code, axes, *numbers in _ENTRY.iter_unpack(table):
+        dims, offset = numbers[:MAX_AXES], numbers[MAX_AXES]
+        name = _name(raw)
+        if name in slots:
+            raise StoreError(f"field {name!r} is there twice")
+        if code not in _KINDS or axes > MAX_AXES or any(dims[axes:]):
+            raise StoreError(f"field {name!r}: kind {code} with {axes} axes is not in this format")
+        kind = _KINDS[code]
+        shape = tuple(dims[:axes])
+        if (kind.name in _SCALARS and axes) or (kind.name == "str" and axes != 1):
+            raise StoreError(f"field {name!r}: a value of kind {kind.name} cannot have the shape {shape}")
+        count = prod(shape)
+        if prod(length for length in shape if length) * kind.dtype.itemsize >= 2**63:
+            raise StoreError(f"field {name!r}: the shape {shape} is beyond any memory")
+        if offset != _aligned(end) or offset + count * kind.dtype.itemsize > length:
+            raise StoreError(f"field {name!r}: shape {shape} at byte {offset} does not fit a record of {length} bytes")
+        end = offset + count * kind.dtype.itemsize
+        slots[name] = Slot(name, kind.name, kind.dtype, shape, count, offset)
+    if end != length:
+        raise StoreError(f"the fields end at byte {end}, the record at byte {length}")
+    return slots
+
+
+def _name(raw: bytes) -> str:
+    text = raw.rstrip(b"\0")
+    try:
+        name = text.decode()
+    except UnicodeDecodeError as error:
+        raise StoreError(f"a field's name is not UTF-8: {raw!r}") from error
+    if not name or "\0" in name:
+        raise StoreError(f"a field's name is empty or broken: {raw!r}")
+    return name
+
+
+def _checksum(record: bytes | memoryview | bytearray) -> int:
+    return zlib.crc32(memoryview(record)[_CHECKED_FROM:])
+
+
+def _data_start(count: int) -> int:
+    return _HEADER.size + count * _ENTRY.size
+
+
+def _aligned(offset: int) -> int:
+    return -(-offset // _ALIGNMENT) * _ALIGNMENT
