@@ -96,7 +96,9 @@ def dense(edge_index: Tensor, edge_weight: Tensor, num_nodes: int) -> Tensor:
     return g
 
 
-def make_video(counts: list[int], *, width: int = 6, seed: int = 0, dtype: torch.dtype = torch.float64) -> VideoFeatures:
+def make_video(
+    counts: list[int], *, width: int = 6, seed: int = 0, dtype: torch.dtype = torch.float64
+) -> VideoFeatures:
     """A video with so many objects in each frame; its boxes overlap here and there."""
     generator = torch.Generator().manual_seed(seed)
     n = sum(counts)

@@ -127,7 +127,12 @@ def test_a_threshold_is_exclusive() -> None:
 
 def test_videos_of_a_batch_do_not_touch() -> None:
     # The second video begins where the first one ends, in time too: its first object lies in frame 2.
-    members = [make_video([2, 3], seed=1), make_video([0, 0, 2, 1], seed=2), make_video([0], seed=3), make_video([4, 2])]
+    members = [
+        make_video([2, 3], seed=1),
+        make_video([0, 0, 2, 1], seed=2),
+        make_video([0], seed=3),
+        make_video([4, 2]),
+    ]
     offset, spaces, times = 0, [], []
     for member in members:
         for parts, (index, weight) in (

@@ -24,13 +24,13 @@ def test_types_follow_their_edges() -> None:
     data = build_graph(video)
     ptr = torch.tensor([0, 6])
     for flow, step in (("literal", {-1}), ("forward", {1}), ("both", {-1, 1})):
-        (source, target), _, kind = select_edges(
-            "full", data.edge_index, data.edge_weight, data.edge_type, ptr, flow
-        )
+        (source, target), _, kind = select_edges("full", data.edge_index, data.edge_weight, data.edge_type, ptr, flow)
         moved = video.frame[target] - video.frame[source]
         assert set(moved[kind == 0].tolist()) == {0}
         assert set(moved[kind == 1].tolist()) == step
-    assert set(select_edges("dense", data.edge_index, data.edge_weight, data.edge_type, ptr)[2].tolist()) == {DENSE_TYPE}
+    assert set(select_edges("dense", data.edge_index, data.edge_weight, data.edge_type, ptr)[2].tolist()) == {
+        DENSE_TYPE
+    }
 
 
 def test_dense_keeps_videos_apart_and_needs_no_edges() -> None:

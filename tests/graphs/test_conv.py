@@ -1,0 +1,182 @@
+"""STGConv: Eq. 4 on both paths, its gradients, and the traps around it."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from graphs import (
+    TIME_FLOWS,
+    VARIANTS,
+    STGConv,
+    build_graph,
+    select_edges,
+    sparse_operator,
+    symmetric_norm,
+)
+from tests.graphs.graph_reference import dense, layer, make_video, matrix
+
+COUNTS = ([2, 3, 0, 1, 2], [3], [1], [0, 2], [1, 1, 1])
+
+
+def edges(counts: list[int], variant: str = "full", time_flow: str = "literal") -> tuple[Tensor, Tensor]:
+    data = build_graph(make_video(counts))
+    ptr = torch.tensor([0, sum(counts)])
+    return select_edges(variant, data.edge_index, data.edge_weight, data.edge_type, ptr, time_flow)[:2]
+
+
+def layer_and_states(n: int, channels: int = 5) -> tuple[STGConv, Tensor]:
+    torch.manual_seed(1)
+    return STGConv(channels).double(), torch.randn(n, channels, dtype=torch.float64, requires_grad=True)
+
+
+@pytest.mark.parametrize("time_flow", TIME_FLOWS)
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("counts", COUNTS)
+def test_both_paths_equal_the_reference(counts: list[int], variant: str, time_flow: str) -> None:
+    n = sum(counts)
+    conv, x = layer_and_states(n)
+    index, weight = edges(counts, variant, time_flow)
+    expected = layer(x, matrix(make_video(counts), variant, time_flow), conv.linear.weight.T)
+    seed = torch.randn(n, 5, dtype=torch.float64)
+    wanted = torch.autograd.grad((expected * seed).sum(), (x, conv.linear.weight))
+    for out in (conv(x, index, weight), conv(x, sparse_operator(index, weight, n))):
+        assert torch.allclose(out, expected, rtol=0, atol=1e-10)
+        found = torch.autograd.grad((out * seed).sum(), (x, conv.linear.weight))
+        for have, want in zip(found, wanted, strict=True):
+            assert torch.allclose(have, want, rtol=0, atol=1e-10)
+
+
+def test_the_layer_by_hand() -> None:
+    # One object a frame: row 0 gathers .5 from itself and 1/sqrt(2) from object 1, row 1 only from itself.
+    conv = STGConv(1).double()
+    torch.nn.init.constant_(conv.linear.weight, 2.0)
+    index, weight = edges([1, 1])
+    out = conv(torch.tensor([[1.0], [10.0]], dtype=torch.float64), index, weight)
+    assert out.squeeze(1).tolist() == pytest.approx([1 + 2 * (0.5 + 10 * 0.70710678), 10 + 20])
+    assert conv(torch.tensor([[-1.0], [-10.0]], dtype=torch.float64), index, weight).tolist() == [[0], [0]]
+
+
+def test_gradients_of_both_paths_by_finite_differences() -> None:
+    conv, x = layer_and_states(6, channels=2)
+    index, weight = edges([2, 0, 3, 1], time_flow="both")
+    weight = weight.requires_grad_()
+    assert torch.autograd.gradcheck(lambda x, w: conv(x, index, w), (x, weight))
+    operator = sparse_operator(index, weight.detach(), 6)
+    assert torch.autograd.gradcheck(lambda x: conv(x, operator), (x,))
+    assert torch.autograd.gradgradcheck(lambda x: conv(x, operator), (x,))
+
+
+def test_row_sums_of_the_normalised_matrix() -> None:
+    # Frames of degree 2, 1 (before an empty one), 2, 1: a row of degree 2 that points into degree 1 sums to 1/2 + 1/sqrt(2).
+    index, weight = edges([2, 3, 0, 2, 2])
+    sums = dense(index, symmetric_norm(index, weight, 9), 9).sum(1)
+    high = 0.5 + 0.5**0.5
+    assert high == pytest.approx(1.2071, abs=1e-4)
+    assert sums.tolist() == pytest.approx([high] * 2 + [1] * 3 + [high] * 2 + [1] * 2)
+
+
+def test_edges_into_rows_that_gather_nothing_are_kept() -> None:
+    # The last frame of a temporal graph has degree 0; PyG's gcn_norm would cut it off.
+    index, weight = edges([3, 3, 3, 3], "temporal")
+    sums = dense(index, symmetric_norm(index, weight, 12), 12).sum(1)
+    assert sums.tolist() == pytest.approx([1] * 9 + [0] * 3)
+    index, weight = edges([3, 0, 2, 1], "temporal")
+    assert dense(index, symmetric_norm(index, weight, 6), 6).sum(1).tolist() == pytest.approx([0] * 3 + [1] * 2 + [0])
+
+
+def test_dense_graph_adds_the_mean_of_all_objects() -> None:
+    conv, x = layer_and_states(6)
+    index, weight = edges([1, 2, 3], "dense")
+    assert torch.allclose(conv(x, index, weight), torch.relu(x + conv.linear(x).mean(0)))
+
+
+def test_no_edges_leave_the_residual() -> None:
+    conv, x = layer_and_states(4)
+    nothing = torch.zeros(2, 0, dtype=torch.int64)
+    assert torch.equal(conv(x, nothing), torch.relu(x))
+    assert torch.equal(conv(x, sparse_operator(nothing, torch.zeros(0, dtype=torch.float64), 4)), torch.relu(x))
+
+
+def test_edges_without_weights_weigh_one() -> None:
+    conv, x = layer_and_states(3)
+    index = torch.tensor([[1, 2, 0], [0, 0, 2]])
+    assert torch.equal(conv(x, index), conv(x, index, torch.ones(3, dtype=torch.float64)))
+    plain = sparse_operator(index, None, 3).matrix.to_dense()
+    assert torch.allclose(plain, sparse_operator(index, torch.ones(3), 3).matrix.to_dense())
+
+
+def test_edges_given_twice_add_up() -> None:
+    conv, x = layer_and_states(2)
+    index = torch.tensor([[1, 1, 0], [0, 0, 1]])
+    weight = torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64)
+    once = conv(x, torch.tensor([[1, 0], [0, 1]]), torch.tensor([1.5, 2.0], dtype=torch.float64))
+    assert torch.allclose(conv(x, index, weight), once)
+    assert torch.allclose(conv(x, sparse_operator(index, weight, 2)), once)
+
+
+def test_the_operator_is_the_matrix_and_its_transpose() -> None:
+    index, weight = edges([2, 3, 1])
+    shuffled = torch.randperm(index.size(1))
+    operator = sparse_operator(index[:, shuffled], weight[shuffled], 6)
+    norm = dense(index, symmetric_norm(index, weight, 6), 6)
+    assert torch.allclose(operator.matrix.to_dense(), norm)
+    assert torch.allclose(operator.transpose.to_dense(), norm.T)
+
+
+def test_only_one_weight_matrix_and_no_bias() -> None:
+    assert {name: tuple(p.shape) for name, p in STGConv(7).named_parameters()} == {"linear.weight": (7, 7)}
+
+
+def test_pyg_generates_its_fast_code_for_the_layer() -> None:
+    STGConv(2)
+    assert STGConv.propagate is STGConv._jinja_propagate
+
+
+def test_message_and_aggregate_is_what_the_operator_runs_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    conv, x = layer_and_states(5)
+    index, weight = edges([2, 3])
+
+    def refuse(**parts: Tensor) -> Tensor:
+        raise AssertionError("the plain path ran")
+
+    monkeypatch.setattr(conv, "message", refuse)
+    conv(x, sparse_operator(index, weight, 5))
+    with pytest.raises(AssertionError, match="the plain path ran"):
+        conv(x, index, weight)
+
+
+def test_what_an_operator_cannot_do() -> None:
+    conv, x = layer_and_states(5)
+    index, weight = edges([2, 3])
+    with pytest.raises(ValueError, match="gives no gradient to edge_weight"):
+        sparse_operator(index, weight.clone().requires_grad_(), 5)
+    operator = sparse_operator(index, weight, 5)
+    with pytest.raises(ValueError, match="edge_weight is part of the sparse operator already"):
+        conv(x, operator, weight)
+    with pytest.raises(ValueError, match=r"operator is torch.float32, the layer needs torch.float64"):
+        conv(x, sparse_operator(index, weight.float(), 5))
+    conv.explain = True
+    with pytest.raises(ValueError, match="has no messages to explain"):
+        conv(x, operator)
+
+
+def test_both_paths_agree_under_autocast() -> None:
+    conv, x = layer_and_states(5, channels=16)
+    conv, x = conv.float(), x.detach().float().requires_grad_()
+    index, weight = edges([2, 3])
+    weight = weight.float()
+    with torch.autocast("cpu", torch.bfloat16):
+        plain, fast = conv(x, index, weight), conv(x, sparse_operator(index, weight, 5))
+    assert torch.allclose(plain, fast, atol=1e-2)
+    assert torch.allclose(fast.float(), conv(x, index, weight), atol=0.1)
+    assert torch.isfinite(torch.autograd.grad(fast.float().sum(), x)[0]).all()
+
+
+@pytest.mark.gpu
+def test_both_paths_equal_the_cpu_on_the_device() -> None:
+    conv, x = layer_and_states(8)
+    index, weight = edges([2, 3, 0, 1, 2])
+    expected = conv(x, index, weight)
+    conv, x, index, weight = conv.cuda(), x.cuda(), index.cuda(), weight.cuda()
+    for out in (conv(x, index, weight), conv(x, sparse_operator(index, weight, 8))):
+        assert torch.allclose(out.cpu(), expected, atol=1e-10)

@@ -1,0 +1,96 @@
+"""VideoFeatures: what fits is kept as it is, what does not is refused in words."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jaxtyping
+import pytest
+import torch
+
+from graphs import VideoFeatures
+
+
+def given(**changes: Any) -> VideoFeatures:
+    fields: dict[str, Any] = {
+        "boxes": torch.tensor([[0.0, 0.0, 4.0, 4.0], [1.0, 1.0, 1.0, 1.0], [2.0, 0.0, 9.0, 5.0]]),
+        "objects": torch.ones(3, 5),
+        "frame": torch.tensor([0, 0, 2]),
+        "num_frames": 4,
+        "video": "vid42",
+    }
+    return VideoFeatures(**(fields | changes))
+
+
+@pytest.fixture
+def _own_words() -> Iterator[None]:
+    """Lets wrong shapes through to the checks of the class, as they are where nobody checks shapes at run time."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", before)
+
+
+def test_everything_that_may_be_given() -> None:
+    features = given(
+        scores=torch.tensor([0.9, 0.5, 0.7]),
+        scene=torch.zeros(4, 7),
+        motion=torch.zeros(2, 6),
+        motion_row=torch.tensor([0, 0, 1, 1]),
+        frame_number=torch.tensor([3, 9, 15, 21]),
+        size=(240, 320),
+        manifest={"detector": "made"},
+    )
+    assert features.num_objects == 3
+    assert features.frame.tolist() == [0, 0, 2]
+
+
+def test_a_video_without_objects() -> None:
+    nothing = torch.zeros(0, dtype=torch.int64)
+    assert given(boxes=torch.zeros(0, 4), objects=torch.zeros(0, 5), frame=nothing).num_objects == 0
+
+
+@pytest.mark.usefixtures("_own_words")
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_frames": 0}, "num_frames must be at least 1, got 0; video 'vid42'"),
+        ({"boxes": torch.zeros(3, 5)}, r"boxes must have shape \[3 4\] \(3 objects, 4 frames\), got \[3, 5\]; video"),
+        ({"boxes": torch.tensor(1.0)}, r"boxes must have shape \[0 4\] \(0 objects, 4 frames\), got \[\]"),
+        ({"objects": torch.zeros(2, 5)}, r"objects must have shape \[3 \?\] .*, got \[2, 5\]; video 'vid42'"),
+        ({"scores": torch.zeros(2)}, r"scores must have shape \[3\]"),
+        ({"scene": torch.zeros(3, 2)}, r"scene must have shape \[4 \?\]"),
+        ({"motion": torch.zeros(3)}, r"motion must have shape \[\? \?\]"),
+        ({"frame_number": torch.tensor([1])}, r"frame_number must have shape \[4\]"),
+        ({"frame": torch.tensor([0.0, 0.0, 2.0])}, "frame must be int64, got torch.float32"),
+        ({"objects": torch.ones(3, 5, dtype=torch.int64)}, "objects must be floating point, got torch.int64"),
+        (
+            {"boxes": torch.tensor([[0.0, 0, 1, 1], [80, 0, 64, 1], [0, 0, 1, 1]])},
+            r"boxes must be \(x1, y1, x2, y2\) with x2 >= x1, got x1=80.0, x2=64.0; video 'vid42' row 1",
+        ),
+        (
+            {"boxes": torch.tensor([[0.0, 0, 1, 1], [0, 0, 1, 1], [0, 7, 1, 1]])},
+            r"with y2 >= y1, got y1=7.0, y2=1.0; video 'vid42' row 2",
+        ),
+        (
+            {"boxes": torch.tensor([[0.0, 0, 1, 1], [0, 0, float("nan"), 1], [0, 0, 1, 1]])},
+            "boxes must be finite, got nan; video 'vid42' row 1",
+        ),
+        ({"objects": torch.full((3, 5), float("-inf"))}, "objects must be finite, got -inf; video 'vid42' row 0"),
+        ({"scores": torch.tensor([1, float("inf"), 1])}, "scores must be finite, got inf; video 'vid42' row 1"),
+        ({"frame": torch.tensor([0, 1, 4])}, r"frame must lie in 0..3, got 4; video 'vid42' row 2"),
+        ({"frame": torch.tensor([-1, 1, 2])}, r"frame must lie in 0..3, got -1; video 'vid42' row 0"),
+        (
+            {"frame": torch.tensor([0, 2, 1])},
+            r"frame must not decrease \(order .*\), got 1 after 2; video 'vid42' row 2",
+        ),
+        ({"motion_row": torch.zeros(4, dtype=torch.int64)}, "motion_row is given without motion"),
+        (
+            {"motion": torch.zeros(2, 3), "motion_row": torch.tensor([0, 1, 2, 1])},
+            r"motion_row must lie in 0..1, got 2; video 'vid42' row 2",
+        ),
+        ({"size": (0, 10)}, r"size must be \(height, width\) in pixels, both at least 1, got \(0, 10\)"),
+    ],
+)
+def test_what_does_not_fit(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        given(**changes)
