@@ -43,7 +43,7 @@ class MultiHeadAttention(nn.Module):
         x: Float[Tensor, "B Q C"],
         keys: Float[Tensor, "B S C"],
         values: Float[Tensor, "B S C"],
-        mask: Bool[Tensor, "B S"] | None = None,
+        mask: Bool[Tensor, "B #Q S"] | None = None,
         causal: bool = False,
     ) -> Float[Tensor, "B Q C"]:
         """Let every query look at the keys of its row.
@@ -51,14 +51,15 @@ class MultiHeadAttention(nn.Module):
         Args:
             x: what asks ``[B Q C]``.
             keys, values: from `keys_values`, ``[B S C]``.
-            mask: True where the key may be seen ``[B S]``; at least one a row. None: all.
+            mask: True where the query may see the key ``[B Q S]``, or ``[B 1 S]`` for all queries alike; at least one
+                key a query. None: all.
             causal: query q sees keys 0..q only (then ``Q == S``, and ``mask`` is None).
         """
         attended = F.scaled_dot_product_attention(
             self._split(self.query(x)),
             self._split(keys),
             self._split(values),
-            attn_mask=None if mask is None else mask[:, None, None],
+            attn_mask=None if mask is None else mask[:, None],
             is_causal=causal,
         )
         return self.output(attended.transpose(1, 2).flatten(2))

@@ -50,7 +50,7 @@ class EncoderLayer(nn.Module):
 
     def forward(self, x: Float[Tensor, "B S C"], mask: Bool[Tensor, "B S"]) -> Float[Tensor, "B S C"]:
         """Refine the steps; ``mask`` is True where a step may be looked at."""
-        attended = self.attention(x, *self.attention.keys_values(x), mask=mask)
+        attended = self.attention(x, *self.attention.keys_values(x), mask=mask[:, None])
         x = self.attention_norm(x + self.dropout(attended))
         return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))
 
@@ -135,36 +135,53 @@ class DecoderLayer(nn.Module):
         return self._attention_to(view).keys_values(source)
 
     def forward(
-        self,
-        x: Float[Tensor, "W L C"],
-        views: dict[str, KeysValues],
-        mask: Bool[Tensor, "B F"],
-        past: KeysValues | None = None,
-    ) -> tuple[Float[Tensor, "W L C"], KeysValues]:
-        """Refine the word states.
+        self, x: Float[Tensor, "W L C"], views: dict[str, KeysValues], mask: Bool[Tensor, "W F"]
+    ) -> Float[Tensor, "W L C"]:
+        """Refine the states of whole captions.
 
         Args:
-            x: ``[W L C]``. With ``past``, L is 1.
-            views: of each view, keys and values ``[B F C]``. ``W`` may be ``K B``: then rows ``b K`` to ``b K + K - 1``
-                look at memory row b.
+            x: ``[W L C]``.
+            views: of each view, keys and values ``[W F C]``.
+            mask: frames that may be looked at ``[W F]``.
+        """
+        attended = self.attention(x, *self.attention.keys_values(x), causal=True)
+        return self._after_words(x, attended, views, mask)
+
+    def advance(
+        self,
+        x: Float[Tensor, "B K C"],
+        views: dict[str, KeysValues],
+        mask: Bool[Tensor, "B F"],
+        past: KeysValues,
+        seen: Bool[Tensor, "B K S"],
+    ) -> tuple[Float[Tensor, "B K C"], KeysValues]:
+        """Refine the state of the newest word of ``K`` hypotheses a video.
+
+        The hypotheses are query positions: neither the video nor the words that they have in common are repeated.
+
+        Args:
+            x: newest words ``[B K C]``.
+            views: of each view, keys and values ``[B F C]``.
             mask: frames that may be looked at ``[B F]``.
-            past: keys and values of the earlier words ``[W t C]``; None: x holds all words from the first on.
+            past: keys and values of all words that the video's hypotheses ever read ``[B S-K C]``.
+            seen: which words belong to which hypothesis, the newest included ``[B K S]``.
 
         Returns:
-            The states, and keys and values of all words so far ``[W t+L C]``.
+            The states, and keys and values with the newest words at the end ``[B S C]``.
         """
         keys, values = self.attention.keys_values(x)
-        if past is not None:
-            keys, values = torch.cat([past[0], keys], 1), torch.cat([past[1], values], 1)
-        attended = self.attention(x, keys, values, causal=past is None)
-        x = self.attention_norm(x + self.dropout(attended))
+        keys, values = torch.cat([past[0], keys], 1), torch.cat([past[1], values], 1)
+        attended = self.attention(x, keys, values, mask=seen)
+        return self._after_words(x, attended, views, mask), (keys, values)
 
-        # The hypotheses of one video become query positions: its memory is read once, never repeated.
-        asking = x.reshape(mask.shape[0], -1, x.shape[2])
-        said = [self._attention_to(view)(asking, *views[view], mask=mask) for view in self.view_attention]
-        fused = self.fusion(asking, said) if len(said) > 1 else said[0]
-        x = self.view_norm(x + self.dropout(fused.reshape(x.shape)))
-        return self.feed_forward_norm(x + self.dropout(self.feed_forward(x))), (keys, values)
+    def _after_words(
+        self, x: Float[Tensor, "B Q C"], attended: Float[Tensor, "B Q C"], views: dict[str, KeysValues], mask: Tensor
+    ) -> Float[Tensor, "B Q C"]:
+        x = self.attention_norm(x + self.dropout(attended))
+        said = [self._attention_to(view)(x, *views[view], mask=mask[:, None]) for view in self.view_attention]
+        fused = self.fusion(x, said) if len(said) > 1 else said[0]
+        x = self.view_norm(x + self.dropout(fused))
+        return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))
 
     def _attention_to(self, view: str) -> MultiHeadAttention:
         attention = self.view_attention[view]

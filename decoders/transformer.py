@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import Literal
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
@@ -97,39 +98,46 @@ class TransformerDecoder(Decoder):
             mask = mask.index_select(0, video)
         x = self._embed(words, 0)
         for number, layer in enumerate(self._layers()):
-            x, _ = layer(x, {view: _rows(views[view, number], video) for view in self.views}, mask)
+            x = layer(x, {view: _rows(views[view, number], video) for view in self.views}, mask)
         return x
 
     def init_state(self, memory: VideoMemory) -> State:
-        """Keys and values of every view in every layer, projected here once, and empty caches for the words."""
+        """Keys and values of every view in every layer, projected here once; no words yet.
+
+        Reordering hypotheses should not copy what they have read. So the keys and values of words are kept by video, in
+        slots that are only ever added to, and a hypothesis is the list of its words' slots ``[N t]``.
+        """
         views, mask = self._read(memory)
         state: State = {"memory.mask": mask}
         for (view, number), (keys, values) in views.items():
             state[f"memory.{view}_key.{number}"], state[f"memory.{view}_value.{number}"] = keys, values
         for number in range(len(self.layers)):
-            for name in ("self_key", "self_value"):
-                state[f"{name}.{number}"] = memory.frames.new_empty(memory.num_videos, 0, self.channels)
+            for name in ("word_key", "word_value"):
+                state[f"memory.{name}.{number}"] = memory.frames.new_empty(memory.num_videos, 0, self.channels)
+        state["slots"] = torch.empty(memory.num_videos, 0, dtype=torch.int64, device=memory.frames.device)
         return state
 
     def advance(self, word: Int[Tensor, " N"], state: State) -> tuple[Float[Tensor, "N C"], State]:
-        """Read one word a hypothesis; the caches grow by one, the position is their length."""
-        position = state["self_key.0"].shape[1]
+        """Read one word a hypothesis; its position is the number of slots so far."""
+        position = state["slots"].shape[1]
         if position >= self.positions.shape[0]:
             raise ValueError(
                 f"word number {position + 1} is beyond max_length={self.max_length}: "
                 "search shorter captions or build the decoder with a larger max_length"
             )
-        x = self._embed(word[:, None], position)
-        new = dict(state)
+        mask = state["memory.mask"]
+        videos, used = state["memory.word_key.0"].shape[:2]
+        width = len(word) // videos
+        newest = torch.arange(used, used + width, device=word.device).repeat(videos)
+        new = dict(state, slots=torch.cat([state["slots"], newest[:, None]], 1))
+        own = new["slots"].unflatten(0, (videos, width))
+        seen = torch.zeros(videos, width, used + width, dtype=torch.bool, device=word.device).scatter_(2, own, True)
+        x = self._embed(word[:, None], position).view(videos, width, self.channels)
         for number, layer in enumerate(self._layers()):
-            views = {
-                view: (state[f"memory.{view}_key.{number}"], state[f"memory.{view}_value.{number}"])
-                for view in self.views
-            }
-            past = (state[f"self_key.{number}"], state[f"self_value.{number}"])
-            x, grown = layer(x, views, state["memory.mask"], past)
-            new[f"self_key.{number}"], new[f"self_value.{number}"] = grown
-        return x[:, 0], new
+            views = {view: _pair(state, view, number) for view in self.views}
+            x, words = layer.advance(x, views, mask, _pair(state, "word", number), seen)
+            new[f"memory.word_key.{number}"], new[f"memory.word_value.{number}"] = words
+        return x.flatten(0, 1), new
 
     def encode(self, memory: VideoMemory) -> tuple[dict[str, Float[Tensor, "B F C"]], Bool[Tensor, "B F"]]:
         """The encoded views, and where they may be attended to (a video without real frames keeps one zero step).
@@ -177,3 +185,7 @@ class TransformerDecoder(Decoder):
 
 def _rows(pair: KeysValues, rows: Int[Tensor, " W"] | None) -> KeysValues:
     return pair if rows is None else (pair[0].index_select(0, rows), pair[1].index_select(0, rows))
+
+
+def _pair(state: State, name: str, number: int) -> KeysValues:
+    return state[f"memory.{name}_key.{number}"], state[f"memory.{name}_value.{number}"]

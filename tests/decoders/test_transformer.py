@@ -152,7 +152,7 @@ def test_layers_equal_those_of_torch(make_memory):
         getattr(theirs, name).load_state_dict(part.state_dict())
     causal = torch.ones(6, 6, dtype=torch.bool).triu(1)
     expected = theirs(x, frames, tgt_mask=causal, memory_key_padding_mask=~mask)
-    actual, _ = ours(x, {"frames": ours.view_keys_values("frames", frames)}, mask)
+    actual = ours(x, {"frames": ours.view_keys_values("frames", frames)}, mask)
     torch.testing.assert_close(actual, expected, rtol=0, atol=1e-10)
 
 
