@@ -84,7 +84,7 @@ def test_help_comes_without_torch(command: str) -> None:
     code = (
         f"import sys, runpy; sys.argv = ['stg.{command}', '--help']\n"
         "try:\n"
-        f"    runpy.run_module('stg.{command}', run_name='__main__')\n"
+        f"    runpy.run_module('stg.{command}', run_name='__main__', alter_sys=True)\n"
         "except SystemExit as end:\n"
         "    heavy = {'torch', 'torchvision', 'av', 'onnxruntime', 'pycocoevalcap'} & set(sys.modules)\n"
         "    sys.exit(f'{heavy} imported' if heavy else end.code)\n"

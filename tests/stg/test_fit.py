@@ -1,0 +1,223 @@
+"""The training command on a tiny world: learning, resuming, refusing (faults D2-D4, D10, D14, D16)."""
+
+import dataclasses
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+
+from stg.cli import run_command
+from stg.config import DataConfig, FitConfig, ModelConfig, OptimConfig, RunConfig, WorldConfig
+from stg.data import TrainingSet
+from stg.errors import Preempted, StgError, UserError
+from stg.fit import fit, main
+from stg.trained import Trained
+
+ROOT = Path(__file__).resolve().parents[2]
+WORLD = WorldConfig(train=8, val=3, test=3)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of the tiny world, made once."""
+    from stg.prepare import prepare
+
+    path = tmp_path_factory.mktemp("world") / "store"
+    prepare(DataConfig(store=str(path)), WORLD).store.close()
+    return path
+
+
+def settings(store: Path, out: Path, **changes: Any) -> FitConfig:
+    config = FitConfig(
+        data=DataConfig(store=str(store), min_count=1),
+        world=WORLD,
+        model=ModelConfig(channels=16, heads=2, hidden=16, layers=1),
+        optim=OptimConfig(lr=3e-3, batch_videos=3, epochs=2, captions_per_video=2, epoch_captions=4),
+        run=RunConfig(out=str(out), samples=1, save_minutes=1000),
+    )
+    for name, change in changes.items():
+        config = dataclasses.replace(config, **{name: dataclasses.replace(getattr(config, name), **change)})
+    return config
+
+
+def run(config: FitConfig, stop: Callable[[], bool] = lambda: False) -> str:
+    """Train and return what was printed."""
+    text = io.StringIO()
+    fit(config, console=Console(file=text, width=200), stop=stop)
+    return text.getvalue()
+
+
+def rows(out: Path, kind: str) -> list[dict[str, Any]]:
+    found = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [row for row in found if row["kind"] == kind]
+
+
+def stop_after(steps: int) -> Callable[[], bool]:
+    calls = iter(range(1, 10**6))
+    return lambda: next(calls) >= steps
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    return Trained.load(out / "whole.safetensors").captioner.state_dict()
+
+
+def test_a_run_learns_and_leaves_what_is_needed(store: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    shown = run(settings(store, out, optim={"epochs": 6}))
+    steps = rows(out, "step")
+    assert [row["step"] for row in steps] == list(range(1, 6 * 6 + 1))
+    assert steps[-1]["loss"] < 0.8 * steps[0]["loss"]
+    assert len(rows(out, "validation")) == 6
+    assert all("cider" in row and row["samples"] for row in rows(out, "validation"))
+    assert json.loads((out / "state.json").read_text())["status"] == "finished"
+    assert {path.name for path in out.iterdir()} >= {"config.yaml", "model.safetensors", "metrics.jsonl", "train.log"}
+    assert f"Next: python -m stg.evaluate {out}" in shown
+    assert str(Path.home()) not in (out / "config.yaml").read_text().replace(str(tmp_path), "")
+    assert "is finished" in run(settings(store, out, optim={"epochs": 6}))
+
+
+@pytest.mark.parametrize("step", [1, 4, 6, 7, 11])
+def test_stopping_and_going_on_changes_no_bit(step: int, store: Path, tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    run(settings(store, whole))
+    with pytest.raises(Preempted, match=f"stopped at step {step} with a checkpoint"):
+        run(settings(store, parts), stop_after(step))
+    assert json.loads((parts / "state.json").read_text())["status"] == "preempted"
+    torch.manual_seed(999)
+    run(settings(store, parts))
+    assert rows(parts, "step") == rows(whole, "step")
+    assert rows(parts, "validation") == rows(whole, "validation")
+    expected = weights(whole)
+    assert all(torch.equal(value, expected[name]) for name, value in weights(parts).items())
+
+
+def test_a_crash_repeats_the_steps_since_the_last_checkpoint(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    run(settings(store, whole))
+    load, calls = TrainingSet.load, iter(range(100))
+
+    def crash(self: TrainingSet, items: Any) -> Any:
+        if next(calls) == 9:
+            raise RuntimeError("power cut")
+        return load(self, items)
+
+    monkeypatch.setattr(TrainingSet, "load", crash)
+    with pytest.raises(RuntimeError, match="power cut"):
+        run(settings(store, parts))
+    monkeypatch.undo()
+    assert json.loads((parts / "state.json").read_text())["status"] == "failed"
+    assert "power cut" in (parts / "train.log").read_text()
+    assert len(rows(parts, "step")) == 9
+    assert "going on at step 6" in run(settings(store, parts))
+    assert rows(parts, "step") == rows(whole, "step")
+
+
+def test_a_loss_that_is_not_finite_is_never_applied(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import stg.training
+
+    losses, calls = stg.training.captioning_losses, iter(range(100))
+
+    def broken(*args: Any, **kwargs: Any) -> Any:
+        found = losses(*args, **kwargs)
+        return {name: value * float("nan") for name, value in found.items()} if next(calls) >= 4 else found
+
+    monkeypatch.setattr(stg.training, "captioning_losses", broken)
+    out = tmp_path / "run"
+    with pytest.raises(StgError, match=r"not finite 3 times in a row \(step 7\)"):
+        run(settings(store, out, run={"save_minutes": 0}))
+    assert [row["step"] for row in rows(out, "step")] == [1, 2, 3, 4]
+    assert [row["step"] for row in rows(out, "broken")] == [5, 6, 7]
+    assert all(video.startswith("train-") for row in rows(out, "broken") for video in row["videos"])
+    monkeypatch.undo()
+    run(settings(store, out, run={"save_minutes": 0}))
+    assert all(value.isfinite().all() for value in weights(out).values())
+
+
+def test_a_folder_with_another_run_is_refused_with_the_differences(store: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(Preempted):
+        run(settings(store, out), stop_after(2))
+    with pytest.raises(UserError, match=r"other settings \(model.channels: was 16, now 32\): choose another folder"):
+        run(settings(store, out, model={"channels": 32}))
+    with pytest.raises(UserError, match=r"optim.epochs: was 2, now 3\): add --run.override true"):
+        run(settings(store, out, optim={"epochs": 3}))
+    run(settings(store, out, optim={"epochs": 3}, run={"override": True}))
+    assert len(rows(out, "validation")) == 3
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "thesis.tex").write_text("x")
+    with pytest.raises(UserError, match="is not empty and is not a run of ours"):
+        run(settings(store, other))
+
+
+def test_the_control_trains_on_other_videos_features(store: Path, tmp_path: Path) -> None:
+    plain, control = tmp_path / "plain", tmp_path / "control"
+    run(settings(store, plain, optim={"epochs": 1}))
+    run(settings(store, control, optim={"epochs": 1}, run={"control": "shuffle"}))
+    first, second = rows(plain, "step")[0], rows(control, "step")[0]
+    assert first["loss"] != second["loss"]
+
+
+@pytest.mark.parametrize("branches", ["scene", "object", "concat", "l2"])
+def test_every_ablation_trains_and_exports(branches: str, store: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    run(settings(store, out, model={"branches": branches}, optim={"epochs": 1}))
+    assert Trained.load(out / "model.safetensors").vocabulary.words[:2] == ("<pad>", "<bos>")
+
+
+def test_tiny_splits_and_large_batches_run(store: Path, tmp_path: Path) -> None:
+    run(settings(store, tmp_path / "run", world={"train": 1, "val": 1}, optim={"batch_videos": 64, "epochs": 1}))
+    assert "cider" not in rows(tmp_path / "run", "validation")[0]
+
+
+def test_wrong_input_is_told_in_one_line(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cases = {
+        ("--data.dataset", "msvd"): "needs --data.root",
+        ("--data.dataset", "msvd", "--data.root", str(tmp_path)): "youtube_mapping.txt",
+        ("--run.device", "cuda:77"): "device 'cuda:77' is not to be had here",
+        ("--optim.epochs", "0"): "epochs must be greater than 0; got 0",
+        ("--data.min_count", "1000000", "--data.store", str(store), "--world.train", "8", "--world.val", "3",
+         "--world.test", "3"): "no word occurs 1000000 times",
+    }  # fmt: skip
+    for number, (argv, words) in enumerate(cases.items()):
+        assert run_command(FitConfig, main, "", [*argv, "--run.out", str(tmp_path / f"r{number}")]) == 2, argv
+        shown = capsys.readouterr().err
+        assert words in shown
+        assert len(shown.splitlines()) == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are those of POSIX")
+def test_a_signal_saves_and_exits_75_and_the_same_command_goes_on(store: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    options = {
+        "data.store": store, "data.min_count": 1, "world.train": 8, "world.val": 3, "world.test": 3,
+        "model.channels": 16, "model.heads": 2, "model.hidden": 16, "optim.epochs": 500, "optim.patience": 500,
+        "run.out": out, "run.threads": 1,
+    }  # fmt: skip
+    argv = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "stg.fit", *argv], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 120
+    while not (out / "metrics.jsonl").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 75, errors
+    assert "the same command goes on from there" in errors
+    assert json.loads((out / "state.json").read_text())["status"] == "preempted"
+    assert list((out / "checkpoints").glob("step-*.safetensors"))
