@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -109,7 +109,7 @@ class LMDBDatabase(Database):
         with self._open().read() as transaction:
             return int(transaction.stat()["entries"])
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "LMDBDatabase":
         return self
 
     def __exit__(self, *details: object) -> None:

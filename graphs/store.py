@@ -2,18 +2,18 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from torch_geometric.data import Data
 
+from graphs.collate import collate
 from graphs.database import LMDBDatabase
-from graphs.graph_records import FEATURE_TYPES, Record, check_graph, collate, graph, graph_fields, widths
+from graphs.graph_records import FEATURE_TYPES, check_graph, graph, graph_fields, widths
 from graphs.lmdb_check import check_file
 from graphs.lmdb_file import HEADER_KEY, MAP_GROWTH, Item, LMDBFile, Transaction
-from graphs.records import Field, StoreError, StoreFullError, decode, encode, stored_checksum
+from graphs.records import Field, Record, Slot, StoreError, StoreFullError, decode, encode, layout, view
 from graphs.variants import select_edges
 
 __all__ = ["GraphStore", "LMDBDatabase", "StoreError", "StoreFullError"]
@@ -134,12 +134,14 @@ class GraphStore:
             key = _key(video)
             if key in items:
                 raise StoreError(f"video {video!r} is given twice")
-            with self._naming(video):
+            try:
                 own = data.to_dict().get("video")
                 if own and own != video:
                     raise StoreError(f"the graph says that it belongs to {own!r}")
                 record = graph_fields(data, header["features_dtype"])
                 _check_same(fields or widths(record), widths(record))
+            except StoreError as error:
+                raise self._about(video, error) from error
             fields = fields or widths(record)
             items[key] = encode(record)
         changed = [] if fields == header["fields"] else [_header_item(header | {"fields": fields})]
@@ -152,8 +154,9 @@ class GraphStore:
         Raises:
             StoreError: not in the store, or damaged.
         """
-        with self._file.read() as transaction, self._naming(video):
-            return graph(decode(self._record(transaction, video)), video)
+        with self._file.read() as transaction:
+            record, slots = self._record(transaction, video)
+            return graph({name: Field(slot.kind, view(record, slot)) for name, slot in slots.items()}, video)
 
     def batch(self, videos: Sequence[str], variant: str = "full", time_flow: str = "literal") -> Data:
         """One flat batch with the edges of a variant, each feature copied once, from the file into the batch.
@@ -168,12 +171,7 @@ class GraphStore:
         if not videos:
             raise StoreError("a batch needs at least one video")
         with self._file.read() as transaction:
-            records = []
-            for video in videos:
-                with self._naming(video):
-                    records.append(self._record(transaction, video))
-            data = collate(videos, records)
-            del records
+            data = collate(videos, [self._record(transaction, video) for video in videos])
         selected = select_edges(variant, data.edge_index, data.edge_weight, data.edge_type, data.ptr, time_flow)
         data.edge_index, data.edge_weight, data.edge_type = selected
         return data
@@ -226,7 +224,7 @@ class GraphStore:
         """Close the file. Closing twice is harmless; using a closed store is an error."""
         self._file.close()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "GraphStore":
         return self
 
     def __exit__(self, *details: object) -> None:
@@ -269,23 +267,22 @@ class GraphStore:
             raise StoreError(f"{self.path} has the format {stated!r}, expected {FORMAT!r}: update, or make it again")
         return header
 
-    def _record(self, transaction: Transaction, video: str) -> Record:
-        key = _key(video)
-        record = transaction.get(key)
-        if record is None:
-            raise StoreError(f"not in the store ({len(self)} graphs); is it the right store, and the right spelling?")
-        if self._checked.get(key) != stored_checksum(record):
-            fields = decode(record)
-            check_graph(fields)
-            self._checked[key] = stored_checksum(record)
-        return record
-
-    @contextmanager
-    def _naming(self, video: str) -> Iterator[None]:
+    def _record(self, transaction: Transaction, video: str) -> tuple[Record, dict[str, Slot]]:
         try:
-            yield
+            key = _key(video)
+            record = transaction.get(key)
+            if record is None:
+                raise StoreError(f"not among its {len(self)} graphs; is it the right store, and the right spelling?")
+            checksum, slots = layout(record)
+            if self._checked.get(key) != checksum:
+                check_graph(decode(record))
+                self._checked[key] = checksum
         except StoreError as error:
-            raise StoreError(f"{self.path}, video {video!r}: {error}") from error
+            raise self._about(video, error) from error
+        return record, slots
+
+    def _about(self, video: str, error: StoreError) -> StoreError:
+        return StoreError(f"{self.path}, video {video!r}: {error}")
 
 
 def _key(video: str) -> bytes:
