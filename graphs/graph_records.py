@@ -1,7 +1,6 @@
-"""Video graphs as fields of a record, and records as batches."""
+"""Video graphs as the fields of a record, and back."""
 
-import ctypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,16 +8,14 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from graphs.records import Field, Slot, StoreError, layout, view
-
-Record = bytes | bytearray | memoryview
+from graphs.records import Field, Slot, StoreError
 
 
 class Spec(NamedTuple):
     """Shape (axes named as everywhere: N nodes, E edges, T frames, L motion rows) and role of a stored tensor."""
 
     axes: tuple[str, ...]
-    role: str  # "feature": the store's floating type; "float": float32; "integer": the narrowest that fits
+    role: str  # "feature": the store's floating type; "float": float32; "integer": the narrowest of three; "byte"
 
 
 FIELDS: dict[str, Spec] = {
@@ -27,7 +24,7 @@ FIELDS: dict[str, Spec] = {
     "frame": Spec(("N",), "integer"),
     "edge_index": Spec(("2", "E"), "integer"),
     "edge_weight": Spec(("E",), "float"),
-    "edge_type": Spec(("E",), "integer"),
+    "edge_type": Spec(("E",), "byte"),
     "num_frames": Spec((), "integer"),
     "scores": Spec(("N",), "float"),
     "scene": Spec(("T", "S"), "feature"),
@@ -41,7 +38,13 @@ FIELDS: dict[str, Spec] = {
 REQUIRED = tuple(FIELDS)[:7]
 FEATURES = tuple(name for name, spec in FIELDS.items() if spec.role == "feature")
 FEATURE_TYPES = ("float16", "float32")
-_INTEGERS = ("uint8", "uint16", "int32", "int64")
+_KINDS = {
+    "feature": FEATURE_TYPES,
+    "float": ("float32",),
+    "integer": ("uint16", "int32", "int64"),
+    "byte": ("uint8",),
+}
+_WHOLE = ("integer", "byte")
 
 
 def graph_fields(data: Data, features_dtype: str) -> dict[str, Field]:
@@ -80,11 +83,11 @@ def check_graph(fields: Mapping[str, Field]) -> None:
     sizes: dict[str, tuple[int, str]] = {}
     for name, (kind, array) in fields.items():
         spec = FIELDS[name]
-        kinds = {"feature": FEATURE_TYPES, "float": ("float32",), "integer": _INTEGERS}[spec.role]
+        kinds = _KINDS[spec.role]
         if kind not in kinds:
             raise StoreError(f"{name} has the type {kind}, expected {' or '.join(kinds)}")
         _check_axes(name, array, spec, sizes)
-        if spec.role != "integer":
+        if spec.role not in _WHOLE:
             _check_finite(name, array)
     arrays = {name: field.array for name, field in fields.items()}
     frames = int(arrays["num_frames"])
@@ -97,7 +100,6 @@ def check_graph(fields: Mapping[str, Field]) -> None:
     if (np.diff(arrays["frame"].astype(np.int64)) < 0).any():
         raise StoreError("frame must not decrease: order the objects by frame")
     _check_below("edge_index", arrays["edge_index"], len(arrays["frame"]), "the number of nodes")
-    _check_below("edge_type", arrays["edge_type"], 256, "the number of types a byte can tell apart")
     if "motion_row" in arrays:
         if "motion" not in arrays:
             raise StoreError("motion_row points into motion, which is missing")
@@ -110,6 +112,11 @@ def widths(fields: Mapping[str, Field] | Mapping[str, Slot]) -> dict[str, int]:
     return {name: shapes[name][1] if name in FEATURES else 0 for name in FIELDS if name in shapes}
 
 
+def memory_type(name: str) -> np.dtype:
+    """The type that a field has in memory, whatever it is on disk."""
+    return np.dtype(np.int64 if FIELDS[name].role in _WHOLE else np.float32)
+
+
 def graph(fields: Mapping[str, Field], video: str) -> Data:
     """The graph of one video: float32 and int64 tensors that own their memory."""
     data = Data(video=video)
@@ -117,67 +124,8 @@ def graph(fields: Mapping[str, Field], video: str) -> Data:
         if name == "num_frames":
             data[name] = int(field.array)
         else:
-            data[name] = torch.from_numpy(field.array.astype(_memory_type(name)))
+            data[name] = torch.from_numpy(field.array.astype(memory_type(name)))
     return data
-
-
-def collate(videos: Sequence[str], records: Sequence[Record]) -> Data:
-    """One flat batch out of checked records, each feature block copied once, from the record into the batch.
-
-    Equals ``Batch.from_data_list`` over the graphs, plus ``motion_ptr [B + 1]``, the offsets of each video's motion
-    rows, where there are any. ``records`` need to stay valid during the call only.
-
-    Raises:
-        StoreError: records whose fields or widths differ, naming the videos.
-    """
-    slots = [layout(record) for record in records]
-    for video, other in zip(videos, slots, strict=True):
-        if other.keys() != slots[0].keys():
-            raise StoreError(f"videos {videos[0]!r} and {video!r} have other fields: {list(slots[0])}, {list(other)}")
-    data = Data(videos=list(videos))
-    nodes = np.array([slot["frame"].size for slot in slots])
-    edges = np.array([slot["edge_weight"].size for slot in slots])
-    offsets = np.concatenate([[0], np.cumsum(nodes)])
-    memory = [_writable(record) for record in records]
-    for name in slots[0]:
-        places = [slot[name] for slot in slots]
-        if name in FEATURES:
-            data[name] = _gather(name, memory, places, videos)
-            continue
-        arrays = [view(record, place) for record, place in zip(records, places, strict=True)]
-        if name == "num_frames":
-            joined = np.array(arrays, dtype=np.int64)
-        else:
-            axis = 1 if name == "edge_index" else 0
-            joined = np.concatenate(arrays, axis=axis, dtype=_memory_type(name))
-        if name == "edge_index":
-            joined += np.repeat(offsets[:-1], edges)
-        data[name] = torch.from_numpy(joined)
-    data.batch = torch.from_numpy(np.repeat(np.arange(len(nodes)), nodes))
-    data.ptr = torch.from_numpy(offsets)
-    if "motion" in slots[0]:
-        data.motion_ptr = torch.tensor([0, *(slot["motion"].shape[0] for slot in slots)]).cumsum(0)
-    return data
-
-
-def _gather(name: str, memory: Sequence[Any], places: Sequence[Slot], videos: Sequence[str]) -> Tensor:
-    width = places[0].shape[1]
-    for video, place in zip(videos, places, strict=True):
-        if place.shape[1] != width:
-            raise StoreError(f"{name} has width {width} in video {videos[0]!r}, {place.shape[1]} in {video!r}")
-    out = torch.empty(sum(place.shape[0] for place in places), width)
-    targets = out.view(-1).split([place.size for place in places])
-    for target, record, place in zip(targets, memory, places, strict=True):
-        if place.size:
-            dtype = torch.float16 if place.kind == "float16" else torch.float32
-            target.copy_(torch.frombuffer(record, dtype=dtype, count=place.size, offset=place.offset))
-    return out
-
-
-def _writable(record: Record) -> Any:
-    # torch warns of memory that it may not write; it only reads here, so hand it the same bytes without the mark.
-    address = np.frombuffer(record, np.uint8).__array_interface__["data"][0]
-    return (ctypes.c_uint8 * len(record)).from_address(address)
 
 
 def _field(name: str, value: Any, features_dtype: str) -> Field:
@@ -186,11 +134,11 @@ def _field(name: str, value: Any, features_dtype: str) -> Field:
         value = torch.tensor(value)
     if not isinstance(value, Tensor):
         raise StoreError(f"{name} must be a tensor, got {type(value).__name__}")
-    if value.is_floating_point() == (spec.role == "integer") or value.is_complex():
-        wanted = "integers" if spec.role == "integer" else "floating-point numbers"
+    if value.is_floating_point() == (spec.role in _WHOLE) or value.is_complex():
+        wanted = "integers" if spec.role in _WHOLE else "floating-point numbers"
         raise StoreError(f"{name} must hold {wanted}, got {value.dtype}")
     value = value.detach().cpu()
-    if spec.role == "integer":
+    if spec.role in _WHOLE:
         return _narrowest(name, value.long().reshape(() if name == "num_frames" else value.shape).numpy())
     kind = features_dtype if spec.role == "feature" else "float32"
     kept = value.to(getattr(torch, kind))
@@ -207,8 +155,11 @@ def _field(name: str, value: Any, features_dtype: str) -> Field:
 def _narrowest(name: str, values: np.ndarray) -> Field:
     low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
     if low < 0:
-        raise StoreError(f"{name} holds {low}; every number there is 0 or more")
-    kind = next(kind for kind in _INTEGERS if high <= np.iinfo(kind).max)
+        raise StoreError(f"{name} holds {low}; every number must be 0 or more")
+    kinds = _KINDS[FIELDS[name].role]
+    kind = next((kind for kind in kinds if high <= np.iinfo(kind).max), None)
+    if kind is None:
+        raise StoreError(f"{name} holds {high}, beyond {np.iinfo(kinds[-1]).max}")
     return Field(kind, values.astype(kind))
 
 
@@ -234,7 +185,3 @@ def _check_below(name: str, array: np.ndarray, limit: int, what: str) -> None:
     if array.size and (int(array.max()) >= limit or int(array.min()) < 0):
         wrong = array.max() if int(array.max()) >= limit else array.min()
         raise StoreError(f"{name} holds {wrong}, not below {what} ({limit})")
-
-
-def _memory_type(name: str) -> np.dtype:
-    return np.dtype(np.int64 if FIELDS[name].role == "integer" else np.float32)

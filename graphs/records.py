@@ -66,6 +66,9 @@ KINDS: dict[str, np.dtype] = {kind.name: kind.dtype for kind in _KINDS.values()}
 _SCALARS = ("int", "float")
 
 
+Record = bytes | bytearray | memoryview
+
+
 class Field(NamedTuple):
     """One named array: ``kind`` is a key of :data:`KINDS`, ``array`` has that kind's dtype."""
 
@@ -82,6 +85,7 @@ class Slot(NamedTuple):
     shape: tuple[int, ...]
     size: int
     offset: int
+    end: int
 
 
 def encode(fields: Mapping[str, Field]) -> bytearray:
@@ -119,63 +123,47 @@ def encode(fields: Mapping[str, Field]) -> bytearray:
     return record
 
 
-def stored_checksum(record: bytes | memoryview | bytearray) -> int:
-    """The checksum that the header states, after a look at magic, version and length."""
+def layout(record: Record) -> tuple[int, dict[str, Slot]]:
+    """The checksum that the record states, and where its fields lie, checked against its length. Reads no data.
+
+    Records with equal tables share one answer: take it as read-only.
+
+    Raises:
+        StoreError: not a record of this format, cut short, or its table contradicts itself.
+    """
     if len(record) < _HEADER.size:
         raise StoreError(f"not a record: {len(record)} bytes, a header alone has {_HEADER.size}")
-    magic, checksum, version, _, _, length = _HEADER.unpack_from(record)
+    magic, checksum, version, count, reserved, length = _HEADER.unpack_from(record)
     if magic != MAGIC:
         raise StoreError(f"not a record of ours: it begins with {bytes(magic)!r}, expected {MAGIC!r}")
     if version != VERSION:
         raise StoreError(f"record format {version}, this version reads format {VERSION}: update, or make it again")
     if length != len(record):
         raise StoreError(f"the record has {len(record)} bytes, its header says {length}: it was cut or overwritten")
-    return int(checksum)
-
-
-def check(record: bytes | memoryview | bytearray) -> None:
-    """Compare the record with its checksum.
-
-    Raises:
-        StoreError: not a record of this format, or its bytes changed since they were written.
-    """
-    stated = stored_checksum(record)
-    actual = _checksum(record)
-    if stated != actual:
-        raise StoreError(f"damaged: the checksum is {actual:08x}, written was {stated:08x}; make this record again")
-
-
-def layout(record: bytes | memoryview | bytearray) -> dict[str, Slot]:
-    """Where the fields lie, by name, checked against the record's length. Does not read the data.
-
-    Records with equal tables share one answer: take it as read-only.
-
-    Raises:
-        StoreError: the table contradicts itself or the length of the record.
-    """
-    stored_checksum(record)
-    _, _, _, count, reserved, length = _HEADER.unpack_from(record)
-    if count > MAX_FIELDS or reserved or _data_start(count) > length:
+    end = _data_start(count)
+    if count > MAX_FIELDS or reserved or end > length:
         raise StoreError(f"the record's header is malformed: {count} fields in {length} bytes")
-    table = bytes(record[_HEADER.size : _HEADER.size + count * _ENTRY.size])
-    return _parse_table(table, length)
+    return checksum, _parse_table(bytes(record[_HEADER.size : end]), length)
 
 
-def decode(record: bytes | memoryview | bytearray) -> dict[str, Field]:
+def decode(record: Record) -> dict[str, Field]:
     """Read a record back: checksum, table, and arrays that are read-only views of ``record``.
 
     Raises:
         StoreError: anything but a whole, undamaged record; never another exception, whatever the bytes.
     """
-    check(record)
-    fields = {slot.name: Field(slot.kind, view(record, slot)) for slot in layout(record).values()}
+    stated, slots = layout(record)
+    actual = _checksum(record)
+    if stated != actual:
+        raise StoreError(f"damaged: the checksum is {actual:08x}, written was {stated:08x}; make this record again")
+    fields = {slot.name: Field(slot.kind, view(record, slot)) for slot in slots.values()}
     for name, (kind, array) in fields.items():
         if kind == "bool" and (array.view(np.uint8) > 1).any():
             raise StoreError(f"field {name!r}: a truth value that is neither 0 nor 1")
     return fields
 
 
-def view(record: bytes | memoryview | bytearray, slot: Slot) -> np.ndarray:
+def view(record: Record, slot: Slot) -> np.ndarray:
     """The array of one slot, without copying; it lives as long as the record does."""
     return np.frombuffer(record, slot.dtype, slot.size, slot.offset).reshape(slot.shape)
 
@@ -201,7 +189,7 @@ def _parse_table(table: bytes, length: int) -> dict[str, Slot]:
         if offset != _aligned(end) or offset + count * kind.dtype.itemsize > length:
             raise StoreError(f"field {name!r}: shape {shape} at byte {offset} does not fit a record of {length} bytes")
         end = offset + count * kind.dtype.itemsize
-        slots[name] = Slot(name, kind.name, kind.dtype, shape, count, offset)
+        slots[name] = Slot(name, kind.name, kind.dtype, shape, count, offset, end)
     if end != length:
         raise StoreError(f"the fields end at byte {end}, the record at byte {length}")
     return slots
@@ -218,7 +206,7 @@ def _name(raw: bytes) -> str:
     return name
 
 
-def _checksum(record: bytes | memoryview | bytearray) -> int:
+def _checksum(record: Record) -> int:
     return zlib.crc32(memoryview(record)[_CHECKED_FROM:])
 
 
