@@ -7,12 +7,13 @@ PUNCTUATION = frozenset({"''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--
 """Tokens that the COCO code drops. Its list names -LRB- and its kin too, but in capitals, and its tokens are lower
 case: brackets therefore count as words in every published score, and count here."""
 
-# Letters and signs as a lexer of 2014 knows them; its tables end at U+FFFF.
+# Letters and signs as a lexer of 2014 knows them; its tables end at U+FFFF. Atomic groups, because a letter that could be
+# taken in two ways would make the search exponential.
 _L = (
-    r"(?:[A-Za-z\u02c2-\u036f\u0483-\u0487\u0591-\u05bd\u0900-\u094f]|&[AEIOUaeiou](?:acute|grave|uml);"
+    r"(?>[A-Za-z\u02c2-\u036f\u0483-\u0487\u0591-\u05bd\u0900-\u094f]|&[AEIOUaeiou](?:acute|grave|uml);"
     r"|[^\W\d_\u00b2\u00b3\u00b9\u00bc-\u00be\u2070-\u2079\u2080-\u2089\u2150-\u2182\u2460-\u24ff\u2776-\u2793])"
 )
-_C = rf"(?:{_L}|\d)"
+_C = rf"(?>{_L}|\d)"
 _SIGN = (
     r"[$%&+<>=@\\/^|~\u00a1\u00a5-\u00a9\u00ac\u00ae-\u00b4\u00b6-\u00b9\u00bf\u00d7\u00f7\u037e\u0387\u0589"
     r"\u060c\u061b\u061f\u2016\u2017\u201a\u201e-\u2023\u2030-\u2038\u203b\u203e-\u2042\u2044\u2070\u2074-\u207e"
@@ -149,6 +150,24 @@ def tokenize(caption: str) -> list[str]:
 def tokenize_captions(captions: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     """Tokenise the captions of each video; each becomes one string of words with single spaces, in the same order."""
     return {video: [" ".join(tokenize(caption)) for caption in texts] for video, texts in captions.items()}
+
+
+def tokenize_captions_java(captions: Mapping[str, Sequence[str]], *, timeout: float = 300.0) -> dict[str, list[str]]:
+    """:func:`tokenize_captions` by the Java program itself, one run for all captions; to check ours against.
+
+    Raises:
+        JavaError: Java is missing, ended, or needed more than ``timeout`` seconds.
+    """
+    from stg.metrics.java import JavaError, JavaProcess, jar
+
+    text = "".join(re.sub(r"\s", " ", caption) + "\n" for texts in captions.values() for caption in texts)
+    program = ["-cp", str(jar("tokenizer", "stanford-corenlp-3.4.1.jar")), "edu.stanford.nlp.process.PTBTokenizer"]
+    with JavaProcess([*program, "-preserveLines", "-lowerCase"], what="the Java tokenizer") as process:
+        lines = process.ask(text, lines=None, timeout=timeout)
+    if len(lines) != text.count("\n") + 1:
+        raise JavaError(f"the Java tokenizer answered {len(lines) - 1} lines to {text.count(chr(10))} captions")
+    words = (" ".join(word for word in line.split(" ") if word and word not in PUNCTUATION) for line in lines)
+    return {video: [next(words) for _ in texts] for video, texts in captions.items()}
 
 
 def _tokens(caption: str) -> Iterator[str]:

@@ -1,0 +1,202 @@
+"""A Java program as a child process that can neither hang nor outlive its caller."""
+
+import os
+import selectors
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from stg.errors import StgError
+
+NEEDS = (
+    "needs Java 8 or newer: install it (Debian and Ubuntu: apt install default-jre-headless) and see that `java` runs"
+)
+
+
+class JavaError(StgError):
+    """Java is missing, too old, hung, or died; the message says which."""
+
+
+def jar(*parts: str) -> Path:
+    """The path of a file inside the installed pycocoevalcap, which ships the Java programs."""
+    import pycocoevalcap
+
+    path = Path(next(iter(pycocoevalcap.__path__))).joinpath(*parts)
+    if not path.is_file():
+        raise JavaError(
+            f"{path.name} is not in the installed pycocoevalcap ({path.parent}): install pycocoevalcap again"
+        )
+    return path
+
+
+class JavaProcess:
+    """A running Java program spoken to in lines (POSIX).
+
+    It leads its own process group, which is killed on a time-out, on :meth:`close`, and when the interpreter exits. Its
+    error stream is read along with its answers, so that a talkative program cannot block; the last part is kept for
+    error messages. It writes no file but the report of a crash, in the temporary folder.
+
+    Args:
+        arguments: of ``java``, after the settings that this class adds.
+        what: name for error messages.
+
+    Raises:
+        JavaError: there is no ``java``.
+    """
+
+    def __init__(self, arguments: Sequence[str], *, what: str) -> None:
+        self.what = what
+        program = shutil.which("java")
+        if program is None:
+            raise JavaError(f"{NEEDS} (no `java` on the PATH)")
+        folder = tempfile.gettempdir()
+        command = [
+            program,
+            "-Dfile.encoding=UTF-8",
+            "-Duser.language=en",
+            "-Duser.country=US",
+            "-XX:-UsePerfData",
+            f"-XX:ErrorFile={folder}/hs_err_%p.log",
+            *arguments,
+        ]
+        pipe = subprocess.PIPE
+        try:
+            self._process = subprocess.Popen(
+                command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=folder, start_new_session=True
+            )
+        except OSError as error:
+            raise JavaError(f"{NEEDS} ({program}: {error.strerror or error})") from error
+        self._stop = weakref.finalize(self, _stop, self._process, os.getpid())
+        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+            assert stream is not None
+            os.set_blocking(stream.fileno(), False)
+        self._left_over = b""
+        self._complaint = b""
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._stop.alive and self._process.poll() is None
+
+    def ask(self, text: str, *, timeout: float, lines: int | None = None) -> list[str]:
+        """Send ``text`` and wait for ``lines`` lines of answer (None: close the input and read to the end).
+
+        Raises:
+            JavaError: no full answer within ``timeout`` seconds, or the program ended before; it is stopped then.
+        """
+        try:
+            return self._ask(text.encode(errors="replace"), time.monotonic() + timeout, lines)
+        except TimeoutError:
+            self.close()
+            raise JavaError(f"{self.what} gave no answer within {timeout:g} s and was stopped{self._said()}") from None
+        except BaseException:
+            self.close()
+            raise
+
+    def _ask(self, unsent: bytes, deadline: float, lines: int | None) -> list[str]:
+        process = self._process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        pieces, found = [self._left_over], self._left_over.count(b"\n")
+        with selectors.DefaultSelector() as selector:
+            selector.register(process.stdin, selectors.EVENT_WRITE)
+            selector.register(process.stdout, selectors.EVENT_READ)
+            selector.register(process.stderr, selectors.EVENT_READ)
+            view = memoryview(unsent)
+            while lines is None or found < lines:
+                if (remaining := deadline - time.monotonic()) <= 0:
+                    raise TimeoutError
+                for key, _ in selector.select(remaining):
+                    if key.fileobj is process.stdin:
+                        view = view[_write(process.stdin, view) :]
+                        if not view:
+                            selector.unregister(process.stdin)
+                            if lines is None:
+                                process.stdin.close()
+                        continue
+                    piece = os.read(key.fd, 1 << 16)
+                    if not piece:
+                        selector.unregister(key.fileobj)
+                    if key.fileobj is process.stderr:
+                        self._complaint = (self._complaint + piece)[-2000:]
+                    else:
+                        pieces.append(piece)
+                        found += piece.count(b"\n")
+                        if not piece:
+                            if lines is None:
+                                return self._finished(b"".join(pieces), deadline)
+                            raise self._ended(deadline)
+        answer = b"".join(pieces).split(b"\n", lines or 0)
+        self._left_over = answer.pop()
+        return [line.decode("utf-8", "replace").rstrip("\r") for line in answer]
+
+    def _finished(self, answer: bytes, deadline: float) -> list[str]:
+        if self._wait(deadline) != 0:
+            raise self._ended(deadline)
+        return answer.decode("utf-8", "replace").split("\n")
+
+    def _ended(self, deadline: float) -> JavaError:
+        code = self._wait(deadline)
+        cause = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        return JavaError(f"{self.what} {cause}{self._said()}; it {NEEDS}")
+
+    def _wait(self, deadline: float) -> int:
+        try:
+            return self._process.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            raise TimeoutError from None
+
+    def _said(self) -> str:
+        said = " ".join(self._complaint.decode("utf-8", "replace").split())
+        return f" (it said: {said[-300:]})" if said else ""
+
+    def close(self) -> None:
+        """Kill the process group and wait for the end; a second call does nothing."""
+        self._stop()
+
+    def __enter__(self) -> "JavaProcess":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _write(stream: IO[bytes], view: memoryview) -> int:
+    try:
+        return os.write(stream.fileno(), view[: 1 << 16])
+    except BlockingIOError:
+        return 0
+    except BrokenPipeError:
+        # The end of the answers, read next, tells why.
+        return len(view)
+
+
+def _stop(process: "subprocess.Popen[bytes]", owner: int) -> None:
+    # A fork inherits the handle but not the right to end its parent's child.
+    if os.getpid() != owner:
+        return
+    if process.poll() is None:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            process.kill()
+        process.wait()
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream is not None:
+            try:
+                stream.close()
+            except OSError:
+                continue
