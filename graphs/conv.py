@@ -116,41 +116,47 @@ class STGConv(MessagePassing):
                     f"the sparse operator is {edge_index.matrix.dtype}, the layer needs {dtype}: "
                     "build it from edge_weight of that type"
                 )
-            edges, transpose, norm = edge_index.matrix, edge_index.transpose, None
+            matrix, transpose = edge_index
+            # The product adds onto the residual: one pass over the states less than adding it afterwards.
+            out = self.propagate(matrix, x=hidden, edge_weight=None, transpose=transpose, residual=x)
         else:
             if edge_weight is None:
                 edge_weight = x.new_ones(edge_index.size(1))
             norm = symmetric_norm(edge_index, edge_weight, x.size(0)).to(dtype)
-            edges, transpose = edge_index, None
-        gathered = self.propagate(edges, x=hidden, edge_weight=norm, transpose=transpose)
-        return torch.relu(x + gathered.to(hidden.dtype))
+            out = x + self.propagate(edge_index, x=hidden, edge_weight=norm, transpose=None, residual=None)
+        return out.to(hidden.dtype).relu_()
 
     # PyG reads these annotations: nothing but plain Tensor keeps its generated fast code.
     def message(self, x_j: Tensor, edge_weight: Tensor) -> Tensor:
         return edge_weight.unsqueeze(-1) * x_j
 
-    def message_and_aggregate(self, adj_t: Tensor, x: Tensor, transpose: Tensor) -> Tensor:
-        return _SparseProduct.apply(adj_t, transpose, x)
+    def message_and_aggregate(self, adj_t: Tensor, x: Tensor, transpose: Tensor, residual: Tensor) -> Tensor:
+        return _SparseProduct.apply(adj_t, transpose, x, residual)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.channels})"
 
 
 class _SparseProduct(torch.autograd.Function):
-    """``matrix @ x`` whose backward pass multiplies with the transpose at hand instead of making one."""
+    """``residual + matrix @ x``, whose backward pass multiplies with the transpose at hand instead of making one."""
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, matrix: Tensor, transpose: Tensor, x: Tensor) -> Tensor:
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx, matrix: Tensor, transpose: Tensor, x: Tensor, residual: Tensor | None
+    ) -> Tensor:
         ctx.operator = (matrix, transpose)  # type: ignore[attr-defined]
-        ctx.x_type = x.dtype  # type: ignore[attr-defined]
+        ctx.types = (x.dtype, None if residual is None else residual.dtype)  # type: ignore[attr-defined]
         # Under autocast the states may be narrower than the matrix, and a sparse matrix cannot be narrowed.
         with torch.autocast(x.device.type, enabled=False):
-            return matrix @ x.to(matrix.dtype)
+            x = x.to(matrix.dtype)
+            return matrix @ x if residual is None else torch.addmm(residual.to(matrix.dtype), matrix, x)
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[None, None, Tensor]:
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[None, None, Tensor, Tensor | None]:
         matrix, transpose = ctx.operator  # type: ignore[attr-defined]
-        return None, None, _SparseProduct.apply(transpose, matrix, grad).to(ctx.x_type)  # type: ignore[attr-defined]
+        x_type, residual_type = ctx.types  # type: ignore[attr-defined]
+        x_grad = _SparseProduct.apply(transpose, matrix, grad, None).to(x_type)
+        return None, None, x_grad, None if residual_type is None else grad.to(residual_type)
 
 
 def _csr(row: Tensor, column: Tensor, value: Tensor, num_nodes: int) -> Tensor:

@@ -21,7 +21,7 @@ class VideoStates(NamedTuple):
 class STGEncoder(torch.nn.Module):
     r"""Object branch of Pan et al. (2020): projection (Eq. 5), graph convolutions (Eq. 4), average over each frame.
 
-    .. math:: H^{(0)} = X W_o, \qquad H^{(l+1)} = \mathrm{STGConv}(H^{(l)}), \qquad F'_o[t] = \mathrm{mean}_{i \in t} H_i
+    .. math:: H^{(0)} = X W_o,\qquad H^{(l+1)} = \mathrm{STGConv}(H^{(l)}), \qquad F'_o[t] = \mathrm{mean}_{i \in t} H_i
 
     The projection has no bias and no activation. The average takes the real objects only; a frame without objects
     becomes a zero vector with ``frame_mask`` False, where the paper's zero-padding would let padding take part.

@@ -67,7 +67,7 @@ def test_gradients_of_both_paths_by_finite_differences() -> None:
 
 
 def test_row_sums_of_the_normalised_matrix() -> None:
-    # Frames of degree 2, 1 (before an empty one), 2, 1: a row of degree 2 that points into degree 1 sums to 1/2 + 1/sqrt(2).
+    # Degrees 2, 1 (before an empty frame), 2, 1: a row of degree 2 that points into degree 1 sums to 1/2 + 1/sqrt(2).
     index, weight = edges([2, 3, 0, 2, 2])
     sums = dense(index, symmetric_norm(index, weight, 9), 9).sum(1)
     high = 0.5 + 0.5**0.5

@@ -204,7 +204,7 @@ def test_memory_follows_the_edges_not_the_largest_frame() -> None:
 
 def test_half_precision_features_give_float32_weights() -> None:
     video = make_video([3, 2], dtype=torch.float32)
-    index, weight = temporal_edges(video.objects.half(), video.frame)
+    _, weight = temporal_edges(video.objects.half(), video.frame)
     assert weight.dtype == torch.float32
     assert torch.allclose(weight, temporal_edges(video.objects, video.frame)[1], atol=1e-3)
 

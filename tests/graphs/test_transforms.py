@@ -150,9 +150,9 @@ def test_words_for_what_cannot_be() -> None:
     data.edge_index = torch.tensor([[0], [1]])
     with pytest.raises(ValueError, match="data has edges without edge_type"):
         SpatialEdges()(data)
-    with pytest.raises(ValueError, match="variant must be one of .*, got 'all'"):
+    with pytest.raises(ValueError, match=r"variant must be one of .*, got 'all'"):
         SelectVariant("all")
-    with pytest.raises(ValueError, match="time_flow must be one of .*, got 'back'"):
+    with pytest.raises(ValueError, match=r"time_flow must be one of .*, got 'back'"):
         SelectVariant("full", "back")
 
 

@@ -1,0 +1,1 @@
+"""Speed and memory against named rivals, measured in one run: ``python -m benchmarks NAME``."""
