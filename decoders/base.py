@@ -85,7 +85,7 @@ class Decoder(nn.Module, ABC):
         return self.output(self.features(words, memory, video))
 
     def step(self, word: Int[Tensor, " N"], state: State) -> tuple[Float[Tensor, "N V"], State]:
-        """Log-probabilities of the word after ``word``, and the new state; see `advance`."""
+        """Log-probabilities of the word after ``word``, in a tensor that the caller may change, and the new state."""
         features, state = self.advance(word, state)
         return self.output(features).log_softmax(-1), state
 

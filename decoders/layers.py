@@ -153,7 +153,7 @@ class DecoderLayer(nn.Module):
         views: dict[str, KeysValues],
         mask: Bool[Tensor, "B F"],
         past: KeysValues,
-        seen: Bool[Tensor, "B K S"],
+        seen: Bool[Tensor, "B K S"] | None,
     ) -> tuple[Float[Tensor, "B K C"], KeysValues]:
         """Refine the state of the newest word of ``K`` hypotheses a video.
 
@@ -164,7 +164,7 @@ class DecoderLayer(nn.Module):
             views: of each view, keys and values ``[B F C]``.
             mask: frames that may be looked at ``[B F]``.
             past: keys and values of all words that the video's hypotheses ever read ``[B S-K C]``.
-            seen: which words belong to which hypothesis, the newest included ``[B K S]``.
+            seen: which words belong to which hypothesis, the newest included ``[B K S]``; None: all to all.
 
         Returns:
             The states, and keys and values with the newest words at the end ``[B S C]``.

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from decoders.base import Decoder, select_state
@@ -62,10 +62,10 @@ def _greedy(decoder: Decoder, memory: VideoMemory, max_length: int, min_length: 
     log_probs = torch.zeros(memory.num_videos, dtype=_sum_type(memory), device=device)
     for position in range(max_length):
         predicted, state = decoder.step(word, state)
-        best, word = _writable(predicted, decoder, position < min_length).max(1)
-        _refuse_nan(best, videos, position)
+        best, choice = _next_words(predicted, 1, decoder, videos, position, min_length)
+        word = choice[:, 0]
         words[videos, position] = word
-        log_probs[videos] += best.to(log_probs)
+        log_probs[videos] += best[:, 0].to(log_probs)
         going = (word != decoder.eos).nonzero()[:, 0]
         if len(going) == 0:
             break
@@ -157,8 +157,7 @@ def _beam(
     for position in range(max_length):
         width = words.shape[1]
         predicted, state = decoder.step(words[:, :, position].flatten(), state)
-        value, choice = _top(_writable(predicted, decoder, position < min_length), beam)
-        _refuse_nan(value, videos.repeat_interleave(width), position)
+        value, choice = _next_words(predicted, beam, decoder, videos, position, min_length)
         continued = (log_probs[:, :, None] + value.to(log_probs).unflatten(0, (-1, width))).flatten(1)
         log_probs, rank = _top(continued, beam)
         # A beam that has lost captions to eos is narrower than the batch: what it cannot hold is dead.
@@ -224,6 +223,8 @@ def _top(values: Float[Tensor, "R M"], count: int) -> tuple[Float[Tensor, "R k"]
 
     `torch.topk` leaves open which of equal values it takes, so rows with a tie across the edge are sorted in full.
     """
+    if count == 1:
+        return values.max(1, keepdim=True)  # takes the first of equals
     count = min(count, values.shape[1])
     more = min(count + 1, values.shape[1])
     top, index = values.topk(more, 1)
@@ -238,22 +239,35 @@ def _top(values: Float[Tensor, "R M"], count: int) -> tuple[Float[Tensor, "R k"]
     return best, index
 
 
-def _writable(log_probs: Float[Tensor, "N V"], decoder: Decoder, no_end: bool) -> Float[Tensor, "N V"]:
-    """The words a caption may take next, in a tensor of their own: no pad, no bos, and no eos while it is too short."""
-    allowed = log_probs.clamp(min=IMPOSSIBLE)
-    for word in (decoder.pad, decoder.bos, *[decoder.eos] * no_end):
-        allowed[:, word] = -torch.inf
-    return allowed
+def _next_words(
+    log_probs: Float[Tensor, "N V"],
+    count: int,
+    decoder: Decoder,
+    videos: Int[Tensor, " A"],
+    position: int,
+    min_length: int,
+) -> tuple[Float[Tensor, "N k"], Int[Tensor, "N k"]]:
+    """The likeliest words that a caption may take next: no pad, no bos, and no eos while it is too short.
 
-
-def _refuse_nan(values: Float[Tensor, "N *k"], videos: Int[Tensor, " N"], position: int) -> None:
-    bad: Bool[Tensor, " N"] = values.reshape(len(values), -1).isnan().any(1)
-    if bool(bad.any()):
-        video = int(videos[bad.nonzero()[0, 0]])
-        raise ValueError(
-            f"the decoder predicts NaN for word {position + 1} of video {video}: "
-            "its weights or the video's memory hold NaN"
-        )
+    Where fewer words than ``count`` are possible, impossible ones follow at `IMPOSSIBLE`, the barred ones at -inf.
+    """
+    barred = [decoder.pad, decoder.bos] + [decoder.eos] * (position < min_length)
+    for word in barred:
+        log_probs[:, word] = -torch.inf  # the tensor is ours, by the contract of `Decoder.step`
+    value, choice = _top(log_probs, count)
+    if not bool(value.isfinite().all()):
+        bad = value.isnan().any(1).nonzero()[:, 0]
+        if len(bad):
+            video = int(videos.repeat_interleave(len(log_probs) // len(videos))[bad[0]])
+            raise ValueError(
+                f"the decoder predicts NaN for word {position + 1} of video {video}: "
+                "its weights or the video's memory hold NaN"
+            )
+        log_probs = log_probs.clamp(min=IMPOSSIBLE)
+        for word in barred:
+            log_probs[:, word] = -torch.inf
+        return _top(log_probs, count)
+    return value.clamp(min=IMPOSSIBLE), choice
 
 
 def _count_captions(vocabulary: int, max_length: int, min_length: int, at_least: int) -> int:

@@ -130,8 +130,7 @@ class TransformerDecoder(Decoder):
         width = len(word) // videos
         newest = torch.arange(used, used + width, device=word.device).repeat(videos)
         new = dict(state, slots=torch.cat([state["slots"], newest[:, None]], 1))
-        own = new["slots"].unflatten(0, (videos, width))
-        seen = torch.zeros(videos, width, used + width, dtype=torch.bool, device=word.device).scatter_(2, own, True)
+        seen = _among(new["slots"].unflatten(0, (videos, width)), used + width)
         x = self._embed(word[:, None], position).view(videos, width, self.channels)
         for number, layer in enumerate(self._layers()):
             views = {view: _pair(state, view, number) for view in self.views}
@@ -185,6 +184,13 @@ class TransformerDecoder(Decoder):
 
 def _rows(pair: KeysValues, rows: Int[Tensor, " W"] | None) -> KeysValues:
     return pair if rows is None else (pair[0].index_select(0, rows), pair[1].index_select(0, rows))
+
+
+def _among(slots: Int[Tensor, "B K t"], used: int) -> Bool[Tensor, "B K S"] | None:
+    """Which slots are a hypothesis's own; None where all are, as in greedy search."""
+    if slots.shape[2] == used:
+        return None
+    return torch.zeros(*slots.shape[:2], used, dtype=torch.bool, device=slots.device).scatter_(2, slots, True)
 
 
 def _pair(state: State, name: str, number: int) -> KeysValues:
