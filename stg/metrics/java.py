@@ -96,9 +96,9 @@ class JavaProcess:
         """
         try:
             return self._ask(text.encode(errors="replace"), time.monotonic() + timeout, lines)
-        except TimeoutError:
+        except TimeoutError as late:
             self.close()
-            raise JavaError(f"{self.what} gave no answer within {timeout:g} s and was stopped{self._said()}") from None
+            raise JavaError(f"{self.what} {late} within {timeout:g} s and was stopped{self._said()}") from None
         except BaseException:
             self.close()
             raise
@@ -116,7 +116,7 @@ class JavaProcess:
             view = memoryview(unsent)
             while lines is None or found < lines:
                 if (remaining := deadline - time.monotonic()) <= 0:
-                    raise TimeoutError
+                    raise TimeoutError("did not end" if lines is None else f"gave {found} of {lines} answers")
                 for key, _ in selector.select(remaining):
                     if key.fileobj is process.stdin:
                         view = view[_write(process.stdin, view) :]
@@ -155,7 +155,7 @@ class JavaProcess:
         try:
             return self._process.wait(max(0.1, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            raise TimeoutError from None
+            raise TimeoutError("closed its output but did not end") from None
 
     def _said(self) -> str:
         said = " ".join(self._complaint.decode("utf-8", "replace").split())

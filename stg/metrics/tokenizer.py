@@ -7,8 +7,8 @@ PUNCTUATION = frozenset({"''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--
 """Tokens that the COCO code drops. Its list names -LRB- and its kin too, but in capitals, and its tokens are lower
 case: brackets therefore count as words in every published score, and count here."""
 
-# Letters and signs as a lexer of 2014 knows them; its tables end at U+FFFF. Atomic groups, because a letter that could be
-# taken in two ways would make the search exponential.
+# Letters and signs as a lexer of 2014 knows them; its tables end at U+FFFF. The groups are atomic: a letter that could
+# be taken in two ways would make the search exponential.
 _L = (
     r"(?>[A-Za-z\u02c2-\u036f\u0483-\u0487\u0591-\u05bd\u0900-\u094f]|&[AEIOUaeiou](?:acute|grave|uml);"
     r"|[^\W\d_\u00b2\u00b3\u00b9\u00bc-\u00be\u2070-\u2079\u2080-\u2089\u2150-\u2182\u2460-\u24ff\u2776-\u2793])"

@@ -29,7 +29,7 @@ def test_recorded_outputs_of_the_java_tokenizer() -> None:
         ('a "red" t-shirt (wet)', "a red t-shirt -lrb- wet -rrb-"),
         ("$5 or 3.5% of 1,000", "$ 5 or 3.5 % of 1,000"),
         ("salt &amp; pepper", "salt & pepper"),
-        ("it’s – “fun”…", "it 's fun"),
+        ("it\u2019s \u2013 \u201cfun\u201d\u2026", "it 's fun"),
         ("fun 😀 indeed", "fun indeed"),
         ("", ""),
         ("  ", ""),
