@@ -123,7 +123,7 @@ def main(quick: bool = False) -> None:
             check(contestants(Batch(4, 5, 3, ragged)))
         console.print("convolution: all rivals agree")
         return
-    rows = []
+    rows: list[dict[str, Any]] = []
     for videos, frames, boxes, ragged, without in CASES:
         batch = Batch(videos, frames, boxes, ragged)
         runs = contestants(batch, without)

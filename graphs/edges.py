@@ -79,7 +79,7 @@ def spatial_edges(
         iou = _iou(_take(corners, rows.node), _take(corners, columns.node)).masked_fill(itself, 1.0)
         keep = columns.real.unsqueeze(1).expand_as(iou)
         if iou_threshold is not None:
-            keep = keep & ((iou > iou_threshold) | itself)
+            keep = keep & (iou > iou_threshold)
         if top_k is not None:
             # Ranked above every IoU, the loop also wins against a second detection with the same box.
             keep = keep & _top(iou.masked_fill(itself, 2.0).masked_fill(~keep, -torch.inf), top_k)
@@ -194,9 +194,9 @@ def _frames(frame: Tensor, batch: Tensor | None) -> _Frames:
 
 def _blocks(frames: _Frames, left: Tensor, right: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Split pairs of frames into blocks that are padded alike and small enough for memory."""
-    sizes = torch.stack([frames.slots[left], frames.slots[right]], dim=1)
-    kinds, kind = sizes.unique(dim=0, return_inverse=True)
-    for number, (rows, columns) in enumerate(kinds.tolist()):
+    # One number for both sizes: unique over pairs is many times slower.
+    kinds, kind = (frames.slots[left] * 2**31 + frames.slots[right]).unique(return_inverse=True)
+    for number, (rows, columns) in enumerate(divmod(both, 2**31) for both in kinds.tolist()):
         member = (kind == number).nonzero().squeeze(1)
         step = max(1, _SCORES // (rows * columns))
         for part in member.split(step):

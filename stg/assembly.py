@@ -9,7 +9,7 @@ from torch_geometric.data import Data
 from decoders import Decoder, TransformerDecoder
 from graphs import STGEncoder
 from stg.config import GraphConfig, ModelConfig
-from stg.model import Captioner, Fusion, SceneBranch
+from stg.model import Captioner, Fusion, SceneBranch, Standardise
 from stg.text import BOS, EOS, PAD
 
 DECODERS = {"transformer": TransformerDecoder}
@@ -72,6 +72,8 @@ def build_captioner(
         )
 
     joined = model.branches == "concat" and model.concat_axis == "channel"
+    read = {"scene": widths.scene * wants_scene, "motion": widths.motion * wants_scene, "x": widths.objects * wants_objects}
+    standardise = nn.ModuleDict({name: Standardise(width) for name, width in read.items() if width})
     return Captioner(
         scene=SceneBranch(widths.scene, widths.motion or None, model.channels) if wants_scene else None,
         objects=STGEncoder(widths.objects, model.channels, graph.layers) if wants_objects else None,
@@ -79,4 +81,5 @@ def build_captioner(
         object_decoder=decoder() if wants_objects and model.branches != "concat" else None,
         fusion=FUSIONS[model.branches],
         join=nn.Linear(2 * model.channels, model.channels, bias=False) if joined else None,
+        standardise=standardise if model.standardise else None,
     )

@@ -98,6 +98,8 @@ class ModelConfig:
     hidden: int = 512
     """Feed-forward width (1024 in the paper)."""
     dropout: float = 0.3
+    standardise: bool = True
+    """Shift and scale features by their mean and deviation over the training videos (the paper takes them raw)."""
     concat_axis: Literal["channel", "time"] = "channel"
     """Where `concat` joins the branches: channels then a linear layer, or one after the other in time (P26)."""
 

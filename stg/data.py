@@ -10,6 +10,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from graphs import GraphStore
+from stg.model import Captioner
 from stg.text import PAD
 
 
@@ -136,3 +137,10 @@ def shuffle_features(videos: Sequence[str], seed: int) -> dict[str, str]:
     order = np.random.default_rng([seed, 0x5417]).permutation(len(videos))
     cycle = [videos[position] for position in order]
     return dict(zip(cycle, cycle[1:] + cycle[:1], strict=True))
+
+
+def fit_statistics(model: Captioner, store: GraphStore, videos: Sequence[str], *, batch_videos: int = 64) -> None:
+    """Let a model that standardises its features take their statistics over ``videos``."""
+    for name, standardise in (model.standardise or {}).items():
+        starts = range(0, len(videos), batch_videos)
+        standardise.fit(store.batch(videos[at : at + batch_videos], variant="none")[name] for at in starts)

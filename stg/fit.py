@@ -33,6 +33,8 @@ class Position:
     best_epoch: int = -1
     stale: int = 0
     broken: int = 0
+    loss_sum: float = 0.0
+    loss_count: int = 0
 
 
 def main(config: FitConfig) -> int:
@@ -66,7 +68,7 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
     from stg.assembly import Widths, build_captioner
     from stg.captions import caption_videos
     from stg.checkpoint import Checkpoints
-    from stg.data import TrainingSet, shuffle_features
+    from stg.data import TrainingSet, fit_statistics, shuffle_features
     from stg.metrics.coco import Scorer
     from stg.prepare import prepare
     from stg.progress import making, training
@@ -117,6 +119,7 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
     model = build_captioner(
         config.model, config.graph, widths=widths, vocabulary=len(vocabulary), max_words=vocabulary.max_words
     ).to(device)
+    fit_statistics(model, store, train_videos)
     trained = Trained(model, vocabulary, config.model, config.graph, widths, store.manifest)
     optimiser = torch.optim.Adam(
         model.parameters(),
@@ -181,6 +184,7 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
                 at.step += 1
                 if finite:
                     at.broken = 0
+                    at.loss_sum, at.loss_count = at.loss_sum + values["loss"], at.loss_count + 1
                     optimiser.step()
                     run.log(kind="step", step=at.step, epoch=at.epoch, norm=norm.item(), **values)
                 else:
@@ -212,10 +216,11 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
             # CIDEr needs more than one video; a split of one is judged by BLEU-4.
             score = scores.values.get("cider", scores.values["bleu4"])
             improved = score > at.best
-            at.epoch, at.batch = at.epoch + 1, 0
+            loss = at.loss_sum / max(at.loss_count, 1)
+            at.epoch, at.batch, at.loss_sum, at.loss_count = at.epoch + 1, 0, 0.0, 0
             at.stale = 0 if improved else at.stale + 1
             samples = {video: found[video].text for video in val_videos[: config.run.samples]}
-            run.log(kind="validation", step=at.step, epoch=at.epoch - 1, **scores.values, samples=samples)
+            run.log(kind="validation", step=at.step, epoch=at.epoch - 1, loss=loss, **scores.values, samples=samples)
             if improved:
                 at.best, at.best_epoch = score, at.epoch - 1
                 trained.save(run.model_file)
@@ -227,7 +232,7 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
             line = "  ".join(
                 f"{name} {scores.values[name]:.3f}" for name in ("bleu4", "rouge", "cider") if name in scores.values
             )
-            tell(f"epoch {at.epoch:3d}  loss {values['loss']:.3f}  {line}" + ("  best so far" if improved else ""))
+            tell(f"epoch {at.epoch:3d}  loss {loss:.3f}  {line}" + ("  best so far" if improved else ""))
             for video, text in samples.items():
                 tell(f"    {video}: {text}   (a reference: {dataset.captions[video][0]})")
             if stop():

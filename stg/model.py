@@ -1,5 +1,7 @@
 """The captioner of Pan et al. (2020): a scene branch, an object branch, and a decoder for each."""
 
+import copy
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -72,6 +74,42 @@ class SceneBranch(nn.Module):
         return self.fuse(torch.cat(projected, -1))
 
 
+class Standardise(nn.Module):
+    """Features shifted and scaled to mean 0 and deviation 1, by fixed statistics of the training videos.
+
+    Not in the paper: raw features of most networks share one large mean, which bias-free projections (Eq. 5 and 6) cannot
+    take away. The statistics are saved with the weights and never trained.
+
+    Args:
+        width: of the features; until `fit` is called they pass unchanged.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("scale", torch.ones(width))
+
+    def fit(self, blocks: Iterable[Float[Tensor, "_ D"]]) -> None:
+        """Take the statistics over the rows of all ``blocks``; a feature that hardly varies is not blown up."""
+        count, total, squares = 0, torch.zeros(()).double(), torch.zeros(()).double()
+        for block in blocks:
+            count += len(block)
+            total = total + block.double().sum(0)
+            squares = squares + block.double().square().sum(0)
+        if count:
+            mean = total / count
+            deviation = (squares / count - mean.square()).clamp_min(0).sqrt()
+            deviation = deviation.clamp_min(0.01 * deviation.mean()).clamp_min(1e-6)
+            self.mean.copy_(mean)
+            self.scale.copy_(1 / deviation)
+
+    def forward(self, features: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows D"]:
+        return (features - self.mean) * self.scale
+
+
 @dataclass(frozen=True)
 class Encoded:
     """What the branches make of a batch of videos.
@@ -101,6 +139,8 @@ class Captioner(nn.Module):
         object_decoder: decoder of the object branch.
         fusion: how the branches meet: ``distill`` (Eq. 7), ``l2`` (Table 3), ``concat`` (Table 3).
         join: linear layer from the 2C joined channels to C.
+        standardise: by batch field (``scene``, ``motion``, ``x``), what standardises it first; None leaves features as
+            they are, as the paper does.
 
     Raises:
         ValueError: the parts do not fit the fusion.
@@ -115,6 +155,7 @@ class Captioner(nn.Module):
         object_decoder: Decoder | None,
         fusion: Fusion = "distill",
         join: nn.Linear | None = None,
+        standardise: nn.ModuleDict | None = None,
     ) -> None:
         super().__init__()
         if scene is None and objects is None:
@@ -129,10 +170,15 @@ class Captioner(nn.Module):
             raise ValueError("every branch needs its decoder, and every decoder its branch")
         self.scene, self.objects = scene, objects
         self.scene_decoder, self.object_decoder = scene_decoder, object_decoder
-        self.fusion, self.join = fusion, join
+        self.fusion, self.join, self.standardise = fusion, join, standardise
 
     def encode(self, batch: Data) -> Encoded:
         """Encode each video of a flat batch once, by every branch of the model."""
+        if self.standardise is not None:
+            batch = copy.copy(batch)
+            for name, function in self.standardise.items():
+                if name in batch:
+                    batch[name] = function(batch[name])
         scene_memory = object_memory = None
         padded = pad_scene(batch) if self.scene is not None else None
         if self.scene is not None and padded is not None:
@@ -185,7 +231,12 @@ class Captioner(nn.Module):
         """The part that captions: no object branch unless it is read at test time (P19); weights are shared."""
         if self.needs_objects:
             return self
-        return Captioner(scene=self.scene, objects=None, scene_decoder=self.scene_decoder, object_decoder=None)
+        kept = None
+        if self.standardise is not None:
+            kept = nn.ModuleDict({name: part for name, part in self.standardise.items() if name != "x"})
+        return Captioner(
+            scene=self.scene, objects=None, scene_decoder=self.scene_decoder, object_decoder=None, standardise=kept
+        )
 
 
 def word_logits(
