@@ -105,8 +105,8 @@ class WorldBackbone:
     as the receptive field of a real network does, roughly how large the object is (the rim's share of the crop), where
     it is (the light of the wall), and what touches it; no coordinate enters.
 
-    The scene is the picture averaged over ``grid`` x ``grid`` cells, too coarse for shapes. Every 2 x 2 cells, and
-    their change until the next sampled frame, go through ``relu(W p + b)`` with fixed random W and b, which is then
+    The scene is the picture averaged over ``grid`` x ``grid`` cells, which blurs shapes but does not hide them (with 6
+    cells a scene branch names shapes at chance). Every ``patch`` x ``patch`` cells, and their change until the next sampled frame, go through ``relu(W p + b)`` with fixed random W and b, which is then
     averaged over each quarter of the picture. The change stands for the motion network (I3D) that is half of the scene
     branch's input in Pan et al. (2020, Eq. 6); without it this scene hardly tells one event from another.
 
@@ -114,6 +114,7 @@ class WorldBackbone:
         crop: points along each side of a crop.
         context: pixels of surroundings taken on each side of a box.
         grid: cells along each side of the picture for the scene.
+        patch: cells along each side of what one random feature of the scene sees.
         objects: width ``D`` of the object features.
         scene: width ``S`` of the scene features, a multiple of 4.
         seed: of the random projections; part of the manifest.
@@ -121,14 +122,17 @@ class WorldBackbone:
 
     crop: int = 8
     context: float = 3.0
-    grid: int = 6
+    grid: int = 16
+    patch: int = 3
     objects: int = 256
-    scene: int = 256
+    scene: int = 512
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.scene % 4 or self.grid < 3:
-            raise ValueError(f"scene must be a multiple of 4 and grid at least 3; got {self.scene} and {self.grid}")
+        if self.scene % 4 or self.grid <= self.patch or self.patch < 1:
+            raise ValueError(
+                f"scene must be a multiple of 4 and grid larger than patch; got {self.scene}, {self.grid}, {self.patch}"
+            )
 
     def __call__(
         self, sample: "SampledFrames", boxes: Sequence[np.ndarray]
@@ -157,6 +161,7 @@ class WorldBackbone:
             "crop": self.crop,
             "context": self.context,
             "grid": self.grid,
+            "patch": self.patch,
             "objects": self.objects,
             "scene": self.scene,
             "mean": MEAN,
@@ -176,15 +181,16 @@ class WorldBackbone:
 
     def _scene(self, cells: Float32[np.ndarray, "T G G 3"]) -> Float32[np.ndarray, "T S"]:
         rng = np.random.default_rng((self.seed, 0))
-        corners = [cells[:, i : self.grid - 1 + i, j : self.grid - 1 + j] for i in (0, 1) for j in (0, 1)]
-        here = np.concatenate(corners, axis=-1)
+        places = self.grid - self.patch + 1
+        shifts = [(i, j) for i in range(self.patch) for j in range(self.patch)]
+        here = np.concatenate([cells[:, i : places + i, j : places + j] for i, j in shifts], axis=-1)
         change = np.concatenate([here[1:], here[-1:]]) - here
         seen = np.concatenate([here, np.float32(CHANGE) * change], axis=-1)
         width = seen.shape[-1]
         weight = rng.normal(0.0, SCENE_GAIN / np.sqrt(width), (width, self.scene // 4)).astype(np.float32)
         bias = rng.uniform(-2.0, 0.0, self.scene // 4).astype(np.float32)
         response = np.maximum(seen @ weight + bias, 0.0)
-        half = (self.grid - 1) // 2
+        half = places // 2
         halves = slice(0, half), slice(half, None)
         quarters = [response[:, rows, columns].mean(axis=(1, 2)) for rows in halves for columns in halves]
         return np.concatenate(quarters, axis=-1)

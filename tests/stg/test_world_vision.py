@@ -168,7 +168,7 @@ def test_features_are_finite_of_the_agreed_shape_and_always_the_same() -> None:
         sample = WORLD.sample(video)
         boxes = [found.boxes for found in WORLD.detector()(sample)]
         scene, objects = WORLD.backbone()(sample, boxes)
-        assert scene.shape == (10, 256)
+        assert scene.shape == (10, 512)
         assert objects.shape == (sum(map(len, boxes)), 256)
         assert scene.dtype == objects.dtype == np.float32
         assert np.isfinite(scene).all()
@@ -243,7 +243,7 @@ def test_wrong_arguments_are_told() -> None:
     sample = WORLD.sample("train-00000", num_frames=2)
     with pytest.raises(ValueError, match="video 'train-00000' has 2 frames but boxes for 1"):
         WORLD.backbone()(sample, [np.zeros((0, 4), dtype=np.float32)])
-    with pytest.raises(ValueError, match="scene must be a multiple of 4 and grid at least 3; got 255 and 6"):
+    with pytest.raises(ValueError, match="scene must be a multiple of 4 and grid larger than patch; got 255, 16, 3"):
         WorldBackbone(scene=255)
 
 
