@@ -5,19 +5,14 @@ is barred, so that every caption takes the full number of steps. The floor is th
 search. Single thread, CPU-seconds, rivals in turn in one process; medians and quartiles.
 """
 
-import json
-import time
 from collections.abc import Callable
-from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmarks.timing import measure, write
 from decoders import TransformerDecoder, VideoMemory, beam_search, greedy_search
 from decoders.layers import DecoderLayer
-
-RESULT = Path(__file__).parent / "results" / "decoding.json"
 
 
 class Rerun(nn.Module):
@@ -94,9 +89,8 @@ def floor(decoder: TransformerDecoder, memory: VideoMemory, beam: int, steps: in
 
 def main(quick: bool = False) -> None:
     """Measure, check that all captions agree, and write ``results/decoding.json``."""
-    torch.set_num_threads(1)
     torch.manual_seed(0)
-    videos, vocabulary, steps, repeats = (16, 2_000, 12, 3) if quick else (64, 10_000, 30, 7)
+    videos, vocabulary, steps = (16, 2_000, 12) if quick else (64, 10_000, 30)
     decoder = TransformerDecoder(vocabulary).eval()
     memory = VideoMemory(torch.randn(videos, 10, decoder.channels), torch.rand(videos, 10) < 0.9)
     full, last = Rerun(decoder, last_only=False).eval(), Rerun(decoder, last_only=True).eval()
@@ -114,40 +108,22 @@ def main(quick: bool = False) -> None:
             "floor": lambda: floor(decoder, memory, 5, steps),
         },
     }
-    results = {
-        "machine": {"torch": torch.__version__, "threads": 1, "clock": "process_time"},
-        "size": {"videos": videos, "vocabulary": vocabulary, "steps": steps, "repeats": repeats, "quick": quick},
-        "workloads": {name: _measure(name, rivals, videos, repeats) for name, rivals in workloads.items()},
-    }
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(results, indent=2) + "\n")
+    size = {"videos": videos, "vocabulary": vocabulary, "steps": steps, "quick": quick}
+    write("decoding", {"size": size, **{name: _measure(name, rivals, videos) for name, rivals in workloads.items()}})
 
 
-def _measure(
-    workload: str, rivals: dict[str, Callable[[], Tensor | None]], videos: int, repeats: int
-) -> dict[str, dict[str, float]]:
-    captions = {name: run() for name, run in rivals.items()}  # also the warm-up
+def _measure(workload: str, rivals: dict[str, Callable[[], Tensor | None]], videos: int) -> dict[str, dict[str, float]]:
+    captions = {name: run() for name, run in rivals.items()}  # a warm-up, too
     for name, words in captions.items():
         if words is not None and not torch.equal(words, captions["ours"]):
             raise AssertionError(f"{workload}: captions of {name!r} differ from ours")
-    seconds: dict[str, list[float]] = {name: [] for name in rivals}
-    for _ in range(repeats):
-        for name, run in rivals.items():
-            start = time.process_time()
-            run()
-            seconds[name].append(time.process_time() - start)
     table = {}
-    for name, times in seconds.items():
-        low, median, high = np.quantile(times, [0.25, 0.5, 0.75])
-        ratio = np.median(np.array(times) / np.array(seconds["ours"]))
-        table[name] = {
-            "seconds": round(median, 4),
-            "seconds_q1": round(low, 4),
-            "seconds_q3": round(high, 4),
-            "captions_per_second": round(videos / median, 2),
-            "ours_is_faster_by": round(float(ratio), 2),
-        }
-        print(f"{workload:8} {name:38} {videos / median:8.1f} captions/s   ours / this: {ratio:6.2f}x")
+    times = measure(rivals, repetitions=7, warm_up=0)
+    for name, taken in times.items():
+        ratio = taken["median"] / times["ours"]["median"]
+        speed = 1e3 * videos / taken["median"]
+        table[name] = {**taken, "captions_per_second": round(speed, 2), "times_ours": round(ratio, 2)}
+        print(f"{workload:8} {name:38} {speed:8.1f} captions/s   {ratio:6.2f} x the time of ours")
     return table
 
 
