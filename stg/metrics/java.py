@@ -77,7 +77,6 @@ class JavaProcess:
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             assert stream is not None
             os.set_blocking(stream.fileno(), False)
-        self._left_over = b""
         self._complaint = b""
 
     @property
@@ -108,7 +107,8 @@ class JavaProcess:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
-        pieces, found = [self._left_over], self._left_over.count(b"\n")
+        pieces: list[bytes] = []
+        found = 0
         with selectors.DefaultSelector() as selector:
             selector.register(process.stdin, selectors.EVENT_WRITE)
             selector.register(process.stdout, selectors.EVENT_READ)
@@ -138,7 +138,8 @@ class JavaProcess:
                                 return self._finished(b"".join(pieces), deadline)
                             raise self._ended(deadline)
         answer = b"".join(pieces).split(b"\n", lines or 0)
-        self._left_over = answer.pop()
+        if surplus := answer.pop():
+            raise JavaError(f"{self.what} answered more than it was asked: {surplus[:80]!r}")
         return [line.decode("utf-8", "replace").rstrip("\r") for line in answer]
 
     def _finished(self, answer: bytes, deadline: float) -> list[str]:

@@ -148,6 +148,12 @@ def test_other_videos_than_the_references_are_refused_with_both_differences() ->
     assert "1 video has no reference ('x'): score those that have both with partial (--partial)" in str(caught.value)
 
 
+@pytest.mark.parametrize("videos", [("a",), ("a", "b", "x")])
+def test_one_difference_alone_is_refused_too(videos: tuple[str, ...]) -> None:
+    with pytest.raises(UserError, match=r"^1 video has no (prediction \('b'\)|reference \('x'\)): score those"):
+        score(dict.fromkeys(videos, "a man"), {"a": ["a man"], "b": ["a dog"]}, metrics=PYTHON)
+
+
 def test_partial_scores_the_common_videos_as_if_there_were_no_others() -> None:
     left_out = ("ball", "song", "news")
     captions = {video: text for video, text in GOLDEN["captions"].items() if video not in left_out}

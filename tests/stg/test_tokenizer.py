@@ -70,9 +70,9 @@ def test_one_entry_a_caption_whatever_it_holds(captions: dict[str, list[str]]) -
 
 @pytest.mark.parametrize("piece", ["a", "a@", "a.", "-a", "5 ", "<a ", "'", "((", "a/b-", "1,", "http://a.b/", "&#1"])
 def test_a_hostile_caption_takes_no_hostile_time(piece: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     tokenize(piece * (4000 // len(piece)))
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 @pytest.mark.shared_data
