@@ -9,6 +9,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from graphs.lmdb_check import check_file
 from graphs.records import StoreError, StoreFullError
 
 MAP_GROWTH = 256 * 2**20
+_FORK_PATIENCE = 10.0
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 HEADER_KEY = b"\xffheader"  # never a video's key, since 0xff does not occur in UTF-8
@@ -188,6 +190,14 @@ class _Environment:
         self._abandon = weakref.finalize(self, self.lmdb.close)
         self._abandon.atexit = False
 
+    def before_fork(self) -> None:
+        # For the same reason a fork waits until the other threads are done reading.
+        self._condition.acquire()
+        self._condition.wait_for(lambda: self._active == 0, timeout=_FORK_PATIENCE)
+
+    def after_fork(self) -> None:
+        self._condition.release()
+
     def _left(self) -> None:
         with self._condition:
             self._active -= 1
@@ -212,6 +222,26 @@ class _WriterLock:
 # LMDB forbids a second open of a file in one process (its locks are per process): hence one table per process.
 _OPEN: weakref.WeakValueDictionary[str, _Environment] = weakref.WeakValueDictionary()
 _TABLE_LOCKS: dict[int, AbstractContextManager[Any]] = {}
+
+
+_AT_FORK: list[_Environment] = []
+
+
+def _before_fork() -> None:
+    _AT_FORK.extend(list(_OPEN.values()))
+    for environment in _AT_FORK:
+        environment.before_fork()
+
+
+def _after_fork() -> None:
+    while _AT_FORK:
+        _AT_FORK.pop().after_fork()
+
+
+@cache
+def _watch_forks() -> None:
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
 
 
 def _table_lock() -> AbstractContextManager[Any]:
@@ -256,6 +286,7 @@ def _current(path: Path) -> _Environment | None:
 
 
 def _join(environment: _Environment, user: LMDBFile) -> _Environment:
+    _watch_forks()
     environment.users.add(user)
     _OPEN[os.path.realpath(environment.path)] = environment
     return environment
@@ -280,7 +311,8 @@ def _same_file(environment: _Environment, path: Path) -> bool:
 
 
 def _open(path: Path, write: bool, map_growth: int) -> lmdb.Environment:
-    options: dict[str, Any] = {"subdir": False, "max_readers": 1024, "max_spare_txns": 1}
+    # No spare transactions: a forked child that closes its copy would free their slots in the shared lock table.
+    options: dict[str, Any] = {"subdir": False, "max_readers": 1024, "max_spare_txns": 0}
     # Synchronous commits, no writable map: a power cut or a full disk then costs the open transaction at most.
     options |= {"sync": True, "metasync": True, "writemap": False, "map_async": False, "readahead": True}
     if write:

@@ -1,0 +1,87 @@
+"""Made video graphs, and a child process to break things in."""
+
+import os
+import signal
+import traceback
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch_geometric.data import Data
+
+
+def made_graph(
+    counts: Sequence[int], seed: int = 0, width: int = 6, scene: int = 4, motion: int = 3, first_number: int = 0
+) -> Data:
+    """A full graph with ``counts[t]`` objects in frame t, all optional fields, and random numbers."""
+    random = np.random.default_rng(seed)
+    frame = np.repeat(np.arange(len(counts)), counts)
+    same = np.stack(np.nonzero(frame[:, None] == frame))
+    later = np.stack(np.nonzero(frame[:, None] + 1 == frame))
+    edges = np.concatenate([same, later], axis=1)[::-1].copy()
+
+    def numbers(*shape: int) -> torch.Tensor:
+        return torch.from_numpy(random.standard_normal(shape, dtype=np.float32))
+
+    data = Data(
+        x=numbers(len(frame), width),
+        boxes=numbers(len(frame), 4),
+        frame=torch.from_numpy(frame),
+        edge_index=torch.from_numpy(edges),
+        edge_weight=numbers(edges.shape[1]),
+        edge_type=torch.from_numpy(np.repeat([0, 1], [same.shape[1], later.shape[1]])),
+        num_frames=len(counts),
+        scores=numbers(len(frame)),
+        scene=numbers(len(counts), scene),
+        motion=numbers(5, motion),
+        motion_row=torch.arange(len(counts)) % 5,
+        frame_number=first_number + torch.arange(len(counts)),
+    )
+    data["size"] = torch.tensor([[240, 320]])
+    return data
+
+
+def as_stored(data: Data) -> Data:
+    """What a float16 store gives back: its features rounded to half precision."""
+    kept = data.clone()
+    for name in ("x", "scene", "motion"):
+        kept[name] = kept[name].half().float()
+    return kept
+
+
+def same(first: Data, second: Data, without: Sequence[str] = ("video",)) -> bool:
+    """Whether two graphs have the same fields with the same numbers and types."""
+    names = set(first.keys()) - set(without)
+    if names != set(second.keys()) - set(without):
+        return False
+    for name in names:
+        a, b = first[name], second[name]
+        if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
+            if a.dtype != b.dtype or not torch.equal(a, b):
+                return False
+        elif a != b:
+            return False
+    return True
+
+
+def in_child(work: Callable[[], str]) -> str:
+    """Run ``work`` in a forked process: its answer, or its error, or ``signal N`` if the process was killed."""
+    readable, writable = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(readable)
+        try:
+            answer = work()
+        except BaseException as error:
+            answer = f"{type(error).__name__}: {error}"
+            if not isinstance(error, ValueError):
+                traceback.print_exc()
+        os.write(writable, answer.encode(errors="replace")[:60000])
+        os._exit(0)
+    os.close(writable)
+    with os.fdopen(readable, "rb") as pipe:
+        answer = pipe.read().decode()
+    _, status = os.waitpid(pid, 0)
+    if os.WIFSIGNALED(status):
+        return f"signal {signal.Signals(os.WTERMSIG(status)).name}"
+    return answer

@@ -1,0 +1,399 @@
+"""What happens to a store when processes die, disks fill, files break and workers share it: words, never a signal."""
+
+import json
+import multiprocessing
+import os
+import random
+import resource
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from graphs import GraphStore
+from graphs.records import StoreError, StoreFullError
+from tests.graphs.made_graphs import as_stored, in_child, made_graph, same
+
+# Newer Pythons warn of any fork in a process with threads; the children here only read, write and leave.
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+WIDE = {"width": 2048, "scene": 512}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "graphs.store"
+
+
+def filled(path: Path, videos: int = 12) -> Path:
+    with GraphStore(path, "a", manifest={"made": True}) as store:
+        store.put_many((f"v{i}", made_graph([2, 1], seed=i, **WIDE)) for i in range(videos))
+    return path
+
+
+def read_all(path: Path) -> str:
+    """``whole`` if every video reads as it was written, else the words of the first error."""
+    with GraphStore(path) as store:
+        for i in range(12):
+            if not same(store.get(f"v{i}"), as_stored(made_graph([2, 1], seed=i, **WIDE))):
+                return f"v{i} has wrong numbers"
+        store.batch([f"v{i}" for i in range(12)])
+    return "whole"
+
+
+class Videos(Dataset[float]):
+    """A dataset as users write it: the store opened in the parent, used in the workers."""
+
+    def __init__(self, store: GraphStore) -> None:
+        self.store = store
+
+    def __len__(self) -> int:
+        return 12
+
+    def __getitem__(self, index: int) -> float:
+        data = self.store.get(f"v{index}")
+        assert same(data, as_stored(made_graph([2, 1], seed=index, **WIDE)))
+        return float(self.store.batch([data.video]).x.double().sum())
+
+
+@pytest.mark.parametrize(("workers", "start"), [(0, None), (1, "fork"), (2, "fork"), (1, "spawn")])
+@pytest.mark.parametrize("mode", ["r", "a"])
+def test_workers_read_the_same_numbers(path: Path, workers: int, start: str | None, mode: str) -> None:
+    if (start, mode) == ("spawn", "a"):
+        pytest.skip("one spawned worker is slow enough")
+    with GraphStore(filled(path), mode) as store:
+        expected = [float(store.get(f"v{i}").x.double().sum()) for i in range(12)]
+        loader = DataLoader(Videos(store), batch_size=None, num_workers=workers, multiprocessing_context=start)
+        assert [float(value) for value in loader] == expected
+        assert len(store) == 12
+
+
+def test_one_process_may_open_a_store_many_times(path: Path) -> None:
+    filled(path)
+    with GraphStore(path) as first, GraphStore(str(path)) as second, GraphStore(path, "a") as writer:
+        writer.put("new", made_graph([1], **WIDE))
+        assert "new" in first
+        assert "new" in second
+        with pytest.raises(StoreError, match=rf"already open for writing in this process \({os.getpid()}\)"):
+            GraphStore(path, "a")
+        second.close()
+        assert len(first) == 13
+    abandoned = GraphStore(path, "a")
+    del abandoned
+    with GraphStore(path, "a") as writer:
+        writer.put("newer", made_graph([1], **WIDE))
+    assert sorted(file.name for file in path.parent.iterdir()) == ["graphs.store", "graphs.store-lock"]
+
+
+def test_a_second_writer_is_told_who_writes(path: Path) -> None:
+    def second_writer() -> str:
+        with GraphStore(path, "a"):
+            return "opened"
+
+    with GraphStore(filled(path), "a") as store:
+        answer = in_child(second_writer)
+        assert "is being written by another process" in answer
+        assert json.loads(answer[answer.index("{") : answer.index("}") + 1])["pid"] == os.getpid()
+        store.put("still", made_graph([1], **WIDE))
+    assert in_child(second_writer) == "opened"
+
+
+def test_a_reader_elsewhere_sees_what_is_committed_and_follows_growth(path: Path) -> None:
+    with GraphStore(filled(path, 1), "a", map_growth=4096) as writer, GraphStore(path) as reader:
+        receive, send = multiprocessing.Pipe()
+        pid = os.fork()
+        if pid == 0:
+            with GraphStore(path) as here:
+                before = len(here)
+                send.send("ready")
+                send.recv()
+                ok = same(here.get("v39"), as_stored(made_graph([2, 1], seed=39, **WIDE)))
+                send.send((before, len(here), ok))
+            os._exit(0)
+        assert receive.recv() == "ready"
+        for i in range(1, 40):
+            writer.put(f"v{i}", made_graph([2, 1], seed=i, **WIDE))
+        receive.send("go")
+        assert receive.recv() == (1, 40, True)
+        os.waitpid(pid, 0)
+        assert len(reader) == 40
+
+
+def test_the_map_grows_by_itself(path: Path) -> None:
+    with GraphStore(path, "w", map_growth=2**20) as store:
+        store.put_many((f"v{i}", made_graph([5], seed=i, width=200_000)) for i in range(5))
+        for i in range(5):
+            store.put(f"w{i}", made_graph([5], seed=i, width=200_000))
+        assert path.stat().st_size > 19 * 2**20
+        assert (len(store), store.verify()) == (10, [])
+    with pytest.raises(StoreError, match="map_growth must be a positive number of bytes, got 0"):
+        GraphStore(path, "a", map_growth=0)
+
+
+def test_commits_are_synchronous_and_the_map_is_read_only(path: Path) -> None:
+    for mode in ("w", "r"):
+        with GraphStore(path, mode) as store:
+            assert store._file._environment is not None
+            flags = store._file._environment.lmdb.flags()
+            assert flags["sync"]
+            assert flags["metasync"]
+            assert flags["readahead"]
+            assert not flags["writemap"]
+            assert not flags["map_async"]
+
+
+def test_a_killed_writer_loses_its_open_transaction_at_most(path: Path) -> None:
+    """C1: kill -9 at seeded moments, go on with what is missing, and end with what an undisturbed run has."""
+    chance = random.Random(7)
+    for _ in range(6):
+        announced, told = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            with GraphStore(path, "a", map_growth=2**16) as store:
+                for i in range(400):
+                    if f"v{i}" not in store:
+                        store.put(f"v{i}", made_graph([3, 2], seed=i, width=3000))
+                        os.write(told, b".")
+            os._exit(0)
+        os.close(told)
+        os.read(announced, 1)
+        time.sleep(chance.uniform(0, 0.08))
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        confirmed = 1
+        while chunk := os.read(announced, 1000):
+            confirmed += len(chunk)
+        os.close(announced)
+        with GraphStore(path) as store:
+            assert store.verify() == []
+            assert store.keys() == sorted(f"v{i}" for i in range(len(store)))
+            assert len(store) >= confirmed
+    with GraphStore(path, "a") as store, GraphStore(path.with_name("other"), "w") as undisturbed:
+        store.put_many((f"v{i}", made_graph([3, 2], seed=i, width=3000)) for i in range(len(store), 60))
+        for video in store:
+            undisturbed.put(video, made_graph([3, 2], seed=int(video[1:]), width=3000))
+            with store._file.read() as left, undisturbed._file.read() as right:
+                assert left.get(video.encode()) == right.get(video.encode())
+
+
+def test_a_full_disk_is_said_and_costs_no_record(path: Path) -> None:
+    filled(path)
+
+    def fill() -> str:
+        size = path.stat().st_size
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 200_000, size + 200_000))
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        with GraphStore(path, "a") as store:
+            try:
+                for i in range(100, 200):
+                    store.put(f"v{i}", made_graph([2, 1], seed=i, **WIDE))
+            except StoreFullError as error:
+                kept = len(store)
+                assert store.verify() == []
+                assert 12 < kept < 112
+                return f"{kept} {error}"
+        return "nothing happened"
+
+    kept, _, words = in_child(fill).partition(" ")
+    assert "the disk is full, or a quota or file-size limit is reached; about" in words
+    assert "more bytes are needed" in words
+    assert "All records committed before are intact" in words
+    with GraphStore(path, "a") as store:
+        assert len(store) == int(kept)
+        assert store.verify() == []
+        store.put("later", made_graph([1], **WIDE))
+    assert read_all(path) == "whole"
+
+
+@pytest.mark.parametrize("part", [0.999, 0.7, 0.3, 0.05])
+def test_a_truncated_file_is_refused_not_fatal(path: Path, part: float) -> None:
+    os.truncate(filled(path), int(path.stat().st_size * part))
+    for mode in ("r", "a"):
+        answer = in_child(lambda mode=mode: repr(GraphStore(path, mode)))
+        assert "StoreError" in answer
+        assert "is truncated: " in answer
+        assert str(path) in answer
+
+
+def test_what_is_no_store_is_refused_by_name(path: Path) -> None:
+    whole = filled(path).read_bytes()
+    swapped = bytearray(whole)
+    swapped[16:20] = whole[19:15:-1]
+    narrow = bytearray(whole)
+    narrow[12:20] = whole[16:20] + bytes(4)
+    odd = bytearray(whole)
+    odd[40:44] = (4097).to_bytes(4, "little")
+    for content, message in [
+        (b"", "is empty, not a store"),
+        (b"<!DOCTYPE html><html>" * 1000, "is not an LMDB file: it begins with"),
+        (random.Random(0).randbytes(50_000), "is not an LMDB file"),
+        (whole[:100], "is truncated within its first two pages"),
+        (whole[:4200], "is truncated within its first two pages"),
+        (bytes(swapped), "with the other byte order"),
+        (bytes(narrow), "on a 32-bit machine"),
+        (bytes(odd), "states a page size of 4097"),
+    ]:
+        bad = path.with_name("bad")
+        bad.write_bytes(content)
+        with pytest.raises(StoreError, match=message):
+            GraphStore(bad)
+    folder = path.with_name("folder")
+    folder.mkdir()
+    with pytest.raises(StoreError, match="is a folder; a store is one file"):
+        GraphStore(folder)
+    os.mkfifo(path.with_name("fifo"))
+    with pytest.raises(StoreError, match="is not a regular file"):
+        GraphStore(path.with_name("fifo"))
+
+
+def test_another_lmdb_file_is_neither_read_nor_emptied(path: Path) -> None:
+    from graphs import LMDBDatabase
+
+    with LMDBDatabase(path, schema=int) as database:
+        database[0] = 5
+    for mode in ("r", "a", "w"):
+        with pytest.raises(StoreError, match="is an LMDB file, but not a store of video graphs: it has no header"):
+            GraphStore(path, mode)
+    with LMDBDatabase(path, schema=int) as database:
+        assert database[0] == 5
+    other = filled(path.with_name("graphs"))
+    with pytest.raises(StoreError, match="is a store of video graphs: open it with GraphStore"):
+        LMDBDatabase(other, schema=int)
+
+
+def test_flipped_bytes_in_a_record_name_its_video(path: Path) -> None:
+    """C6: LMDB itself hands back the wrong numbers without a word."""
+    with GraphStore(filled(path)) as store:
+        needle = store.get("v5").x.half().numpy().tobytes()
+    raw = bytearray(path.read_bytes())
+    start = raw.index(needle) + 1000
+    raw[start : start + 64] = bytes(byte ^ 0x41 for byte in raw[start : start + 64])
+    path.write_bytes(raw)
+    with GraphStore(path) as store:
+        ((video, reason),) = store.verify()
+        assert video == "v5"
+        assert "damaged: the checksum is" in reason
+        with pytest.raises(StoreError, match=r"graphs.store, video 'v5': damaged"):
+            store.batch(["v4", "v5"])
+        with pytest.raises(StoreError, match="video 'v5': damaged"):
+            store.get("v5")
+        store.batch(["v4", "v6"])
+    with GraphStore(path, "a") as store:
+        store.put("v5", made_graph([2, 1], seed=5, **WIDE))
+        assert store.verify() == []
+
+
+def test_a_broken_file_gives_words_or_the_right_numbers(path: Path) -> None:
+    """Bytes flipped in the pages of the index and anywhere: an error or the numbers written, never a signal."""
+    whole = filled(path).read_bytes()
+    pages = [at for at in range(0, len(whole), 4096) if whole[at + 18] & 0x0B]
+    refused = 0
+    for seed in range(40):
+        chance = random.Random(seed)
+        raw = bytearray(whole)
+        for _ in range(chance.randint(1, 6)):
+            place = chance.choice(pages) + chance.randrange(200) if seed % 2 else chance.randrange(len(raw))
+            raw[place] ^= 1 << chance.randrange(8)
+        path.write_bytes(raw)
+        Path(f"{path}-lock").unlink(missing_ok=True)
+        answer = in_child(lambda: " ".join(read_each(path)))
+        assert answer.startswith("StoreError") or set(answer.split()) <= {"right", "refused"}, f"seed {seed}: {answer}"
+        refused += "right" not in answer or "refused" in answer
+    assert refused > 30
+
+
+def read_each(path: Path) -> Iterator[str]:
+    with GraphStore(path) as store:
+        for i in range(12):
+            try:
+                data = store.get(f"v{i}")
+            except StoreError:
+                yield "refused"
+            else:
+                yield "right" if same(data, as_stored(made_graph([2, 1], seed=i, **WIDE))) else "wrong"
+
+
+def test_a_read_only_folder_can_be_read_and_not_written(path: Path) -> None:
+    filled(path)
+    for file in path.parent.iterdir():
+        if file != path:
+            file.unlink()
+    path.chmod(0o444)
+    path.parent.chmod(0o555)
+    for folder in list(path.parents)[1:3]:
+        folder.chmod(0o755)
+
+    def visit() -> str:
+        if os.getuid() == 0:
+            os.setuid(65534)
+        answer = read_all(path)
+        try:
+            GraphStore(path, "a")
+        except StoreError as error:
+            return f"{answer}; {error}"
+        return answer
+
+    try:
+        answer = in_child(visit)
+    finally:
+        path.parent.chmod(0o755)
+    assert answer.startswith("whole; cannot write")
+    assert "read-only for this user" in answer
+    assert [file.name for file in path.parent.iterdir()] == ["graphs.store"]
+
+
+def test_a_replaced_file_is_opened_anew(path: Path) -> None:
+    with GraphStore(filled(path)) as old:
+        shutil.move(path, path.with_name("moved"))
+        Path(f"{path}-lock").unlink()
+        with GraphStore(path, "w") as new:
+            assert len(new) == 0
+        assert len(old) == 12
+
+
+def test_threads_share_a_store_while_it_grows(path: Path) -> None:
+    with GraphStore(filled(path), "a", map_growth=4096) as store:
+        expected = store.batch(["v1", "v2"])
+        failures: list[object] = []
+
+        def read() -> None:
+            for _ in range(150):
+                if not torch.equal(store.batch(["v1", "v2"]).x, expected.x):
+                    failures.append("wrong numbers")
+
+        threads = [threading.Thread(target=read) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for i in range(40):
+            store.put(f"w{i}", made_graph([2, 1], seed=i, **WIDE))
+        for thread in threads:
+            thread.join()
+        assert failures == []
+        assert len(store) == 52
+
+
+def test_forks_do_not_disturb_a_reading_thread(path: Path) -> None:
+    """A child that closes what it inherited must not free the slots of readers in the parent."""
+    with GraphStore(filled(path)) as store:
+        stop, failures = threading.Event(), []
+        expected = store.batch(["v1", "v2"])
+
+        def read() -> None:
+            while not stop.is_set():
+                try:
+                    if not torch.equal(store.batch(["v1", "v2"]).x, expected.x):
+                        failures.append("wrong numbers")
+                except StoreError as error:
+                    failures.append(str(error))
+
+        thread = threading.Thread(target=read)
+        thread.start()
+        answers = {in_child(lambda: read_all(path)) for _ in range(8)}
+        stop.set()
+        thread.join()
+    assert (answers, failures) == ({"whole"}, [])
