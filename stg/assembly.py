@@ -72,7 +72,8 @@ def build_captioner(
         )
 
     joined = model.branches == "concat" and model.concat_axis == "channel"
-    read = {"scene": widths.scene * wants_scene, "motion": widths.motion * wants_scene, "x": widths.objects * wants_objects}
+    read = {"x": widths.objects} if wants_objects else {}
+    read |= {"scene": widths.scene, "motion": widths.motion} if wants_scene else {}
     standardise = nn.ModuleDict({name: Standardise(width) for name, width in read.items() if width})
     return Captioner(
         scene=SceneBranch(widths.scene, widths.motion or None, model.channels) if wants_scene else None,

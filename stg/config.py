@@ -90,14 +90,15 @@ class ModelConfig:
     branches: Literal["full", "scene", "object", "concat", "l2"] = "full"
     """full: scene and object branch with distillation (Pan et al.); scene, object: one alone; concat, l2: Table 3."""
     decoder: Literal["transformer"] = "transformer"
-    channels: int = 256
+    channels: int = 128
     """Width of everything (d_model; 512 in the paper)."""
     layers: int = 2
     """Layers of the decoder, and of its encoder."""
     heads: int = 8
-    hidden: int = 512
+    hidden: int = 256
     """Feed-forward width (1024 in the paper)."""
-    dropout: float = 0.3
+    dropout: float = 0.1
+    """0.3 in the paper."""
     standardise: bool = True
     """Shift and scale features by their mean and deviation over the training videos (the paper takes them raw)."""
     concat_axis: Literal["channel", "time"] = "channel"
@@ -116,8 +117,8 @@ class LossConfig:
     """Eq. 8: object language + scene_weight * scene language + distill_weight * distillation."""
 
     scene_weight: float = 1.0
-    distill_weight: float = 4.0
-    """Weight of the distillation loss (Eq. 7), or of the L2 loss when branches is l2."""
+    distill_weight: float = 0.25
+    """Weight of the distillation loss (Eq. 7), or of the L2 loss when branches is l2 (4 in the paper)."""
     kl: Literal["student_teacher", "teacher_student", "js"] = "student_teacher"
     """Direction of the divergence; student_teacher is Eq. 7 as printed."""
     temperature: float = 1.0
@@ -137,13 +138,13 @@ class LossConfig:
 class OptimConfig:
     """How to train."""
 
-    lr: float = 5e-4
+    lr: float = 1e-3
     """Fixed step size of Adam (1e-4 in the paper)."""
     batch_videos: int = 16
     """Videos a step."""
     captions_per_video: int = 4
     """Captions a step of each of these videos; the video is read and encoded once for all of them."""
-    epochs: int = 12
+    epochs: int = 30
     epoch_captions: int | None = None
     """Captions of each video in one epoch, drawn anew each time; null: all of them."""
     patience: int = 10

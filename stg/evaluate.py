@@ -82,7 +82,7 @@ def evaluate(config: EvaluateConfig, *, console: "Console") -> dict[str, "Scores
     )
 
     def tell(line: str) -> None:
-        console.print(line, highlight=False, markup=False)
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     with making(console, "making the videos' graphs") as progress:
         prepared = prepare(data, settings.world, progress=progress, tell=tell)

@@ -78,7 +78,7 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
     from stg.training import captioning_losses
 
     def tell(line: str) -> None:
-        console.print(line, highlight=False, markup=False)
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
         logger.info(line)
 
     if config.run.threads:

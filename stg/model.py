@@ -77,8 +77,8 @@ class SceneBranch(nn.Module):
 class Standardise(nn.Module):
     """Features shifted and scaled to mean 0 and deviation 1, by fixed statistics of the training videos.
 
-    Not in the paper: raw features of most networks share one large mean, which bias-free projections (Eq. 5 and 6) cannot
-    take away. The statistics are saved with the weights and never trained.
+    Not in the paper: raw features of most networks share one large mean, which bias-free projections (Eq. 5 and 6)
+    cannot take away. The statistics are saved with the weights and never trained.
 
     Args:
         width: of the features; until `fit` is called they pass unchanged.

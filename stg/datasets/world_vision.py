@@ -106,8 +106,9 @@ class WorldBackbone:
     it is (the light of the wall), and what touches it; no coordinate enters.
 
     The scene is the picture averaged over ``grid`` x ``grid`` cells, which blurs shapes but does not hide them (with 6
-    cells a scene branch names shapes at chance). Every ``patch`` x ``patch`` cells, and their change until the next sampled frame, go through ``relu(W p + b)`` with fixed random W and b, which is then
-    averaged over each quarter of the picture. The change stands for the motion network (I3D) that is half of the scene
+    cells a scene branch names shapes at chance). Every ``patch`` x ``patch`` cells, and their change
+    until the next sampled frame, go through ``relu(W p + b)`` with fixed random W and b, which is then averaged over
+    each quarter of the picture. The change stands for the motion network (I3D) that is half of the scene
     branch's input in Pan et al. (2020, Eq. 6); without it this scene hardly tells one event from another.
 
     Args:

@@ -10,7 +10,7 @@ from torch import nn
 from stg.assembly import Widths, build_captioner
 from stg.config import GraphConfig, ModelConfig
 from stg.data import CaptionBatch
-from stg.model import Captioner, SceneBranch, SceneFrames, pad_scene, word_logits
+from stg.model import Captioner, SceneBranch, SceneFrames, Standardise, pad_scene, word_logits
 from stg.text import SPECIAL, Vocabulary
 from stg.trained import Trained
 from stg.training import captioning_losses
@@ -229,3 +229,26 @@ def test_models_that_read_objects_keep_them(branches: str, tmp_path: Path, capti
     assert again.captioner.needs_objects
     first, second = (one.captioner.memory(caption_batch.graphs).frames for one in (made, again))
     assert torch.equal(first, second)
+
+
+def test_standardised_features_have_mean_0_and_deviation_1_and_the_rest_stays_in_place() -> None:
+    torch.manual_seed(0)
+    blocks = [3 * torch.randn(50, 4) + 7 for _ in range(4)]
+    for block in blocks:
+        block[:, 2] = 5.0
+    standardise = Standardise(4)
+    assert torch.equal(standardise(blocks[0]), blocks[0])
+    standardise.fit(blocks)
+    found = standardise(torch.cat(blocks))
+    torch.testing.assert_close(found.mean(0), torch.zeros(4), rtol=0, atol=1e-4)
+    torch.testing.assert_close(found.std(0, unbiased=False)[[0, 1, 3]], torch.ones(3), rtol=0, atol=1e-4)
+    assert found[:, 2].abs().max() < 1e-3
+
+
+def test_encoding_leaves_the_batch_as_it_was(caption_batch: CaptionBatch) -> None:
+    model = build()
+    assert model.standardise is not None
+    model.standardise["x"].fit([caption_batch.graphs.x])
+    before = caption_batch.graphs.x.clone()
+    model.encode(caption_batch.graphs)
+    assert torch.equal(caption_batch.graphs.x, before)

@@ -1,0 +1,103 @@
+"""Captions and scores of a run; the right features or none (X2, P19, faults B3, E5, E9)."""
+
+import dataclasses
+import io
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from stg.cli import run_command
+from stg.config import DataConfig, FitConfig, ModelConfig, OptimConfig, RunConfig, WorldConfig
+from stg.evaluate import EvaluateConfig, evaluate, main
+from stg.fit import fit
+from stg.prepare import prepare
+
+WORLD = WorldConfig(train=6, val=3, test=4)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A barely trained run on a tiny world."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    config = FitConfig(
+        data=DataConfig(store=str(folder / "store"), min_count=1),
+        world=WORLD,
+        model=ModelConfig(channels=16, heads=2, hidden=16, layers=1),
+        optim=OptimConfig(epochs=1, epoch_captions=2),
+        run=RunConfig(out=str(folder / "run"), samples=0),
+    )
+    fit(config, console=Console(file=io.StringIO()))
+    return folder / "run"
+
+
+def test_captions_and_scores_are_written_and_shown(run: Path) -> None:
+    text = io.StringIO()
+    config = EvaluateConfig(str(run), split="test", beam=2, meteor=False, show=2)
+    scores = evaluate(config, console=Console(file=text, width=150))
+    assert set(scores) == {"greedy", "beam 2"}
+    captions = json.loads((run / "evaluation" / "test-beam2.json").read_text())
+    assert [row["image_id"] for row in captions] == [f"test-{n:05d}" for n in range(4)]
+    record = json.loads((run / "evaluation" / "test-greedy-scores.json").read_text())
+    assert record["videos"] == 4
+    assert record["scores"]["cider"] == scores["greedy"].values["cider"]
+    shown = text.getvalue()
+    assert "moving objects test, 4 videos" in shown
+    assert "BLEU4" in shown
+    assert f"test-00000: {captions[0]['caption']}" in shown
+
+
+def test_features_made_otherwise_are_refused_naming_the_fields(run: Path, tmp_path: Path) -> None:
+    other = DataConfig(store=str(tmp_path / "other"))
+    prepare(other, dataclasses.replace(WORLD, seed=5)).store.close()
+    config = EvaluateConfig(str(run), split="val", store=str(tmp_path / "other"), meteor=False)
+    from stg.errors import UserError
+
+    with pytest.raises(UserError, match=r"do not fit this model: .*seed: trained on 0, store has 5"):
+        evaluate(_on_world(config, 5, run, tmp_path), console=Console(file=io.StringIO()))
+
+
+def _on_world(config: EvaluateConfig, seed: int, run: Path, folder: Path) -> EvaluateConfig:
+    """The same model in a run that says another world."""
+    copy = folder / "run"
+    shutil.copytree(run, copy)
+    settings = json.loads((copy / "config.json").read_text())
+    settings["world"]["seed"] = seed
+    (copy / "config.json").write_text(json.dumps(settings))
+    return dataclasses.replace(config, run=str(copy))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("--split", "dev"), "moving objects has no split 'dev': choose one of train, val, test"),
+        (("--beam", "0"), "beam must be at least 1; got 0"),
+    ],
+)
+def test_wrong_options_are_one_line(
+    change: tuple[str, ...], words: str, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(EvaluateConfig, main, "", [str(run), *change]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_what_is_no_run_or_a_damaged_one_is_told(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(EvaluateConfig, main, "", [str(tmp_path)]) == 2
+    assert "is not a run folder (it has no config.json)" in capsys.readouterr().err
+    shutil.copytree(run, tmp_path / "run")
+    model = bytearray((tmp_path / "run" / "model.safetensors").read_bytes())
+    model[-3] ^= 1
+    (tmp_path / "run" / "model.safetensors").write_bytes(model)
+    assert run_command(EvaluateConfig, main, "", [str(tmp_path / "run")]) == 2
+    assert "model.safetensors is damaged: its SHA-256 differs" in capsys.readouterr().err
+
+
+@pytest.mark.shared_data
+def test_a_split_with_too_few_videos_in_the_store_is_refused(shared_data: Path, run: Path) -> None:
+    from stg.errors import UserError
+
+    data = DataConfig(dataset="msvd", root=str(shared_data / "msvd"), store=str(run.parent / "store"))
+    with pytest.raises(UserError, match=r"none of the videos of MSVD .* is among the 13 available ones"):
+        prepare(data, WORLD)
