@@ -10,7 +10,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from graphs import GraphStore
-from stg.model import Captioner
+from stg.model import Captioner, Standardise
 from stg.text import PAD
 
 
@@ -141,6 +141,7 @@ def shuffle_features(videos: Sequence[str], seed: int) -> dict[str, str]:
 
 def fit_statistics(model: Captioner, store: GraphStore, videos: Sequence[str], *, batch_videos: int = 64) -> None:
     """Let a model that standardises its features take their statistics over ``videos``."""
+    starts = range(0, len(videos), batch_videos)
     for name, standardise in (model.standardise or {}).items():
-        starts = range(0, len(videos), batch_videos)
+        assert isinstance(standardise, Standardise)
         standardise.fit(store.batch(videos[at : at + batch_videos], variant="none")[name] for at in starts)

@@ -102,7 +102,7 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
     shuffled = config.run.control == "shuffle"
     train_source = shuffle_features(train_videos, config.run.seed) if shuffled else None
     val_source = shuffle_features(val_videos, config.run.seed) if shuffled else None
-    edges = {"variant": config.graph.variant, "time_flow": config.graph.time_flow}
+    edges: dict[str, Any] = {"variant": config.graph.variant, "time_flow": config.graph.time_flow}
     data = TrainingSet(
         store,
         encoded,

@@ -41,7 +41,7 @@ logger = logging.getLogger("stg")
 
 def default_folder(config: FitConfig) -> Path:
     """``runs/<dataset>-<branches>-<variant>[-shuffle]-seed<seed>``."""
-    parts = [config.data.dataset, config.model.branches]
+    parts: list[str] = [config.data.dataset, config.model.branches]
     if config.model.branches != "scene":
         parts.append(config.graph.variant)
     if config.run.control != "none":
