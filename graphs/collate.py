@@ -44,12 +44,15 @@ def collate(videos: Sequence[str], located: Sequence[Located]) -> Data:
     data = Data(videos=list(videos))
     for name in names:
         if name in FEATURES:
-            data[name] = _gather(name, videos, records, places[name])
             continue
         joined = _join(records, places[name], 1 if name == "edge_index" else 0).astype(memory_type(name))
         if name == "edge_index":
             joined += np.repeat(ptr[:-1], edges)
         data[name] = torch.from_numpy(joined)
+    # The large copies come last: they drive everything else out of the processor's caches.
+    for name in FEATURES:
+        if name in places:
+            data[name] = _gather(name, videos, records, places[name])
     data.batch = torch.from_numpy(np.repeat(np.arange(len(nodes)), nodes))
     data.ptr = torch.from_numpy(ptr)
     if "motion" in first:

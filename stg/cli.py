@@ -5,6 +5,7 @@ import logging
 import re
 import sys
 import traceback
+import warnings
 from argparse import ArgumentError
 from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
@@ -85,6 +86,8 @@ def run_command(config_class: type[C], main: Callable[[C], int | None], descript
     name = main.__module__ if main.__module__ != "__main__" else f"stg.{Path(sys.argv[0]).stem}"
     prog = f"python -m {name}"
     debug = "--debug" in argv
+    # torch-scatter and torch-geometric still decorate with torch.jit.script: nothing that a user could act on.
+    warnings.filterwarnings("ignore", message=".*torch.jit.script.*")
     try:
         config, debug = parse(config_class, argv, prog=prog, description=description)
         return main(config) or 0
