@@ -49,15 +49,18 @@ def collate(videos: Sequence[str], located: Sequence[Located]) -> Data:
         if name == "edge_index":
             joined += np.repeat(ptr[:-1], edges)
         data[name] = torch.from_numpy(joined)
-    # The large copies come last: they drive everything else out of the processor's caches.
-    for name in FEATURES:
-        if name in places:
-            data[name] = _gather(name, videos, records, places[name])
     data.batch = torch.from_numpy(np.repeat(np.arange(len(nodes)), nodes))
     data.ptr = torch.from_numpy(ptr)
     if "motion" in first:
         rows = [slot.shape[0] for slot in places["motion"]]
         data.motion_ptr = torch.from_numpy(np.concatenate([[0], np.cumsum(rows)]))
+    copies: list[tuple[Tensor, Tensor]] = []
+    for name in FEATURES:
+        if name in places:
+            data[name] = _prepare(name, videos, records, places[name], copies)
+    # The large copies come last, together: they drive everything else out of the processor's caches.
+    for target, source in copies:
+        target.copy_(source)
     return data
 
 
@@ -69,17 +72,24 @@ def _unlike(videos: Sequence[str], located: Sequence[Located]) -> StoreError:
     return StoreError(f"videos {videos[0]!r} and {video!r} have other fields: {list(first)} and {list(slots)}")
 
 
-def _gather(name: str, videos: Sequence[str], records: Sequence[Record], places: Sequence[Slot]) -> Tensor:
+def _prepare(
+    name: str,
+    videos: Sequence[str],
+    records: Sequence[Record],
+    places: Sequence[Slot],
+    copies: list[tuple[Tensor, Tensor]],
+) -> Tensor:
+    """The tensor of one feature, still empty; what is to be copied where is added to ``copies``."""
     width = places[0].shape[1]
-    for video, slot in zip(videos, places, strict=True):
-        if slot.shape[1] != width:
-            raise StoreError(f"{name} has width {width} in video {videos[0]!r}, {slot.shape[1]} in {video!r}")
+    if {slot.shape[1] for slot in places} != {width}:
+        video, slot = next(pair for pair in zip(videos, places, strict=True) if pair[1].shape[1] != width)
+        raise StoreError(f"{name} has width {width} in video {videos[0]!r}, {slot.shape[1]} in {video!r}")
     out = torch.empty(sum([slot.shape[0] for slot in places]), width)
     targets = out.view(-1).split([slot.size for slot in places])
     for target, record, (_, kind, _, _, size, offset, _) in zip(targets, records, places, strict=True):
         if size:
             dtype = torch.float16 if kind == "float16" else torch.float32
-            target.copy_(torch.frombuffer(record, dtype=dtype, count=size, offset=offset))
+            copies.append((target, torch.frombuffer(record, dtype=dtype, count=size, offset=offset)))
     return out
 
 
