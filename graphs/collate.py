@@ -54,12 +54,13 @@ def collate(videos: Sequence[str], located: Sequence[Located]) -> Data:
     if "motion" in first:
         rows = [slot.shape[0] for slot in places["motion"]]
         data.motion_ptr = torch.from_numpy(np.concatenate([[0], np.cumsum(rows)]))
-    copies: list[tuple[Tensor, Tensor]] = []
+    targets: list[Tensor] = []
+    sources: list[Tensor] = []
     for name in FEATURES:
         if name in places:
-            data[name] = _prepare(name, videos, records, places[name], copies)
+            data[name] = _prepare(name, videos, records, places[name], targets, sources)
     # The large copies come last, together: they drive everything else out of the processor's caches.
-    for target, source in copies:
+    for target, source in zip(targets, sources, strict=True):
         target.copy_(source)
     return data
 
@@ -77,19 +78,21 @@ def _prepare(
     videos: Sequence[str],
     records: Sequence[Record],
     places: Sequence[Slot],
-    copies: list[tuple[Tensor, Tensor]],
+    targets: list[Tensor],
+    sources: list[Tensor],
 ) -> Tensor:
-    """The tensor of one feature, still empty; what is to be copied where is added to ``copies``."""
+    """The tensor of one feature, still empty; what is to be copied where is added to ``targets`` and ``sources``."""
     width = places[0].shape[1]
     if {slot.shape[1] for slot in places} != {width}:
         video, slot = next(pair for pair in zip(videos, places, strict=True) if pair[1].shape[1] != width)
         raise StoreError(f"{name} has width {width} in video {videos[0]!r}, {slot.shape[1]} in {video!r}")
     out = torch.empty(sum([slot.shape[0] for slot in places]), width)
-    targets = out.view(-1).split([slot.size for slot in places])
-    for target, record, (_, kind, _, _, size, offset, _) in zip(targets, records, places, strict=True):
+    parts = out.view(-1).split([slot.size for slot in places])
+    for part, record, (_, kind, _, _, size, offset, _) in zip(parts, records, places, strict=True):
         if size:
             dtype = torch.float16 if kind == "float16" else torch.float32
-            copies.append((target, torch.frombuffer(record, dtype=dtype, count=size, offset=offset)))
+            targets.append(part)
+            sources.append(torch.frombuffer(record, dtype=dtype, count=size, offset=offset))
     return out
 
 
