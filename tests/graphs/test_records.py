@@ -138,6 +138,12 @@ def test_a_cut_record_says_so() -> None:
         decode(b"STG")
 
 
+def test_nothing_may_follow_the_last_field() -> None:
+    record = bytes(encode(EXAMPLE)) + bytes(16)
+    with pytest.raises(StoreError, match="the fields end at byte"):
+        decode(forged(record[:16] + struct.pack("<Q", len(record)) + record[24:]))
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

@@ -108,13 +108,17 @@ def test_a_reader_elsewhere_sees_what_is_committed_and_follows_growth(path: Path
         receive, send = multiprocessing.Pipe()
         pid = os.fork()
         if pid == 0:
-            with GraphStore(path) as here:
-                before = len(here)
-                send.send("ready")
-                send.recv()
-                ok = same(here.get("v39"), as_stored(made_graph([2, 1], seed=39, **WIDE)))
-                send.send((before, len(here), ok))
-            os._exit(0)
+            receive.close()
+            try:
+                with GraphStore(path) as here:
+                    before = len(here)
+                    send.send("ready")
+                    send.recv()
+                    ok = same(here.get("v39"), as_stored(made_graph([2, 1], seed=39, **WIDE)))
+                    send.send((before, len(here), ok))
+            finally:
+                os._exit(0)
+        send.close()
         assert receive.recv() == "ready"
         for i in range(1, 40):
             writer.put(f"v{i}", made_graph([2, 1], seed=i, **WIDE))
@@ -291,7 +295,7 @@ def test_flipped_bytes_in_a_record_name_its_video(path: Path) -> None:
 def test_a_broken_file_gives_words_or_the_right_numbers(path: Path) -> None:
     """Bytes flipped in the pages of the index and anywhere: an error or the numbers written, never a signal."""
     whole = filled(path).read_bytes()
-    pages = [at for at in range(0, len(whole), 4096) if whole[at + 18] & 0x0B]
+    pages = index_pages(whole)
     refused = 0
     for seed in range(40):
         chance = random.Random(seed)
@@ -304,7 +308,13 @@ def test_a_broken_file_gives_words_or_the_right_numbers(path: Path) -> None:
         answer = in_child(lambda: " ".join(read_each(path)))
         assert answer.startswith("StoreError") or set(answer.split()) <= {"right", "refused"}, f"seed {seed}: {answer}"
         refused += "right" not in answer or "refused" in answer
-    assert refused > 30
+    assert refused > 20
+
+
+def index_pages(raw: bytes | bytearray) -> list[int]:
+    """Where the meta, branch and leaf pages begin: each starts with its own number, and its type follows."""
+    numbered = (at for at in range(0, len(raw), 4096) if raw[at : at + 8] == (at // 4096).to_bytes(8, "little"))
+    return [at for at in numbered if raw[at + 10] in (1, 2, 8)]
 
 
 def read_each(path: Path) -> Iterator[str]:
@@ -316,6 +326,16 @@ def read_each(path: Path) -> Iterator[str]:
                 yield "refused"
             else:
                 yield "right" if same(data, as_stored(made_graph([2, 1], seed=i, **WIDE))) else "wrong"
+
+
+def test_an_index_page_that_contradicts_itself_is_refused(path: Path) -> None:
+    """LMDB reads on; only the walk over the pages finds it."""
+    raw = bytearray(filled(path, 300).read_bytes())
+    for at in index_pages(raw)[2:]:
+        raw[at] ^= 1
+    path.write_bytes(raw)
+    with pytest.raises(StoreError, match=r"graphs.store is damaged: .* problems in its pages\); restore or remake it"):
+        GraphStore(path)
 
 
 def test_a_read_only_folder_can_be_read_and_not_written(path: Path) -> None:
@@ -397,3 +417,21 @@ def test_forks_do_not_disturb_a_reading_thread(path: Path) -> None:
         stop.set()
         thread.join()
     assert (answers, failures) == ({"whole"}, [])
+
+
+def test_a_fork_waits_for_the_readers_of_other_threads(path: Path) -> None:
+    with GraphStore(filled(path)) as store:
+        inside = threading.Event()
+
+        def read() -> None:
+            with store._file.read():
+                inside.set()
+                time.sleep(0.3)
+
+        thread = threading.Thread(target=read)
+        thread.start()
+        inside.wait()
+        environment = store._file._environment
+        assert environment is not None
+        assert in_child(lambda: f"{environment._active} readers") == "0 readers"
+        thread.join()
