@@ -48,6 +48,8 @@ class Decoder(nn.Module, ABC):
             raise ValueError(f"max_length must be at least 1 or None, got {max_length}")
         self.vocabulary, self.channels, self.max_length = vocabulary, channels, max_length
         self.pad, self.bos, self.eos = pad, bos, eos
+        self.barred: tuple[int, ...] = ()
+        """Words besides pad and bos that a search never writes, such as the unknown word."""
         self.output = nn.Linear(channels, vocabulary)
 
     @abstractmethod

@@ -114,7 +114,7 @@ def beam_search(
         raise ValueError(f"n_best={n_best} must lie between 1 and beam={beam}")
     if not 0 <= length_penalty < float("inf"):
         raise ValueError(f"length_penalty={length_penalty} must be 0 or larger")
-    if (exist := _count_captions(decoder.vocabulary, max_length, min_length, n_best)) < n_best:
+    if (exist := _count_captions(decoder.vocabulary - len(decoder.barred), max_length, min_length, n_best)) < n_best:
         raise ValueError(
             f"n_best={n_best}, but only {exist} captions exist with vocabulary={decoder.vocabulary}, "
             f"max_length={max_length}, min_length={min_length}: ask for fewer"
@@ -247,11 +247,11 @@ def _next_words(
     position: int,
     min_length: int,
 ) -> tuple[Float[Tensor, "N k"], Int[Tensor, "N k"]]:
-    """The likeliest words that a caption may take next: no pad, no bos, and no eos while it is too short.
+    """The likeliest words that may come next: no pad, no bos, none of ``decoder.barred``, no eos while too short.
 
     Where fewer words than ``count`` are possible, impossible ones follow at `IMPOSSIBLE`, the barred ones at -inf.
     """
-    barred = [decoder.pad, decoder.bos] + [decoder.eos] * (position < min_length)
+    barred = [decoder.pad, decoder.bos, *decoder.barred] + [decoder.eos] * (position < min_length)
     for word in barred:
         log_probs[:, word] = -torch.inf  # the tensor is ours, by the contract of `Decoder.step`
     value, choice = _top(log_probs, count)

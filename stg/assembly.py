@@ -10,7 +10,7 @@ from decoders import Decoder, TransformerDecoder
 from graphs import STGEncoder
 from stg.config import GraphConfig, ModelConfig
 from stg.model import Captioner, Fusion, SceneBranch, Standardise
-from stg.text import BOS, EOS, PAD
+from stg.text import BOS, EOS, PAD, UNK
 
 DECODERS = {"transformer": TransformerDecoder}
 FUSIONS: Mapping[str, Fusion] = {
@@ -57,7 +57,7 @@ def build_captioner(
         )
 
     def decoder() -> Decoder:
-        return DECODERS[model.decoder](
+        made = DECODERS[model.decoder](
             vocabulary,
             channels=model.channels,
             num_layers=model.layers,
@@ -70,6 +70,9 @@ def build_captioner(
             bos=BOS,
             eos=EOS,
         )
+        # The unknown word is learned, as the captions hold it, and never written.
+        made.barred = (UNK,)
+        return made
 
     joined = model.branches == "concat" and model.concat_axis == "channel"
     read = {"x": widths.objects} if wants_objects else {}

@@ -175,6 +175,16 @@ def test_a_vocabulary_smaller_than_the_beam(beam):
         beam_search(toy(4), memory, beam, 3, n_best=4)
 
 
+@pytest.mark.parametrize("beam", [1, 3])
+def test_barred_words_are_never_written_however_likely(beam):
+    table = torch.full((6, 6), -5.0)
+    table[:, 3] = 4.0
+    decoder = toy(6)
+    assert (search(tables(table), beam, 4, decoder=decoder).words == 3).any()
+    decoder.barred = (3,)
+    assert not (search(tables(table), beam, 4, decoder=decoder).words == 3).any()
+
+
 def test_one_word_at_most():
     memory = random_tables(2, 6)
     for found in (greedy_search(toy(6), memory, 1), beam_search(toy(6), memory, 3, 1)):
