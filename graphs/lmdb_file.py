@@ -222,20 +222,19 @@ class _WriterLock:
 # LMDB forbids a second open of a file in one process (its locks are per process): hence one table per process.
 _OPEN: weakref.WeakValueDictionary[str, _Environment] = weakref.WeakValueDictionary()
 _TABLE_LOCKS: dict[int, AbstractContextManager[Any]] = {}
-
-
-_AT_FORK: list[_Environment] = []
+_FORKING = threading.local()
 
 
 def _before_fork() -> None:
-    _AT_FORK.extend(list(_OPEN.values()))
-    for environment in _AT_FORK:
+    _FORKING.held = list(_OPEN.values())
+    for environment in _FORKING.held:
         environment.before_fork()
 
 
 def _after_fork() -> None:
-    while _AT_FORK:
-        _AT_FORK.pop().after_fork()
+    for environment in _FORKING.held:
+        environment.after_fork()
+    _FORKING.held = []
 
 
 @cache

@@ -162,3 +162,10 @@ def test_a_damaged_value_is_named(tmp_path: Path) -> None:
         assert database[2][0] == 79
         with pytest.raises(StoreError, match="index 1: damaged"):
             database.get(1)
+
+
+def test_every_64_bit_integer_is_an_index_of_its_own(tmp_path: Path) -> None:
+    indices = [-(2**63), -(2**40), -1, 0, 1, 2**32, 2**40, 2**63 - 1]
+    with LMDBDatabase(tmp_path / "db", int) as database:
+        database.multi_insert(indices, indices)
+        assert database.multi_get(indices) == indices

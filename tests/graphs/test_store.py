@@ -259,6 +259,17 @@ def test_a_video_is_replaced_not_doubled(path: Path) -> None:
             store.put_many([("a", made_graph([1])), ("a", made_graph([1]))])
 
 
+def test_a_record_that_changed_is_checked_again(path: Path) -> None:
+    with filled(path) as store:
+        store.batch(["one", "full"])
+        with store._file.read() as transaction:
+            broken = bytearray(transaction.get(b"full"))
+        broken[-1] ^= 1
+        store._file.commit([(b"one", broken)])
+        with pytest.raises(StoreError, match="video 'one': damaged"):
+            store.batch(["one"])
+
+
 def test_the_manifest_is_written_once(path: Path) -> None:
     made = {"detector": {"name": "d1", "sha256": "aa"}, "frames": (1, 2), "fps": 25.0}
     with GraphStore(path, "a", manifest=made) as store:
