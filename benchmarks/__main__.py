@@ -6,6 +6,7 @@ from importlib import import_module
 BENCHMARKS = {
     "convolution": "the graph convolution against dense, gather-scatter and GCNConv",
     "edges": "building edges against a loop over frames",
+    "store": "reading batches from the store against pickle, .pt and safetensors",
     "decoding": "cached search against running the whole prefix again",
 }
 

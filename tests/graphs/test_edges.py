@@ -128,32 +128,22 @@ def test_a_threshold_is_exclusive() -> None:
 
 
 def test_videos_of_a_batch_do_not_touch() -> None:
-    # The second video begins where the first one ends, in time too: its first object lies in frame 2.
-    members = [
-        make_video([2, 3], seed=1),
-        make_video([0, 0, 2, 1], seed=2),
-        make_video([0], seed=3),
-        make_video([4, 2]),
-    ]
-    offset, spaces, times = 0, [], []
-    for member in members:
-        for parts, (index, weight) in (
-            (spaces, spatial_edges(member.boxes, member.frame)),
-            (times, temporal_edges(member.objects, member.frame)),
-        ):
-            parts.append((index + offset, weight))
-        offset += member.num_objects
+    # The second video begins one frame after the first one ends, the last in the very frame in which another ends.
+    shapes = ([2, 3], [0, 0, 2, 1], [0], [4, 2], [3], [2, 1])
+    members = [make_video(counts, seed=seed) for seed, counts in enumerate(shapes)]
+    sizes = torch.tensor([member.num_objects for member in members])
     frame = torch.cat([member.frame for member in members])
-    batch = torch.arange(4).repeat_interleave(torch.tensor([member.num_objects for member in members]))
-    for parts, (index, weight) in (
-        (spaces, spatial_edges(torch.cat([member.boxes for member in members]), frame, batch)),
-        (times, temporal_edges(torch.cat([member.objects for member in members]), frame, batch)),
-    ):
-        assert torch.equal(torch.cat([part[0] for part in parts], dim=1), index)
-        assert torch.allclose(torch.cat([part[1] for part in parts]), weight, rtol=0, atol=1e-14)
+    batch = torch.arange(len(members)).repeat_interleave(sizes)
+    space = spatial_edges(torch.cat([member.boxes for member in members]), frame, batch)
+    time = temporal_edges(torch.cat([member.objects for member in members]), frame, batch)
+    for found, variant in ((space, "spatial"), (time, "temporal")):
+        expected = torch.block_diag(*(matrix(member, variant) for member in members))
+        assert torch.allclose(dense(*found, len(frame)), expected, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("counts", [[2, 40, 1, 0, 3, 2], [40, 2, 2], [2, 2, 40, 17], [1, 40, 39, 1, 1, 1]])
+@pytest.mark.parametrize(
+    "counts", [[2, 40, 1, 0, 3, 2], [40, 2, 2], [2, 2, 40, 17], [1, 40, 39, 1, 1, 1], [2, 3, 40, 3, 2, 1]]
+)
 def test_a_crowded_frame_among_small_ones(counts: list[int]) -> None:
     video = make_video(counts)
     assert torch.allclose(spatial(video), matrix(video, "spatial"), rtol=0, atol=1e-12)
