@@ -45,7 +45,7 @@ def test_yaml_gives_numbers_and_words_as_meant(tmp_path: Path) -> None:
         (["--optim.lr", "fast"], r'"optim.lr": Expected a .*float.*fast'),
         (["--optim.lr", "-1"], r"lr must be greater than 0; got -1"),
         (["--model.branches", "three"], r"model.branches.*full.*scene.*Got value: three"),
-        (["--model.heads", "7"], r"channels must be divisible by heads; got 256 and 7"),
+        (["--model.heads", "7"], r"channels must be divisible by heads; got 128 and 7"),
         (["--config", "nowhere.yaml"], r"File does not exist"),
         (["--run.save_minutes", "no"], r"save_minutes"),
         (["--data.min_coverage", "1.5"], r"min_coverage must lie in 0..1; got 1.5"),

@@ -6,17 +6,18 @@ from typing import Any
 import pytest
 import torch
 
+from graphs import GraphStore
 from stg.data import Item, TrainingSet, pad_words, shuffle_features
 from stg.text import BOS, EOS, PAD
 
 
-class Recorder:
+class Recorder(GraphStore):
     """Stands for a store: remembers what was asked for."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[list[str], str, str]] = []
 
-    def batch(self, videos: Sequence[str], *, variant: str, time_flow: str) -> Any:
+    def batch(self, videos: Sequence[str], variant: str = "full", time_flow: str = "literal") -> Any:
         from torch_geometric.data import Data
 
         self.asked.append((list(videos), variant, time_flow))

@@ -252,7 +252,7 @@ def test_wrong_options_end_with_2(
 
 def test_ctrl_c_keeps_what_is_done_and_the_command_goes_on(bench: Bench) -> None:
     first = bench.clip("clip0.mp4")
-    for number in range(1, 120):
+    for number in range(1, 400):
         (bench.clips / f"clip{number}.mp4").write_bytes(first.read_bytes())
     command = [sys.executable, "-m", "stg.extract", *bench.options(), "--", str(bench.clips)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -263,13 +263,13 @@ def test_ctrl_c_keeps_what_is_done_and_the_command_goes_on(bench: Bench) -> None
     running.send_signal(signal.SIGINT)
     told = running.communicate(timeout=60)[1]
     assert running.returncode == 75, told
-    assert "of 120 clips are in" in told
+    assert "of 400 clips are in" in told
     with GraphStore(bench.out) as store:
         kept = len(store)
-        assert 2 <= kept < 120
+        assert 2 <= kept < 400
     assert bench.run() == 0
     with GraphStore(bench.out) as store:
-        assert len(store) == 120
+        assert len(store) == 400
         assert store.verify() == []
 
 
