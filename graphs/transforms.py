@@ -89,11 +89,10 @@ def _batch(data: Data) -> Tensor | None:
 
 
 def _offsets(data: Data) -> Tensor:
-    if "ptr" in data:
-        return data.ptr
-    if _batch(data) is None:
+    batch = _batch(data)
+    if batch is None:
         return torch.tensor([0, data.frame.size(0)], device=data.frame.device)
-    ends = torch.bincount(data.batch).cumsum(0)
+    ends = torch.bincount(batch).cumsum(0)
     return torch.cat([ends.new_zeros(1), ends])
 
 

@@ -144,7 +144,7 @@ class OptimConfig:
     """Videos a step."""
     captions_per_video: int = 4
     """Captions a step of each of these videos; the video is read and encoded once for all of them."""
-    epochs: int = 30
+    epochs: int = 25
     epoch_captions: int | None = None
     """Captions of each video in one epoch, drawn anew each time; null: all of them."""
     patience: int = 10
