@@ -131,7 +131,7 @@ def test_a_decoder_that_never_ends_is_cut(never, beam):
     assert found.scores.isfinite().all()
 
 
-@pytest.mark.parametrize("never", [NEVER, -1e9, -50.0])
+@pytest.mark.parametrize("never", [NEVER, -1e308, -1e9, -50.0])
 @pytest.mark.parametrize("beam", [0, 1, 5])
 @pytest.mark.parametrize("min_length", [1, 3])
 def test_a_decoder_that_wants_to_end_at_once_writes_the_least(never, beam, min_length):
@@ -238,6 +238,33 @@ def test_a_beam_that_shrinks_narrows_the_batch():
     assert decoder.rows[:2] == [1, 2]
     assert max(decoder.rows[2:]) <= 2
     assert len(decoder.rows) < 6, "nothing is left to search once three captions have ended"
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.0])
+@pytest.mark.parametrize("n_best", [1, 3])
+def test_a_beam_that_loses_captions_equals_a_search_in_lists(alpha, n_best):
+    """Small beams and frequent ends: what was found no longer takes part, and leaves no place to others."""
+    memory = random_tables(8, 7, seed=4)
+    memory.frames[:, :, EOS] += 1.5
+    found = beam_search(toy(7), memory, 3, 8, alpha, n_best)
+    for video in range(8):
+        log_probs, live, ended = memory.frames[video].log_softmax(-1), [(0.0, [BOS])], []
+        for position in range(8):
+            grown = [
+                (total + float(log_probs[words[-1], word]), [*words, word])
+                for total, words in live
+                for word in range(EOS + (position == 0), 7)
+            ]
+            best = sorted(grown, reverse=True)[: 3 - len(ended)]
+            live = [item for item in best if item[1][-1] != EOS and position < 7]
+            ended += [
+                (total / (position + 1) ** alpha, words[1:]) for total, words in best if (total, words) not in live
+            ]
+        expected = sorted(ended, reverse=True)[:n_best]
+        assert found.scores[video].tolist() == pytest.approx([score for score, _ in expected], abs=1e-12)
+        assert [
+            words[:n] for words, n in zip(found.words[video].tolist(), found.lengths[video].tolist(), strict=True)
+        ] == [words for _, words in expected]
 
 
 def test_nothing_enters_autograd_and_the_memory_is_left_alone():
