@@ -1,5 +1,6 @@
 """Attention of words to frames and of words to earlier words."""
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -66,3 +67,44 @@ class MultiHeadAttention(nn.Module):
 
     def _split(self, x: Float[Tensor, "B S C"]) -> Float[Tensor, "B H S c"]:
         return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
+
+
+class AdditiveAttention(nn.Module):
+    r"""Additive attention scores (Cherian et al., 2020, Eq. 2; Chen et al., 2019, Eq. 2).
+
+    .. math:: a_s = w^\top \tanh(W_h h + W_x x_s + b)
+
+    Keys are projected apart from the queries, so that a video is projected once however many words look at it.
+
+    Args:
+        query: width ``H`` of what asks.
+        key: width ``D`` of what is looked at.
+        channels: width ``A`` of the space in which they are compared.
+        bias: whether there is a ``b`` (Chen et al. print none).
+    """
+
+    def __init__(self, query: int, key: int, channels: int = 128, bias: bool = True) -> None:
+        super().__init__()
+        self.query = nn.Linear(query, channels, bias=bias)
+        self.key = nn.Linear(key, channels, bias=False)
+        self.score = nn.Linear(channels, 1, bias=False)
+
+    def keys(self, source: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows A"]:
+        """``W_x x`` of what may be looked at."""
+        return self.key(source)
+
+    def forward(self, query: Float[Tensor, "B K H"], keys: Float[Tensor, "B S A"]) -> Float[Tensor, "B K S"]:
+        """The score of every key of its video for each of ``K`` queries, not normalised."""
+        return self.score(torch.tanh(self.query(query)[:, :, None] + keys[:, None])).squeeze(-1)
+
+
+def masked_softmax(
+    scores: Float[Tensor, "*rows S"], mask: Bool[Tensor, "*#rows S"], temperature: float = 1.0
+) -> Float[Tensor, "*rows S"]:
+    """Softmax over the entries where ``mask`` is True; 0 elsewhere, and everywhere in a row without any.
+
+    What stands where the mask is False, were it NaN, reaches neither value nor gradient.
+    """
+    lowest = torch.finfo(scores.dtype).min
+    scores = (scores / temperature).masked_fill(~mask, lowest)
+    return scores.softmax(-1).masked_fill(~mask, 0.0)

@@ -1,8 +1,10 @@
 """The contract that every decoder fulfils and every search relies on."""
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Literal
 
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from decoders.memory import VideoMemory
@@ -10,6 +12,24 @@ from decoders.memory import VideoMemory
 State = dict[str, Tensor]
 """What a decoder remembers between two words. Keys that begin with ``memory.`` have one row a video (``B``); all other
 keys have one row a hypothesis (``B K``, the ``K`` hypotheses of a video next to each other)."""
+
+
+Pick = Literal["sample", "argmax"]
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What a decoder makes of captions that it learns from.
+
+    Args:
+        features: what ``output`` turns into logits ``[W L C]``.
+        words: what was read ``[W L]``: the given words, or its own in place of some of them.
+        losses: what else it learns from, by name, unweighted scalars.
+    """
+
+    features: Float[Tensor, "W L C"]
+    words: Int[Tensor, "W L"]
+    losses: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Decoder(nn.Module, ABC):
@@ -52,6 +72,11 @@ class Decoder(nn.Module, ABC):
         """Words besides pad and bos that a search never writes, such as the unknown word."""
         self.output = nn.Linear(channels, vocabulary)
 
+    @property
+    def reads(self) -> frozenset[str]:
+        """The parts of a `VideoMemory` that the decoder looks at besides its frames, by their names there."""
+        return frozenset()
+
     @abstractmethod
     def features(
         self, words: Int[Tensor, "W L"], memory: VideoMemory, video: Int[Tensor, " W"] | None = None
@@ -85,6 +110,35 @@ class Decoder(nn.Module, ABC):
     ) -> Float[Tensor, "W L V"]:
         """Logits of the next word after each word: ``logits[:, t]`` predicts what follows ``words[:, t]``."""
         return self.output(self.features(words, memory, video))
+
+    def teach(
+        self,
+        words: Int[Tensor, "W L"],
+        memory: VideoMemory,
+        video: Int[Tensor, " W"] | None = None,
+        *,
+        real: Bool[Tensor, "W L"] | None = None,
+        own_words: float = 0.0,
+        pick: Pick = "sample",
+    ) -> Taught:
+        """`features` with the losses that are the decoder's own, and with scheduled sampling where it can be.
+
+        Args:
+            words, memory, video: as in `features`.
+            real: True where a prediction counts ``[W L]``; default: everywhere.
+            own_words: probability that a word after ``bos`` is not the given one but the decoder's own prediction
+                (Bengio et al., 2015); for recurrent decoders.
+            pick: its own word is drawn from its distribution, or the likeliest.
+
+        Raises:
+            ValueError: ``own_words`` is asked of a decoder that reads all words at once.
+        """
+        if own_words:
+            raise ValueError(
+                f"{type(self).__name__} reads all words at once and cannot go on from its own: scheduled sampling "
+                "needs a recurrent decoder"
+            )
+        return Taught(self.features(words, memory, video), words)
 
     def step(self, word: Int[Tensor, " N"], state: State) -> tuple[Float[Tensor, "N V"], State]:
         """Log-probabilities of the word after ``word``, in a tensor that the caller may change, and the new state."""

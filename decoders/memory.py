@@ -22,6 +22,10 @@ class VideoMemory:
         region_mask: True where the region is real ``[B F R]``; required with ``regions``.
         clip: one vector for the whole video ``[B C']``.
         motion: a second view of the same frames ``[B F C']``, masked by ``frame_mask`` too.
+        grid: ``P`` places of a fixed grid in each of ``G`` steps ``[B G P C']``: place p is the same place in every
+            step, which detected regions are not. The steps need not be the frames.
+        grid_mask: True where the step is real ``[B G]``; required with ``grid``.
+        category: class of each video ``[B]``, -1 where it is not known.
 
     Raises:
         ValueError: naming the field whose shape or type does not fit.
@@ -32,7 +36,10 @@ class VideoMemory:
     regions: Float[Tensor, "B F R D"] | None = None
     region_mask: Bool[Tensor, "B F R"] | None = None
     clip: Float[Tensor, "B E"] | None = None
-    motion: Float[Tensor, "B F G"] | None = None
+    motion: Float[Tensor, "B F M"] | None = None
+    grid: Float[Tensor, "B G P H"] | None = None
+    grid_mask: Bool[Tensor, "B G"] | None = None
+    category: Int[Tensor, " B"] | None = None
 
     def __post_init__(self) -> None:
         if self.frames.ndim != 3 or 0 in self.frames.shape:
@@ -48,6 +55,13 @@ class VideoMemory:
             _expect("clip", self.clip, (videos, None))
         if self.motion is not None:
             _expect("motion", self.motion, (videos, frames, None))
+        if (self.grid is None) != (self.grid_mask is None):
+            raise ValueError("grid and grid_mask come together: give both or neither")
+        if self.grid is not None and self.grid_mask is not None:
+            _expect("grid", self.grid, (videos, None, None, None))
+            _expect("grid_mask", self.grid_mask, tuple(self.grid.shape[:2]), mask=True)
+        if self.category is not None:
+            _expect("category", self.category, (videos,))
 
     @property
     def num_videos(self) -> int:

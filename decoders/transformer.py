@@ -85,6 +85,11 @@ class TransformerDecoder(Decoder):
         self.register_buffer("positions", sinusoids(max_length, channels), persistent=False)
         initialise(self)
 
+    @property
+    def reads(self) -> frozenset[str]:
+        """``motion``, where there are two views."""
+        return frozenset(self.views) - {"frames"}
+
     def features(
         self, words: Int[Tensor, "W L"], memory: VideoMemory, video: Int[Tensor, " W"] | None = None
     ) -> Float[Tensor, "W L C"]:

@@ -90,22 +90,122 @@ class GraphConfig:
         _not_negative(self, "layers")
 
 
+SceneStream = Literal["frames", "motion", "regions", "grid"]
+ObjectStream = Literal["regions", "frames", "grid"]
+
+
+@dataclass(frozen=True)
+class STConfig:
+    """Spatio-temporal attention of STaTS: places first, then time."""
+
+    temporal: Literal["mean", "lstm", "mean+lstm", "temp_att", "mean+temp_att", "ranked", "mean+ranked"] = "mean+ranked"
+    """How it goes through time (Table 2); the ranked ones add the ranking loss (loss.rank_weight)."""
+    spatial: Literal["layout", "per_frame"] = "layout"
+    """layout: one attention for all steps of a fixed grid, one a frame for detected regions; per_frame: always."""
+    mean_join: Literal["linear", "add"] = "linear"
+    """How mean+... joins its two halves."""
+    rank_margin: float = 1.0
+    """beta of Eq. 7."""
+    rank_l2: bool = False
+    """Keep the 1/2 |w|^2 of Eq. 4 in the ranking loss, which Eq. 6 drops."""
+
+    def __post_init__(self) -> None:
+        _not_negative(self, "rank_margin")
+
+
+@dataclass(frozen=True)
+class TSConfig:
+    """Temporo-spatial attention of STaTS: a frame first, then places in it."""
+
+    selection: Literal["soft", "straight_through", "hard", "topk"] = "soft"
+    """How it takes a frame (Eq. 9): softmax at low temperature; its argmax with or without the gradient of the softmax;
+    the softmax over the top_k frames."""
+    at_test: Literal["same", "hard"] = "same"
+    """hard: captions are made with the argmax, however the model was trained."""
+    top_k: int = 3
+    temperature: float = 0.1
+    anneal_from: float | None = None
+    """Temperature of the first epoch, falling geometrically to `temperature` in the last; null: no annealing."""
+    summary: Literal["mean", "max"] = "mean"
+    """What stands for a frame in the selection: mean or maximum of its places."""
+
+    def __post_init__(self) -> None:
+        _positive(self, "top_k", "temperature")
+        if self.anneal_from is not None and self.anneal_from <= 0:
+            raise ValueError(f"anneal_from must be greater than 0, or null for no annealing; got {self.anneal_from}")
+
+
+@dataclass(frozen=True)
+class STaTSConfig:
+    """The STaTS decoder (Cherian et al., 2020); read where model.decoder is stats."""
+
+    order: Literal["st", "ts", "stats"] = "stats"
+    """st: space, then time; ts: a frame, then places in it; stats: both, weighed for every word (Eq. 12)."""
+    scene_streams: tuple[SceneStream, ...] = ("frames",)
+    """What the scene branch hands over: frames (motion fused in), motion apart, regions (raw objects), grid. Several
+    streams have their st and ts each, and one gate over all."""
+    object_streams: tuple[ObjectStream, ...] = ("regions",)
+    """What the object branch hands over: regions (graph nodes), frames (their means), grid."""
+    st: STConfig = field(default_factory=STConfig)
+    """Spatio-temporal attention."""
+    ts: TSConfig = field(default_factory=TSConfig)
+    """Temporo-spatial attention."""
+    visual: Literal["input", "output"] = "input"
+    """Where the attended video enters: the word LSTM, or (literal h_i = LSTM(h_{i-1}, y_i)) behind it, which lets all
+    words be attended at once."""
+    categories: int = 0
+    """Classes that the videos come with ("C" of Table 4; 20 in MSR-VTT); 0: not used."""
+    category_use: Literal["input", "target", "both"] = "input"
+    """The class is read by the word LSTM, or predicted as a second task (loss.category_weight), or both."""
+    category_dropout: float = 0.1
+    """Share of training captions whose class is hidden, so that the model also captions without one."""
+
+    def __post_init__(self) -> None:
+        _not_negative(self, "categories")
+        if not 0 <= self.category_dropout <= 1:
+            raise ValueError(f"category_dropout must lie in 0..1; got {self.category_dropout}")
+        for name in ("scene_streams", "object_streams"):
+            streams = getattr(self, name)
+            if not streams or len(set(streams)) < len(streams):
+                raise ValueError(f"{name} must name at least one stream, each once; got {list(streams)}")
+
+
+@dataclass(frozen=True)
+class AttentionLSTMConfig:
+    """The two-layer attention LSTM (Chen et al., 2019); read where model.decoder is attention_lstm."""
+
+    memory: Literal["none", "temporal", "spatial"] = "temporal"
+    """none: the global vector alone (the paper's vanilla); temporal: frames; spatial: objects of all frames."""
+    summary: Literal["clip", "mean"] = "clip"
+    """The global vector: a linear layer over mean scene, motion and sound features, or the mean of the frames."""
+    query_bias: bool = False
+    """A bias on W_hc of Eq. 2, which prints none."""
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """The branches and their decoders."""
 
     branches: Literal["full", "scene", "object", "concat", "l2"] = "full"
     """full: scene and object branch with distillation (Pan et al.); scene, object: one alone; concat, l2: Table 3."""
-    decoder: Literal["transformer"] = "transformer"
+    decoder: Literal["transformer", "stats", "attention_lstm"] = "transformer"
+    """transformer (Pan et al.), stats (Cherian et al.), attention_lstm (Chen et al.); of either branch."""
     channels: int = 128
-    """Width of everything (d_model; 512 in the paper)."""
+    """Width of everything (512 in all three papers)."""
     layers: int = 2
-    """Layers of the decoder, and of its encoder."""
+    """Layers of the Transformer, and of its encoder."""
     heads: int = 8
     hidden: int = 256
-    """Feed-forward width (1024 in the paper)."""
+    """Feed-forward width of the Transformer (1024 in the paper)."""
     dropout: float = 0.1
-    """0.3 in the paper."""
+    """0.3 in the Transformer of the paper; 0.5 in the LSTMs."""
+    views: Literal["one", "add", "attentive"] = "one"
+    """one: frames and motion fused before the decoder (Eq. 6); add, attentive: two views, fused in every layer of the
+    Transformer of the scene branch (TVT)."""
+    stats: STaTSConfig = field(default_factory=STaTSConfig)
+    """The STaTS decoder."""
+    attention_lstm: AttentionLSTMConfig = field(default_factory=AttentionLSTMConfig)
+    """The two-layer attention LSTM."""
     standardise: bool = True
     """Shift and scale features by their mean and deviation over the training videos (the paper takes them raw)."""
     concat_axis: Literal["channel", "time"] = "channel"
@@ -117,6 +217,8 @@ class ModelConfig:
             raise ValueError(f"channels must be divisible by heads; got {self.channels} and {self.heads}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must lie in 0..1 (1 excluded); got {self.dropout}")
+        if self.views != "one" and self.decoder != "transformer":
+            raise ValueError(f"views={self.views!r} is for decoder 'transformer'; got decoder {self.decoder!r}")
 
 
 @dataclass(frozen=True)
@@ -135,18 +237,24 @@ class LossConfig:
     """Mean over real words, or their sum divided by the number of captions."""
     keep_empty: bool = False
     """Let captions of videos without any object count in the object and distillation losses (P15)."""
+    rank_weight: float = 0.1
+    """Weight of the ranking loss of STaTS (Eq. 6) in each branch that has one; the paper names none."""
+    category_weight: float = 0.1
+    """Weight of the class prediction, where model.stats.category_use asks for it."""
 
     def __post_init__(self) -> None:
         _positive(self, "temperature")
-        _not_negative(self, "scene_weight", "distill_weight")
+        _not_negative(self, "scene_weight", "distill_weight", "rank_weight", "category_weight")
 
 
 @dataclass(frozen=True)
 class OptimConfig:
     """How to train."""
 
+    algorithm: Literal["adam", "rmsprop"] = "adam"
+    """adam (Pan et al.), rmsprop (Cherian et al.)."""
     lr: float = 1e-3
-    """Fixed step size of Adam (1e-4 in the paper)."""
+    """Fixed step size (1e-4 in both papers)."""
     batch_videos: int = 16
     """Videos a step."""
     captions_per_video: int = 4
@@ -160,8 +268,16 @@ class OptimConfig:
     """Largest gradient norm; 0 leaves gradients alone, as the paper does."""
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.999)
+    """Of Adam."""
+    scheduled_sampling: float | None = None
+    """eta: the given word is read with probability eta / (eta + exp(epoch / eta)), else the decoder's own (24 in
+    STaTS); for recurrent decoders. null: always the given word."""
+    own_word: Literal["sample", "argmax"] = "sample"
+    """How scheduled sampling picks the decoder's own word."""
 
     def __post_init__(self) -> None:
+        if self.scheduled_sampling is not None and self.scheduled_sampling <= 0:
+            raise ValueError(f"scheduled_sampling must be greater than 0, or null; got {self.scheduled_sampling}")
         _positive(self, "lr", "batch_videos", "captions_per_video", "epochs", "patience")
         _not_negative(self, "clip_norm", "weight_decay")
         if self.epoch_captions is not None and self.epoch_captions <= 0:

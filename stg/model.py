@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
@@ -237,14 +237,3 @@ class Captioner(nn.Module):
         return Captioner(
             scene=self.scene, objects=None, scene_decoder=self.scene_decoder, object_decoder=None, standardise=kept
         )
-
-
-def word_logits(
-    decoder: Decoder,
-    memory: VideoMemory,
-    words: Int[Tensor, "W L"],
-    video: Int[Tensor, " W"],
-    real: Bool[Tensor, "W L"],
-) -> Float[Tensor, "P V"]:
-    """Logits at the ``P`` real target positions only: the vocabulary is never multiplied with padding."""
-    return decoder.output(decoder.features(words, memory, video)[real])

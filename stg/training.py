@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
+from decoders.base import Pick
 from stg.data import CaptionBatch
-from stg.model import Captioner, word_logits
+from stg.model import Captioner
 from stg.objectives import Divergence, Reduction, distillation_loss, feature_loss, language_loss
 
 
@@ -19,6 +20,10 @@ def captioning_losses(
     detach_teacher: bool = False,
     reduction: Reduction = "positions",
     keep_empty: bool = False,
+    rank_weight: float = 0.1,
+    category_weight: float = 0.1,
+    own_words: float = 0.0,
+    own_word: Pick = "sample",
 ) -> dict[str, Tensor]:
     r"""The total loss and its parts (Pan et al., 2020, Eq. 8).
 
@@ -28,24 +33,43 @@ def captioning_losses(
     language loss alone, with weight 1. Captions of videos without any object do not count in the object and
     distillation losses unless ``keep_empty`` (P15).
 
+    Each decoder adds the losses of its own, weighted: the ranking loss of STaTS (Cherian et al., 2020, Eq. 6) and its
+    class prediction. ``own_words`` is the probability with which decoders read their own word (``own_word``: drawn or
+    likeliest) in place of the given one; where there are two branches, both read what the scene decoder read (P24).
+
     Returns:
-        ``loss`` and the parts that exist, unweighted: ``scene``, ``object``, ``distill`` or ``l2``. Scalars.
+        ``loss`` and the parts that exist, unweighted: ``scene``, ``object``, ``distill`` or ``l2``, and a decoder's own
+        as ``scene_rank``, ``object_rank``, ``scene_category``, ... Scalars.
     """
     encoded = model.encode(batch.graphs)
     targets = batch.targets[batch.real]
     parts: dict[str, Tensor] = {}
+    own: dict[str, Tensor] = {}
     scene_logits = object_logits = None
     kept: Tensor | slice = slice(None)
+    words, video, real = batch.words, batch.video, batch.real
     if model.scene_decoder is not None and encoded.scene is not None:
-        scene_logits = word_logits(model.scene_decoder, encoded.scene, batch.words, batch.video, batch.real)
+        taught = model.scene_decoder.teach(words, encoded.scene, video, real=real, own_words=own_words, pick=own_word)
+        # The branches are compared on one prefix: what the scene decoder put into it, the object decoder reads.
+        words, own_words = taught.words, 0.0
+        scene_logits = model.scene_decoder.output(taught.features[real])
         parts["scene"] = language_loss(scene_logits, targets)
+        own |= {f"scene_{name}": loss for name, loss in taught.losses.items()}
     if model.object_decoder is not None and encoded.objects is not None:
-        object_logits = word_logits(model.object_decoder, encoded.objects, batch.words, batch.video, batch.real)
+        taught = model.object_decoder.teach(
+            words, encoded.objects, video, real=real, own_words=own_words, pick=own_word
+        )
+        object_logits = model.object_decoder.output(taught.features[real])
         if not keep_empty:
-            kept = encoded.has_objects[batch.video][:, None].expand_as(batch.real)[batch.real]
+            kept = encoded.has_objects[batch.video][:, None].expand_as(real)[real]
         parts["object"] = language_loss(object_logits[kept], targets[kept])
+        own |= {f"object_{name}": loss for name, loss in taught.losses.items()}
+    weights = {"rank": rank_weight, "category": category_weight}
+    extra = sum(
+        (weights[name.split("_", 1)[1]] * loss for name, loss in own.items()), torch.zeros((), device=targets.device)
+    )
     if scene_logits is None or object_logits is None:
-        return {"loss": sum(parts.values(), torch.zeros((), device=targets.device)), **parts}
+        return {"loss": sum(parts.values(), extra), **parts, **own}
     if model.fusion == "l2":
         assert encoded.scene is not None
         assert encoded.objects is not None
@@ -63,4 +87,5 @@ def captioning_losses(
         )
     alignment = parts.get("l2", parts.get("distill"))
     assert alignment is not None
-    return {"loss": parts["object"] + scene_weight * parts["scene"] + distill_weight * alignment, **parts}
+    loss = parts["object"] + scene_weight * parts["scene"] + distill_weight * alignment + extra
+    return {"loss": loss, **parts, **own}

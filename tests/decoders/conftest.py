@@ -38,6 +38,9 @@ def make_memory() -> MakeMemory:
             region_mask=real[:, :, None].expand(-1, -1, regions).clone(),
             clip=normal(videos, channels),
             motion=normal(videos, frames, channels),
+            grid=normal(videos, 3, 4, channels),
+            grid_mask=torch.arange(3) < (3 - torch.arange(videos)).clamp(min=1)[:, None],
+            category=torch.arange(videos) - 1,
         )
 
     return make

@@ -113,9 +113,10 @@ def test_exit_codes(error: BaseException, code: int, capsys: pytest.CaptureFixtu
 
 
 def test_settings_survive_a_round_trip() -> None:
-    config = read("--optim.lr", "0.01", "--optim.betas", "[0.8, 0.9]", "--optim.epoch_captions", "3")
+    streams = ("--model.stats.scene_streams", "[frames, grid]", "--optim.betas", "[0.8, 0.9]")
+    config = read("--optim.lr", "0.01", "--optim.epoch_captions", "3", *streams)
     assert from_dict(FitConfig, to_dict(config)) == config
-    with pytest.raises(ValueError, match=r"unknown key 'lrr' of OptimConfig; known: lr,"):
+    with pytest.raises(ValueError, match=r"unknown key 'lrr' of OptimConfig; known: algorithm, lr,"):
         from_dict(FitConfig, {"optim": {"lrr": 1}})
 
 

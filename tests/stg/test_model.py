@@ -10,7 +10,7 @@ from torch import nn
 from stg.assembly import Widths, build_captioner
 from stg.config import GraphConfig, ModelConfig
 from stg.data import CaptionBatch
-from stg.model import Captioner, SceneBranch, SceneFrames, Standardise, pad_scene, word_logits
+from stg.model import Captioner, SceneBranch, SceneFrames, Standardise, pad_scene
 from stg.text import SPECIAL, Vocabulary
 from stg.trained import Trained
 from stg.training import captioning_losses
@@ -208,12 +208,10 @@ def test_the_exported_model_holds_no_object_branch_and_captions_without_objects(
     batch = caption_batch.graphs
     memory, words = whole.captioner.memory(batch), caption_batch.words
     assert whole.captioner.scene_decoder is not None
-    expected = word_logits(whole.captioner.scene_decoder, memory, words, caption_batch.video, caption_batch.real)
+    expected = whole.captioner.scene_decoder(words, memory, caption_batch.video)
     for name in ("x", "boxes", "frame", "edge_index", "edge_weight", "edge_type", "batch"):
         del batch[name]
-    found = word_logits(
-        small.captioner.decoder, small.captioner.memory(batch), words, caption_batch.video, caption_batch.real
-    )
+    found = small.captioner.decoder(words, small.captioner.memory(batch), caption_batch.video)
     assert torch.equal(found, expected)
     both = Trained.load(tmp_path / "whole.safetensors")
     assert both.model.branches == "full"

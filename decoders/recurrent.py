@@ -1,0 +1,121 @@
+"""Decoders that read one word after another: the loop over words, and scheduled sampling."""
+
+from abc import abstractmethod
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from decoders.base import Decoder, Pick, State, Taught, select_state
+from decoders.memory import VideoMemory
+
+Trace = dict[str, Tensor]
+"""What a word looked at, by name; first axis: hypotheses ``N``. Stacked over words: ``[W L ...]``."""
+
+
+class RecurrentDecoder(Decoder):
+    """A decoder whose state after a word depends on its state before it.
+
+    A subclass writes three parts: what hangs on the words alone (`read_words` for all positions at once, `read_word`
+    for one more word, with equal results), and what must go word by word (`recur`). In teacher forcing the first is
+    done for all words at once.
+    """
+
+    @abstractmethod
+    def read_words(self, words: Int[Tensor, "W L"]) -> Float[Tensor, "W L E"]:
+        """What `recur` needs to know of the words up to and including each position."""
+
+    @abstractmethod
+    def read_word(self, word: Int[Tensor, " N"], state: State) -> tuple[Float[Tensor, "N E"], State]:
+        """The same for one more word of each hypothesis; the new state remembers the word."""
+
+    @abstractmethod
+    def recur(self, read: Float[Tensor, "N E"], state: State) -> tuple[Float[Tensor, "N C"], State, Trace]:
+        """One step of the recurrence: the features of the next word, the new state, and where the step looked.
+
+        ``state`` is not changed; its ``memory.`` tensors have ``B`` rows, ``N = B K``.
+        """
+
+    def losses(self, trace: Trace, state: State, real: Bool[Tensor, "W L"]) -> dict[str, Tensor]:
+        """Losses besides that of the words, from the stacked trace of a batch; none unless a subclass has some."""
+        return {}
+
+    def advance(self, word: Int[Tensor, " N"], state: State) -> tuple[Float[Tensor, "N C"], State]:
+        """Read one more word of every hypothesis; see `Decoder.advance`."""
+        read, state = self.read_word(word, state)
+        features, state, _ = self.recur(read, state)
+        return features, state
+
+    def features(
+        self, words: Int[Tensor, "W L"], memory: VideoMemory, video: Int[Tensor, " W"] | None = None
+    ) -> Float[Tensor, "W L C"]:
+        """See `Decoder.features`."""
+        features, _ = self.unroll(words, self._start(words, memory, video))
+        return features
+
+    def attention(
+        self, words: Int[Tensor, "W L"], memory: VideoMemory, video: Int[Tensor, " W"] | None = None
+    ) -> Trace:
+        """Where each prediction looked, by name ``[W L ...]``: ``[:, t]`` belongs to what follows ``words[:, t]``."""
+        return self.unroll(words, self._start(words, memory, video))[1]
+
+    def teach(
+        self,
+        words: Int[Tensor, "W L"],
+        memory: VideoMemory,
+        video: Int[Tensor, " W"] | None = None,
+        *,
+        real: Bool[Tensor, "W L"] | None = None,
+        own_words: float = 0.0,
+        pick: Pick = "sample",
+    ) -> Taught:
+        """See `Decoder.teach`. Each word is replaced or not by a draw of its own; ``words`` itself is not changed."""
+        if not 0 <= own_words <= 1:
+            raise ValueError(f"own_words is a probability and must lie in 0..1; got {own_words}")
+        state = self._start(words, memory, video)
+        if own_words:
+            words, features, trace = self._unroll_sampling(words, state, own_words, pick)
+        else:
+            features, trace = self.unroll(words, state)
+        real = torch.ones_like(words, dtype=torch.bool) if real is None else real
+        return Taught(features, words, self.losses(trace, state, real))
+
+    def unroll(self, words: Int[Tensor, "W L"], state: State) -> tuple[Float[Tensor, "W L C"], Trace]:
+        """The recurrence over given words, from a state with one row a caption."""
+        features, traces = [], []
+        for read in self.read_words(words).unbind(1):
+            feature, state, trace = self.recur(read, state)
+            features.append(feature)
+            traces.append(trace)
+        return torch.stack(features, 1), _stack(traces)
+
+    def _unroll_sampling(
+        self, words: Int[Tensor, "W L"], state: State, own_words: float, pick: Pick
+    ) -> tuple[Int[Tensor, "W L"], Float[Tensor, "W L C"], Trace]:
+        read: list[Tensor] = []
+        features: list[Tensor] = []
+        traces: list[Trace] = []
+        for word in words.unbind(1):
+            if features:
+                taken = torch.rand(len(word), device=word.device) < own_words
+                word = torch.where(taken, self._own(features[-1], pick), word)
+            summary, state = self.read_word(word, state)
+            feature, state, trace = self.recur(summary, state)
+            read.append(word)
+            features.append(feature)
+            traces.append(trace)
+        return torch.stack(read, 1), torch.stack(features, 1), _stack(traces)
+
+    @torch.no_grad()
+    def _own(self, features: Float[Tensor, "W C"], pick: Pick) -> Int[Tensor, " W"]:
+        scores = self.output(features)
+        scores[:, [self.pad, self.bos]] = -torch.inf  # never written, so never read
+        return scores.argmax(-1) if pick == "argmax" else torch.multinomial(scores.softmax(-1), 1)[:, 0]
+
+    def _start(self, words: Int[Tensor, "W L"], memory: VideoMemory, video: Int[Tensor, " W"] | None) -> State:
+        self.check(words, memory, video)
+        return select_state(self.init_state(memory), video, video)
+
+
+def _stack(traces: list[Trace]) -> Trace:
+    return {name: torch.stack([trace[name] for trace in traces], 1) for name in traces[0]}

@@ -1,0 +1,305 @@
+"""Compare the words of caption files by part of speech, as Fig. 5 of STaTS does (Cherian et al., 2020).
+
+Prints, for each file: the share of verbs, nouns and adjectives, and the most frequent verbs and nouns that are left
+when the most frequent words of all kinds ("a", "is", "man") are dropped. Published, for MSR-VTT: ST has 13 verbs among
+its 20 words and nearly 27 % verbs, 8 points over TS; TS has 12 nouns among its 20 and 59 % nouns, 10 points over ST.
+
+A caption file is what stg.evaluate writes to RUN/evaluation (COCO results: a list of image_id and caption), or an
+object {video: caption} or {video: [captions]}. Words are split as the scores split them.
+
+The paper speaks of the "total percentage of verbs, nouns, and adjectives in the generated captions". Two readings
+are reported. "of all words" is what the text says: every word of every caption counts, each time it occurs. In it 59 %
+nouns cannot be had from sentences that give most nouns an article; "of the distinct words" counts each word once, and
+comes near the published figures: compare those with it.
+"""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from stg.cli import command
+from stg.errors import UserError
+from stg.files import printable, read_json
+from stg.parts_of_speech import SETUP, TAGS, LexiconTagger, Tag, Tagger, pick_tagger
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+FILES_HELP = "caption files; differences are to the first. Put -- before names that start with -"
+COLOURS = {"verb": "cyan", "noun": "yellow"}
+
+
+@dataclass(frozen=True)
+class WordsConfig:
+    """Which captions to compare, and how."""
+
+    files: tuple[str, ...] = field(metadata={"positional": True, "help": FILES_HELP})
+    drop: int = 5
+    """The most frequent words of a file, of any kind, that are left out of its list."""
+    top: int = 20
+    """Length of the list of verbs and nouns."""
+    tagger: Literal["auto", "spacy", "lexicon"] = "auto"
+    """spacy decides best; lexicon needs nothing installed; auto is spacy where it is installed, and says which it was.
+    For spacy: pip install 'stg-video[words]', then python -m spacy download en_core_web_sm."""
+    model: str | None = None
+    """Another spaCy pipeline, by name or as a folder; nothing is downloaded."""
+    json: bool = field(default=False, metadata={"flag": True, "help": "print one JSON object instead of tables"})
+
+    def __post_init__(self) -> None:
+        if self.drop < 0 or self.top < 1:
+            raise ValueError(f"drop must not be negative and top at least 1; got {self.drop} and {self.top}")
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word, how often it occurs, and what it is in most of its sentences."""
+
+    word: str
+    count: int
+    kind: Tag
+
+
+@dataclass(frozen=True)
+class WordReport:
+    """The words of some captions.
+
+    Attributes:
+        captions: how many there are.
+        words: how many words they have in all; ``distinct`` counts a word once.
+        top: the most frequent verbs and nouns, the ``dropped`` words aside.
+        share: percentage of each kind among all words, each in the kind it has in its sentence.
+        share_of_distinct: percentage of each kind among the distinct words, each in the kind it has most often.
+    """
+
+    captions: int
+    words: int
+    distinct: int
+    dropped: tuple[Word, ...]
+    top: tuple[Word, ...]
+    share: dict[Tag, float]
+    share_of_distinct: dict[Tag, float]
+
+    def among_top(self, kind: Tag) -> int:
+        """How many of the top words are of that kind."""
+        return sum(word.kind == kind for word in self.top)
+
+
+def count_words(captions: Iterable[str], tagger: Tagger, *, drop: int = 5, top: int = 20) -> WordReport:
+    """The report of Fig. 5 (Cherian et al., 2020) for one set of captions.
+
+    A word that is now a noun and now a verb ("play") has one place in the list, with all its occurrences, as what it is
+    more often. Equally frequent words stand in alphabetical order.
+
+    Args:
+        captions: sentences, each counted as often as it comes.
+        tagger: decides the kind of each word in its sentence; each distinct sentence is asked for once.
+
+    Raises:
+        UserError: the captions hold no word.
+        ValueError: the tagger did not give each word one of the four tags.
+    """
+    from stg.metrics.tokenizer import tokenize
+
+    texts = Counter(captions)
+    split = {text: words for text in texts if (words := tokenize(text))}
+    if not split:
+        raise UserError(f"{'the captions hold' if texts else 'there are no captions, so'} no word")
+    kinds: defaultdict[str, Counter[Tag]] = defaultdict(Counter)
+    for (text, words), tags in zip(split.items(), tagger(list(split.values())), strict=True):
+        if len(tags) != len(words) or not set(tags) <= set(TAGS):
+            raise ValueError(f"the tagger {tagger.name} gave {tags} for {words}: expected one of {TAGS} a word")
+        for word, tag in zip(words, tags, strict=True):
+            kinds[word][tag] += texts[text]
+
+    ranked = [
+        Word(word, count.total(), max(TAGS, key=lambda tag: count[tag]))  # noqa: B023 (called at once)
+        for word, count in kinds.items()
+    ]
+    ranked.sort(key=lambda item: (-item.count, item.word))
+    every: Counter[Tag] = sum(kinds.values(), Counter())
+    listed = [item for item in ranked[drop:] if item.kind in ("verb", "noun")]
+    return WordReport(
+        captions=texts.total(),
+        words=every.total(),
+        distinct=len(ranked),
+        dropped=tuple(ranked[:drop]),
+        top=tuple(listed[:top]),
+        share=_percentages(every),
+        share_of_distinct=_percentages(Counter(item.kind for item in ranked)),
+    )
+
+
+def _percentages(counts: Counter[Tag]) -> dict[Tag, float]:
+    return {tag: 100 * counts[tag] / counts.total() for tag in TAGS}
+
+
+def read_captions(path: str | Path) -> dict[str, list[str]]:
+    """Video -> captions, from COCO results or an object {video: caption} or {video: [captions]}.
+
+    Raises:
+        UserError: unreadable, of another form, or without captions; names the file.
+    """
+    from stg.metrics.coco_json import read_predictions
+
+    found = read_json(path)
+    if isinstance(found, list):
+        found = read_predictions(path)
+    if not isinstance(found, dict):
+        raise UserError(f"{path} must hold a list of image_id and caption, or an object {{video: caption}}")
+    captions = {video: [value] if isinstance(value, str) else value for video, value in found.items()}
+    for video, texts in captions.items():
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            raise UserError(
+                f"{path}: the caption of video {video!r} must be text or a list of text, got {found[video]!r:.80}; "
+                "expected COCO results (a list of image_id and caption) or an object {video: caption}"
+            )
+    if not any(captions.values()):
+        raise UserError(f"{path} holds no captions")
+    return captions
+
+
+def main(config: WordsConfig) -> int:
+    """The command."""
+    from rich.console import Console
+
+    captions = [read_captions(path) for path in config.files]
+    tagger = pick_tagger(config.tagger, config.model)
+    reports = {}
+    for name, path, found in zip(_names(config.files), config.files, captions, strict=True):
+        try:
+            texts = (text for several in found.values() for text in several)
+            reports[name] = count_words(texts, tagger, drop=config.drop, top=config.top)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
+    notes = _notes(config, captions, tagger)
+    if config.json:
+        print(json.dumps(_record(config, reports, tagger, notes), ensure_ascii=False, allow_nan=False))
+    else:
+        show(reports, console=Console(highlight=False), title=f"words by {tagger.name}", notes=notes)
+    return 0
+
+
+def _names(files: Sequence[str]) -> list[str]:
+    """What tells the files apart: their paths without the folders, and the file name, that all share."""
+    parts = [Path(path).parts for path in files]
+    if len(set(parts)) < len(parts) or len(parts) == 1:
+        return [f"{place}: {Path(path).name}" if len(parts) > 1 else path for place, path in enumerate(files, 1)]
+    while len({part[0] for part in parts}) == 1 and min(map(len, parts)) > 1:
+        parts = [part[1:] for part in parts]
+    while len({part[-1] for part in parts}) == 1 and min(map(len, parts)) > 1:
+        parts = [part[:-1] for part in parts]
+    return [str(Path(*part)) for part in parts]
+
+
+def _notes(config: WordsConfig, captions: Sequence[Mapping[str, list[str]]], tagger: Tagger) -> list[str]:
+    """What a reader of the figures should know."""
+    notes = []
+    if isinstance(tagger, LexiconTagger) and config.tagger == "auto":
+        notes.append(f"spaCy with an English pipeline is not installed, so a small lexicon tagged the words: {SETUP}")
+    places = defaultdict(list)
+    for path in config.files:
+        places[Path(path).resolve()].append(path)
+    notes += [f"{same[0]} is given {len(same)} times" for same in places.values() if len(same) > 1]
+    shared = set(captions[0]).intersection(*captions[1:])
+    if any(len(found) != len(shared) for found in captions):
+        numbers = ", ".join(str(len(found)) for found in captions)
+        notes.append(f"the files caption different videos: {numbers} of them, {len(shared)} in all the files")
+    return notes
+
+
+def _record(config: WordsConfig, reports: Mapping[str, WordReport], tagger: Tagger, notes: list[str]) -> dict[str, Any]:
+    first = next(iter(reports.values()))
+    files = []
+    for path, report in zip(config.files, reports.values(), strict=True):
+        counts = {f"top_{kind}s": report.among_top(kind) for kind in ("verb", "noun")}
+        over = {tag: report.share[tag] - first.share[tag] for tag in TAGS}
+        distinct = {tag: report.share_of_distinct[tag] - first.share_of_distinct[tag] for tag in TAGS}
+        points = {"points_over_first": over, "distinct_points_over_first": distinct}
+        files.append({"file": path, **asdict(report), **counts, **points})
+    return {"tagger": tagger.name, "drop": config.drop, "top": config.top, "notes": notes, "files": files}
+
+
+def show(reports: Mapping[str, WordReport], *, console: "Console", title: str, notes: Sequence[str] = ()) -> None:
+    """Print the reports side by side, as many as the console is wide enough for, then the next."""
+    from rich.text import Text
+
+    names = list(reports)
+    together = max(1, (console.width - 30) // 16)
+    for start in range(0, len(names), together):
+        shown = names[start : start + together]
+        console.print(_shares(reports, shown, title))
+    listed = max(1, min(len(names), (console.width - 6) // 24))
+    bar = "#" if console.options.ascii_only else "\u2588"
+    for start in range(0, len(names), listed):
+        shown = names[start : start + listed]
+        wide = min(24, (console.width - 6) // len(shown) - 23)
+        console.print(_top(reports, shown, bar * max(0, wide)))
+    for name, report in reports.items():
+        dropped = ", ".join(f"{printable(item.word)} {item.count}" for item in report.dropped)
+        console.print(Text(f"left out of {printable(name)}: {dropped or 'nothing'}"), soft_wrap=True)
+    for note in notes:
+        console.print(Text(f"note: {printable(note)}"), soft_wrap=True)
+
+
+def _shares(reports: Mapping[str, WordReport], shown: Sequence[str], title: str) -> "Table":
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("", title=Text(title))
+    for name in shown:
+        table.add_column(Text(printable(name)), justify="right", overflow="fold")
+    first = next(iter(reports.values()))
+
+    def row(label: str, values: Sequence[str], end: bool = False) -> None:
+        table.add_row(label, *values, end_section=end)
+
+    def shares(tag: Tag, attribute: Literal["share", "share_of_distinct"]) -> list[str]:
+        base = getattr(first, attribute)[tag]
+        values = {name: getattr(reports[name], attribute)[tag] for name in shown}
+        return [
+            f"{value:.1f} %" if reports[name] is first else f"{value:.1f} % ({value - base:+.1f})"
+            for name, value in values.items()
+        ]
+
+    row("captions", [str(reports[name].captions) for name in shown])
+    row("words", [str(reports[name].words) for name in shown])
+    for tag in TAGS:
+        row(f"  {tag}s" if tag != "other" else "  other", shares(tag, "share"), tag == "other")
+    row("distinct words", [str(reports[name].distinct) for name in shown])
+    for tag in TAGS:
+        row(f"  {tag}s" if tag != "other" else "  other", shares(tag, "share_of_distinct"), tag == "other")
+    for kind in ("verb", "noun"):
+        row(f"{kind}s in the list", [f"{reports[name].among_top(kind)} of {len(reports[name].top)}" for name in shown])
+    return table
+
+
+def _top(reports: Mapping[str, WordReport], shown: Sequence[str], bar: str) -> "Table":
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("", title="most frequent verbs and nouns")
+    for name in shown:
+        table.add_column(Text(printable(name)), overflow="fold")
+    for place in range(max(len(reports[name].top) for name in shown)):
+        row = [_cell(reports[name].top, place, bar) for name in shown]
+        table.add_row(str(place + 1), *row)
+    return table
+
+
+def _cell(top: Sequence[Word], place: int, bar: str) -> "Text":
+    from rich.text import Text
+
+    if place >= len(top):
+        return Text("")
+    item = top[place]
+    long = bar[: max(1, round(len(bar) * item.count / top[0].count))]
+    return Text(f"{item.kind} {item.count:4d} {printable(item.word):<12} {long}".rstrip(), style=COLOURS[item.kind])
+
+
+if __name__ == "__main__":
+    command(WordsConfig, main, __doc__ or "")
