@@ -7,6 +7,7 @@ BENCHMARKS = {
     "convolution": "the graph convolution against dense, gather-scatter and GCNConv",
     "edges": "building edges against a loop over frames",
     "store": "reading batches from the store against pickle, .pt and safetensors",
+    "training": "a training step of each decoder against the Transformer",
     "decoding": "cached search against running the whole prefix again",
 }
 
