@@ -1,6 +1,7 @@
 """From the memory of a video to words: decoders, their contract, and one search for all of them."""
 
 from decoders.attention import AdditiveAttention, MultiHeadAttention, masked_softmax
+from decoders.attention_lstm import AttentionLSTMDecoder
 from decoders.base import Decoder, State, Taught, select_state
 from decoders.memory import VideoMemory, keep_one_key
 from decoders.recurrent import RecurrentDecoder
@@ -9,6 +10,7 @@ from decoders.transformer import TransformerDecoder
 
 __all__ = [
     "AdditiveAttention",
+    "AttentionLSTMDecoder",
     "Decoder",
     "Hypotheses",
     "MultiHeadAttention",

@@ -5,7 +5,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from decoders import Decoder, TransformerDecoder, VideoMemory, beam_search, greedy_search, select_state
+from decoders import (
+    AttentionLSTMDecoder,
+    Decoder,
+    TransformerDecoder,
+    VideoMemory,
+    beam_search,
+    greedy_search,
+    select_state,
+)
 
 VOCABULARY, CHANNELS, PAD, BOS, EOS = 11, 16, 0, 1, 2
 SMALL = {"channels": CHANNELS, "heads": 4, "hidden": 24, "max_length": 12}
@@ -15,6 +23,9 @@ DECODERS = {
     "transformer-one-layer": lambda: TransformerDecoder(VOCABULARY, num_layers=1, num_encoder_layers=0, **SMALL),
     "transformer-add": lambda: TransformerDecoder(VOCABULARY, fusion="add", **SMALL),
     "transformer-attentive": lambda: TransformerDecoder(VOCABULARY, fusion="attentive", **SMALL),
+    "attention-lstm-none": lambda: AttentionLSTMDecoder(VOCABULARY, CHANNELS, 12, 14, "none", max_length=12),
+    "attention-lstm-temporal": lambda: AttentionLSTMDecoder(VOCABULARY, CHANNELS, 12, 14, "temporal", max_length=12),
+    "attention-lstm-spatial": lambda: AttentionLSTMDecoder(VOCABULARY, CHANNELS, 12, 14, "spatial", max_length=12),
 }
 
 
