@@ -92,13 +92,16 @@ class RecurrentDecoder(Decoder):
     def _unroll_sampling(
         self, words: Int[Tensor, "W L"], state: State, own_words: float, pick: Pick
     ) -> tuple[Int[Tensor, "W L"], Float[Tensor, "W L C"], Trace]:
+        # Which words are replaced is drawn for all at once, so that only their predictions need be worked out.
+        taken = torch.rand(words.shape, device=words.device) < own_words
+        taken[:, 0] = False
+        rows = taken.t().nonzero()[:, 1].split(taken.sum(0).tolist())
         read: list[Tensor] = []
         features: list[Tensor] = []
         traces: list[Trace] = []
-        for word in words.unbind(1):
-            if features:
-                taken = torch.rand(len(word), device=word.device) < own_words
-                word = torch.where(taken, self._own(features[-1], pick), word)
+        for word, own in zip(words.unbind(1), rows, strict=True):
+            if len(own):
+                word = word.index_copy(0, own, self._own(features[-1][own], pick).to(word))
             summary, state = self.read_word(word, state)
             feature, state, trace = self.recur(summary, state)
             read.append(word)
@@ -107,9 +110,9 @@ class RecurrentDecoder(Decoder):
         return torch.stack(read, 1), torch.stack(features, 1), _stack(traces)
 
     @torch.no_grad()
-    def _own(self, features: Float[Tensor, "W C"], pick: Pick) -> Int[Tensor, " W"]:
+    def _own(self, features: Float[Tensor, "R C"], pick: Pick) -> Int[Tensor, " R"]:
         scores = self.output(features)
-        scores[:, [self.pad, self.bos]] = -torch.inf  # never written, so never read
+        scores[:, [self.pad, self.bos, *self.barred]] = -torch.inf  # never written, so never read
         return scores.argmax(-1) if pick == "argmax" else torch.multinomial(scores.softmax(-1), 1)[:, 0]
 
     def _start(self, words: Int[Tensor, "W L"], memory: VideoMemory, video: Int[Tensor, " W"] | None) -> State:
