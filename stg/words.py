@@ -4,8 +4,9 @@ Prints, for each file: the share of verbs, nouns and adjectives, and the most fr
 when the most frequent words of all kinds ("a", "is", "man") are dropped. Published, for MSR-VTT: ST has 13 verbs among
 its 20 words and nearly 27 % verbs, 8 points over TS; TS has 12 nouns among its 20 and 59 % nouns, 10 points over ST.
 
-A caption file is what stg.evaluate writes to RUN/evaluation (COCO results: a list of image_id and caption), or an
-object {video: caption} or {video: [captions]}. Words are split as the scores split them.
+A caption file is what stg.evaluate writes to RUN/evaluation (COCO results: a list of image_id and caption), an object
+{video: caption} or {video: [captions]}, or, named *.jsonl, what stg.caption --json prints. Words are split as the
+scores split them.
 
 The paper gives the "total percentage of verbs, nouns, and adjectives in the generated captions". That is read as the
 share of all words, each counted every time it occurs; auxiliaries are verbs, proper names nouns, pronouns neither. The
@@ -138,14 +139,14 @@ def _percentages(counts: Counter[Tag]) -> dict[Tag, float]:
 
 
 def read_captions(path: str | Path) -> dict[str, list[str]]:
-    """Video -> captions, from COCO results or an object {video: caption} or {video: [captions]}.
+    """Video -> captions, from COCO results, an object {video: caption} or {video: [captions]}, or lines of stg.caption.
 
     Raises:
         UserError: unreadable, of another form, or without captions; names the file.
     """
     from stg.metrics.coco_json import read_predictions
 
-    found = read_json(path)
+    found = _read_lines(path) if Path(path).suffix == ".jsonl" else read_json(path)
     if isinstance(found, list):
         found = read_predictions(path)
     if not isinstance(found, dict):
@@ -160,6 +161,24 @@ def read_captions(path: str | Path) -> dict[str, list[str]]:
     if not any(captions.values()):
         raise UserError(f"{path} holds no captions")
     return captions
+
+
+def _read_lines(path: str | Path) -> dict[str, str]:
+    """The lines of ``stg.caption --json``; clips that could not be captioned are left out."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+        rows = [(number, json.loads(line)) for number, line in enumerate(lines, 1) if line.strip()]
+    except OSError as error:
+        raise UserError(f"could not read {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise UserError(f"{path} must hold one JSON object a line, as stg.caption --json prints: {error}") from error
+    found = {}
+    for number, row in rows:
+        if not isinstance(row, dict) or not isinstance(row.get("video"), str) or "caption" not in row:
+            raise UserError(f"{path} line {number} must be an object with video and caption, got {row!r:.80}")
+        if row.get("error") is None:
+            found[row["video"]] = row["caption"]
+    return found
 
 
 def main(config: WordsConfig) -> int:

@@ -133,6 +133,8 @@ def test_the_lexicon_agrees_with_spacy_on_captions_that_it_was_not_made_for(
         ("a man rode a wave", "o n v o n"),
         ("a family is slowly eating 2 apples", "o n v o v o n"),
         ("a man wants to open the open door", "o n v o v o a n"),
+        ("a man gives the dogs water", "o n v o n n"),
+        ("people eat while dogs watch", "n v o n v"),
         ("a robot is frobbing a wug", "o n v v o n"),
     ],
 )

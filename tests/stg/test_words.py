@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from stg.caption import JSON_HELP
 from stg.cli import run_command
 from stg.errors import UserError
 from stg.metrics.coco_json import write_predictions
@@ -124,6 +125,29 @@ def test_files_of_the_project_and_plain_objects_say_the_same(tmp_path: Path) -> 
     for name in ("coco", "plain"):
         assert read_captions(tmp_path / f"{name}.json") == {"v1": ["a man is singing"], "v2": [""]}
     assert read_captions(tmp_path / "several.json") == {"v1": ["a man is singing", "a man sings"], "v2": []}
+
+
+def test_lines_of_the_caption_command_are_read_without_the_clips_that_failed(tmp_path: Path) -> None:
+    clips = [("a.mp4", "a man is singing", None), ("b.mp4", "", "no frames"), ("c.mp4", "a cat", None)]
+    keys = JSON_HELP.partition(": ")[2].split(", ")
+    assert {"video", "caption", "error"} <= set(keys)
+    rows = [dict.fromkeys(keys, 0) | {"video": video, "caption": text, "error": error} for video, text, error in clips]
+    lines = tmp_path / "clips.jsonl"
+    lines.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert read_captions(lines) == {"a.mp4": ["a man is singing"], "c.mp4": ["a cat"]}
+    for content, words in (
+        (None, "could not read .*clips.jsonl: No such file"),
+        ("{", "clips.jsonl must hold one JSON object a line, as stg.caption --json prints: Expecting"),
+        (
+            '{"video": "a", "caption": "x"}\n{"video": 3}',
+            r"clips.jsonl line 2 must be an object with video and caption",
+        ),
+        ('{"video": "a", "caption": 3}', "the caption of video 'a' must be text or a list of text, got 3"),
+        ("\n", "clips.jsonl holds no captions"),
+    ):
+        lines.unlink() if content is None else lines.write_text(content)
+        with pytest.raises(UserError, match=words):
+            read_captions(lines)
 
 
 @pytest.mark.parametrize(
