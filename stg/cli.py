@@ -30,10 +30,13 @@ def build_parser(config_class: type, *, prog: str, description: str) -> Argument
 
     A field whose metadata says ``positional=True`` becomes a positional argument (many where its type is a tuple), one
     that says ``flag=True`` an option without a value; a nested dataclass becomes dotted options (``--optim.lr 1e-4``).
-    Every command has ``--config`` (a YAML file, or the name of a preset), ``--print_config`` and ``--debug``.
+    Every command has ``--config`` (a YAML file, or the name of a preset; ``help`` lists these), ``--print_config`` and
+    ``--debug``.
     """
     parser = ArgumentParser(prog=prog, description=description, exit_on_error=False, default_env=False)
-    parser.add_argument("--config", action="config", help=f"YAML file of options, or a preset: {', '.join(presets())}")
+    count = len(presets(config_class))
+    named = f", or the name of one of {count} presets: --config help lists them" if count else ""
+    parser.add_argument("--config", action="config", help=f"YAML file of options{named}")
     parser.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
     positional = [item for item in fields(config_class) if item.metadata.get("positional")]
     for item in positional:
@@ -47,17 +50,37 @@ def build_parser(config_class: type, *, prog: str, description: str) -> Argument
     return parser
 
 
-def presets() -> list[str]:
-    """The names that ``--config`` knows without a path."""
-    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+def presets(config_class: type | None = None) -> list[str]:
+    """The names that ``--config`` knows without a path; of a command, those whose sections it has."""
+    names = sorted(path.stem for path in PRESETS.glob("*.yaml"))
+    if config_class is None:
+        return names
+    known = {item.name for item in fields(config_class)}
+    return [name for name in names if known.issuperset(SECTION.findall(_text(name)))]
+
+
+def list_presets(config_class: type) -> str:
+    """One line for each preset of a command: its name, and the first line of its file."""
+    names = presets(config_class)
+    if not names:
+        return "this command has no presets: --config takes a YAML file"
+    width = max(map(len, names))
+    return "\n".join(f"{name:{width}}  {_text(name).splitlines()[0].removeprefix('# ')}" for name in names)
+
+
+def _text(preset: str) -> str:
+    return (PRESETS / f"{preset}.yaml").read_text(encoding="utf-8")
 
 
 def parse(config_class: type[C], argv: Sequence[str], *, prog: str, description: str) -> tuple[C, bool]:
-    """Parse ``argv`` into the dataclass; returns it with the ``--debug`` flag.
+    """Parse ``argv`` into the dataclass; returns it with the ``--debug`` flag. ``--config help`` ends the process.
 
     Raises:
         UserError: an unknown option or key (with the nearest known one), a wrong type or range, a missing file.
     """
+    if "help" in _config_files(argv):
+        print(list_presets(config_class))
+        sys.exit(0)
     parser = build_parser(config_class, prog=prog, description=description)
     try:
         parsed = parser.parse_args(_resolve_presets(list(argv)))
@@ -67,7 +90,7 @@ def parse(config_class: type[C], argv: Sequence[str], *, prog: str, description:
         values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
         return config_class(**values), debug
     except (ArgumentError, ValueError, TypeError) as error:
-        raise UserError(_explain(str(error), known_keys(config_class), argv)) from error
+        raise UserError(_explain(str(error), known_keys(config_class), argv, presets(config_class))) from error
 
 
 def known_keys(config_class: type, prefix: str = "") -> list[str]:
@@ -139,13 +162,14 @@ def _resolve_presets(argv: list[str]) -> list[str]:
     return resolved
 
 
+SECTION = re.compile(r"^(\w+):", re.MULTILINE)
 UNKNOWN_IN_FILE = re.compile(r"does not accept option '([\w.]+)'|Option '([\w.]+)' is not accepted")
 CHOICES = re.compile(r'Parser key "([\w.]+)": Expected a Literal\[(.*?)\]\. Got value: (\S+)$')
 UNKNOWN_OPTION = re.compile(r"unrecognized arguments: --([\w.]+)")
 
 
-def _explain(message: str, known: list[str], argv: Sequence[str]) -> str:
-    """One line from the parser's words: with the file, and with the nearest known option where a name is unknown."""
+def _explain(message: str, known: list[str], argv: Sequence[str], named: list[str]) -> str:
+    """One line from the parser's words: with the file, and with the nearest known option or preset."""
     line = " ".join(message.replace("typing.", "").replace("<unicode string>", "the file").split())
     in_file = UNKNOWN_IN_FILE.search(line)
     if in_file or line.startswith("Problems parsing config"):
@@ -159,6 +183,9 @@ def _explain(message: str, known: list[str], argv: Sequence[str]) -> str:
         if not in_file:
             near = [f"--{key}" for key in near]
         line += f"; did you mean {' or '.join(near)}?" if near else f"; known options: {', '.join(known)}"
+    elif named and 'key "config": File does not exist' in line:
+        near = [name for given in _config_files(argv) for name in difflib.get_close_matches(given, named, n=3)]
+        line += f"; did you mean the preset {' or '.join(near)}?" if near else "; --config help lists the presets"
     elif dashed := [token for token in argv if token.startswith("-") and os.path.exists(token)]:
         line += f"; put -- before {dashed[0]!r}, which is a file and no option"
     if choices := CHOICES.search(line):

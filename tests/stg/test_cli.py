@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stg.cli import parse, presets, run_command
+from stg.cli import build_parser, parse, presets, run_command
 from stg.config import FitConfig, differences, from_dict, to_dict
 from stg.errors import Preempted, StgError, TooManySkipped, UserError
 
@@ -46,7 +46,8 @@ def test_yaml_gives_numbers_and_words_as_meant(tmp_path: Path) -> None:
         (["--optim.lr", "-1"], r"lr must be greater than 0; got -1"),
         (["--model.branches", "three"], r"model.branches must be one of full, scene.*got three"),
         (["--model.heads", "7"], r"channels must be divisible by heads; got 128 and 7"),
-        (["--config", "nowhere.yaml"], r"File does not exist"),
+        (["--config", "nowhere.yaml"], r"File does not exist: .*nowhere.yaml'; --config help lists the presets"),
+        (["--config", "pan_msdv"], r"File does not exist.*did you mean the preset pan_msvd or "),
         (["--run.save_minutes", "no"], r"save_minutes"),
         (["--data.min_coverage", "1.5"], r"min_coverage must lie in 0..1; got 1.5"),
     ],
@@ -80,6 +81,35 @@ def test_a_bad_config_file_is_named(text: str, words: str, tmp_path: Path, monke
 @pytest.mark.parametrize("name", presets())
 def test_every_preset_parses(name: str) -> None:
     assert isinstance(read("--config", name), FitConfig)
+
+
+@pytest.mark.parametrize("argv", [["--config", "help"], ["--config=help", "--optim.lr", "fast"]])
+def test_config_help_lists_the_presets_with_their_first_lines(
+    argv: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        read(*argv)
+    lines = capsys.readouterr().out.splitlines()
+    assert ended.value.code == 0
+    assert [line.split()[0] for line in lines] == presets()
+    assert (
+        f"{'pan_msvd_dense':{max(map(len, presets()))}}  Pan et al. (CVPR 2020), Table 3: Dense Graph, on MSVD."
+        in lines
+    )
+
+
+def test_presets_are_told_of_by_commands_that_take_them(capsys: pytest.CaptureFixture[str]) -> None:
+    assert (presets(FitConfig), presets(Demo)) == (presets(), [])
+    told = {
+        kind: " ".join(build_parser(kind, prog="x", description="").format_help().split()) for kind in (FitConfig, Demo)
+    }
+    assert f"or the name of one of {len(presets())} presets: --config help lists them" in told[FitConfig]
+    assert "preset" not in told[Demo]
+    with pytest.raises(SystemExit):
+        parse(Demo, ["--config", "help"], prog="x", description="")
+    assert capsys.readouterr().out == "this command has no presets: --config takes a YAML file\n"
+    with pytest.raises(UserError, match=r"File does not exist: [^;]*$"):
+        parse(Demo, ["--config", "nowhere.yaml", "clip"], prog="x", description="")
 
 
 def test_positional_arguments_and_names_that_start_with_a_dash() -> None:
