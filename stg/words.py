@@ -163,7 +163,7 @@ def read_captions(path: str | Path) -> dict[str, list[str]]:
     return captions
 
 
-def _read_lines(path: str | Path) -> dict[str, str]:
+def _read_lines(path: str | Path) -> dict[str, Any]:
     """The lines of ``stg.caption --json``; clips that could not be captioned are left out."""
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
@@ -172,7 +172,7 @@ def _read_lines(path: str | Path) -> dict[str, str]:
         raise UserError(f"could not read {path}: {error.strerror or error}") from error
     except ValueError as error:
         raise UserError(f"{path} must hold one JSON object a line, as stg.caption --json prints: {error}") from error
-    found = {}
+    found: dict[str, Any] = {}
     for number, row in rows:
         if not isinstance(row, dict) or not isinstance(row.get("video"), str) or "caption" not in row:
             raise UserError(f"{path} line {number} must be an object with video and caption, got {row!r:.80}")
