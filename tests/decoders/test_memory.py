@@ -1,6 +1,6 @@
 """VideoMemory validates itself; a video without real frames keeps one zero step."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -23,6 +23,14 @@ from decoders import VideoMemory, keep_one_key
             r"clip must have shape \[3, '\?'\] to fit the rest of the memory, got \[2, 16\]",
         ),
         ({"motion": torch.zeros(3, 6, 16)}, r"motion must have shape \[3, 5, '\?'\].*got \[3, 6, 16\]"),
+        ({"grid_mask": None}, "grid and grid_mask come together: give both or neither"),
+        ({"grid": None}, "grid and grid_mask come together: give both or neither"),
+        ({"grid": torch.zeros(3, 3, 16)}, r"grid must have shape \[3, '\?', '\?', '\?'\].*got \[3, 3, 16\]"),
+        ({"grid": torch.zeros(2, 3, 4, 16)}, r"grid must have shape \[3, '\?', '\?', '\?'\].*got \[2, 3, 4, 16\]"),
+        ({"grid_mask": torch.ones(3, 4, dtype=torch.bool)}, r"grid_mask must have shape \[3, 3\].*got \[3, 4\]"),
+        ({"grid_mask": torch.ones(3, 3)}, r"grid_mask must be boolean \(True = real\), got torch.float32"),
+        ({"category": torch.zeros(3, 1, dtype=torch.int64)}, r"category must have shape \[3\].*got \[3, 1\]"),
+        ({"category": torch.zeros(4, dtype=torch.int64)}, r"category must have shape \[3\].*got \[4\]"),
     ],
 )
 def test_wrong_fields_are_named(make_memory, without_annotations, change, message):
@@ -34,17 +42,29 @@ def test_select_takes_every_field(make_memory):
     memory = make_memory()
     chosen = memory.select(torch.tensor([2, 0, 2, 1]))
     assert chosen.num_videos == 4
-    for name in ("frames", "frame_mask", "regions", "region_mask", "clip", "motion"):
+    for name in (field.name for field in fields(VideoMemory)):
         assert torch.equal(getattr(chosen, name)[0], getattr(memory, name)[2])
         assert torch.equal(getattr(chosen, name)[1], getattr(memory, name)[0])
 
 
 def test_to_another_type_keeps_masks_and_absent_fields(make_memory):
     memory = replace(make_memory(), clip=None).to(torch.float32)
-    assert memory.frames.dtype == memory.motion.dtype == memory.regions.dtype == torch.float32
-    assert memory.frame_mask.dtype == memory.region_mask.dtype == torch.bool
+    for value in (memory.frames, memory.motion, memory.regions, memory.grid):
+        assert value.dtype == torch.float32
+    for mask in (memory.frame_mask, memory.region_mask, memory.grid_mask):
+        assert mask.dtype == torch.bool
+    assert memory.category.dtype == torch.int64
     assert memory.clip is None
     assert memory.to("cpu").frames.dtype == torch.float32
+
+
+def test_grid_steps_need_not_be_the_frames(make_memory):
+    memory = make_memory(frames=5)
+    assert memory.grid.shape[1] == 3
+    alone = VideoMemory(memory.frames, memory.frame_mask, grid=memory.grid, grid_mask=memory.grid_mask)
+    assert alone.select(torch.tensor([1])).grid.shape == (1, 3, 4, 16)
+    assert alone.regions is None
+    assert alone.category is None
 
 
 def test_keep_one_key_opens_one_zero_step_in_empty_rows_only():
