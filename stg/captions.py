@@ -9,6 +9,7 @@ import torch
 from torch_geometric.data import Data
 
 from decoders import beam_search, greedy_search
+from stg.data import classes
 from stg.model import Captioner
 from stg.text import Vocabulary
 
@@ -54,6 +55,7 @@ def caption_videos(
     time_flow: str = "literal",
     batch_videos: int = 64,
     source: Mapping[str, str] | None = None,
+    category: Mapping[str, int] | None = None,
     device: torch.device | str = "cpu",
     advance: Callable[[int], None] = lambda done: None,
 ) -> dict[str, Caption]:
@@ -63,6 +65,8 @@ def caption_videos(
         beam: 1 is greedy search.
         variant, time_flow: edges, for models that read objects at test time.
         source: whose features each video gets (the shuffled control); None: its own.
+        category: class of each video, for models that read it, which comes from ``source`` as the features do; where a
+            video or the whole is absent, its class is unknown.
         advance: called with the number of videos done, after each batch.
     """
     training = model.training
@@ -72,8 +76,10 @@ def caption_videos(
         for start in range(0, len(videos), batch_videos):
             chosen = videos[start : start + batch_videos]
             sources = [source[video] for video in chosen] if source else list(chosen)
-            batch = store.batch(sources, variant=variant, time_flow=time_flow).to(device)
-            memory = model.memory(batch)
+            batch = store.batch(sources, variant=variant, time_flow=time_flow)
+            if "category" in model.decoder.reads:
+                batch.category = classes(sources, category or {})
+            memory = model.memory(batch.to(device))
             if beam == 1:
                 found = greedy_search(model.decoder, memory, max_length=vocabulary.max_words + 1)
             else:

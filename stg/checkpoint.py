@@ -87,12 +87,11 @@ class Checkpoints:
                 raise StgError(
                     f"weight {name} holds NaN or Inf after step {step}: nothing saved, earlier checkpoints are intact"
                 )
-        optimiser_tensors, groups = _flatten(optimiser)
-        tensors |= optimiser_tensors
+        tensors |= _flatten(optimiser)
         tensors["rng.cpu"] = torch.get_rng_state()
         if torch.cuda.is_available():
             tensors |= {f"rng.cuda.{number}": state for number, state in enumerate(torch.cuda.get_rng_state_all())}
-        save_tensors(self.folder / f"step-{step:08d}.safetensors", tensors, {**header, "step": step, "groups": groups})
+        save_tensors(self.folder / f"step-{step:08d}.safetensors", tensors, {**header, "step": step})
         for old in self._newest_first()[KEEP:]:
             for path in (old, old.with_suffix(".sha256")):
                 path.unlink(missing_ok=True)
@@ -102,6 +101,7 @@ class Checkpoints:
     ) -> dict[str, Any] | None:
         """Load the newest whole checkpoint into model, optimiser and generators; returns its header, or None.
 
+        The optimiser keeps the settings that it was made with and gets the state alone.
         Damaged ones are passed over, with a line to ``warn``, in favour of the one before (faults D3).
 
         Raises:
@@ -116,7 +116,7 @@ class Checkpoints:
                 warn(f"{error}; falling back to the checkpoint before it")
                 continue
             model.load_state_dict(_under(tensors, "model."))
-            _unflatten(optimiser, _under(tensors, "optimiser."), header["groups"])
+            _unflatten(optimiser, _under(tensors, "optimiser."))
             torch.set_rng_state(tensors["rng.cpu"])
             cuda = _under(tensors, "rng.cuda.")
             if cuda and torch.cuda.device_count() == len(cuda):
@@ -141,20 +141,18 @@ class Checkpoints:
                     path.unlink()
 
 
-def _flatten(optimiser: Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
-    state = optimiser.state_dict()
-    tensors = {
-        f"optimiser.{row}.{key}": value for row, values in state["state"].items() for key, value in values.items()
-    }
-    return tensors, state["param_groups"]
+def _flatten(optimiser: Optimizer) -> dict[str, Tensor]:
+    state = optimiser.state_dict()["state"]
+    return {f"optimiser.{row}.{key}": value for row, values in state.items() for key, value in values.items()}
 
 
-def _unflatten(optimiser: Optimizer, tensors: Mapping[str, Tensor], groups: list[dict[str, Any]]) -> None:
+def _unflatten(optimiser: Optimizer, tensors: Mapping[str, Tensor]) -> None:
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         row, key = name.split(".", 1)
         state.setdefault(int(row), {})[key] = value
-    optimiser.load_state_dict({"state": state, "param_groups": groups})
+    # Step size and the like are those of the run as it is now asked for, not those of the checkpoint.
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
 
 
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

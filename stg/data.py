@@ -10,6 +10,8 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from graphs import GraphStore
+from stg.datasets.base import CaptionDataset
+from stg.errors import UserError
 from stg.model import Captioner, Standardise
 from stg.text import PAD
 
@@ -78,6 +80,8 @@ class TrainingSet:
         variant, time_flow: the edges of the graphs, see `graphs.select_edges`.
         seed: of the order.
         source: from which video the features of a video are taken; None: from itself.
+        category: class of each video, which then goes into the batch (`classes`), that of ``source`` where given as
+            the features are; None: batches have none.
     """
 
     def __init__(
@@ -92,8 +96,9 @@ class TrainingSet:
         time_flow: str = "literal",
         seed: int = 0,
         source: Mapping[str, str] | None = None,
+        category: Mapping[str, int] | None = None,
     ) -> None:
-        self.store, self.seed, self.source = store, seed, source
+        self.store, self.seed, self.source, self.category = store, seed, source, category
         self.captions = {video: list(texts) for video, texts in captions.items() if texts}
         self.batch_videos, self.captions_per_video, self.epoch_captions = (
             batch_videos,
@@ -121,11 +126,43 @@ class TrainingSet:
         row = {video: number for number, video in enumerate(videos)}
         sources = [self.source[video] for video in videos] if self.source else videos
         graphs = self.store.batch(sources, variant=self.variant, time_flow=self.time_flow)
+        if self.category is not None:
+            graphs.category = classes(sources, self.category)
         words, targets, real = pad_words(
             [self.captions[item.video][number] for item in items for number in item.captions]
         )
         video = torch.tensor([row[item.video] for item in items for _ in item.captions])
         return CaptionBatch(graphs, words, targets, real, video, tuple(items))
+
+
+def classes(videos: Sequence[str], category: Mapping[str, int]) -> Int[Tensor, " B"]:
+    """The class of each video, -1 where it is not known."""
+    return torch.tensor([category.get(video, -1) for video in videos])
+
+
+def classes_read(model: Captioner, dataset: CaptionDataset, categories: int) -> Mapping[str, int] | None:
+    """The class of each video of a data set, where a decoder of the model reads it; None where none does.
+
+    Args:
+        categories: how many classes the model was built for.
+
+    Raises:
+        UserError: the data set has no classes, or more than the model.
+    """
+    decoders = (model.scene_decoder, model.object_decoder)
+    if not any("category" in decoder.reads for decoder in decoders if decoder is not None):
+        return None
+    if not dataset.category:
+        raise UserError(
+            f"model.stats.categories is {categories} and {dataset.name} has no classes: set it to 0, or take a data "
+            "set whose videos have a class (msrvtt)"
+        )
+    if (largest := max(dataset.category.values())) >= categories:
+        raise UserError(
+            f"model.stats.categories is {categories} and {dataset.name} has a class number {largest}: set it to "
+            f"{largest + 1} or more"
+        )
+    return dataset.category
 
 
 def shuffle_features(videos: Sequence[str], seed: int) -> dict[str, str]:

@@ -1,12 +1,14 @@
 """Caption a split with a trained run and score it as COCO does.
 
 Prints greedy and beam search side by side and writes captions and scores to RUN/evaluation. Scores are fractions;
-papers print them times 100.
+papers print them times 100. A model that reads the videos' class (model.stats.categories) is scored with it and
+without ("no class"): clips from elsewhere have none.
 """
 
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,15 +57,16 @@ def main(config: EvaluateConfig) -> int:
 
 
 def evaluate(config: EvaluateConfig, *, console: "Console") -> dict[str, "Scores"]:
-    """Caption and score; returns the scores of each search by name.
+    """Caption and score; returns the scores of each search by name: ``greedy``, ``beam 5``, ``greedy, no class``, ...
 
     Raises:
-        UserError: no such run or split, or features made otherwise than in training.
+        UserError: no such run or split, features made otherwise than in training, or no classes where the model reads
+            them.
     """
     import dataclasses
 
     from stg.captions import caption_videos
-    from stg.data import shuffle_features
+    from stg.data import classes_read, shuffle_features
     from stg.device import pick_device
     from stg.metrics.coco import Scorer
     from stg.metrics.coco_json import write_predictions
@@ -90,6 +93,7 @@ def evaluate(config: EvaluateConfig, *, console: "Console") -> dict[str, "Scores
     if config.split not in dataset.splits:
         raise UserError(f"{dataset.name} has no split {config.split!r}: choose one of {', '.join(dataset.splits)}")
     trained.check(store)
+    category = classes_read(trained.captioner, dataset, trained.model.stats.categories)
     videos = [video for video in dataset.splits[config.split] if dataset.captions.get(video)]
     source = shuffle_features(videos, settings.run.seed) if settings.run.control == "shuffle" else None
     scorer = Scorer({video: dataset.captions[video] for video in videos})
@@ -98,9 +102,10 @@ def evaluate(config: EvaluateConfig, *, console: "Console") -> dict[str, "Scores
     out = folder / "evaluation"
     out.mkdir(exist_ok=True)
     scores: dict[str, Scores] = {}
-    captions: dict[str, str] = {}
-    for beam in sorted({1, config.beam}):
-        name = "greedy" if beam == 1 else f"beam {beam}"
+    shown: dict[str, str] = {}
+    told = {"": category} if category is None else {"": category, ", no class": None}
+    for beam, suffix in product(sorted({1, config.beam}), told):
+        name, known = ("greedy" if beam == 1 else f"beam {beam}") + suffix, told[suffix]
         with making(console, f"captioning, {name}") as progress:
             found = caption_videos(
                 trained.captioner,
@@ -111,22 +116,23 @@ def evaluate(config: EvaluateConfig, *, console: "Console") -> dict[str, "Scores
                 variant=trained.graph.variant,
                 time_flow=trained.graph.time_flow,
                 source=source,
+                category=known,
                 device=device,
                 advance=_counter(progress, len(videos)),
             )
         captions = {video: caption.text for video, caption in found.items()}
+        shown = shown if suffix else captions
         with console.status(f"scoring, {name}"):
             scores[name] = scorer.score(captions, metrics=metrics)
-        stem = f"{config.split}-{name.replace(' ', '')}"
+        stem = f"{config.split}-{name.replace(', ', '-').replace(' ', '')}"
         write_predictions(out / f"{stem}.json", captions)
-        _write_scores(
-            out / f"{stem}-scores.json", scores[name], split=config.split, beam=beam, control=settings.run.control
-        )
+        about = {"split": config.split, "beam": beam, "control": settings.run.control, "category": known is not None}
+        _write_scores(out / f"{stem}-scores.json", scores[name], **about)
     console.print(score_table(scores, title=f"{dataset.name} {config.split}, {len(videos)} videos: {folder}"))
     for metric, reason in next(iter(scores.values())).unavailable.items():
         tell(f"{metric}: {reason}")
     for video in videos[: config.show]:
-        tell(f"  {video}: {captions[video]}   (a reference: {dataset.captions[video][0]})")
+        tell(f"  {video}: {shown[video]}   (a reference: {dataset.captions[video][0]})")
     tell(f"captions and scores are in {out}")
     return scores
 

@@ -59,6 +59,11 @@ def fit(config: FitConfig, *, console: "Console", stop: Callable[[], bool] = lam
     """
     from stg.runs import Run, default_folder
 
+    if config.optim.scheduled_sampling is not None and config.model.decoder == "transformer":
+        raise UserError(
+            "optim.scheduled_sampling needs a decoder that reads one word after another; model.decoder is "
+            "'transformer', which reads all at once: choose stats or attention_lstm, or leave scheduled_sampling out"
+        )
     folder = Path(config.run.out) if config.run.out else default_folder(config)
     with Run(folder, config) as run:
         return _train(config, run, console, stop)
@@ -70,7 +75,7 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
     from stg.assembly import Widths, build_captioner
     from stg.captions import caption_videos
     from stg.checkpoint import Checkpoints
-    from stg.data import TrainingSet, fit_statistics, shuffle_features
+    from stg.data import TrainingSet, classes_read, fit_statistics, shuffle_features
     from stg.device import pick_device
     from stg.metrics.coco import Scorer
     from stg.prepare import prepare
@@ -78,7 +83,7 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
     from stg.runs import logger
     from stg.text import Vocabulary
     from stg.trained import Trained
-    from stg.training import captioning_losses
+    from stg.training import OPTIMISERS, annealed, captioning_losses, given_words, set_temperature
 
     def tell(line: str) -> None:
         line = printable(line)
@@ -103,6 +108,12 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
     encoded = {
         video: [words for text in texts if (words := vocabulary.encode(text))] for video, texts in captions.items()
     }
+    widths = Widths.of(store.get(train_videos[0]))
+    model = build_captioner(
+        config.model, config.graph, widths=widths, vocabulary=len(vocabulary), max_words=vocabulary.max_words
+    ).to(device)
+    fit_statistics(model, store, train_videos)
+    category = classes_read(model, dataset, config.model.stats.categories)
     shuffled = config.run.control == "shuffle"
     train_source = shuffle_features(train_videos, config.run.seed) if shuffled else None
     val_source = shuffle_features(val_videos, config.run.seed) if shuffled else None
@@ -115,23 +126,13 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
         epoch_captions=config.optim.epoch_captions,
         seed=config.run.seed,
         source=train_source,
+        category=category,
         **edges,
     )
     scorer = Scorer({video: dataset.captions[video] for video in val_videos})
 
-    widths = Widths.of(store.get(train_videos[0]))
-    model = build_captioner(
-        config.model, config.graph, widths=widths, vocabulary=len(vocabulary), max_words=vocabulary.max_words
-    ).to(device)
-    fit_statistics(model, store, train_videos)
     trained = Trained(model, vocabulary, config.model, config.graph, widths, store.manifest, store.features_dtype)
-    optimiser = torch.optim.Adam(
-        model.parameters(),
-        lr=config.optim.lr,
-        betas=config.optim.betas,
-        weight_decay=config.optim.weight_decay,
-        fused=device.type in ("cpu", "cuda"),
-    )
+    optimiser = OPTIMISERS[config.optim.algorithm](list(model.parameters()), config.optim)
     features = hashlib.sha256(json.dumps(store.manifest, sort_keys=True).encode()).hexdigest()
     checkpoints = Checkpoints(run.checkpoints)
     header = checkpoints.restore(model, optimiser, warn=tell)
@@ -169,17 +170,21 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
             f"stopped at step {at.step} with a checkpoint in {run.folder}: the same command goes on from there"
         )
 
-    loss_settings = dataclasses.asdict(config.loss)
+    eta, cold = config.optim.scheduled_sampling, config.model.stats.ts
+    loss_settings = {**dataclasses.asdict(config.loss), "own_word": config.optim.own_word}
     saved_at = time.monotonic()
     model.train()
     with training(console, config.optim.epochs) as show:
         while at.epoch < config.optim.epochs and at.stale < config.optim.patience:
             batches = data.epoch(at.epoch)
+            own_words = 1 - given_words(eta, at.epoch) if eta else 0.0
+            if cold.anneal_from is not None:
+                set_temperature(model, annealed(cold.anneal_from, cold.temperature, at.epoch, config.optim.epochs))
             while at.batch < len(batches):
                 batch = data.load(batches[at.batch]).to(device)
                 optimiser.zero_grad()
                 try:
-                    losses = captioning_losses(model, batch, **loss_settings)
+                    losses = captioning_losses(model, batch, own_words=own_words, **loss_settings)
                     losses["loss"].backward()
                 except torch.OutOfMemoryError as error:
                     save()
@@ -220,7 +225,7 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
                     saved_at = time.monotonic()
 
             found = caption_videos(
-                model, store, val_videos, vocabulary, source=val_source, device=device, batch_videos=64, **edges
+                model, store, val_videos, vocabulary, source=val_source, category=category, device=device, **edges
             )
             scores = scorer.score(
                 {video: caption.text for video, caption in found.items()}, metrics=("bleu", "rouge", "cider")

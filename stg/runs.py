@@ -43,11 +43,16 @@ logger = logging.getLogger("stg")
 
 
 def default_folder(config: FitConfig) -> Path:
-    """``runs/<dataset>-<branches>-<variant>[-shuffle]-seed<seed>``; one's own folder of clips is named, too."""
+    """``runs/<dataset>-<branches>-<variant>[-<decoder>][-shuffle]-seed<seed>``.
+
+    One's own folder of clips is named, too; the Transformer is not.
+    """
     own = [Path(config.data.root).name] if config.data.dataset == "folder" and config.data.root else []
     parts: list[str] = [config.data.dataset, *own, config.model.branches]
     if config.model.branches != "scene":
         parts.append(config.graph.variant)
+    if config.model.decoder != "transformer":
+        parts.append(config.model.decoder)
     if config.run.control != "none":
         parts.append(config.run.control)
     return Path("runs") / "-".join([*parts, f"seed{config.run.seed}"])

@@ -1,12 +1,32 @@
-"""One training step's loss: Eq. 8 of Pan et al. (2020) and its ablations."""
+"""One training step: the loss (Eq. 8 of Pan et al., 2020, and its ablations), the optimisers, what epochs change."""
+
+from collections.abc import Callable, Mapping
+from math import exp
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from decoders.base import Pick
+from stg.config import OptimConfig
 from stg.data import CaptionBatch
 from stg.model import Captioner
 from stg.objectives import Divergence, Reduction, distillation_loss, feature_loss, language_loss
+
+FUSED = ("cpu", "cuda")
+"""Devices on which Adam updates all weights in one call; RMSprop has no such call anywhere."""
+
+OPTIMISERS: Mapping[str, Callable[[list[nn.Parameter], OptimConfig], Optimizer]] = {
+    "adam": lambda weights, optim: torch.optim.Adam(
+        weights,
+        lr=optim.lr,
+        betas=optim.betas,
+        weight_decay=optim.weight_decay,
+        fused=weights[0].device.type in FUSED,
+    ),
+    "rmsprop": lambda weights, optim: torch.optim.RMSprop(weights, lr=optim.lr, weight_decay=optim.weight_decay),
+}
+"""Name -> optimiser: Adam as in Pan et al. (2020), RMSprop as in Cherian et al. (2020), which names the step alone."""
 
 
 def captioning_losses(
@@ -34,8 +54,9 @@ def captioning_losses(
     distillation losses unless ``keep_empty`` (P15).
 
     Each decoder adds the losses of its own, weighted: the ranking loss of STaTS (Cherian et al., 2020, Eq. 6) and its
-    class prediction. ``own_words`` is the probability with which decoders read their own word (``own_word``: drawn or
-    likeliest) in place of the given one; where there are two branches, both read what the scene decoder read (P24).
+    class prediction; one of another name counts as the decoder gives it. ``own_words`` is the probability with which
+    decoders read their own word (``own_word``: drawn or likeliest) in place of the given one; where there are two
+    branches, both read what the scene decoder read (P24).
 
     Returns:
         ``loss`` and the parts that exist, unweighted: ``scene``, ``object``, ``distill`` or ``l2``, and a decoder's own
@@ -65,9 +86,9 @@ def captioning_losses(
         parts["object"] = language_loss(object_logits[kept], targets[kept])
         own |= {f"object_{name}": loss for name, loss in taught.losses.items()}
     weights = {"rank": rank_weight, "category": category_weight}
-    extra = sum(
-        (weights[name.split("_", 1)[1]] * loss for name, loss in own.items()), torch.zeros((), device=targets.device)
-    )
+    extra = torch.zeros((), device=targets.device)
+    for name, loss in own.items():
+        extra = extra + weights.get(name.split("_", 1)[1], 1.0) * loss
     if scene_logits is None or object_logits is None:
         return {"loss": sum(parts.values(), extra), **parts, **own}
     if model.fusion == "l2":
@@ -89,3 +110,35 @@ def captioning_losses(
     assert alignment is not None
     loss = parts["object"] + scene_weight * parts["scene"] + distill_weight * alignment + extra
     return {"loss": loss, **parts, **own}
+
+
+def given_words(eta: float, epoch: int) -> float:
+    r"""The share of words that are read as given, in scheduled sampling (Cherian et al., 2020, Sec. 4.3).
+
+    .. math:: \epsilon_p = \eta / (\eta + \exp(p / \eta))
+
+    With ``eta`` 24, .960 in epoch 0, .913 in epoch 20 and .749 in epoch 50. All other words are the decoder's own,
+    each by a draw of its own (Bengio et al., 2015); the paper does not say whether by word or by sentence.
+
+    Args:
+        eta: the larger, the longer words are given.
+        epoch: ``p``, from 0.
+    """
+    decay = eta * exp(-epoch / eta)  # the fraction multiplied by exp(-p / eta), which cannot overflow
+    return decay / (decay + 1)
+
+
+def annealed(first: float, last: float, epoch: int, epochs: int) -> float:
+    """The temperature of an epoch: geometric from ``first`` in epoch 0 to ``last`` in the last of ``epochs``.
+
+    Cherian et al. (2020, Eq. 9) keep it low throughout. One epoch alone is the last one.
+    """
+    return last * (first / last) ** (1 - epoch / (epochs - 1)) if epochs > 1 else last
+
+
+def set_temperature(model: Captioner, temperature: float) -> None:
+    """Let every decoder of a model select at ``temperature``, where it has such a buffer at all."""
+    for decoder in (model.scene_decoder, model.object_decoder):
+        for name, buffer in decoder.named_buffers() if decoder is not None else ():
+            if name.rsplit(".", 1)[-1] == "temperature":
+                buffer.fill_(temperature)

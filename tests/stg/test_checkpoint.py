@@ -12,13 +12,15 @@ from safetensors.torch import save_file
 from torch import nn
 
 from stg.checkpoint import CheckpointError, Checkpoints, load_tensors, save_tensors
+from stg.config import OptimConfig
 from stg.errors import StgError
+from stg.training import OPTIMISERS
 
 
-def parts(seed: int = 0) -> tuple[nn.Module, torch.optim.Optimizer]:
+def parts(seed: int = 0, algorithm: str = "adam", lr: float = 0.01) -> tuple[nn.Module, torch.optim.Optimizer]:
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 2))
-    return model, torch.optim.Adam(model.parameters(), lr=0.01, fused=True)
+    return model, OPTIMISERS[algorithm](list(model.parameters()), OptimConfig(lr=lr))
 
 
 def step(model: nn.Module, optimiser: torch.optim.Optimizer) -> float:
@@ -29,19 +31,31 @@ def step(model: nn.Module, optimiser: torch.optim.Optimizer) -> float:
     return loss.item()
 
 
-def test_going_on_equals_never_having_stopped(tmp_path: Path) -> None:
-    model, optimiser = parts()
+@pytest.mark.parametrize("algorithm", ["adam", "rmsprop"])
+def test_going_on_equals_never_having_stopped(algorithm: str, tmp_path: Path) -> None:
+    model, optimiser = parts(algorithm=algorithm)
     undisturbed = [step(model, optimiser) for _ in range(8)]
     weights = {name: value.clone() for name, value in model.state_dict().items()}
-    model, optimiser = parts()
+    model, optimiser = parts(algorithm=algorithm)
     first = [step(model, optimiser) for _ in range(3)]
     Checkpoints(tmp_path / "c").save(3, model, optimiser, {"note": "ü"})
-    model, optimiser = parts(seed=99)
+    model, optimiser = parts(seed=99, algorithm=algorithm)
     header = Checkpoints(tmp_path / "c").restore(model, optimiser)
     assert header is not None
     assert (header["step"], header["note"]) == (3, "ü")
     assert first + [step(model, optimiser) for _ in range(5)] == undisturbed
     assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+
+
+def test_the_step_size_is_that_of_now_and_the_state_that_of_before(tmp_path: Path) -> None:
+    model, optimiser = parts()
+    step(model, optimiser)
+    Checkpoints(tmp_path).save(1, model, optimiser, {})
+    again, other = parts(lr=0.5)
+    Checkpoints(tmp_path).restore(again, other)
+    assert other.param_groups[0]["lr"] == 0.5
+    before, after = (made.state_dict()["state"] for made in (optimiser, other))
+    assert all(torch.equal(state["exp_avg"], after[row]["exp_avg"]) for row, state in before.items())
 
 
 def test_only_the_newest_two_are_kept(tmp_path: Path) -> None:

@@ -1,13 +1,19 @@
 """Batches: order, grouping, padding, the shuffled control."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
-from graphs import GraphStore
-from stg.data import Item, TrainingSet, pad_words, shuffle_features
+from decoders import TransformerDecoder
+from graphs import GraphStore, STGEncoder
+from stg.data import Item, TrainingSet, classes_read, pad_words, shuffle_features
+from stg.datasets.base import CaptionDataset
+from stg.errors import UserError
+from stg.memories import MemoryParts
+from stg.model import Captioner, SceneBranch
 from stg.text import BOS, EOS, PAD
 
 
@@ -91,6 +97,51 @@ def test_the_control_reads_other_videos_features() -> None:
     data.load([Item("v1", (0,))])
     store: Any = data.store
     assert store.asked[0][0] == [source["v1"]]
+
+
+def test_a_batch_has_the_class_of_the_video_whose_features_it_has() -> None:
+    items = [Item("v1", (0, 1)), Item("v6", (3,)), Item("v2", (0,))]
+    category = {"v1": 4, "v2": 0}
+    found = make(category=category).load(items).graphs.category
+    assert found.dtype == torch.int64
+    assert found.tolist() == [4, -1, 0]
+    source = {f"v{v}": f"v{(v + 1) % 7}" for v in range(7)}
+    assert make(category=category, source=source).load(items).graphs.category.tolist() == [0, -1, -1]
+    assert make(category={}).load(items).graphs.category.tolist() == [-1, -1, -1]
+    assert "category" not in make().load(items).graphs
+
+
+class Reader(TransformerDecoder):
+    """Says that it reads the class."""
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return frozenset({"category"})
+
+
+def test_classes_are_read_where_a_decoder_reads_them_and_refused_where_they_do_not_fit() -> None:
+    def model(scene: type[TransformerDecoder], objects: type[TransformerDecoder]) -> Captioner:
+        made = [kind(9, channels=8, heads=2, hidden=8) for kind in (scene, objects)]
+        parts = [MemoryParts(category=True) for _ in made]
+        return Captioner(
+            scene=SceneBranch(5, None, 8),
+            objects=STGEncoder(6, 8, 1),
+            scene_decoder=made[0],
+            object_decoder=made[1],
+            scene_parts=parts[0],
+            object_parts=parts[1],
+        )
+
+    category = {"a": 0, "b": 6}
+    data = CaptionDataset("MSR-VTT", {"a": ["x"], "b": ["y"]}, {"train": ["a", "b"]}, category=category)
+    plain = model(TransformerDecoder, TransformerDecoder)
+    assert classes_read(plain, data, 0) is None
+    for reader in (model(Reader, TransformerDecoder), model(TransformerDecoder, Reader)):
+        assert classes_read(reader, data, 7) == category
+        with pytest.raises(UserError, match="categories is 6 and MSR-VTT has a class number 6: set it to 7 or more"):
+            classes_read(reader, data, 6)
+        with pytest.raises(UserError, match="categories is 20 and MSR-VTT has no classes: set it to 0"):
+            classes_read(reader, replace(data, category={}), 20)
 
 
 def test_videos_without_captions_are_left_out_and_none_at_all_is_refused() -> None:

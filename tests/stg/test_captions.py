@@ -1,0 +1,80 @@
+"""Captions from a store: whose class a model is told, and when (S21)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from decoders import TransformerDecoder, VideoMemory
+from decoders.base import State
+from stg.captions import caption_videos
+from stg.memories import MemoryParts
+from stg.model import Captioner, SceneBranch
+from stg.text import Vocabulary
+
+WORDS = Vocabulary.build(["a blue square moves"], min_count=1, max_words=4)
+
+
+class Store:
+    """Hands out videos of random features, and keeps each batch."""
+
+    def __init__(self) -> None:
+        self.batches: list[Any] = []
+
+    def batch(self, videos: Sequence[str], variant: str = "full", time_flow: str = "literal") -> Any:
+        from torch_geometric.data import Data
+
+        counts = torch.full((len(videos),), 2)
+        self.batches.append(Data(scene=torch.randn(2 * len(videos), 5), num_frames=counts, videos=list(videos)))
+        return self.batches[-1]
+
+
+class Reader(TransformerDecoder):
+    """Says that it reads the class, and keeps what it was told."""
+
+    told: Tensor | None = None
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return frozenset({"category"})
+
+    def init_state(self, memory: VideoMemory) -> State:
+        self.told = memory.category
+        return super().init_state(memory)
+
+
+def captioner(decoder: type[TransformerDecoder]) -> Captioner:
+    torch.manual_seed(0)
+    made = decoder(len(WORDS), channels=8, num_layers=1, num_encoder_layers=1, heads=2, hidden=8, max_length=6)
+    parts = MemoryParts(category="category" in made.reads)
+    scene = SceneBranch(5, None, 8)
+    return Captioner(scene=scene, objects=None, scene_decoder=made, object_decoder=None, scene_parts=parts)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"category": {"a": 3, "c": 0}}, [3, -1, 0]),
+        ({"category": {"a": 3, "c": 0}, "source": {"a": "b", "b": "c", "c": "a"}}, [-1, 0, 3]),
+        ({"category": None}, [-1, -1, -1]),
+        ({}, [-1, -1, -1]),
+    ],
+)
+def test_a_model_is_told_the_class_of_the_video_whose_features_it_sees(
+    settings: dict[str, Any], expected: list[int]
+) -> None:
+    model = captioner(Reader)
+    captions = caption_videos(model, Store(), ["a", "b", "c"], WORDS, **settings)
+    assert list(captions) == ["a", "b", "c"]
+    assert isinstance(model.decoder, Reader)
+    assert model.decoder.told is not None
+    assert model.decoder.told.tolist() == expected
+    assert model.decoder.told.dtype == torch.int64
+
+
+def test_a_model_that_reads_no_class_is_told_none() -> None:
+    store = Store()
+    caption_videos(captioner(TransformerDecoder), store, ["a", "b"], WORDS, category={"a": 1})
+    assert "category" not in store.batches[0]
