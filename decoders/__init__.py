@@ -6,6 +6,7 @@ from decoders.base import Decoder, State, Taught, select_state
 from decoders.memory import VideoMemory, keep_one_key
 from decoders.recurrent import RecurrentDecoder
 from decoders.search import Hypotheses, beam_search, greedy_search
+from decoders.stats import STaTSDecoder
 from decoders.transformer import TransformerDecoder
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Hypotheses",
     "MultiHeadAttention",
     "RecurrentDecoder",
+    "STaTSDecoder",
     "State",
     "Taught",
     "TransformerDecoder",

@@ -8,6 +8,7 @@ import torch
 from decoders import (
     AttentionLSTMDecoder,
     Decoder,
+    STaTSDecoder,
     TransformerDecoder,
     VideoMemory,
     beam_search,
@@ -26,6 +27,22 @@ DECODERS = {
     "attention-lstm-none": lambda: AttentionLSTMDecoder(VOCABULARY, CHANNELS, 12, 14, "none", max_length=12),
     "attention-lstm-temporal": lambda: AttentionLSTMDecoder(VOCABULARY, CHANNELS, 12, 14, "temporal", max_length=12),
     "attention-lstm-spatial": lambda: AttentionLSTMDecoder(VOCABULARY, CHANNELS, 12, 14, "spatial", max_length=12),
+    "stats": lambda: STaTSDecoder(VOCABULARY, CHANNELS, 12, 10),
+    "stats-st": lambda: STaTSDecoder(VOCABULARY, CHANNELS, 12, 10, order="st", temporal="lstm"),
+    "stats-ts": lambda: STaTSDecoder(VOCABULARY, CHANNELS, 12, 10, order="ts", streams=("frames", "regions")),
+    "stats-category": lambda: STaTSDecoder(
+        VOCABULARY, CHANNELS, 12, 10, temporal="mean", categories=6, visual="output"
+    ),
+    "stats-grid": lambda: STaTSDecoder(VOCABULARY, CHANNELS, 12, 10, streams=("frames", "grid"), temporal="ranked"),
+    "stats-output": lambda: STaTSDecoder(
+        VOCABULARY, CHANNELS, 12, 10, streams=("regions", "frames"), temporal="mean+lstm", visual="output"
+    ),
+    "stats-temp_att": lambda: STaTSDecoder(
+        VOCABULARY, CHANNELS, 12, 10, streams=("frames", "regions"), temporal="temp_att"
+    ),
+    "stats-mean+temp_att": lambda: STaTSDecoder(
+        VOCABULARY, CHANNELS, 12, 10, streams=("frames", "regions"), order="st", temporal="mean+temp_att"
+    ),
 }
 
 

@@ -1,0 +1,318 @@
+"""The spatio-temporal and temporo-spatial captioner of Cherian et al. (2020)."""
+
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from decoders.attention import MultiHeadAttention
+from decoders.base import State
+from decoders.memory import VideoMemory
+from decoders.ranked import ranking_loss
+from decoders.recurrent import RecurrentDecoder, Trace
+from decoders.stats_units import Parts, Selection, SpatioTemporal, Temporal, TemporoSpatial, UnitGate
+from decoders.streams import STREAMS, take_stream
+
+Order = Literal["st", "ts", "stats"]
+CategoryUse = Literal["input", "target", "both"]
+
+
+class STaTSDecoder(RecurrentDecoder):
+    r"""Spatio-temporal and temporo-spatial attention under a word LSTM (Cherian et al., 2020, sections 3 and 4.1).
+
+    .. math::
+        s_i = \mathrm{selfatt}(y_0 .. y_{i-1}), \quad q_i = [s_i; h_{i-1}], \quad
+        x_i = \mathrm{gate}(h_{i-1}, \{x_{ST}(q_i), x_{TS}(q_i)\}), \quad h_i = \mathrm{LSTM}(h_{i-1}, [y_{i-1}; x_i])
+
+    `SpatioTemporal` (Eq. 3-8), `TemporoSpatial` (Eq. 9-11) and `UnitGate` (Eq. 12) hold the three parts. Every stream
+    of features has units of its own, under one gate. Sizes are the paper's: 512 channels, 256 for words, 128 for
+    attention; the memory's own projections are the 512-wide embedding of features. No two attentions share a parameter.
+
+    Not in the paper, and chosen here: the self-attention is causal, over the embedded words read so far, and asked by
+    the newest of them (`MultiHeadAttention` with one head); the visual query is ``[s; h]``, projected by the ``W_h``
+    of each attention; ``h`` starts at zero; the video enters at the word LSTM's input. With ``visual="output"`` the
+    LSTM is the printed ``h_i = LSTM(h_{i-1}, y_i)`` and the features are ``W [h_i; x_i] + b``: then all words of given
+    captions attend in one go.
+
+    Steps in which nothing is real are left out (see `streams.Stream`). A video without any has one zero vector.
+
+    Losses in `teach`: ``rank`` (`ranking_loss`, mean over streams) where the way through time is ranked; ``category``
+    (cross-entropy of a linear classifier on the mean of the first stream, over captions of known class) where the
+    class is a target.
+
+    Args:
+        vocabulary: number of words ``V``.
+        channels: width ``C`` of streams, units and word LSTM.
+        embedding: width ``E`` of words and classes.
+        attention: width ``A`` of the attention spaces.
+        streams: parts of the memory that are attended to, each once: "frames", "motion" (one vector a step), "regions",
+            "grid" (several).
+        order: "st", "ts", or "stats" for both.
+        temporal, mean_join: see `SpatioTemporal`.
+        spatial: "layout": one spatial attention for all steps of a grid, and one in each step for regions;
+            "per_frame": one in each step for both.
+        rank_margin: ``beta`` of Eq. 7.
+        rank_l2: whether the ranking loss keeps ``|x_ST|^2 / 2`` of Eq. 4.
+        selection, at_test, top_k, summary: see `TemporoSpatial`.
+        temperature: of the selection of a frame; a buffer, to be annealed with ``decoder.temperature.fill_(value)``.
+        visual: "input" or "output", as above.
+        categories: number of classes that a memory's ``category`` names; 0: it is not read.
+        category_use: "input": the embedded class joins the word LSTM's input; "target": it is predicted; "both".
+        category_dropout: share of captions whose class is hidden from the LSTM in training, so that the row for an
+            unknown class is learned.
+        dropout: share dropped of the features that ``output`` reads.
+        max_length: most words read; None: any number.
+        pad, bos, eos: special ids.
+
+    Raises:
+        ValueError: naming the argument that cannot be, or the part that a memory lacks or has in another width.
+
+    Shapes:
+        words ``[W L]``, memory of ``B`` videos, video ``[W]`` -> logits ``[W L V]``.
+    """
+
+    temperature: Tensor
+
+    def __init__(
+        self,
+        vocabulary: int,
+        channels: int = 512,
+        embedding: int = 256,
+        attention: int = 128,
+        streams: tuple[str, ...] = ("frames",),
+        order: Order = "stats",
+        temporal: Temporal = "mean+ranked",
+        spatial: Literal["layout", "per_frame"] = "layout",
+        mean_join: Literal["linear", "add"] = "linear",
+        rank_margin: float = 1.0,
+        rank_l2: bool = False,
+        selection: Selection = "soft",
+        at_test: Literal["same", "hard"] = "same",
+        top_k: int = 3,
+        temperature: float = 0.1,
+        summary: Literal["mean", "max"] = "mean",
+        visual: Literal["input", "output"] = "input",
+        categories: int = 0,
+        category_use: CategoryUse = "input",
+        category_dropout: float = 0.1,
+        dropout: float = 0.5,
+        max_length: int | None = None,
+        pad: int = 0,
+        bos: int = 1,
+        eos: int = 2,
+    ) -> None:
+        super().__init__(vocabulary, channels, max_length, pad, bos, eos)
+        if not streams or len(set(streams)) < len(streams) or not set(streams) <= STREAMS.keys():
+            raise ValueError(f"streams must name some of {', '.join(STREAMS)}, each once; got {list(streams)}")
+        _one_of("order", order, get_args(Order))
+        _one_of("temporal", temporal, get_args(Temporal))
+        _one_of("spatial", spatial, ("layout", "per_frame"))
+        _one_of("mean_join", mean_join, ("linear", "add"))
+        _one_of("selection", selection, get_args(Selection))
+        _one_of("at_test", at_test, ("same", "hard"))
+        _one_of("summary", summary, ("mean", "max"))
+        _one_of("visual", visual, ("input", "output"))
+        _one_of("category_use", category_use, get_args(CategoryUse))
+        if temperature <= 0 or top_k < 1 or rank_margin < 0 or categories < 0 or not 0 <= category_dropout <= 1:
+            raise ValueError(
+                "temperature must be above 0, top_k at least 1, rank_margin and categories at least 0 and "
+                f"category_dropout in 0..1; got {temperature}, {top_k}, {rank_margin}, {categories}, {category_dropout}"
+            )
+        self.streams, self.order, self.visual = streams, order, visual
+        self.ranks = order != "ts" and temporal.endswith("ranked")
+        self.rank_margin, self.rank_l2 = rank_margin, rank_l2
+        self.categories, self.category_dropout = categories, category_dropout
+        self.register_buffer("temperature", torch.tensor(temperature))
+        query = embedding + channels
+        self.st, self.ts = nn.ModuleDict(), nn.ModuleDict()
+        for name in streams:
+            if order != "ts":
+                shared = name == "grid" and spatial == "layout"
+                self.st[name] = SpatioTemporal(
+                    query, channels, attention, STREAMS[name], temporal, shared, mean_join=mean_join
+                )
+            if order != "st":
+                self.ts[name] = TemporoSpatial(
+                    query, channels, attention, STREAMS[name], selection, at_test, top_k, summary
+                )
+        self.units = tuple(f"{name}.{kind}" for name in streams for kind in ("st", "ts") if order in (kind, "stats"))
+        """What the gate weighs, in its order: ``STREAM.st``, ``STREAM.ts``."""
+        self.gate = UnitGate(len(self.units), channels, attention)
+        self.embedding = nn.Embedding(vocabulary, embedding, padding_idx=pad)
+        self.self_attention = MultiHeadAttention(embedding, heads=1)
+        reads_class, tells_class = categories and category_use != "target", categories and category_use != "input"
+        self.category = nn.Embedding(categories + 1, embedding) if reads_class else None
+        self.classifier = nn.Linear(channels, categories) if tells_class else None
+        width = embedding + (channels if visual == "input" else 0) + (embedding if reads_class else 0)
+        self.lstm = nn.LSTM(width, channels, batch_first=True)
+        self.behind = nn.Linear(2 * channels, channels) if visual == "output" else None
+        self.dropout = nn.Dropout(dropout)
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The streams besides frames, and ``category`` where there are classes."""
+        return frozenset(self.streams) - {"frames"} | ({"category"} if self.categories else set())
+
+    def init_state(self, memory: VideoMemory) -> State:
+        """Streams with their keys, the class, a word LSTM at zero and no words."""
+        state: State = {}
+        for name in self.streams:
+            stream = take_stream(memory, name, self.channels)
+            parts: Parts = {"values": stream.values, "mask": stream.mask, "real": stream.real, "order": stream.order}
+            for units in (self.st, self.ts):
+                if name in units:
+                    unit = units[name]
+                    assert isinstance(unit, SpatioTemporal | TemporoSpatial)
+                    parts |= unit.prepare(stream)
+            state |= {f"memory.{name}.{part}": value for part, value in parts.items()}
+        if self.categories:
+            known = self._classes(memory) + 1
+            state["memory.category"] = known
+            if self.category is not None:
+                state["category"] = self.category(known)
+        zeros = memory.frames.new_zeros(memory.num_videos, self.channels)
+        none = memory.frames.new_zeros(memory.num_videos, 0, self.embedding.embedding_dim)
+        return state | {"hidden": zeros, "cell": zeros, "word_keys": none, "word_values": none}
+
+    def read_words(self, words: Int[Tensor, "W L"]) -> Float[Tensor, "W L E"]:
+        """``[y; s]`` of every position."""
+        y = self.embedding(words)
+        return torch.cat([y, self.self_attention(y, *self.self_attention.keys_values(y), causal=True)], -1)
+
+    def read_word(self, word: Int[Tensor, " N"], state: State) -> tuple[Float[Tensor, "N E"], State]:
+        """``[y; s]`` of one more word; earlier words are kept as keys and values."""
+        y = self.embedding(word)[:, None]
+        keys, values = self.self_attention.keys_values(y)
+        keys, values = torch.cat([state["word_keys"], keys], 1), torch.cat([state["word_values"], values], 1)
+        read = torch.cat([y, self.self_attention(y, keys, values)], -1)[:, 0]
+        return read, state | {"word_keys": keys, "word_values": values}
+
+    def recur(self, read: Float[Tensor, "N E"], state: State) -> tuple[Float[Tensor, "N C"], State, Trace]:
+        """One word more: attend with ``h_{i-1}``, then the word LSTM. The trace is that of `attention`, with
+        ``rank.STREAM`` and ``rank_norm.STREAM`` for the ranking loss."""
+        y, s = read.chunk(2, -1)
+        hidden = state["hidden"]
+        videos = state[f"memory.{self.streams[0]}.real"].shape[0]
+        by_video = (videos, len(hidden) // videos)
+        x, trace = self._attend(s.unflatten(0, by_video), hidden.unflatten(0, by_video), state)
+        x = x.flatten(0, 1)
+        inputs = [y]
+        if self.behind is None:
+            inputs.append(x)
+        if self.category is not None:
+            inputs.append(state["category"])
+        before = (hidden[None], state["cell"][None])
+        _, (after, cell) = self.lstm(torch.cat(inputs, -1)[:, None], before)
+        features = after[0] if self.behind is None else self.behind(torch.cat([after[0], x], -1))
+        state = state | {"hidden": after[0], "cell": cell[0]}
+        return self.dropout(features), state, {name: value.flatten(0, 1) for name, value in trace.items()}
+
+    def unroll(self, words: Int[Tensor, "W L"], state: State) -> tuple[Float[Tensor, "W L C"], Trace]:
+        """See `RecurrentDecoder.unroll`; with the video behind the word LSTM, all words at once."""
+        if self.behind is None:
+            return super().unroll(words, state)
+        y, s = self.read_words(words).chunk(2, -1)
+        if self.category is not None:
+            y = torch.cat([y, state["category"][:, None].expand(-1, y.shape[1], -1)], -1)
+        hidden, _ = self.lstm(y, (state["hidden"][None], state["cell"][None]))
+        before = torch.cat([state["hidden"][:, None], hidden[:, :-1]], 1)
+        x, trace = self._attend(s, before, state)
+        return self.dropout(self.behind(torch.cat([hidden, x], -1))), trace
+
+    def attention(
+        self, words: Int[Tensor, "W L"], memory: VideoMemory, video: Int[Tensor, " W"] | None = None
+    ) -> Trace:
+        """Where each prediction looked: ``[:, t]`` belongs to what follows ``words[:, t]``.
+
+        Steps are those of the memory, also where some were left out. All weights are 0 where nothing is real. Present
+        is what the decoder has:
+
+        - ``gate`` ``[W L U]``: of the `units`;
+        - ``ts_frames.STREAM`` ``[W L F]``, ``ts_regions.STREAM`` ``[W L n]``: the step of TS, and places in it;
+        - ``st_regions.STREAM`` ``[W L F n]``, or ``[W L n]`` where one attention serves all steps: the places of ST, in
+          each step summing to 1;
+        - ``st_frames.STREAM`` ``[W L F]``, ``st_items.STREAM`` ``[W L F n]``: attention to steps, or to all items.
+        """
+        state = self._start(words, memory, video)
+        _, trace = self.unroll(words, state)
+        return {name: self._in_memory_order(name, value, state) for name, value in trace.items() if "rank" not in name}
+
+    def losses(self, trace: Trace, state: State, real: Bool[Tensor, "W L"]) -> dict[str, Tensor]:
+        """``rank`` and ``category``, where the decoder has them."""
+        losses = {}
+        if self.ranks:
+            streams = [self._rank(name, trace, state, real) for name in self.streams]
+            losses["rank"] = torch.stack(streams).mean()
+        if self.classifier is not None:
+            values, mask = (state[f"memory.{self.streams[0]}.{part}"] for part in ("values", "mask"))
+            mean = values.sum((1, 2)) / mask.sum((1, 2))[:, None]
+            known = state["memory.category"] > 0
+            target = torch.where(known, state["memory.category"] - 1, -100)
+            total = F.cross_entropy(self.classifier(mean), target, ignore_index=-100, reduction="sum")
+            losses["category"] = total / known.sum().clamp(min=1)
+        return losses
+
+    def _attend(
+        self, s: Float[Tensor, "B K E"], hidden: Float[Tensor, "B K C"], state: State
+    ) -> tuple[Float[Tensor, "B K C"], Trace]:
+        query = torch.cat([s, hidden], -1)
+        units: list[Tensor] = []
+        trace: Trace = {}
+        for name in self.streams:
+            prefix = f"memory.{name}."
+            parts = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+            looked: Parts = {}
+            if name in self.st:
+                x, looked = self.st[name](query, parts)
+                units.append(x)
+            if name in self.ts:
+                x, frames = self.ts[name](query, parts, self.temperature)
+                units.append(x)
+                looked = looked | frames
+            trace |= {f"{key.replace('places', 'regions')}.{name}": value for key, value in looked.items()}
+        x, weights = self.gate(units, hidden)
+        return x, trace | {"gate": weights}
+
+    def _rank(self, name: str, trace: Trace, state: State, real: Bool[Tensor, "W L"]) -> Float[Tensor, ""]:
+        def of_words(part: str) -> Tensor:
+            found = trace.get(f"{part}.{name}")  # else the same for every word
+            return state[f"memory.{name}.st.{part}"][:, None] if found is None else found
+
+        projections = of_words("rank").expand(*real.shape, -1)
+        norm = of_words("rank_norm").expand(real.shape) if self.rank_l2 else None
+        mask = state[f"memory.{name}.real"][:, None].expand_as(projections)
+        return ranking_loss(projections, mask, self.rank_margin, real, norm)
+
+    def _in_memory_order(self, name: str, value: Tensor, state: State) -> Tensor:
+        kind, _, stream = name.partition(".")
+        over_steps = kind in ("ts_frames", "st_frames", "st_items") or (kind == "st_regions" and value.ndim == 4)
+        if not over_steps:
+            return value
+        place = state[f"memory.{stream}.order"].argsort(1)
+        return torch.take_along_dim(value, place.view(len(place), 1, -1, *(1,) * (value.ndim - 3)), 2)
+
+    def _start(self, words: Int[Tensor, "W L"], memory: VideoMemory, video: Int[Tensor, " W"] | None) -> State:
+        state = super()._start(words, memory, video)
+        if self.category is not None and self.training and self.category_dropout:
+            known = state["memory.category"]
+            hidden = torch.rand(len(known), device=known.device) < self.category_dropout
+            state["category"] = self.category(known.masked_fill(hidden, 0))
+        return state
+
+    def _classes(self, memory: VideoMemory) -> Int[Tensor, " B"]:
+        given = memory.category
+        if given is None:
+            return torch.full((memory.num_videos,), -1, device=memory.frames.device)
+        # Looking at values on an accelerator would stall it at every step.
+        if given.device.type == "cpu" and len(outside := given[(given < -1) | (given >= self.categories)]):
+            raise ValueError(
+                f"a video has category {int(outside[0])}, the decoder knows 0..{self.categories - 1} and -1 for unknown"
+            )
+        return given
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}")

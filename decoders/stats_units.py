@@ -1,0 +1,264 @@
+"""The two orders in which STaTS attends: places and then time (ST), a frame and then its places (TS)."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from decoders.attention import AdditiveAttention, masked_softmax
+from decoders.ranked import RankedAttention
+from decoders.streams import Stream
+
+Temporal = Literal["mean", "lstm", "mean+lstm", "temp_att", "mean+temp_att", "ranked", "mean+ranked"]
+Selection = Literal["soft", "straight_through", "hard", "topk"]
+Parts = dict[str, Tensor]
+"""What a unit reads of a stream: the fields of `Stream`, and what it made of them in `prepare`; ``B`` rows each."""
+
+
+class SpatioTemporal(nn.Module):
+    r"""Attention to places, then through time (Cherian et al., 2020, section 3.1).
+
+    .. math::
+        e_{tj} = \mathrm{softmax}_j\, \mathrm{att}(h, x_{tj}), \quad \hat x_t = \sum_j e_{tj} x_{tj} \quad (3)
+
+    For a grid, which stays where it is, places are attended to once, by their mean over the real steps, and that
+    attention is copied to all steps; detected regions, which do not stay, are attended to in each step anew. Through
+    time go the rows of Table 2:
+
+    - ``mean``: the mean of ``x^_t``; ``lstm``, ``ranked``: the last output of an LSTM (Eq. 8; `ranked` has the
+      ranking loss);
+    - ``mean+lstm``, ``mean+ranked``: both, joined by a linear layer or added. How is not in the paper. The ranking loss
+      is that of the LSTM's own output;
+    - ``temp_att``: one attention over all places of all steps, no spatial stage;
+    - ``mean+temp_att``: the plain mean over places, then attention over steps.
+
+    With one place a step there is nothing to attend to in space: ``x^_t = x_t``, for every word, and what does not hang
+    on the word is computed once for a video.
+
+    Args:
+        query: width ``Q`` of what asks.
+        channels: width ``C`` of the stream.
+        attention: width ``A`` of the attention space.
+        places: whether there are several places a step.
+        temporal: the way through time, as above.
+        shared: one spatial attention for all steps.
+        mean_join: "linear" or "add".
+    """
+
+    def __init__(
+        self,
+        query: int,
+        channels: int,
+        attention: int,
+        places: bool,
+        temporal: Temporal = "mean+ranked",
+        shared: bool = False,
+        mean_join: Literal["linear", "add"] = "linear",
+    ) -> None:
+        super().__init__()
+        self.temporal, self.shared = temporal, shared
+        self.over_time = temporal.endswith("temp_att")
+        self.fixed = not places and not self.over_time
+        self.attention = None if self.fixed else AdditiveAttention(query, channels, attention)
+        self.ranked = RankedAttention(channels) if temporal.endswith(("lstm", "ranked")) else None
+        joins = temporal in ("mean+lstm", "mean+ranked")
+        self.joined = joins
+        self.join = nn.Linear(2 * channels, channels) if joins and mean_join == "linear" else None
+
+    def prepare(self, stream: Stream) -> Parts:
+        """What does not hang on the word: keys, or the whole result where there is one place a step."""
+        if self.attention is None:
+            x, trace = self._through_time(stream.values[:, None, :, 0], stream.real)
+            return {"st.x": x[:, 0]} | {f"st.{name}": value[:, 0] for name, value in trace.items()}
+        if self.temporal == "mean+temp_att":
+            means = mean_of_real(stream.values, stream.mask, 2)
+            return {"st.values": means, "st.keys": self.attention.keys(means)}
+        if self.shared and not self.over_time:
+            keys = self.attention.keys(mean_of_real(stream.values, stream.mask, 1))
+            return {"st.keys": keys, "st.values": stream.values.transpose(1, 2).flatten(2)}
+        return {"st.keys": self.attention.keys(stream.values.flatten(1, 2))}
+
+    def forward(self, query: Float[Tensor, "B K Q"], parts: Parts) -> tuple[Float[Tensor, "B K C"], Parts]:
+        """``x_ST`` of every query, and where it looked: ``st_frames`` ``[B K F]``, ``st_places`` ``[B K n]`` or
+        ``[B K F n]``, ``st_items`` ``[B K F n]`` (sums to 1 over both); ``rank`` ``[B K F]``, ``rank_norm`` ``[B K]``.
+        """
+        queries = query.shape[1]
+        if self.attention is None:
+            return parts["st.x"][:, None].expand(-1, queries, -1), {}
+        scores = self.attention(query, parts["st.keys"])
+        values, mask = parts["values"], parts["mask"]
+        if self.temporal == "mean+temp_att":
+            weights = masked_softmax(scores, parts["real"][:, None])
+            return weights @ parts["st.values"], {"st_frames": weights}
+        if self.over_time:
+            weights = masked_softmax(scores, mask.flatten(1)[:, None])
+            x = weights @ values.flatten(1, 2)
+            if mask.shape[2] == 1:
+                return x, {"st_frames": weights}
+            return x, {"st_items": weights.unflatten(2, mask.shape[1:])}
+        if self.shared:
+            weights = masked_softmax(scores, mask.any(1)[:, None])
+            steps = (weights @ parts["st.values"]).unflatten(2, (values.shape[1], values.shape[3]))
+        else:
+            weights = masked_softmax(scores.unflatten(2, mask.shape[1:]), mask[:, None])
+            steps = (weights.transpose(1, 2) @ values).transpose(1, 2)
+        x, trace = self._through_time(steps, parts["real"])
+        return x, {"st_places": weights} | trace
+
+    def _through_time(
+        self, steps: Float[Tensor, "B K F C"], real: Bool[Tensor, "B F"]
+    ) -> tuple[Float[Tensor, "B K C"], Parts]:
+        lengths = real.sum(1)
+        mean = steps.sum(2) / lengths[:, None, None]  # steps that are not real are zero
+        if self.ranked is None:
+            return mean, {}
+        shape = steps.shape[:2]
+        last, projections = self.ranked(steps.flatten(0, 1), lengths.repeat_interleave(shape[1]))
+        last = last.unflatten(0, shape)
+        trace: Parts = {}
+        if self.temporal.endswith("ranked"):
+            trace = {"rank": projections.unflatten(0, shape), "rank_norm": last.square().sum(-1)}
+        if not self.joined:
+            return last, trace
+        return (mean + last if self.join is None else self.join(torch.cat([mean, last], -1))), trace
+
+
+class TemporoSpatial(nn.Module):
+    r"""Attention to a frame, then to its places (Cherian et al., 2020, Eq. 9-11).
+
+    .. math::
+        a = \mathrm{softmax}_t(\mathrm{att}(h, \bar x_t) / \theta), \quad
+        m_j = \sum_t a_t r_{tj}, \quad x_{\tau j} = \tfrac{1}{m_j} \sum_t a_t r_{tj} x_{tj}
+
+    .. math::
+        e_j = \mathrm{softmax}_j(\mathrm{att}'(h, x_{\tau j}) + \log m_j), \quad x_{TS} = \sum_j e_j x_{\tau j}
+
+    with ``r_tj = 1`` where place j of step t is real, and ``x-bar`` the mean or maximum of the real places. Eq. 9 takes
+    the maximum over t, which the paper itself implements as a softmax of low temperature ``theta``; Eq. 10 prints no
+    softmax but asks that its weights sum to 1.
+
+    Where all places of a step are real, ``m = 1`` and this is Eq. 10 word for word. Regions are ragged: slot j is a box
+    in some steps and nothing in others. A slot then counts with the share of attended time in which it is there, which
+    makes the softmax at low temperature go to that over the real places of the one frame, and padding change nothing.
+
+    With one place a step, the second stage is left out: ``x_TS = sum_t a_t x_t``.
+
+    Args:
+        query: width ``Q`` of what asks.
+        channels: width ``C`` of the stream.
+        attention: width ``A`` of the attention space.
+        places: whether there are several places a step.
+        selection: "soft"; "straight_through": the maximum, with the gradient of the softmax; "hard": the maximum, whose
+            choice is not learned; "topk": the softmax over the ``top_k`` likeliest steps.
+        at_test: "same", or "hard": the maximum in evaluation mode.
+        top_k: number of steps for "topk".
+        summary: "mean" or "max".
+    """
+
+    def __init__(
+        self,
+        query: int,
+        channels: int,
+        attention: int,
+        places: bool,
+        selection: Selection = "soft",
+        at_test: Literal["same", "hard"] = "same",
+        top_k: int = 3,
+        summary: Literal["mean", "max"] = "mean",
+    ) -> None:
+        super().__init__()
+        self.selection, self.at_test, self.top_k, self.summary = selection, at_test, top_k, summary
+        self.temporal = AdditiveAttention(query, channels, attention)
+        self.spatial = AdditiveAttention(query, channels, attention) if places else None
+
+    def prepare(self, stream: Stream) -> Parts:
+        """Keys of the steps and of the places, projected once for a video."""
+        keys = {"ts.frame_keys": self.temporal.keys(self._summaries(stream))}
+        return keys if self.spatial is None else keys | {"ts.place_keys": self.spatial.keys(stream.values)}
+
+    def forward(
+        self, query: Float[Tensor, "B K Q"], parts: Parts, temperature: Float[Tensor, ""]
+    ) -> tuple[Float[Tensor, "B K C"], Parts]:
+        """``x_TS`` of every query, and where it looked: ``ts_frames`` ``[B K F]``, ``ts_places`` ``[B K n]``."""
+        scores = self.temporal(query, parts["ts.frame_keys"])
+        chosen = self.select(scores / temperature, parts["real"][:, None])
+        values, mask = parts["values"], parts["mask"]
+        if self.spatial is None:
+            return chosen @ values[:, :, 0], {"ts_frames": chosen}
+        mass = chosen @ mask.to(chosen.dtype)
+        there = mass > 0
+        mass = mass.clamp(min=torch.finfo(mass.dtype).tiny)
+        slots = self._pool(chosen, values) / mass[..., None]
+        keys = self._pool(chosen, parts["ts.place_keys"]) / mass[..., None]
+        scores = self.spatial(query.flatten(0, 1)[:, None], keys.flatten(0, 1)).view_as(mass)
+        weights = masked_softmax(scores + mass.log(), there)
+        return (weights[:, :, None] @ slots).squeeze(2), {"ts_frames": chosen, "ts_places": weights}
+
+    def select(self, scores: Float[Tensor, "B K F"], real: Bool[Tensor, "B #K F"]) -> Float[Tensor, "B K F"]:
+        """Weights of the steps from their scores (over the temperature)."""
+        selection = "hard" if self.at_test == "hard" and not self.training else self.selection
+        scores = scores.masked_fill(~real, torch.finfo(scores.dtype).min)
+        if selection == "topk":
+            real = torch.zeros_like(scores, dtype=torch.bool).scatter(2, self._likeliest(scores), True) & real
+        soft = masked_softmax(scores, real)
+        if selection in ("soft", "topk"):
+            return soft
+        hard = torch.zeros_like(scores).scatter(2, scores.argmax(2, keepdim=True), 1.0)
+        return hard if selection == "hard" else hard + (soft - soft.detach())
+
+    def _likeliest(self, scores: Float[Tensor, "B K F"]) -> Int[Tensor, "B K k"]:
+        return scores.topk(min(self.top_k, scores.shape[2]), dim=2).indices
+
+    def _summaries(self, stream: Stream) -> Float[Tensor, "B F C"]:
+        if self.summary == "mean":
+            return mean_of_real(stream.values, stream.mask, 2)
+        lowest = torch.finfo(stream.values.dtype).min
+        highest = stream.values.masked_fill(~stream.mask[..., None], lowest).amax(2)
+        return highest.masked_fill(~stream.real[..., None], 0.0)
+
+    @staticmethod
+    def _pool(weights: Float[Tensor, "B K F"], values: Float[Tensor, "B F n D"]) -> Float[Tensor, "B K n D"]:
+        return (weights @ values.flatten(2)).unflatten(2, values.shape[2:])
+
+
+class UnitGate(nn.Module):
+    r"""How much each unit counts for a word (Cherian et al., 2020, Eq. 12, over any number of units).
+
+    .. math::
+        b_u = w_u^\top \tanh(W_u x_u + W_h h), \quad x = \tanh \sum_u \mathrm{softmax}_u(b)\, x_u
+
+    ``W_h`` is shared, and there are no biases, as printed. One unit needs no weights, and has no parameters; the tanh
+    stays. The width of the space is not in the paper: that of the attention.
+
+    Args:
+        units: number ``U`` of units.
+        channels: width ``C`` of units and of ``h``.
+        attention: width of the space in which they are compared.
+    """
+
+    def __init__(self, units: int, channels: int, attention: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(channels, attention, bias=False) if units > 1 else None
+        ones = range(units if units > 1 else 0)
+        self.unit = nn.ModuleList(nn.Linear(channels, attention, bias=False) for _ in ones)
+        self.score = nn.ModuleList(nn.Linear(attention, 1, bias=False) for _ in ones)
+
+    def forward(
+        self, units: list[Float[Tensor, "B K C"]], hidden: Float[Tensor, "B K C"]
+    ) -> tuple[Float[Tensor, "B K C"], Float[Tensor, "B K U"]]:
+        """The combined vector, and the weight of each unit."""
+        if self.hidden is None:
+            return units[0].tanh(), torch.ones_like(units[0][..., :1])
+        asked = self.hidden(hidden)
+        scores = [
+            score(torch.tanh(project(x) + asked))
+            for x, project, score in zip(units, self.unit, self.score, strict=True)
+        ]
+        weights = torch.cat(scores, -1).softmax(-1)
+        return (weights[:, :, None] @ torch.stack(units, 2)).squeeze(2).tanh(), weights
+
+
+def mean_of_real(values: Float[Tensor, "B F n C"], mask: Bool[Tensor, "B F n"], axis: int) -> Float[Tensor, "B S C"]:
+    """Mean over an axis of what is real there; ``values`` are zero elsewhere, and so is a mean of nothing."""
+    return values.sum(axis) / mask.sum(axis).clamp(min=1)[..., None]
