@@ -1,18 +1,22 @@
 """From settings to a model: the one place that maps names to classes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 from torch import nn
 from torch_geometric.data import Data
 
 from decoders import Decoder, TransformerDecoder
+from decoders.attention_lstm import AttentionLSTMDecoder
+from decoders.stats import STaTSDecoder
 from graphs import STGEncoder
 from stg.config import GraphConfig, ModelConfig
-from stg.model import Captioner, Fusion, SceneBranch, Standardise
+from stg.memories import ClipVector, MemoryParts
+from stg.model import Captioner, Fusion, SceneBranch, SceneViews, Standardise
 from stg.text import BOS, EOS, PAD, UNK
 
-DECODERS = {"transformer": TransformerDecoder}
+Branch = Literal["scene", "object"]
 FUSIONS: Mapping[str, Fusion] = {
     "full": "distill",
     "scene": "distill",
@@ -29,13 +33,107 @@ class Widths:
     scene: int
     motion: int
     objects: int
+    grid: int = 0
+    audio: int = 0
 
     @classmethod
     def of(cls, graph: Data) -> "Widths":
         """The widths of one video's graph (or of a batch)."""
-        scene = graph.scene.shape[-1] if "scene" in graph else 0
-        motion = graph.motion.shape[-1] if "motion" in graph else 0
-        return cls(scene, motion, graph.x.shape[-1])
+        names = {"scene": "scene", "motion": "motion", "objects": "x", "grid": "grid", "audio": "audio"}
+        return cls(**{kind: graph[name].shape[-1] if name in graph else 0 for kind, name in names.items()})
+
+
+class Recipe(NamedTuple):
+    """How a decoder is made from settings.
+
+    ``make`` takes the settings, the branch it is for, and the arguments that all decoders share. ``reads`` says which
+    parts of a memory that decoder will read, frames included, and which setting (below ``model.``) asks for each.
+    """
+
+    make: Callable[[ModelConfig, Branch, dict[str, Any]], Decoder]
+    reads: Callable[[ModelConfig, Branch], dict[str, str]]
+
+
+def _transformer(model: ModelConfig, branch: Branch, shared: dict[str, Any]) -> Decoder:
+    return TransformerDecoder(
+        num_layers=model.layers,
+        num_encoder_layers=model.layers,
+        heads=model.heads,
+        hidden=model.hidden,
+        fusion=None if branch == "object" or model.views == "one" else model.views,
+        **shared,
+    )
+
+
+def _transformer_reads(model: ModelConfig, branch: Branch) -> dict[str, str]:
+    return {"frames": "decoder"} | ({"motion": "views"} if branch == "scene" and model.views != "one" else {})
+
+
+def _stats(model: ModelConfig, branch: Branch, shared: dict[str, Any]) -> Decoder:
+    stats = model.stats
+    return STaTSDecoder(
+        # 256 and 128 at the paper's 512 channels.
+        embedding=max(model.channels // 2, 1),
+        attention=max(model.channels // 4, 1),
+        streams=stats.scene_streams if branch == "scene" else stats.object_streams,
+        order=stats.order,
+        temporal=stats.st.temporal,
+        spatial=stats.st.spatial,
+        mean_join=stats.st.mean_join,
+        rank_margin=stats.st.rank_margin,
+        rank_l2=stats.st.rank_l2,
+        selection=stats.ts.selection,
+        at_test=stats.ts.at_test,
+        top_k=stats.ts.top_k,
+        temperature=stats.ts.temperature,
+        summary=stats.ts.summary,
+        visual=stats.visual,
+        categories=stats.categories,
+        category_use=stats.category_use,
+        category_dropout=stats.category_dropout,
+        **shared,
+    )
+
+
+def _stats_reads(model: ModelConfig, branch: Branch) -> dict[str, str]:
+    streams = model.stats.scene_streams if branch == "scene" else model.stats.object_streams
+    reads: dict[str, str] = dict.fromkeys(streams, f"stats.{branch}_streams")
+    return reads | ({"category": "stats.categories"} if model.stats.categories else {})
+
+
+def _attention_lstm(model: ModelConfig, branch: Branch, shared: dict[str, Any]) -> Decoder:
+    return AttentionLSTMDecoder(
+        embedding=model.channels,
+        attention=model.channels,
+        memory=model.attention_lstm.memory,
+        summary=model.attention_lstm.summary,
+        query_bias=model.attention_lstm.query_bias,
+        **shared,
+    )
+
+
+def _attention_lstm_reads(model: ModelConfig, branch: Branch) -> dict[str, str]:
+    memory = {"none": [], "temporal": ["frames"], "spatial": ["regions"]}[model.attention_lstm.memory]
+    summary = {"mean": "frames", "clip": "clip"}[model.attention_lstm.summary]
+    return {summary: "attention_lstm.summary"} | dict.fromkeys(memory, "attention_lstm.memory")
+
+
+DECODERS: Mapping[str, Recipe] = {
+    "transformer": Recipe(_transformer, _transformer_reads),
+    "stats": Recipe(_stats, _stats_reads),
+    "attention_lstm": Recipe(_attention_lstm, _attention_lstm_reads),
+}
+
+NEEDED: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "motion": (("motion",), "motion features: extract with --motion i3d"),
+    "regions": (("objects",), "object features: extract with a --detector"),
+    "grid": (("grid",), "grid features: extract with --motion i3d --grid true"),
+    "clip": (
+        ("scene", "motion", "audio"),
+        "scene, motion or sound features: extract with --backbone, --motion, --sound",
+    ),
+}
+"""By part of a memory: the features it is made of, one of which there must be, and what to say where there is none."""
 
 
 def build_captioner(
@@ -44,7 +142,7 @@ def build_captioner(
     """A fresh captioner with its branches and decoders.
 
     Raises:
-        ValueError: the features lack what the branches need.
+        ValueError: the features lack what the branches or their decoders need, or the settings do not go together.
     """
     wants_scene, wants_objects = model.branches != "object", model.branches != "scene"
     if wants_scene and not widths.scene:
@@ -55,35 +153,82 @@ def build_captioner(
         raise ValueError(
             f"branches={model.branches!r} needs object features and the store has none: use branches='scene'"
         )
-
-    def decoder() -> Decoder:
-        made = DECODERS[model.decoder](
-            vocabulary,
-            channels=model.channels,
-            num_layers=model.layers,
-            num_encoder_layers=model.layers,
-            heads=model.heads,
-            hidden=model.hidden,
-            dropout=model.dropout,
-            max_length=max_words + 2,
-            pad=PAD,
-            bos=BOS,
-            eos=EOS,
+    if model.views != "one" and not wants_scene:
+        raise ValueError(f"views={model.views!r} is for the scene branch, and branches={model.branches!r} has none")
+    wants_decoder: dict[Branch, bool] = {"scene": wants_scene, "object": wants_objects and model.branches != "concat"}
+    recipe = DECODERS[model.decoder]
+    reads = {branch: recipe.reads(model, branch) for branch, wanted in wants_decoder.items() if wanted}
+    for branch, parts in reads.items():
+        _check_features(branch, parts, widths)
+    if not {"frames", "regions"} & reads.get("object", {"frames": ""}).keys():
+        asked = ", ".join(f"{part} (model.{setting})" for part, setting in reads["object"].items())
+        raise ValueError(
+            f"the decoder of the object branch reads {asked} alone and would see no object: let it read frames or "
+            "regions, or use branches='scene'"
         )
+
+    def decoder(branch: Branch) -> Decoder:
+        shared = {
+            "vocabulary": vocabulary,
+            "channels": model.channels,
+            "dropout": model.dropout,
+            "max_length": max_words + 2,
+            "pad": PAD,
+            "bos": BOS,
+            "eos": EOS,
+        }
+        made = recipe.make(model, branch, shared)
         # The unknown word is learned, as the captions hold it, and never written.
         made.barred = (UNK,)
         return made
 
+    scene: SceneBranch | SceneViews | None = None
+    if wants_scene and "motion" in reads["scene"]:
+        scene = SceneViews(widths.scene, widths.motion, model.channels)
+    elif wants_scene:
+        scene = SceneBranch(widths.scene, widths.motion or None, model.channels)
+    objects = STGEncoder(widths.objects, model.channels, graph.layers) if wants_objects else None
+    decoders = {branch: decoder(branch) for branch in reads}
     joined = model.branches == "concat" and model.concat_axis == "channel"
-    read = {"x": widths.objects} if wants_objects else {}
-    read |= {"scene": widths.scene, "motion": widths.motion} if wants_scene else {}
-    standardise = nn.ModuleDict({name: Standardise(width) for name, width in read.items() if width})
+    join = nn.Linear(2 * model.channels, model.channels, bias=False) if joined else None
+    made = {branch: _parts(branch, frozenset(parts), widths, model.channels) for branch, parts in reads.items()}
+
+    fields = frozenset({"x"} if wants_objects else ()) | (scene.fields if scene is not None else frozenset())
+    fields = fields.union(*(parts.fields for parts in made.values()))
+    known = {"scene": widths.scene, "motion": widths.motion, "x": widths.objects}
+    known |= {"grid": widths.grid, "audio": widths.audio}
+    standardise = nn.ModuleDict({name: Standardise(width) for name, width in known.items() if name in fields})
     return Captioner(
-        scene=SceneBranch(widths.scene, widths.motion or None, model.channels) if wants_scene else None,
-        objects=STGEncoder(widths.objects, model.channels, graph.layers) if wants_objects else None,
-        scene_decoder=decoder() if wants_scene else None,
-        object_decoder=decoder() if wants_objects and model.branches != "concat" else None,
+        scene=scene,
+        objects=objects,
+        scene_decoder=decoders.get("scene"),
+        object_decoder=decoders.get("object"),
+        scene_parts=made.get("scene"),
+        object_parts=made.get("object"),
         fusion=FUSIONS[model.branches],
-        join=nn.Linear(2 * model.channels, model.channels, bias=False) if joined else None,
+        join=join,
         standardise=standardise if model.standardise else None,
     )
+
+
+def _parts(branch: Branch, reads: frozenset[str], widths: Widths, channels: int) -> MemoryParts:
+    regions: nn.Module | None = None
+    if "regions" in reads:
+        # The graph has projected its nodes already (Eq. 5); raw objects are projected likewise, without a bias.
+        regions = nn.Identity() if branch == "object" else nn.Linear(widths.objects, channels, bias=False)
+    return MemoryParts(
+        regions=regions,
+        grid=nn.Linear(widths.grid, channels) if "grid" in reads else None,
+        clip=ClipVector(widths.scene, widths.motion, widths.audio, channels) if "clip" in reads else None,
+        category="category" in reads,
+    )
+
+
+def _check_features(branch: Branch, reads: Mapping[str, str], widths: Widths) -> None:
+    for part, setting in reads.items():
+        kinds, remedy = NEEDED.get(part, ((), ""))
+        if kinds and not any(getattr(widths, kind) for kind in kinds):
+            raise ValueError(
+                f"the decoder of the {branch} branch reads {part} (model.{setting}) and the store has no {remedy}, "
+                "or choose another setting"
+            )

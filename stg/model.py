@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -12,8 +12,13 @@ from torch_geometric.data import Data
 
 from decoders import Decoder, VideoMemory
 from graphs import STGEncoder
+from stg.memories import MemoryParts
 
 Fusion = Literal["distill", "concat", "l2"]
+KINDS = {"scene": "scene", "motion": "motion", "x": "objects", "grid": "grid", "audio": "audio"}
+"""Kinds of features by the names that they have in a batch."""
+WHOLE_VIDEO = frozenset({"clip", "category"})
+"""Parts of a memory that describe a video and no step of it, and so stay what they are when branches are joined."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +62,12 @@ class SceneBranch(nn.Module):
         channels: width ``C`` of the sequence.
     """
 
+    gives = frozenset({"frames"})
+    """The parts of a memory that `views` makes."""
+
     def __init__(self, scene: int, motion: int | None, channels: int = 512) -> None:
         super().__init__()
+        self.fields = frozenset({"scene", "motion"} if motion else {"scene"})
         self.frames = nn.Linear(scene, channels, bias=False)
         self.motion = nn.Linear(motion, channels, bias=False) if motion else None
         self.fuse = nn.Linear(channels * (2 if motion else 1), channels, bias=False)
@@ -66,12 +75,51 @@ class SceneBranch(nn.Module):
     def forward(self, inputs: SceneFrames) -> Float[Tensor, "B T C"]:
         projected = [self.frames(inputs.scene)]
         if self.motion is not None:
-            if inputs.motion is None:
-                raise ValueError(
-                    "this model was built with motion features and the batch has none: extract with --motion"
-                )
-            projected.append(self.motion(inputs.motion))
+            projected.append(self.motion(_motion(inputs)))
         return self.fuse(torch.cat(projected, -1))
+
+    def views(self, inputs: SceneFrames) -> dict[str, Float[Tensor, "B T C"]]:
+        """The sequences of the branch, by their names in a memory: the one of Eq. 6."""
+        return {"frames": self(inputs)}
+
+
+class SceneViews(nn.Module):
+    """Frame and motion features as two sequences, for a decoder that looks at both views of a video.
+
+    They are projected as in Eq. 6 of Pan et al. (2020), without the layer that fuses them: that is left to the decoder
+    (TVT; streams of STaTS).
+
+    Args:
+        scene: width ``S`` of the frame features.
+        motion: width ``M`` of the motion features.
+        channels: width ``C`` of each sequence.
+    """
+
+    fields = frozenset({"scene", "motion"})
+    gives = frozenset({"frames", "motion"})
+
+    def __init__(self, scene: int, motion: int, channels: int = 512) -> None:
+        super().__init__()
+        self.frames = nn.Linear(scene, channels, bias=False)
+        self.motion = nn.Linear(motion, channels, bias=False)
+
+    def forward(self, inputs: SceneFrames) -> tuple[Float[Tensor, "B T C"], Float[Tensor, "B T C"]]:
+        return self.frames(inputs.scene), self.motion(_motion(inputs))
+
+    def views(self, inputs: SceneFrames) -> dict[str, Float[Tensor, "B T C"]]:
+        """The sequences of the branch, by their names in a memory."""
+        frames, motion = self(inputs)
+        return {"frames": frames, "motion": motion}
+
+
+def _motion(inputs: SceneFrames) -> Float[Tensor, "B T M"]:
+    if inputs.motion is None:
+        raise ValueError("this model was built with motion features and the batch has none: extract with --motion")
+    return inputs.motion
+
+
+ROWS_AT_ONCE = 4096
+"""Rows that `Standardise` takes into double precision at once."""
 
 
 class Standardise(nn.Module):
@@ -92,13 +140,20 @@ class Standardise(nn.Module):
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("scale", torch.ones(width))
 
-    def fit(self, blocks: Iterable[Float[Tensor, "_ D"]]) -> None:
-        """Take the statistics over the rows of all ``blocks``; a feature that hardly varies is not blown up."""
+    def fit(self, blocks: Iterable[Float[Tensor, "... D"]]) -> None:
+        """Take the statistics over the rows of all ``blocks``; a feature that hardly varies is not blown up.
+
+        All axes but the last count as rows: the places of a grid share their statistics.
+        """
         count, total, squares = 0, torch.zeros(()).double(), torch.zeros(()).double()
         for block in blocks:
-            count += len(block)
-            total = total + block.double().sum(0)
-            squares = squares + block.double().square().sum(0)
+            rows = block.flatten(0, -2)
+            count += len(rows)
+            # In pieces, for a grid in double precision takes gigabytes.
+            for piece in rows.split(ROWS_AT_ONCE):
+                precise = piece.double()
+                total = total + precise.sum(0)
+                squares = squares + precise.square().sum(0)
         if count:
             mean = total / count
             deviation = (squares / count - mean.square()).clamp_min(0).sqrt()
@@ -128,31 +183,37 @@ class Encoded:
 class Captioner(nn.Module):
     """Two branches that learn together; the scene branch alone captions (Pan et al., 2020, Sec. 3).
 
-    Pass the parts, so that any of them can be one's own. With ``fusion="concat"`` the branches join before a single
-    decoder (the ablation "Two Branch + Concat"): by channel through ``join``, or one after the other in time where
-    ``join`` is None.
+    Pass the parts, so that any of them can be one's own. Each branch goes with any decoder: besides frames it hands
+    over what its `MemoryParts` make, in the object branch from the nodes of the graph. With ``fusion="concat"`` the
+    branches join before a single decoder (the ablation "Two Branch + Concat"): by channel through ``join``, or one
+    after the other in time where ``join`` is None; that decoder reads frames, and at most what describes the video as a
+    whole.
 
     Args:
         scene: the scene branch, or None for an object-only model.
         objects: the graph encoder, or None for a scene-only model.
         scene_decoder: decoder of the scene branch (or of the joined branches).
         object_decoder: decoder of the object branch.
+        scene_parts: what the scene branch hands over besides its sequences; None: nothing.
+        object_parts: what the object branch hands over besides the means of frames; None: nothing.
         fusion: how the branches meet: ``distill`` (Eq. 7), ``l2`` (Table 3), ``concat`` (Table 3).
         join: linear layer from the 2C joined channels to C.
-        standardise: by batch field (``scene``, ``motion``, ``x``), what standardises it first; None leaves features as
-            they are, as the paper does.
+        standardise: by batch field (``scene``, ``motion``, ``x``, ``grid``, ``audio``), what standardises it first;
+            None leaves features as they are, as the paper does.
 
     Raises:
-        ValueError: the parts do not fit the fusion.
+        ValueError: the parts do not fit the fusion, or a decoder reads what its branch does not hand over.
     """
 
     def __init__(
         self,
         *,
-        scene: SceneBranch | None,
+        scene: SceneBranch | SceneViews | None,
         objects: STGEncoder | None,
         scene_decoder: Decoder | None,
         object_decoder: Decoder | None,
+        scene_parts: MemoryParts | None = None,
+        object_parts: MemoryParts | None = None,
         fusion: Fusion = "distill",
         join: nn.Linear | None = None,
         standardise: nn.ModuleDict | None = None,
@@ -168,24 +229,38 @@ class Captioner(nn.Module):
             (scene is None) != (scene_decoder is None) or (objects is None) != (object_decoder is None)
         ):
             raise ValueError("every branch needs its decoder, and every decoder its branch")
+        if scene_decoder is not None and scene is not None:
+            _check_reads("scene", scene_decoder, scene.gives, scene_parts)
+            if fusion == "concat" and (steps := scene_decoder.reads - WHOLE_VIDEO):
+                raise ValueError(
+                    f"fusion='concat' joins the frames of both branches and its decoder reads {_listed(steps)} too: "
+                    "give it one that reads frames alone"
+                )
+        if object_decoder is not None:
+            _check_reads("object", object_decoder, frozenset({"frames"}), object_parts)
         self.scene, self.objects = scene, objects
         self.scene_decoder, self.object_decoder = scene_decoder, object_decoder
+        self.scene_parts, self.object_parts = scene_parts, object_parts
         self.fusion, self.join, self.standardise = fusion, join, standardise
 
     def encode(self, batch: Data) -> Encoded:
-        """Encode each video of a flat batch once, by every branch of the model."""
+        """Encode each video of a flat batch once, by every branch of the model.
+
+        Raises:
+            ValueError: the batch lacks features that the model was built with.
+        """
         if self.standardise is not None:
             batch = copy.copy(batch)
             for name, function in self.standardise.items():
                 if name in batch:
                     batch[name] = function(batch[name])
         scene_memory = object_memory = None
-        padded = pad_scene(batch) if self.scene is not None else None
-        if self.scene is not None and padded is not None:
-            frames = self.scene(padded)
-            scene_memory = VideoMemory(frames=frames, frame_mask=padded.mask)
+        if self.scene is not None:
+            padded = pad_scene(batch)
+            parts = self.scene_parts(batch) if self.scene_parts is not None else {}
+            scene_memory = VideoMemory(frame_mask=padded.mask, **self.scene.views(padded), **parts)
         if self.objects is not None:
-            _, frames, mask = self.objects(
+            nodes, frames, mask = self.objects(
                 batch.x,
                 batch.frame,
                 batch.edge_index,
@@ -193,7 +268,8 @@ class Captioner(nn.Module):
                 batch=batch.batch,
                 num_frames=batch.num_frames,
             )
-            object_memory = VideoMemory(frames=frames, frame_mask=mask)
+            parts = self.object_parts(batch, nodes) if self.object_parts is not None else {}
+            object_memory = VideoMemory(frames=frames, frame_mask=mask, **parts)
             has_objects = mask.any(-1)
         else:
             has_objects = torch.zeros(len(batch.num_frames), dtype=torch.bool, device=batch.num_frames.device)
@@ -203,10 +279,9 @@ class Captioner(nn.Module):
 
     def _concatenate(self, scene: VideoMemory, objects: VideoMemory) -> VideoMemory:
         if self.join is None:
-            frames = torch.cat([scene.frames, objects.frames], 1)
-            return VideoMemory(frames=frames, frame_mask=torch.cat([scene.frame_mask, objects.frame_mask], 1))
-        frames = self.join(torch.cat([scene.frames, objects.frames], -1))
-        return VideoMemory(frames=frames, frame_mask=scene.frame_mask)
+            mask = torch.cat([scene.frame_mask, objects.frame_mask], 1)
+            return replace(scene, frames=torch.cat([scene.frames, objects.frames], 1), frame_mask=mask)
+        return replace(scene, frames=self.join(torch.cat([scene.frames, objects.frames], -1)))
 
     @property
     def decoder(self) -> Decoder:
@@ -223,17 +298,57 @@ class Captioner(nn.Module):
         return memory
 
     @property
+    def reads(self) -> frozenset[str]:
+        """The kinds of features that captioning reads: of ``scene``, ``motion``, ``objects``, ``grid``, ``audio``."""
+        return frozenset(KINDS[name] for name in self._fields(test_time=True))
+
+    @property
     def needs_objects(self) -> bool:
-        """Whether captioning reads the object graph: never for Pan's model, whose scene branch stands alone."""
-        return self.scene is None or self.fusion == "concat"
+        """Whether captioning reads objects: never for Pan's model, whose scene branch stands alone."""
+        return "objects" in self.reads
 
     def for_captioning(self) -> "Captioner":
         """The part that captions: no object branch unless it is read at test time (P19); weights are shared."""
-        if self.needs_objects:
+        if self._captions_with_graph:
             return self
         kept = None
         if self.standardise is not None:
-            kept = nn.ModuleDict({name: part for name, part in self.standardise.items() if name != "x"})
+            read = self._fields(test_time=True)
+            kept = nn.ModuleDict({name: part for name, part in self.standardise.items() if name in read})
         return Captioner(
-            scene=self.scene, objects=None, scene_decoder=self.scene_decoder, object_decoder=None, standardise=kept
+            scene=self.scene,
+            objects=None,
+            scene_decoder=self.scene_decoder,
+            object_decoder=None,
+            scene_parts=self.scene_parts,
+            standardise=kept,
         )
+
+    @property
+    def _captions_with_graph(self) -> bool:
+        return self.scene is None or self.fusion == "concat"
+
+    def _fields(self, *, test_time: bool) -> frozenset[str]:
+        """The features of a batch that are read."""
+        read = self.scene.fields if self.scene is not None else frozenset()
+        read |= self.scene_parts.fields if self.scene_parts is not None else frozenset()
+        if self.objects is not None and (self._captions_with_graph or not test_time):
+            read |= {"x"} | (self.object_parts.fields if self.object_parts is not None else frozenset())
+        return read
+
+
+def _check_reads(branch: str, decoder: Decoder, gives: frozenset[str], parts: MemoryParts | None) -> None:
+    gives = gives | (parts.gives if parts is not None else frozenset())
+    if missing := decoder.reads - gives:
+        raise ValueError(
+            f"{branch}_decoder reads {_listed(missing)}, and its branch hands over {_listed(gives)}: "
+            + (
+                "pass SceneViews as scene"
+                if branch == "scene" and missing == {"motion"}
+                else f"pass {branch}_parts with it"
+            )
+        )
+
+
+def _listed(names: frozenset[str]) -> str:
+    return ", ".join(sorted(names))

@@ -64,6 +64,8 @@ class Trained:
             "vocabulary": self.vocabulary.to_json(),
             "features": dict(self.features),
             "features_dtype": self.features_dtype,
+            # For those who need to know before anything is built, or torch loaded.
+            "reads": sorted(captioner.reads),
         }
         save_tensors(path, captioner.state_dict(), header)
 
