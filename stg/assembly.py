@@ -160,12 +160,8 @@ def build_captioner(
     reads = {branch: recipe.reads(model, branch) for branch, wanted in wants_decoder.items() if wanted}
     for branch, parts in reads.items():
         _check_features(branch, parts, widths)
-    if not {"frames", "regions"} & reads.get("object", {"frames": ""}).keys():
-        asked = ", ".join(f"{part} (model.{setting})" for part, setting in reads["object"].items())
-        raise ValueError(
-            f"the decoder of the object branch reads {asked} alone and would see no object: let it read frames or "
-            "regions, or use branches='scene'"
-        )
+    if wants_objects:
+        _check_sees_objects(reads["object" if wants_decoder["object"] else "scene"])
 
     def decoder(branch: Branch) -> Decoder:
         shared = {
@@ -232,3 +228,12 @@ def _check_features(branch: Branch, reads: Mapping[str, str], widths: Widths) ->
                 f"the decoder of the {branch} branch reads {part} (model.{setting}) and the store has no {remedy}, "
                 "or choose another setting"
             )
+
+
+def _check_sees_objects(reads: Mapping[str, str]) -> None:
+    if not {"frames", "regions"} & reads.keys():
+        asked = ", ".join(f"{part} (model.{setting})" for part, setting in reads.items())
+        raise ValueError(
+            f"the decoder of the object branch reads {asked} alone and would see no object: let it read frames or "
+            "regions, or use branches='scene'"
+        )

@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from graphs import build_graph
+from graphs.in_memory import GraphsInMemory
 from stg.assembly import Widths, build_captioner
 from stg.checkpoint import load_tensors, save_tensors
 from stg.config import AttentionLSTMConfig, GraphConfig, ModelConfig, STaTSConfig
@@ -46,10 +48,12 @@ DECODERS = {
 PAIRS = [
     (name, branches)
     for name in DECODERS
-    for branches in ("full", "scene", "object", "l2")
-    if not (branches == "object" and name in ("add", "attentive")) and (branches == "scene" or name != "vanilla-clip")
+    for branches in ("full", "scene", "object", "l2", "concat")
+    if not (branches == "object" and name in ("add", "attentive"))
+    and (branches == "scene" or name != "vanilla-clip")
+    and not (branches == "concat" and name in ("add", "attentive", "stats-regions", "stats-all", "spatial"))
 ]
-"""Two views are for the scene branch; an object branch must look at objects."""
+"""Two views are for the scene branch; an object branch must look at objects; joined branches hand over frames alone."""
 
 
 def build(branches: str = "full", **settings: object) -> Captioner:
@@ -214,7 +218,9 @@ def test_any_decoder_goes_with_any_branch(name: str, branches: str, rich_batch: 
     model = assemble(small(name, branches))
     parts = captioning_losses(model, rich_batch)
     alignment = {"full": {"distill"}, "l2": {"l2"}}.get(branches, set())
-    languages = {"scene"} if branches == "scene" else {"object"} if branches == "object" else {"scene", "object"}
+    languages = (
+        {"scene"} if branches in ("scene", "concat") else {"object"} if branches == "object" else {"scene", "object"}
+    )
     own = {f"{branch}_rank" for branch in languages if name.startswith("stats")}
     own |= {f"{branch}_category" for branch in languages if name == "stats-all"}
     assert set(parts) == {"loss"} | languages | alignment | own
@@ -321,6 +327,7 @@ def test_settings_that_do_not_go_together_are_told() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        (small("vanilla-clip", "concat"), r"reads clip \(model.attention_lstm.summary\) alone and would see no object"),
         (small("vanilla-clip", "full"), r"reads clip \(model.attention_lstm.summary\) alone and would see no object"),
         (
             ModelConfig(branches="object", decoder="stats", stats=STaTSConfig(object_streams=("grid",))),
@@ -400,6 +407,20 @@ def test_the_exported_model_holds_no_object_branch_and_captions_without_objects(
     assert both.model.branches == "full"
     assert both.captioner.objects is not None
     assert (tmp_path / "model.safetensors").stat().st_size < 0.6 * (tmp_path / "whole.safetensors").stat().st_size
+
+
+def test_batches_of_the_store_are_read_as_those_of_the_tests(rich_batch: CaptionBatch) -> None:
+    graphs = {video.video: build_graph(video) for video in rich_videos()}
+    stored = GraphsInMemory(graphs, "float32").batch(list(graphs))
+    for name in ("stats-all", "spatial"):
+        model = assemble(small(name, "full")).eval()
+        found, expected = model.encode(stored), model.encode(rich_batch.graphs)
+        for branch in ("scene", "objects"):
+            for part in ("frames", "regions", "grid", "clip"):
+                first, second = (getattr(getattr(one, branch), part) for one in (found, expected))
+                assert (first is None) == (second is None)
+                if first is not None:
+                    torch.testing.assert_close(first, second)
 
 
 def test_a_file_of_before_other_decoders_still_loads(tmp_path: Path, caption_batch: CaptionBatch) -> None:
