@@ -60,14 +60,14 @@ def main(config: CaptionConfig) -> int:
     from rich.console import Console
 
     from stg.extract import list_clips
-    from stg.runs import model_file, model_header
-    from stg.vision.recorded import reads_of, recorded_files
+    from stg.runs import features_read, model_file, model_header
+    from stg.vision.recorded import recorded_files
 
     # Whatever is missing is said before torch is loaded, which takes many seconds.
     clips = {str(path): path for path in list_clips(config.videos)}
     header = model_header(model_file(config.model))
     places = [Path(place) for place in (config.weights.split(os.pathsep) if config.weights else [])]
-    files = recorded_files(header["features"], reads_of(header["model"]["branches"], header["widths"]), places)
+    files = recorded_files(header["features"], features_read(header), places)
 
     import torch
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,13 +11,13 @@ from graphs.in_memory import GraphsInMemory
 from stg.captions import caption_videos
 from stg.device import pick_device
 from stg.errors import UserError
-from stg.runs import model_file
+from stg.runs import features_read, model_file, model_header
 from stg.trained import Trained
 from stg.vision.choice import WorkChoice
 from stg.vision.clip import ClipPart, ClipRequest, read_clip
 from stg.vision.networks import running
 from stg.vision.readers import Readers
-from stg.vision.recorded import reads_of, recorded_extractor
+from stg.vision.recorded import recorded_extractor
 from stg.vision.video import VideoError
 
 if TYPE_CHECKING:
@@ -135,7 +135,8 @@ def load(
     """Open a trained run for captioning video files.
 
     The manifest that the model carries says which networks made its training features; the same are opened here, and
-    anything else is refused. Pan's model reads scene features only: no detector is opened or needed.
+    anything else is refused. Pan's model reads scene features only: no detector is opened or needed, which other models
+    may do (`stg.model.Captioner.needs_objects`).
 
     Args:
         run: a run folder of ``stg.fit``, or the ``model.safetensors`` in one.
@@ -145,11 +146,13 @@ def load(
         threads: of ONNX networks; 0 for all cores.
 
     Raises:
-        UserError: no such run, weights that are not there, or networks that make other features (differences named).
+        UserError: no such run, weights that are not there, features that are not made for new clips, or networks that
+            make other features (differences named).
     """
-    trained = Trained.load(model_file(run))
+    path = model_file(run)
+    trained = Trained.load(path)
     where = str(pick_device(device))
-    reads = reads_of(trained.model.branches, asdict(trained.widths))
+    reads = features_read(model_header(path))
     places = [Path(place) for place in ([weights] if isinstance(weights, str | Path) else weights)]
     how = running(WorkChoice(device=where, threads=threads), int(trained.features.get("num_frames", 10)))
     extractor = recorded_extractor(trained.features, reads, how, places)

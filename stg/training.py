@@ -77,12 +77,13 @@ def captioning_losses(
         parts["scene"] = language_loss(scene_logits, targets)
         own |= {f"scene_{name}": loss for name, loss in taught.losses.items()}
     if model.object_decoder is not None and encoded.objects is not None:
+        counted = real if keep_empty else real & encoded.has_objects[video][:, None]
         taught = model.object_decoder.teach(
-            words, encoded.objects, video, real=real, own_words=own_words, pick=own_word
+            words, encoded.objects, video, real=counted, own_words=own_words, pick=own_word
         )
         object_logits = model.object_decoder.output(taught.features[real])
         if not keep_empty:
-            kept = encoded.has_objects[batch.video][:, None].expand_as(real)[real]
+            kept = counted[real]
         parts["object"] = language_loss(object_logits[kept], targets[kept])
         own |= {f"object_{name}": loss for name, loss in taught.losses.items()}
     weights = {"rank": rank_weight, "category": category_weight}

@@ -1,6 +1,7 @@
-"""Captions from a store: whose class a model is told, and when (S21)."""
+"""Captions from a store: whose class a model is told, and when (S21); what it reads of new clips (P19)."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,10 +10,15 @@ from torch import Tensor
 
 from decoders import TransformerDecoder, VideoMemory
 from decoders.base import State
+from stg.assembly import Widths, build_captioner
 from stg.captions import caption_videos
+from stg.config import AttentionLSTMConfig, GraphConfig, ModelConfig, STaTSConfig
+from stg.errors import UserError
 from stg.memories import MemoryParts
 from stg.model import Captioner, SceneBranch
+from stg.runs import features_read, model_header
 from stg.text import Vocabulary
+from stg.trained import Trained
 
 WORDS = Vocabulary.build(["a blue square moves"], min_count=1, max_words=4)
 
@@ -78,3 +84,31 @@ def test_a_model_that_reads_no_class_is_told_none() -> None:
     store = Store()
     caption_videos(captioner(TransformerDecoder), store, ["a", "b"], WORDS, category={"a": 1})
     assert "category" not in store.batches[0]
+
+
+def test_a_model_tells_what_is_to_be_made_of_new_clips(tmp_path: Path) -> None:
+    widths = Widths(scene=5, motion=4, objects=6, grid=3)
+
+    def reads(**settings: Any) -> list[str]:
+        model, graph = ModelConfig(channels=8, heads=2, **settings), GraphConfig(layers=1)
+        made = build_captioner(model, graph, widths=widths, vocabulary=len(WORDS), max_words=4)
+        path = tmp_path / "model.safetensors"
+        Trained(made, WORDS, model, graph, widths, {}).save(path)
+        header = model_header(path)
+        assert ("objects" in header["reads"]) == made.needs_objects
+        return sorted(features_read(header))
+
+    assert reads() == ["motion", "scene"]
+    assert reads(branches="concat") == ["motion", "objects", "scene"]
+    raw = STaTSConfig(scene_streams=("regions",))
+    assert reads(decoder="stats", stats=raw) == ["motion", "objects", "scene"]
+    spatial = AttentionLSTMConfig(memory="spatial")
+    assert "objects" in reads(decoder="attention_lstm", attention_lstm=spatial)
+    with pytest.raises(UserError, match="reads grid features, which are not made for new clips"):
+        reads(decoder="stats", stats=STaTSConfig(scene_streams=("grid",)))
+
+
+def test_a_model_of_an_old_version_reads_what_its_branches_do() -> None:
+    header = {"model": {"branches": "full"}, "widths": {"scene": 5, "motion": 0}}
+    assert features_read(header) == ["scene"]
+    assert features_read({**header, "model": {"branches": "object"}}) == ["objects"]

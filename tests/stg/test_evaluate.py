@@ -5,15 +5,18 @@ import io
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
+from stg.captions import caption_videos
 from stg.cli import run_command
-from stg.config import DataConfig, FitConfig, ModelConfig, OptimConfig, RunConfig, WorldConfig
+from stg.config import DataConfig, FitConfig, ModelConfig, OptimConfig, RunConfig, STaTSConfig, WorldConfig
+from stg.errors import UserError
 from stg.evaluate import EvaluateConfig, evaluate, main
 from stg.fit import fit
-from stg.prepare import prepare
+from stg.prepare import Prepared, prepare
 
 WORLD = WorldConfig(train=6, val=3, test=4)
 
@@ -53,8 +56,6 @@ def test_features_made_otherwise_are_refused_naming_the_fields(run: Path, tmp_pa
     other = DataConfig(store=str(tmp_path / "other"))
     prepare(other, dataclasses.replace(WORLD, seed=5)).store.close()
     config = EvaluateConfig(str(run), split="val", store=str(tmp_path / "other"), meteor=False)
-    from stg.errors import UserError
-
     with pytest.raises(UserError, match=r"do not fit this model: .*seed: trained on 0, store has 5"):
         evaluate(_on_world(config, 5, run, tmp_path), console=Console(file=io.StringIO()))
 
@@ -94,10 +95,54 @@ def test_what_is_no_run_or_a_damaged_one_is_told(run: Path, tmp_path: Path, caps
     assert "model.safetensors is damaged: its SHA-256 differs" in capsys.readouterr().err
 
 
+def test_a_model_that_reads_the_class_is_scored_with_it_and_without(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classes = {f"{split}-{n:05d}": n % 2 for split in ("train", "val", "test") for n in range(5)}
+
+    def prepared(*args: Any, **kwargs: Any) -> Prepared:
+        found = prepare(*args, **kwargs)
+        return Prepared(dataclasses.replace(found.dataset, category=classes), found.store)
+
+    monkeypatch.setattr("stg.prepare.prepare", prepared)
+    out = tmp_path / "run"
+    config = FitConfig(
+        data=DataConfig(store=str(run.parent / "store"), min_count=1),
+        world=WORLD,
+        model=ModelConfig("scene", "stats", channels=16, stats=STaTSConfig(categories=2)),
+        optim=OptimConfig(epochs=1, epoch_captions=2),
+        run=RunConfig(out=str(out), samples=0),
+    )
+    fit(config, console=Console(file=io.StringIO()))
+    told: dict[str, Any] = {}
+
+    def caption(*args: Any, **kwargs: Any) -> Any:
+        found = caption_videos(*args, **kwargs)
+        told[f"{kwargs['beam']} {kwargs['category'] is not None}"] = next(iter(found.values()))
+        return found
+
+    monkeypatch.setattr("stg.captions.caption_videos", caption)
+    text = io.StringIO()
+    scores = evaluate(
+        EvaluateConfig(str(out), "test", beam=2, meteor=False, show=1), console=Console(file=text, width=150)
+    )
+    assert list(scores) == ["greedy", "greedy, no class", "beam 2", "beam 2, no class"]
+    assert set(told) == {"1 True", "1 False", "2 True", "2 False"}
+    assert told["1 True"] != told["1 False"]
+    assert f"test-00000: {told['2 True'].text}  " in text.getvalue()
+    assert "beam 2, no class" in text.getvalue()
+    stems = ("greedy", "greedy-noclass", "beam2", "beam2-noclass")
+    names = {f"test-{stem}{end}.json" for stem in stems for end in ("", "-scores")}
+    assert {path.name for path in (out / "evaluation").iterdir()} == names
+    records = {stem: json.loads((out / "evaluation" / f"test-{stem}-scores.json").read_text()) for stem in stems}
+    assert [record["category"] for record in records.values()] == [True, False, True, False]
+    monkeypatch.setattr("stg.prepare.prepare", prepare)
+    with pytest.raises(UserError, match=r"model.stats.categories is 2 and moving objects has no classes"):
+        evaluate(EvaluateConfig(str(out), "test", meteor=False), console=Console(file=io.StringIO()))
+
+
 @pytest.mark.shared_data
 def test_a_split_with_too_few_videos_in_the_store_is_refused(shared_data: Path, run: Path) -> None:
-    from stg.errors import UserError
-
     data = DataConfig(dataset="msvd", root=str(shared_data / "msvd"), store=str(run.parent / "store"))
     with pytest.raises(UserError, match=r"none of the videos of MSVD .* is among the 13 available ones"):
         prepare(data, WORLD)

@@ -1,4 +1,4 @@
-"""The training command on a tiny world: learning, resuming, refusing (faults D2-D4, D10, D14, D16)."""
+"""The training command on a tiny world: learning, resuming, refusing (faults D2-D4, D10, D14, D16; S11, S21, S24)."""
 
 import dataclasses
 import io
@@ -18,10 +18,22 @@ from rich.console import Console
 
 from graphs import GraphStore
 from stg.cli import run_command
-from stg.config import DataConfig, FitConfig, ModelConfig, OptimConfig, RunConfig, WorldConfig
-from stg.data import TrainingSet
+from stg.config import (
+    DataConfig,
+    FitConfig,
+    GraphConfig,
+    ModelConfig,
+    OptimConfig,
+    RunConfig,
+    STaTSConfig,
+    TSConfig,
+    WorldConfig,
+)
+from stg.data import TrainingSet, shuffle_features
 from stg.errors import Preempted, StgError, UserError
 from stg.fit import fit, main
+from stg.prepare import Prepared, prepare
+from stg.runs import default_folder
 from stg.trained import Trained
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,8 +43,6 @@ WORLD = WorldConfig(train=8, val=3, test=3)
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store of the tiny world, made once."""
-    from stg.prepare import prepare
-
     path = tmp_path_factory.mktemp("world") / "store"
     prepare(DataConfig(store=str(path)), WORLD).store.close()
     return path
@@ -99,6 +109,153 @@ def test_stopping_and_going_on_changes_no_bit(step: int, store: Path, tmp_path: 
     assert rows(parts, "validation") == rows(whole, "validation")
     expected = weights(whole)
     assert all(torch.equal(value, expected[name]) for name, value in weights(parts).items())
+
+
+ANNEALED = {"decoder": "stats", "stats": STaTSConfig(ts=TSConfig(temperature=0.1, anneal_from=1.6))}
+SAMPLED = {"algorithm": "rmsprop", "scheduled_sampling": 1.5}
+
+
+@pytest.mark.parametrize("step", [3, 6, 8])
+def test_stopping_within_an_epoch_of_own_words_changes_no_bit(step: int, store: Path, tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    run(settings(store, whole, model=ANNEALED, optim=SAMPLED))
+    with pytest.raises(Preempted, match=f"stopped at step {step}"):
+        run(settings(store, parts, model=ANNEALED, optim=SAMPLED), stop_after(step, parts))
+    torch.manual_seed(999)
+    run(settings(store, parts, model=ANNEALED, optim=SAMPLED))
+    assert rows(parts, "step") == rows(whole, "step")
+    assert rows(parts, "validation") == rows(whole, "validation")
+    assert all("scene_rank" in row and "object_rank" in row for row in rows(whole, "step"))
+    expected = weights(whole)
+    assert all(torch.equal(value, expected[name]) for name, value in weights(parts).items())
+
+
+def watch_losses(monkeypatch: pytest.MonkeyPatch, look: Callable[..., Any]) -> list[Any]:
+    """What ``look(model, batch, settings)`` says in each step."""
+    import stg.training
+
+    losses, seen = stg.training.captioning_losses, []
+
+    def watched(model: Any, batch: Any, **given: Any) -> Any:
+        seen.append(look(model, batch, given))
+        return losses(model, batch, **given)
+
+    monkeypatch.setattr(stg.training, "captioning_losses", watched)
+    return seen
+
+
+def test_own_words_and_temperature_change_with_the_epoch(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look(model: Any, batch: Any, given: dict[str, Any]) -> tuple[Any, ...]:
+        return (
+            given["own_words"],
+            given["own_word"],
+            model.scene_decoder.temperature.item(),
+            model.object_decoder.temperature.item(),
+        )
+
+    seen = watch_losses(monkeypatch, look)
+    optim = {**SAMPLED, "own_word": "argmax", "epochs": 3}
+    with pytest.raises(Preempted):  # the temperature is that of the epoch in the midst of it, too
+        run(settings(store, tmp_path / "run", model=ANNEALED, optim=optim), stop_after(8, tmp_path / "run"))
+    run(settings(store, tmp_path / "run", model=ANNEALED, optim=optim))
+    assert len(seen) == 18
+    shares = [1 - 1.5 / (1.5 + 2.718281828**power) for power in (0, 1 / 1.5, 2 / 1.5)]
+    for number, (own_words, pick, *temperatures) in enumerate(seen):
+        assert own_words == pytest.approx(shares[number // 6])
+        assert pick == "argmax"
+        assert temperatures == pytest.approx([(1.6, 0.4, 0.1)[number // 6]] * 2)
+
+
+def test_words_are_given_and_the_temperature_stays_unless_asked_otherwise(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look(model: Any, batch: Any, given: dict[str, Any]) -> tuple[float, float]:
+        return given["own_words"], model.scene_decoder.temperature.item()
+
+    seen = watch_losses(monkeypatch, look)
+    model = {"decoder": "stats", "branches": "scene", "stats": STaTSConfig(ts=TSConfig(temperature=0.3))}
+    run(settings(store, tmp_path / "run", model=model))
+    assert {share for share, _ in seen} == {0.0}
+    assert [temperature for _, temperature in seen] == pytest.approx([0.3] * len(seen))
+
+
+def test_own_words_of_a_transformer_are_refused(store: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    config = settings(store, out, data={"store": str(tmp_path / "store")}, optim={"scheduled_sampling": 24.0})
+    with pytest.raises(UserError, match=r"optim.scheduled_sampling needs .*; model.decoder is 'transformer'"):
+        run(config)
+    assert not list(tmp_path.iterdir())
+
+
+CLASSES = {f"{split}-{n:05d}": n % 3 for split in ("train", "val", "test") for n in range(7)}
+
+
+def with_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the world classes; the eighth training video has none."""
+
+    def prepared(*args: Any, **kwargs: Any) -> Prepared:
+        found = prepare(*args, **kwargs)
+        return Prepared(dataclasses.replace(found.dataset, category=CLASSES), found.store)
+
+    monkeypatch.setattr("stg.prepare.prepare", prepared)
+
+
+@pytest.mark.parametrize("control", ["none", "shuffle"])
+def test_a_batch_has_the_classes_where_the_model_reads_them(
+    control: str, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_classes(monkeypatch)
+
+    def look(model: Any, batch: Any, given: dict[str, Any]) -> tuple[list[str], list[int]]:
+        return list(dict.fromkeys(item.video for item in batch.items)), batch.graphs.category.tolist()
+
+    seen = watch_losses(monkeypatch, look)
+    model = {"decoder": "stats", "branches": "scene", "stats": STaTSConfig(categories=3, category_use="both")}
+    config = settings(store, tmp_path / "run", model=model, optim={"epochs": 1}, run={"control": control})
+    run(config)
+    videos = [f"train-{n:05d}" for n in range(8)]
+    source = shuffle_features(videos, 0) if control == "shuffle" else {video: video for video in videos}
+    assert {video for batch, _ in seen for video in batch} == set(videos)
+    for batch, classes in seen:
+        assert classes == [CLASSES.get(source[video], -1) for video in batch]
+    assert all("scene_category" in row for row in rows(tmp_path / "run", "step"))
+
+
+def test_a_model_that_reads_no_class_is_given_none(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_classes(monkeypatch)
+    seen = watch_losses(monkeypatch, lambda model, batch, given: "category" in batch.graphs)
+    run(settings(store, tmp_path / "run", optim={"epochs": 1}))
+    assert set(seen) == {False}
+
+
+def test_classes_that_do_not_fit_are_refused_without_a_trace(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def config(categories: int) -> FitConfig:
+        return settings(store, out, model={"decoder": "stats", "stats": STaTSConfig(categories=categories)})
+
+    out = tmp_path / "run"
+    with pytest.raises(UserError, match=r"model.stats.categories is 20 and moving objects has no classes"):
+        run(config(20))
+    with_classes(monkeypatch)
+    with pytest.raises(UserError, match=r"model.stats.categories is 2 and moving objects has a class number 2"):
+        run(config(2))
+    assert not out.exists()
+
+
+def test_the_default_folder_tells_what_was_trained() -> None:
+    def name(**parts: Any) -> str:
+        return default_folder(FitConfig(data=DataConfig(dataset="msvd"), **parts)).as_posix()
+
+    assert name() == "runs/msvd-full-full-seed0"
+    assert name(model=ModelConfig(branches="scene")) == "runs/msvd-scene-seed0"
+    assert name(model=ModelConfig(branches="scene", decoder="stats")) == "runs/msvd-scene-stats-seed0"
+    both = {"graph": GraphConfig(variant="spatial"), "model": ModelConfig(decoder="attention_lstm")}
+    assert name(**both, run=RunConfig(control="shuffle")) == "runs/msvd-full-spatial-attention_lstm-shuffle-seed0"
 
 
 def test_a_crash_repeats_the_steps_since_the_last_checkpoint(

@@ -83,6 +83,21 @@ def test_one_branch_alone_has_its_own_losses_too(caption_batch: CaptionBatch) ->
     assert set(captioning_losses(captioner()[0], caption_batch)) == {"loss", "scene", "object", "distill"}
 
 
+def test_a_video_without_objects_counts_in_no_loss_of_the_object_decoder(caption_batch: CaptionBatch) -> None:
+    model, _, _ = captioner(("rank",))
+    rest = dataclasses.replace(
+        caption_batch,
+        **{name: getattr(caption_batch, name)[[0, 1, 3, 4]] for name in ("words", "targets", "real", "video")},
+    )
+    assert not model.encode(caption_batch.graphs).has_objects[1]
+    assert caption_batch.video[2] == 1
+    for name, same in {"object_rank": True, "scene_rank": False}.items():
+        found, without = (captioning_losses(model, batch)[name] for batch in (caption_batch, rest))
+        assert torch.allclose(found, without) == same
+    kept = captioning_losses(model, caption_batch, keep_empty=True)["object_rank"]
+    assert not torch.allclose(kept, captioning_losses(model, rest, keep_empty=True)["object_rank"])
+
+
 def test_both_branches_read_one_prefix_and_the_targets_stay(caption_batch: CaptionBatch) -> None:
     model, scene, objects = captioner()
     before = dataclasses.replace(
@@ -133,18 +148,16 @@ def test_the_temperature_falls_geometrically() -> None:
 def test_the_temperature_reaches_every_decoder_that_has_one() -> None:
     model, scene, objects = captioner()
     del objects.temperature
-    objects.streams = nn.ModuleList([nn.Module(), nn.Module()])
-    for stream in objects.streams:
+    streams = [nn.Module(), nn.Module()]
+    for stream in streams:
         stream.register_buffer("temperature", torch.ones(()))
         stream.register_buffer("mean_temperature", torch.ones(()))
+    objects.streams = nn.ModuleList(streams)
     set_temperature(model, 0.25)
     assert scene.temperature == 0.25
-    assert [(stream.temperature.item(), stream.mean_temperature.item()) for stream in objects.streams] == [
-        (0.25, 1)
-    ] * 2
-    set_temperature(
-        Captioner(scene=SceneBranch(5, 4, WIDTH), objects=None, scene_decoder=scene, object_decoder=None), 3.0
-    )
+    assert [(stream.temperature, stream.mean_temperature) for stream in streams] == [(0.25, 1)] * 2
+    branch = SceneBranch(5, 4, WIDTH)
+    set_temperature(Captioner(scene=branch, objects=None, scene_decoder=scene, object_decoder=None), 3.0)
     assert scene.temperature == 3.0
 
 
