@@ -105,7 +105,7 @@ def _attention_lstm(model: ModelConfig, branch: Branch, shared: dict[str, Any]) 
     return AttentionLSTMDecoder(
         embedding=model.channels,
         attention=model.channels,
-        memory=model.attention_lstm.memory,
+        memory=_attended(model, branch),
         summary=model.attention_lstm.summary,
         query_bias=model.attention_lstm.query_bias,
         **shared,
@@ -113,9 +113,15 @@ def _attention_lstm(model: ModelConfig, branch: Branch, shared: dict[str, Any]) 
 
 
 def _attention_lstm_reads(model: ModelConfig, branch: Branch) -> dict[str, str]:
-    memory = {"none": [], "temporal": ["frames"], "spatial": ["regions"]}[model.attention_lstm.memory]
+    memory = {"none": [], "temporal": ["frames"], "spatial": ["regions"]}[_attended(model, branch)]
     summary = {"mean": "frames", "clip": "clip"}[model.attention_lstm.summary]
-    return {summary: "attention_lstm.summary"} | dict.fromkeys(memory, "attention_lstm.memory")
+    asked = "attention_lstm.memory" if branch == "scene" else "attention_lstm.object_memory"
+    return {summary: "attention_lstm.summary"} | dict.fromkeys(memory, asked)
+
+
+def _attended(model: ModelConfig, branch: Branch) -> Literal["none", "temporal", "spatial"]:
+    settings = model.attention_lstm
+    return settings.memory if branch == "scene" else settings.object_memory
 
 
 DECODERS: Mapping[str, Recipe] = {

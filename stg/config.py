@@ -175,7 +175,10 @@ class AttentionLSTMConfig:
     """The two-layer attention LSTM (Chen et al., 2019); read where model.decoder is attention_lstm."""
 
     memory: Literal["none", "temporal", "spatial"] = "temporal"
-    """none: the global vector alone (the paper's vanilla); temporal: frames; spatial: objects of all frames."""
+    """What the scene branch attends to. none: nothing but the global vector (the paper's vanilla); temporal: frames;
+    spatial: the raw objects of all frames."""
+    object_memory: Literal["temporal", "spatial"] = "spatial"
+    """What the object branch attends to: spatial: the graph's nodes; temporal: their means in each frame."""
     summary: Literal["clip", "mean"] = "clip"
     """The global vector: a linear layer over mean scene, motion and sound features, or the mean of the frames."""
     query_bias: bool = False

@@ -1,6 +1,6 @@
 """Batches of (graphs, captions): each video is read and encoded once for several of its captions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -177,8 +177,13 @@ def shuffle_features(videos: Sequence[str], seed: int) -> dict[str, str]:
 
 
 def fit_statistics(model: Captioner, store: GraphStore, videos: Sequence[str], *, batch_videos: int = 64) -> None:
-    """Let a model that standardises its features take their statistics over ``videos``."""
-    starts = range(0, len(videos), batch_videos)
+    """Let a model that standardises its features take their statistics over ``videos``, of sound where it is heard."""
+
+    def blocks(name: str) -> Iterator[Tensor]:
+        for at in range(0, len(videos), batch_videos):
+            batch = store.batch(videos[at : at + batch_videos], variant="none")
+            yield batch.audio[batch.audio_mask] if name == "audio" else batch[name]
+
     for name, standardise in (model.standardise or {}).items():
         assert isinstance(standardise, Standardise)
-        standardise.fit(store.batch(videos[at : at + batch_videos], variant="none")[name] for at in starts)
+        standardise.fit(blocks(name))

@@ -328,7 +328,6 @@ def test_settings_that_do_not_go_together_are_told() -> None:
     ("settings", "message"),
     [
         (small("vanilla-clip", "concat"), r"reads clip \(model.attention_lstm.summary\) alone and would see no object"),
-        (small("vanilla-clip", "full"), r"reads clip \(model.attention_lstm.summary\) alone and would see no object"),
         (
             ModelConfig(branches="object", decoder="stats", stats=STaTSConfig(object_streams=("grid",))),
             r"reads grid \(model.stats.object_streams\) alone and would see no object: let it read frames or regions",
