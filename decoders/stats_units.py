@@ -138,9 +138,10 @@ class TemporoSpatial(nn.Module):
     the maximum over t, which the paper itself implements as a softmax of low temperature ``theta``; Eq. 10 prints no
     softmax but asks that its weights sum to 1.
 
-    Where all places of a step are real, ``m = 1`` and this is Eq. 10 word for word. Regions are ragged: slot j is a box
-    in some steps and nothing in others. A slot then counts with the share of attended time in which it is there, which
-    makes the softmax at low temperature go to that over the real places of the one frame, and padding change nothing.
+    Where all places of a step are real, ``m = 1`` and this is Eq. 10 word for word. Regions are ragged: slot j is
+    one object in some steps, another or nothing in others. A slot then counts with the share of attended time in which
+    it holds something, so that the softmax at low temperature goes to that over the real places of the one frame, and
+    padding changes nothing.
 
     With one place a step, the second stage is left out: ``x_TS = sum_t a_t x_t``.
 
