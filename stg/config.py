@@ -292,7 +292,8 @@ class RunConfig:
     """Where the run lives, and how it is repeated."""
 
     out: str | None = None
-    """Run folder; default runs/<dataset>-<branches>-<variant>-seed<seed>. An unfinished run in it is gone on with."""
+    """Run folder; default runs/<dataset>-<branches>-<variant>-<decoder>-seed<seed> (the Transformer is not named). An
+    unfinished run in it is gone on with."""
     seed: int = 0
     """Weights, order, dropout, and the shuffle of the control."""
     control: Literal["none", "shuffle"] = "none"

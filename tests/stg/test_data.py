@@ -6,14 +6,15 @@ from typing import Any
 
 import pytest
 import torch
+from torch_geometric.data import Data
 
 from decoders import TransformerDecoder
 from graphs import GraphStore, STGEncoder
-from stg.data import Item, TrainingSet, classes_read, pad_words, shuffle_features
+from stg.data import Item, TrainingSet, classes_read, fit_statistics, pad_words, shuffle_features
 from stg.datasets.base import CaptionDataset
 from stg.errors import UserError
 from stg.memories import MemoryParts
-from stg.model import Captioner, SceneBranch
+from stg.model import Captioner, SceneBranch, Standardise
 from stg.text import BOS, EOS, PAD
 
 
@@ -149,3 +150,20 @@ def test_videos_without_captions_are_left_out_and_none_at_all_is_refused() -> No
     assert list(TrainingSet(store, {"a": [], "b": [[BOS, 4, EOS]]}).captions) == ["b"]
     with pytest.raises(ValueError, match="training split has no video with a caption"):
         TrainingSet(store, {"a": []})
+
+
+def test_statistics_of_sound_are_those_of_what_is_heard() -> None:
+    class Sounds(GraphStore):
+        def __init__(self) -> None: ...
+
+        def batch(self, videos: Sequence[str], variant: str = "full", time_flow: str = "literal") -> Data:
+            audio = torch.tensor([[1.0, 4.0], [100.0, 100.0], [3.0, 8.0]])
+            return Data(audio=audio, audio_mask=torch.tensor([True, False, True]), scene=torch.tensor([[2.0], [6.0]]))
+
+    standardise = torch.nn.ModuleDict({"audio": Standardise(2), "scene": Standardise(1)})
+    decoder = TransformerDecoder(9, channels=8, heads=2, hidden=8)
+    scene = SceneBranch(1, None, 8)
+    model = Captioner(scene=scene, objects=None, scene_decoder=decoder, object_decoder=None, standardise=standardise)
+    fit_statistics(model, Sounds(), ["a"])
+    means = {name: buffer.tolist() for name, buffer in standardise.named_buffers() if name.endswith("mean")}
+    assert means == {"audio.mean": [2.0, 6.0], "scene.mean": [4.0]}
