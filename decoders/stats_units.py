@@ -188,8 +188,10 @@ class TemporoSpatial(nn.Module):
         if self.spatial is None:
             return chosen @ values[:, :, 0], {"ts_frames": chosen}
         mass = chosen @ mask.to(chosen.dtype)
-        there = mass > 0
-        mass = mass.clamp(min=torch.finfo(mass.dtype).tiny)
+        # A share this small counts for nothing, and the gradient of a division by it would not be finite.
+        least = torch.finfo(mass.dtype).eps ** 2
+        there = mass > least
+        mass = mass.clamp(min=least)
         slots = self._pool(chosen, values) / mass[..., None]
         keys = self._pool(chosen, parts["ts.place_keys"]) / mass[..., None]
         scores = self.spatial(query.flatten(0, 1)[:, None], keys.flatten(0, 1)).view_as(mass)

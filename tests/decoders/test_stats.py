@@ -498,3 +498,28 @@ def test_a_missing_part_or_another_width_is_named(make_memory):
 def test_settings_that_cannot_be_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         STaTSDecoder(V, C, 12, 10, **settings)
+
+
+@pytest.mark.parametrize("gap", [2.7, 3.1, 3.3, 4.3, 8.5, 8.65, 8.8, 20.0])
+def test_a_slot_that_holds_something_in_unattended_frames_only_has_finite_gradients(gap):
+    unit = TemporoSpatial(query=2, channels=3, attention=1, places=True).float()
+    with torch.no_grad():
+        unit.temporal.query.weight.zero_()
+        unit.temporal.query.bias.zero_()
+        unit.temporal.score.weight.fill_(gap / 2)
+    mask = torch.tensor([[[True, False], [True, True]]])  # the second slot is empty in the attended frame
+    values = 100 * torch.randn(1, 2, 2, 3, dtype=torch.float32) * mask[..., None]
+    values.requires_grad_()
+    parts = {
+        "values": values,
+        "mask": mask,
+        "real": torch.ones(1, 2, dtype=torch.bool),
+        "ts.frame_keys": torch.tensor([[[20.0], [-20.0]]], dtype=torch.float32, requires_grad=True),
+        "ts.place_keys": torch.randn(1, 2, 2, 1, dtype=torch.float32),
+    }
+    x, trace = unit(torch.randn(1, 1, 2, dtype=torch.float32), parts, torch.tensor(0.1, dtype=torch.float32))
+    x.sum().backward()
+    assert values.grad.isfinite().all()
+    assert parts["ts.frame_keys"].grad.isfinite().all()
+    assert trace["ts_places"][0, 0, 1] < 1e-8
+    torch.testing.assert_close(x[0, 0], values[0, 0, 0])
