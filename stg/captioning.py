@@ -135,8 +135,8 @@ def load(
     """Open a trained run for captioning video files.
 
     The manifest that the model carries says which networks made its training features; the same are opened here, and
-    anything else is refused. Pan's model reads scene features only: no detector is opened or needed, which other models
-    may do (`stg.model.Captioner.needs_objects`).
+    anything else is refused. Only what the model reads is made (`stg.model.Captioner.reads`): no detector is opened or
+    needed for Pan's model, whose scene branch stands alone, and sound is decoded for models that hear alone.
 
     Args:
         run: a run folder of ``stg.fit``, or the ``model.safetensors`` in one.

@@ -208,22 +208,22 @@ def model_header(path: Path) -> dict[str, Any]:
 
 
 def features_read(header: Mapping[str, Any]) -> list[str]:
-    """Which features captioning with a trained model reads: some of ``scene``, ``motion``, ``objects``.
+    """Which features captioning with a trained model reads: some of those in `stg.vision.recorded.READS`.
 
     Args:
         header: of the model (`model_header`).
 
     Raises:
-        UserError: it reads features that are not made for new clips.
+        UserError: it reads features that this version does not know.
     """
     from stg.vision.recorded import READS, reads_of
 
     # Models of old versions do not say so, and read what their branches do.
     reads: list[str] = header.get("reads") or reads_of(header["model"]["branches"], header["widths"])
-    if unmade := sorted(set(reads) - READS.keys()):
+    if unknown := sorted(set(reads) - READS.keys()):
         raise UserError(
-            f"this model reads {' and '.join(unmade)} features, which are not made for new clips: it can caption "
-            "videos of its store (stg.evaluate)"
+            f"this model reads {' and '.join(unknown)} features, and this version knows {', '.join(READS)}: caption "
+            "with the version that trained it"
         )
     return reads
 

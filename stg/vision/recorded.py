@@ -25,6 +25,8 @@ READS = {
     "scene": ("backbone",),
     "motion": ("motion",),
     "objects": ("detector", "backbone", "threshold", "max_objects", "objects"),
+    "grid": ("motion", "grid"),
+    "audio": ("sound",),
 }
 """The parts of a manifest that decide each kind of feature; how frames are chosen decides all."""
 
@@ -34,14 +36,16 @@ MAPS = "image+motion"
 ALWAYS = ("num_frames", "sampling", "dtype")
 WORLD = "world-backbone"
 FILE = ("weights", "sha256")
-MADE_HERE = ("i3d", "s3d")
+
+MADE_HERE = {"motion": ("motion", ("s3d", "i3d")), "audio": ("sound", ("vggish",))}
+"""For features that may also come from elsewhere: the part of a manifest that tells, and the kinds of networks here."""
 
 SUFFIXES = (".onnx", ".pth", ".pt", ".safetensors")
 """What a file of weights that has another name than the recorded one ends in."""
 
 
 def reads_of(branches: str, widths: Mapping[str, int]) -> list[str]:
-    """Which features a trained model reads at test time: ``scene``, ``motion``, ``objects``.
+    """Which features a model of an old version, which does not say so, reads: ``scene``, ``motion``, ``objects``.
 
     Args:
         branches: of its settings. Only the object branch alone, and joined with the scene, reads objects.
@@ -58,7 +62,7 @@ def recorded_extractor(
 
     Args:
         manifest: of the training features.
-        reads: which features the model reads at test time: ``scene``, ``motion``, ``objects``.
+        reads: which features the model reads at test time, of :data:`READS`.
         running: how the networks run.
         places: files, and folders with files, of weights; torch's cache is looked at too.
 
@@ -67,7 +71,7 @@ def recorded_extractor(
             features than the recorded ones (the fields that differ are named).
     """
     files = recorded_files(manifest, reads, places)
-    reads = _with_maps(manifest, reads)
+    reads = _with_motion(manifest, reads)
     if _is_world(manifest):
         extractor = _world_extractor(manifest, reads)
     else:
@@ -93,7 +97,7 @@ def recorded_files(manifest: Mapping[str, Any], reads: Sequence[str], places: Se
     if _is_world(manifest):
         _refuse_incomplete(manifest, ())
         return {}
-    reads = _with_maps(manifest, reads)
+    reads = _with_motion(manifest, reads)
     recorded_choice(manifest, reads)  # refuses what cannot be made here
     digest = cache(sha256_file)
     files: dict[str, Path] = {}
@@ -132,18 +136,22 @@ def recorded_choice(manifest: Mapping[str, Any], reads: Sequence[str]) -> tuple[
         UserError: the manifest lacks what says so (all of it is named), or names what no network here makes.
     """
     _refuse_incomplete(manifest, reads)
+    for kind, (part, made_here) in MADE_HERE.items():
+        entry = manifest.get(part) or {}
+        if kind in reads and entry.get("kind") not in made_here:
+            raise UserError(
+                f"this model reads {part} features that were made elsewhere ({entry.get('name')}), which cannot be "
+                f"made for new clips: train one on a store made without --{part}, or with --{part} "
+                f"{' or '.join(made_here)}"
+            )
     motion = manifest.get("motion") or {}
-    if "motion" in reads and motion.get("kind") not in MADE_HERE:
-        raise UserError(
-            f"this model reads motion features that were made elsewhere ({motion.get('name')}), which cannot be made "
-            "for new clips: train one on a store made without --motion, or with --motion s3d or i3d"
-        )
     objects = "objects" in reads
     networks = NetworkChoice(
         detector=_named(manifest["detector"], DETECTORS) if objects and manifest["detector"] else NONE,
         backbone=_named(manifest["backbone"], IMAGES),
         motion=_motion_name(motion) if "motion" in reads else NONE,
         motion_span=motion["span"] if "motion" in reads else None,
+        sound="vggish" if "audio" in reads else "none",
     )
     sampling = SamplingChoice(
         num_frames=manifest["num_frames"],
@@ -152,14 +160,15 @@ def recorded_choice(manifest: Mapping[str, Any], reads: Sequence[str]) -> tuple[
         threshold=manifest["threshold"] if objects else 0.5,
         max_objects=manifest["max_objects"] if objects else 5,
         objects=manifest["objects"] if objects or ("motion" in reads and manifest.get("objects") == MAPS) else "image",
+        grid="grid" in reads,
     )
     return networks, sampling
 
 
-def _with_maps(manifest: Mapping[str, Any], reads: Sequence[str]) -> Sequence[str]:
-    """What is read, the motion network included where its maps describe the objects."""
-    needed = "objects" in reads and "motion" not in reads and manifest.get("objects") == MAPS
-    return [*reads, "motion"] if needed else reads
+def _with_motion(manifest: Mapping[str, Any], reads: Sequence[str]) -> Sequence[str]:
+    """What is read, the motion network included where only its maps are: as a grid, or to describe the objects."""
+    maps = "grid" in reads or ("objects" in reads and manifest.get("objects") == MAPS)
+    return [*reads, "motion"] if maps and "motion" not in reads else reads
 
 
 def _relevant(manifest: Mapping[str, Any], reads: Sequence[str]) -> dict[str, Any]:
@@ -187,14 +196,16 @@ def _is_world(manifest: Mapping[str, Any]) -> bool:
 
 def _refuse_incomplete(manifest: Mapping[str, Any], reads: Sequence[str]) -> None:
     """Refuse a manifest that does not say how features were made, such as one older than a setting."""
-    settings = READS["objects"] if "objects" in reads else ()
-    missing = [name for name in dict.fromkeys(["backbone", *ALWAYS, *settings]) if name not in manifest]
+    objects = READS["objects"] if "objects" in reads else ()
+    grid = ("grid",) if "grid" in reads else ()
+    missing = [name for name in dict.fromkeys(["backbone", *ALWAYS, *objects, *grid]) if name not in manifest]
     networks: dict[str, tuple[str, ...]] = {
         "backbone": () if _is_world(manifest) else FILE,
-        "detector": FILE if settings else (),
+        "detector": FILE if objects else (),
     }
-    if "motion" in reads and (manifest.get("motion") or {}).get("kind") in MADE_HERE:
-        networks["motion"] = (*FILE, "span")
+    for kind, (part, made_here) in MADE_HERE.items():
+        if kind in reads and (manifest.get(part) or {}).get("kind") in made_here:
+            networks[part] = (*FILE, "span") if part == "motion" else FILE
     for network, keys in networks.items():
         missing += [f"{network}.{key}" for key in keys if manifest.get(network) and key not in manifest[network]]
     if missing:
@@ -219,6 +230,8 @@ def _wanted(manifest: Mapping[str, Any], reads: Sequence[str]) -> dict[str, tupl
                 entries[role] = {"weights": name, "sha256": sha256}
         if entry.get("flow"):
             entries[RAFT] = entry["flow"]
+    if "audio" in reads:
+        entries["vggish"] = manifest["sound"]
     return {role: (str(entry["weights"]), str(entry["sha256"])) for role, entry in entries.items()}
 
 

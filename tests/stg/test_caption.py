@@ -60,16 +60,17 @@ class Bench:
         )
         self.save(branches)
 
-    def save(self, branches: str, **changes: Any) -> None:
+    def save(self, branches: str, settings: dict[str, Any] | None = None, **changes: Any) -> None:
         """Write the model that a training run on the store would have left (untrained: any words will do)."""
         with GraphStore(self.store) as store:
             torch.manual_seed(3)
-            model, graph = ModelConfig(branches=branches, channels=16, hidden=16, heads=2), GraphConfig(layers=1)
+            model = ModelConfig(branches=branches, channels=16, hidden=16, heads=2, **(settings or {}))
+            graph = GraphConfig(layers=1)
             widths = Widths.of(store.get("clip0"))
             captioner = build_captioner(model, graph, widths=widths, vocabulary=len(WORDS), max_words=8).eval()
             with torch.no_grad():  # an untrained model hardly looks at its video
                 for name, weight in captioner.named_parameters():
-                    if "frames" in name or "fuse" in name:
+                    if any(part in name for part in ("frames", "fuse", "parts")):
                         weight.mul_(10)
             trained = Trained(captioner, WORDS, model, graph, widths, store.manifest, store.features_dtype)
         replace(trained, **changes).save(self.run / "model.safetensors")

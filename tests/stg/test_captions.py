@@ -15,10 +15,11 @@ from stg.captions import caption_videos
 from stg.config import AttentionLSTMConfig, GraphConfig, ModelConfig, STaTSConfig
 from stg.errors import UserError
 from stg.memories import MemoryParts
-from stg.model import Captioner, SceneBranch
+from stg.model import KINDS, Captioner, SceneBranch
 from stg.runs import features_read, model_header
 from stg.text import Vocabulary
 from stg.trained import Trained
+from stg.vision.recorded import READS
 
 WORDS = Vocabulary.build(["a blue square moves"], min_count=1, max_words=4)
 
@@ -104,8 +105,14 @@ def test_a_model_tells_what_is_to_be_made_of_new_clips(tmp_path: Path) -> None:
     assert reads(decoder="stats", stats=raw) == ["motion", "objects", "scene"]
     spatial = AttentionLSTMConfig(memory="spatial")
     assert "objects" in reads(decoder="attention_lstm", attention_lstm=spatial)
-    with pytest.raises(UserError, match="reads grid features, which are not made for new clips"):
-        reads(decoder="stats", stats=STaTSConfig(scene_streams=("grid",)))
+    assert reads(decoder="stats", stats=STaTSConfig(scene_streams=("grid",))) == ["grid", "motion", "scene"]
+
+
+def test_every_kind_of_feature_is_made_of_new_clips_and_others_are_told() -> None:
+    assert set(KINDS.values()) == READS.keys()
+    header = {"reads": ["scene", "smell"], "model": {"branches": "scene"}, "widths": {"scene": 5, "motion": 0}}
+    with pytest.raises(UserError, match="this model reads smell features, and this version knows scene, motion, "):
+        features_read(header)
 
 
 def test_a_model_of_an_old_version_reads_what_its_branches_do() -> None:

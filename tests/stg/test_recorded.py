@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 
@@ -13,6 +14,7 @@ import stg
 from graphs import GraphStore
 from stg.captioning import VideoCaptioner
 from stg.cli import run_command
+from stg.config import AttentionLSTMConfig, STaTSConfig
 from stg.errors import UserError
 from stg.extract import ExtractConfig
 from stg.extract import main as extract
@@ -25,7 +27,8 @@ from stg.vision.weights import PUBLISHED
 
 sys.path.insert(0, str(Path(__file__).parent))  # the helpers lie beside the tests
 import test_caption
-from make_torch_networks import shrink, write_detector, write_i3d, write_image, write_raft, write_s3d
+from make_sound import sine
+from make_torch_networks import shrink, write_detector, write_i3d, write_image, write_raft, write_s3d, write_vggish
 from test_caption import clip, from_store
 
 RESNEXT = "fasterrcnn_resnext101_fpn"
@@ -37,6 +40,7 @@ MAKERS = {
     "rgb.pt": lambda path: write_i3d(path, 3),
     "s3d.pth": write_s3d,
     "raft.pth": write_raft,
+    "ear.pth": write_vggish,
     "one/i3d.pt": lambda path: write_i3d(path, 3),
     "two/i3d.pt": lambda path: write_i3d(path, 2),
 }
@@ -59,14 +63,36 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+def with_sound(path: Path, sound: np.ndarray) -> Path:
+    """Put the picture of a clip into another file with sound at 16 kHz beside it; the first one goes."""
+    heard = path.with_suffix(".mkv")
+    with av.open(path) as source, av.open(heard, "w") as file:
+        picture = file.add_stream_from_template(source.streams.video[0])
+        voice = file.add_stream("pcm_f32le", rate=16000, layout="mono")
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = picture
+                file.mux(packet)
+        samples = av.AudioFrame.from_ndarray(sound[None], format="flt", layout="mono")
+        samples.sample_rate, samples.pts = 16000, 0
+        file.mux(voice.encode(samples))
+        file.mux(voice.encode(None))
+    path.unlink()
+    return heard
+
+
 class Bench(test_caption.Bench):
     """Two clips of 12 frames, and an untrained model for a store made from them."""
 
-    def __init__(self, folder: Path, weights: Path, branches: str = "scene", **options: Any) -> None:
+    def __init__(
+        self, folder: Path, weights: Path, branches: str = "scene", *, tones: bool = False, **options: Any
+    ) -> None:
         self.clips, self.weights, self.run = folder / "clips", weights, folder / "run"
         for item in (self.clips, self.run):
             item.mkdir(parents=True)
         self.files = [clip(self.clips / f"clip{i}.mp4", seed=i) for i in range(2)]
+        if tones:
+            self.files = [with_sound(path, sine(300 + 900 * i, 2.5)) for i, path in enumerate(self.files)]
         self.store = folder / "store"
         self.extract(**options)
         self.save(branches)
@@ -111,6 +137,59 @@ def test_a_new_clip_gets_what_its_stored_graph_gets(
 def bench(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Bench:
     """A model on scene and motion features of I3D."""
     return Bench(tmp_path_factory.mktemp("bench"), weights, **I3D)
+
+
+GRID = {"decoder": "stats", "stats": STaTSConfig(scene_streams=("grid",))}
+CLIP = {"decoder": "attention_lstm", "attention_lstm": AttentionLSTMConfig(summary="clip")}
+RAW = {"decoder": "stats", "stats": STaTSConfig(scene_streams=("frames", "regions"))}
+
+
+@pytest.fixture(scope="module")
+def heard(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Bench:
+    """Two clips with sound, and a store with all kinds of features."""
+    extracted = FOUND | I3D | {"grid": "true", "sound": "vggish", "sound_weights": "ear.pth"}
+    return Bench(tmp_path_factory.mktemp("heard"), weights, tones=True, **extracted)
+
+
+@pytest.mark.parametrize(
+    ("settings", "made"), [(GRID, {"motion", "grid"}), (CLIP, {"motion", "sound"}), (RAW, {"motion", "detector"})]
+)
+def test_a_new_clip_gets_the_places_sound_and_objects_of_its_stored_graph(
+    heard: Bench, settings: dict[str, Any], made: set[str]
+) -> None:
+    """Each model has what it reads made, and nothing else of the store."""
+    heard.save("scene", settings)
+    captioner, expected = heard.load(), from_store(heard, 2)
+    manifest = captioner.extractor.manifest()
+    assert {name for name in ("detector", "motion", "sound", "grid") if manifest[name]} == made
+    assert captioner.request().sound == ("sound" in made)
+    assert abs(expected["clip0"].log_prob - expected["clip1"].log_prob) > 1e-3
+    found = captioner.describe(heard.files[0])
+    assert found.caption == expected["clip0"].text
+    assert found.log_prob == pytest.approx(expected["clip0"].log_prob, abs=1e-4)
+
+
+def test_the_missing_files_of_a_model_that_hears_are_told(
+    heard: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    heard.save("scene", CLIP)
+    with pytest.raises(UserError, match=r"^the i3d_rgb of .* rgb\.pt \(.*, the vggish of .* ear\.pth \(.* are not in"):
+        heard.load(heard.weights / "image.pth")
+    with GraphStore(heard.store) as store:
+        manifest = store.manifest
+    for sound, words in (
+        ({"kind": "vggish"}, r"lacks sound\.weights, sound\.sha256\)"),
+        (
+            {"kind": "ready", "name": "ready.npz"},
+            r"reads sound features that were made elsewhere \(ready\.npz\), which",
+        ),
+    ):
+        with pytest.raises(UserError, match=words):
+            recorded_files(manifest | {"sound": sound}, ["scene", "audio"], [heard.weights])
+    lacking = {name: value for name, value in manifest.items() if name != "grid"}
+    with pytest.raises(UserError, match=r"\(their manifest lacks grid\)"):
+        recorded_files(lacking, ["scene", "grid"], [heard.weights])
 
 
 def test_a_missing_file_is_named(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
