@@ -111,8 +111,11 @@ class RecurrentDecoder(Decoder):
 
     @torch.no_grad()
     def _own(self, features: Float[Tensor, "R C"], pick: Pick) -> Int[Tensor, " R"]:
-        scores = self.output(features)
-        scores[:, [self.pad, self.bos, *self.barred]] = -torch.inf  # never written, so never read
+        barred = torch.tensor([self.pad, self.bos, *self.barred], device=features.device)
+        scores = self.output(features).index_fill(1, barred, 0.0)
+        # There is no drawing from what is not finite. Such a row reads any word: its features, and so its loss, tell.
+        scores = torch.where(scores.isfinite().all(1, keepdim=True), scores, 0.0)
+        scores = scores.index_fill(1, barred, -torch.inf)  # never written, so never read
         return scores.argmax(-1) if pick == "argmax" else torch.multinomial(scores.softmax(-1), 1)[:, 0]
 
     def _start(self, words: Int[Tensor, "W L"], memory: VideoMemory, video: Int[Tensor, " W"] | None) -> State:

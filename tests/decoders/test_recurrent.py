@@ -1,9 +1,11 @@
 """The loop over words that recurrent decoders share, and scheduled sampling."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from decoders import AttentionLSTMDecoder, TransformerDecoder
+from decoders import AttentionLSTMDecoder, STaTSDecoder, TransformerDecoder
 
 VOCABULARY, CHANNELS, PAD, BOS, EOS = 11, 6, 0, 1, 2
 
@@ -130,6 +132,23 @@ def test_the_same_seed_draws_the_same_words(decoder, memory):
 def test_words_of_another_integer_type_are_read_too(decoder, memory):
     taught = decoder.teach(captions(3, 9).int(), memory, own_words=0.5)
     assert taught.words.dtype == torch.int32
+
+
+@pytest.mark.parametrize("pick", ["sample", "argmax"])
+@pytest.mark.parametrize("visual", [None, "input", "output"])
+def test_a_video_of_nan_reads_legal_words_and_reaches_the_loss(memory, visual, pick):
+    if visual is None:
+        decoder = AttentionLSTMDecoder(VOCABULARY, CHANNELS, embedding=5, attention=4)
+    else:
+        decoder = STaTSDecoder(VOCABULARY, CHANNELS, embedding=5, attention=4, visual=visual)
+    decoder.eval().barred = (5,)
+    words, frames = marked(decoder, 3, 40), memory.frames.clone()
+    frames[1, 2, 3] = torch.nan
+    taught = decoder.teach(words, replace(memory, frames=frames), own_words=1.0, pick=pick)
+    assert not set(taught.words[:, 1:].flatten().tolist()) & {PAD, BOS, 5}
+    assert taught.features[1].isnan().any()
+    assert taught.features[[0, 2]].isfinite().all()
+    assert all(loss.isnan() for loss in taught.losses.values())
 
 
 class Counting(AttentionLSTMDecoder):
