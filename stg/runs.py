@@ -78,7 +78,8 @@ class Run:
         self.checkpoints = folder / "checkpoints"
         self._settings = folder / "config.json"
         if self._settings.exists():
-            self._agree(read_json(self._settings))
+            # As this version reads them: what an older one could not set has its default.
+            self._agree(to_dict(load_config(folder)))
         elif folder.exists() and any(folder.iterdir()):
             raise UserError(f"{folder} is not empty and is not a run of ours: choose another folder with --run.out")
         self._begun = False
