@@ -74,8 +74,14 @@ class Decoder(nn.Module, ABC):
 
     @property
     def reads(self) -> frozenset[str]:
-        """The parts of a `VideoMemory` that the decoder looks at besides its frames, by their names there."""
+        """The parts of a `VideoMemory` that predictions depend on, frames apart, by their names there: what a caption
+        is written from."""
         return frozenset()
+
+    @property
+    def learns_from(self) -> frozenset[str]:
+        """The parts that `teach` looks at besides frames: what the decoder `reads`, and what its losses alone need."""
+        return self.reads
 
     @abstractmethod
     def features(

@@ -39,8 +39,9 @@ class STaTSDecoder(RecurrentDecoder):
     Steps in which nothing is real are left out (see `streams.Stream`). A video without any has one zero vector.
 
     Losses in `teach`: ``rank`` (`ranking_loss`, mean over streams) where the way through time is ranked; ``category``
-    (cross-entropy of a linear classifier on the mean of the first stream, over captions of known class) where the
-    class is a target.
+    (cross-entropy of a linear classifier on the mean of the first stream) where the class is a target, over captions of
+    known class in which some position counts. A class that is only a target changes no prediction: it is no part of
+    what the decoder ``reads``, only of what it ``learns_from``.
 
     Args:
         vocabulary: number of words ``V``.
@@ -152,8 +153,13 @@ class STaTSDecoder(RecurrentDecoder):
 
     @property
     def reads(self) -> frozenset[str]:
-        """The streams besides frames, and ``category`` where there are classes."""
-        return frozenset(self.streams) - {"frames"} | ({"category"} if self.categories else set())
+        """The streams besides frames, and ``category`` where the class is an input."""
+        return frozenset(self.streams) - {"frames"} | ({"category"} if self.category is not None else set())
+
+    @property
+    def learns_from(self) -> frozenset[str]:
+        """The same, and ``category`` where the class is a target; a memory may lack it all the same."""
+        return self.reads | ({"category"} if self.classifier is not None else set())
 
     def init_state(self, memory: VideoMemory) -> State:
         """Streams with their keys, the class, a word LSTM at zero and no words."""
@@ -248,10 +254,10 @@ class STaTSDecoder(RecurrentDecoder):
         if self.classifier is not None:
             values, mask = (state[f"memory.{self.streams[0]}.{part}"] for part in ("values", "mask"))
             mean = values.sum((1, 2)) / mask.sum((1, 2))[:, None]
-            known = state["memory.category"] > 0
-            target = torch.where(known, state["memory.category"] - 1, -100)
+            counts = (state["memory.category"] > 0) & real.any(1)
+            target = torch.where(counts, state["memory.category"] - 1, -100)
             total = F.cross_entropy(self.classifier(mean), target, ignore_index=-100, reduction="sum")
-            losses["category"] = total / known.sum().clamp(min=1)
+            losses["category"] = total / counts.sum().clamp(min=1)
         return losses
 
     def _attend(

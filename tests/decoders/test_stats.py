@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from decoders import STaTSDecoder, VideoMemory, select_state
+from decoders import STaTSDecoder, VideoMemory, greedy_search, select_state
 from decoders.stats_units import SpatioTemporal, TemporoSpatial, UnitGate
 from decoders.streams import take_stream
 
@@ -400,9 +400,29 @@ def test_the_class_as_target(memory):
     torch.testing.assert_close(loss, F.cross_entropy(decoder.classifier(torch.stack(means)), torch.tensor([1, 2, 2])))
     unknown = decoder.teach(WORDS, replace(memory, category=None)).losses["category"]
     assert unknown.item() == 0.0
+    real = torch.tensor([True, True, False, True])[:, None] & (words == 1)  # nothing counts in the third caption
+    fewer = decoder.teach(words, memory, video, real=real).losses["category"]
+    torch.testing.assert_close(
+        fewer, F.cross_entropy(decoder.classifier(torch.stack([means[0], means[2]])), torch.tensor([1, 2]))
+    )
+    assert decoder.teach(words, memory, video, real=torch.zeros_like(real)).losses["category"].item() == 0.0
     both = build(("frames",), categories=3, category_use="both")
     assert both.category is not None
     assert {"rank", "category"} == both.teach(WORDS, memory).losses.keys()
+
+
+def test_a_class_is_read_where_predictions_depend_on_it(memory):
+    def parts(**settings) -> tuple[frozenset[str], frozenset[str]]:
+        decoder = build(**settings)
+        return decoder.reads, decoder.learns_from
+
+    assert parts() == ({"regions"}, {"regions"})
+    assert parts(categories=3, category_use="target") == ({"regions"}, {"regions", "category"})
+    for use in ("input", "both"):
+        assert parts(categories=3, category_use=use) == ({"regions", "category"}, {"regions", "category"})
+    target, unknown = build(categories=3, category_use="target"), replace(memory, category=None)
+    assert torch.equal(target(WORDS, memory), target(WORDS, unknown))
+    assert torch.equal(greedy_search(target, memory, 6).words, greedy_search(target, unknown, 6).words)
 
 
 def test_the_ranking_loss_may_keep_the_norm(memory):
