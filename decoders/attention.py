@@ -98,13 +98,10 @@ class AdditiveAttention(nn.Module):
         return self.score(torch.tanh(self.query(query)[:, :, None] + keys[:, None])).squeeze(-1)
 
 
-def masked_softmax(
-    scores: Float[Tensor, "*rows S"], mask: Bool[Tensor, "*#rows S"], temperature: float = 1.0
-) -> Float[Tensor, "*rows S"]:
+def masked_softmax(scores: Float[Tensor, "*rows S"], mask: Bool[Tensor, "*#rows S"]) -> Float[Tensor, "*rows S"]:
     """Softmax over the entries where ``mask`` is True; 0 elsewhere, and everywhere in a row without any.
 
     What stands where the mask is False, were it NaN, reaches neither value nor gradient.
     """
     lowest = torch.finfo(scores.dtype).min
-    scores = (scores / temperature).masked_fill(~mask, lowest)
-    return scores.softmax(-1).masked_fill(~mask, 0.0)
+    return scores.masked_fill(~mask, lowest).softmax(-1).masked_fill(~mask, 0.0)

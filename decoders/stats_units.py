@@ -201,10 +201,12 @@ class TemporoSpatial(nn.Module):
     def select(self, scores: Float[Tensor, "B K F"], real: Bool[Tensor, "B #K F"]) -> Float[Tensor, "B K F"]:
         """Weights of the steps from their scores (over the temperature)."""
         selection = "hard" if self.at_test == "hard" and not self.training else self.selection
-        scores = scores.masked_fill(~real, torch.finfo(scores.dtype).min)
+        lowest = torch.finfo(scores.dtype).min  # its softmax is 0: some step of each video is real
+        scores = scores.masked_fill(~real, lowest)
         if selection == "topk":
-            real = torch.zeros_like(scores, dtype=torch.bool).scatter(2, self._likeliest(scores), True) & real
-        soft = masked_softmax(scores, real)
+            likeliest = self._likeliest(scores)
+            scores = torch.full_like(scores, lowest).scatter(2, likeliest, scores.gather(2, likeliest))
+        soft = scores.softmax(2)
         if selection in ("soft", "topk"):
             return soft
         hard = torch.zeros_like(scores).scatter(2, scores.argmax(2, keepdim=True), 1.0)

@@ -43,16 +43,8 @@ def test_softmax_ranges_over_the_real_entries():
     assert not weights[2][:, ~real].any()
 
 
-@pytest.mark.parametrize("temperature", [0.1, 1.0, 3.0])
-def test_temperature_divides_the_scores(temperature):
-    scores, mask = torch.tensor([0.5, -1.0, 2.0]), torch.tensor([True, True, False])
-    odds = torch.tensor(1.5 / temperature).exp()
-    expected = torch.stack([odds / (1 + odds), 1 / (1 + odds), torch.tensor(0.0)])
-    torch.testing.assert_close(masked_softmax(scores, mask, temperature), expected, rtol=0, atol=1e-12)
-
-
 def test_scores_that_overflow_the_exponential_stay_finite():
-    weights = masked_softmax(torch.tensor([[1e5, -1e5, 1e5]]), torch.tensor([[True, True, False]]), 0.01)
+    weights = masked_softmax(torch.tensor([[1e7, -1e7, 1e7]]), torch.tensor([[True, True, False]]))
     assert weights.tolist() == [[1.0, 0.0, 0.0]]
 
 
