@@ -1,18 +1,18 @@
 """The two-layer attention LSTM of Chen et al. (2019)."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from decoders.attention import AdditiveAttention, masked_softmax
-from decoders.base import State
+from decoders.base import State, one_of
 from decoders.memory import VideoMemory
 from decoders.recurrent import RecurrentDecoder, Trace
 
-MEMORIES = ("none", "temporal", "spatial")
-SUMMARIES = ("mean", "clip")
+Attended = Literal["none", "temporal", "spatial"]
+Summary = Literal["mean", "clip"]
 
 
 class AttentionLSTMDecoder(RecurrentDecoder):
@@ -61,8 +61,8 @@ class AttentionLSTMDecoder(RecurrentDecoder):
         channels: int = 512,
         embedding: int = 512,
         attention: int = 512,
-        memory: Literal["none", "temporal", "spatial"] = "temporal",
-        summary: Literal["mean", "clip"] = "mean",
+        memory: Attended = "temporal",
+        summary: Summary = "mean",
         query_bias: bool = False,
         dropout: float = 0.5,
         max_length: int | None = None,
@@ -71,10 +71,8 @@ class AttentionLSTMDecoder(RecurrentDecoder):
         eos: int = 2,
     ) -> None:
         super().__init__(vocabulary, channels, max_length, pad, bos, eos)
-        if memory not in MEMORIES:
-            raise ValueError(f"memory must be one of {', '.join(MEMORIES)}; got {memory!r}")
-        if summary not in SUMMARIES:
-            raise ValueError(f"summary must be one of {', '.join(SUMMARIES)}; got {summary!r}")
+        one_of("memory", memory, get_args(Attended))
+        one_of("summary", summary, get_args(Summary))
         self.memory, self.summary = memory, summary
         self.embedding = nn.Embedding(vocabulary, embedding, padding_idx=pad)
         self.video_gates = nn.Linear(channels, 4 * channels)
@@ -145,24 +143,17 @@ class AttentionLSTMDecoder(RecurrentDecoder):
 
     def _summarise(self, memory: VideoMemory) -> Float[Tensor, "B C"]:
         if self.summary == "clip":
-            return self._part("clip", memory.clip, "summary='clip'")
-        frames = self._part("frames", memory.frames, "summary='mean'")
+            return memory.take("clip", self.channels, "summary='clip'")
+        frames = memory.take("frames", self.channels, "summary='mean'")
         total = frames.masked_fill(~memory.frame_mask[..., None], 0.0).sum(1)
         return total / memory.frame_mask.sum(1, keepdim=True).clamp(min=1)
 
     def _items(self, memory: VideoMemory) -> tuple[Float[Tensor, "B M C"], Bool[Tensor, "B M"]]:
         if self.memory == "temporal":
-            return self._part("frames", memory.frames, "memory='temporal'"), memory.frame_mask
-        regions = self._part("regions", memory.regions, "memory='spatial'")
+            return memory.take("frames", self.channels, "memory='temporal'"), memory.frame_mask
+        regions = memory.take("regions", self.channels, "memory='spatial'")
         assert memory.region_mask is not None  # comes with the regions
         return regions.flatten(1, 2), memory.region_mask.flatten(1)
-
-    def _part(self, name: str, value: Tensor | None, reader: str) -> Tensor:
-        if value is None:
-            raise ValueError(f"{reader} reads memory.{name}, but the memory has none: give it {name}")
-        if value.shape[-1] != self.channels:
-            raise ValueError(f"memory.{name} has {value.shape[-1]} channels, the decoder {self.channels}")
-        return value
 
 
 def _lstm(gates: Float[Tensor, "N G"], cell: Float[Tensor, "N C"]) -> tuple[Float[Tensor, "N C"], Float[Tensor, "N C"]]:

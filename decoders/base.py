@@ -146,6 +146,15 @@ class Decoder(nn.Module, ABC):
             )
         return Taught(self.features(words, memory, video), words)
 
+    def anneal(self, temperature: float) -> None:
+        """Choose from what is looked at, from now on, at ``temperature``, where the decoder chooses; else no change.
+
+        Raises:
+            ValueError: it is not above 0.
+        """
+        if not temperature > 0:
+            raise ValueError(f"a temperature must be above 0, got {temperature}")
+
     def step(self, word: Int[Tensor, " N"], state: State) -> tuple[Float[Tensor, "N V"], State]:
         """Log-probabilities of the word after ``word``, in a tensor that the caller may change, and the new state."""
         features, state = self.advance(word, state)
@@ -190,6 +199,16 @@ def select_state(
         index = rows[name.startswith("memory.")]
         selected[name] = value if index is None else value.index_select(0, index)
     return selected
+
+
+def one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    """Refuse a setting that is none of those known.
+
+    Raises:
+        ValueError: naming the argument, what is known, and what came.
+    """
+    if value not in known:
+        raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}")
 
 
 def _check_range(name: str, ids: Int[Tensor, "..."], limit: int, what: str) -> None:

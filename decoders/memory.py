@@ -68,6 +68,27 @@ class VideoMemory:
         """How many videos ``B`` the memory describes."""
         return self.frames.shape[0]
 
+    def take(self, name: str, channels: int, reader: str = "the decoder") -> Tensor:
+        """One part, for what cannot do without it.
+
+        Args:
+            name: of the part.
+            channels: width that it must have.
+            reader: what reads it, as an error should say.
+
+        Raises:
+            ValueError: the memory does not carry the part, or has it in another width.
+        """
+        value: Tensor | None = getattr(self, name)
+        if value is None:
+            raise ValueError(f"{reader} reads memory.{name}, but the memory has none: give it {name}")
+        if value.shape[-1] != channels:
+            raise ValueError(
+                f"memory.{name} has {value.shape[-1]} channels, the decoder {channels}: "
+                "project it before, or build the decoder with as many channels"
+            )
+        return value
+
     def select(self, videos: Int[Tensor, " W"]) -> "VideoMemory":
         """The memory of the given rows, in the given order; a row may be named more than once."""
         return self._map(lambda value: value.index_select(0, videos))

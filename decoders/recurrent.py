@@ -10,7 +10,8 @@ from decoders.base import Decoder, Pick, State, Taught, select_state
 from decoders.memory import VideoMemory
 
 Trace = dict[str, Tensor]
-"""What a word looked at, by name; first axis: hypotheses ``N``. Stacked over words: ``[W L ...]``."""
+"""What a word looked at, by name; first axis: hypotheses ``N``. Stacked over words: ``[W L ...]``. Keys that begin
+with ``loss.`` tell `RecurrentDecoder.losses` more than where, and `RecurrentDecoder.attention` leaves them out."""
 
 
 class RecurrentDecoder(Decoder):
@@ -57,7 +58,8 @@ class RecurrentDecoder(Decoder):
         self, words: Int[Tensor, "W L"], memory: VideoMemory, video: Int[Tensor, " W"] | None = None
     ) -> Trace:
         """Where each prediction looked, by name ``[W L ...]``: ``[:, t]`` belongs to what follows ``words[:, t]``."""
-        return self.unroll(words, self._start(words, memory, video))[1]
+        _, trace = self.unroll(words, self._start(words, memory, video))
+        return looked(trace)
 
     def teach(
         self,
@@ -121,6 +123,11 @@ class RecurrentDecoder(Decoder):
     def _start(self, words: Int[Tensor, "W L"], memory: VideoMemory, video: Int[Tensor, " W"] | None) -> State:
         self.check(words, memory, video)
         return select_state(self.init_state(memory), video, video)
+
+
+def looked(trace: Trace) -> Trace:
+    """A trace without what is there for losses."""
+    return {name: value for name, value in trace.items() if not name.startswith("loss.")}
 
 
 def _stack(traces: list[Trace]) -> Trace:

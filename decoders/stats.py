@@ -8,11 +8,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from decoders.attention import MultiHeadAttention
-from decoders.base import State
+from decoders.base import State, one_of
 from decoders.memory import VideoMemory
 from decoders.ranked import ranking_loss
-from decoders.recurrent import RecurrentDecoder, Trace
-from decoders.stats_units import Parts, Selection, SpatioTemporal, Temporal, TemporoSpatial, UnitGate
+from decoders.recurrent import RecurrentDecoder, Trace, looked
+from decoders.stats_units import WAYS, Parts, Selection, SpatioTemporal, Temporal, TemporoSpatial, UnitGate
 from decoders.streams import STREAMS, take_stream
 
 Order = Literal["st", "ts", "stats"]
@@ -57,7 +57,7 @@ class STaTSDecoder(RecurrentDecoder):
         rank_margin: ``beta`` of Eq. 7.
         rank_l2: whether the ranking loss keeps ``|x_ST|^2 / 2`` of Eq. 4.
         selection, at_test, top_k, summary: see `TemporoSpatial`.
-        temperature: of the selection of a frame; a buffer, to be annealed with ``decoder.temperature.fill_(value)``.
+        temperature: of the selection of a frame; a buffer, which `anneal` sets.
         visual: "input" or "output", as above.
         categories: number of classes that a memory's ``category`` names; 0: it is not read.
         category_use: "input": the embedded class joins the word LSTM's input; "target": it is predicted; "both".
@@ -107,22 +107,22 @@ class STaTSDecoder(RecurrentDecoder):
         super().__init__(vocabulary, channels, max_length, pad, bos, eos)
         if not streams or len(set(streams)) < len(streams) or not set(streams) <= STREAMS.keys():
             raise ValueError(f"streams must name some of {', '.join(STREAMS)}, each once; got {list(streams)}")
-        _one_of("order", order, get_args(Order))
-        _one_of("temporal", temporal, get_args(Temporal))
-        _one_of("spatial", spatial, ("layout", "per_frame"))
-        _one_of("mean_join", mean_join, ("linear", "add"))
-        _one_of("selection", selection, get_args(Selection))
-        _one_of("at_test", at_test, ("same", "hard"))
-        _one_of("summary", summary, ("mean", "max"))
-        _one_of("visual", visual, ("input", "output"))
-        _one_of("category_use", category_use, get_args(CategoryUse))
+        one_of("order", order, get_args(Order))
+        one_of("temporal", temporal, get_args(Temporal))
+        one_of("spatial", spatial, ("layout", "per_frame"))
+        one_of("mean_join", mean_join, ("linear", "add"))
+        one_of("selection", selection, get_args(Selection))
+        one_of("at_test", at_test, ("same", "hard"))
+        one_of("summary", summary, ("mean", "max"))
+        one_of("visual", visual, ("input", "output"))
+        one_of("category_use", category_use, get_args(CategoryUse))
         if temperature <= 0 or top_k < 1 or rank_margin < 0 or categories < 0 or not 0 <= category_dropout <= 1:
             raise ValueError(
                 "temperature must be above 0, top_k at least 1, rank_margin and categories at least 0 and "
                 f"category_dropout in 0..1; got {temperature}, {top_k}, {rank_margin}, {categories}, {category_dropout}"
             )
         self.streams, self.order, self.visual = streams, order, visual
-        self.ranks = order != "ts" and temporal.endswith("ranked")
+        self.ranks = order != "ts" and WAYS[temporal].ranked
         self.rank_margin, self.rank_l2 = rank_margin, rank_l2
         self.categories, self.category_dropout = categories, category_dropout
         self.register_buffer("temperature", torch.tensor(temperature))
@@ -161,6 +161,11 @@ class STaTSDecoder(RecurrentDecoder):
         """The same, and ``category`` where the class is a target; a memory may lack it all the same."""
         return self.reads | ({"category"} if self.classifier is not None else set())
 
+    def anneal(self, temperature: float) -> None:
+        """Select frames at ``temperature`` from now on; see `Decoder.anneal`."""
+        super().anneal(temperature)
+        self.temperature.fill_(temperature)
+
     def init_state(self, memory: VideoMemory) -> State:
         """Streams with their keys, the class, a word LSTM at zero and no words."""
         state: State = {}
@@ -197,7 +202,7 @@ class STaTSDecoder(RecurrentDecoder):
 
     def recur(self, read: Float[Tensor, "N E"], state: State) -> tuple[Float[Tensor, "N C"], State, Trace]:
         """One word more: attend with ``h_{i-1}``, then the word LSTM. The trace is that of `attention`, with
-        ``rank.STREAM`` and ``rank_norm.STREAM`` for the ranking loss."""
+        ``loss.rank.STREAM`` and ``loss.rank_norm.STREAM`` for the ranking loss."""
         y, s = read.chunk(2, -1)
         hidden = state["hidden"]
         videos = state[f"memory.{self.streams[0]}.real"].shape[0]
@@ -243,7 +248,7 @@ class STaTSDecoder(RecurrentDecoder):
         """
         state = self._start(words, memory, video)
         _, trace = self.unroll(words, state)
-        return {name: self._in_memory_order(name, value, state) for name, value in trace.items() if "rank" not in name}
+        return {name: self._in_memory_order(name, value, state) for name, value in looked(trace).items()}
 
     def losses(self, trace: Trace, state: State, real: Bool[Tensor, "W L"]) -> dict[str, Tensor]:
         """``rank`` and ``category``, where the decoder has them."""
@@ -269,22 +274,22 @@ class STaTSDecoder(RecurrentDecoder):
         for name in self.streams:
             prefix = f"memory.{name}."
             parts = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-            looked: Parts = {}
+            found: Parts = {}
             if name in self.st:
-                x, looked = self.st[name](query, parts)
+                x, found = self.st[name](query, parts)
                 units.append(x)
             if name in self.ts:
                 x, frames = self.ts[name](query, parts, self.temperature)
                 units.append(x)
-                looked = looked | frames
-            trace |= {f"{key.replace('places', 'regions')}.{name}": value for key, value in looked.items()}
+                found = found | frames
+            trace |= {f"{key}.{name}": value for key, value in found.items()}
         x, weights = self.gate(units, hidden)
         return x, trace | {"gate": weights}
 
     def _rank(self, name: str, trace: Trace, state: State, real: Bool[Tensor, "W L"]) -> Float[Tensor, ""]:
         def of_words(part: str) -> Tensor:
-            found = trace.get(f"{part}.{name}")  # else the same for every word
-            return state[f"memory.{name}.st.{part}"][:, None] if found is None else found
+            found = trace.get(f"loss.{part}.{name}")  # else the same for every word
+            return state[f"memory.{name}.st.loss.{part}"][:, None] if found is None else found
 
         projections = of_words("rank").expand(*real.shape, -1)
         norm = of_words("rank_norm").expand(real.shape) if self.rank_l2 else None
@@ -317,8 +322,3 @@ class STaTSDecoder(RecurrentDecoder):
                 f"a video has category {int(outside[0])}, the decoder knows 0..{self.categories - 1} and -1 for unknown"
             )
         return given
-
-
-def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}")

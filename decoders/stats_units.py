@@ -1,6 +1,7 @@
 """The two orders in which STaTS attends: places and then time (ST), a frame and then its places (TS)."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -14,6 +15,34 @@ Temporal = Literal["mean", "lstm", "mean+lstm", "temp_att", "mean+temp_att", "ra
 Selection = Literal["soft", "straight_through", "hard", "topk"]
 Parts = dict[str, Tensor]
 """What a unit reads of a stream: the fields of `Stream`, and what it made of them in `prepare`; ``B`` rows each."""
+
+
+class Way(NamedTuple):
+    """What a row of Table 2 does, after its attention to places.
+
+    Args:
+        mean: takes the mean of the steps.
+        lstm: takes the last output of an LSTM over the steps; joined with the mean where there are both.
+        ranked: the ranking loss trains that LSTM.
+        attends: it does none of these, but attends to all places of all steps ("items"), or to the means of steps
+            ("steps"), and so to no place in a stage of its own.
+    """
+
+    mean: bool = False
+    lstm: bool = False
+    ranked: bool = False
+    attends: Literal["items", "steps"] | None = None
+
+
+WAYS: Mapping[Temporal, Way] = {
+    "mean": Way(mean=True),
+    "lstm": Way(lstm=True),
+    "mean+lstm": Way(mean=True, lstm=True),
+    "temp_att": Way(attends="items"),
+    "mean+temp_att": Way(attends="steps"),
+    "ranked": Way(lstm=True, ranked=True),
+    "mean+ranked": Way(mean=True, lstm=True, ranked=True),
+}
 
 
 class SpatioTemporal(nn.Module):
@@ -58,40 +87,40 @@ class SpatioTemporal(nn.Module):
     ) -> None:
         super().__init__()
         self.temporal, self.shared = temporal, shared
-        self.over_time = temporal.endswith("temp_att")
-        self.fixed = not places and not self.over_time
-        self.attention = None if self.fixed else AdditiveAttention(query, channels, attention)
-        self.ranked = RankedAttention(channels) if temporal.endswith(("lstm", "ranked")) else None
-        joins = temporal in ("mean+lstm", "mean+ranked")
-        self.joined = joins
-        self.join = nn.Linear(2 * channels, channels) if joins and mean_join == "linear" else None
+        self.way = WAYS[temporal]
+        attends = places or self.way.attends is not None
+        self.attention = AdditiveAttention(query, channels, attention) if attends else None
+        self.ranked = RankedAttention(channels) if self.way.lstm else None
+        joins = self.way.mean and self.way.lstm and mean_join == "linear"
+        self.join = nn.Linear(2 * channels, channels) if joins else None
 
     def prepare(self, stream: Stream) -> Parts:
         """What does not hang on the word: keys, or the whole result where there is one place a step."""
         if self.attention is None:
             x, trace = self._through_time(stream.values[:, None, :, 0], stream.real)
             return {"st.x": x[:, 0]} | {f"st.{name}": value[:, 0] for name, value in trace.items()}
-        if self.temporal == "mean+temp_att":
+        if self.way.attends == "steps":
             means = mean_of_real(stream.values, stream.mask, 2)
             return {"st.values": means, "st.keys": self.attention.keys(means)}
-        if self.shared and not self.over_time:
+        if self.way.attends is None and self.shared:
             keys = self.attention.keys(mean_of_real(stream.values, stream.mask, 1))
             return {"st.keys": keys, "st.values": stream.values.transpose(1, 2).flatten(2)}
         return {"st.keys": self.attention.keys(stream.values.flatten(1, 2))}
 
     def forward(self, query: Float[Tensor, "B K Q"], parts: Parts) -> tuple[Float[Tensor, "B K C"], Parts]:
-        """``x_ST`` of every query, and where it looked: ``st_frames`` ``[B K F]``, ``st_places`` ``[B K n]`` or
-        ``[B K F n]``, ``st_items`` ``[B K F n]`` (sums to 1 over both); ``rank`` ``[B K F]``, ``rank_norm`` ``[B K]``.
+        """``x_ST`` of every query, and where it looked: ``st_frames`` ``[B K F]``, ``st_regions`` ``[B K n]`` or
+        ``[B K F n]``, ``st_items`` ``[B K F n]`` (sums to 1 over both); ``loss.rank`` ``[B K F]``, ``loss.rank_norm``
+        ``[B K]``.
         """
         queries = query.shape[1]
         if self.attention is None:
             return parts["st.x"][:, None].expand(-1, queries, -1), {}
         scores = self.attention(query, parts["st.keys"])
         values, mask = parts["values"], parts["mask"]
-        if self.temporal == "mean+temp_att":
+        if self.way.attends == "steps":
             weights = masked_softmax(scores, parts["real"][:, None])
             return weights @ parts["st.values"], {"st_frames": weights}
-        if self.over_time:
+        if self.way.attends == "items":
             weights = masked_softmax(scores, mask.flatten(1)[:, None])
             x = weights @ values.flatten(1, 2)
             if mask.shape[2] == 1:
@@ -104,7 +133,7 @@ class SpatioTemporal(nn.Module):
             weights = masked_softmax(scores.unflatten(2, mask.shape[1:]), mask[:, None])
             steps = (weights.transpose(1, 2) @ values).transpose(1, 2)
         x, trace = self._through_time(steps, parts["real"])
-        return x, {"st_places": weights} | trace
+        return x, {"st_regions": weights} | trace
 
     def _through_time(
         self, steps: Float[Tensor, "B K F C"], real: Bool[Tensor, "B F"]
@@ -117,9 +146,9 @@ class SpatioTemporal(nn.Module):
         last, projections = self.ranked(steps.flatten(0, 1), lengths.repeat_interleave(shape[1]))
         last = last.unflatten(0, shape)
         trace: Parts = {}
-        if self.temporal.endswith("ranked"):
-            trace = {"rank": projections.unflatten(0, shape), "rank_norm": last.square().sum(-1)}
-        if not self.joined:
+        if self.way.ranked:
+            trace = {"loss.rank": projections.unflatten(0, shape), "loss.rank_norm": last.square().sum(-1)}
+        if not self.way.mean:
             return last, trace
         return (mean + last if self.join is None else self.join(torch.cat([mean, last], -1))), trace
 
@@ -181,7 +210,7 @@ class TemporoSpatial(nn.Module):
     def forward(
         self, query: Float[Tensor, "B K Q"], parts: Parts, temperature: Float[Tensor, ""]
     ) -> tuple[Float[Tensor, "B K C"], Parts]:
-        """``x_TS`` of every query, and where it looked: ``ts_frames`` ``[B K F]``, ``ts_places`` ``[B K n]``."""
+        """``x_TS`` of every query, and where it looked: ``ts_frames`` ``[B K F]``, ``ts_regions`` ``[B K n]``."""
         scores = self.temporal(query, parts["ts.frame_keys"])
         chosen = self.select(scores / temperature, parts["real"][:, None])
         values, mask = parts["values"], parts["mask"]
@@ -196,7 +225,7 @@ class TemporoSpatial(nn.Module):
         keys = self._pool(chosen, parts["ts.place_keys"]) / mass[..., None]
         scores = self.spatial(query.flatten(0, 1)[:, None], keys.flatten(0, 1)).view_as(mass)
         weights = masked_softmax(scores + mass.log(), there)
-        return (weights[:, :, None] @ slots).squeeze(2), {"ts_frames": chosen, "ts_places": weights}
+        return (weights[:, :, None] @ slots).squeeze(2), {"ts_frames": chosen, "ts_regions": weights}
 
     def select(self, scores: Float[Tensor, "B K F"], real: Bool[Tensor, "B #K F"]) -> Float[Tensor, "B K F"]:
         """Weights of the steps from their scores (over the temperature)."""

@@ -44,12 +44,7 @@ def take_stream(memory: VideoMemory, name: str, channels: int) -> Stream:
     Raises:
         ValueError: the memory does not carry the part, or it has another width.
     """
-    part, mask = _part(memory, name)
-    if part.shape[-1] != channels:
-        raise ValueError(
-            f"the memory's {name} have {part.shape[-1]} channels, the decoder reads {channels}: "
-            "project them before, or build the decoder with as many channels"
-        )
+    part, mask = _part(memory, name, channels)
     values, flat = keep_one_key(part.flatten(1, 2), mask.flatten(1))
     values, mask = values.view_as(part), flat.view_as(mask)
     real = mask.any(2)
@@ -62,13 +57,12 @@ def take_stream(memory: VideoMemory, name: str, channels: int) -> Stream:
     )
 
 
-def _part(memory: VideoMemory, name: str) -> tuple[Float[Tensor, "B F n C"], Bool[Tensor, "B F n"]]:
-    value: Tensor | None = getattr(memory, name)
-    if value is None:
-        raise ValueError(f"the decoder reads {name}, which this memory does not carry")
+def _part(memory: VideoMemory, name: str, channels: int) -> tuple[Float[Tensor, "B F n C"], Bool[Tensor, "B F n"]]:
+    value = memory.take(name, channels)
     if not STREAMS[name]:
         return value[:, :, None], memory.frame_mask[:, :, None]
-    if memory.regions is value and memory.region_mask is not None:
+    if name == "regions":
+        assert memory.region_mask is not None  # comes with the regions
         return value, memory.region_mask & memory.frame_mask[:, :, None]
-    assert memory.grid_mask is not None
+    assert memory.grid_mask is not None  # comes with the grid
     return value, memory.grid_mask[:, :, None].expand(-1, -1, value.shape[2])

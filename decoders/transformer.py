@@ -151,11 +151,7 @@ class TransformerDecoder(Decoder):
         """
         encoded = {}
         for view in self.views:
-            source = memory.frames if view == "frames" else memory.motion
-            if source is None:
-                raise ValueError(f"fusion={self.fusion!r} reads two views, but the memory has no motion: give it one")
-            if source.shape[2] != self.channels:
-                raise ValueError(f"memory.{view} has {source.shape[2]} channels, the decoder {self.channels}")
+            source = memory.take(view, self.channels, f"fusion={self.fusion!r}")
             x, mask = keep_one_key(source, memory.frame_mask)
             x = self.dropout(x + self._frame_positions(x))
             x = self.encoders[view](x, mask)

@@ -79,3 +79,16 @@ def test_keep_one_key_opens_one_zero_step_in_empty_rows_only():
 
 def test_memory_has_a_truth_value(make_memory):
     assert bool(VideoMemory(torch.zeros(1, 1, 1), torch.zeros(1, 1, dtype=torch.bool)))
+
+
+def test_a_part_is_taken_where_it_is_there_and_fits(make_memory):
+    memory = replace(make_memory(), motion=None)
+    assert memory.take("clip", 16) is memory.clip
+    with pytest.raises(ValueError, match=r"^the decoder reads memory.motion, but the memory has none: give it motion$"):
+        memory.take("motion", 16)
+    with pytest.raises(ValueError, match=r"^fusion='add' reads memory.motion, but"):
+        memory.take("motion", 16, "fusion='add'")
+    with pytest.raises(
+        ValueError, match=r"^memory.clip has 16 channels, the decoder 8: project it before, or build the"
+    ):
+        memory.take("clip", 8)

@@ -284,7 +284,7 @@ def test_selection_at_low_temperature_is_the_maximum(memory):
     chosen = hard.attention(WORDS, memory)["ts_frames.regions"]
     assert torch.equal(chosen.unique(), torch.tensor([0.0, 1.0]))
     assert (soft(WORDS, memory) - expected).abs().max() > 1e-6
-    soft.temperature.fill_(1e-4)
+    soft.anneal(1e-4)
     torch.testing.assert_close(soft(WORDS, memory), expected)
     # As Eq. 9-11 ask: the spatial softmax over what is real in the one frame.
     seen = memory.region_mask[torch.arange(3)[:, None], chosen.argmax(-1)]
@@ -320,12 +320,16 @@ def test_hard_at_test_is_soft_in_training(memory):
     torch.testing.assert_close(mixed.train()(WORDS, memory), soft(WORDS, memory))
 
 
-def test_temperature_is_saved_with_the_weights():
+def test_temperature_is_annealed_and_saved_with_the_weights():
     decoder = build()
-    decoder.temperature.fill_(0.7)
+    decoder.anneal(0.7)
     other = build()
     other.load_state_dict(decoder.state_dict())
     assert float(other.temperature) == pytest.approx(0.7)
+    for wrong in (0.0, -1.0, math.nan):
+        with pytest.raises(ValueError, match=f"a temperature must be above 0, got {wrong}"):
+            decoder.anneal(wrong)
+    assert float(decoder.temperature) == pytest.approx(0.7)
 
 
 def test_equal_scores_gate_to_the_mean_and_tanh_comes_last():
@@ -492,9 +496,9 @@ def test_no_two_attentions_share_parameters():
 
 def test_a_missing_part_or_another_width_is_named(make_memory):
     decoder = build(("frames", "grid"))
-    with pytest.raises(ValueError, match="the decoder reads grid, which this memory does not carry"):
+    with pytest.raises(ValueError, match=r"the decoder reads memory.grid, but the memory has none: give it grid"):
         decoder(WORDS, replace(make_memory(), grid=None, grid_mask=None))
-    with pytest.raises(ValueError, match="the memory's frames have 8 channels, the decoder reads 16"):
+    with pytest.raises(ValueError, match=r"memory.frames has 8 channels, the decoder 16: project it before"):
         take_stream(make_memory(channels=8), "frames", 16)
     with pytest.raises(ValueError, match=r"a video has category 3, the decoder knows 0\.\.2 and -1"):
         build(categories=3)(WORDS, replace(make_memory(), category=torch.tensor([0, 3, 1])))
@@ -541,5 +545,5 @@ def test_a_slot_that_holds_something_in_unattended_frames_only_has_finite_gradie
     x.sum().backward()
     assert values.grad.isfinite().all()
     assert parts["ts.frame_keys"].grad.isfinite().all()
-    assert trace["ts_places"][0, 0, 1] < 1e-8
+    assert trace["ts_regions"][0, 0, 1] < 1e-8
     torch.testing.assert_close(x[0, 0], values[0, 0, 0])

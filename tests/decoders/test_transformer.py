@@ -207,8 +207,15 @@ def test_memory_that_does_not_fit_is_named(make_memory):
     memory, words = make_memory(channels=12), torch.full((3, 2), BOS)
     with pytest.raises(ValueError, match=r"memory\.frames has 16 channels, the decoder 12"):
         TransformerDecoder(9, **SMALL)(words, make_memory(channels=16))
-    with pytest.raises(ValueError, match="fusion='add' reads two views, but the memory has no motion"):
+    with pytest.raises(ValueError, match=r"fusion='add' reads memory.motion, but the memory has none: give it motion"):
         TransformerDecoder(9, fusion="add", **SMALL)(words, replace(memory, motion=None))
+
+
+def test_without_a_choice_there_is_nothing_to_anneal(make_memory):
+    decoder, memory, words = TransformerDecoder(9, **SMALL).eval(), make_memory(channels=12), torch.full((3, 2), BOS)
+    before = decoder(words, memory)
+    decoder.anneal(0.1)
+    assert torch.equal(decoder(words, memory), before)
 
 
 def test_the_published_sizes_are_the_default():
