@@ -12,7 +12,7 @@ from decoders.attention_lstm import AttentionLSTMDecoder
 from decoders.stats import STaTSDecoder
 from graphs import STGEncoder
 from stg.config import GraphConfig, ModelConfig
-from stg.memories import ClipVector, MemoryParts
+from stg.memories import FEATURES, ClipVector, MemoryParts
 from stg.model import Captioner, Fusion, SceneBranch, SceneViews, Standardise
 from stg.text import BOS, EOS, PAD, UNK
 
@@ -39,19 +39,20 @@ class Widths:
     @classmethod
     def of(cls, graph: Data) -> "Widths":
         """The widths of one video's graph (or of a batch)."""
-        names = {"scene": "scene", "motion": "motion", "objects": "x", "grid": "grid", "audio": "audio"}
-        return cls(**{kind: graph[name].shape[-1] if name in graph else 0 for kind, name in names.items()})
+        return cls(**{kind: graph[name].shape[-1] if name in graph else 0 for name, (kind, *_) in FEATURES.items()})
 
 
 class Recipe(NamedTuple):
     """How a decoder is made from settings.
 
     ``make`` takes the settings, the branch it is for, and the arguments that all decoders share. ``reads`` says which
-    parts of a memory that decoder will read, frames included, and which setting (below ``model.``) asks for each.
+    parts of a memory that decoder will learn from, frames included, and which setting (below ``model.``) asks for each.
+    ``recurrent`` is True where it reads one word after another, and so can go on from its own.
     """
 
     make: Callable[[ModelConfig, Branch, dict[str, Any]], Decoder]
     reads: Callable[[ModelConfig, Branch], dict[str, str]]
+    recurrent: bool = True
 
 
 def _transformer(model: ModelConfig, branch: Branch, shared: dict[str, Any]) -> Decoder:
@@ -106,7 +107,7 @@ def _attention_lstm(model: ModelConfig, branch: Branch, shared: dict[str, Any]) 
         embedding=model.channels,
         attention=model.channels,
         memory=_attended(model, branch),
-        summary=model.attention_lstm.summary,
+        summary=_summary(model, branch),
         query_bias=model.attention_lstm.query_bias,
         **shared,
     )
@@ -114,7 +115,7 @@ def _attention_lstm(model: ModelConfig, branch: Branch, shared: dict[str, Any]) 
 
 def _attention_lstm_reads(model: ModelConfig, branch: Branch) -> dict[str, str]:
     memory = {"none": [], "temporal": ["frames"], "spatial": ["regions"]}[_attended(model, branch)]
-    summary = {"mean": "frames", "clip": "clip"}[model.attention_lstm.summary]
+    summary = {"mean": "frames", "clip": "clip"}[_summary(model, branch)]
     asked = "attention_lstm.memory" if branch == "scene" else "attention_lstm.object_memory"
     return {summary: "attention_lstm.summary"} | dict.fromkeys(memory, asked)
 
@@ -124,22 +125,19 @@ def _attended(model: ModelConfig, branch: Branch) -> Literal["none", "temporal",
     return settings.memory if branch == "scene" else settings.object_memory
 
 
+def _summary(model: ModelConfig, branch: Branch) -> Literal["clip", "mean"]:
+    # The clip vector holds scene, motion and sound; the object branch is to see objects alone.
+    return model.attention_lstm.summary if branch == "scene" else "mean"
+
+
 DECODERS: Mapping[str, Recipe] = {
-    "transformer": Recipe(_transformer, _transformer_reads),
+    "transformer": Recipe(_transformer, _transformer_reads, recurrent=False),
     "stats": Recipe(_stats, _stats_reads),
     "attention_lstm": Recipe(_attention_lstm, _attention_lstm_reads),
 }
 
-NEEDED: Mapping[str, tuple[tuple[str, ...], str]] = {
-    "motion": (("motion",), "motion features: extract with --motion i3d"),
-    "regions": (("objects",), "object features: extract with a --detector"),
-    "grid": (("grid",), "grid features: extract with --motion i3d --grid true"),
-    "clip": (
-        ("scene", "motion", "audio"),
-        "scene, motion or sound features: extract with --backbone, --motion, --sound",
-    ),
-}
-"""By part of a memory: the features it is made of, one of which there must be, and what to say where there is none."""
+MADE_OF = {"motion": "motion", "regions": "x", "grid": "grid"}
+"""By part of a memory: the feature of a batch without which it cannot be made."""
 
 
 def build_captioner(
@@ -166,8 +164,16 @@ def build_captioner(
     reads = {branch: recipe.reads(model, branch) for branch, wanted in wants_decoder.items() if wanted}
     for branch, parts in reads.items():
         _check_features(branch, parts, widths)
-    if wants_objects:
-        _check_sees_objects(reads["object" if wants_decoder["object"] else "scene"])
+    if wants_decoder["object"]:
+        _check_sees_objects("decoder of the object branch", reads["object"])
+    elif wants_objects:
+        _check_sees_objects("joined decoder", reads["scene"])
+    if model.branches == "l2" and "frames" not in reads["scene"]:
+        asked = _asked(reads["scene"])
+        raise ValueError(
+            f"branches='l2' pulls on the frames of the scene branch, whose decoder reads {asked} alone: let it read "
+            "frames, or use branches='full'"
+        )
 
     def decoder(branch: Branch) -> Decoder:
         shared = {
@@ -197,9 +203,9 @@ def build_captioner(
 
     fields = frozenset({"x"} if wants_objects else ()) | (scene.fields if scene is not None else frozenset())
     fields = fields.union(*(parts.fields for parts in made.values()))
-    known = {"scene": widths.scene, "motion": widths.motion, "x": widths.objects}
-    known |= {"grid": widths.grid, "audio": widths.audio}
-    standardise = nn.ModuleDict({name: Standardise(width) for name, width in known.items() if name in fields})
+    standardise = nn.ModuleDict(
+        {name: Standardise(getattr(widths, kind)) for name, (kind, *_) in FEATURES.items() if name in fields}
+    )
     return Captioner(
         scene=scene,
         objects=objects,
@@ -228,18 +234,21 @@ def _parts(branch: Branch, reads: frozenset[str], widths: Widths, channels: int)
 
 def _check_features(branch: Branch, reads: Mapping[str, str], widths: Widths) -> None:
     for part, setting in reads.items():
-        kinds, remedy = NEEDED.get(part, ((), ""))
-        if kinds and not any(getattr(widths, kind) for kind in kinds):
+        kind, called, options = FEATURES[MADE_OF[part]] if part in MADE_OF else (None, "", "")
+        if kind is not None and not getattr(widths, kind):
             raise ValueError(
-                f"the decoder of the {branch} branch reads {part} (model.{setting}) and the store has no {remedy}, "
-                "or choose another setting"
+                f"the decoder of the {branch} branch reads {part} (model.{setting}) and the store has no {called} "
+                f"features: extract with {options}, or choose another setting"
             )
 
 
-def _check_sees_objects(reads: Mapping[str, str]) -> None:
+def _check_sees_objects(decoder: str, reads: Mapping[str, str]) -> None:
     if not {"frames", "regions"} & reads.keys():
-        asked = ", ".join(f"{part} (model.{setting})" for part, setting in reads.items())
         raise ValueError(
-            f"the decoder of the object branch reads {asked} alone and would see no object: let it read frames or "
-            "regions, or use branches='scene'"
+            f"the {decoder} reads {_asked(reads)} alone and would see no object: let it read frames or regions, or use "
+            "branches='scene'"
         )
+
+
+def _asked(reads: Mapping[str, str]) -> str:
+    return ", ".join(f"{part} (model.{setting})" for part, setting in reads.items())

@@ -125,7 +125,8 @@ class TSConfig:
     top_k: int = 3
     temperature: float = 0.1
     anneal_from: float | None = None
-    """Temperature of the first epoch, falling geometrically to `temperature` in the last; null: no annealing."""
+    """Temperature of the first epoch, falling geometrically to `temperature` in the last of optim.epochs (which early
+    stopping may not reach, and which another optim.epochs on resume changes midway); null: no annealing."""
     summary: Literal["mean", "max"] = "mean"
     """What stands for a frame in the selection: mean or maximum of its places."""
 
@@ -180,7 +181,8 @@ class AttentionLSTMConfig:
     object_memory: Literal["temporal", "spatial"] = "spatial"
     """What the object branch attends to: spatial: the graph's nodes; temporal: their means in each frame."""
     summary: Literal["clip", "mean"] = "clip"
-    """The global vector: a linear layer over mean scene, motion and sound features, or the mean of the frames."""
+    """The global vector of the scene branch: a linear layer over mean scene, motion and sound features, or the mean of
+    the frames. The object branch sees objects alone: it always takes the mean of its frames."""
     query_bias: bool = False
     """A bias on W_hc of Eq. 2, which prints none."""
 
@@ -222,6 +224,19 @@ class ModelConfig:
             raise ValueError(f"dropout must lie in 0..1 (1 excluded); got {self.dropout}")
         if self.views != "one" and self.decoder != "transformer":
             raise ValueError(f"views={self.views!r} is for decoder 'transformer'; got decoder {self.decoder!r}")
+        st, ts, order = self.stats.st, self.stats.ts, self.stats.order
+        if ts.anneal_from is not None and (self.decoder != "stats" or order == "st" or ts.selection == "hard"):
+            raise ValueError(
+                f"stats.ts.anneal_from={ts.anneal_from} needs decoder 'stats' with order 'ts' or 'stats' and a "
+                f"selection with a temperature; got decoder {self.decoder!r}, order {order!r}, selection "
+                f"{ts.selection!r}: set it to null"
+            )
+        in_order = self.decoder == "stats" and order != "ts" and st.temporal.endswith(("lstm", "ranked"))
+        if self.branches == "concat" and self.concat_axis == "time" and in_order:
+            raise ValueError(
+                f"concat_axis='time' puts objects behind frames, and stats.st.temporal={st.temporal!r} reads the order "
+                "of time in them: use concat_axis='channel'"
+            )
 
 
 @dataclass(frozen=True)

@@ -57,12 +57,14 @@ def fit(config: FitConfig, *, console: "Console", stop: Callable[[], bool] = lam
         UserError: settings, data and run folder do not fit each other.
         StgError: the loss is not finite `NAN_LIMIT` times in a row.
     """
+    from stg.assembly import DECODERS
     from stg.runs import Run, default_folder
 
-    if config.optim.scheduled_sampling is not None and config.model.decoder == "transformer":
+    if config.optim.scheduled_sampling is not None and not DECODERS[config.model.decoder].recurrent:
+        recurrent = " or ".join(name for name, recipe in DECODERS.items() if recipe.recurrent)
         raise UserError(
             "optim.scheduled_sampling needs a decoder that reads one word after another; model.decoder is "
-            "'transformer', which reads all at once: choose stats or attention_lstm, or leave scheduled_sampling out"
+            f"{config.model.decoder!r}, which reads all at once: choose {recurrent}, or leave scheduled_sampling out"
         )
     folder = Path(config.run.out) if config.run.out else default_folder(config)
     with Run(folder, config) as run:

@@ -1,5 +1,7 @@
 """From a flat batch to the parts of a memory that decoders read besides frames: regions, grid, clip vector, class."""
 
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -7,14 +9,23 @@ from torch_geometric.data import Data
 
 from graphs.scatter import segment_mean
 
-EXTRACTION = {
-    "scene": ("scene", "a --backbone"),
-    "motion": ("motion", "--motion i3d"),
-    "x": ("object", "a --detector"),
-    "grid": ("grid", "--motion i3d --grid true"),
-    "audio": ("sound", "--sound vggish"),
+
+class Feature(NamedTuple):
+    """A kind of features: its name in settings and files, what it is called, what `stg.extract` is told to make it."""
+
+    kind: str
+    called: str
+    options: str
+
+
+FEATURES = {
+    "scene": Feature("scene", "scene", "a --backbone"),
+    "motion": Feature("motion", "motion", "--motion i3d"),
+    "x": Feature("objects", "object", "a --detector"),
+    "grid": Feature("grid", "grid", "--motion i3d --grid true"),
+    "audio": Feature("audio", "sound", "--sound vggish"),
 }
-"""What a feature is called, and what `stg.extract` needs to be told to make it, by its name in the batch."""
+"""The kinds of features by their names in a batch."""
 
 
 def feature(batch: Data, name: str) -> Tensor:
@@ -24,7 +35,7 @@ def feature(batch: Data, name: str) -> Tensor:
         ValueError: the batch lacks it, with how to extract it.
     """
     if name not in batch:
-        called, options = EXTRACTION[name]
+        _, called, options = FEATURES[name]
         raise ValueError(f"this model was built with {called} features and the batch has none: extract with {options}")
     return batch[name]
 

@@ -12,11 +12,9 @@ from torch_geometric.data import Data
 
 from decoders import Decoder, VideoMemory
 from graphs import STGEncoder
-from stg.memories import MemoryParts
+from stg.memories import FEATURES, MemoryParts
 
 Fusion = Literal["distill", "concat", "l2"]
-KINDS = {"scene": "scene", "motion": "motion", "x": "objects", "grid": "grid", "audio": "audio"}
-"""Kinds of features by the names that they have in a batch."""
 WHOLE_VIDEO = frozenset({"clip", "category"})
 """Parts of a memory that describe a video and no step of it, and so stay what they are when branches are joined."""
 
@@ -300,7 +298,7 @@ class Captioner(nn.Module):
     @property
     def reads(self) -> frozenset[str]:
         """The kinds of features that captioning reads: of ``scene``, ``motion``, ``objects``, ``grid``, ``audio``."""
-        return frozenset(KINDS[name] for name in self._fields(test_time=True))
+        return frozenset(FEATURES[name].kind for name in self._fields(test_time=True))
 
     @property
     def needs_objects(self) -> bool:
@@ -339,7 +337,7 @@ class Captioner(nn.Module):
 
 def _check_reads(branch: str, decoder: Decoder, gives: frozenset[str], parts: MemoryParts | None) -> None:
     gives = gives | (parts.gives if parts is not None else frozenset())
-    if missing := decoder.reads - gives:
+    if missing := decoder.learns_from - gives:
         raise ValueError(
             f"{branch}_decoder reads {_listed(missing)}, and its branch hands over {_listed(gives)}: "
             + (

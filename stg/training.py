@@ -54,7 +54,7 @@ def captioning_losses(
     distillation losses unless ``keep_empty`` (P15).
 
     Each decoder adds the losses of its own, weighted: the ranking loss of STaTS (Cherian et al., 2020, Eq. 6) and its
-    class prediction; one of another name counts as the decoder gives it. ``own_words`` is the probability with which
+    class prediction. ``own_words`` is the probability with which
     decoders read their own word (``own_word``: drawn or likeliest) in place of the given one; where there are two
     branches, both read what the scene decoder read (P24).
 
@@ -65,7 +65,7 @@ def captioning_losses(
     encoded = model.encode(batch.graphs)
     targets = batch.targets[batch.real]
     parts: dict[str, Tensor] = {}
-    own: dict[str, Tensor] = {}
+    own: dict[str, Mapping[str, Tensor]] = {}
     scene_logits = object_logits = None
     kept: Tensor | slice = slice(None)
     words, video, real = batch.words, batch.video, batch.real
@@ -75,7 +75,7 @@ def captioning_losses(
         words, own_words = taught.words, 0.0
         scene_logits = model.scene_decoder.output(taught.features[real])
         parts["scene"] = language_loss(scene_logits, targets)
-        own |= {f"scene_{name}": loss for name, loss in taught.losses.items()}
+        own["scene"] = taught.losses
     if model.object_decoder is not None and encoded.objects is not None:
         counted = real if keep_empty else real & encoded.has_objects[video][:, None]
         taught = model.object_decoder.teach(
@@ -85,13 +85,15 @@ def captioning_losses(
         if not keep_empty:
             kept = counted[real]
         parts["object"] = language_loss(object_logits[kept], targets[kept])
-        own |= {f"object_{name}": loss for name, loss in taught.losses.items()}
+        own["object"] = taught.losses
     weights = {"rank": rank_weight, "category": category_weight}
     extra = torch.zeros((), device=targets.device)
-    for name, loss in own.items():
-        extra = extra + weights.get(name.split("_", 1)[1], 1.0) * loss
+    for losses in own.values():
+        for name, loss in losses.items():
+            extra = extra + weights[name] * loss
+    told = {f"{branch}_{name}": loss for branch, losses in own.items() for name, loss in losses.items()}
     if scene_logits is None or object_logits is None:
-        return {"loss": sum(parts.values(), extra), **parts, **own}
+        return {"loss": sum(parts.values(), extra), **parts, **told}
     if model.fusion == "l2":
         assert encoded.scene is not None
         assert encoded.objects is not None
@@ -110,7 +112,7 @@ def captioning_losses(
     alignment = parts.get("l2", parts.get("distill"))
     assert alignment is not None
     loss = parts["object"] + scene_weight * parts["scene"] + distill_weight * alignment + extra
-    return {"loss": loss, **parts, **own}
+    return {"loss": loss, **parts, **told}
 
 
 def given_words(eta: float, epoch: int) -> float:

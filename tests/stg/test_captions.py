@@ -14,8 +14,8 @@ from stg.assembly import Widths, build_captioner
 from stg.captions import caption_videos
 from stg.config import AttentionLSTMConfig, GraphConfig, ModelConfig, STaTSConfig
 from stg.errors import UserError
-from stg.memories import MemoryParts
-from stg.model import KINDS, Captioner, SceneBranch
+from stg.memories import FEATURES, MemoryParts
+from stg.model import Captioner, SceneBranch
 from stg.runs import features_read, model_header
 from stg.text import Vocabulary
 from stg.trained import Trained
@@ -109,7 +109,7 @@ def test_a_model_tells_what_is_to_be_made_of_new_clips(tmp_path: Path) -> None:
 
 
 def test_every_kind_of_feature_is_made_of_new_clips_and_others_are_told() -> None:
-    assert set(KINDS.values()) == READS.keys()
+    assert {feature.kind for feature in FEATURES.values()} == READS.keys()
     header = {"reads": ["scene", "smell"], "model": {"branches": "scene"}, "widths": {"scene": 5, "motion": 0}}
     with pytest.raises(UserError, match="this model reads smell features, and this version knows scene, motion, "):
         features_read(header)

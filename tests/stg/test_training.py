@@ -62,14 +62,13 @@ def captioner(losses: Sequence[str] = ()) -> tuple[Captioner, Chain, Chain]:
 
 
 def test_a_decoders_own_losses_are_weighed_and_reported_by_branch(caption_batch: CaptionBatch) -> None:
-    model, _, _ = captioner(("rank", "category", "coverage"))
+    model, _, _ = captioner(("rank", "category"))
     parts = captioning_losses(model, caption_batch, rank_weight=0.3, category_weight=0.05, distill_weight=2.0)
-    own = {f"{branch}_{name}" for branch in ("scene", "object") for name in ("rank", "category", "coverage")}
+    own = {f"{branch}_{name}" for branch in ("scene", "object") for name in ("rank", "category")}
     assert set(parts) == {"loss", "scene", "object", "distill"} | own
     expected = parts["scene"] + parts["object"] + 2.0 * parts["distill"]
     for branch in ("scene", "object"):
         expected = expected + 0.3 * parts[f"{branch}_rank"] + 0.05 * parts[f"{branch}_category"]
-        expected = expected + parts[f"{branch}_coverage"]
         torch.testing.assert_close(parts[f"{branch}_category"], 2 * parts[f"{branch}_rank"])
     torch.testing.assert_close(parts["loss"], expected)
 
