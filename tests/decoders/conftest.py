@@ -1,6 +1,7 @@
 """Double precision for every decoder test, and memories that carry everything a decoder may ask for."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import jaxtyping
 import pytest
@@ -44,6 +45,15 @@ def make_memory() -> MakeMemory:
         )
 
     return make
+
+
+@pytest.fixture
+def memory(make_memory: MakeMemory) -> VideoMemory:
+    """Ragged videos whose regions have gaps: a slot here, a whole frame in the middle of the first there."""
+    memory = make_memory(regions=3)
+    mask = memory.region_mask & (torch.rand(3, 5, 3) < 0.7)
+    mask[:, 0, 1], mask[0, 2] = True, False
+    return replace(memory, regions=memory.regions.masked_fill(~mask[..., None], torch.nan), region_mask=mask)
 
 
 @pytest.fixture

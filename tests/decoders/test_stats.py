@@ -1,4 +1,4 @@
-"""STaTS against loops written from Eq. 1-12 of Cherian et al. (2020), and what each of its settings means."""
+"""What the settings of STaTS mean for its captions and losses (its equations: test_stats_equations.py)."""
 
 import math
 from dataclasses import replace
@@ -8,210 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from decoders import STaTSDecoder, VideoMemory, greedy_search, select_state
-from decoders.stats_units import SpatioTemporal, TemporoSpatial, UnitGate
 from decoders.streams import take_stream
-
-V, C = 11, 16
-WORDS = torch.tensor([[1, 4, 5, 6, 2], [1, 7, 3, 2, 0], [1, 9, 2, 0, 0]])
-REAL = WORDS != 0
-TEMPORAL = ("mean", "lstm", "mean+lstm", "temp_att", "mean+temp_att", "ranked", "mean+ranked")
-
-
-def build(streams: tuple[str, ...] = ("regions",), **settings) -> STaTSDecoder:
-    torch.manual_seed(3)
-    decoder = STaTSDecoder(V, C, 12, 10, streams=streams, **settings).eval()
-    with torch.no_grad():
-        for parameter in decoder.parameters():  # far from zero, so that nothing may be forgotten
-            parameter.normal_(std=0.4)
-    return decoder
-
-
-@pytest.fixture
-def memory(make_memory) -> VideoMemory:
-    """Ragged videos whose regions have gaps: a slot here, a whole frame in the middle of the first there."""
-    memory = make_memory(regions=3)
-    mask = memory.region_mask & (torch.rand(3, 5, 3) < 0.7)
-    mask[:, 0, 1], mask[0, 2] = True, False
-    return replace(memory, regions=memory.regions.masked_fill(~mask[..., None], torch.nan), region_mask=mask)
-
-
-Step = dict[int, torch.Tensor]
-
-
-def steps_of(memory: VideoMemory, stream: str, video: int) -> list[Step]:
-    """The real places of each step that has any, by their number."""
-    if stream in ("frames", "motion"):
-        part, mask = getattr(memory, stream)[video][:, None], memory.frame_mask[video][:, None]
-    elif stream == "regions":
-        part, mask = memory.regions[video], memory.region_mask[video]
-    else:
-        part, mask = memory.grid[video], memory.grid_mask[video][:, None].expand(-1, memory.grid.shape[2])
-    steps = [{j: part[t, j] for j in range(part.shape[1]) if mask[t, j]} for t in range(len(part))]
-    return [step for step in steps if step]
-
-
-def att(module, query, x) -> torch.Tensor:
-    """Eq. 2."""
-    inner = module.query.weight @ query + module.query.bias + module.key.weight @ x
-    return module.score.weight[0] @ torch.tanh(inner)
-
-
-def softmax(scores: list) -> list:
-    total = sum(score.exp() for score in scores)
-    return [score.exp() / total for score in scores]
-
-
-def lstm(module, x, h, c) -> tuple[torch.Tensor, torch.Tensor]:
-    gates = module.weight_ih_l0 @ x + module.bias_ih_l0 + module.weight_hh_l0 @ h + module.bias_hh_l0
-    i, f, g, o = gates.chunk(4)
-    c = f.sigmoid() * c + i.sigmoid() * g.tanh()
-    return o.sigmoid() * c.tanh(), c
-
-
-def weighted(weights, values) -> torch.Tensor:
-    return sum(w * x for w, x in zip(weights, values, strict=True))
-
-
-def slow_st(unit: SpatioTemporal, query, steps: list[Step], shared: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """Eq. 3-8: ``x_ST`` and the ranking loss of one word."""
-    nothing = torch.zeros(())
-    if unit.temporal == "temp_att":
-        items = [x for step in steps for x in step.values()]
-        return weighted(softmax([att(unit.attention, query, x) for x in items]), items), nothing
-    if unit.temporal == "mean+temp_att":
-        means = [sum(step.values()) / len(step) for step in steps]
-        return weighted(softmax([att(unit.attention, query, x) for x in means]), means), nothing
-    if len(steps[0]) == 1 and unit.attention is None:
-        xs = [step[0] for step in steps]
-    elif shared:
-        averages = [sum(step[j] for step in steps) / len(steps) for j in steps[0]]
-        e = softmax([att(unit.attention, query, x) for x in averages])
-        xs = [weighted(e, step.values()) for step in steps]
-    else:
-        xs = [
-            weighted(softmax([att(unit.attention, query, x) for x in step.values()]), step.values()) for step in steps
-        ]
-    mean = sum(xs) / len(xs)
-    if unit.temporal == "mean":
-        return mean, nothing
-    h, c = torch.zeros(C), torch.zeros(C)
-    for x in xs:
-        h, c = lstm(unit.ranked.lstm, x, h, c)
-    pairs = [F.softplus(h @ xs[t - 1] + 1.0 - h @ xs[t]) for t in range(1, len(xs))]
-    loss = sum(pairs) / len(pairs) if pairs else nothing
-    if not unit.temporal.startswith("mean"):
-        return h, loss
-    return (mean + h if unit.join is None else unit.join.weight @ torch.cat([mean, h]) + unit.join.bias), loss
-
-
-def slow_ts(unit: TemporoSpatial, query, steps: list[Step], temperature: float) -> torch.Tensor:
-    """Eq. 9-11, a place counting with the share of the attended time in which it is there."""
-    summaries = [torch.stack(list(step.values())) for step in steps]
-    summaries = [x.mean(0) if unit.summary == "mean" else x.amax(0) for x in summaries]
-    a = softmax([att(unit.temporal, query, x) / temperature for x in summaries])
-    places = sorted({j for step in steps for j in step})
-    mass = [sum(a_t for a_t, step in zip(a, steps, strict=True) if j in step) for j in places]
-    x = [
-        sum(a_t * step[j] for a_t, step in zip(a, steps, strict=True) if j in step) / m
-        for j, m in zip(places, mass, strict=True)
-    ]
-    if unit.spatial is None:
-        return x[0]
-    e = [m * att(unit.spatial, query, x_j).exp() for m, x_j in zip(mass, x, strict=True)]
-    return weighted([e_j / sum(e) for e_j in e], x)
-
-
-def slow(decoder: STaTSDecoder, memory: VideoMemory, shared: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """Features and ranking loss, one video, word, step and place at a time."""
-    features, losses = torch.zeros(3, 5, C), []
-    layer = decoder.self_attention
-    for video in range(3):
-        h, c, ys = torch.zeros(C), torch.zeros(C), []
-        for i, word in enumerate(WORDS[video].tolist()):
-            ys.append(decoder.embedding.weight[word])
-            key = [layer.key.weight @ y + layer.key.bias for y in ys]
-            value = [layer.value.weight @ y + layer.value.bias for y in ys]
-            asks = layer.query.weight @ ys[-1] + layer.query.bias
-            seen = weighted(softmax([asks @ k / math.sqrt(len(k)) for k in key]), value)
-            query = torch.cat([layer.output.weight @ seen + layer.output.bias, h])
-            units, ranks = [], []
-            for stream in decoder.streams:
-                steps = steps_of(memory, stream, video)
-                if stream in decoder.st:
-                    x, loss = slow_st(decoder.st[stream], query, steps, shared and stream == "grid")
-                    units.append(x)
-                    ranks.append(loss)
-                if stream in decoder.ts:
-                    units.append(slow_ts(decoder.ts[stream], query, steps, float(decoder.temperature)))
-            if REAL[video, i] and ranks:
-                losses.append(sum(ranks) / len(ranks))
-            x = units[0]
-            if len(units) > 1:  # Eq. 12
-                gate = decoder.gate
-                beta = [
-                    w.weight[0] @ torch.tanh(u.weight @ x + gate.hidden.weight @ h)
-                    for w, u, x in zip(gate.score, gate.unit, units, strict=True)
-                ]
-                x = weighted(softmax(beta), units)
-            x = torch.tanh(x)
-            read = [ys[-1]] + [x] * (decoder.visual == "input")
-            h, c = lstm(decoder.lstm, torch.cat(read), h, c)
-            features[video, i] = h
-            if decoder.visual == "output":
-                features[video, i] = decoder.behind.weight @ torch.cat([h, x]) + decoder.behind.bias
-    return features, sum(losses) / max(len(losses), 1)
-
-
-@pytest.mark.parametrize("streams", [("regions",), ("grid",), ("motion",), ("frames", "regions")], ids="+".join)
-@pytest.mark.parametrize("order", ["st", "ts", "stats"])
-def test_equals_the_equations(memory, streams, order):
-    check(build(streams, order=order), memory)
-
-
-@pytest.mark.parametrize("temporal", TEMPORAL)
-def test_every_row_of_table_2_equals_the_equations(memory, temporal):
-    check(build(temporal=temporal, order="st"), memory)
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [{"visual": "output"}, {"mean_join": "add"}, {"summary": "max", "temperature": 0.5}, {"spatial": "per_frame"}],
-    ids=str,
-)
-def test_other_settings_equal_the_equations(memory, settings):
-    check(build(("grid", "regions"), **settings), memory)
-
-
-@torch.no_grad()
-def check(decoder: STaTSDecoder, memory: VideoMemory) -> None:
-    spatial = {unit.shared for name, unit in decoder.st.items() if name == "grid"}
-    expected, rank = slow(decoder, memory, shared=True in spatial)
-    taught = decoder.teach(WORDS, memory, real=REAL)
-    torch.testing.assert_close(taught.features, expected, rtol=0, atol=1e-9)
-    assert ("rank" in taught.losses) == decoder.ranks
-    if decoder.ranks:
-        torch.testing.assert_close(taught.losses["rank"], rank, rtol=0, atol=1e-9)
-
-
-def test_spatial_attention_of_a_grid_is_one_for_all_steps_and_does_not_know_their_order(memory):
-    order = torch.tensor([2, 0, 1])
-    memory = replace(memory, grid_mask=torch.ones(3, 3, dtype=torch.bool))
-    shuffled = replace(memory, grid=memory.grid[:, order])
-    shared = build(("grid",))
-    before, after = (shared.attention(WORDS, m)["st_regions.grid"][:, 0] for m in (memory, shuffled))
-    assert before.shape == (3, 4)
-    torch.testing.assert_close(before, after)
-    own = build(("grid",), spatial="per_frame")
-    before, after = (own.attention(WORDS, m)["st_regions.grid"][:, 0] for m in (memory, shuffled))
-    assert before.shape == (3, 3, 4)
-    torch.testing.assert_close(before[:, order], after)
-    assert (before - after).abs().max() > 1e-2
-
-
-def test_padded_steps_are_not_averaged(memory):
-    decoder = build(("grid",))
-    padded = memory.grid.masked_fill(~memory.grid_mask[..., None, None], torch.nan)
-    torch.testing.assert_close(decoder(WORDS, replace(memory, grid=padded)), decoder(WORDS, memory))
+from tests.decoders.stats_cases import REAL, TEMPORAL, WORDS, C, V, build
 
 
 def test_rows_of_table_2_differ_and_use_what_they_say(memory):
@@ -255,71 +53,6 @@ def test_a_step_where_nothing_was_seen_is_no_step(memory):
         assert not looked[name][:, :, 2].any()
 
 
-@pytest.mark.parametrize("visual", ["input", "output"])
-def test_weights_have_names_and_sum_to_one_on_what_is_real(memory, visual):
-    decoder = build(("regions", "grid", "frames"), visual=visual)
-    trace = decoder.attention(WORDS, memory)
-    assert decoder.units == ("regions.st", "regions.ts", "grid.st", "grid.ts", "frames.st", "frames.ts")
-    assert {name: tuple(value.shape[2:]) for name, value in trace.items()} == {
-        "gate": (6,),
-        "st_regions.regions": (5, 3),
-        "ts_frames.regions": (5,),
-        "ts_regions.regions": (3,),
-        "st_regions.grid": (4,),
-        "ts_frames.grid": (3,),
-        "ts_regions.grid": (4,),
-        "ts_frames.frames": (5,),
-    }
-    for name, value in trace.items():
-        total = value.sum(-1)
-        one = memory.region_mask.any(-1)[:, None].to(total) if name == "st_regions.regions" else torch.ones(())
-        torch.testing.assert_close(total, one.expand_as(total))
-    assert not trace["st_regions.regions"].masked_select(~memory.region_mask[:, None]).any()
-    assert not trace["ts_frames.frames"].masked_select(~memory.frame_mask[:, None]).any()
-
-
-def test_selection_at_low_temperature_is_the_maximum(memory):
-    soft, hard = build(order="ts"), build(order="ts", selection="hard")
-    expected = hard(WORDS, memory)
-    chosen = hard.attention(WORDS, memory)["ts_frames.regions"]
-    assert torch.equal(chosen.unique(), torch.tensor([0.0, 1.0]))
-    assert (soft(WORDS, memory) - expected).abs().max() > 1e-6
-    soft.anneal(1e-4)
-    torch.testing.assert_close(soft(WORDS, memory), expected)
-    # As Eq. 9-11 ask: the spatial softmax over what is real in the one frame.
-    seen = memory.region_mask[torch.arange(3)[:, None], chosen.argmax(-1)]
-    assert torch.equal(hard.attention(WORDS, memory)["ts_regions.regions"] > 0, seen)
-
-
-@pytest.mark.parametrize(
-    ("selection", "learns"), [("soft", True), ("straight_through", True), ("topk", True), ("hard", False)]
-)
-def test_gradient_of_the_selection(memory, selection, learns):
-    decoder = build(order="ts", selection=selection).train()
-    assert float(decoder.temperature) == pytest.approx(0.1)
-    decoder(WORDS, memory).square().sum().backward()
-    gradient = decoder.ts["regions"].temporal.key.weight.grad
-    assert (gradient is not None and bool(gradient.abs().max() > 0)) == learns
-    assert all(value.grad is None or value.grad.isfinite().all() for value in decoder.parameters())
-
-
-def test_straight_through_and_top_one_look_as_the_maximum_does(memory):
-    expected = build(order="ts", selection="hard")(WORDS, memory)
-    torch.testing.assert_close(build(order="ts", selection="straight_through")(WORDS, memory), expected)
-    torch.testing.assert_close(build(order="ts", selection="topk", top_k=1)(WORDS, memory), expected)
-    soft = build(order="ts", temperature=2.0)(WORDS, memory)
-    torch.testing.assert_close(build(order="ts", selection="topk", top_k=9, temperature=2.0)(WORDS, memory), soft)
-    chosen = build(order="ts", selection="topk", top_k=2).attention(WORDS, memory)["ts_frames.regions"]
-    assert (chosen > 0).sum(-1).unique().tolist() == [2]
-
-
-def test_hard_at_test_is_soft_in_training(memory):
-    settings = {"order": "ts", "temperature": 1.0, "dropout": 0.0}
-    soft, mixed = build(**settings), build(at_test="hard", **settings)
-    torch.testing.assert_close(mixed(WORDS, memory), build(selection="hard", **settings)(WORDS, memory))
-    torch.testing.assert_close(mixed.train()(WORDS, memory), soft(WORDS, memory))
-
-
 def test_temperature_is_annealed_and_saved_with_the_weights():
     decoder = build()
     decoder.anneal(0.7)
@@ -330,27 +63,6 @@ def test_temperature_is_annealed_and_saved_with_the_weights():
         with pytest.raises(ValueError, match=f"a temperature must be above 0, got {wrong}"):
             decoder.anneal(wrong)
     assert float(decoder.temperature) == pytest.approx(0.7)
-
-
-def test_equal_scores_gate_to_the_mean_and_tanh_comes_last():
-    gate, units, hidden = UnitGate(2, C, 10), [torch.randn(2, 3, C), torch.randn(2, 3, C)], torch.randn(2, 3, C)
-    x, weights = gate(units, hidden)
-    assert ((weights > 0) & (weights < 1)).all()
-    assert ((x > -1) & (x < 1)).all()
-    for score in gate.score:
-        torch.nn.init.zeros_(score.weight)
-    x, weights = gate(units, hidden)
-    torch.testing.assert_close(x, torch.tanh((units[0] + units[1]) / 2))
-    assert torch.equal(weights, torch.full((2, 3, 2), 0.5))
-    assert not any(parameter.shape == (10,) for parameter in gate.parameters()), "Eq. 12 prints no biases"
-
-
-def test_one_unit_has_no_gate_but_its_tanh():
-    gate, unit = UnitGate(1, C, 10), torch.randn(2, 3, C)
-    assert not list(gate.parameters())
-    x, weights = gate([unit], torch.randn(2, 3, C))
-    torch.testing.assert_close(x, unit.tanh())
-    assert torch.equal(weights, torch.ones(2, 3, 1))
 
 
 def test_self_attention_sees_no_later_word_and_may_be_cached(memory):
@@ -429,13 +141,6 @@ def test_a_class_is_read_where_predictions_depend_on_it(memory):
     assert torch.equal(greedy_search(target, memory, 6).words, greedy_search(target, unknown, 6).words)
 
 
-def test_the_ranking_loss_may_keep_the_norm(memory):
-    for stream in ("frames", "regions"):
-        plain, kept = build((stream,)), build((stream,), rank_l2=True)
-        without, loss = (d.teach(WORDS, memory, real=REAL).losses["rank"] for d in (plain, kept))
-        assert loss > without + 1e-3
-
-
 @pytest.mark.parametrize("visual", ["input", "output"])
 def test_own_words_are_read_and_ranked_too(memory, visual):
     decoder = build(visual=visual)
@@ -487,13 +192,6 @@ def test_regions_alone_keep_the_promises_of_a_decoder(make_memory, settings):
     assert frames.grad[empty.frame_mask].any()
 
 
-def test_no_two_attentions_share_parameters():
-    decoder = build(("regions", "grid"))
-    attentions = [decoder.st[s].attention for s in ("regions", "grid")]
-    attentions += [module for s in ("regions", "grid") for module in (decoder.ts[s].temporal, decoder.ts[s].spatial)]
-    assert len({parameter.data_ptr() for module in attentions for parameter in module.parameters()}) == 6 * 4
-
-
 def test_a_missing_part_or_another_width_is_named(make_memory):
     decoder = build(("frames", "grid"))
     with pytest.raises(ValueError, match=r"the decoder reads memory.grid, but the memory has none: give it grid"):
@@ -522,28 +220,3 @@ def test_a_missing_part_or_another_width_is_named(make_memory):
 def test_settings_that_cannot_be_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         STaTSDecoder(V, C, 12, 10, **settings)
-
-
-@pytest.mark.parametrize("gap", [2.7, 3.1, 3.3, 4.3, 8.5, 8.65, 8.8, 20.0])
-def test_a_slot_that_holds_something_in_unattended_frames_only_has_finite_gradients(gap):
-    unit = TemporoSpatial(query=2, channels=3, attention=1, places=True).float()
-    with torch.no_grad():
-        unit.temporal.query.weight.zero_()
-        unit.temporal.query.bias.zero_()
-        unit.temporal.score.weight.fill_(gap / 2)
-    mask = torch.tensor([[[True, False], [True, True]]])  # the second slot is empty in the attended frame
-    values = 100 * torch.randn(1, 2, 2, 3, dtype=torch.float32) * mask[..., None]
-    values.requires_grad_()
-    parts = {
-        "values": values,
-        "mask": mask,
-        "real": torch.ones(1, 2, dtype=torch.bool),
-        "ts.frame_keys": torch.tensor([[[20.0], [-20.0]]], dtype=torch.float32, requires_grad=True),
-        "ts.place_keys": torch.randn(1, 2, 2, 1, dtype=torch.float32),
-    }
-    x, trace = unit(torch.randn(1, 1, 2, dtype=torch.float32), parts, torch.tensor(0.1, dtype=torch.float32))
-    x.sum().backward()
-    assert values.grad.isfinite().all()
-    assert parts["ts.frame_keys"].grad.isfinite().all()
-    assert trace["ts_regions"][0, 0, 1] < 1e-8
-    torch.testing.assert_close(x[0, 0], values[0, 0, 0])
