@@ -28,8 +28,15 @@ class AttentionLSTMDecoder(RecurrentDecoder):
     its frames (spatial). Without memory (vanilla) there is no attention and ``c_t`` is left out. A video of which all
     items are padding has ``c_t = 0``. Both LSTMs start from zero.
 
-    The paper gives no sizes and no dropout: 512 throughout, and 0.5 before the output layer, are our choice. Its global
-    vector of three modalities is ``memory.clip``; the mean of the frames serves where there is none.
+    The paper gives no sizes and no dropout: 512 throughout, and 0.5 before the output layer, are our choice, as in the
+    author's later code. That code also ties the word vectors to the output layer; the paper does not, nor do we.
+
+    The paper's global vector of three modalities is ``memory.clip``, which ``summary="clip"`` asks for and cannot do
+    without; by default, ``v-bar`` is the mean of the frames.
+
+    Departure: the paper's temporal memory is one linear layer on image and motion features side by side. In ``stg`` the
+    frames arrive through the scene branch instead, by the bias-free matrices of Pan et al. (2020, Eq. 6); followed one
+    by the other, these span the same maps as one bias-free layer.
 
     The weights of the first LSTM are kept by what they multiply, since video and words are known before the recurrence:
     only ``[h2; h1]`` is multiplied word by word. Each LSTM has one bias a gate.

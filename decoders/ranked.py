@@ -52,6 +52,9 @@ def ranking_loss(
     averaged: here pairs are averaged in a row, and rows over those that are real, so that the weight of the loss means
     the same for long and short videos and captions. A row without a pair counts as 0.
 
+    Departure where the norm is kept: Eq. 4 has its lambda on the sum over pairs alone, beside half the squared norm;
+    here one weight, that of the whole loss, scales the norm and the mean over pairs alike.
+
     Args:
         projections: ``p`` of each row, that is of each word ``[*rows T]``.
         mask: True where the step is real; a pair counts where both of its steps are ``[*rows T]``.
