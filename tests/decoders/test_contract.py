@@ -40,8 +40,11 @@ DECODERS = {
     "stats-temp_att": lambda: STaTSDecoder(
         VOCABULARY, CHANNELS, 12, 10, streams=("frames", "regions"), temporal="temp_att"
     ),
-    "stats-mean+temp_att": lambda: STaTSDecoder(
-        VOCABULARY, CHANNELS, 12, 10, streams=("frames", "regions"), order="st", temporal="mean+temp_att"
+    "stats-topk-max": lambda: STaTSDecoder(
+        VOCABULARY, CHANNELS, 12, 10, ("frames", "regions"), "ts", selection="topk", top_k=6, summary="max"
+    ),
+    "stats-straight_through": lambda: STaTSDecoder(
+        VOCABULARY, CHANNELS, 12, 10, selection="straight_through", rank_l2=True
     ),
 }
 
