@@ -141,7 +141,7 @@ def classes(videos: Sequence[str], category: Mapping[str, int]) -> Int[Tensor, "
 
 
 def classes_read(model: Captioner, dataset: CaptionDataset, categories: int) -> Mapping[str, int] | None:
-    """The class of each video of a data set, where a decoder of the model reads it; None where none does.
+    """The class of each video of a data set, where a decoder of the model learns from it; None where none does.
 
     Args:
         categories: how many classes the model was built for.
@@ -150,7 +150,7 @@ def classes_read(model: Captioner, dataset: CaptionDataset, categories: int) -> 
         UserError: the data set has no classes, or more than the model.
     """
     decoders = (model.scene_decoder, model.object_decoder)
-    if not any("category" in decoder.reads for decoder in decoders if decoder is not None):
+    if not any("category" in decoder.learns_from for decoder in decoders if decoder is not None):
         return None
     if not dataset.category:
         raise UserError(

@@ -2,7 +2,7 @@
 
 Prints greedy and beam search side by side and writes captions and scores to RUN/evaluation. Scores are fractions;
 papers print them times 100. A model that reads the videos' class (model.stats.categories) is scored with it and
-without ("no class"): clips from elsewhere have none.
+without ("no class"), or without alone where the data set has none: clips from elsewhere have none.
 """
 
 import json
@@ -60,8 +60,8 @@ def evaluate(config: EvaluateConfig, *, console: "Console") -> dict[str, "Scores
     """Caption and score; returns the scores of each search by name: ``greedy``, ``beam 5``, ``greedy, no class``, ...
 
     Raises:
-        UserError: no such run or split, features made otherwise than in training, or no classes where the model reads
-            them.
+        UserError: no such run or split, features made otherwise than in training, or classes that the model does not
+            know.
     """
     import dataclasses
 
@@ -93,7 +93,13 @@ def evaluate(config: EvaluateConfig, *, console: "Console") -> dict[str, "Scores
     if config.split not in dataset.splits:
         raise UserError(f"{dataset.name} has no split {config.split!r}: choose one of {', '.join(dataset.splits)}")
     trained.check(store)
-    category = classes_read(trained.captioner, dataset, trained.model.stats.categories)
+    told: dict[str, Mapping[str, int] | None] = {"": None}
+    if "category" in trained.captioner.decoder.reads:
+        told = {", no class": None}
+        if dataset.category:
+            told = {"": classes_read(trained.captioner, dataset, trained.model.stats.categories), **told}
+        else:
+            tell(f"{dataset.name} has no classes, which this model reads: it is scored as for clips without one")
     videos = [video for video in dataset.splits[config.split] if dataset.captions.get(video)]
     source = shuffle_features(videos, settings.run.seed) if settings.run.control == "shuffle" else None
     scorer = Scorer({video: dataset.captions[video] for video in videos})
@@ -103,7 +109,6 @@ def evaluate(config: EvaluateConfig, *, console: "Console") -> dict[str, "Scores
     out.mkdir(exist_ok=True)
     scores: dict[str, Scores] = {}
     shown: dict[str, str] = {}
-    told = {"": category} if category is None else {"": category, ", no class": None}
     for beam, suffix in product(sorted({1, config.beam}), told):
         name, known = ("greedy" if beam == 1 else f"beam {beam}") + suffix, told[suffix]
         with making(console, f"captioning, {name}") as progress:
@@ -121,7 +126,7 @@ def evaluate(config: EvaluateConfig, *, console: "Console") -> dict[str, "Scores
                 advance=_counter(progress, len(videos)),
             )
         captions = {video: caption.text for video, caption in found.items()}
-        shown = shown if suffix else captions
+        shown = captions if suffix == next(iter(told)) else shown
         with console.status(f"scoring, {name}"):
             scores[name] = scorer.score(captions, metrics=metrics)
         stem = f"{config.split}-{name.replace(', ', '-').replace(' ', '')}"

@@ -137,8 +137,48 @@ def test_a_model_that_reads_the_class_is_scored_with_it_and_without(
     records = {stem: json.loads((out / "evaluation" / f"test-{stem}-scores.json").read_text()) for stem in stems}
     assert [record["category"] for record in records.values()] == [True, False, True, False]
     monkeypatch.setattr("stg.prepare.prepare", prepare)
-    with pytest.raises(UserError, match=r"model.stats.categories is 2 and moving objects has no classes"):
+    text = io.StringIO()
+    scores = evaluate(EvaluateConfig(str(out), "test", 1, meteor=False, show=1), console=Console(file=text, width=150))
+    assert list(scores) == ["greedy, no class"]
+    assert "moving objects has no classes, which this model reads: it is scored as for clips without" in text.getvalue()
+    assert f"test-00000: {told['1 False'].text}  " in text.getvalue()
+    classes |= {"test-00000": 2}
+    monkeypatch.setattr("stg.prepare.prepare", prepared)
+    with pytest.raises(UserError, match=r"model.stats.categories is 2 and moving objects has a class number 2"):
         evaluate(EvaluateConfig(str(out), "test", meteor=False), console=Console(file=io.StringIO()))
+
+
+def test_a_model_that_predicts_the_class_is_scored_once(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+
+    def prepared(*args: Any, **kwargs: Any) -> Prepared:
+        found = prepare(*args, **kwargs)
+        classes = {video: number % 2 for number, video in enumerate(found.dataset.videos("train"))}
+        return Prepared(dataclasses.replace(found.dataset, category=classes), found.store)
+
+    def caption(*args: Any, **kwargs: Any) -> Any:
+        seen.append(kwargs["category"])
+        return caption_videos(*args, **kwargs)
+
+    monkeypatch.setattr("stg.prepare.prepare", prepared)
+    out = tmp_path / "run"
+    config = FitConfig(
+        data=DataConfig(store=str(run.parent / "store"), min_count=1),
+        world=WORLD,
+        model=ModelConfig("scene", "stats", channels=16, stats=STaTSConfig(categories=2, category_use="target")),
+        optim=OptimConfig(epochs=1, epoch_captions=2),
+        run=RunConfig(out=str(out), samples=0),
+    )
+    fit(config, console=Console(file=io.StringIO()))
+    assert all("scene_category" in json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()[:-1])
+    monkeypatch.setattr("stg.captions.caption_videos", caption)
+    for preparation in (prepared, prepare):
+        monkeypatch.setattr("stg.prepare.prepare", preparation)
+        scores = evaluate(EvaluateConfig(str(out), "test", 1, meteor=False), console=Console(file=io.StringIO()))
+        assert list(scores) == ["greedy"]
+    assert seen == [None, None]
 
 
 @pytest.mark.shared_data
