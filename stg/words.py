@@ -10,9 +10,8 @@ scores split them.
 
 The paper gives the "total percentage of verbs, nouns, and adjectives in the generated captions". That is read as the
 share of all words, each counted every time it occurs; auxiliaries are verbs, proper names nouns, pronouns neither. The
-share of the distinct words is printed below it: captions of the form "a man is playing a guitar" cannot have 59 % nouns
-among all words (models on MSVD: about 30 %, and 36 % verbs), but have 57 to 60 % among the distinct words, so that the
-published figures are probably of that kind.
+share of the distinct words is printed below it: of the six words of "a man is playing a guitar" two are nouns, so that
+the published 59 % are probably of that second kind.
 """
 
 import json
@@ -22,9 +21,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from stg.caption_files import read_captions, short_names
 from stg.cli import command
 from stg.errors import UserError
-from stg.files import printable, read_json
+from stg.files import printable
 from stg.parts_of_speech import SETUP, TAGS, LexiconTagger, Tag, Tagger, pick_tagger
 
 if TYPE_CHECKING:
@@ -138,49 +138,6 @@ def _percentages(counts: Counter[Tag]) -> dict[Tag, float]:
     return {tag: 100 * counts[tag] / counts.total() for tag in TAGS}
 
 
-def read_captions(path: str | Path) -> dict[str, list[str]]:
-    """Video -> captions, from COCO results, an object {video: caption} or {video: [captions]}, or lines of stg.caption.
-
-    Raises:
-        UserError: unreadable, of another form, or without captions; names the file.
-    """
-    from stg.metrics.coco_json import read_predictions
-
-    found = _read_lines(path) if Path(path).suffix == ".jsonl" else read_json(path)
-    if isinstance(found, list):
-        found = read_predictions(path)
-    if not isinstance(found, dict):
-        raise UserError(f"{path} must hold a list of image_id and caption, or an object {{video: caption}}")
-    captions = {video: [value] if isinstance(value, str) else value for video, value in found.items()}
-    for video, texts in captions.items():
-        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-            raise UserError(
-                f"{path}: the caption of video {video!r} must be text or a list of text, got {found[video]!r:.80}; "
-                "expected COCO results (a list of image_id and caption) or an object {video: caption}"
-            )
-    if not any(captions.values()):
-        raise UserError(f"{path} holds no captions")
-    return captions
-
-
-def _read_lines(path: str | Path) -> dict[str, Any]:
-    """The lines of ``stg.caption --json``; clips that could not be captioned are left out."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-        rows = [(number, json.loads(line)) for number, line in enumerate(lines, 1) if line.strip()]
-    except OSError as error:
-        raise UserError(f"could not read {path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise UserError(f"{path} must hold one JSON object a line, as stg.caption --json prints: {error}") from error
-    found: dict[str, Any] = {}
-    for number, row in rows:
-        if not isinstance(row, dict) or not isinstance(row.get("video"), str) or "caption" not in row:
-            raise UserError(f"{path} line {number} must be an object with video and caption, got {row!r:.80}")
-        if row.get("error") is None:
-            found[row["video"]] = row["caption"]
-    return found
-
-
 def main(config: WordsConfig) -> int:
     """The command."""
     from rich.console import Console
@@ -188,7 +145,7 @@ def main(config: WordsConfig) -> int:
     captions = [read_captions(path) for path in config.files]
     tagger = pick_tagger(config.tagger, config.model)
     reports = {}
-    for name, path, found in zip(_names(config.files), config.files, captions, strict=True):
+    for name, path, found in zip(short_names(config.files), config.files, captions, strict=True):
         try:
             texts = (text for several in found.values() for text in several)
             reports[name] = count_words(texts, tagger, drop=config.drop, top=config.top)
@@ -200,18 +157,6 @@ def main(config: WordsConfig) -> int:
     else:
         show(reports, console=Console(highlight=False), title=f"words by {tagger.name}", notes=notes)
     return 0
-
-
-def _names(files: Sequence[str]) -> list[str]:
-    """What tells the files apart: their paths without the folders, and the file name, that all share."""
-    parts = [Path(path).parts for path in files]
-    if len(set(parts)) < len(parts) or len(parts) == 1:
-        return [f"{place}: {Path(path).name}" if len(parts) > 1 else path for place, path in enumerate(files, 1)]
-    while len({part[0] for part in parts}) == 1 and min(map(len, parts)) > 1:
-        parts = [part[1:] for part in parts]
-    while len({part[-1] for part in parts}) == 1 and min(map(len, parts)) > 1:
-        parts = [part[:-1] for part in parts]
-    return [str(Path(*part)) for part in parts]
 
 
 def _notes(config: WordsConfig, captions: Sequence[Mapping[str, list[str]]], tagger: Tagger) -> list[str]:
@@ -248,10 +193,8 @@ def show(reports: Mapping[str, WordReport], *, console: "Console", title: str, n
 
     names = list(reports)
     console.print(Text(title), soft_wrap=True)
-    room, longest = (
-        console.width - BORDER,
-        max((len(item.word) for report in reports.values() for item in report.top), default=0),
-    )
+    room = console.width - BORDER
+    longest = max((len(item.word) for report in reports.values() for item in report.top), default=0)
     cell = 14 + min(longest, 16)
     together = max(1, room // 18)
     for start in range(0, len(names), together):

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from stg.datasets.motion import MotionFeatures
-from stg.datasets.msvd import read_msvd
+from stg.datasets.msvd import DISTINCT_WORDS, SPLITS, read_msvd
 from stg.errors import UserError
+from stg.metrics.tokenizer import tokenize
 from stg.vision.video import SampledFrames
 
 
@@ -94,6 +95,30 @@ def test_missing_and_binary_files_are_named(root: Path) -> None:
     path.unlink()
     with pytest.raises(UserError, match=r"could not read .*sents_test_lc_nopunc.txt: No such file"):
         read_msvd(root)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"), [(12_359, True), (12_360, False), (13_010, False), (13_660, False), (13_661, True)]
+)
+def test_a_whole_annotation_with_other_words_than_the_papers_is_noted(tmp_path: Path, words: int, told: bool) -> None:
+    numbers = [number for split in SPLITS.values() for number in split]
+    mapping = [f"c{number} vid{number}" for number in numbers]
+    (tmp_path / "youtube_mapping.txt").write_text("\n".join(mapping))
+    said = " ".join(f"w{number}" for number in range(words))
+    for split, text in {"train": f"vid1\t{said}", "val": "", "test": "vid1301\tw0"}.items():
+        (tmp_path / f"sents_{split}_lc_nopunc.txt").write_text(text)
+    note = f"the captions hold {words} distinct words; papers count 13010"
+    assert read_msvd(tmp_path).notes == ((note,) if told else ())
+    (tmp_path / "youtube_mapping.txt").write_text("\n".join(mapping[:-1]))
+    assert read_msvd(tmp_path).notes == ()
+
+
+@pytest.mark.shared_data
+def test_the_distinct_words_of_the_real_annotation(shared_data: Path) -> None:
+    captions = read_msvd(shared_data / "msvd").captions
+    words = {word for texts in captions.values() for text in texts for word in tokenize(text)}
+    assert len(words) == 12_592
+    assert abs(len(words) - DISTINCT_WORDS) < 0.05 * DISTINCT_WORDS
 
 
 @pytest.mark.shared_data

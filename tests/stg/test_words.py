@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from stg.caption import JSON_HELP
 from stg.cli import run_command
 from stg.errors import UserError
 from stg.metrics.coco_json import write_predictions
 from stg.parts_of_speech import Tag
-from stg.words import Word, WordReport, WordsConfig, count_words, main, read_captions, show
+from stg.words import Word, WordReport, WordsConfig, count_words, main, show
 
 
 class ByEnding:
@@ -117,61 +116,8 @@ def test_captions_without_words_and_bad_taggers_are_refused() -> None:
         count_words(["a cat"], Short())
 
 
-def test_files_of_the_project_and_plain_objects_say_the_same(tmp_path: Path) -> None:
-    captions = {"v1": "a man is singing", "v2": ""}
-    write_predictions(tmp_path / "coco.json", captions)
-    (tmp_path / "plain.json").write_text(json.dumps(captions))
-    (tmp_path / "several.json").write_text(json.dumps({"v1": ["a man is singing", "a man sings"], "v2": []}))
-    for name in ("coco", "plain"):
-        assert read_captions(tmp_path / f"{name}.json") == {"v1": ["a man is singing"], "v2": [""]}
-    assert read_captions(tmp_path / "several.json") == {"v1": ["a man is singing", "a man sings"], "v2": []}
-
-
-def test_lines_of_the_caption_command_are_read_without_the_clips_that_failed(tmp_path: Path) -> None:
-    clips = [("a.mp4", "a man is singing", None), ("b.mp4", "", "no frames"), ("c.mp4", "a cat", None)]
-    keys = JSON_HELP.partition(": ")[2].split(", ")
-    assert {"video", "caption", "error"} <= set(keys)
-    rows = [dict.fromkeys(keys, 0) | {"video": video, "caption": text, "error": error} for video, text, error in clips]
-    lines = tmp_path / "clips.jsonl"
-    lines.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert read_captions(lines) == {"a.mp4": ["a man is singing"], "c.mp4": ["a cat"]}
-    for content, words in (
-        (None, "could not read .*clips.jsonl: No such file"),
-        ("{", "clips.jsonl must hold one JSON object a line, as stg.caption --json prints: Expecting"),
-        (
-            '{"video": "a", "caption": "x"}\n{"video": 3}',
-            r"clips.jsonl line 2 must be an object with video and caption",
-        ),
-        ('{"video": "a", "caption": 3}', "the caption of video 'a' must be text or a list of text, got 3"),
-        ("\n", "clips.jsonl holds no captions"),
-    ):
-        lines.unlink() if content is None else lines.write_text(content)
-        with pytest.raises(UserError, match=words):
-            read_captions(lines)
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (None, "could not read .*file.json: No such file"),
-        ("a man is singing", "file.json is not valid JSON: Expecting value at line 1 column 1"),
-        ("3", r"file.json must hold a list of image_id and caption, or an object \{video: caption\}"),
-        ("[]", "file.json holds no captions"),
-        ("{}", "file.json holds no captions"),
-        ('{"v": []}', "file.json holds no captions"),
-        ('[{"video": 1}]', "row 0 lacks the key 'image_id'; it has 'video'"),
-        ('{"v": {"0": "a man"}}', r"the caption of video 'v' must be text or a list of text, got \{'0': 'a man'\}"),
-        ('{"split": "test", "beam": 1}', "the caption of video 'beam' must be text or a list of text, got 1; expected"),
-        ('{"v": ["a man", 2]}', r"the caption of video 'v' must be text or a list of text, got \['a man', 2\]"),
-    ],
-)
-def test_a_bad_file_is_one_clear_error(
-    content: str | None, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    if content is not None:
-        (tmp_path / "file.json").write_text(content)
-    with pytest.raises(UserError, match=words):
-        read_captions(tmp_path / "file.json")
+def test_a_bad_file_ends_the_command_with_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file.json").write_text("3")
     assert run_command(WordsConfig, main, "", [str(tmp_path / "file.json"), "--tagger", "lexicon"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
