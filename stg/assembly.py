@@ -199,7 +199,7 @@ def build_captioner(
     decoders = {branch: decoder(branch) for branch in reads}
     joined = model.branches == "concat" and model.concat_axis == "channel"
     join = nn.Linear(2 * model.channels, model.channels, bias=False) if joined else None
-    made = {branch: _parts(branch, frozenset(parts), widths, model.channels) for branch, parts in reads.items()}
+    made = {branch: _parts(branch, frozenset(parts), widths, model) for branch, parts in reads.items()}
 
     fields = frozenset({"x"} if wants_objects else ()) | (scene.fields if scene is not None else frozenset())
     fields = fields.union(*(parts.fields for parts in made.values()))
@@ -219,7 +219,8 @@ def build_captioner(
     )
 
 
-def _parts(branch: Branch, reads: frozenset[str], widths: Widths, channels: int) -> MemoryParts:
+def _parts(branch: Branch, reads: frozenset[str], widths: Widths, model: ModelConfig) -> MemoryParts:
+    channels = model.channels
     regions: nn.Module | None = None
     if "regions" in reads:
         # The graph has projected its nodes already (Eq. 5); raw objects are projected likewise, without a bias.
@@ -229,6 +230,7 @@ def _parts(branch: Branch, reads: frozenset[str], widths: Widths, channels: int)
         grid=nn.Linear(widths.grid, channels) if "grid" in reads else None,
         clip=ClipVector(widths.scene, widths.motion, widths.audio, channels) if "clip" in reads else None,
         category="category" in reads,
+        max_steps=model.stats.max_steps,
     )
 
 

@@ -147,6 +147,8 @@ class STaTSConfig:
     streams have their st and ts each, and one gate over all."""
     object_streams: tuple[ObjectStream, ...] = ("regions",)
     """What the object branch hands over: regions (graph nodes), frames (their means), grid."""
+    max_steps: int = 64
+    """Most steps of the grid; of longer clips as many, evenly spread over the whole clip. 0: all of them."""
     st: STConfig = field(default_factory=STConfig)
     """Spatio-temporal attention."""
     ts: TSConfig = field(default_factory=TSConfig)
@@ -162,7 +164,7 @@ class STaTSConfig:
     """Share of training captions whose class is hidden, so that the model also captions without one."""
 
     def __post_init__(self) -> None:
-        _not_negative(self, "categories")
+        _not_negative(self, "categories", "max_steps")
         if not 0 <= self.category_dropout <= 1:
             raise ValueError(f"category_dropout must lie in 0..1; got {self.category_dropout}")
         for name in ("scene_streams", "object_streams"):

@@ -86,6 +86,24 @@ def lay_out_grid(
     return steps, mask
 
 
+def spread_steps(ptr: Int[Tensor, " B1"], most: int) -> tuple[Int[Tensor, " S"], Int[Tensor, " B1"]]:
+    """Rows of at most ``most`` steps of each video, evenly spread over all of it.
+
+    Args:
+        ptr: ``[B + 1]`` where the steps of each video begin.
+        most: at least 1; shorter videos keep every step.
+
+    Returns:
+        The rows that stay, in order, and where those of each video then begin: the middles of equal stretches.
+    """
+    count = ptr.diff()
+    kept = count.clamp(max=most)
+    begin = torch.cat([ptr[:1], kept.cumsum(0)])
+    video = torch.arange(len(kept), device=ptr.device).repeat_interleave(kept)
+    number = torch.arange(len(video), device=ptr.device) - begin[video]
+    return ptr[video] + (2 * number + 1) * count[video] // (2 * kept[video]), begin
+
+
 class ClipVector(nn.Module):
     """One vector for a whole video: the global feature of Chen et al. (2019, Sec. 2.1).
 
@@ -132,6 +150,7 @@ class MemoryParts(nn.Module):
         grid: what each place of the grid goes through.
         clip: makes the vector of the whole video.
         category: whether the class of a video is handed over, where the batch knows it.
+        max_steps: most steps of the grid a video (`spread_steps`); 0: all.
     """
 
     def __init__(
@@ -141,9 +160,11 @@ class MemoryParts(nn.Module):
         grid: nn.Module | None = None,
         clip: ClipVector | None = None,
         category: bool = False,
+        max_steps: int = 0,
     ) -> None:
         super().__init__()
         self.regions, self.grid, self.clip, self.category = regions, grid, clip, category
+        self.max_steps = max_steps
 
     @property
     def gives(self) -> frozenset[str]:
@@ -176,8 +197,12 @@ class MemoryParts(nn.Module):
             laid_out = lay_out_regions(objects, batch.frame, batch.batch, batch.num_frames)
             parts["regions"], parts["region_mask"] = laid_out
         if self.grid is not None:
+            grid, ptr = feature(batch, "grid"), batch.motion_ptr
+            if self.max_steps:
+                rows, ptr = spread_steps(ptr, self.max_steps)
+                grid = grid[rows]
             # Projected before it is padded: a padded place costs memory, but no work.
-            parts["grid"], parts["grid_mask"] = lay_out_grid(self.grid(feature(batch, "grid")), batch.motion_ptr)
+            parts["grid"], parts["grid_mask"] = lay_out_grid(self.grid(grid), ptr)
         if self.clip is not None:
             parts["clip"] = self.clip(batch)
         if self.category and "category" in batch:

@@ -83,6 +83,8 @@ class Trained:
             found = f"{header.get('format')} version {header.get('version')}"
             raise CheckpointError(f"{path} holds {found}; expected {FORMAT} version {VERSION}")
         try:
+            # Models of before the grid had a largest number of steps read them all.
+            header["model"].get("stats", {}).setdefault("max_steps", 0)
             model, graph = from_dict(ModelConfig, header["model"]), from_dict(GraphConfig, header["graph"])
             vocabulary = Vocabulary.from_json(header["vocabulary"])
             widths = Widths(**header["widths"])

@@ -11,7 +11,7 @@ from torch_geometric.data import Data
 from decoders import Decoder, State, VideoMemory
 from graphs import STGEncoder
 from stg.data import CaptionBatch
-from stg.memories import ClipVector, MemoryParts, lay_out_grid, lay_out_regions
+from stg.memories import ClipVector, MemoryParts, lay_out_grid, lay_out_regions, spread_steps
 from stg.model import Captioner, SceneBranch, SceneViews
 
 sys.path.insert(0, str(Path(__file__).parent))  # the helpers lie beside the tests
@@ -219,6 +219,34 @@ def test_a_batch_equals_its_members(rich_batch: CaptionBatch) -> None:
             assert few.clip is not None
             assert many.clip is not None
             torch.testing.assert_close(few.clip[0], many.clip[row])
+
+
+@pytest.mark.parametrize(
+    ("counts", "most", "expected"),
+    [
+        ([6, 2, 0, 9], 3, [[1, 3, 5], [0, 1], [], [1, 4, 7]]),
+        ([1, 5], 1, [[0], [2]]),
+        ([4, 3], 64, [[0, 1, 2, 3], [0, 1, 2]]),
+        ([5], 4, [[0, 1, 3, 4]]),
+    ],
+)
+def test_steps_of_long_videos_are_spread_over_all_of_them(
+    counts: list[int], most: int, expected: list[list[int]]
+) -> None:
+    ptr = torch.tensor([0, *counts]).cumsum(0)
+    rows, begin = spread_steps(ptr, most)
+    found = [(rows[begin[n] : begin[n + 1]] - ptr[n]).tolist() for n in range(len(counts))]
+    assert found == expected
+    assert len(rows) == begin[-1]
+
+
+def test_a_grid_has_no_more_steps_than_it_may(rich_batch: CaptionBatch) -> None:
+    batch = rich_batch.graphs
+    parts = MemoryParts(grid=nn.Identity(), max_steps=2)(batch)
+    assert parts["grid_mask"].tolist() == [[True, True], [True, True], [True, False]]
+    assert torch.equal(parts["grid"][0], batch.grid[[0, 2]])
+    assert torch.equal(parts["grid"][1], batch.grid[3:5])
+    assert MemoryParts(grid=nn.Identity())(batch)["grid"].shape[1] == 3
 
 
 def test_a_category_that_no_batch_knows_is_left_out(rich_batch: CaptionBatch) -> None:

@@ -232,6 +232,15 @@ def test_a_file_of_before_other_decoders_still_loads(tmp_path: Path, caption_bat
     assert torch.equal(old.captioner.memory(caption_batch.graphs).frames, frames)
 
 
+def test_a_file_of_before_the_largest_number_of_steps_reads_them_all(tmp_path: Path) -> None:
+    trained("scene").save(tmp_path / "model.safetensors")
+    assert Trained.load(tmp_path / "model.safetensors").model.stats.max_steps == 64
+    tensors, header = load_tensors(tmp_path / "model.safetensors")
+    del header["model"]["stats"]["max_steps"]
+    save_tensors(tmp_path / "old.safetensors", tensors, header)
+    assert Trained.load(tmp_path / "old.safetensors").model.stats.max_steps == 0
+
+
 @pytest.mark.parametrize("branches", ["concat", "object"])
 def test_models_that_read_objects_keep_them(branches: str, tmp_path: Path, caption_batch: CaptionBatch) -> None:
     made = trained(branches)
