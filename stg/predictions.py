@@ -270,8 +270,8 @@ def caption_table(rows: Sequence[Said], names: Sequence[str], *, width: int, ref
     table = Table(show_lines=True)
     if columns * (NARROW + 3) + longest + 4 <= width:
         table.add_column("video", overflow="fold", min_width=min(longest, width // 4))
-        for name in [heading(name) for name in names] + [Text("a reference")] * references:
-            table.add_column(name, overflow="fold", ratio=1)
+        for title in [heading(name) for name in names] + [Text("a reference")] * references:
+            table.add_column(title, overflow="fold", ratio=1)
         for row in rows:
             last = [cell(row.reference, "italic")] * references
             table.add_row(cell(row.video), *(cell(text) for text in row.captions), *last)
@@ -280,7 +280,7 @@ def caption_table(rows: Sequence[Said], names: Sequence[str], *, width: int, ref
     table.add_column("caption", overflow="fold")
     table.show_lines = False
     for row in rows:
-        table.add_row(cell(row.video, "bold"), "", end_section=not names)
+        table.add_row(cell(row.video, "bold"), "")
         lines = list(zip(names, row.captions, strict=True)) + [("a reference", row.reference)] * references
         for place, (name, text) in enumerate(lines, 1):
             label = Text.assemble("  ", heading(name))
@@ -293,7 +293,6 @@ def _references(config: PredictionsConfig) -> Mapping[str, Sequence[str]]:
         return read_captions(config.references)
     if config.run is None:
         return {}
-    from stg.prepare import READERS
     from stg.runs import load_config
 
     settings = load_config(config.run)
@@ -304,6 +303,8 @@ def _references(config: PredictionsConfig) -> Mapping[str, Sequence[str]]:
         return World(seed=world.seed, train=world.train, val=world.val, test=world.test).dataset().captions
     if data.root is None:
         raise UserError(f"the run {config.run} names no annotation files: give --references FILE instead")
+    from stg.prepare import READERS
+
     return READERS[data.dataset](data.root, data.language).captions
 
 

@@ -204,16 +204,3 @@ def test_references_of_a_run(capsys: Capture) -> None:
             assert json.loads(printed.out)["reference"] == "a big cat"
         else:
             assert "the run run names no annotation files: give --references FILE" in printed.err
-
-
-@pytest.mark.shared_data
-def test_a_comparison_with_the_real_annotation_finds_references(shared_data: Path, capsys: Capture) -> None:
-    from stg.config import DataConfig, FitConfig, to_dict
-
-    video = "-4wsuPCjDBc_5_15"
-    for run in ("one", "two"):
-        write_predictions(f"{run}/test.json", {video: f"a cat {run}"})
-    settings = FitConfig(data=DataConfig(dataset="msvd", root=str(shared_data / "msvd")))
-    Path("one/config.json").write_text(json.dumps(to_dict(settings)))
-    assert call("compare", *FILES, "--run", "one", "--json") == 0
-    assert "squirrel" in json.loads(capsys.readouterr().out)["reference"]
