@@ -85,7 +85,7 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
     from stg.runs import logger
     from stg.text import Vocabulary
     from stg.trained import Trained
-    from stg.training import OPTIMISERS, annealed, captioning_losses, given_words, set_temperature
+    from stg.training import OPTIMISERS, annealed, captioning_losses, given_words
 
     def tell(line: str) -> None:
         line = printable(line)
@@ -181,7 +181,7 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
             batches = data.epoch(at.epoch)
             own_words = 1 - given_words(eta, at.epoch) if eta else 0.0
             if cold.anneal_from is not None:
-                set_temperature(model, annealed(cold.anneal_from, cold.temperature, at.epoch, config.optim.epochs))
+                model.anneal(annealed(cold.anneal_from, cold.temperature, at.epoch, config.optim.epochs))
             while at.batch < len(batches):
                 batch = data.load(batches[at.batch]).to(device)
                 optimiser.zero_grad()

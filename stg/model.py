@@ -281,6 +281,12 @@ class Captioner(nn.Module):
             return replace(scene, frames=torch.cat([scene.frames, objects.frames], 1), frame_mask=mask)
         return replace(scene, frames=self.join(torch.cat([scene.frames, objects.frames], -1)))
 
+    def anneal(self, temperature: float) -> None:
+        """Let the decoders choose at ``temperature`` what they look at; see `Decoder.anneal`."""
+        for decoder in (self.scene_decoder, self.object_decoder):
+            if decoder is not None:
+                decoder.anneal(temperature)
+
     @property
     def decoder(self) -> Decoder:
         """The decoder that captions at test time: the scene branch's, where there is one (P19)."""

@@ -137,11 +137,3 @@ def annealed(first: float, last: float, epoch: int, epochs: int) -> float:
     Cherian et al. (2020, Eq. 9) keep it low throughout. One epoch alone is the last one.
     """
     return last * (first / last) ** (1 - epoch / (epochs - 1)) if epochs > 1 else last
-
-
-def set_temperature(model: Captioner, temperature: float) -> None:
-    """Let every decoder of a model select at ``temperature``, where it has such a buffer at all."""
-    for decoder in (model.scene_decoder, model.object_decoder):
-        for name, buffer in decoder.named_buffers() if decoder is not None else ():
-            if name.rsplit(".", 1)[-1] == "temperature":
-                buffer.fill_(temperature)
