@@ -29,7 +29,8 @@ class EvaluateConfig:
 
     run: str = field(metadata={"positional": True, "help": "run folder, as printed by stg.fit"})
     split: str = "val"
-    """val, test or train. Choose on val; look at test once."""
+    """val, test or train, or another that the data set has. Choose on val; look at test once. A split whose captions
+    are withheld (VATEX's private test) is captioned, for submission, and not scored."""
     beam: int = 5
     """Width of the beam search that is reported beside greedy search; 1: greedy alone."""
     store: str | None = None
@@ -57,7 +58,8 @@ def main(config: EvaluateConfig) -> int:
 
 
 def evaluate(config: EvaluateConfig, *, console: "Console") -> dict[str, "Scores"]:
-    """Caption and score; returns the scores of each search by name: ``greedy``, ``beam 5``, ``greedy, no class``, ...
+    """Caption and score; returns the scores of each search by name: ``greedy``, ``beam 5``, ``greedy, no class``, ...;
+    none where the captions of the split are withheld.
 
     Raises:
         UserError: no such run or split, features made otherwise than in training, or classes that the model does not
@@ -100,9 +102,10 @@ def evaluate(config: EvaluateConfig, *, console: "Console") -> dict[str, "Scores
             told = {"": classes_read(trained.captioner, dataset, trained.model.stats.categories), **told}
         else:
             tell(f"{dataset.name} has no classes, which this model reads: it is scored as for clips without one")
-    videos = [video for video in dataset.splits[config.split] if dataset.captions.get(video)]
+    withheld = config.split in dataset.unlabelled
+    videos = [video for video in dataset.splits[config.split] if withheld or dataset.captions.get(video)]
     source = shuffle_features(videos, settings.run.seed) if settings.run.control == "shuffle" else None
-    scorer = Scorer({video: dataset.captions[video] for video in videos})
+    scorer = None if withheld else Scorer({video: dataset.captions[video] for video in videos})
     metrics = ("bleu", "meteor", "rouge", "cider") if config.meteor else ("bleu", "rouge", "cider")
 
     out = folder / "evaluation"
@@ -127,18 +130,25 @@ def evaluate(config: EvaluateConfig, *, console: "Console") -> dict[str, "Scores
             )
         captions = {video: caption.text for video, caption in found.items()}
         shown = captions if suffix == next(iter(told)) else shown
-        with console.status(f"scoring, {name}"):
-            scores[name] = scorer.score(captions, metrics=metrics)
         stem = f"{config.split}-{name.replace(', ', '-').replace(' ', '')}"
         write_predictions(out / f"{stem}.json", captions)
+        if scorer is None:
+            continue
+        with console.status(f"scoring, {name}"):
+            scores[name] = scorer.score(captions, metrics=metrics)
         about = {"split": config.split, "beam": beam, "control": settings.run.control, "category": known is not None}
         _write_scores(out / f"{stem}-scores.json", scores[name], **about)
-    console.print(score_table(scores, title=f"{dataset.name} {config.split}, {len(videos)} videos: {folder}"))
-    for metric, reason in next(iter(scores.values())).unavailable.items():
-        tell(f"{metric}: {reason}")
+    if scores:
+        console.print(score_table(scores, title=f"{dataset.name} {config.split}, {len(videos)} videos: {folder}"))
+        for metric, reason in next(iter(scores.values())).unavailable.items():
+            tell(f"{metric}: {reason}")
     for video in videos[: config.show]:
-        tell(f"  {video}: {shown[video]}   (a reference: {dataset.captions[video][0]})")
-    tell(f"captions and scores are in {out}")
+        reference = "" if withheld else f"   (a reference: {dataset.captions[video][0]})"
+        tell(f"  {video}: {shown[video]}{reference}")
+    if withheld:
+        tell(f"the captions of {config.split} are withheld: nothing is scored, and captions alone are in {out}")
+    else:
+        tell(f"captions and scores are in {out}")
     return scores
 
 

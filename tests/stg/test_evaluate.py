@@ -186,3 +186,22 @@ def test_a_split_with_too_few_videos_in_the_store_is_refused(shared_data: Path, 
     data = DataConfig(dataset="msvd", root=str(shared_data / "msvd"), store=str(run.parent / "store"))
     with pytest.raises(UserError, match=r"none of the videos of MSVD .* is among the 13 available ones"):
         prepare(data, WORLD)
+
+
+def test_a_split_whose_captions_are_withheld_is_captioned_and_not_scored(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def prepared(*args: Any, **kwargs: Any) -> Prepared:
+        found = prepare(*args, **kwargs)
+        captions = {video: texts for video, texts in found.dataset.captions.items() if not video.startswith("test")}
+        return Prepared(dataclasses.replace(found.dataset, captions=captions, unlabelled=("test",)), found.store)
+
+    monkeypatch.setattr("stg.prepare.prepare", prepared)
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder, ignore=shutil.ignore_patterns("evaluation"))
+    text = io.StringIO()
+    assert evaluate(EvaluateConfig(str(folder), "test", beam=2, show=1), console=Console(file=text, width=150)) == {}
+    assert {path.name for path in (folder / "evaluation").iterdir()} == {"test-greedy.json", "test-beam2.json"}
+    assert len(json.loads((folder / "evaluation" / "test-greedy.json").read_text())) == WORLD.test
+    assert "the captions of test are withheld: nothing is scored" in text.getvalue()
+    assert "a reference" not in text.getvalue()
