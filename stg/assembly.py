@@ -240,7 +240,8 @@ def _check_features(branch: Branch, reads: Mapping[str, str], widths: Widths) ->
         if kind is not None and not getattr(widths, kind):
             raise ValueError(
                 f"the decoder of the {branch} branch reads {part} (model.{setting}) and the store has no {called} "
-                f"features: extract with {options}, or choose another setting"
+                f"features: extract with {options}, or choose another setting (the built-in world has scene and object "
+                "features only)"
             )
 
 

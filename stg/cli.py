@@ -81,6 +81,8 @@ def parse(config_class: type[C], argv: Sequence[str], *, prog: str, description:
     if "help" in _config_files(argv):
         print(list_presets(config_class))
         sys.exit(0)
+    if len(named := [name for name in _config_files(argv) if name in presets()]) > 1:
+        raise UserError(f"presets {' and '.join(named)} would mix into a row of neither: give one of them")
     parser = build_parser(config_class, prog=prog, description=description)
     try:
         parsed = parser.parse_args(_resolve_presets(list(argv)))

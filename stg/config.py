@@ -198,7 +198,8 @@ class ModelConfig:
     decoder: Literal["transformer", "stats", "attention_lstm"] = "transformer"
     """transformer (Pan et al.), stats (Cherian et al.), attention_lstm (Chen et al.); of either branch."""
     channels: int = 128
-    """Width of everything (512 in all three papers)."""
+    """Width of features, Transformer and LSTMs (512 in Pan et al. and STaTS). In STaTS words have half of it, the
+    attention a quarter."""
     layers: int = 2
     """Layers of the Transformer, and of its encoder."""
     heads: int = 8
@@ -221,11 +222,11 @@ class ModelConfig:
     def __post_init__(self) -> None:
         _positive(self, "channels", "layers", "heads", "hidden")
         if self.channels % self.heads:
-            raise ValueError(f"channels must be divisible by heads; got {self.channels} and {self.heads}")
+            raise ValueError(f"model.channels must be divisible by model.heads; got {self.channels} and {self.heads}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must lie in 0..1 (1 excluded); got {self.dropout}")
         if self.views != "one" and self.decoder != "transformer":
-            raise ValueError(f"views={self.views!r} is for decoder 'transformer'; got decoder {self.decoder!r}")
+            raise ValueError(f"model.views {self.views} is for model.decoder transformer; got {self.decoder}")
         st, ts, order = self.stats.st, self.stats.ts, self.stats.order
         if ts.anneal_from is not None and (self.decoder != "stats" or order == "st" or ts.selection == "hard"):
             raise ValueError(
@@ -274,7 +275,7 @@ class OptimConfig:
     algorithm: Literal["adam", "rmsprop"] = "adam"
     """adam (Pan et al.), rmsprop (Cherian et al.)."""
     lr: float = 1e-3
-    """Fixed step size (1e-4 in both papers)."""
+    """Fixed step size (1e-4 in Pan et al. and in STaTS; Chen et al. name none)."""
     batch_videos: int = 16
     """Videos a step."""
     captions_per_video: int = 4

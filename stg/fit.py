@@ -157,7 +157,7 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
     size = sum(weight.numel() for weight in model.parameters()) / 1e6
     tell(
         f"{run.folder}: {dataset.name}, {len(data.captions)} training videos, {len(vocabulary)} words, "
-        f"{size:.1f}M weights, {device}" + (f"; going on at step {at.step}" if at.step else "")
+        f"{size:.2f}M weights, {device}" + (f"; going on at step {at.step}" if at.step else "")
     )
 
     def save() -> None:
