@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from decoders.attention import AdditiveAttention, masked_softmax
 from decoders.base import State, one_of
-from decoders.memory import VideoMemory
+from decoders.memory import VideoMemory, mean_of_real
 from decoders.recurrent import RecurrentDecoder, Trace
 
 Attended = Literal["none", "temporal", "spatial"]
@@ -152,8 +152,7 @@ class AttentionLSTMDecoder(RecurrentDecoder):
         if self.summary == "clip":
             return memory.take("clip", self.channels, "summary='clip'")
         frames = memory.take("frames", self.channels, "summary='mean'")
-        total = frames.masked_fill(~memory.frame_mask[..., None], 0.0).sum(1)
-        return total / memory.frame_mask.sum(1, keepdim=True).clamp(min=1)
+        return mean_of_real(frames.masked_fill(~memory.frame_mask[..., None], 0.0), memory.frame_mask, 1)
 
     def _items(self, memory: VideoMemory) -> tuple[Float[Tensor, "B M C"], Bool[Tensor, "B M"]]:
         if self.memory == "temporal":

@@ -124,6 +124,11 @@ def keep_one_key(
     return values.masked_fill(~mask[..., None], 0.0), mask | (empty & first)
 
 
+def mean_of_real(values: Float[Tensor, "*axes C"], mask: Bool[Tensor, "*axes"], axis: int) -> Float[Tensor, "*left C"]:
+    """Mean over an axis of what is real there; ``values`` are zero elsewhere, and so is a mean of nothing."""
+    return values.sum(axis) / mask.sum(axis).clamp(min=1)[..., None]
+
+
 def _expect(name: str, value: Tensor, shape: tuple[int | None, ...], mask: bool = False) -> None:
     fits = value.ndim == len(shape) and all(want in (None, have) for want, have in zip(shape, value.shape, strict=True))
     if not fits:

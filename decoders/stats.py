@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from decoders.attention import MultiHeadAttention
 from decoders.base import State, one_of
-from decoders.memory import VideoMemory
+from decoders.memory import VideoMemory, mean_of_real
 from decoders.ranked import ranking_loss
 from decoders.recurrent import RecurrentDecoder, Trace, looked
 from decoders.stats_units import WAYS, Parts, Selection, SpatioTemporal, Temporal, TemporoSpatial, UnitGate
@@ -258,7 +258,7 @@ class STaTSDecoder(RecurrentDecoder):
             losses["rank"] = torch.stack(streams).mean()
         if self.classifier is not None:
             values, mask = (state[f"memory.{self.streams[0]}.{part}"] for part in ("values", "mask"))
-            mean = values.sum((1, 2)) / mask.sum((1, 2))[:, None]
+            mean = mean_of_real(values.flatten(1, 2), mask.flatten(1), 1)
             counts = (state["memory.category"] > 0) & real.any(1)
             target = torch.where(counts, state["memory.category"] - 1, -100)
             total = F.cross_entropy(self.classifier(mean), target, ignore_index=-100, reduction="sum")

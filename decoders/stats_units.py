@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from decoders.attention import AdditiveAttention, masked_softmax
+from decoders.memory import mean_of_real
 from decoders.ranked import RankedAttention
 from decoders.streams import Stream
 
@@ -291,8 +292,3 @@ class UnitGate(nn.Module):
         ]
         weights = torch.cat(scores, -1).softmax(-1)
         return (weights[:, :, None] @ torch.stack(units, 2)).squeeze(2).tanh(), weights
-
-
-def mean_of_real(values: Float[Tensor, "B F n C"], mask: Bool[Tensor, "B F n"], axis: int) -> Float[Tensor, "B S C"]:
-    """Mean over an axis of what is real there; ``values`` are zero elsewhere, and so is a mean of nothing."""
-    return values.sum(axis) / mask.sum(axis).clamp(min=1)[..., None]
