@@ -15,8 +15,8 @@ from torch_geometric.data import Batch, Data
 
 from benchmarks.timing import measure, write
 from stg.assembly import Widths, build_captioner
-from stg.config import AttentionLSTMConfig, GraphConfig, ModelConfig, STaTSConfig, STConfig
 from stg.data import CaptionBatch
+from stg.model_config import AttentionLSTMConfig, GraphConfig, ModelConfig, STaTSConfig, STConfig
 from stg.training import captioning_losses
 
 FRAMES, BOXES, PLACES = 10, 5, 49

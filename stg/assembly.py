@@ -11,9 +11,9 @@ from decoders import Decoder, TransformerDecoder
 from decoders.attention_lstm import AttentionLSTMDecoder
 from decoders.stats import STaTSDecoder
 from graphs import STGEncoder
-from stg.config import GraphConfig, ModelConfig
 from stg.memories import FEATURES, ClipVector, MemoryParts
 from stg.model import Captioner, Fusion, SceneBranch, SceneViews, Standardise
+from stg.model_config import GraphConfig, ModelConfig
 from stg.text import BOS, EOS, PAD, UNK
 
 Branch = Literal["scene", "object"]

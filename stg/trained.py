@@ -8,9 +8,10 @@ from typing import Any
 from graphs import GraphStore
 from stg.assembly import Widths, build_captioner
 from stg.checkpoint import CheckpointError, load_tensors, save_tensors
-from stg.config import GraphConfig, ModelConfig, differences, from_dict, to_dict
+from stg.config import differences, from_dict, to_dict
 from stg.errors import UserError
 from stg.model import Captioner
+from stg.model_config import GraphConfig, ModelConfig
 from stg.text import Vocabulary
 
 FORMAT, VERSION = "stg-captioner", 1

@@ -13,9 +13,9 @@ from graphs.in_memory import GraphsInMemory
 from stg.assembly import DECODERS as RECIPES
 from stg.assembly import Widths, build_captioner
 from stg.checkpoint import load_tensors
-from stg.config import AttentionLSTMConfig, GraphConfig, ModelConfig, STaTSConfig, STConfig, TSConfig
 from stg.data import CaptionBatch
 from stg.model import Captioner, SceneViews
+from stg.model_config import AttentionLSTMConfig, GraphConfig, ModelConfig, STaTSConfig, STConfig, TSConfig
 from stg.text import SPECIAL, Vocabulary
 from stg.trained import Trained
 from stg.training import captioning_losses

@@ -20,10 +20,10 @@ from stg.assembly import Widths, build_captioner
 from stg.caption import CaptionConfig, main
 from stg.captions import Caption, caption_videos
 from stg.cli import run_command
-from stg.config import GraphConfig, ModelConfig
 from stg.errors import UserError
 from stg.extract import ExtractConfig
 from stg.extract import main as extract
+from stg.model_config import GraphConfig, ModelConfig
 from stg.text import Vocabulary
 from stg.trained import Trained
 from stg.vision.video import VideoError

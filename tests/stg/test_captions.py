@@ -12,10 +12,10 @@ from decoders import TransformerDecoder, VideoMemory
 from decoders.base import State
 from stg.assembly import Widths, build_captioner
 from stg.captions import caption_videos
-from stg.config import AttentionLSTMConfig, GraphConfig, ModelConfig, STaTSConfig
 from stg.errors import UserError
 from stg.memories import FEATURES, MemoryParts
 from stg.model import Captioner, SceneBranch
+from stg.model_config import AttentionLSTMConfig, GraphConfig, ModelConfig, STaTSConfig
 from stg.runs import features_read, model_header
 from stg.text import Vocabulary
 from stg.trained import Trained

@@ -12,10 +12,11 @@ from rich.console import Console
 
 from stg.captions import caption_videos
 from stg.cli import run_command
-from stg.config import DataConfig, FitConfig, ModelConfig, OptimConfig, RunConfig, STaTSConfig, WorldConfig
+from stg.config import DataConfig, FitConfig, OptimConfig, RunConfig, WorldConfig
 from stg.errors import UserError
 from stg.evaluate import EvaluateConfig, evaluate, main
 from stg.fit import fit
+from stg.model_config import ModelConfig, STaTSConfig
 from stg.prepare import Prepared, prepare
 
 WORLD = WorldConfig(train=6, val=3, test=4)

@@ -25,9 +25,9 @@ from stg.caption import CaptionConfig
 from stg.caption import main as caption
 from stg.captions import caption_videos
 from stg.cli import run_command
-from stg.config import GraphConfig, ModelConfig
 from stg.extract import ExtractConfig
 from stg.extract import main as extract
+from stg.model_config import GraphConfig, ModelConfig
 from stg.text import Vocabulary
 from stg.trained import Trained
 from stg.vision.clip import ClipPart, ClipRequest, Segment, SegmentRequest

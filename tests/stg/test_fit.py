@@ -18,19 +18,11 @@ from rich.console import Console
 
 from graphs import GraphStore
 from stg.cli import run_command
-from stg.config import (
-    DataConfig,
-    FitConfig,
-    ModelConfig,
-    OptimConfig,
-    RunConfig,
-    STaTSConfig,
-    TSConfig,
-    WorldConfig,
-)
+from stg.config import DataConfig, FitConfig, OptimConfig, RunConfig, WorldConfig
 from stg.data import TrainingSet, shuffle_features
 from stg.errors import Preempted, StgError, UserError
 from stg.fit import fit, main
+from stg.model_config import ModelConfig, STaTSConfig, TSConfig
 from stg.prepare import Prepared, prepare
 from stg.trained import Trained
 

@@ -10,9 +10,9 @@ from torch import nn
 
 from stg.assembly import Widths, build_captioner
 from stg.checkpoint import load_tensors, save_tensors
-from stg.config import GraphConfig, ModelConfig
 from stg.data import CaptionBatch
 from stg.model import Captioner, SceneBranch, SceneFrames, Standardise, pad_scene
+from stg.model_config import GraphConfig, ModelConfig
 from stg.text import SPECIAL, Vocabulary
 from stg.trained import Trained
 from stg.training import captioning_losses

@@ -14,13 +14,13 @@ import stg
 from graphs import GraphStore
 from stg.captioning import VideoCaptioner
 from stg.cli import run_command
-from stg.config import AttentionLSTMConfig, STaTSConfig
 from stg.errors import UserError
 from stg.extract import ExtractConfig
 from stg.extract import main as extract
 from stg.files import sha256_file
 from stg.import_features import ImportConfig
 from stg.import_features import main as import_features
+from stg.model_config import AttentionLSTMConfig, STaTSConfig
 from stg.vision.networks import Running
 from stg.vision.recorded import recorded_extractor, recorded_files
 from stg.vision.weights import PUBLISHED

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from stg.config import DataConfig, FitConfig, GraphConfig, ModelConfig, OptimConfig, RunConfig, to_dict
+from stg.config import DataConfig, FitConfig, OptimConfig, RunConfig, to_dict
 from stg.errors import UserError
+from stg.model_config import GraphConfig, ModelConfig
 from stg.runs import Run, default_folder, load_config
 
 
