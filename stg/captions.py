@@ -8,9 +8,10 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch_geometric.data import Data
 
-from decoders import beam_search, greedy_search
+from decoders import Decoder, VideoMemory, beam_search, greedy_search
 from stg.data import classes
 from stg.model import Captioner
+from stg.search import SearchConfig
 from stg.text import Vocabulary
 
 
@@ -31,19 +32,73 @@ class Caption:
         text: the words.
         log_prob: the sum of the log-probabilities of its words, the end of sentence included.
         length: how many these are.
+        score: what its search ranked it by; None where that is not known.
     """
 
     text: str
     log_prob: float
     length: int
+    score: float | None = None
 
     @property
     def confidence(self) -> float:
         """Geometric mean of the words' probabilities, in 0..1; not calibrated."""
-        return exp(self.log_prob / max(self.length, 1))
+        return exp(self.per_word)
+
+    @property
+    def per_word(self) -> float:
+        """Mean of the words' log-probabilities, which captions of unlike lengths can be compared by."""
+        return self.log_prob / max(self.length, 1)
 
 
 @torch.inference_mode()
+def candidate_captions(
+    model: Captioner,
+    store: Graphs,
+    videos: Sequence[str],
+    vocabulary: Vocabulary,
+    *,
+    search: SearchConfig,
+    variant: str = "full",
+    time_flow: str = "literal",
+    batch_videos: int = 64,
+    source: Mapping[str, str] | None = None,
+    category: Mapping[str, int] | None = None,
+    device: torch.device | str = "cpu",
+    advance: Callable[[int], None] = lambda done: None,
+) -> dict[str, list[Caption]]:
+    """Caption each video with the test-time part of a model; the ``search.n_best`` captions of each, best first.
+
+    Args:
+        search: how; see :func:`search_captions`.
+        variant, time_flow: edges, for models that read objects at test time.
+        source: whose features each video gets (the shuffled control); None: its own.
+        category: class of each video, for models that read it, which comes from ``source`` as the features do; where a
+            video or the whole is absent, its class is unknown.
+        advance: called with the number of videos done, after each batch.
+
+    Raises:
+        ValueError: the search asks for longer or more captions than the model can write.
+    """
+    training = model.training
+    model.eval()
+    captions: dict[str, list[Caption]] = {}
+    generator = torch.Generator(device).manual_seed(search.seed)
+    try:
+        for start in range(0, len(videos), batch_videos):
+            chosen = videos[start : start + batch_videos]
+            sources = [source[video] for video in chosen] if source else list(chosen)
+            memory = video_memory(
+                model, store, sources, variant=variant, time_flow=time_flow, category=category, device=device
+            )
+            found = search_captions(model.decoder, memory, vocabulary, search, generator)
+            captions.update(zip(chosen, found, strict=True))
+            advance(len(chosen))
+    finally:
+        model.train(training)
+    return captions
+
+
 def caption_videos(
     model: Captioner,
     store: Graphs,
@@ -59,35 +114,74 @@ def caption_videos(
     device: torch.device | str = "cpu",
     advance: Callable[[int], None] = lambda done: None,
 ) -> dict[str, Caption]:
-    """Caption each video with the test-time part of a model.
+    """The best caption of each video: the first of :func:`candidate_captions`.
 
     Args:
         beam: 1 is greedy search.
-        variant, time_flow: edges, for models that read objects at test time.
-        source: whose features each video gets (the shuffled control); None: its own.
-        category: class of each video, for models that read it, which comes from ``source`` as the features do; where a
-            video or the whole is absent, its class is unknown.
-        advance: called with the number of videos done, after each batch.
     """
-    training = model.training
-    model.eval()
-    captions: dict[str, Caption] = {}
-    try:
-        for start in range(0, len(videos), batch_videos):
-            chosen = videos[start : start + batch_videos]
-            sources = [source[video] for video in chosen] if source else list(chosen)
-            batch = store.batch(sources, variant=variant, time_flow=time_flow)
-            if "category" in model.decoder.reads:
-                batch.category = classes(sources, category or {})
-            memory = model.memory(batch.to(device))
-            if beam == 1:
-                found = greedy_search(model.decoder, memory, max_length=vocabulary.max_words + 1)
-            else:
-                found = beam_search(model.decoder, memory, beam=beam, max_length=vocabulary.max_words + 1)
-            columns = (found.words[:, 0].tolist(), found.log_probs[:, 0].tolist(), found.lengths[:, 0].tolist())
-            for video, words, log_prob, length in zip(chosen, *columns, strict=True):
-                captions[video] = Caption(vocabulary.decode(words), log_prob, length)
-            advance(len(chosen))
-    finally:
-        model.train(training)
+    found = candidate_captions(
+        model,
+        store,
+        videos,
+        vocabulary,
+        search=SearchConfig(beam=beam),
+        variant=variant,
+        time_flow=time_flow,
+        batch_videos=batch_videos,
+        source=source,
+        category=category,
+        device=device,
+        advance=advance,
+    )
+    return {video: captions[0] for video, captions in found.items()}
+
+
+def video_memory(
+    model: Captioner,
+    store: Graphs,
+    videos: Sequence[str],
+    *,
+    variant: str = "full",
+    time_flow: str = "literal",
+    category: Mapping[str, int] | None = None,
+    device: torch.device | str = "cpu",
+) -> VideoMemory:
+    """What the decoder of a model reads of some videos; arguments as in :func:`candidate_captions`."""
+    batch = store.batch(videos, variant=variant, time_flow=time_flow)
+    if "category" in model.decoder.reads:
+        batch.category = classes(videos, category or {})
+    return model.memory(batch.to(device))
+
+
+def search_captions(
+    decoder: Decoder,
+    memory: VideoMemory,
+    vocabulary: Vocabulary,
+    search: SearchConfig,
+    generator: torch.Generator | None = None,
+) -> list[list[Caption]]:
+    """The captions of each video of a memory, best first; draws are put into the order of their log-probability.
+
+    Args:
+        generator: of the draws, on the memory's device; None: torch's own.
+
+    Raises:
+        ValueError: as the searches of :mod:`decoders`.
+    """
+    rules = {"max_length": search.max_length or vocabulary.max_words + 1, "min_length": search.min_length}
+    if search.no_repeat_ngram or search.forbidden_endings or search.method not in ("greedy", "beam"):
+        raise ValueError(f"the search {search.name} is not there yet")
+    if search.greedy:
+        found = greedy_search(decoder, memory, **rules)
+    else:
+        found = beam_search(
+            decoder, memory, beam=search.beam, length_penalty=search.length_penalty, n_best=search.n_best, **rules
+        )
+    columns = (found.words, found.log_probs, found.lengths, found.scores)
+    captions = [
+        [Caption(vocabulary.decode(words), *rest) for words, *rest in zip(*rows, strict=True)]
+        for rows in zip(*(column.tolist() for column in columns), strict=True)
+    ]
+    if search.method == "sample":
+        return [sorted(each, key=lambda caption: -caption.log_prob) for each in captions]
     return captions

@@ -11,12 +11,13 @@ from torch import Tensor
 from decoders import TransformerDecoder, VideoMemory
 from decoders.base import State
 from stg.assembly import Widths, build_captioner
-from stg.captions import caption_videos
+from stg.captions import candidate_captions, caption_videos
 from stg.errors import UserError
 from stg.memories import FEATURES, MemoryParts
 from stg.model import Captioner, SceneBranch
 from stg.model_config import AttentionLSTMConfig, GraphConfig, ModelConfig, STaTSConfig
 from stg.runs import features_read, model_header
+from stg.search import SearchConfig
 from stg.text import Vocabulary
 from stg.trained import Trained
 from stg.vision.recorded import READS
@@ -36,6 +37,16 @@ class Store:
         counts = torch.full((len(videos),), 2)
         self.batches.append(Data(scene=torch.randn(2 * len(videos), 5), num_frames=counts, videos=list(videos)))
         return self.batches[-1]
+
+
+class Fixed(Store):
+    """Hands out the same features of a video every time."""
+
+    def batch(self, videos: Sequence[str], variant: str = "full", time_flow: str = "literal") -> Any:
+        made = super().batch(videos, variant, time_flow)
+        seeds = [torch.Generator().manual_seed(ord(video[0])) for video in videos]
+        made.scene = torch.cat([torch.randn(2, 5, generator=seed) for seed in seeds])
+        return made
 
 
 class Reader(TransformerDecoder):
@@ -119,3 +130,31 @@ def test_a_model_of_an_old_version_reads_what_its_branches_do() -> None:
     header = {"model": {"branches": "full"}, "widths": {"scene": 5, "motion": 0}}
     assert features_read(header) == ["scene"]
     assert features_read({**header, "model": {"branches": "object"}}) == ["objects"]
+
+
+def test_candidates_are_the_beams_best_first() -> None:
+    model, videos = captioner(TransformerDecoder), ["a", "b", "c"]
+    torch.manual_seed(1)
+    store = Fixed()
+    found = candidate_captions(model, store, videos, WORDS, search=SearchConfig(beam=4, n_best=3), batch_videos=2)
+    single = caption_videos(model, store, videos, WORDS, beam=4)
+    assert list(found) == videos
+    for video in videos:
+        scores = [caption.score or 0.0 for caption in found[video]]
+        assert len(found[video]) == 3
+        assert scores == sorted(scores, reverse=True)
+        assert found[video][0].text == single[video].text
+        assert len({caption.text for caption in found[video]}) == 3
+    by_mean = SearchConfig(beam=4, n_best=3, length_penalty=1.0)
+    for caption in candidate_captions(model, store, ["a"], WORDS, search=by_mean)["a"]:
+        assert caption.score == pytest.approx(caption.per_word, rel=1e-6)
+
+
+def test_a_search_keeps_to_its_longest_and_shortest() -> None:
+    model = captioner(TransformerDecoder)
+    short = candidate_captions(model, Fixed(), ["a"], WORDS, search=SearchConfig(max_length=2, n_best=2))["a"]
+    long = candidate_captions(model, Fixed(), ["a"], WORDS, search=SearchConfig(min_length=3, n_best=2))["a"]
+    assert all(caption.length <= 2 for caption in short)
+    assert all(len(caption.text.split()) >= 3 for caption in long)
+    with pytest.raises(ValueError, match="max_length=9 words, but the decoder reads at most 6"):
+        candidate_captions(model, Fixed(), ["a"], WORDS, search=SearchConfig(max_length=9))
