@@ -1,0 +1,64 @@
+"""CIDEr-D of captions against the references of their videos, many at once."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float64
+from numpy import ndarray
+
+from stg.metrics.ngrams import ReferenceNgrams
+
+
+class CiderD:
+    """CIDEr-D (Vedantam et al. 2015, arXiv:1411.5726, section 6) as the COCO evaluation code computes it.
+
+    The numbers are those of pycocoevalcap's ``CiderScorer`` within rounding: n-grams up to four words, counts clipped,
+    a Gaussian penalty with sigma 6 on the difference of lengths (which that code counts in bigrams), scores from 0 to
+    10. The document frequencies come from these references and from nothing else; with a single video every n-gram
+    weighs nothing and every score is 0.
+
+    Args:
+        references: video -> its captions -> their words, numbers >= 0; or their n-grams up to order 4.
+        sigma: width of the length penalty.
+
+    Raises:
+        ValueError: no video, one without a reference, or a word below 0.
+    """
+
+    def __init__(self, references: Sequence[Sequence[Sequence[int]]] | ReferenceNgrams, *, sigma: float = 6.0) -> None:
+        grams = references if isinstance(references, ReferenceNgrams) else ReferenceNgrams(references)
+        videos = len(grams.sizes)
+        frequency = np.bincount(grams.pairs[:-1] % max(grams.total, 1), minlength=grams.total)
+        # The last entry is what -1, an n-gram that no reference holds, takes: it counts as if one video had it.
+        self._idf = np.log(videos) - np.log(np.append(frequency, 1))
+        self._idf[np.append(frequency, 1) == videos] = 0
+        self._weight = grams.count * self._idf[grams.ngram]
+        norm = np.sqrt(np.bincount(grams.bin, self._weight**2, len(grams.lengths) * grams.order))[grams.bin]
+        self._unit = np.divide(self._weight, norm, out=np.zeros_like(norm), where=norm > 0)
+        self._bigrams = np.maximum(grams.lengths - 1, 0)[grams.bin // grams.order]
+        self._grams, self._sigma = grams, sigma
+
+    def __call__(self, captions: Sequence[Sequence[int]], rows: Sequence[int]) -> Float64[ndarray, " captions"]:
+        """Score caption i against the references of video ``rows[i]``.
+
+        Raises:
+            ValueError: a word below 0, a row without a video, or another number of rows than captions.
+        """
+        grams = self._grams
+        videos = grams.checked_rows(rows, len(captions))
+        counts = grams.counts(captions)
+        weight = counts.count * self._idf[counts.ngram]
+        norm = np.sqrt(np.bincount(counts.bin, weight**2, len(captions) * grams.order))
+        pair, held = grams.find(videos[counts.bin // grams.order], counts.ngram)
+
+        entry, pair = np.flatnonzero(held), pair[held]
+        many = grams.start[pair + 1] - grams.start[pair]
+        posting = np.arange(many.sum()) + np.repeat(grams.start[pair] - (np.cumsum(many) - many), many)
+        entry = np.repeat(entry, many)
+        bins = counts.bin[entry]
+        longer = np.maximum(counts.lengths - 1, 0)[bins // grams.order] - self._bigrams[posting]
+        penalty = np.exp(-(longer**2) / (2 * self._sigma**2))
+        product = np.minimum(weight[entry], self._weight[posting]) * self._unit[posting] * penalty
+        total = np.bincount(bins, product, len(captions) * grams.order)
+        similarity = np.divide(total, norm, out=np.zeros_like(norm), where=norm > 0).reshape(-1, grams.order)
+        return 10 * similarity.mean(1) / grams.sizes[videos]

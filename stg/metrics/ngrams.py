@@ -1,0 +1,155 @@
+"""N-grams of many captions as numbers, counted and looked up without a loop over captions, words or n-grams."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+from jaxtyping import Bool, Int64
+from numpy import ndarray
+
+_SHIFT = 32
+_END = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True)
+class NgramCounts:
+    """How often every n-gram occurs in every caption, each pair once.
+
+    Args:
+        bin: ``caption * order + n - 1``, ascending, for the n words of the n-gram.
+        ngram: its number among those of the references, -1 where these do not hold it.
+        count: at least 1.
+        lengths: words of every caption.
+    """
+
+    bin: Int64[ndarray, " entries"]
+    ngram: Int64[ndarray, " entries"]
+    count: Int64[ndarray, " entries"]
+    lengths: Int64[ndarray, " captions"]
+
+
+class ReferenceNgrams:
+    """The n-grams of every video's references, numbered, counted and sorted once, for many captions to be joined with.
+
+    An n-gram is numbered through the number of its first n - 1 words and its last word, so that the numbers are exact
+    for any vocabulary. The postings of a pair (video, n-gram), ``start[pair]`` to ``start[pair + 1]``, say which of the
+    video's references hold the n-gram, and how often.
+
+    Args:
+        references: video -> its captions -> their words, numbers >= 0.
+        order: longest n-gram.
+
+    Raises:
+        ValueError: no video, one without a reference, or a word below 0.
+    """
+
+    def __init__(self, references: Sequence[Sequence[Sequence[int]]], order: int = 4) -> None:
+        if order < 1:
+            raise ValueError(f"the longest n-gram has at least one word, got order={order}")
+        sizes = np.fromiter(map(len, references), np.int64, len(references))
+        if not sizes.all() or not len(sizes):
+            lack = f"video {int(sizes.argmin())} has none" if len(sizes) else "there is no video"
+            raise ValueError(f"every video needs a reference: {lack}")
+        words, self.lengths = flatten([caption for captions in references for caption in captions])
+        self.order = order
+        self.sizes: Int64[ndarray, " videos"] = sizes
+        self.first: Int64[ndarray, " videos"] = np.cumsum(sizes) - sizes
+        self.video: Int64[ndarray, " references"] = np.repeat(np.arange(len(sizes)), sizes)
+        self._tables: list[Int64[ndarray, " keys"]] = []
+        counts = self._counts(words, self.lengths, build=True)
+        pair = self.video[counts.bin // order] * self.total + counts.ngram
+        by_pair = np.argsort(pair)
+        pair = pair[by_pair]
+        new = np.flatnonzero(np.diff(pair, prepend=-1))
+        self.pairs: Int64[ndarray, " pairs_and_end"] = np.append(pair[new], _END)
+        self.start: Int64[ndarray, " pairs_and_end"] = np.append(new, len(pair))
+        self.bin: Int64[ndarray, " postings"] = counts.bin[by_pair]
+        self.ngram: Int64[ndarray, " postings"] = counts.ngram[by_pair]
+        self.count: Int64[ndarray, " postings"] = counts.count[by_pair]
+
+    @property
+    def total(self) -> int:
+        """Number of distinct n-grams of all orders."""
+        return sum(len(table) - 1 for table in self._tables)
+
+    def counts(self, captions: Sequence[Sequence[int]]) -> NgramCounts:
+        """Count the n-grams of captions ``[N]``; those that no reference holds are told apart, too."""
+        words, lengths = flatten(captions)
+        return self._counts(words, lengths, build=False)
+
+    def find(
+        self, rows: Int64[ndarray, " entries"], ngram: Int64[ndarray, " entries"]
+    ) -> tuple[Int64[ndarray, " entries"], Bool[ndarray, " entries"]]:
+        """Index of each pair (video, n-gram), and whether there is such a pair."""
+        keys = np.where(ngram < 0, _END - 1, rows * self.total + ngram)
+        index = np.searchsorted(self.pairs, keys)
+        return index, self.pairs[index] == keys
+
+    def checked_rows(self, rows: Sequence[int], captions: int) -> Int64[ndarray, " captions"]:
+        """Videos of the captions, as an array.
+
+        Raises:
+            ValueError: another number of rows than captions, or a row without a video.
+        """
+        checked = np.array(rows, np.int64).reshape(-1)
+        if len(checked) != captions:
+            raise ValueError(f"every caption needs the row of its video: {captions} captions, {len(checked)} rows")
+        if captions and (checked.min() < 0 or checked.max() >= len(self.sizes)):
+            wrong = checked[(checked < 0) | (checked >= len(self.sizes))][0]
+            raise ValueError(f"there is no video {wrong}: the references have rows 0 to {len(self.sizes) - 1}")
+        return checked
+
+    def _counts(
+        self, words: Int64[ndarray, " words"], lengths: Int64[ndarray, " captions"], build: bool
+    ) -> NgramCounts:
+        caption = np.repeat(np.arange(len(lengths)), lengths)
+        left = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(words))
+        start = np.arange(len(words))
+        last = prefix = words
+        keys, offsets, spans = [], [], []
+        offset = 0
+        for n in range(self.order):
+            start = start[left[start] > n]
+            key = words[start] if n == 0 else (prefix[start] << _SHIFT) | last[start + n]
+            if build:
+                table, number = np.unique(key, return_inverse=True)
+                self._tables.append(np.append(table, _END))
+            else:
+                number = _numbers(self._tables[n], key)
+            # Only starts are read again, and the starts of longer n-grams are among them.
+            prefix = np.zeros(len(words), np.int64)
+            prefix[start] = number
+            last = prefix if n == 0 else last
+            keys.append((caption[start] * self.order + n, number))
+            spans.append(len(self._tables[n]) - 1)
+            offsets.append(offset)
+            offset += spans[-1]
+        bins, numbers = (np.concatenate(parts) for parts in zip(*keys, strict=True))
+        span = int(numbers.max(initial=0)) + 1
+        distinct, count = np.unique(bins * span + numbers, return_counts=True)
+        bins, numbers = np.divmod(distinct, span)
+        n_less_one = bins % self.order
+        known = numbers < np.array(spans)[n_less_one]
+        return NgramCounts(bins, np.where(known, np.array(offsets)[n_less_one] + numbers, -1), count, lengths)
+
+
+def flatten(captions: Sequence[Sequence[int]]) -> tuple[Int64[ndarray, " words"], Int64[ndarray, " captions"]]:
+    """All words in a row, and the number of words of every caption.
+
+    Raises:
+        ValueError: a word below 0.
+    """
+    lengths = np.fromiter(map(len, captions), np.int64, len(captions))
+    words = np.fromiter(chain.from_iterable(captions), np.int64, int(lengths.sum()))
+    if len(words) and words.min() < 0:
+        raise ValueError(f"words are numbers from 0 on, got {words.min()}: leave padding out")
+    return words, lengths
+
+
+def _numbers(table: Int64[ndarray, " keys"], key: Int64[ndarray, " found"]) -> Int64[ndarray, " found"]:
+    """Position of every key in the sorted table; what is not in it gets numbers behind its end, equal for equal."""
+    number = np.searchsorted(table, key)
+    fresh = np.flatnonzero(table[number] != key)
+    number[fresh] = len(table) - 1 + np.unique(key[fresh], return_inverse=True)[1]
+    return number
