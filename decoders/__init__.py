@@ -1,11 +1,13 @@
-"""From the memory of a video to words: decoders, their contract, and one search for all of them."""
+"""From the memory of a video to words: decoders, their contract, and the searches that all of them share."""
 
 from decoders.attention import AdditiveAttention, MultiHeadAttention, masked_softmax
 from decoders.attention_lstm import AttentionLSTMDecoder
 from decoders.base import Decoder, State, Taught, select_state
+from decoders.hypotheses import Hypotheses
 from decoders.memory import VideoMemory, keep_one_key
 from decoders.recurrent import RecurrentDecoder
-from decoders.search import Hypotheses, beam_search, greedy_search
+from decoders.sampling import sample_search
+from decoders.search import beam_search, greedy_search
 from decoders.stats import STaTSDecoder
 from decoders.transformer import TransformerDecoder
 
@@ -25,5 +27,6 @@ __all__ = [
     "greedy_search",
     "keep_one_key",
     "masked_softmax",
+    "sample_search",
     "select_state",
 ]

@@ -1,6 +1,6 @@
 """Greedy and beam search over any `Decoder`."""
 
-from dataclasses import dataclass
+from collections.abc import Collection
 from typing import NamedTuple
 
 import torch
@@ -8,30 +8,20 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from decoders.base import Decoder, select_state
+from decoders.hypotheses import Hypotheses, outside_inference, sum_type
 from decoders.memory import VideoMemory
-
-IMPOSSIBLE = -1e4
-"""Least log-probability of a word: a caption that a decoder rules out altogether keeps a finite, hopeless score."""
+from decoders.rules import IMPOSSIBLE, Rules
 
 
-@dataclass(frozen=True)
-class Hypotheses:
-    """The captions found, best first.
-
-    Args:
-        words: ids ``[B n L]`` without bos, with eos where the caption reached it, then pad.
-        lengths: words of each caption, eos included ``[B n]``.
-        scores: what they are ranked by: ``log_probs / lengths ** length_penalty`` ``[B n]``.
-        log_probs: sum of the words' log-probabilities ``[B n]``.
-    """
-
-    words: Int[Tensor, "B n L"]
-    lengths: Int[Tensor, "B n"]
-    scores: Float[Tensor, "B n"]
-    log_probs: Float[Tensor, "B n"]
-
-
-def greedy_search(decoder: Decoder, memory: VideoMemory, max_length: int = 30, min_length: int = 1) -> Hypotheses:
+def greedy_search(
+    decoder: Decoder,
+    memory: VideoMemory,
+    max_length: int = 30,
+    min_length: int = 1,
+    *,
+    no_repeat_ngram: int = 0,
+    forbidden_endings: Collection[int] = (),
+) -> Hypotheses:
     """The likeliest word at every step; of equals, the one with the lower id.
 
     Captions that have ended leave the batch, so that the rest goes faster.
@@ -41,6 +31,7 @@ def greedy_search(decoder: Decoder, memory: VideoMemory, max_length: int = 30, m
         memory: of ``B`` videos.
         max_length: most words, eos included; a caption is cut there.
         min_length: fewest words before eos.
+        no_repeat_ngram, forbidden_endings: see `Rules`.
 
     Returns:
         One caption a video (``n = 1``), scored by its log-probability.
@@ -48,23 +39,24 @@ def greedy_search(decoder: Decoder, memory: VideoMemory, max_length: int = 30, m
     Raises:
         ValueError: where a length does not fit, the decoder is in training mode, or it predicts NaN.
     """
-    _check(decoder, max_length, min_length)
-    return _outside_inference(_greedy(decoder, memory, max_length, min_length))
+    rules = Rules(decoder, memory, max_length, min_length, no_repeat_ngram, forbidden_endings)
+    return outside_inference(_greedy(decoder, memory, rules))
 
 
 @torch.inference_mode()
-def _greedy(decoder: Decoder, memory: VideoMemory, max_length: int, min_length: int) -> Hypotheses:
+def _greedy(decoder: Decoder, memory: VideoMemory, rules: Rules) -> Hypotheses:
     device = memory.frames.device
     state = decoder.init_state(memory)
     videos = torch.arange(memory.num_videos, device=device)
     word = torch.full_like(videos, decoder.bos)
-    words = torch.full((memory.num_videos, max_length), decoder.pad, device=device)
-    log_probs = torch.zeros(memory.num_videos, dtype=_sum_type(memory), device=device)
-    for position in range(max_length):
+    words = torch.full((memory.num_videos, rules.max_length + 1), decoder.pad, device=device)
+    words[:, 0] = decoder.bos
+    log_probs = torch.zeros(memory.num_videos, dtype=sum_type(memory), device=device)
+    for position in range(rules.max_length):
         predicted, state = decoder.step(word, state)
-        best, choice = _next_words(predicted, 1, decoder, videos, position, min_length)
+        best, choice = _next_words(predicted, 1, rules, words[videos, : position + 1], videos)
         word = choice[:, 0]
-        words[videos, position] = word
+        words[videos, position + 1] = word
         log_probs[videos] += best[:, 0].to(log_probs)
         going = (word != decoder.eos).nonzero()[:, 0]
         if len(going) == 0:
@@ -72,6 +64,7 @@ def _greedy(decoder: Decoder, memory: VideoMemory, max_length: int, min_length: 
         if len(going) < len(videos):
             videos, word = videos[going], word[going]
             state = select_state(state, going, going)
+    words = words[:, 1:]
     lengths = (words != decoder.pad).sum(1)
     words = words[:, : int(lengths.max())]
     return Hypotheses(words[:, None], lengths[:, None], log_probs[:, None], log_probs[:, None])
@@ -85,6 +78,9 @@ def beam_search(
     length_penalty: float = 0.0,
     n_best: int = 1,
     min_length: int = 1,
+    *,
+    no_repeat_ngram: int = 0,
+    forbidden_endings: Collection[int] = (),
 ) -> Hypotheses:
     r"""Keep the ``beam`` likeliest beginnings at every step; a caption that ends leaves, and its beam shrinks by one.
 
@@ -109,7 +105,7 @@ def beam_search(
     Raises:
         ValueError: as `greedy_search`; where ``n_best`` exceeds the beam or the number of captions that exist.
     """
-    _check(decoder, max_length, min_length)
+    rules = Rules(decoder, memory, max_length, min_length, no_repeat_ngram, forbidden_endings)
     if not 1 <= n_best <= beam:
         raise ValueError(f"n_best={n_best} must lie between 1 and beam={beam}")
     if not 0 <= length_penalty < float("inf"):
@@ -119,7 +115,7 @@ def beam_search(
             f"n_best={n_best}, but only {exist} captions exist with vocabulary={decoder.vocabulary}, "
             f"max_length={max_length}, min_length={min_length}: ask for fewer"
         )
-    return _outside_inference(_beam(decoder, memory, beam, max_length, length_penalty, n_best, min_length))
+    return outside_inference(_beam(decoder, memory, beam, rules, length_penalty, n_best))
 
 
 class _Found(NamedTuple):
@@ -136,18 +132,18 @@ def _beam(
     decoder: Decoder,
     memory: VideoMemory,
     beam: int,
-    max_length: int,
+    rules: Rules,
     length_penalty: float,
     n_best: int,
-    min_length: int,
 ) -> Hypotheses:
+    max_length = rules.max_length
     device = memory.frames.device
     state = decoder.init_state(memory)
     videos = torch.arange(memory.num_videos, device=device)
     left = torch.full_like(videos, beam)
     words = torch.full((memory.num_videos, 1, max_length + 1), decoder.pad, device=device)
     words[:, :, 0] = decoder.bos
-    log_probs = torch.zeros(memory.num_videos, 1, dtype=_sum_type(memory), device=device)
+    log_probs = torch.zeros(memory.num_videos, 1, dtype=sum_type(memory), device=device)
     found = _Found(
         words=words.new_full((memory.num_videos, n_best, max_length), decoder.pad),
         lengths=words.new_zeros(memory.num_videos, n_best),
@@ -157,7 +153,7 @@ def _beam(
     for position in range(max_length):
         width = words.shape[1]
         predicted, state = decoder.step(words[:, :, position].flatten(), state)
-        value, choice = _next_words(predicted, beam, decoder, videos, position, min_length)
+        value, choice = _next_words(predicted, beam, rules, words[:, :, : position + 1].flatten(0, 1), videos)
         continued = (log_probs[:, :, None] + value.to(log_probs).unflatten(0, (-1, width))).flatten(1)
         log_probs, rank = _top(continued, beam)
         # A beam that has lost captions to eos is narrower than the batch: what it cannot hold is dead.
@@ -187,11 +183,6 @@ def _beam(
         state = select_state(state, rows.flatten(), None if len(kept) == len(videos) else kept)
         videos = videos[kept]
     return Hypotheses(found.words[:, :, : int(found.lengths.max())], found.lengths, found.scores, found.log_probs)
-
-
-def _outside_inference(found: Hypotheses) -> Hypotheses:
-    # Tensors made in inference mode cannot enter autograd: a copy can, so that found captions may be trained on.
-    return Hypotheses(found.words.clone(), found.lengths.clone(), found.scores.clone(), found.log_probs.clone())
 
 
 def _merge(
@@ -240,33 +231,16 @@ def _top(values: Float[Tensor, "R M"], count: int) -> tuple[Float[Tensor, "R k"]
 
 
 def _next_words(
-    log_probs: Float[Tensor, "N V"],
-    count: int,
-    decoder: Decoder,
-    videos: Int[Tensor, " A"],
-    position: int,
-    min_length: int,
+    log_probs: Float[Tensor, "N V"], count: int, rules: Rules, written: Int[Tensor, "N T"], videos: Int[Tensor, " A"]
 ) -> tuple[Float[Tensor, "N k"], Int[Tensor, "N k"]]:
-    """The likeliest words that may come next: no pad, no bos, none of ``decoder.barred``, no eos while too short.
+    """The likeliest words that may come next.
 
     Where fewer words than ``count`` are possible, impossible ones follow at `IMPOSSIBLE`, the barred ones at -inf.
     """
-    barred = [decoder.pad, decoder.bos, *decoder.barred] + [decoder.eos] * (position < min_length)
-    for word in barred:
-        log_probs[:, word] = -torch.inf  # the tensor is ours, by the contract of `Decoder.step`
+    rules.bar(log_probs, written)  # the tensor is ours, by the contract of `Decoder.step`
     value, choice = _top(log_probs, count)
     if not bool(value.isfinite().all()):
-        bad = value.isnan().any(1).nonzero()[:, 0]
-        if len(bad):
-            video = int(videos.repeat_interleave(len(log_probs) // len(videos))[bad[0]])
-            raise ValueError(
-                f"the decoder predicts NaN for word {position + 1} of video {video}: "
-                "its weights or the video's memory hold NaN"
-            )
-        log_probs = log_probs.clamp(min=IMPOSSIBLE)
-        for word in barred:
-            log_probs[:, word] = -torch.inf
-        return _top(log_probs, count)
+        return _top(rules.relax(log_probs, written, videos), count)
     return value.clamp(min=IMPOSSIBLE), choice
 
 
@@ -281,20 +255,3 @@ def _count_captions(vocabulary: int, max_length: int, min_length: int, at_least:
         if total >= at_least:
             return at_least
     return min(total + words**max_length, at_least)
-
-
-def _sum_type(memory: VideoMemory) -> torch.dtype:
-    return torch.promote_types(memory.frames.dtype, torch.float32)
-
-
-def _check(decoder: Decoder, max_length: int, min_length: int) -> None:
-    if decoder.training:
-        raise ValueError(
-            "the decoder is in training mode, where dropout makes captions random: call decoder.eval() first"
-        )
-    if not 0 < min_length <= max_length:
-        raise ValueError(f"min_length={min_length} must lie between 1 and max_length={max_length}")
-    if decoder.max_length is not None and max_length > decoder.max_length:
-        raise ValueError(
-            f"max_length={max_length} words, but the decoder reads at most {decoder.max_length}: ask for fewer"
-        )
