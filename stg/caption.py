@@ -14,12 +14,16 @@ from typing import TYPE_CHECKING
 from stg.cli import command
 from stg.errors import TooManySkipped, UserError
 from stg.files import printable
+from stg.search import SearchConfig, with_shorthands
 
 if TYPE_CHECKING:
     from stg.captioning import Captioned
 
 
-JSON_HELP = "print one JSON object a line: video, caption, confidence, log_prob, seconds, truncated, error"
+JSON_HELP = (
+    "print one JSON object a line: video, caption, confidence, log_prob, seconds, truncated, error, and with --n_best "
+    "candidates"
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,10 @@ class CaptionConfig:
     """Folder with the weights of the networks, or a file of them; several are joined by ':' (on Windows ';')."""
     beam: int = 5
     """Width of the search; 1 is greedy."""
+    search: SearchConfig = field(default_factory=SearchConfig)
+    """Another search than the beam, or rules for it."""
+    n_best: int = 1
+    """Captions a clip, best first; more than one needs --json, which prints them as a list: candidates."""
     json: bool = field(default=False, metadata={"flag": True, "help": JSON_HELP})
     workers: int = 1
     """Processes that decode clips; a crash or a hang costs one clip. 0 decodes in the command's own process."""
@@ -46,13 +54,17 @@ class CaptionConfig:
     """CPU threads; 0 for all cores."""
 
     def __post_init__(self) -> None:
-        if self.beam < 1:
-            raise ValueError(f"beam must be at least 1; got {self.beam}")
+        if self.searched().n_best > 1 and not self.json:
+            raise ValueError("several captions a clip (n_best) are printed with --json alone: add it")
         if self.workers < 0 or self.threads < 0 or not self.time_limit > 0:
             raise ValueError(
                 f"workers and threads must not be negative and time_limit be positive; got {self.workers}, "
                 f"{self.threads}, {self.time_limit}"
             )
+
+    def searched(self) -> SearchConfig:
+        """How captions are searched for."""
+        return with_shorthands(self.search, beam=self.beam, n_best=self.n_best)
 
 
 def main(config: CaptionConfig) -> int:
@@ -79,7 +91,8 @@ def main(config: CaptionConfig) -> int:
         torch.set_num_threads(config.threads)
     console = Console(stderr=True, soft_wrap=True)
     weights = list(files.values())
-    captioner = load(config.model, weights=weights, beam=config.beam, device=config.device, threads=config.threads)
+    search = config.searched()
+    captioner = load(config.model, weights=weights, device=config.device, threads=config.threads, search=search)
     failed: list[Captioned] = []
     with (
         Readers(captioner.request(), config.workers, config.time_limit) as readers,
@@ -88,7 +101,7 @@ def main(config: CaptionConfig) -> int:
         for found in captioner.describe_many(clips, readers, bar):
             if found.error is not None:
                 failed.append(found)
-            _show(found, config.json)
+            _show(found, config.json, search.n_best)
     if failed and len(clips) == 1:
         raise UserError(str(failed[0].error))
     if failed:
@@ -96,9 +109,17 @@ def main(config: CaptionConfig) -> int:
     return 0
 
 
-def _show(found: "Captioned", as_json: bool) -> None:
+def _show(found: "Captioned", as_json: bool, n_best: int) -> None:
     if as_json:
-        print(json.dumps(asdict(found)), flush=True)
+        record = asdict(found)
+        # Who asks for one caption gets no list of one.
+        del record["candidates"]
+        if n_best > 1:
+            record["candidates"] = [
+                {"caption": one.text, "log_prob": one.log_prob, "score": one.score, "confidence": one.confidence}
+                for one in found.candidates
+            ]
+        print(json.dumps(record), flush=True)
     elif found.error is None:
         name = printable(found.video)
         note = ", the file is cut short" if found.truncated else ""

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from graphs import build_graph
 from graphs.in_memory import GraphsInMemory
-from stg.captions import caption_videos
+from stg.captions import Caption, candidate_captions
 from stg.device import pick_device
 from stg.errors import UserError
 from stg.runs import features_read, model_file, model_header
+from stg.search import SearchConfig, with_shorthands
 from stg.trained import Trained
 from stg.vision.choice import WorkChoice
 from stg.vision.clip import ClipPart, ClipRequest, read_clip
@@ -37,6 +38,7 @@ class Captioned:
             been read ahead of that by then is not counted.
         truncated: the file was cut short, and only what is there was seen.
         error: why there is no caption; None where there is one.
+        candidates: what the search found, best first; the first is the caption.
     """
 
     video: str
@@ -46,6 +48,7 @@ class Captioned:
     seconds: float = 0.0
     truncated: bool = False
     error: str | None = None
+    candidates: tuple[Caption, ...] = ()
 
 
 class VideoCaptioner:
@@ -56,12 +59,26 @@ class VideoCaptioner:
         extractor: makes features as the model was trained on.
         beam: width of the search, 1 is greedy.
         device: where the model runs.
+        search: all that can be set of the search; ``beam`` is short for its width.
+
+    Raises:
+        UserError: the width is below 1, or ``beam`` and ``search`` say two.
     """
 
-    def __init__(self, trained: Trained, extractor: "Extractor", *, beam: int = 5, device: str = "cpu") -> None:
-        if beam < 1:
-            raise UserError(f"beam must be at least 1; got {beam}")
-        self.trained, self.extractor, self.beam, self.device = trained, extractor, beam, device
+    def __init__(
+        self,
+        trained: Trained,
+        extractor: "Extractor",
+        *,
+        beam: int = 5,
+        device: str = "cpu",
+        search: SearchConfig | None = None,
+    ) -> None:
+        try:
+            self.search = with_shorthands(search or SearchConfig(), beam=beam)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+        self.trained, self.extractor, self.device = trained, extractor, device
         trained.captioner.to(device)
 
     def request(self) -> ClipRequest:
@@ -110,18 +127,19 @@ class VideoCaptioner:
         clip = self.extractor.watch(parts)
         graph = build_graph(self.extractor(clip))
         video = clip.sample.video
-        found = caption_videos(
+        candidates = candidate_captions(
             self.trained.captioner,
             GraphsInMemory({video: graph}, self.trained.features_dtype),
             [video],
             self.trained.vocabulary,
-            beam=self.beam,
+            search=self.search,
             variant=self.trained.graph.variant,
             time_flow=self.trained.graph.time_flow,
             device=self.device,
         )[video]
         seconds = time.perf_counter() - start
-        return Captioned(name, found.text, found.confidence, found.log_prob, seconds, clip.sample.truncated)
+        found, cut = candidates[0], clip.sample.truncated
+        return Captioned(name, found.text, found.confidence, found.log_prob, seconds, cut, candidates=tuple(candidates))
 
 
 def load(
@@ -131,6 +149,7 @@ def load(
     beam: int = 5,
     device: str = "auto",
     threads: int = 0,
+    search: SearchConfig | None = None,
 ) -> VideoCaptioner:
     """Open a trained run for captioning video files.
 
@@ -144,10 +163,11 @@ def load(
         beam: width of the search, 1 is greedy.
         device: auto, cpu, cuda, ...
         threads: of ONNX networks; 0 for all cores.
+        search: all that can be set of the search; ``beam`` is short for its width.
 
     Raises:
-        UserError: no such run, weights that are not there, features that are not made for new clips, or networks that
-            make other features (differences named).
+        UserError: settings of the search that cannot be, no such run, weights that are not there, features that are not
+            made for new clips, or networks that make other features (differences named).
     """
     path = model_file(run)
     trained = Trained.load(path)
@@ -156,4 +176,4 @@ def load(
     places = [Path(place) for place in ([weights] if isinstance(weights, str | Path) else weights)]
     how = running(WorkChoice(device=where, threads=threads), int(trained.features.get("num_frames", 10)))
     extractor = recorded_extractor(trained.features, reads, how, places)
-    return VideoCaptioner(trained, extractor, beam=beam, device=where)
+    return VideoCaptioner(trained, extractor, beam=beam, device=where, search=search)

@@ -1,23 +1,26 @@
 """Caption a split with a trained run and score it as COCO does.
 
 Prints greedy and beam search side by side and writes captions and scores to RUN/evaluation. Scores are fractions;
-papers print them times 100. A model that reads the videos' class (model.stats.categories) is scored with it and
+papers print them times 100. --search.* takes another search than the beam: other methods, rules, several captions a
+video. A model that reads the videos' class (model.stats.categories) is scored with it and
 without ("no class"), or without alone where the data set has none: clips from elsewhere have none.
 """
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stg.cli import command
 from stg.errors import UserError
+from stg.search import SearchConfig, broken_endings, with_shorthands
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from stg.captions import Caption
     from stg.metrics.coco import Scores
 
 COLUMNS = ("bleu1", "bleu2", "bleu3", "bleu4", "meteor", "rouge", "cider")
@@ -33,6 +36,8 @@ class EvaluateConfig:
     are withheld (VATEX's private test) is captioned, for submission, and not scored."""
     beam: int = 5
     """Width of the beam search that is reported beside greedy search; 1: greedy alone."""
+    search: SearchConfig = field(default_factory=SearchConfig)
+    """Another search than the beam, with rules or more captions a video."""
     store: str | None = None
     """Another place of the graph store than the run was trained with."""
     root: str | None = None
@@ -45,8 +50,12 @@ class EvaluateConfig:
     """Captions to print beside a reference."""
 
     def __post_init__(self) -> None:
-        if self.beam < 1:
-            raise ValueError(f"beam must be at least 1; got {self.beam}")
+        self.searches()
+
+    def searches(self) -> list[SearchConfig]:
+        """Greedy search, and the one that was asked for beside it."""
+        greedy, chosen = SearchConfig("greedy"), with_shorthands(self.search, beam=self.beam)
+        return [greedy] if chosen.name == greedy.name else [greedy, chosen]
 
 
 def main(config: EvaluateConfig) -> int:
@@ -67,7 +76,7 @@ def evaluate(config: EvaluateConfig, *, console: "Console") -> dict[str, "Scores
     """
     import dataclasses
 
-    from stg.captions import caption_videos
+    from stg.captions import candidate_captions
     from stg.data import classes_read, shuffle_features
     from stg.device import pick_device
     from stg.metrics.coco import Scorer
@@ -112,15 +121,16 @@ def evaluate(config: EvaluateConfig, *, console: "Console") -> dict[str, "Scores
     out.mkdir(exist_ok=True)
     scores: dict[str, Scores] = {}
     shown: dict[str, str] = {}
-    for beam, suffix in product(sorted({1, config.beam}), told):
-        name, known = ("greedy" if beam == 1 else f"beam {beam}") + suffix, told[suffix]
+    broken: dict[str, int] = {}
+    for search, suffix in product(config.searches(), told):
+        name, known = search.name + suffix, told[suffix]
         with making(console, f"captioning, {name}") as progress:
-            found = caption_videos(
+            found = candidate_captions(
                 trained.captioner,
                 store,
                 videos,
                 trained.vocabulary,
-                beam=beam,
+                search=search,
                 variant=trained.graph.variant,
                 time_flow=trained.graph.time_flow,
                 source=source,
@@ -128,20 +138,31 @@ def evaluate(config: EvaluateConfig, *, console: "Console") -> dict[str, "Scores
                 device=device,
                 advance=_counter(progress, len(videos)),
             )
-        captions = {video: caption.text for video, caption in found.items()}
+        captions = {video: candidates[0].text for video, candidates in found.items()}
+        broken[name] = broken_endings(captions.values())
         shown = captions if suffix == next(iter(told)) else shown
         stem = f"{config.split}-{name.replace(', ', '-').replace(' ', '')}"
         write_predictions(out / f"{stem}.json", captions)
+        if search.n_best > 1:
+            _write_candidates(out / f"{stem}-nbest.json", found)
         if scorer is None:
             continue
         with console.status(f"scoring, {name}"):
             scores[name] = scorer.score(captions, metrics=metrics)
-        about = {"split": config.split, "beam": beam, "control": settings.run.control, "category": known is not None}
+        about = {
+            "split": config.split,
+            "beam": 1 if search.greedy else search.beam,
+            "search": asdict(search),
+            "control": settings.run.control,
+            "category": known is not None,
+            "broken_endings": broken[name],
+        }
         _write_scores(out / f"{stem}-scores.json", scores[name], **about)
     if scores:
         console.print(score_table(scores, title=f"{dataset.name} {config.split}, {len(videos)} videos: {folder}"))
         for metric, reason in next(iter(scores.values())).unavailable.items():
             tell(f"{metric}: {reason}")
+    tell("captions that end in a word such as a, the, with: " + broken_line(broken, len(videos)))
     for video in videos[: config.show]:
         reference = "" if withheld else f"   (a reference: {dataset.captions[video][0]})"
         tell(f"  {video}: {shown[video]}{reference}")
@@ -171,6 +192,25 @@ def score_table(scores: Mapping[str, "Scores"], *, title: str) -> Any:
     for name, found in scores.items():
         table.add_row(name, *(f"{found.values[key]:.3f}" if key in found.values else "-" for key in COLUMNS))
     return table
+
+
+def broken_line(broken: Mapping[str, int], total: int) -> str:
+    """How many captions of each search are left open, as one line."""
+    return ", ".join(f"{name} {count}" for name, count in broken.items()) + f" of {total}"
+
+
+def _write_candidates(path: Path, found: "Mapping[str, Sequence[Caption]]") -> None:
+    from stg.files import write_atomic
+
+    record = {
+        video: {
+            "captions": [caption.text for caption in candidates],
+            "log_probs": [caption.log_prob for caption in candidates],
+            "scores": [caption.score for caption in candidates],
+        }
+        for video, candidates in found.items()
+    }
+    write_atomic(path, json.dumps(record, ensure_ascii=False, indent=1))
 
 
 def _write_scores(path: Path, scores: "Scores", **about: Any) -> None:

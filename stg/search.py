@@ -1,7 +1,7 @@
 """How captions are searched for: settings, their name in tables, and endings that leave a sentence open."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from math import isfinite
 from typing import Literal, get_args
 
@@ -15,6 +15,7 @@ BROKEN_ENDINGS = (
 ("walks by", "turns it on", "with her") are left out."""
 
 ONLY = {
+    "beam": ("beam", "diverse"),
     "groups": ("diverse",),
     "diversity": ("diverse",),
     "temperature": ("sample",),
@@ -24,7 +25,7 @@ ONLY = {
     "length_penalty": ("beam", "diverse"),
     "n_best": ("beam", "diverse", "sample"),
 }
-"""Setting -> the methods that look at it; all others are looked at by every method, the beam's width apart."""
+"""Setting -> the methods that look at it; all others are looked at by every method."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,22 @@ class SearchConfig:
 
 
 _DEFAULTS = {item.name: item.default for item in fields(SearchConfig)}
+
+
+def with_shorthands(search: SearchConfig, **given: int) -> SearchConfig:
+    """The settings, with those that a command has a shorter option for, as ``--beam 3`` for ``--search.beam 3``.
+
+    Args:
+        given: name of a setting -> value; one that is the setting's default says nothing.
+
+    Raises:
+        ValueError: a setting has two values, or the whole cannot be (:class:`SearchConfig`).
+    """
+    told = {name: value for name, value in given.items() if value != _DEFAULTS[name]}
+    for name, value in told.items():
+        if (other := getattr(search, name)) not in (value, _DEFAULTS[name]):
+            raise ValueError(f"--{name} {value} and --search.{name} {other} are one setting: give it once")
+    return replace(search, **told)  # type: ignore[arg-type]
 
 
 def broken_endings(captions: Iterable[str]) -> int:

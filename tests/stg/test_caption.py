@@ -24,6 +24,7 @@ from stg.errors import UserError
 from stg.extract import ExtractConfig
 from stg.extract import main as extract
 from stg.model_config import GraphConfig, ModelConfig
+from stg.search import SearchConfig
 from stg.text import Vocabulary
 from stg.trained import Trained
 from stg.vision.video import VideoError
@@ -145,6 +146,21 @@ def test_json_is_one_object_a_line(bench: Bench, capsys: pytest.CaptureFixture[s
         assert row["error"] is None
 
 
+def test_several_captions_are_a_list_in_json(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench.caption("--json", "--n_best", "3", "--search.length_penalty", "1.0") == 0
+    for row in map(json.loads, capsys.readouterr().out.splitlines()):
+        first, *others = row["candidates"]
+        assert len(others) == 2
+        assert first["caption"] == row["caption"]
+        assert first["confidence"] == row["confidence"] >= others[0]["confidence"] >= others[1]["confidence"]
+        assert first["score"] > first["log_prob"] == row["log_prob"]
+    search = SearchConfig(n_best=3, length_penalty=1.0)
+    described = stg.load(bench.run, weights=bench.weights, search=search).describe(bench.files[2])
+    assert described.caption == described.candidates[0].text == row["caption"]
+    with pytest.raises(UserError, match=r"--beam 3 and --search\.beam 2 are one setting"):
+        stg.load(bench.run, weights=bench.weights, beam=3, search=SearchConfig(beam=2))
+
+
 def test_confidence_is_the_mean_probability_of_a_word(bench: Bench) -> None:
     found = stg.load(bench.run, weights=bench.weights, beam=1).describe(bench.files[0])
     words = len(found.caption.split()) + 1  # the end of sentence counts
@@ -245,6 +261,7 @@ def test_features_made_elsewhere_cannot_be_made_for_new_clips(bench: Bench) -> N
     [
         (["--model", "nowhere"], "nowhere holds no trained model"),
         (["--beam", "0"], "beam must be at least 1; got 0"),
+        (["--n_best", "2"], "are printed with --json alone: add it"),
         (["--workers", "-1"], "must not be negative"),
         (["--weights", "nowhere"], "which is not in nowhere, "),
     ],

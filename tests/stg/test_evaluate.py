@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from stg.captions import caption_videos
+from stg.captions import Caption, candidate_captions
 from stg.cli import run_command
 from stg.config import DataConfig, FitConfig, OptimConfig, RunConfig, WorldConfig
 from stg.errors import UserError
@@ -18,6 +18,7 @@ from stg.evaluate import EvaluateConfig, evaluate, main
 from stg.fit import fit
 from stg.model_config import ModelConfig, STaTSConfig
 from stg.prepare import Prepared, prepare
+from stg.search import SearchConfig
 
 WORLD = WorldConfig(train=6, val=3, test=4)
 
@@ -61,6 +62,37 @@ def test_features_made_otherwise_are_refused_naming_the_fields(run: Path, tmp_pa
         evaluate(_on_world(config, 5, run, tmp_path), console=Console(file=io.StringIO()))
 
 
+def test_another_search_names_its_row_and_its_files(run: Path, tmp_path: Path) -> None:
+    folder, text = tmp_path / "run", io.StringIO()
+    shutil.copytree(run, folder, ignore=shutil.ignore_patterns("evaluation"))
+    search = SearchConfig(beam=3, n_best=2, length_penalty=1.0)
+    config = EvaluateConfig(str(folder), split="test", search=search, meteor=False)
+    assert set(evaluate(config, console=Console(file=text, width=150))) == {"greedy", "beam 3 +penalty1"}
+    stems = ("greedy", "greedy-scores", "beam3+penalty1", "beam3+penalty1-scores", "beam3+penalty1-nbest")
+    assert {path.name for path in (folder / "evaluation").iterdir()} == {f"test-{stem}.json" for stem in stems}
+    first = json.loads((folder / "evaluation" / "test-beam3+penalty1.json").read_text())
+    many = json.loads((folder / "evaluation" / "test-beam3+penalty1-nbest.json").read_text())
+    assert [found["captions"][0] for found in many.values()] == [row["caption"] for row in first]
+    for found in many.values():
+        assert len(found["captions"]) == len(found["log_probs"]) == 2
+        assert found["scores"] == sorted(found["scores"], reverse=True)
+    record = json.loads((folder / "evaluation" / "test-beam3+penalty1-scores.json").read_text())
+    assert record["beam"] == 3
+    assert record["search"]["length_penalty"] == 1.0
+
+
+def test_captions_that_end_openly_are_counted(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def caption(*args: Any, **kwargs: Any) -> Any:
+        texts = ["a square moves with a", "a circle", "a square moves to the", "it stands still"]
+        return {video: [Caption(text, -1.0, 5)] for video, text in zip(args[2], texts, strict=True)}
+
+    monkeypatch.setattr("stg.captions.candidate_captions", caption)
+    text = io.StringIO()
+    evaluate(EvaluateConfig(str(run), "test", beam=2, meteor=False), console=Console(file=text, width=150))
+    assert "a word such as a, the, with: greedy 2, beam 2 2 of 4" in text.getvalue()
+    assert json.loads((run / "evaluation" / "test-greedy-scores.json").read_text())["broken_endings"] == 2
+
+
 def _on_world(config: EvaluateConfig, seed: int, run: Path, folder: Path) -> EvaluateConfig:
     """The same model in a run that says another world."""
     copy = folder / "run"
@@ -76,6 +108,9 @@ def _on_world(config: EvaluateConfig, seed: int, run: Path, folder: Path) -> Eva
     [
         (("--split", "dev"), "moving objects has no split 'dev': choose one of train, val, test"),
         (("--beam", "0"), "beam must be at least 1; got 0"),
+        (("--beam", "3", "--search.beam", "4"), "--beam 3 and --search.beam 4 are one setting: give it once"),
+        (("--search.method", "diverse", "--search.groups", "2"), "groups=2 must divide beam=5"),
+        (("--search.methd", "diverse"), "did you mean --search.method "),
     ],
 )
 def test_wrong_options_are_one_line(
@@ -118,19 +153,19 @@ def test_a_model_that_reads_the_class_is_scored_with_it_and_without(
     told: dict[str, Any] = {}
 
     def caption(*args: Any, **kwargs: Any) -> Any:
-        found = caption_videos(*args, **kwargs)
-        told[f"{kwargs['beam']} {kwargs['category'] is not None}"] = next(iter(found.values()))
+        found = candidate_captions(*args, **kwargs)
+        told[f"{kwargs['search'].name} {kwargs['category'] is not None}"] = next(iter(found.values()))[0]
         return found
 
-    monkeypatch.setattr("stg.captions.caption_videos", caption)
+    monkeypatch.setattr("stg.captions.candidate_captions", caption)
     text = io.StringIO()
     scores = evaluate(
         EvaluateConfig(str(out), "test", beam=2, meteor=False, show=1), console=Console(file=text, width=150)
     )
     assert list(scores) == ["greedy", "greedy, no class", "beam 2", "beam 2, no class"]
-    assert set(told) == {"1 True", "1 False", "2 True", "2 False"}
-    assert told["1 True"] != told["1 False"]
-    assert f"test-00000: {told['2 True'].text}  " in text.getvalue()
+    assert set(told) == {"greedy True", "greedy False", "beam 2 True", "beam 2 False"}
+    assert told["greedy True"] != told["greedy False"]
+    assert f"test-00000: {told['beam 2 True'].text}  " in text.getvalue()
     assert "beam 2, no class" in text.getvalue()
     stems = ("greedy", "greedy-noclass", "beam2", "beam2-noclass")
     names = {f"test-{stem}{end}.json" for stem in stems for end in ("", "-scores")}
@@ -142,7 +177,7 @@ def test_a_model_that_reads_the_class_is_scored_with_it_and_without(
     scores = evaluate(EvaluateConfig(str(out), "test", 1, meteor=False, show=1), console=Console(file=text, width=150))
     assert list(scores) == ["greedy, no class"]
     assert "moving objects has no classes, which this model reads: it is scored as for clips without" in text.getvalue()
-    assert f"test-00000: {told['1 False'].text}  " in text.getvalue()
+    assert f"test-00000: {told['greedy False'].text}  " in text.getvalue()
     classes |= {"test-00000": 2}
     monkeypatch.setattr("stg.prepare.prepare", prepared)
     with pytest.raises(UserError, match=r"model.stats.categories is 2 and moving objects has a class number 2"):
@@ -161,7 +196,7 @@ def test_a_model_that_predicts_the_class_is_scored_once(
 
     def caption(*args: Any, **kwargs: Any) -> Any:
         seen.append(kwargs["category"])
-        return caption_videos(*args, **kwargs)
+        return candidate_captions(*args, **kwargs)
 
     monkeypatch.setattr("stg.prepare.prepare", prepared)
     out = tmp_path / "run"
@@ -174,7 +209,7 @@ def test_a_model_that_predicts_the_class_is_scored_once(
     )
     fit(config, console=Console(file=io.StringIO()))
     assert all("scene_category" in json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()[:-1])
-    monkeypatch.setattr("stg.captions.caption_videos", caption)
+    monkeypatch.setattr("stg.captions.candidate_captions", caption)
     for preparation in (prepared, prepare):
         monkeypatch.setattr("stg.prepare.prepare", preparation)
         scores = evaluate(EvaluateConfig(str(out), "test", 1, meteor=False), console=Console(file=io.StringIO()))

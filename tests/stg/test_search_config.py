@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from stg.search import BROKEN_ENDINGS, SearchConfig, broken_endings
+from stg.search import BROKEN_ENDINGS, SearchConfig, broken_endings, with_shorthands
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,17 @@ def test_a_method_that_is_none_is_refused_where_nobody_checks_types() -> None:
 )
 def test_a_name_tells_all_that_changes_the_caption(settings: dict[str, Any], name: str) -> None:
     assert SearchConfig(**settings).name == name
+
+
+def test_a_shorthand_is_the_setting_and_says_nothing_where_it_is_the_default() -> None:
+    ruled = SearchConfig(no_repeat_ngram=3)
+    assert with_shorthands(ruled, beam=3) == SearchConfig(beam=3, no_repeat_ngram=3)
+    assert with_shorthands(SearchConfig(beam=4), beam=5) == SearchConfig(beam=4)
+    assert with_shorthands(SearchConfig(beam=4), beam=4, n_best=2) == SearchConfig(beam=4, n_best=2)
+    with pytest.raises(ValueError, match=r"--beam 3 and --search\.beam 4 are one setting: give it once"):
+        with_shorthands(SearchConfig(beam=4), beam=3)
+    with pytest.raises(ValueError, match="beam is for the search method beam or diverse, and the method is sample"):
+        with_shorthands(SearchConfig("sample"), beam=3)
 
 
 def test_captions_that_end_in_a_word_that_wants_another_are_counted() -> None:
