@@ -79,7 +79,9 @@ def test_nothing_unpickles() -> None:
             assert "allow_pickle=True" not in source, file
 
 
-@pytest.mark.parametrize("command", ["fit", "evaluate", "extract", "store", "caption", "words", "predictions"])
+@pytest.mark.parametrize(
+    "command", ["fit", "evaluate", "extract", "store", "caption", "words", "predictions", "compare"]
+)
 def test_help_comes_without_torch(command: str) -> None:
     code = (
         f"import sys, runpy; sys.argv = ['stg.{command}', '--help']\n"

@@ -1,0 +1,313 @@
+"""Compare trained runs on the captions that stg.evaluate wrote: `compare RUN... --split test --search beam5`.
+
+Runs that differ only in their seed are one row: mean and deviation over the seeds. Each row is set against the first
+(or --baseline) by a paired bootstrap over videos: the difference of each score, its 95 % interval, and the share of
+resamples in which it is better. Below stand the videos on which the last row gains and loses most CIDEr.
+
+Scores are fractions, and are made anew from the captions. The intervals speak of other videos, not of other seeds: the
+scores of a row are averages over its seeds. CIDEr's idf is not resampled: it stays that of all videos.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from stg.cli import command
+from stg.errors import UserError
+from stg.evaluated import (
+    EvaluatedRun,
+    Row,
+    distinct,
+    find_row,
+    group,
+    read_run,
+    references,
+    require_same_videos,
+)
+from stg.files import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from stg.metrics.coco import Scores
+
+METRICS = {"bleu4": "BLEU-4", "meteor": "METEOR", "rouge": "ROUGE-L", "cider": "CIDEr"}
+PAIRED = {**METRICS, "meteor": "METEOR (mean of videos)"}
+"""What the differences are of: METEOR's corpus score is no mean of its videos', which are what is resampled."""
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """What to compare."""
+
+    runs: tuple[str, ...] = field(metadata={"positional": True, "help": "run folders that stg.evaluate has scored"})
+    split: str = "val"
+    """The split whose captions are compared."""
+    search: str = "greedy"
+    """How they were found, as stg.evaluate names its files: greedy, beam5, greedy-noclass, ..."""
+    names: str | None = None
+    """Names of the rows, with commas, in the order in which they come up. By default what their settings differ in."""
+    baseline: str | None = None
+    """The row, by name or by one of its runs, that the others are set against. By default the first."""
+    samples: int = 1000
+    """Resamples of the videos."""
+    seed: int = 0
+    """Which resamples."""
+    show: int = 5
+    """Videos to print of those that gain most, and of those that lose most."""
+    root: str | None = None
+    """Another place of the annotation files."""
+    meteor: bool = True
+    """METEOR needs Java and about 20 seconds to start."""
+    json: bool = field(default=False, metadata={"flag": True, "help": "print one JSON object"})
+
+    def __post_init__(self) -> None:
+        for name, least in (("samples", 1), ("seed", 0), ("show", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}; got {getattr(self, name)}")
+
+
+def main(config: CompareConfig) -> int:
+    """The command."""
+    from rich.console import Console
+
+    compare(config, Console(highlight=False, markup=False))
+    return 0
+
+
+def compare(config: CompareConfig, console: "Console") -> dict[str, Any]:
+    """Print the comparison; returns what ``--json`` prints.
+
+    Raises:
+        UserError: a run is no run, given twice, or not evaluated so; a file is damaged; the runs are of different data
+            sets or videos; no row has the baseline's name; the annotation cannot be read.
+    """
+    from stg.metrics.coco import Scorer
+
+    runs = [read_run(folder, config.split, config.search) for folder in distinct(config.runs)]
+    require_same_videos(runs)
+    rows = group(runs, names=config.names)
+    baseline = find_row(rows, config.baseline)
+    videos = list(runs[0].captions)
+    known = references(runs, config.root)
+    if lacking := [video for video in videos if not known.get(video)]:
+        raise UserError(
+            f"{len(lacking)} of {len(videos)} videos, such as {lacking[0]!r}, have no caption in the annotation: give "
+            "the one that the runs were trained with (--root)"
+        )
+    known = {video: known[video] for video in videos}
+    metrics = ("bleu", "meteor", "rouge", "cider") if config.meteor else ("bleu", "rouge", "cider")
+    with Scorer(known) as scorer:
+        scores = {run.folder: scorer.score(run.captions, metrics=metrics) for run in runs}
+    unavailable = {metric: reason for found in scores.values() for metric, reason in found.unavailable.items()}
+    found = [metric for metric in METRICS if all(metric in scores[run.folder].values for run in runs)]
+
+    record: dict[str, Any] = {
+        "dataset": runs[0].settings.data.dataset,
+        "split": config.split,
+        "search": config.search,
+        "videos": len(videos),
+        "rows": [summary(row, scores, found) for row in rows],
+        "unavailable": unavailable,
+        "notes": notes(rows, scores),
+    }
+    others = [row for row in rows if row is not baseline]
+    if others:
+        record |= {"baseline": baseline.name, "samples": config.samples, "seed": config.seed}
+        record["differences_of"] = {metric: PAIRED[metric] for metric in found}
+        record["differences"] = paired(baseline, others, scores, known, found, config)
+        if "cider" in found:
+            record |= changes(baseline, others[-1], scores, known, config.show)
+    if config.json:
+        print(json.dumps(record, ensure_ascii=False))
+    else:
+        show(record, console)
+    return record
+
+
+# --- numbers
+
+
+def notes(rows: Sequence[Row], scores: Mapping[str, "Scores"]) -> list[str]:
+    """What a reader of the table should know."""
+    told = []
+    for row in rows:
+        control = row.runs[0].settings.run.control
+        if control != "none":
+            told.append(f"{row.name} is a control run ({control}): its model never saw the video that it captions")
+        seeds = [run.seed for run in row.runs]
+        if len(set(seeds)) < len(seeds):
+            told.append(f"{row.name} has a seed twice ({', '.join(map(str, seeds))}): its deviation says too little")
+        for run in row.runs:
+            now = scores[run.folder].values
+            differing = [
+                key for key in METRICS if key in now and abs(run.recorded.get(key, now[key]) - now[key]) > 1e-6
+            ]
+            if differing:
+                was, is_now = run.recorded[differing[0]], now[differing[0]]
+                told.append(
+                    f"{run.folder} was recorded with {METRICS[differing[0]]} {was:.3f}, and has {is_now:.3f} on these "
+                    "references: they changed since; evaluate it again"
+                )
+            if run.features is None:
+                told.append(f"{run.folder} holds no model any more: its features are taken for those of the others")
+    return told
+
+
+def summary(row: Row, scores: Mapping[str, "Scores"], metrics: Sequence[str]) -> dict[str, Any]:
+    """Mean of each corpus score over the seeds, and its deviation (that of a sample, n - 1; None for one seed)."""
+    import numpy as np
+
+    made = {}
+    for metric in metrics:
+        values = [scores[run.folder].values[metric] for run in row.runs]
+        deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        made[metric] = {"mean": float(np.mean(values)), "deviation": deviation}
+    runs, seeds = [run.folder for run in row.runs], [run.seed for run in row.runs]
+    control = row.runs[0].settings.run.control
+    return {"name": row.name, "runs": runs, "seeds": seeds, "control": control, "scores": made}
+
+
+def paired(
+    baseline: Row,
+    others: Sequence[Row],
+    scores: Mapping[str, "Scores"],
+    known: Mapping[str, Sequence[str]],
+    metrics: Sequence[str],
+    config: CompareConfig,
+) -> list[dict[str, Any]]:
+    """The difference of each row to the baseline, over the same resamples of the videos (:mod:`stg.bootstrap`).
+
+    BLEU-4 is that of each resampled corpus, averaged over the seeds. The others are means over videos of scores that
+    are averaged over the seeds; of METEOR this is not the corpus score.
+    """
+    import numpy as np
+
+    from stg.bootstrap import bleu_statistics, corpus_bleu, difference, resampled_scores
+    from stg.metrics.tokenizer import tokenize_captions
+
+    texts = list(tokenize_captions(known).values())
+    averaged = [metric for metric in metrics if metric != "bleu4"]
+    drawn, whole = {}, {}
+    for row in (baseline, *others):
+        captions = [[said[0] for said in tokenize_captions(_listed(run, known)).values()] for run in row.runs]
+        statistics = bleu_statistics(captions, texts)
+        means = np.array([over_seeds(row, scores, metric) for metric in averaged]).reshape(len(averaged), -1).T
+        drawn[row.name] = resampled_scores(statistics, means, config.samples, config.seed)
+        whole[row.name] = np.array([corpus_bleu(statistics.sum(1)).mean(), *means.mean(0)])
+    order = ["bleu4", *averaged]
+    made = []
+    for row in others:
+        values = whole[row.name] - whole[baseline.name]
+        found = {
+            metric: asdict(difference(values[place], drawn[row.name][:, place], drawn[baseline.name][:, place]))
+            for place, metric in enumerate(order)
+        }
+        made.append({"name": row.name, "scores": {metric: found[metric] for metric in metrics}})
+    return made
+
+
+def changes(
+    baseline: Row, row: Row, scores: Mapping[str, "Scores"], known: Mapping[str, Sequence[str]], count: int
+) -> dict[str, Any]:
+    """The videos on which a row gains and loses most CIDEr, averaged over the seeds, at most ``count`` of each.
+
+    Each comes with what the run says whose own score is nearest to that average, and the first reference.
+    """
+    import numpy as np
+
+    videos = list(known)
+    before, after = (np.array(over_seeds(found, scores, "cider")) for found in (baseline, row))
+    change = after - before
+
+    def told(place: int) -> dict[str, Any]:
+        video = videos[place]
+        sides = {
+            name: {"cider": float(values[place]), "caption": _typical(found, scores, video, values[place])}
+            for name, found, values in (("baseline", baseline, before), ("row", row, after))
+        }
+        return {"video": video, "change": float(change[place]), **sides, "reference": known[video][0]}
+
+    order = np.argsort(change, kind="stable").tolist()
+    gains = [told(place) for place in order[::-1][:count] if change[place] > 0]
+    losses = [told(place) for place in order[:count] if change[place] < 0]
+    return {"shown": row.name, "gains": gains, "losses": losses}
+
+
+def over_seeds(row: Row, scores: Mapping[str, "Scores"], metric: str) -> list[float]:
+    """Score of each video, averaged over the row's runs."""
+    each = [scores[run.folder].per_video for run in row.runs]
+    return [sum(found[video][metric] for found in each) / len(each) for video in each[0]]
+
+
+def _typical(row: Row, scores: Mapping[str, "Scores"], video: str, average: float) -> str:
+    nearest = min(row.runs, key=lambda run: abs(scores[run.folder].per_video[video]["cider"] - average))
+    return nearest.captions[video]
+
+
+def _listed(run: EvaluatedRun, known: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    return {video: [run.captions[video]] for video in known}
+
+
+# --- what is printed
+
+
+def show(record: Mapping[str, Any], console: "Console") -> None:
+    """Tables of what :func:`compare` found."""
+
+    def tell(line: str) -> None:
+        console.print(printable(line), soft_wrap=True)
+
+    title = f"{record['dataset']} {record['split']}, {record['search']}, {record['videos']} videos"
+    table = _table(title, "row", "n", *METRICS.values())
+    for row in record["rows"]:
+        cells = (_mean(row["scores"].get(metric)) for metric in METRICS)
+        table.add_row(printable(row["name"]), str(len(row["runs"])), *cells)
+    console.print(table)
+    tell("mean and deviation over n seeds")
+    for line in [f"{metric}: {reason}" for metric, reason in record["unavailable"].items()] + record["notes"]:
+        tell(f"note: {line}")
+    if "differences" not in record:
+        return
+    title = f"against {printable(record['baseline'])}, {record['samples']} resamples of the videos"
+    table = _table(title, "row", "score", "difference", "95 % interval", "better in")
+    for row in record["differences"]:
+        for place, (metric, found) in enumerate(row["scores"].items(), 1):
+            numbers = (f"{found['value']:+.3f}", f"{found['low']:+.3f} .. {found['high']:+.3f}")
+            share, last = f"{100 * found['better']:.1f} %", place == len(row["scores"])
+            name = printable(row["name"]) if place == 1 else ""
+            table.add_row(name, PAIRED[metric], *numbers, share, end_section=last)
+    console.print(table)
+    for kind, does in {"gains": "gains", "losses": "loses"}.items():
+        if record.get(kind):
+            console.print()
+            tell(f"{record['shown']} {does} most CIDEr against {record['baseline']}:")
+        for found in record.get(kind, ()):
+            before, after = found["baseline"], found["row"]
+            tell(f"  {found['video']}: {before['cider']:.2f} -> {after['cider']:.2f} ({found['change']:+.2f})")
+            said = {record["baseline"]: before["caption"], record["shown"]: after["caption"]}
+            for name, caption in {**said, "a reference": found["reference"]}.items():
+                tell(f"    {name}: {caption}")
+
+
+def _table(title: str, name: str, *columns: str) -> Any:
+    """Where there is little room, names are broken and numbers are not."""
+    from rich.table import Table
+
+    table = Table(title=title)
+    table.add_column(name, overflow="fold")
+    for column in columns:
+        table.add_column(column, no_wrap=column != "score")
+    return table
+
+
+def _mean(found: Mapping[str, float | None] | None) -> str:
+    if found is None:
+        return "-"
+    deviation = found["deviation"]
+    return f"{found['mean']:.3f} \u00b1 {'-' if deviation is None else format(deviation, '.3f')}"
+
+
+if __name__ == "__main__":
+    command(CompareConfig, main, __doc__ or "")
