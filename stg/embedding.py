@@ -175,7 +175,7 @@ def build_embedding(
 def pad_texts(captions: Sequence[Sequence[int]]) -> tuple[Int[Tensor, "W L"], Int[Tensor, " W"]]:
     """Captions as `stg.text.Vocabulary.encode` gives them, as (words, lengths) without their sentence marks."""
     bare = [torch.tensor(caption[1:-1], dtype=torch.int64) for caption in captions]
-    lengths = torch.tensor([len(words) for words in bare])
+    lengths = torch.tensor([len(words) for words in bare], dtype=torch.int64)
     words = nn.utils.rnn.pad_sequence([*bare, torch.zeros(1, dtype=torch.int64)], batch_first=True, padding_value=PAD)
     return words[:-1], lengths
 

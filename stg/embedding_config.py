@@ -23,7 +23,7 @@ class EmbeddingConfig:
     bidirectional: bool = True
     """Read captions from both ends."""
     dropout: float = 0.2
-    """Of words, and of the means of videos and captions before their last layer."""
+    """Of words, of the states of captions, and of the mean of the graph, before their last layers."""
 
     def __post_init__(self) -> None:
         positive(self, "channels", "words", "hidden")
