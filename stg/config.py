@@ -123,12 +123,48 @@ class OptimConfig:
 
 
 @dataclass(frozen=True)
+class RewardConfig:
+    """Training on scores of sampled captions (REINFORCE), mixed with cross-entropy."""
+
+    weight: float = 0.0
+    """g of (1 - g) * cross-entropy + g * reward loss: 0 for none, 0.5 for STaTS (S22), 0.9 for VATEX (V7)."""
+    from_epoch: int = 10
+    """First epoch, from 0, that learns from rewards; patience counts from there. 0 with run.start."""
+    cider: float = 1.0
+    """Weight of CIDEr-D (0 to 10) in the reward; its document frequencies come from the training captions alone."""
+    bleu4: float = 1.0
+    """Weight of the sentence's smoothed BLEU-4 (0 to 1)."""
+    meteor: float = 0.0
+    """Weight of METEOR (0 to 1), which needs Java."""
+    baseline: Literal["greedy", "leave_one_out"] = "greedy"
+    """What a sample is compared with: the video's greedy caption (self-critical), or the mean of its other samples."""
+    samples: int = 1
+    """Captions drawn of each video of a step; leave_one_out needs two or more."""
+    lr: float | None = None
+    """Step size while rewards are learned from; null: optim.lr."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.weight <= 1:
+            raise ValueError(f"reward.weight must lie in 0..1; got {self.weight}")
+        not_negative(self, "from_epoch", "cider", "bleu4", "meteor")
+        positive(self, "samples")
+        if self.weight and not self.cider + self.bleu4 + self.meteor:
+            raise ValueError("reward.weight is set and nothing is rewarded: set reward.cider, reward.bleu4 or meteor")
+        if self.baseline == "leave_one_out" and self.samples < 2:
+            raise ValueError(f"baseline leave_one_out compares samples: samples must be 2 or more; got {self.samples}")
+        if self.lr is not None and self.lr <= 0:
+            raise ValueError(f"lr must be greater than 0, or null for that of optim; got {self.lr}")
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """Where the run lives, and how it is repeated."""
 
     out: str | None = None
     """Run folder; default runs/<dataset>-<branches>-<variant>-<decoder>-seed<seed> (the Transformer is not named). An
     unfinished run in it is gone on with."""
+    start: str | None = None
+    """Run folder of a trained model with the same settings of graph and model, whose weights this run begins with."""
     seed: int = 0
     """Weights, order, dropout, and the shuffle of the control."""
     control: Literal["none", "shuffle"] = "none"
@@ -164,6 +200,8 @@ class FitConfig:
     """Loss."""
     optim: OptimConfig = field(default_factory=OptimConfig)
     """Optimisation."""
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    """Training on rewards."""
     run: RunConfig = field(default_factory=RunConfig)
     """Run folder, seed, device."""
 

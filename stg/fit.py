@@ -9,6 +9,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ from stg.files import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from stg.metrics.coco import Scores
 
 NAN_LIMIT = 3
 
@@ -79,10 +82,14 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
     from stg.checkpoint import Checkpoints
     from stg.data import TrainingSet, classes_read, fit_statistics, shuffle_features
     from stg.device import pick_device
-    from stg.metrics.coco import Scorer
+    from stg.metrics.coco import Scorer, Scores
+    from stg.metrics.java import JavaError
     from stg.prepare import prepare
     from stg.progress import making, training
+    from stg.reward_training import mixed, reward_losses
+    from stg.rewards import Rewards
     from stg.runs import logger
+    from stg.search import broken_endings
     from stg.text import Vocabulary
     from stg.trained import Trained
     from stg.training import OPTIMISERS, annealed, captioning_losses, given_words
@@ -154,6 +161,9 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
     run.begin()
     run.rewind(at.step, validated=at.batch == 0)
     run.set_state("running", step=at.step)
+    if config.run.start and not at.step:
+        trained.begin_with(config.run.start)
+        tell(f"beginning with the weights of {config.run.start}")
     size = sum(weight.numel() for weight in model.parameters()) / 1e6
     tell(
         f"{run.folder}: {dataset.name}, {len(data.captions)} training videos, {len(vocabulary)} words, "
@@ -175,10 +185,43 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
     eta, cold = config.optim.scheduled_sampling, config.model.stats.ts
     loss_settings = {**dataclasses.asdict(config.loss), "own_word": config.optim.own_word}
     saved_at = time.monotonic()
+    reward = config.reward
+    rewards: Rewards | None = None
+
+    def validate() -> tuple[Scores, dict[str, str], int]:
+        found = caption_videos(
+            model, store, val_videos, vocabulary, source=val_source, category=category, device=device, **edges
+        )
+        texts = {video: caption.text for video, caption in found.items()}
+        broken = broken_endings(texts.values())
+        return scorer.score(texts, metrics=("bleu", "rouge", "cider")), texts, broken
+
+    def judged(scores: Scores) -> float:
+        # CIDEr needs more than one video; a split of one is judged by BLEU-4.
+        return scores.values.get("cider", scores.values["bleu4"])
+
+    def keep(score: float, epoch: int) -> None:
+        at.best, at.best_epoch = score, epoch
+        trained.save(run.model_file)
+        if model.for_captioning() is not model:
+            trained.save(run.whole_file, whole=True)
+
+    if config.run.start and not at.step:
+        # What it begins with is judged too: training that only makes it worse leaves it as the best.
+        scores, _, broken = validate()
+        run.log(kind="start", step=0, **scores.values, broken_endings=broken)
+        tell(f"at the start  {_told(scores)}  {_endings(broken, len(val_videos))}")
+        keep(judged(scores), -1)
     model.train()
-    with training(console, config.optim.epochs) as show:
+    with ExitStack() as open_rewards, training(console, config.optim.epochs) as show:
         while at.epoch < config.optim.epochs and at.stale < config.optim.patience:
             batches = data.epoch(at.epoch)
+            if reward.weight and at.epoch >= reward.from_epoch and rewards is None:
+                made = Rewards(encoded, vocabulary, cider=reward.cider, bleu4=reward.bleu4, meteor=reward.meteor)
+                rewards = open_rewards.enter_context(made)
+                for group in optimiser.param_groups:
+                    group["lr"] = reward.lr or config.optim.lr
+                tell(f"epoch {at.epoch:3d}  learning from rewards from here on, share {reward.weight:g}")
             own_words = 1 - given_words(eta, at.epoch) if eta else 0.0
             if cold.anneal_from is not None:
                 model.anneal(annealed(cold.anneal_from, cold.temperature, at.epoch, config.optim.epochs))
@@ -187,6 +230,16 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
                 optimiser.zero_grad()
                 try:
                     losses = captioning_losses(model, batch, own_words=own_words, **loss_settings)
+                    if rewards is not None:
+                        told = reward_losses(
+                            model,
+                            batch,
+                            rewards,
+                            baseline=reward.baseline,
+                            samples=reward.samples,
+                            max_length=vocabulary.max_words + 1,
+                        )
+                        losses = mixed(losses, told, reward.weight)
                     losses["loss"].backward()
                 except torch.OutOfMemoryError as error:
                     save()
@@ -194,6 +247,9 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
                         f"out of memory at step {at.step} with {len(batch.words)} captions of "
                         f"{len(batches[at.batch])} videos (checkpoint saved): lower --optim.batch_videos"
                     ) from error
+                except JavaError:
+                    save()
+                    raise
                 norm = torch.nn.utils.get_total_norm([w.grad for w in model.parameters() if w.grad is not None])
                 if config.optim.clip_norm:
                     torch.nn.utils.clip_grads_with_norm_(model.parameters(), config.optim.clip_norm, norm)
@@ -226,32 +282,32 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
                     save()
                     saved_at = time.monotonic()
 
-            found = caption_videos(
-                model, store, val_videos, vocabulary, source=val_source, category=category, device=device, **edges
-            )
-            scores = scorer.score(
-                {video: caption.text for video, caption in found.items()}, metrics=("bleu", "rouge", "cider")
-            )
-            # CIDEr needs more than one video; a split of one is judged by BLEU-4.
-            score = scores.values.get("cider", scores.values["bleu4"])
-            improved = score > at.best
+            scores, texts, broken = validate()
+            improved = judged(scores) > at.best
             loss = at.loss_sum / max(at.loss_count, 1)
             at.epoch, at.batch, at.loss_sum, at.loss_count = at.epoch + 1, 0, 0.0, 0
-            at.stale = 0 if improved else at.stale + 1
-            samples = {video: found[video].text for video in val_videos[: config.run.samples]}
-            run.log(kind="validation", step=at.step, epoch=at.epoch - 1, loss=loss, **scores.values, samples=samples)
+            # Patience must not end the run before its rewards have begun.
+            waiting = reward.weight and at.epoch <= reward.from_epoch
+            at.stale = 0 if improved or waiting else at.stale + 1
+            samples = {video: texts[video] for video in val_videos[: config.run.samples]}
+            run.log(
+                kind="validation",
+                step=at.step,
+                epoch=at.epoch - 1,
+                loss=loss,
+                **scores.values,
+                broken_endings=broken,
+                samples=samples,
+            )
             if improved:
-                at.best, at.best_epoch = score, at.epoch - 1
-                trained.save(run.model_file)
-                if model.for_captioning() is not model:
-                    trained.save(run.whole_file, whole=True)
+                keep(judged(scores), at.epoch - 1)
             save()
             saved_at = time.monotonic()
             run.set_state("running", step=at.step, epoch=at.epoch, best=at.best)
-            line = "  ".join(
-                f"{name} {scores.values[name]:.3f}" for name in ("bleu4", "rouge", "cider") if name in scores.values
-            )
-            tell(f"epoch {at.epoch:3d}  loss {loss:.3f}  {line}" + ("  best so far" if improved else ""))
+            line = f"epoch {at.epoch:3d}  loss {loss:.3f}  {_told(scores)}"
+            if rewards is not None or (at.epoch == reward.from_epoch and reward.weight):
+                line += f"  {_endings(broken, len(val_videos))}"
+            tell(line + ("  best so far" if improved else ""))
             for video, text in samples.items():
                 tell(f"    {video}: {text}   (a reference: {dataset.captions[video][0]})")
             if stop():
@@ -260,6 +316,15 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
     run.set_state("finished", step=at.step, epoch=at.epoch, best=at.best)
     tell(f"best validation CIDEr {at.best:.3f} (epoch {at.best_epoch + 1}). Next: python -m stg.evaluate {run.folder}")
     return 0
+
+
+def _told(scores: "Scores") -> str:
+    values = scores.values
+    return "  ".join(f"{name} {values[name]:.3f}" for name in ("bleu4", "rouge", "cider") if name in values)
+
+
+def _endings(broken: int, captions: int) -> str:
+    return f"broken endings {broken} of {captions}"
 
 
 if __name__ == "__main__":

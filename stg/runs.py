@@ -30,6 +30,7 @@ FREE = {
 # Options that may differ on resume with --run.override true; all others define the run.
 NEGOTIABLE = {
     "optim.lr",
+    "reward.lr",
     "optim.epochs",
     "optim.patience",
     "optim.clip_norm",
@@ -37,7 +38,7 @@ NEGOTIABLE = {
     "data.min_coverage",
 }
 
-MODEL_FILE = "model.safetensors"
+MODEL_FILE, WHOLE_FILE = "model.safetensors", "whole.safetensors"
 
 logger = logging.getLogger("stg")
 
@@ -74,7 +75,7 @@ class Run:
     def __init__(self, folder: Path, config: FitConfig) -> None:
         self.folder, self.config = folder, config
         self.metrics, self.state_file = folder / "metrics.jsonl", folder / "state.json"
-        self.model_file, self.whole_file = folder / MODEL_FILE, folder / "whole.safetensors"
+        self.model_file, self.whole_file = folder / MODEL_FILE, folder / WHOLE_FILE
         self.checkpoints = folder / "checkpoints"
         self._settings = folder / "config.json"
         if self._settings.exists():

@@ -12,6 +12,7 @@ from stg.config import differences, from_dict, to_dict
 from stg.errors import UserError
 from stg.model import Captioner
 from stg.model_config import GraphConfig, ModelConfig
+from stg.runs import MODEL_FILE, WHOLE_FILE
 from stg.text import Vocabulary
 
 FORMAT, VERSION = "stg-captioner", 1
@@ -50,6 +51,32 @@ class Trained:
             raise UserError(
                 f"the features in {store.path} do not fit this model: {listed}. Extract them again as trained"
             )
+
+    def begin_with(self, folder: str | Path) -> None:
+        """Give the captioner the weights of a finished run.
+
+        Raises:
+            CheckpointError: no such run.
+            UserError: another vocabulary, other features or other settings of the model or its graph (which are named).
+        """
+        whole = Path(folder) / WHOLE_FILE
+        before = Trained.load(whole if whole.exists() else Path(folder) / MODEL_FILE)
+        if before.vocabulary.fingerprint != self.vocabulary.fingerprint:
+            raise UserError(
+                f"{folder} was trained with other words ({len(before.vocabulary)}, now {len(self.vocabulary)}): take "
+                "the same captions, data.min_count and data.max_words"
+            )
+
+        def described(trained: Trained) -> dict[str, Any]:
+            # The graph is of no account to a model without an object branch.
+            graph = {} if trained.model.branches == "scene" else to_dict(trained.graph)
+            model = {key: value for key, value in to_dict(trained.model).items() if key != "dropout"}
+            return {"model": model, "graph": graph, "features": dict(trained.features)}
+
+        if changed := differences(described(before), described(self)):
+            listed = "; ".join(f"{key}: was {old!r}, now {new!r}" for key, (old, new) in changed.items())
+            raise UserError(f"{folder} holds another model ({listed}): ask for the same settings to begin with it")
+        self.captioner.load_state_dict(before.captioner.state_dict())
 
     def save(self, path: Path, *, whole: bool = False) -> None:
         """Write the part that captions (or, if ``whole``, the object branch too), atomically and with a checksum."""

@@ -1,0 +1,103 @@
+"""Rewards as weighted sums, METEOR beside other work and no pair twice (S22, S23, V7)."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from stg import rewards as module
+from stg.metrics.bleu import SentenceBleu
+from stg.metrics.cider import CiderD
+from stg.metrics.java import JavaError
+from stg.rewards import Rewards
+from stg.text import EOS, SPECIAL, Vocabulary
+
+VOCABULARY = Vocabulary((*SPECIAL, "a", "man", "runs", "dog", "with"))
+REFERENCES = {
+    "one": [[1, 4, 5, 6, EOS], [1, 4, 5, 8, 4, 7, 6, EOS]],
+    "two": [[1, 4, 7, 6, EOS]],
+    "three": [[1, 5, 5, EOS]],
+}
+CAPTIONS = [[4, 5, 6, EOS], [4, 7, 6, EOS], [4, 5, 8, 4]]
+
+
+class FakeMeteor:
+    """Scores by length, and keeps every question."""
+
+    instances: ClassVar[list["FakeMeteor"]] = []
+
+    def __init__(self, *, timeout: float) -> None:
+        self.asked: list[tuple[str, tuple[str, ...]]] = []
+        self.started = self.closed = False
+        self.failures = 0
+        FakeMeteor.instances.append(self)
+
+    def start(self) -> None:
+        self.started = True
+
+    def score(self, captions: Sequence[str], references: Sequence[Sequence[str]]) -> tuple[float, list[float]]:
+        if self.failures:
+            self.failures -= 1
+            raise JavaError("METEOR's Java program ended")
+        self.asked += [(caption, tuple(texts)) for caption, texts in zip(captions, references, strict=True)]
+        return 0.0, [len(caption) / 100 for caption in captions]
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def meteor(monkeypatch: pytest.MonkeyPatch) -> list[FakeMeteor]:
+    FakeMeteor.instances = []
+    monkeypatch.setattr(module, "Meteor", FakeMeteor)
+    return FakeMeteor.instances
+
+
+def test_a_reward_is_the_weighted_sum_of_its_scores(meteor: list[FakeMeteor]) -> None:
+    references = [[caption[1:] for caption in captions] for captions in REFERENCES.values()]
+    cider, bleu = CiderD(references)(CAPTIONS, [0, 1, 0]), SentenceBleu(references)(CAPTIONS, [0, 1, 0])
+    with Rewards(REFERENCES, VOCABULARY, cider=0.5, bleu4=2.0, meteor=3.0) as rewards:
+        found = rewards.start(["one", "two", "one"], CAPTIONS).result()
+    lengths = np.array([len("a man runs"), len("a dog runs"), len("a man with a")])
+    np.testing.assert_allclose(found, 0.5 * cider + 2 * bleu + 3 * lengths / 100, rtol=0, atol=1e-12)
+    assert cider.max() > 1 > bleu.max() > 0
+
+
+def test_the_end_of_the_sentence_counts() -> None:
+    with Rewards(REFERENCES, VOCABULARY, cider=1.0, bleu4=1.0) as rewards:
+        ended, broken = rewards.start(["two", "two"], [[4, 7, 6, EOS], [4, 7, 6]]).result()
+    assert ended > broken + 0.5
+
+
+def test_meteor_is_asked_no_pair_twice(meteor: list[FakeMeteor]) -> None:
+    with Rewards(REFERENCES, VOCABULARY, cider=0.0, bleu4=0.0, meteor=1.0) as rewards:
+        first = rewards.start(["one", "two", "one", "one"], [CAPTIONS[0], CAPTIONS[0], CAPTIONS[0], CAPTIONS[2]])
+        second = rewards.start(["one", "two"], [CAPTIONS[0], CAPTIONS[1]])
+        np.testing.assert_allclose(first.result(), [0.1, 0.1, 0.1, 0.12])
+        np.testing.assert_allclose(second.result(), [0.1, 0.1])
+    (used,) = meteor
+    texts = ("a man runs", "a man with a dog runs")
+    assert used.asked == [
+        ("a man runs", texts),
+        ("a man runs", ("a dog runs",)),
+        ("a man with a", texts),
+        ("a dog runs", ("a dog runs",)),
+    ]
+    assert used.started
+    assert used.closed
+
+
+def test_meteor_that_died_is_asked_once_more(meteor: list[FakeMeteor]) -> None:
+    with Rewards(REFERENCES, VOCABULARY, cider=0.0, bleu4=0.0, meteor=1.0) as rewards:
+        meteor[0].failures = 1
+        np.testing.assert_allclose(rewards.start(["two"], [CAPTIONS[1]]).result(), [0.1])
+        meteor[0].failures = 2
+        with pytest.raises(JavaError, match="ended"):
+            rewards.start(["three"], [CAPTIONS[1]]).result()
+
+
+def test_no_java_is_started_where_meteor_is_not_asked_for(meteor: list[FakeMeteor]) -> None:
+    with Rewards(REFERENCES, VOCABULARY) as rewards:
+        rewards.start(["one"], [CAPTIONS[0]]).result()
+    assert not meteor
