@@ -142,7 +142,8 @@ def group(runs: Sequence[EvaluatedRun], *, names: str | None = None) -> list[Row
     """Runs that differ in their seed only are a row; rows in the order of their first runs.
 
     Args:
-        names: of the rows, with commas; by default :func:`name_rows`, or of a single row its first folder without the seed.
+        names: of the rows, with commas; by default :func:`name_rows`, and of a single row its first folder but for the
+            seed.
 
     Raises:
         UserError: not one name for each row, or one twice.

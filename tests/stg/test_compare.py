@@ -137,6 +137,16 @@ def test_the_videos_that_changed_most_come_with_captions_and_a_reference(runs: l
     assert loss["baseline"] == {"cider": pytest.approx(good["b"]["cider"]), "caption": "dogs are running"}
 
 
+def test_the_caption_shown_is_of_the_seed_nearest_to_the_average() -> None:
+    said = ["a man plays the guitar", "a man plays", "a zebra"]
+    runs = [make(f"r{seed}", seed, {**GOOD, "a": text}) for seed, text in enumerate(said)]
+    each = [score({**GOOD, "a": text}, REFERENCES, metrics=["cider"]).per_video["a"]["cider"] for text in said]
+    nearest = min(range(3), key=lambda seed: abs(each[seed] - sum(each) / 3))
+    assert max(each) > each[nearest] > min(each)
+    (loss,) = found(make("best", 0, GOOD, graph=GraphConfig(layers=1)), *runs)["losses"]
+    assert loss["row"] == {"cider": pytest.approx(sum(each) / 3), "caption": said[nearest]}
+
+
 def test_equal_captions_differ_in_nothing() -> None:
     runs = [make("x", 0, GOOD), make("y", 0, GOOD, graph=GraphConfig(layers=1))]
     record = found(*runs)
