@@ -70,7 +70,9 @@ class Trained:
         def described(trained: Trained) -> dict[str, Any]:
             # The graph is of no account to a model without an object branch.
             graph = {} if trained.model.branches == "scene" else to_dict(trained.graph)
-            model = {key: value for key, value in to_dict(trained.model).items() if key != "dropout"}
+            model = to_dict(trained.model)
+            unread = {"dropout", "stats", "attention_lstm"} - {trained.model.decoder}
+            model = {key: value for key, value in model.items() if key not in unread}
             return {"model": model, "graph": graph, "features": dict(trained.features)}
 
         if changed := differences(described(before), described(self)):
