@@ -3,6 +3,8 @@
 from decoders.attention import AdditiveAttention, MultiHeadAttention, masked_softmax
 from decoders.attention_lstm import AttentionLSTMDecoder
 from decoders.base import Decoder, State, Taught, select_state
+from decoders.diverse import diverse_beam_search
+from decoders.ensemble import EnsembleDecoder, EnsembleMemory
 from decoders.hypotheses import Hypotheses
 from decoders.memory import VideoMemory, keep_one_key
 from decoders.recurrent import RecurrentDecoder
@@ -15,6 +17,8 @@ __all__ = [
     "AdditiveAttention",
     "AttentionLSTMDecoder",
     "Decoder",
+    "EnsembleDecoder",
+    "EnsembleMemory",
     "Hypotheses",
     "MultiHeadAttention",
     "RecurrentDecoder",
@@ -24,6 +28,7 @@ __all__ = [
     "TransformerDecoder",
     "VideoMemory",
     "beam_search",
+    "diverse_beam_search",
     "greedy_search",
     "keep_one_key",
     "masked_softmax",

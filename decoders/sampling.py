@@ -8,6 +8,7 @@ from torch import Tensor
 
 from decoders.base import Decoder, select_state
 from decoders.hypotheses import Hypotheses, outside_inference, sum_type
+from decoders.likeliest import top
 from decoders.memory import VideoMemory
 from decoders.rules import IMPOSSIBLE, Rules
 
@@ -134,9 +135,10 @@ def draw(
     """
     logits = log_probs / temperature
     words: Tensor | None = None
-    if 0 < top_k < logits.shape[1] or top_p < 1:
+    if 0 < top_k < logits.shape[1]:
+        logits, words = top(logits, top_k)
+    elif top_p < 1:
         logits, words = logits.sort(dim=1, descending=True, stable=True)
-        logits = logits[:, : top_k or None]
     share = logits.softmax(1)
     if top_p < 1:
         share = share.masked_fill(share.cumsum(1) - share >= top_p, 0.0)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from decoders import beam_search, greedy_search
-from decoders.search import _top
+from decoders.likeliest import top
 from tests.decoders.markov import BOS, EOS, NEVER, PAD, A, B, chances, everything, random_tables, tables, toy
 
 
@@ -135,7 +135,7 @@ def test_top_breaks_every_tie_by_the_lower_index():
     for levels, count in itertools.product((2, 5, 1000), (1, 3, 9, 40)):
         values = torch.randint(levels, (20, 40), generator=generator).double()
         values[3, 5:30] = -torch.inf
-        best, index = _top(values, count)
+        best, index = top(values, count)
         for row in range(20):
             expected = sorted(range(40), key=lambda place: (-values[row, place].item(), place))[:count]
             assert index[row].tolist() == expected
