@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 from numpy import ndarray
 
-from stg.metrics.ngrams import ReferenceNgrams
+from stg.metrics.ngrams import ReferenceNgrams, checked_rows
 
 _SMALL, _TINY = 1e-9, 1e-15
 
@@ -81,7 +81,7 @@ class SentenceBleu:
     def statistics(self, captions: Sequence[Sequence[int]], rows: Sequence[int]) -> BleuStatistics:
         """The counts behind the score of caption i against the references of video ``rows[i]``."""
         grams, order = self._grams, self._grams.order
-        videos = grams.checked_rows(rows, len(captions))
+        videos = checked_rows(rows, len(captions), len(grams.sizes))
         counts = grams.counts(captions)
         pair, held = grams.find(videos[counts.bin // order], counts.ngram)
         correct = np.minimum(counts.count, self._most[pair] * held)

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float64
 from numpy import ndarray
 
-from stg.metrics.ngrams import ReferenceNgrams
+from stg.metrics.ngrams import ReferenceNgrams, checked_rows
 
 
 class CiderD:
@@ -45,7 +45,7 @@ class CiderD:
             ValueError: a word below 0, a row without a video, or another number of rows than captions.
         """
         grams = self._grams
-        videos = grams.checked_rows(rows, len(captions))
+        videos = checked_rows(rows, len(captions), len(grams.sizes))
         counts = grams.counts(captions)
         weight = counts.count * self._idf[counts.ngram]
         norm = np.sqrt(np.bincount(counts.bin, weight**2, len(captions) * grams.order))

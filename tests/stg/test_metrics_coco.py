@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stg.errors import UserError
@@ -89,6 +89,53 @@ def test_published_scores_of_a_published_system(
     found = other.score(predictions)
     assert found.videos == 670
     assert {name: round(value, 3) for name, value in found.values.items()} == PUBLISHED
+
+
+def assert_equal_to_the_reference(predictions: dict[str, str], references: dict[str, list[str]]) -> None:
+    """BLEU and ROUGE-L to the last bit, CIDEr within rounding; the corpus and every video."""
+    ours = score(predictions, references, metrics=PYTHON)
+    theirs = score(predictions, references, metrics=PYTHON, reference=True)
+    assert ours.unavailable == theirs.unavailable
+    for mine, other in [
+        (ours.values, theirs.values),
+        *((ours.per_video[video], theirs.per_video[video]) for video in predictions),
+    ]:
+        assert list(mine) == list(other)
+        assert mine.pop("cider", 0) == pytest.approx(other.pop("cider", 0), abs=1e-9)
+        assert mine == other
+
+
+@pytest.mark.shared_data
+def test_a_published_system_scores_as_in_pycocoevalcap(scn: tuple[dict[str, str], dict[str, list[str]]]) -> None:
+    assert_equal_to_the_reference(*scn)
+
+
+@pytest.mark.shared_data
+def test_people_score_as_in_pycocoevalcap(shared_data: Path) -> None:
+    recorded = json.loads((shared_data / "msrvtt" / "test_captions_sgn.json").read_text(encoding="utf-8"))
+    references = {video: list(captions.values()) for video, captions in recorded.items()}
+    assert {len(texts) for texts in references.values()} == {20}
+    assert len(references) == 2990
+    held_out = {video: texts[0] for video, texts in references.items()}
+    # Every tenth video is told the caption of its neighbour.
+    videos = list(held_out)
+    told = {video: held_out[videos[row - (row % 10 == 1)]] for row, video in enumerate(videos)}
+    assert_equal_to_the_reference(told, {video: texts[1:] for video, texts in references.items()})
+
+
+TEXT = st.one_of(
+    st.text(max_size=12),
+    st.lists(
+        st.sampled_from(["a", "man", "runs", "2 1/2", "\u00e9t\u00e9", "\u732b", "!", "\U0001f600"]), max_size=9
+    ).map(" ".join),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(TEXT, st.lists(TEXT, max_size=3)), min_size=1, max_size=4))
+def test_any_text_scores_as_in_pycocoevalcap(pairs: list[tuple[str, list[str]]]) -> None:
+    predictions = {f"v{row}": caption for row, (caption, _) in enumerate(pairs)}
+    assert_equal_to_the_reference(predictions, {f"v{row}": ["a man", *texts] for row, (_, texts) in enumerate(pairs)})
 
 
 @given(st.sampled_from("\t\n\r\x0b\x0c\x1c\x85\xa0\u2003\u2028\u2029"))
