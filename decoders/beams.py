@@ -85,6 +85,7 @@ def grouped_beams(
             start += width
         state = select_state(state, torch.cat(rows, 1).flatten(), None if len(kept) == len(videos) else kept)
         videos = videos[kept]
+        beams = [group for group in beams if group.words.shape[1]]
     return Hypotheses(found.words[:, :, : int(found.lengths.max())], found.lengths, found.scores, found.log_probs)
 
 

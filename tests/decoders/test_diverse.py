@@ -101,6 +101,16 @@ def test_finished_videos_leave_the_batch():
     assert found.words[:, 0].tolist() == [[A, EOS, 0, 0, 0], [A, B, A, B, A]]
 
 
+def test_a_group_whose_captions_have_all_ended_takes_no_more_steps():
+    # Driven from a, the second group ends at once after b; the first goes on alone.
+    decoder = toy()
+    memory = tables(chances(bos={A: 0.6, B: 0.4}, a={B: 1.0}, b={EOS: 0.9, A: 0.1}))
+    found = diverse_beam_search(decoder, memory, 2, 2, 1.0, 6, n_best=2)
+    assert decoder.rows == [2, 2, 1]
+    assert found.words.tolist() == [[[A, B, EOS], [B, EOS, 0]]]
+    assert found.log_probs.exp()[0].tolist() == pytest.approx([0.54, 0.36])
+
+
 def test_more_captions_than_a_small_tree_has_are_refused():
     memory = random_tables(2, 4)
     rules = {"no_repeat_ngram": 1}
