@@ -3,15 +3,23 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch_geometric.data import Data
 
-from decoders import Decoder, VideoMemory, beam_search, greedy_search
+from decoders import (
+    Decoder,
+    Hypotheses,
+    VideoMemory,
+    beam_search,
+    diverse_beam_search,
+    greedy_search,
+    sample_search,
+)
 from stg.data import classes
 from stg.model import Captioner
-from stg.search import SearchConfig
+from stg.search import BROKEN_ENDINGS, SearchConfig
 from stg.text import Vocabulary
 
 
@@ -168,15 +176,30 @@ def search_captions(
     Raises:
         ValueError: as the searches of :mod:`decoders`.
     """
-    rules = {"max_length": search.max_length or vocabulary.max_words + 1, "min_length": search.min_length}
-    if search.no_repeat_ngram or search.forbidden_endings or search.method not in ("greedy", "beam"):
-        raise ValueError(f"the search {search.name} is not there yet")
+    longest = search.max_length or vocabulary.max_words + 1
+    forbidden = [number for number, word in enumerate(vocabulary.words) if word in BROKEN_ENDINGS]
+    rules: dict[str, Any] = {
+        "min_length": search.min_length,
+        "no_repeat_ngram": search.no_repeat_ngram,
+        "forbidden_endings": forbidden if search.forbidden_endings else (),
+    }
+    ranked: dict[str, Any] = {"beam": search.beam, "length_penalty": search.length_penalty, "n_best": search.n_best}
+    drawn: dict[str, Any] = {
+        "samples": search.n_best,
+        "temperature": search.temperature,
+        "top_k": search.top_k,
+        "top_p": search.top_p,
+    }
+    apart: dict[str, Any] = {"groups": search.groups, "diversity": search.diversity}
+    found: Hypotheses
     if search.greedy:
-        found = greedy_search(decoder, memory, **rules)
+        found = greedy_search(decoder, memory, longest, **rules)
+    elif search.method == "beam":
+        found = beam_search(decoder, memory, max_length=longest, **ranked, **rules)
+    elif search.method == "diverse":
+        found = diverse_beam_search(decoder, memory, max_length=longest, **apart, **ranked, **rules)
     else:
-        found = beam_search(
-            decoder, memory, beam=search.beam, length_penalty=search.length_penalty, n_best=search.n_best, **rules
-        )
+        found = sample_search(decoder, memory, max_length=longest, generator=generator, **drawn, **rules)
     columns = (found.words, found.log_probs, found.lengths, found.scores)
     captions = [
         [Caption(vocabulary.decode(words), *rest) for words, *rest in zip(*rows, strict=True)]

@@ -44,6 +44,9 @@ class EvaluateConfig:
     """Another place of the annotation files."""
     meteor: bool = True
     """METEOR needs Java and about 20 seconds to start."""
+    reference: bool = field(
+        default=False, metadata={"flag": True, "help": "score with pycocoevalcap's own code throughout, which is slow"}
+    )
     device: str = "auto"
     """auto, cpu, cuda, ..."""
     show: int = 5
@@ -114,7 +117,9 @@ def evaluate(config: EvaluateConfig, *, console: "Console") -> dict[str, "Scores
     withheld = config.split in dataset.unlabelled
     videos = [video for video in dataset.splits[config.split] if withheld or dataset.captions.get(video)]
     source = shuffle_features(videos, settings.run.seed) if settings.run.control == "shuffle" else None
-    scorer = None if withheld else Scorer({video: dataset.captions[video] for video in videos})
+    scorer = None
+    if not withheld:
+        scorer = Scorer({video: dataset.captions[video] for video in videos}, reference=config.reference)
     metrics = ("bleu", "meteor", "rouge", "cider") if config.meteor else ("bleu", "rouge", "cider")
 
     out = folder / "evaluation"
@@ -136,7 +141,7 @@ def evaluate(config: EvaluateConfig, *, console: "Console") -> dict[str, "Scores
                 source=source,
                 category=known,
                 device=device,
-                advance=_counter(progress, len(videos)),
+                advance=counter(progress, len(videos)),
             )
         captions = {video: candidates[0].text for video, candidates in found.items()}
         broken[name] = broken_endings(captions.values())
@@ -173,7 +178,8 @@ def evaluate(config: EvaluateConfig, *, console: "Console") -> dict[str, "Scores
     return scores
 
 
-def _counter(progress: Callable[[int, int], None], total: int) -> Callable[[int], None]:
+def counter(progress: Callable[[int, int], None], total: int) -> Callable[[int], None]:
+    """From what is called with (done, total) to what is called with how many more are done."""
     done = 0
 
     def advance(count: int) -> None:

@@ -56,7 +56,7 @@ class SearchConfig:
     no_repeat_ngram: int = 0
     """No n words in a row twice in a caption; 0: no such rule."""
     forbidden_endings: bool = False
-    """No caption may end in a word such as a, the, with, of, that leaves it open; one cut at max_length may."""
+    """No caption may end in a word such as a, the, with, of, that leaves it open."""
     n_best: int = 1
     """Captions a video, best first; sample: the number of draws."""
     max_length: int | None = None

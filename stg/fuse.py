@@ -1,0 +1,331 @@
+"""Caption a split with several runs together, and score each run alone and all of them fused.
+
+`fuse RUN RUN ... --embedding FOLDER --out FILE` pools the best beams of all runs, of whatever decoders and
+vocabularies, and takes for each video the caption that the video-text embedding (stg.embed) finds closest to it, as
+the late fusion of Chen et al. (VATEX, 2019) does; --mix adds the captions' own log-probability. `--method ensemble`
+averages the runs' probabilities word by word instead, for runs with one vocabulary. A video that one run lacks gets its
+caption from the others, and one that all lack from the caption file --fallback; with it, or with --form vatex, the
+whole split must be there and gaps are refused.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from stg.cli import command
+from stg.errors import UserError
+from stg.evaluate import counter, score_table
+from stg.search import SearchConfig, broken_endings
+
+if TYPE_CHECKING:
+    import torch
+    from rich.console import Console
+
+    from graphs import GraphStore
+    from stg.captions import Caption
+    from stg.embedding import TrainedEmbedding
+    from stg.fusion import Member
+    from stg.metrics.coco import Scores
+
+
+@dataclass(frozen=True)
+class FuseConfig:
+    """What to fuse, and how."""
+
+    runs: tuple[str, ...] = field(metadata={"positional": True, "help": "run folders, as printed by stg.fit"})
+    out: str
+    """The caption file to write; the scores go beside it (NAME-scores.json)."""
+    embedding: str | None = None
+    """rerank: folder of stg.embed."""
+    split: str = "val"
+    """val, test or train, or another that the data set has. Choose on val; look at test once."""
+    method: Literal["rerank", "ensemble"] = "rerank"
+    """rerank: the embedding chooses among the runs' captions; ensemble: the runs choose each word together."""
+    mix: float = 0.0
+    """rerank: weight of the mean log-probability of a caption's words, beside the cosine."""
+    candidates: int = 5
+    """rerank: captions that each run offers for a video."""
+    search: SearchConfig = field(default_factory=SearchConfig)
+    """How each run searches for its captions, or the ensemble for its one."""
+    fallback: str | None = None
+    """A caption file for videos that no run has."""
+    form: Literal["coco", "vatex"] = "coco"
+    """coco: a list of image_id and caption; vatex: an object {video: caption}, as its challenge server takes it."""
+    embedding_store: str | None = None
+    """rerank: the graph store with the features that the embedding reads; by default the first run's that fits."""
+    meteor: bool = True
+    """METEOR needs Java and about 20 seconds to start."""
+    device: str = "auto"
+    """auto, cpu, cuda, ..."""
+    force: bool = field(default=False, metadata={"flag": True, "help": "replace the file --out"})
+
+    def __post_init__(self) -> None:
+        places = [Path(run).resolve() for run in self.runs]
+        if twice := [run for run, place in zip(self.runs, places, strict=True) if places.count(place) > 1]:
+            raise ValueError(f"the run {twice[0]} is given twice: give each once")
+        if self.method == "ensemble":
+            if len(self.runs) < 2:
+                raise ValueError("an ensemble needs at least two runs, got 1")
+            for name, default in (("embedding", None), ("embedding_store", None), ("mix", 0.0), ("candidates", 5)):
+                if getattr(self, name) != default:
+                    raise ValueError(f"--{name} is for --method rerank, not for an ensemble")
+        elif self.embedding is None:
+            raise ValueError("reranking needs --embedding FOLDER, as printed by stg.embed (or use --method ensemble)")
+        if self.candidates < 1:
+            raise ValueError(f"candidates must be at least 1; got {self.candidates}")
+        if not 0 <= self.mix < float("inf"):
+            raise ValueError(f"mix must be 0 or more; got {self.mix}")
+        if self.search.n_best != 1:
+            raise ValueError(f"--search.n_best {self.search.n_best} is said with --candidates here")
+        self.searched()
+
+    def searched(self) -> SearchConfig:
+        """How captions are searched for: as many as are candidates, in a beam that holds them."""
+        if self.method == "ensemble" or self.search.greedy:
+            return self.search
+        wide = self.search.beam if self.search.method != "beam" else max(self.search.beam, self.candidates)
+        return replace(self.search, beam=wide, n_best=self.candidates)
+
+
+@dataclass(frozen=True)
+class Fused:
+    """The captions of a fusion, whose each is (a run's, several runs', the fallback file's), and the table's scores."""
+
+    captions: Mapping[str, str]
+    origin: Mapping[str, str]
+    scores: Mapping[str, "Scores"]
+
+
+def main(config: FuseConfig) -> int:
+    """The command."""
+    from rich.console import Console
+
+    fuse(config, console=Console())
+    return 0
+
+
+def fuse(config: FuseConfig, *, console: "Console") -> Fused:
+    """Caption the split, write the captions, and score them where there are references.
+
+    Raises:
+        UserError: no such run, split or embedding; features made otherwise than in training; unlike data sets or (for
+            an ensemble) vocabularies; the output cannot be written there; videos without any caption.
+    """
+    from stg.caption_files import read_predicted, short_names
+    from stg.device import pick_device
+    from stg.fusion import check_vocabularies, ensemble_captions, member_candidates
+    from stg.predictions import merge
+    from stg.progress import making
+
+    def tell(line: str) -> None:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    _check_out(config)
+    spare = read_predicted(config.fallback) if config.fallback is not None else {}
+    device = pick_device(config.device)
+    names = [config.runs[0]] if len(config.runs) == 1 else short_names(config.runs)
+    members = [_open(run, name, config, console, tell) for run, name in zip(config.runs, names, strict=True)]
+    if len(kinds := {member.dataset.name for member in members}) > 1:
+        raise UserError(f"the runs are of unlike data sets: {' and '.join(sorted(kinds))}; fuse runs of one")
+    choose = _chooser(config, members, device, tell) if config.method == "rerank" else None
+    if choose is None:
+        check_vocabularies(members)
+
+    search = config.searched()
+    found: list[dict[str, list[Caption]]] = []
+    for member in members:
+        videos = member.dataset.splits[config.split]
+        with making(console, f"captioning, {member.name}") as progress:
+            advance = counter(progress, len(videos))
+            found.append(member_candidates(member, videos, search, device=device, advance=advance))
+    if choose is not None:
+        fused, origin = choose(found)
+    else:
+        asked = {video: [at for at, said in enumerate(found) if video in said] for said in found for video in said}
+        with making(console, "captioning, together") as progress:
+            advance = counter(progress, len(asked))
+            together = ensemble_captions(members, asked, search, device=device, advance=advance)
+        fused = {video: caption.text for video, caption in together.items()}
+        origin = {video: " + ".join(names[at] for at in asked[video]) for video in fused}
+
+    wanted = _wanted(members, config.split)
+    if config.fallback is None and config.form == "coco":
+        if absent := sum(video not in fused for video in wanted):
+            tell(f"{absent} videos of {config.split} are in none of the runs and left out: --fallback FILE fills them")
+        wanted = [video for video in wanted if video in fused]
+    captions, source = merge([fused, spare], wanted)
+    origin = {
+        video: str(config.fallback) if place else origin[video] for video, place in zip(captions, source, strict=True)
+    }
+    write_captions(config.out, captions, config.form)
+    for whose, count in Counter(origin.values()).items():
+        tell(f"{count} captions from {whose}")
+    alone = {
+        name: {video: best[0].text for video, best in said.items()} for name, said in zip(names, found, strict=True)
+    }
+    said = {**alone, "ensemble" if choose is None else "fused": captions}
+    scores = _score(config, members, said, console, tell)
+    _write_record(config, said, origin, scores)
+    tell(f"{len(captions)} captions are in {config.out}, with how they came about in {_record_file(config)}")
+    return Fused(captions, origin, scores)
+
+
+def write_captions(path: str | Path, captions: Mapping[str, str], form: str) -> None:
+    """Write one caption a video in COCO's or VATEX's form, whole or not at all."""
+    from stg.files import write_atomic
+    from stg.metrics.coco_json import write_predictions
+
+    if form == "coco":
+        write_predictions(path, captions)
+    else:
+        write_atomic(path, json.dumps(captions, ensure_ascii=False, indent=0) + "\n")
+
+
+def _check_out(config: FuseConfig) -> None:
+    """Refuse what could not be written before the work is done."""
+    out = Path(config.out)
+    if not out.parent.is_dir():
+        raise UserError(f"the folder {out.parent} of --out does not exist: make it first")
+    if config.fallback is not None and out.resolve() == Path(config.fallback).resolve():
+        raise UserError(f"{config.out} is --out and --fallback: choose another --out")
+    if out.exists() and not config.force:
+        raise UserError(f"{config.out} is there already: choose another --out, or add --force to replace it")
+
+
+def _open(run: str, name: str, config: FuseConfig, console: "Console", tell: Callable[[str], None]) -> "Member":
+    from stg.data import classes_read
+    from stg.fusion import Member
+    from stg.prepare import prepare
+    from stg.progress import making
+    from stg.runs import load_config
+    from stg.trained import Trained
+
+    settings = load_config(run)
+    if settings.run.control != "none":
+        raise UserError(f"{run} is a control ({settings.run.control}), whose captions tell nothing of the videos")
+    trained = Trained.load(Path(run) / "model.safetensors")
+    tell(f"{name}:")
+    with making(console, "making the videos' graphs") as progress:
+        prepared = prepare(settings.data, settings.world, progress=progress, tell=tell)
+    dataset = prepared.dataset
+    if config.split not in dataset.splits:
+        raise UserError(f"{dataset.name} has no split {config.split!r}: choose one of {', '.join(dataset.splits)}")
+    trained.check(prepared.store)
+    category = None
+    if "category" in trained.captioner.decoder.reads and dataset.category:
+        category = classes_read(trained.captioner, dataset, trained.model.stats.categories)
+    return Member(name, trained, dataset, prepared.store, category)
+
+
+def _chooser(
+    config: FuseConfig, members: Sequence["Member"], device: "torch.device", tell: Callable[[str], None]
+) -> "Callable[[Sequence[Mapping[str, Sequence[Caption]]]], tuple[dict[str, str], dict[str, str]]]":
+    """What turns the runs' candidates into captions and the names of the runs that they are of."""
+    from stg.embedding import TrainedEmbedding
+    from stg.fusion import pool, rerank, similarities
+
+    embedding = TrainedEmbedding.load(str(config.embedding))
+    store = _fitting_store(config, members, embedding)
+
+    def choose(found: "Sequence[Mapping[str, Sequence[Caption]]]") -> tuple[dict[str, str], dict[str, str]]:
+        pooled = pool(found)
+        cosines = similarities(embedding, store, pooled, device)
+        if blind := len(pooled) - len(cosines):
+            tell(f"{blind} videos have no features for the embedding in {store.path}: their likeliest caption is taken")
+        best = rerank(pooled, cosines, config.mix)
+        texts = {video: one.text for video, one in best.items()}
+        return texts, {video: members[one.member].name for video, one in best.items()}
+
+    return choose
+
+
+def _fitting_store(config: FuseConfig, members: Sequence["Member"], embedding: "TrainedEmbedding") -> "GraphStore":
+    from graphs import GraphStore
+
+    if config.embedding_store is not None:
+        store = GraphStore(config.embedding_store)
+        embedding.check(store)
+        return store
+    refused = ""
+    for member in members:
+        try:
+            embedding.check(member.store)
+        except UserError as error:
+            refused = refused or str(error)
+        else:
+            return member.store
+    raise UserError(f"no run's features are those of the embedding; give --embedding_store. The first run's: {refused}")
+
+
+def _wanted(members: Sequence["Member"], split: str) -> list[str]:
+    """All videos of the split, those that no store has too, in the order of the first run's data set."""
+    there = [video for member in members for video in member.dataset.splits[split]]
+    absent = [video for member in members for video in member.dataset.missing.get(split, ())]
+    return list(dict.fromkeys([*there, *absent]))
+
+
+def _score(
+    config: FuseConfig,
+    members: Sequence["Member"],
+    said: Mapping[str, Mapping[str, str]],
+    console: "Console",
+    tell: Callable[[str], None],
+) -> dict[str, "Scores"]:
+    """The scores of each run and of the fusion, all on the videos that all have: others would not compare."""
+    from stg.metrics.coco import Scorer
+
+    if any(config.split in member.dataset.unlabelled for member in members):
+        tell(f"the captions of {config.split} are withheld: nothing is scored")
+        return {}
+    references = {video: texts for member in members for video, texts in member.dataset.captions.items()}
+    common = [
+        video
+        for video in _wanted(members, config.split)
+        if references.get(video) and all(video in captions for captions in said.values())
+    ]
+    if not common:
+        tell("no video has references and captions of all runs: nothing is scored")
+        return {}
+    metrics = ("bleu", "meteor", "rouge", "cider") if config.meteor else ("bleu", "rouge", "cider")
+    scores = {}
+    with Scorer({video: references[video] for video in common}) as scorer:
+        for name, captions in said.items():
+            with console.status(f"scoring, {name}"):
+                scores[name] = scorer.score({video: captions[video] for video in common}, metrics=metrics)
+    title = f"{members[0].dataset.name} {config.split}, {len(common)} videos that all runs have"
+    console.print(score_table(scores, title=title))
+    for metric, reason in next(iter(scores.values())).unavailable.items():
+        tell(f"{metric}: {reason}")
+    return scores
+
+
+def _record_file(config: FuseConfig) -> Path:
+    out = Path(config.out)
+    return out.with_name(f"{out.stem}-scores.json")
+
+
+def _write_record(
+    config: FuseConfig,
+    said: Mapping[str, Mapping[str, str]],
+    origin: Mapping[str, str],
+    scores: Mapping[str, "Scores"],
+) -> None:
+    from stg.files import write_atomic
+
+    record = {
+        **asdict(config),
+        "search": asdict(config.searched()),
+        "origin": Counter(origin.values()),
+        "broken_endings": {name: broken_endings(captions.values()) for name, captions in said.items()},
+        "videos": {name: found.videos for name, found in scores.items()},
+        "scores": {name: found.values for name, found in scores.items()},
+        "unavailable": {name: found.unavailable for name, found in scores.items()},
+    }
+    write_atomic(_record_file(config), json.dumps(record, indent=1, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    command(FuseConfig, main, __doc__ or "")
