@@ -19,6 +19,7 @@ from stg.embedding import TrainedEmbedding
 from stg.embedding_config import EmbedConfig, EmbeddingConfig, MatchingConfig
 from stg.embedding_training import retrieve
 from stg.errors import Preempted, StgError, UserError
+from stg.matching import Retrieval
 from stg.prepare import prepare
 
 WORLD = WorldConfig(train=12, val=4, test=4)
@@ -78,8 +79,8 @@ def test_it_learns_which_caption_goes_with_which_video(store: Path, tmp_path: Pa
     prepared = prepare(DataConfig(store=str(store)), WORLD, tell=lambda line: None)
     captions = prepared.dataset.references("train")
     found = retrieve(TrainedEmbedding.load(out), prepared.store, captions)
-    # By chance a caption finds its video first in 1 of 12 cases.
-    assert found.values["text_to_video_r1"] > 0.25
+    # Which epoch is kept hangs on four videos: with six seeds the sum was 3.4 to 5.9, on wrong features 0.9 to 1.8.
+    assert found.recall_sum > 2.5
     control = dict(zip(captions, [*list(captions)[1:], next(iter(captions))], strict=True))
     wrong = retrieve(TrainedEmbedding.load(out), prepared.store, captions, source=control)
     assert wrong.recall_sum < found.recall_sum - 1
@@ -97,6 +98,20 @@ def test_the_best_epoch_is_kept_and_printed(store: Path, finished: Path) -> None
     before = (finished / "metrics.jsonl").read_bytes()
     assert "is finished: best sum of recalls" in run(settings(store, finished))
     assert (finished / "metrics.jsonl").read_bytes() == before
+
+
+def test_patience_ends_it_and_the_best_stays(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(settings(store, tmp_path / "one", optim={"epochs": 1}))
+    ranks = iter([3, 99, 99, 99, 99])
+
+    def falling(*args: Any, **options: Any) -> Retrieval:
+        return Retrieval(*torch.full((2, 4), next(ranks)))
+
+    monkeypatch.setattr("stg.embedding_training.retrieve", falling)
+    run(settings(store, tmp_path / "out", optim={"epochs": 5, "patience": 2}))
+    assert [row["text_to_video_r5"] for row in rows(tmp_path / "out")] == [1.0, 0.0, 0.0]
+    expected = weights(tmp_path / "one")
+    assert all(torch.equal(value, expected[name]) for name, value in weights(tmp_path / "out").items())
 
 
 @pytest.mark.parametrize("steps", [1, 5, 6])
