@@ -57,6 +57,13 @@ def test_a_hand_worked_score() -> None:
     assert 0 < fourth < third < 1e-4
 
 
+def test_the_brevity_penalty_of_every_length_is_exact() -> None:
+    references = [[[1] * length] for length in range(1, 50)]
+    captions, rows = zip(*[([1] * short, row) for row in range(49) for short in range(row + 1)], strict=True)
+    found = SentenceBleu(references)(list(captions), list(rows))
+    assert found.tolist() == usual(references, list(captions), list(rows))[1][3]
+
+
 def test_of_two_references_as_near_the_shorter_one_counts() -> None:
     scorer = SentenceBleu([[[1] * 6, [1] * 2], [[1]]])
     assert scorer.statistics([[1] * 4, [1] * 5, []], [0, 0, 1]).reference_length.tolist() == [2, 6, 1]
