@@ -80,6 +80,7 @@ READS = {row.preset: row.features for row in ROWS.values()} | OWN
 
 TO_MSRVTT = {"data.dataset": ("msvd", "msrvtt")}
 TEMPORAL = "model.stats.st.temporal"
+REWARDED = {"reward.weight": (0.0, 0.9), "reward.from_epoch": (10, 25)}
 DIFFERS: dict[tuple[str, str], dict[str, Any]] = {
     ("pan_msvd", "pan_msrvtt"): TO_MSRVTT | {"data.min_count": (2, 3)},
     ("pan_msrvtt", "pan_msrvtt_scene"): {"model.branches": ("full", "scene")},
@@ -112,8 +113,8 @@ DIFFERS: dict[tuple[str, str], dict[str, Any]] = {
     ("stats_msrvtt_i3d_st", "stats_msrvtt_i3d_st_ranked"): {TEMPORAL: ("mean+ranked", "ranked")},
     ("vatex_temporal", "vatex_vanilla"): {"model.attention_lstm.memory": ("temporal", "none")},
     ("vatex_temporal", "vatex_spatial"): {"model.attention_lstm.memory": ("temporal", "spatial")},
-    ("vatex_temporal", "vatex_temporal_rl"): {},
-    ("vatex_spatial", "vatex_spatial_rl"): {},
+    ("vatex_temporal", "vatex_temporal_rl"): REWARDED,
+    ("vatex_spatial", "vatex_spatial_rl"): REWARDED,
 }
 """What each preset changes of another of its paper, and nothing else."""
 
@@ -179,14 +180,19 @@ def test_the_commands_of_the_first_lines_are_understood(name: str) -> None:
         assert made == set(READS[name].split()) - {"category"}
 
 
-def test_rewards_that_are_not_there_yet_are_told_of() -> None:
+def test_rewards_are_those_of_the_papers() -> None:
     for name in presets():
-        head = " ".join(head_of(name).split())
+        reward = config_of(name).reward
+        weights = (reward.weight, reward.cider, reward.bleu4, reward.meteor)
         if name.startswith("stats"):
-            assert "METEOR + BLEU reward after about 10 epochs, which is not in the code yet" in head
-        if name.endswith("_rl"):
-            assert "THIS FILE IS THE CROSS-ENTROPY STAGE OF THE ROW" in head
-            assert "fuses the captions of vatex_temporal_rl and vatex_spatial_rl" in head
+            assert weights == (0.5, 0.0, 0.5, 0.5)
+            assert (reward.from_epoch, config_of(name).optim.epochs) == (10, 20)
+        elif name.endswith("_rl"):
+            assert weights == (0.9, 1.0, 1.0, 0.0)
+            assert "fuses the captions of vatex_temporal_rl and vatex_spatial_rl" in " ".join(head_of(name).split())
+        else:
+            assert reward.weight == 0.0
+        assert (reward.baseline, reward.samples) == ("greedy", 1)
 
 
 @pytest.mark.parametrize(("one", "other"), DIFFERS)
