@@ -11,7 +11,7 @@ from torch import Tensor
 from decoders import TransformerDecoder, VideoMemory
 from decoders.base import State
 from stg.assembly import Widths, build_captioner
-from stg.captions import candidate_captions, caption_videos
+from stg.captions import Caption, candidate_captions, caption_videos
 from stg.errors import UserError
 from stg.memories import FEATURES, MemoryParts
 from stg.model import Captioner, SceneBranch
@@ -158,3 +158,42 @@ def test_a_search_keeps_to_its_longest_and_shortest() -> None:
     assert all(len(caption.text.split()) >= 3 for caption in long)
     with pytest.raises(ValueError, match="max_length=9 words, but the decoder reads at most 6"):
         candidate_captions(model, Fixed(), ["a"], WORDS, search=SearchConfig(max_length=9))
+
+
+SEARCHES: list[dict[str, Any]] = [
+    {"method": "greedy"},
+    {"beam": 4, "n_best": 4},
+    {"method": "diverse", "beam": 4, "groups": 2, "n_best": 4},
+    {"method": "sample", "n_best": 9, "temperature": 3.0},
+]
+
+
+@pytest.mark.parametrize("settings", SEARCHES)
+def test_the_rules_hold_in_every_search(settings: dict[str, Any]) -> None:
+    model = captioner(TransformerDecoder)
+
+    def texts(**rules: Any) -> list[list[str]]:
+        found = candidate_captions(model, Fixed(), list("abcd"), WORDS, search=SearchConfig(**settings, **rules))
+        assert all(len(captions) == settings.get("n_best", 1) for captions in found.values())
+        return [caption.text.split() for captions in found.values() for caption in captions]
+
+    assert any(len(set(words)) < len(words) for words in texts())
+    assert all(len(set(words)) == len(words) for words in texts(no_repeat_ngram=1))
+    with torch.no_grad():  # a model that likes to end in "a"
+        model.decoder.output.bias[WORDS.words.index("a")] += 9
+    assert any(words[-1:] == ["a"] for words in texts())
+    assert not any(words[-1:] == ["a"] for words in texts(forbidden_endings=True))
+
+
+def test_draws_come_likeliest_first_and_again_with_their_seed() -> None:
+    model, videos = captioner(TransformerDecoder), list("abc")
+
+    def draw(seed: int) -> dict[str, list[Caption]]:
+        search = SearchConfig("sample", n_best=6, seed=seed)
+        return candidate_captions(model, Fixed(), videos, WORDS, search=search)
+
+    assert draw(1) == draw(1) != draw(2)
+    for captions in draw(1).values():
+        likely = [caption.log_prob for caption in captions]
+        assert likely == sorted(likely, reverse=True)
+        assert len(set(likely)) > 1

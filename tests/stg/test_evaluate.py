@@ -81,6 +81,24 @@ def test_another_search_names_its_row_and_its_files(run: Path, tmp_path: Path) -
     assert record["search"]["length_penalty"] == 1.0
 
 
+def test_pycocoevalcap_scores_where_it_is_asked_to(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stg.metrics.coco import Scorer
+
+    told: list[bool] = []
+
+    class Watched(Scorer):
+        def __init__(self, *args: Any, reference: bool, **kwargs: Any) -> None:
+            told.append(reference)
+            super().__init__(*args, reference=reference, **kwargs)
+
+    monkeypatch.setattr("stg.metrics.coco.Scorer", Watched)
+    config = EvaluateConfig(str(run), "test", beam=1, meteor=False)
+    ours = evaluate(config, console=Console(file=io.StringIO()))["greedy"].values
+    theirs = evaluate(dataclasses.replace(config, reference=True), console=Console(file=io.StringIO()))["greedy"].values
+    assert told == [False, True]
+    assert ours == pytest.approx(theirs, abs=1e-9)
+
+
 def test_captions_that_end_openly_are_counted(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def caption(*args: Any, **kwargs: Any) -> Any:
         texts = ["a square moves with a", "a circle", "a square moves to the", "it stands still"]
