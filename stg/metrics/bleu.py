@@ -65,7 +65,6 @@ class SentenceBleu:
         grams = references if isinstance(references, ReferenceNgrams) else ReferenceNgrams(references, order)
         self._grams = grams
         self._most = np.maximum.reduceat(grams.count, grams.start[:-1]) if len(grams.count) else grams.count
-        self._most = np.append(self._most, 0)
         column = np.arange(len(grams.lengths)) - grams.first[grams.video]
         self._lengths = np.full((len(grams.sizes), grams.sizes.max()), np.iinfo(np.int32).max, np.int64)
         self._lengths[grams.video, column] = grams.lengths
@@ -83,9 +82,9 @@ class SentenceBleu:
         grams, order = self._grams, self._grams.order
         videos = checked_rows(rows, len(captions), len(grams.sizes))
         counts = grams.counts(captions)
-        pair, held = grams.find(videos[counts.bin // order], counts.ngram)
-        correct = np.minimum(counts.count, self._most[pair] * held)
-        correct = np.bincount(counts.bin, correct, len(captions) * order).astype(np.int64).reshape(-1, order)
+        entry, pair = grams.find(videos[counts.bin // order], counts.ngram)
+        shared = np.minimum(counts.count[entry], self._most[pair])
+        correct = np.bincount(counts.bin[entry], shared, len(captions) * order).astype(np.int64).reshape(-1, order)
         guess = np.maximum(counts.lengths[:, None] - np.arange(order), 0)
         lengths = self._lengths[videos]
         # One number for (distance, length) finds the closest one, and the shorter of two at the same distance.

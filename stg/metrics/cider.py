@@ -49,9 +49,7 @@ class CiderD:
         counts = grams.counts(captions)
         weight = counts.count * self._idf[counts.ngram]
         norm = np.sqrt(np.bincount(counts.bin, weight**2, len(captions) * grams.order))
-        pair, held = grams.find(videos[counts.bin // grams.order], counts.ngram)
-
-        entry, pair = np.flatnonzero(held), pair[held]
+        entry, pair = grams.find(videos[counts.bin // grams.order], counts.ngram)
         many = grams.start[pair + 1] - grams.start[pair]
         posting = np.arange(many.sum()) + np.repeat(grams.start[pair] - (np.cumsum(many) - many), many)
         entry = np.repeat(entry, many)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
-from jaxtyping import Bool, Int64
+from jaxtyping import Int64
 from numpy import ndarray
 
 _SHIFT = 32
@@ -77,11 +77,13 @@ class ReferenceNgrams:
 
     def find(
         self, rows: Int64[ndarray, " entries"], ngram: Int64[ndarray, " entries"]
-    ) -> tuple[Int64[ndarray, " entries"], Bool[ndarray, " entries"]]:
-        """Index of each pair (video, n-gram), and whether there is such a pair."""
-        keys = np.where(ngram < 0, _END - 1, rows * self.total + ngram)
+    ) -> tuple[Int64[ndarray, " found"], Int64[ndarray, " found"]]:
+        """Entries (video, n-gram) whose n-gram a reference of the video holds, and the index of each one's pair."""
+        entry = np.flatnonzero(ngram >= 0)
+        keys = rows[entry] * self.total + ngram[entry]
         index = np.searchsorted(self.pairs, keys)
-        return index, self.pairs[index] == keys
+        there = self.pairs[index] == keys
+        return entry[there], index[there]
 
     def _counts(
         self, words: Int64[ndarray, " words"], lengths: Int64[ndarray, " captions"], build: bool

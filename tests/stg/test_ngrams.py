@@ -47,8 +47,9 @@ def test_postings_hold_every_reference_of_a_video_with_the_n_gram(references: li
     assert found.count.sum() == sum(grams(text).total() for text in texts)
     for video, several in enumerate(references):
         counts = found.counts(several)
-        _, there = found.find(np.full(len(counts.bin), video), counts.ngram)
-        assert there.all()
+        entry, pair = found.find(np.full(len(counts.bin), video), counts.ngram)
+        assert entry.tolist() == list(range(len(counts.bin)))
+        assert (found.ngram[found.start[pair]] == counts.ngram).all()
 
 
 def test_flatten_takes_captions_without_a_word() -> None:
