@@ -107,12 +107,12 @@ def rerank(
     """
     best = {}
     for video, offered in pooled.items():
+        # Of equal cosines, the likeliest: what is wanted of a video that has none.
         cosine = cosines.get(video, [0.0] * len(offered))
         if len(cosine) != len(offered) or not all(map(isfinite, cosine)):
             raise ValueError(f"the embedding's cosines of video {video!r} do not fit its candidates: {list(cosine)!r}")
-        weight = mix if video in cosines else 1.0
         ranked = [
-            (-(fit + weight * one.per_word), -one.per_word, one.text, one)
+            (-(fit + mix * one.per_word), -one.per_word, one.text, one)
             for fit, one in zip(cosine, offered, strict=True)
         ]
         best[video] = min(ranked, key=lambda row: row[:3])[-1]
