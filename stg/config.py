@@ -140,6 +140,9 @@ class RewardConfig:
     """What a sample is compared with: the video's greedy caption (self-critical), or the mean of its other samples."""
     samples: int = 1
     """Captions drawn of each video of a step; leave_one_out needs two or more."""
+    dropout: bool = False
+    """Learn from drawn captions with the model's dropout. They are drawn without it, so that the gradient is no longer
+    exactly that of the expected reward; but few videos are learned by heart without it."""
     lr: float | None = None
     """Step size while rewards are learned from; null: optim.lr."""
 

@@ -237,6 +237,7 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
                             rewards,
                             baseline=reward.baseline,
                             samples=reward.samples,
+                            dropout=reward.dropout,
                             max_length=vocabulary.max_words + 1,
                         )
                         losses = mixed(losses, told, reward.weight)

@@ -24,6 +24,7 @@ def reward_losses(
     *,
     baseline: Baseline = "greedy",
     samples: int = 1,
+    dropout: bool = False,
     max_length: int = 31,
 ) -> dict[str, Tensor]:
     r"""The loss whose gradient is that of the expected reward (Williams, 1992), for the decoder that captions.
@@ -32,8 +33,8 @@ def reward_losses(
 
     over ``N`` drawn captions, ``samples`` of each video. The end of a sentence is drawn, rewarded and learned like any
     word; pads are not. The mean length of the batch's *given* captions, :math:`\bar\ell`, brings the loss to the scale
-    of the cross-entropy of a word without depending on what was drawn, so that the estimator stays unbiased. Drawing
-    and learning are done without dropout: the policy is the model that captions at test time.
+    of the cross-entropy of a word without depending on what was drawn, so that the estimator stays unbiased. Captions
+    are drawn without dropout: the policy is the model that captions at test time.
 
     Args:
         model: in any mode, which is kept.
@@ -41,6 +42,8 @@ def reward_losses(
         baseline: ``greedy``: the reward of the video's greedy caption (self-critical); ``leave_one_out``: the mean
             reward of the video's other samples.
         samples: captions drawn of each video.
+        dropout: learn with it, as a model in training mode does. It keeps few videos from being learned by heart, but
+            the captions were drawn without it: the gradient is then that of the expected reward only about.
         max_length: most words, eos included.
 
     Returns:
@@ -58,7 +61,10 @@ def reward_losses(
             compared = rewards.start(videos, _captions(written, decoder))
         rows = torch.arange(len(videos), device=drawn.device).repeat_interleave(samples)
         # METEOR, where it is asked for, goes on beside this.
-        log_probs = policy_log_probs(decoder, drawn, memory, rows)
+        if not dropout:
+            log_probs = policy_log_probs(decoder, drawn, memory, rows)
+    if dropout:
+        log_probs = policy_log_probs(decoder, drawn, model.memory(batch.graphs), rows)
     # In single precision at most: not every device has more.
     gained = torch.from_numpy(asked.result()).to(log_probs).unflatten(0, (-1, samples))
     if compared is not None:

@@ -174,6 +174,21 @@ def test_drawing_is_without_dropout_and_the_mode_is_kept(batch: CaptionBatch) ->
     assert not model.training
 
 
+def test_learning_with_dropout_draws_without_it(batch: CaptionBatch) -> None:
+    model, rewards = captioner(dropout=0.5).train(), MadeRewards()
+    losses = []
+    for _ in range(2):
+        torch.manual_seed(5)
+        with_it = reward_losses(model, batch, rewards, samples=4, max_length=4, dropout=True)
+        torch.manual_seed(5)
+        without = reward_losses(model, batch, rewards, samples=4, max_length=4)
+        assert with_it["reward"] == without["reward"]
+        assert with_it["reward_loss"] != without["reward_loss"]
+        losses.append(with_it["reward_loss"])
+    assert losses[0] == losses[1]  # the same dropout, from the same seed
+    assert rewards.asked[0] == rewards.asked[2]
+
+
 def test_the_share_of_the_reward_and_all_parts_are_kept() -> None:
     given = {"loss": torch.tensor(2.0), "scene": torch.tensor(1.5)}
     drawn = {"reward_loss": torch.tensor(-1.0), "reward": torch.tensor(0.3), "baseline": torch.tensor(0.1)}
