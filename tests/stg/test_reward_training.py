@@ -165,12 +165,12 @@ def test_drawing_is_without_dropout_and_the_mode_is_kept(batch: CaptionBatch) ->
     losses = []
     for _ in range(2):
         torch.manual_seed(5)
-        losses.append(reward_losses(model, batch, MadeRewards(), samples=4, max_length=4)["reward_loss"])
+        losses.append(reward_losses(model, batch, MadeRewards(), samples=30, max_length=4)["reward_loss"])
         assert model.training
-    assert losses[0] == losses[1]
+    assert losses[0] == losses[1] != 0.0
     model.eval()
     torch.manual_seed(5)
-    assert reward_losses(model, batch, MadeRewards(), samples=4, max_length=4)["reward_loss"] == losses[0]
+    assert reward_losses(model, batch, MadeRewards(), samples=30, max_length=4)["reward_loss"] == losses[0]
     assert not model.training
 
 
@@ -179,9 +179,9 @@ def test_learning_with_dropout_draws_without_it(batch: CaptionBatch) -> None:
     losses = []
     for _ in range(2):
         torch.manual_seed(5)
-        with_it = reward_losses(model, batch, rewards, samples=4, max_length=4, dropout=True)
+        with_it = reward_losses(model, batch, rewards, samples=30, max_length=4, dropout=True)
         torch.manual_seed(5)
-        without = reward_losses(model, batch, rewards, samples=4, max_length=4)
+        without = reward_losses(model, batch, rewards, samples=30, max_length=4)
         assert with_it["reward"] == without["reward"]
         assert with_it["reward_loss"] != without["reward_loss"]
         losses.append(with_it["reward_loss"])
