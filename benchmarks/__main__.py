@@ -9,6 +9,7 @@ BENCHMARKS = {
     "store": "reading batches from the store against pickle, .pt and safetensors",
     "training": "a training step of each decoder against the Transformer",
     "decoding": "cached search against running the whole prefix again",
+    "rewards": "a step of training on rewards, part by part, beside the usual CIDEr-D",
     "scores": "scores and rewards against pycocoevalcap",
 }
 
