@@ -208,6 +208,13 @@ class FitConfig:
     run: RunConfig = field(default_factory=RunConfig)
     """Run folder, seed, device."""
 
+    def __post_init__(self) -> None:
+        if self.reward.weight and self.reward.from_epoch >= self.optim.epochs:
+            raise ValueError(
+                f"reward.from_epoch {self.reward.from_epoch} is never reached in {self.optim.epochs} epochs "
+                "(optim.epochs): begin earlier, train longer, or set reward.weight to 0"
+            )
+
 
 def to_dict(config: Any) -> dict[str, Any]:
     """A nested dataclass as plain dicts and lists, as YAML and JSON hold them."""

@@ -45,8 +45,12 @@ class EvaluateConfig:
     meteor: bool = True
     """METEOR needs Java and about 20 seconds to start."""
     reference: bool = field(
-        default=False, metadata={"flag": True, "help": "score with pycocoevalcap's own code throughout, which is slow"}
+        default=False,
+        metadata={"flag": True, "help": "score with pycocoevalcap's own code, Java tokenizer included"},
     )
+    spice: str | None = None
+    """Folder with the files that SPICE needs besides pycocoevalcap (stanford-corenlp-3.6.0.jar and -models.jar), for
+    SPICE beside the other scores; it is slow and needs Java."""
     device: str = "auto"
     """auto, cpu, cuda, ..."""
     show: int = 5
@@ -82,7 +86,7 @@ def evaluate(config: EvaluateConfig, *, console: "Console") -> dict[str, "Scores
     from stg.captions import candidate_captions
     from stg.data import classes_read, shuffle_features
     from stg.device import pick_device
-    from stg.metrics.coco import Scorer
+    from stg.metrics.coco import METRICS, Scorer
     from stg.metrics.coco_json import write_predictions
     from stg.prepare import prepare
     from stg.progress import making
@@ -119,8 +123,13 @@ def evaluate(config: EvaluateConfig, *, console: "Console") -> dict[str, "Scores
     source = shuffle_features(videos, settings.run.seed) if settings.run.control == "shuffle" else None
     scorer = None
     if not withheld:
-        scorer = Scorer({video: dataset.captions[video] for video in videos}, reference=config.reference)
-    metrics = ("bleu", "meteor", "rouge", "cider") if config.meteor else ("bleu", "rouge", "cider")
+        scorer = Scorer(
+            {video: dataset.captions[video] for video in videos},
+            tokenizer="java" if config.reference else "python",
+            reference=config.reference,
+            spice=config.spice,
+        )
+    metrics = tuple(metric for metric in METRICS if metric != "meteor" or config.meteor)
 
     out = folder / "evaluation"
     out.mkdir(exist_ok=True)
@@ -194,9 +203,10 @@ def score_table(scores: Mapping[str, "Scores"], *, title: str) -> Any:
     """A rich table, one row a search, in the order in which papers print the scores."""
     from rich.table import Table
 
-    table = Table("search", *(name.upper() for name in COLUMNS), title=title)
+    columns = [*COLUMNS, *(["spice"] if any("spice" in found.values for found in scores.values()) else [])]
+    table = Table("search", *(name.upper() for name in columns), title=title)
     for name, found in scores.items():
-        table.add_row(name, *(f"{found.values[key]:.3f}" if key in found.values else "-" for key in COLUMNS))
+        table.add_row(name, *(f"{found.values[key]:.3f}" if key in found.values else "-" for key in columns))
     return table
 
 

@@ -31,11 +31,16 @@ class EvaluatedRun:
         return self.settings.run.seed
 
     def unlike(self, other: "EvaluatedRun") -> dict[str, tuple[Any, Any]]:
-        """Settings that differ otherwise than from seed to seed; other features count as another store."""
+        """Settings that differ otherwise than from seed to seed; other features count as another store.
+
+        Each seed has a run of its own to begin with: only whether there is one counts.
+        """
         from stg.runs import FREE
 
         found = differences(to_dict(self.settings), to_dict(other.settings))
         found = {key: pair for key, pair in found.items() if key not in FREE and key != "run.seed"}
+        if all(found.get("run.start", (None,))):
+            del found["run.start"]
         if self.features is not None and other.features is not None and differences(self.features, other.features):
             found["data.store"] = (self.settings.data.store, other.settings.data.store)
         return found

@@ -83,7 +83,7 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
     from stg.data import TrainingSet, classes_read, fit_statistics, shuffle_features
     from stg.device import pick_device
     from stg.metrics.coco import Scorer, Scores
-    from stg.metrics.java import JavaError
+    from stg.metrics.java import JavaError, java
     from stg.prepare import prepare
     from stg.progress import making, training
     from stg.reward_training import mixed, reward_losses
@@ -156,8 +156,10 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
             "store of then, or another --run.out"
         )
     if at.epoch >= config.optim.epochs or at.stale >= config.optim.patience:
-        tell(f"{run.folder} is finished: best validation CIDEr {at.best:.3f} (epoch {at.best_epoch + 1})")
+        tell(f"{run.folder} is finished: best validation CIDEr {at.best:.3f} ({_when(at.best_epoch)})")
         return 0
+    if config.reward.weight and config.reward.meteor:
+        java()  # or it would be missed only when its epoch comes
     run.begin()
     run.rewind(at.step, validated=at.batch == 0)
     run.set_state("running", step=at.step)
@@ -217,11 +219,11 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
         while at.epoch < config.optim.epochs and at.stale < config.optim.patience:
             batches = data.epoch(at.epoch)
             if reward.weight and at.epoch >= reward.from_epoch and rewards is None:
-                made = Rewards(encoded, vocabulary, cider=reward.cider, bleu4=reward.bleu4, meteor=reward.meteor)
+                made = Rewards(captions, vocabulary, cider=reward.cider, bleu4=reward.bleu4, meteor=reward.meteor)
                 rewards = open_rewards.enter_context(made)
                 for group in optimiser.param_groups:
                     group["lr"] = reward.lr or config.optim.lr
-                tell(f"epoch {at.epoch:3d}  learning from rewards from here on, share {reward.weight:g}")
+                tell(f"learning from rewards from epoch {at.epoch + 1} on, share {reward.weight:g}")
             own_words = 1 - given_words(eta, at.epoch) if eta else 0.0
             if cold.anneal_from is not None:
                 model.anneal(annealed(cold.anneal_from, cold.temperature, at.epoch, config.optim.epochs))
@@ -315,13 +317,17 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
                 give_way()
 
     run.set_state("finished", step=at.step, epoch=at.epoch, best=at.best)
-    tell(f"best validation CIDEr {at.best:.3f} (epoch {at.best_epoch + 1}). Next: python -m stg.evaluate {run.folder}")
+    tell(f"best validation CIDEr {at.best:.3f} ({_when(at.best_epoch)}). Next: python -m stg.evaluate {run.folder}")
     return 0
 
 
 def _told(scores: "Scores") -> str:
     values = scores.values
     return "  ".join(f"{name} {values[name]:.3f}" for name in ("bleu4", "rouge", "cider") if name in values)
+
+
+def _when(epoch: int) -> str:
+    return f"epoch {epoch + 1}" if epoch >= 0 else "at the start"
 
 
 def _endings(broken: int, captions: int) -> str:

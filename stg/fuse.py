@@ -130,6 +130,12 @@ def fuse(config: FuseConfig, *, console: "Console") -> Fused:
     members = [_open(run, name, config, console, tell) for run, name in zip(config.runs, names, strict=True)]
     if len(kinds := {member.dataset.name for member in members}) > 1:
         raise UserError(f"the runs are of unlike data sets: {' and '.join(sorted(kinds))}; fuse runs of one")
+    for member in members[1:]:
+        for video in members[0].dataset.captions.keys() & member.dataset.captions.keys():
+            if members[0].dataset.captions[video] != member.dataset.captions[video]:
+                raise UserError(
+                    f"{names[0]} and {member.name} know other captions of video {video!r}: fuse runs of one data set"
+                )
     choose = _chooser(config, members, device, tell) if config.method == "rerank" else None
     if choose is None:
         check_vocabularies(members)
@@ -191,8 +197,11 @@ def _check_out(config: FuseConfig) -> None:
         raise UserError(f"the folder {out.parent} of --out does not exist: make it first")
     if config.fallback is not None and out.resolve() == Path(config.fallback).resolve():
         raise UserError(f"{config.out} is --out and --fallback: choose another --out")
-    if out.exists() and not config.force:
-        raise UserError(f"{config.out} is there already: choose another --out, or add --force to replace it")
+    for path in (out, _record_file(config)):
+        if path.is_dir():
+            raise UserError(f"{path} is a folder: --out is the file to write")
+        if path.exists() and not config.force:
+            raise UserError(f"{path} is there already: choose another --out, or add --force to replace it")
 
 
 def _open(run: str, name: str, config: FuseConfig, console: "Console", tell: Callable[[str], None]) -> "Member":

@@ -11,6 +11,7 @@ from stg.metrics.bleu import SentenceBleu
 from stg.metrics.cider import CiderD
 from stg.metrics.java import JavaError
 from stg.metrics.meteor import Meteor
+from stg.metrics.tokenizer import tokenize_captions
 from stg.text import Vocabulary
 
 Scored = Float64[np.ndarray, " N"]
@@ -42,12 +43,14 @@ class Rewards:
 
     Captions and references are compared as word numbers with the end of sentence as their last word, so that a caption
     that breaks off ("a man is playing with a") is told from one that ends. METEOR, which knows no such word, reads
-    text; it runs in its Java process beside the caller's work, and no (video, caption) pair is sent to it twice.
+    text; it runs in its Java process beside the caller's work, and no (video, caption) pair is sent to it twice: all
+    its scores are kept, about 200 bytes each.
 
     Args:
-        references: video -> encoded captions, from bos to eos; those of training alone, also for CIDEr's document
-            frequencies.
-        vocabulary: to turn captions into text.
+        captions: video -> its training captions, as people wrote them; no others, also for CIDEr's document
+            frequencies. A video without a caption that holds a word is left out.
+        vocabulary: turns captions into numbers, as the model learns them (rare words are one unknown word, long
+            captions are cut), and numbers into text. METEOR compares with the whole captions.
         cider, bleu4, meteor: weights. CIDEr-D runs from 0 to 10, the others from 0 to 1.
         timeout: seconds that one batch may take METEOR.
 
@@ -57,7 +60,7 @@ class Rewards:
 
     def __init__(
         self,
-        references: Mapping[str, Sequence[Sequence[int]]],
+        captions: Mapping[str, Sequence[str]],
         vocabulary: Vocabulary,
         *,
         cider: float = 1.0,
@@ -65,15 +68,20 @@ class Rewards:
         meteor: float = 0.0,
         timeout: float = 300.0,
     ) -> None:
-        self._row = {video: row for row, video in enumerate(references)}
-        without_bos = [[caption[1:] for caption in captions] for captions in references.values()]
+        encoded = {
+            video: [words[1:] for text in texts if (words := vocabulary.encode(text))]
+            for video, texts in captions.items()
+        }
+        encoded = {video: several for video, several in encoded.items() if several}
+        self._row = {video: row for row, video in enumerate(encoded)}
+        references = list(encoded.values())
         self._scorers = [
             (weight, scorer)
-            for weight, scorer in ((cider, CiderD(without_bos)), (bleu4, SentenceBleu(without_bos)))
+            for weight, scorer in ((cider, CiderD(references)), (bleu4, SentenceBleu(references)))
             if weight
         ]
         self._weight, self._vocabulary = meteor, vocabulary
-        self._texts = {video: [vocabulary.decode(caption) for caption in references[video]] for video in references}
+        self._texts = tokenize_captions({video: captions[video] for video in encoded}) if meteor else {}
         self._known: dict[tuple[str, str], float] = {}
         self._meteor = Meteor(timeout=timeout) if meteor else None
         self._beside = ThreadPoolExecutor(1) if meteor else None

@@ -170,7 +170,7 @@ class Run:
                 row = json.loads(line)
             except json.JSONDecodeError:
                 continue
-            if row["step"] < step or (row["step"] == step and (validated or row["kind"] != "validation")):
+            if row["step"] < step or (0 < row["step"] == step and (validated or row["kind"] != "validation")):
                 kept.append(line)
         write_atomic(self.metrics, "".join(f"{line}\n" for line in kept))
 

@@ -116,11 +116,16 @@ class SearchConfig:
             "no_repeat_ngram": "norepeat",
             "max_length": "max",
         }
-        words += [f"+{said}{getattr(self, name):g}" for name, said in rules.items() if self._set(name)]
+        words += [f"+{said}{_exact(getattr(self, name))}" for name, said in rules.items() if self._set(name)]
         return " ".join([*words, *["+endings"] * self.forbidden_endings])
 
     def _set(self, name: str) -> bool:
         return bool(getattr(self, name) != _DEFAULTS[name])
+
+
+def _exact(value: float) -> str:
+    """Short where that is the whole number: other settings must not share a file name."""
+    return f"{value:g}" if float(f"{value:g}") == value else f"{value}"
 
 
 _DEFAULTS = {item.name: item.default for item in fields(SearchConfig)}

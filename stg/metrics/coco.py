@@ -4,12 +4,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from stg.errors import UserError
 from stg.metrics.java import JavaError
 from stg.metrics.meteor import Meteor
+from stg.metrics.spice import Spice
 from stg.metrics.tokenizer import tokenize_captions, tokenize_captions_java
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from stg.metrics.ngrams import ReferenceNgrams
     from stg.metrics.rouge import RougeL
 
-METRICS = ("bleu", "meteor", "rouge", "cider")
+METRICS = ("bleu", "meteor", "rouge", "cider", "spice")
 BLEU = ("bleu1", "bleu2", "bleu3", "bleu4")
 _EXAMPLES = 5
 
@@ -61,6 +63,7 @@ class Scorer:
         timeout: seconds for each use of Java.
         reference: leave the arithmetic to pycocoevalcap itself, which is slow; with ``tokenizer="java"`` nothing of
             ours takes part. To check ours against.
+        spice: folder with SPICE's files (`stg.metrics.spice.FILES`); without it there is no SPICE.
 
     Raises:
         UserError: no video, a video without a caption that holds a word, or something else than text.
@@ -74,6 +77,7 @@ class Scorer:
         tokenizer: Literal["python", "java"] = "python",
         timeout: float = 300.0,
         reference: bool = False,
+        spice: str | Path | None = None,
     ) -> None:
         if tokenizer not in ("python", "java"):
             raise UserError(f"no tokenizer {tokenizer!r}: choose python or java")
@@ -85,6 +89,7 @@ class Scorer:
         self._java = tokenizer == "java"
         self._metrics = _REFERENCE if reference else _OURS
         self._timeout = timeout
+        self._spice = Spice(spice) if spice is not None else None
         self._references = _References(self._tokenized(references))
         self._meteor = Meteor(timeout=timeout)
 
@@ -126,6 +131,8 @@ class Scorer:
                 compute(captions, references, found)
         if meteor:
             self._add_meteor(captions, references, found)
+        if "spice" in metrics and self._spice is not None:
+            self._add_spice(self._spice, captions, references, found)
         return Scores(
             values=found.values,
             per_video={video: dict(found.per_video[video]) for video in captions},
@@ -154,6 +161,14 @@ class Scorer:
             found.unavailable["meteor"] = str(error)
             return
         found.add("meteor", score, dict(zip(captions, scores, strict=True)))
+
+    def _add_spice(self, spice: Spice, captions: Mapping[str, str], references: "_References", found: "_Found") -> None:
+        try:
+            scores = spice.score(captions, references.words)
+        except JavaError as error:
+            found.unavailable["spice"] = str(error)
+            return
+        found.add("spice", _mean(list(scores.values())), scores)
 
     def close(self) -> None:
         """Stop METEOR's Java, if it runs."""

@@ -36,6 +36,18 @@ def jar(*parts: str) -> Path:
     return path
 
 
+def java() -> str:
+    """The path of ``java``.
+
+    Raises:
+        JavaError: there is none.
+    """
+    program = shutil.which("java")
+    if program is None:
+        raise JavaError(f"{NEEDS} (no `java` on the PATH)")
+    return program
+
+
 class JavaProcess:
     """A running Java program spoken to in lines (POSIX).
 
@@ -53,9 +65,7 @@ class JavaProcess:
 
     def __init__(self, arguments: Sequence[str], *, what: str) -> None:
         self.what = what
-        program = shutil.which("java")
-        if program is None:
-            raise JavaError(f"{NEEDS} (no `java` on the PATH)")
+        program = java()
         folder = tempfile.gettempdir()
         command = [
             program,

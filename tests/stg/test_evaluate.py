@@ -84,18 +84,18 @@ def test_another_search_names_its_row_and_its_files(run: Path, tmp_path: Path) -
 def test_pycocoevalcap_scores_where_it_is_asked_to(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from stg.metrics.coco import Scorer
 
-    told: list[bool] = []
+    told: list[tuple[bool, str]] = []
 
     class Watched(Scorer):
-        def __init__(self, *args: Any, reference: bool, **kwargs: Any) -> None:
-            told.append(reference)
-            super().__init__(*args, reference=reference, **kwargs)
+        def __init__(self, *args: Any, reference: bool, tokenizer: str, **kwargs: Any) -> None:
+            told.append((reference, tokenizer))
+            super().__init__(*args, reference=reference, tokenizer="python", **kwargs)
 
     monkeypatch.setattr("stg.metrics.coco.Scorer", Watched)
     config = EvaluateConfig(str(run), "test", beam=1, meteor=False)
     ours = evaluate(config, console=Console(file=io.StringIO()))["greedy"].values
     theirs = evaluate(dataclasses.replace(config, reference=True), console=Console(file=io.StringIO()))["greedy"].values
-    assert told == [False, True]
+    assert told == [(False, "python"), (True, "java")]
     assert ours == pytest.approx(theirs, abs=1e-9)
 
 

@@ -67,7 +67,7 @@ def test_rewards_begin_with_their_epoch_and_broken_endings_are_told(store: Path,
             0.5 * (row["scene"] + row["object"] + 0.25 * row["distill"]) + 0.5 * row["reward_loss"], rel=1e-4
         )
     assert all("broken_endings" in row for row in rows(tmp_path / "run", "validation"))
-    assert "epoch   2  learning from rewards from here on, share 0.5" in shown
+    assert "learning from rewards from epoch 3 on, share 0.5" in shown
     # Before (the last epoch of cross-entropy) and after.
     told = [line for line in shown.splitlines() if "broken endings" in line]
     assert [line.split()[1] for line in told] == ["2", "3", "4"]
@@ -142,13 +142,34 @@ def test_beginning_with_another_model_is_refused(
 
 
 def test_meteor_that_fails_leaves_a_checkpoint(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(self: Rewards, videos: object, captions: object) -> None:
-        raise JavaError("METEOR's Java program ended")
+    start, calls = Rewards.start, []
+
+    def fail(self: Rewards, videos: Any, captions: Any) -> Any:
+        calls.append(videos)
+        if len(calls) > 1:
+            raise JavaError("METEOR's Java program ended")
+        return start(self, videos, captions)
 
     monkeypatch.setattr(Rewards, "start", fail)
     with pytest.raises(JavaError, match="ended"):
         run(settings(store, tmp_path / "run"))
-    assert list((tmp_path / "run" / "checkpoints").glob("step-*.safetensors"))
+    done = len(rows(tmp_path / "run", "step"))
+    assert sum(row["epoch"] == 2 for row in rows(tmp_path / "run", "step")) == 1
+    assert (tmp_path / "run" / "checkpoints" / f"step-{done:08d}.safetensors").exists()
+
+
+def test_java_is_missed_before_anything_is_learned(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(JavaError, match="needs Java 8 or newer"):
+        run(settings(store, tmp_path / "run", reward={"meteor": 1.0}))
+    assert not (tmp_path / "run").exists()
+
+
+def test_rewards_that_are_never_reached_are_refused(store: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"reward.from_epoch 2 is never reached in 2 epochs"):
+        settings(store, tmp_path, optim={"epochs": 2})
 
 
 @pytest.mark.parametrize(

@@ -252,8 +252,8 @@ def test_other_wrong_input_is_named() -> None:
         Scorer({})
     with pytest.raises(UserError, match="references of video 'a' must be a list of sentences, got 'a man'"):
         Scorer({"a": "a man"})
-    with pytest.raises(UserError, match="no metric 'spice': choose among bleu, meteor, rouge, cider"):
-        score({"a": "b"}, {"a": ["b"]}, metrics=("bleu", "spice"))
+    with pytest.raises(UserError, match="no metric 'spider': choose among bleu, meteor, rouge, cider, spice"):
+        score({"a": "b"}, {"a": ["b"]}, metrics=("bleu", "spider"))
 
 
 def test_scoring_prints_nothing(scorer: Scorer, capfd: pytest.CaptureFixture[str]) -> None:

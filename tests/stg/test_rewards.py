@@ -1,7 +1,9 @@
 """Rewards as weighted sums, METEOR beside other work and no pair twice (S22, S23, V7)."""
 
+import shutil
+import threading
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -9,15 +11,17 @@ import pytest
 from stg import rewards as module
 from stg.metrics.bleu import SentenceBleu
 from stg.metrics.cider import CiderD
+from stg.metrics.coco import score
 from stg.metrics.java import JavaError
 from stg.rewards import Rewards
-from stg.text import EOS, SPECIAL, Vocabulary
+from stg.text import EOS, SPECIAL, UNK, Vocabulary
 
 VOCABULARY = Vocabulary((*SPECIAL, "a", "man", "runs", "dog", "with"))
 REFERENCES = {
-    "one": [[1, 4, 5, 6, EOS], [1, 4, 5, 8, 4, 7, 6, EOS]],
-    "two": [[1, 4, 7, 6, EOS]],
-    "three": [[1, 5, 5, EOS]],
+    "one": ["A man runs.", "a man with a dog runs"],
+    "two": ["a dog runs"],
+    "nothing": ["..."],
+    "three": ["man man sleeps"],
 }
 CAPTIONS = [[4, 5, 6, EOS], [4, 7, 6, EOS], [4, 5, 8, 4]]
 
@@ -55,7 +59,8 @@ def meteor(monkeypatch: pytest.MonkeyPatch) -> list[FakeMeteor]:
 
 
 def test_a_reward_is_the_weighted_sum_of_its_scores(meteor: list[FakeMeteor]) -> None:
-    references = [[caption[1:] for caption in captions] for captions in REFERENCES.values()]
+    # As the model learns them: the last word of the last one is unknown.
+    references = [[[4, 5, 6, EOS], [4, 5, 8, 4, 7, 6, EOS]], [[4, 7, 6, EOS]], [[5, 5, UNK, EOS]]]
     cider, bleu = CiderD(references)(CAPTIONS, [0, 1, 0]), SentenceBleu(references)(CAPTIONS, [0, 1, 0])
     with Rewards(REFERENCES, VOCABULARY, cider=0.5, bleu4=2.0, meteor=3.0) as rewards:
         found = rewards.start(["one", "two", "one"], CAPTIONS).result()
@@ -86,6 +91,36 @@ def test_meteor_is_asked_no_pair_twice(meteor: list[FakeMeteor]) -> None:
     ]
     assert used.started
     assert used.closed
+
+
+def test_meteor_reads_the_captions_as_they_were_written(meteor: list[FakeMeteor]) -> None:
+    with Rewards(REFERENCES, VOCABULARY, meteor=1.0) as rewards:
+        rewards.start(["three"], [CAPTIONS[0]]).result()
+    assert meteor[0].asked == [("a man runs", ("man man sleeps",))]
+
+
+def test_meteor_works_beside_the_caller(meteor: list[FakeMeteor], monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on, ask = threading.Event(), FakeMeteor.score
+
+    def wait(self: FakeMeteor, *questions: Any) -> tuple[float, list[float]]:
+        assert go_on.wait(20)
+        return ask(self, *questions)
+
+    monkeypatch.setattr(FakeMeteor, "score", wait)
+    with Rewards(REFERENCES, VOCABULARY, cider=0.0, bleu4=0.0, meteor=1.0) as rewards:
+        pending = rewards.start(["one"], [CAPTIONS[0]])
+        go_on.set()  # never reached, if starting waited for the answer
+        np.testing.assert_allclose(pending.result(), [0.1])
+
+
+@pytest.mark.skipif(shutil.which("java") is None, reason="METEOR needs Java")
+def test_the_reward_is_the_meteor_of_the_scores() -> None:
+    with Rewards(REFERENCES, VOCABULARY, cider=0.0, bleu4=0.0, meteor=1.0) as rewards:
+        found = rewards.start(["one", "three"], [CAPTIONS[2], [5, 5, EOS]]).result()
+    references = {video: REFERENCES[video] for video in ("one", "three")}
+    scores = score({"one": "a man with a", "three": "man man"}, references, metrics=("meteor",))
+    expected = [scores.per_video[video]["meteor"] for video in references]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
 
 
 def test_meteor_that_died_is_asked_once_more(meteor: list[FakeMeteor]) -> None:
