@@ -4,18 +4,17 @@ The same videos are drawn, with replacement, for all models, and the score of ea
 corpus score is no mean over videos, so that BLEU is made anew from the summed counts of each draw.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 
+from stg.metrics.bleu import BleuStatistics, SentenceBleu
+
 ORDER = 4
 STATISTICS = 2 * ORDER + 2
 """Numbers from which BLEU-4 is made: clipped and possible n-grams of each order, length, closest reference length."""
-SMALL, TINY = 1e-9, 1e-15
-"""Those of pycocoevalcap, which keep a score without any n-gram defined."""
 BLOCK = 1 << 22
 """Drawn videos at a time: 32 MB of counts."""
 
@@ -51,35 +50,25 @@ def bleu_statistics(
     Raises:
         ValueError: a run has another number of captions than there are videos.
     """
-    found = np.zeros((len(captions), len(references), STATISTICS))
     for texts in captions:
         if len(texts) != len(references):
             raise ValueError(f"got {len(texts)} captions and references of {len(references)} videos: give one for one")
-    for place, sentences in enumerate(references):
-        split = [sentence.split() for sentence in dict.fromkeys(sentences)]
-        most: Counter[tuple[str, ...]] = Counter()
-        for words in split:
-            most |= _ngrams(words)
-        lengths = {len(words) for words in split}
-        for row, texts in zip(found, captions, strict=True):
-            words = texts[place].split()
-            for ngram, count in (_ngrams(words) & most).items():
-                row[place, len(ngram) - 1] += count
-            row[place, ORDER:] = [
-                *(max(0, len(words) - order) for order in range(ORDER)),
-                len(words),
-                min((abs(length - len(words)), length) for length in lengths)[1],
-            ]
-    return found
+    number: dict[str, int] = {}
+
+    def numbered(sentence: str) -> list[int]:
+        return [number.setdefault(word, len(number)) for word in sentence.split()]
+
+    bleu = SentenceBleu([[numbered(sentence) for sentence in sentences] for sentences in references], ORDER)
+    found = [bleu.statistics([numbered(text) for text in texts], range(len(references))) for texts in captions]
+    rows = [np.column_stack([one.correct, one.guess, one.length, one.reference_length]) for one in found]
+    return np.array(rows, np.float64)
 
 
 def corpus_bleu(sums: Float[np.ndarray, "*any 10"]) -> Float[np.ndarray, "*any"]:
     """BLEU-4 of corpora from their summed :func:`bleu_statistics`, equal to pycocoevalcap's."""
-    matched, possible = sums[..., :ORDER], sums[..., ORDER : 2 * ORDER]
-    length, reference = sums[..., -2], sums[..., -1]
-    precision: Float[np.ndarray, "*any"] = ((matched + TINY) / (possible + SMALL)).prod(-1) ** (1 / ORDER)
-    ratio = (length + TINY) / (reference + SMALL)
-    return precision * np.exp(np.minimum(0, 1 - 1 / ratio))
+    counts = sums.reshape(-1, STATISTICS).astype(np.int64)
+    whole = BleuStatistics(counts[:, :ORDER], counts[:, ORDER : 2 * ORDER], counts[:, -2], counts[:, -1])
+    return whole.sentences()[:, -1].reshape(sums.shape[:-1])
 
 
 def resampled_sums(
@@ -127,9 +116,3 @@ def difference(value: float, scores: Float[np.ndarray, " S"], baseline: Float[np
     low, high = np.percentile(gained, [2.5, 97.5])
     # Equal captions give equal scores but for the order of the sums.
     return Difference(float(value), float(low), float(high), float((gained > 1e-12).mean()))
-
-
-def _ngrams(words: Sequence[str]) -> Counter[tuple[str, ...]]:
-    return Counter(
-        tuple(words[start : start + order]) for order in range(1, ORDER + 1) for start in range(len(words) - order + 1)
-    )

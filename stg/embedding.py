@@ -191,6 +191,7 @@ class TrainedEmbedding:
         widths: the widths of the features.
         features: the manifest of those features; others are refused.
         features_dtype: what they were rounded to in the store.
+        control: ``shuffle`` where it was trained on the features of other videos, which no choice should rest on.
     """
 
     embedding: VideoTextEmbedding
@@ -200,6 +201,7 @@ class TrainedEmbedding:
     widths: Widths
     features: Mapping[str, Any]
     features_dtype: str = "float16"
+    control: str = "none"
 
     @property
     def edges(self) -> dict[str, Any]:
@@ -262,6 +264,7 @@ class TrainedEmbedding:
             "vocabulary": self.vocabulary.to_json(),
             "features": dict(self.features),
             "features_dtype": self.features_dtype,
+            "control": self.control,
         }
         save_tensors(_file(path), self.embedding.state_dict(), header)
 
@@ -284,9 +287,10 @@ class TrainedEmbedding:
             embedding = build_embedding(model, graph, widths=widths, vocabulary=len(vocabulary))
             embedding.load_state_dict(tensors)
             features, kept = header["features"], header["features_dtype"]
+            control = header.get("control", "none")
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"{path}: settings and weights do not fit each other: {error}") from error
-        return cls(embedding.eval(), vocabulary, model, graph, widths, features, kept)
+        return cls(embedding.eval(), vocabulary, model, graph, widths, features, kept, control)
 
 
 def _file(path: Path) -> Path:

@@ -146,7 +146,14 @@ def train(
     fit_statistics(model, store, videos)
     model.to(device)
     trained = TrainedEmbedding(
-        model, vocabulary, config.model, config.graph, widths, store.manifest, store.features_dtype
+        model,
+        vocabulary,
+        config.model,
+        config.graph,
+        widths,
+        store.manifest,
+        store.features_dtype,
+        config.control,
     )
     data = TrainingSet(
         store,

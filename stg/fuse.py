@@ -78,6 +78,11 @@ class FuseConfig:
             raise ValueError(f"candidates must be at least 1; got {self.candidates}")
         if not 0 <= self.mix < float("inf"):
             raise ValueError(f"mix must be 0 or more; got {self.mix}")
+        if self.method == "rerank" and self.candidates > 1:
+            if self.search.greedy:
+                raise ValueError("greedy search finds one caption a run: set --candidates 1, or search otherwise")
+            if self.search.method == "diverse" and self.candidates > self.search.beam:
+                raise ValueError(f"--candidates {self.candidates} do not fit --search.beam {self.search.beam}")
         if self.search.n_best != 1:
             raise ValueError(f"--search.n_best {self.search.n_best} is said with --candidates here")
         self.searched()
@@ -237,6 +242,8 @@ def _chooser(
     from stg.fusion import pool, rerank, similarities
 
     embedding = TrainedEmbedding.load(str(config.embedding))
+    if embedding.control != "none":
+        raise UserError(f"{config.embedding} is a control ({embedding.control}), which knows nothing of the videos")
     store = _fitting_store(config, members, embedding)
 
     def choose(found: "Sequence[Mapping[str, Sequence[Caption]]]") -> tuple[dict[str, str], dict[str, str]]:

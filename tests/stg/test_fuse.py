@@ -49,6 +49,7 @@ class Oracle:
     """An embedding that finds the alphabetically last caption closest, and knows some videos' features only."""
 
     path = "there"
+    control = "none"
 
     def __init__(self, refuses: str = "") -> None:
         self.refuses = refuses
@@ -177,6 +178,12 @@ def test_withheld_captions_are_fused_and_not_scored(
     assert "the captions of test are withheld: nothing is scored" in text.getvalue()
 
 
+def test_an_embedding_trained_as_a_control_is_refused(runs: list[str], oracle: Oracle, tmp_path: Path) -> None:
+    oracle.control = "shuffle"
+    with pytest.raises(UserError, match=r"e is a control \(shuffle\), which knows nothing of the videos"):
+        fused(runs=(*runs,), out=str(tmp_path / "out.json"), embedding="e")
+
+
 def test_an_embedding_of_other_features_is_refused(runs: list[str], tmp_path: Path, oracle: Oracle) -> None:
     oracle.refuses = "the features in X do not fit"
     with pytest.raises(UserError, match=r"no run's features are those of the embedding; .*do not fit"):
@@ -192,7 +199,14 @@ def test_an_embedding_of_other_features_is_refused(runs: list[str], tmp_path: Pa
         (["--embedding", "e", "--mix", "-1"], "mix must be 0 or more; got -1.0"),
         (["--embedding", "e", "--candidates", "0"], "candidates must be at least 1; got 0"),
         (["--embedding", "e", "--search.n_best", "3"], "--search.n_best 3 is said with --candidates here"),
-        (["--embedding", "e", "--search.method", "diverse", "--candidates", "6"], "n_best=6 must be at most beam=5"),
+        (
+            ["--embedding", "e", "--search.method", "diverse", "--candidates", "6"],
+            "--candidates 6 do not fit --search.beam 5",
+        ),
+        (
+            ["--embedding", "e", "--search.method", "greedy"],
+            "one caption a run: set --candidates 1, or search otherwise",
+        ),
         (["--embedding", "e", "--fallback", "OUT"], "is --out and --fallback: choose another --out"),
         (["--embedding", "e"], "out.json is there already: choose another --out, or add --force to replace it"),
         (["--embedding", "e", "--force", "--split", "dev"], "has no split 'dev': choose one of train, val, test"),
