@@ -123,7 +123,7 @@ class SearchConfig:
         return bool(getattr(self, name) != _DEFAULTS[name])
 
 
-def _exact(value: float) -> str:
+def _exact(value: int | float) -> str:
     """Short where that is the whole number: other settings must not share a file name."""
     return f"{value:g}" if float(f"{value:g}") == value else f"{value}"
 

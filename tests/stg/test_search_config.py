@@ -85,3 +85,9 @@ def test_people_hardly_ever_end_in_a_broken_ending(shared_data: Any) -> None:
     captions = [text for texts in read_msvd(shared_data / "msvd").captions.values() for text in texts]
     assert len(captions) == 80827
     assert broken_endings(captions) == 44
+
+
+def test_other_settings_never_share_a_name() -> None:
+    assert SearchConfig("sample", seed=1234567).name != SearchConfig("sample", seed=1234568).name
+    assert SearchConfig("sample", temperature=0.1234567).name != SearchConfig("sample", temperature=0.1234568).name
+    assert SearchConfig("sample", temperature=0.5).name == "sample +temperature0.5"
