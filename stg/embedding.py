@@ -18,13 +18,13 @@ from graphs import GraphStore, STGEncoder
 from stg.assembly import Widths
 from stg.captions import Graphs
 from stg.checkpoint import CheckpointError, load_tensors, save_tensors
-from stg.config import differences, from_dict, to_dict
+from stg.config import from_dict, to_dict
 from stg.embedding_config import EmbeddingConfig
-from stg.errors import UserError
 from stg.memories import FEATURES, ClipVector, feature
 from stg.model import Standardise
 from stg.model_config import GraphConfig
 from stg.text import PAD, Vocabulary
+from stg.trained import check_features
 
 FORMAT, VERSION = "stg-embedding", 1
 EMBEDDING_FILE = "embedding.safetensors"
@@ -215,12 +215,7 @@ class TrainedEmbedding:
         Raises:
             UserError: names the fields that differ, with both values.
         """
-        differing = differences(self.features, store.manifest)
-        if differing:
-            listed = "; ".join(f"{key}: trained on {old!r}, store has {new!r}" for key, (old, new) in differing.items())
-            raise UserError(
-                f"the features in {store.path} do not fit this embedding: {listed}. Extract them again as trained"
-            )
+        check_features(self.features, store, "embedding")
 
     @torch.inference_mode()
     def similarity(

@@ -122,7 +122,7 @@ def fuse(config: FuseConfig, *, console: "Console") -> Fused:
     from stg.caption_files import read_predicted, short_names
     from stg.device import pick_device
     from stg.fusion import check_vocabularies, ensemble_captions, member_candidates
-    from stg.predictions import merge
+    from stg.predictions import merge, write_captions
     from stg.progress import making
 
     def tell(line: str) -> None:
@@ -182,17 +182,6 @@ def fuse(config: FuseConfig, *, console: "Console") -> Fused:
     _write_record(config, said, origin, scores)
     tell(f"{len(captions)} captions are in {config.out}, with how they came about in {_record_file(config)}")
     return Fused(captions, origin, scores)
-
-
-def write_captions(path: str | Path, captions: Mapping[str, str], form: str) -> None:
-    """Write one caption a video in COCO's or VATEX's form, whole or not at all."""
-    from stg.files import write_atomic
-    from stg.metrics.coco_json import write_predictions
-
-    if form == "coco":
-        write_predictions(path, captions)
-    else:
-        write_atomic(path, json.dumps(captions, ensure_ascii=False, indent=0) + "\n")
 
 
 def _check_out(config: FuseConfig) -> None:

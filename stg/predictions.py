@@ -115,8 +115,6 @@ def merge_files(
         UserError: ``out`` is there or is one of the files; a file cannot be read; a video has no caption anywhere.
         StgError: ``out`` cannot be written.
     """
-    from stg.metrics.coco_json import write_predictions
-
     target = Path(out)
     if target.resolve() in {Path(path).resolve() for path in (*files, *([videos] if videos else []))}:
         raise UserError(f"{out!r} is --out and one of the files to read: choose another --out")
@@ -125,15 +123,22 @@ def merge_files(
     predictions = [read_predicted(path) for path in files]
     wanted = read_ids(videos) if videos else list(dict.fromkeys(video for found in predictions for video in found))
     merged, source = merge(predictions, wanted)
-    if form == "coco":
-        write_predictions(target, merged)
-    else:
-        write_atomic(target, json.dumps(merged, ensure_ascii=False, indent=0) + "\n")
+    write_captions(target, merged, form)
     lines = [f"{source.count(place)} captions from {path}" for place, path in enumerate(files)]
     unlisted = set().union(*predictions) - set(wanted)
     if unlisted:
         lines.append(f"{len(unlisted)} videos that {videos} does not list were left out")
     return [*lines, f"{out}: {len(merged)} captions written"]
+
+
+def write_captions(path: str | Path, captions: Mapping[str, str], form: str) -> None:
+    """Write one caption a video in COCO's or VATEX's form, whole or not at all."""
+    from stg.metrics.coco_json import write_predictions
+
+    if form == "coco":
+        write_predictions(path, captions)
+    else:
+        write_atomic(path, json.dumps(captions, ensure_ascii=False, indent=0) + "\n")
 
 
 def merge(predictions: Sequence[Mapping[str, str]], wanted: Iterable[str]) -> tuple[dict[str, str], list[int]]:

@@ -18,6 +18,17 @@ from stg.text import Vocabulary
 FORMAT, VERSION = "stg-captioner", 1
 
 
+def check_features(trained_on: Mapping[str, Any], store: GraphStore, what: str) -> None:
+    """Refuse a store whose features were made otherwise than those that ``what`` (a model, ...) was trained on.
+
+    Raises:
+        UserError: names the fields that differ, with both values.
+    """
+    if differing := differences(trained_on, store.manifest):
+        listed = "; ".join(f"{key}: trained on {old!r}, store has {new!r}" for key, (old, new) in differing.items())
+        raise UserError(f"the features in {store.path} do not fit this {what}: {listed}. Extract them again as trained")
+
+
 @dataclass(frozen=True)
 class Trained:
     """A captioner with all that is needed to use it.
@@ -45,12 +56,7 @@ class Trained:
         Raises:
             UserError: names the fields that differ, with both values.
         """
-        differing = differences(self.features, store.manifest)
-        if differing:
-            listed = "; ".join(f"{key}: trained on {old!r}, store has {new!r}" for key, (old, new) in differing.items())
-            raise UserError(
-                f"the features in {store.path} do not fit this model: {listed}. Extract them again as trained"
-            )
+        check_features(self.features, store, "model")
 
     def begin_with(self, folder: str | Path) -> None:
         """Give the captioner the weights of a finished run.
