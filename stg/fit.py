@@ -82,6 +82,7 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
     from stg.checkpoint import Checkpoints
     from stg.data import TrainingSet, classes_read, fit_statistics, shuffle_features
     from stg.device import pick_device
+    from stg.loading import read_ahead
     from stg.metrics.coco import Scorer, Scores
     from stg.metrics.java import JavaError, java
     from stg.prepare import prepare
@@ -227,8 +228,8 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
             own_words = 1 - given_words(eta, at.epoch) if eta else 0.0
             if cold.anneal_from is not None:
                 model.anneal(annealed(cold.anneal_from, cold.temperature, at.epoch, config.optim.epochs))
-            while at.batch < len(batches):
-                batch = data.load(batches[at.batch]).to(device)
+            for batch in read_ahead(data.load, batches[at.batch :]):
+                batch = batch.to(device)
                 optimiser.zero_grad()
                 try:
                     losses = captioning_losses(model, batch, own_words=own_words, **loss_settings)
@@ -248,7 +249,7 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
                     save()
                     raise StgError(
                         f"out of memory at step {at.step} with {len(batch.words)} captions of "
-                        f"{len(batches[at.batch])} videos (checkpoint saved): lower --optim.batch_videos"
+                        f"{len(batch.items)} videos (checkpoint saved): lower --optim.batch_videos"
                     ) from error
                 except JavaError:
                     save()
