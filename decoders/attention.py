@@ -56,14 +56,25 @@ class MultiHeadAttention(nn.Module):
                 key a query. None: all.
             causal: query q sees keys 0..q only (then ``Q == S``, and ``mask`` is None).
         """
+        return self.output(self.attend(self.query(x), keys, values, mask, causal))
+
+    def attend(
+        self,
+        queries: Float[Tensor, "B Q C"],
+        keys: Float[Tensor, "B S C"],
+        values: Float[Tensor, "B S C"],
+        mask: Bool[Tensor, "B #Q S"] | None = None,
+        causal: bool = False,
+    ) -> Float[Tensor, "B Q C"]:
+        """What lies between the projections: from projected queries to the heads' answers, side by side."""
         attended = F.scaled_dot_product_attention(
-            self._split(self.query(x)),
+            self._split(queries),
             self._split(keys),
             self._split(values),
             attn_mask=None if mask is None else mask[:, None],
             is_causal=causal,
         )
-        return self.output(attended.transpose(1, 2).flatten(2))
+        return attended.transpose(1, 2).flatten(2)
 
     def _split(self, x: Float[Tensor, "B S C"]) -> Float[Tensor, "B H S c"]:
         return x.unflatten(2, (self.heads, -1)).transpose(1, 2)

@@ -131,7 +131,7 @@ class Decoder(nn.Module, ABC):
 
         Args:
             words, memory, video: as in `features`.
-            real: True where a prediction counts ``[W L]``; default: everywhere.
+            real: True where a prediction counts ``[W L]``; default: everywhere. Features elsewhere are meaningless.
             own_words: probability that a word after ``bos`` is not the given one but the decoder's own prediction
                 (Bengio et al., 2015); for recurrent decoders.
             pick: its own word is drawn from its distribution, or the likeliest.
@@ -139,12 +139,20 @@ class Decoder(nn.Module, ABC):
         Raises:
             ValueError: ``own_words`` is asked of a decoder that reads all words at once.
         """
+        self.refuse_own_words(own_words)
+        return Taught(self.features(words, memory, video), words)
+
+    def refuse_own_words(self, own_words: float) -> None:
+        """Refuse scheduled sampling, for a decoder that reads all words at once.
+
+        Raises:
+            ValueError: ``own_words`` is not 0.
+        """
         if own_words:
             raise ValueError(
                 f"{type(self).__name__} reads all words at once and cannot go on from its own: scheduled sampling "
                 "needs a recurrent decoder"
             )
-        return Taught(self.features(words, memory, video), words)
 
     def anneal(self, temperature: float) -> None:
         """Choose from what is looked at, from now on, at ``temperature``, where the decoder chooses; else no change.

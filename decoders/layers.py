@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from decoders.attention import MultiHeadAttention
+from decoders.packing import Packing
 
 KeysValues = tuple[Tensor, Tensor]
 
@@ -135,17 +136,22 @@ class DecoderLayer(nn.Module):
         return self._attention_to(view).keys_values(source)
 
     def forward(
-        self, x: Float[Tensor, "W L C"], views: dict[str, KeysValues], mask: Bool[Tensor, "W F"]
-    ) -> Float[Tensor, "W L C"]:
+        self,
+        x: Float[Tensor, "X Y C"],
+        views: dict[str, KeysValues],
+        mask: Bool[Tensor, "W F"],
+        packing: Packing | None = None,
+    ) -> Float[Tensor, "X Y C"]:
         """Refine the states of whole captions.
 
         Args:
-            x: ``[W L C]``.
+            x: ``[W L C]``, or ``[1 P C]`` with ``packing``.
             views: of each view, keys and values ``[W F C]``.
             mask: frames that may be looked at ``[W F]``.
+            packing: where the ``P`` words stand in the captions; None: the captions are given whole.
         """
-        attended = self.attention(x, *self.attention.keys_values(x), causal=True)
-        return self._after_words(x, attended, views, mask)
+        attended = _look(self.attention, x, self.attention.keys_values(x), packing, causal=True)
+        return self._after_words(x, attended, views, mask, packing)
 
     def advance(
         self,
@@ -175,10 +181,17 @@ class DecoderLayer(nn.Module):
         return self._after_words(x, attended, views, mask), (keys, values)
 
     def _after_words(
-        self, x: Float[Tensor, "B Q C"], attended: Float[Tensor, "B Q C"], views: dict[str, KeysValues], mask: Tensor
+        self,
+        x: Float[Tensor, "B Q C"],
+        attended: Float[Tensor, "B Q C"],
+        views: dict[str, KeysValues],
+        mask: Tensor,
+        packing: Packing | None = None,
     ) -> Float[Tensor, "B Q C"]:
         x = self.attention_norm(x + self.dropout(attended))
-        said = [self._attention_to(view)(x, *views[view], mask=mask[:, None]) for view in self.view_attention]
+        said = [
+            _look(self._attention_to(view), x, views[view], packing, mask=mask[:, None]) for view in self.view_attention
+        ]
         fused = self.fusion(x, said) if len(said) > 1 else said[0]
         x = self.view_norm(x + self.dropout(fused))
         return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))
@@ -187,6 +200,23 @@ class DecoderLayer(nn.Module):
         attention = self.view_attention[view]
         assert isinstance(attention, MultiHeadAttention)
         return attention
+
+
+def _look(
+    attention: MultiHeadAttention,
+    x: Tensor,
+    keys_values: KeysValues,
+    packing: Packing | None,
+    mask: Tensor | None = None,
+    causal: bool = False,
+) -> Tensor:
+    """Attention of words, packed or not; when packed, so are the keys and values that come from words (``causal``)."""
+    if packing is None:
+        return attention(x, *keys_values, mask=mask, causal=causal)
+    keys, values = (packing.unpack(each) for each in keys_values) if causal else keys_values
+    return attention.output(
+        packing.pack(attention.attend(packing.unpack(attention.query(x)), keys, values, mask, causal))
+    )
 
 
 def initialise(module: nn.Module) -> None:

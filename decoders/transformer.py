@@ -8,9 +8,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from decoders.base import Decoder, State
+from decoders.base import Decoder, Pick, State, Taught
 from decoders.layers import DecoderLayer, Encoder, KeysValues, initialise, sinusoids
 from decoders.memory import VideoMemory, keep_one_key
+from decoders.packing import Packing
 
 FUSIONS = ("add", "attentive")
 
@@ -97,14 +98,40 @@ class TransformerDecoder(Decoder):
 
         Pads need no mask of their own: they stand at the end, where the causal mask hides them from every real word.
         """
+        return self._features(words, memory, video, None)
+
+    def teach(
+        self,
+        words: Int[Tensor, "W L"],
+        memory: VideoMemory,
+        video: Int[Tensor, " W"] | None = None,
+        *,
+        real: Bool[Tensor, "W L"] | None = None,
+        own_words: float = 0.0,
+        pick: Pick = "sample",
+    ) -> Taught:
+        """See `Decoder.teach`. With ``real``, pads cost nothing but their place in the attention; features are 0 there.
+
+        Dropout draws its numbers for the words that are left, so other ones than `features` would.
+        """
+        self.refuse_own_words(own_words)
+        return Taught(self._features(words, memory, video, None if real is None else Packing.of(real)), words)
+
+    def _features(
+        self,
+        words: Int[Tensor, "W L"],
+        memory: VideoMemory,
+        video: Int[Tensor, " W"] | None,
+        packing: Packing | None,
+    ) -> Float[Tensor, "W L C"]:
         self.check(words, memory, video)
         views, mask = self._read(memory)
         if video is not None:
             mask = mask.index_select(0, video)
-        x = self._embed(words, 0)
+        x = self._embed(words, packing)
         for number, layer in enumerate(self._layers()):
-            x = layer(x, {view: _rows(views[view, number], video) for view in self.views}, mask)
-        return x
+            x = layer(x, {view: _rows(views[view, number], video) for view in self.views}, mask, packing)
+        return x if packing is None else packing.unpack(x)
 
     def init_state(self, memory: VideoMemory) -> State:
         """Keys and values of every view in every layer, projected here once; no words yet.
@@ -136,7 +163,7 @@ class TransformerDecoder(Decoder):
         newest = torch.arange(used, used + width, device=word.device).repeat(videos)
         new = dict(state, slots=torch.cat([state["slots"], newest[:, None]], 1))
         seen = _among(new["slots"].unflatten(0, (videos, width)), used + width)
-        x = self._embed(word[:, None], position).view(videos, width, self.channels)
+        x = self._place(self.embedding(word), self.positions[position]).view(videos, width, self.channels)
         for number, layer in enumerate(self._layers()):
             views = {view: _pair(state, view, number) for view in self.views}
             x, words = layer.advance(x, views, mask, _pair(state, "word", number), seen)
@@ -167,9 +194,16 @@ class TransformerDecoder(Decoder):
         }
         return views, mask
 
-    def _embed(self, words: Int[Tensor, "W L"], start: int) -> Float[Tensor, "W L C"]:
-        embedded = self.embedding(words) * math.sqrt(self.channels)
-        return self.dropout(embedded + self.positions[start : start + words.shape[1]])
+    def _embed(self, words: Int[Tensor, "W L"], packing: Packing | None) -> Float[Tensor, "X Y C"]:
+        if packing is None:
+            return self._place(self.embedding(words), self.positions[: words.shape[1]])
+        position = packing.rows % packing.length
+        return self._place(self.embedding(words.flatten()[packing.rows]), self.positions[position])[None]
+
+    def _place(
+        self, vectors: Float[Tensor, "*rows C"], positions: Float[Tensor, "*#rows C"]
+    ) -> Float[Tensor, "*rows C"]:
+        return self.dropout(vectors * math.sqrt(self.channels) + positions)
 
     def _frame_positions(self, x: Float[Tensor, "B F C"]) -> Float[Tensor, "F C"]:
         # More frames than the table has rows: computed afresh, so that a forward pass never changes the module.
