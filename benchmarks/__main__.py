@@ -1,30 +1,104 @@
-"""``python -m benchmarks NAME [--quick]``: measure one thing, print a table, write ``benchmarks/results/NAME.json``."""
+"""``python -m benchmarks [NAME ...] [--quick]`` measures; ``python -m benchmarks table`` writes README's tables."""
 
 import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
 from importlib import import_module
 
+from benchmarks import RESULTS
+from benchmarks.tables import write_tables
+
 BENCHMARKS = {
-    "convolution": "the graph convolution against dense, gather-scatter and GCNConv",
-    "edges": "building edges against a loop over frames",
-    "store": "reading batches from the store against pickle, .pt and safetensors",
-    "training": "a training step of each decoder against the Transformer",
-    "decoding": "cached search against running the whole prefix again",
-    "rewards": "a step of training on rewards, part by part, beside the usual CIDEr-D",
-    "scores": "scores and rewards against pycocoevalcap",
+    "edges": "building graphs, against a loop over frames",
+    "convolution": "the graph convolution, against a dense matrix, PyG's gather-scatter and GCNConv",
+    "store": "reading batches from the store, against pickle, .pt, safetensors and HDF5",
+    "decoding": "cached greedy and beam search, against running the whole prefix again for each word",
+    "scores": "scores and rewards, against pycocoevalcap and the usual CIDEr-D",
+    "rewards": "a step of training on rewards, part by part",
+    "training": "a training step, against the usual way and its matrix products",
 }
+TABLE = "table"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
+    width = max(map(len, BENCHMARKS))
+    described = "\n".join(f"  {name:{width}}  {what}" for name, what in BENCHMARKS.items())
+    made = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="Measure against named rivals.",
-        epilog="; ".join(f"{name}: {what}" for name, what in BENCHMARKS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Measure against named rivals, each benchmark in a process of its own, and write "
+        "benchmarks/results/NAME.json.\nRivals must give the same results, or their times are not compared.",
+        epilog=f"benchmarks:\n{described}\n"
+        f"  {TABLE:{width}}  measures nothing: writes README's tables from the results\n\n"
+        "examples:\n  python -m benchmarks                      all, an hour or less; then README's tables\n"
+        "  python -m benchmarks scores decoding      these two\n"
+        "  python -m benchmarks --quick              only see that the rivals agree: no times, nothing written\n\n"
+        "Times are CPU time of one thread, medians with quartiles (benchmarks/timing.py): compare ratios, not times.",
     )
-    parser.add_argument("name", choices=BENCHMARKS)
-    parser.add_argument("--quick", action="store_true", help="small sizes, only to see that the rivals' results agree")
-    options = parser.parse_args()
-    import_module(f"benchmarks.{options.name}").main(quick=options.quick)
+    made.add_argument("names", nargs="*", metavar="NAME", help="all, if none is given; table: README's tables")
+    made.add_argument("--quick", action="store_true", help="small sizes, only to see that the rivals' results agree")
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what is asked for; returns how the process is to end."""
+    command = parser()
+    options = command.parse_args(arguments)
+    unknown = [name for name in options.names if name not in (*BENCHMARKS, TABLE)]
+    if unknown:
+        command.error(f"no benchmark {', '.join(map(repr, unknown))}; there are: {', '.join((*BENCHMARKS, TABLE))}")
+    if TABLE in options.names and options.quick:
+        command.error(f"{TABLE} writes README's tables and --quick writes nothing: give one of them")
+    names = [name for name in dict.fromkeys(options.names) if name != TABLE] or (
+        [] if TABLE in options.names else list(BENCHMARKS)
+    )
+    failed = in_turn(names, check if options.quick else measure_apart)
+    if not failed and not options.quick and (TABLE in options.names or not options.names):
+        print(f"tables written: {write_tables().name}")
+    return 1 if failed else 0
+
+
+def in_turn(names: Sequence[str], run: Callable[[str], str | None]) -> list[str]:
+    """Run each, tell how it went, and at the end of all; returns those that failed.
+
+    Args:
+        names: of benchmarks.
+        run: does one of them; returns why it failed, or None.
+    """
+    outcomes: dict[str, str] = {}
+    failed = []
+    for number, name in enumerate(names, 1):
+        print(f"[{number}/{len(names)}] {name}: {BENCHMARKS[name]}", flush=True)
+        start = time.perf_counter()
+        why = run(name)
+        if why:
+            failed.append(name)
+        outcomes[name] = f"{f'FAILED: {why}' if why else 'done'} ({time.perf_counter() - start:.0f} s)"
+    for name, outcome in outcomes.items():
+        print(f"{name}: {outcome}", flush=True)
+    return failed
+
+
+def measure_apart(name: str) -> str | None:
+    """Measure in a process of its own, so that neither memory nor the state of threads reaches the next."""
+    code = f"from benchmarks.{name} import main; main(quick=False)"
+    done = subprocess.run([sys.executable, "-W", "ignore::FutureWarning", "-c", code], check=False)
+    return f"its process ended with code {done.returncode}" if done.returncode else None
+
+
+def check(name: str) -> str | None:
+    """See in this process, where nothing is timed and libraries load once, that the results of all rivals agree."""
+    before = {path: path.read_bytes() for path in RESULTS.glob("*.json")}
+    try:
+        import_module(f"benchmarks.{name}").main(quick=True)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    written = [path.name for path in RESULTS.glob("*.json") if before.get(path) != path.read_bytes()]
+    return f"it wrote {', '.join(written)} where only results are compared" if written else None
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

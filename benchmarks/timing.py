@@ -2,23 +2,35 @@
 
 import json
 import platform
+import subprocess
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-RESULTS = Path(__file__).parent / "results"
+from benchmarks import RESULTS
 
 
 def measure(
-    rivals: Mapping[str, Callable[[], object]], *, repetitions: int = 9, warm_up: int = 2
+    rivals: Mapping[str, Callable[[], object]],
+    *,
+    repetitions: int = 9,
+    warm_up: int = 2,
+    clock: Callable[[], float] = time.process_time,
 ) -> dict[str, dict[str, float]]:
     """Run the rivals in turn, again and again, and give the quartiles of each in milliseconds of CPU time.
 
     Taking turns spreads a disturbance of the machine over all rivals instead of one.
+
+    Args:
+        rivals: name -> what is timed.
+        repetitions: timed runs of each.
+        warm_up: runs of each before that.
+        clock: in seconds; ``time.perf_counter`` where waiting or another process is the point.
     """
     if repetitions < 7:
         raise ValueError(f"quartiles need at least 7 repetitions, got {repetitions}")
@@ -31,9 +43,9 @@ def measure(
         times: dict[str, list[float]] = {name: [] for name in rivals}
         for _ in range(repetitions):
             for name, run in rivals.items():
-                start = time.process_time()
+                start = clock()
                 run()
-                times[name].append(1e3 * (time.process_time() - start))
+                times[name].append(1e3 * (clock() - start))
     finally:
         torch.set_num_threads(threads)
     return {name: quartiles(taken) for name, taken in times.items()}
@@ -66,9 +78,39 @@ def machine() -> dict[str, str]:
     }
 
 
-def write(name: str, results: dict[str, Any]) -> Path:
-    """Store the results of one benchmark, with the machine's facts, as ``results/NAME.json``."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({"machine": machine(), **results}, indent=2) + "\n")
+def commit() -> str:
+    """The commit that is measured, "(changed)" where a tracked Python file differs from it, "unknown" without git."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parents[1]), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        name = git("rev-parse", "--short", "HEAD")
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", "*.py")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return f"{name} (changed)" if changed else name
+
+
+def bar(what: str, reached: float, asked: float, better: str = "higher") -> dict[str, Any]:
+    """One line of a result's list ``bars``: what performance asks for, and what was reached.
+
+    Args:
+        what: in a few words.
+        reached: by this run.
+        asked: the bar.
+        better: "higher" or "lower".
+    """
+    if better not in ("higher", "lower"):
+        raise ValueError(f"better must be higher or lower, got {better!r}")
+    return {"what": what, "reached": round(float(reached), 3), "bar": float(asked), "better": better}
+
+
+def write(name: str, results: Mapping[str, Any], *, folder: Path = RESULTS) -> Path:
+    """Store the results of one benchmark, with the machine's facts, commit and day, as ``FOLDER/NAME.json``."""
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}.json"
+    made = {"machine": machine(), "commit": commit(), "date": datetime.now(UTC).date().isoformat()}
+    path.write_text(json.dumps({**made, **results}, indent=2) + "\n")
     return path

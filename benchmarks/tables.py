@@ -1,0 +1,153 @@
+"""README's tables of speed, made from the JSON files of the benchmarks and from nothing else.
+
+A result file may hold, at its top level, a list ``bars`` (see `benchmarks.timing.bar`); anywhere, groups of times
+(``{"ours": {"low", "median", "high"}, "some rival": ..., "floor": ...}``); and under names that begin with ``growth``
+fitted exponents. All else in it is for readers of the file.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks import RESULTS
+
+README = Path(__file__).parents[1] / "README.md"
+BEGIN, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
+OURS = ("ours", "csr", "at once")
+"""What our own way is called among its rivals."""
+FRAMES = ("cases", "milliseconds", "cpu_ms", "wall_ms", "wall_s", "parts", "steps", "times")
+"""Keys that say nothing of the workload."""
+
+
+def write_tables(readme: Path = README, folder: Path = RESULTS) -> Path:
+    """Put the tables of a folder of results between the marks of a file.
+
+    Raises:
+        ValueError: the file does not hold both marks, once each and in order.
+    """
+    text = readme.read_text()
+    start, end = text.find(BEGIN), text.find(END)
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or end < start:
+        raise ValueError(f"{readme.name} must hold {BEGIN} and after it {END}, once each")
+    readme.write_text(f"{text[: start + len(BEGIN)]}\n{tables(read(folder))}\n{text[end:]}")
+    return readme
+
+
+def read(folder: Path) -> dict[str, dict[str, Any]]:
+    """All results of a folder, by name."""
+    return {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+
+
+def tables(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """Everything that stands between the marks, in Markdown."""
+    bars = [line for name, result in results.items() for line in bar_lines(name, result)]
+    rows = [line for name, result in results.items() for line in workload_lines(name, result)]
+    growing = [line for name, result in results.items() for line in growth_lines(name, result)]
+    parts = []
+    if bars:
+        parts.append(["| benchmark | what | reached | bar | |", "|---|---|---|---|---|", *bars])
+    if growing:
+        parts.append(["Cost grows with size to the power of (1: in proportion):", "", *growing])
+    if rows:
+        head = ["<details><summary>All workloads</summary>", "", "| workload | ours | / floor | rivals, times ours |"]
+        parts.append([*head, "|---|---|---|---|", *rows, "", "</details>"])
+    parts.append(origins(results))
+    return "\n".join(["", "\n\n".join("\n".join(part) for part in parts), ""])
+
+
+def bar_lines(name: str, result: Mapping[str, Any]) -> list[str]:
+    """One line for every bar: what was asked, what was reached, met or missed."""
+    lines = []
+    for bar in result.get("bars", ()):
+        higher = bar["better"] == "higher"
+        met = bar["reached"] >= bar["bar"] if higher else bar["reached"] <= bar["bar"]
+        asked = f"{'≥' if higher else '≤'} {number(bar['bar'])}"
+        verdict = "met" if met else "**missed**"
+        lines.append(f"| {name} | {bar['what']} | {number(bar['reached'])} | {asked} | {verdict} |")
+    return lines
+
+
+def workload_lines(name: str, result: Mapping[str, Any]) -> list[str]:
+    """One line for every group of times: ours, its ratio to the floor, and each rival's ratio to ours."""
+    lines = []
+    for path, group in groups(result):
+        unit = "s" if path[-1:] == ("wall_s",) else "ms"
+        median = {rival: times["median"] for rival, times in group.items()}
+        mine = next((rival for rival in OURS if rival in median), None)
+        floor = next((rival for rival in median if rival.startswith("floor")), None)
+        others = [rival for rival in median if rival not in (mine, floor)]
+        label = ", ".join([name, *(part for part in path if part not in FRAMES)])
+        if mine is None:
+            told = "; ".join(f"{rival} {number(median[rival])} {unit}" for rival in others)
+            lines.append(f"| {label} | - | - | {told} |")
+            continue
+        told = "; ".join(f"{rival} {number(median[rival] / median[mine])}" for rival in others)
+        above = number(median[mine] / median[floor]) if floor and median[floor] else "-"
+        lines.append(f"| {label} | {number(median[mine])} {unit} | {above} | {told or '-'} |")
+    return lines
+
+
+def groups(result: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
+    """Every mapping of names to quartiles in a result, with the keys that lead to it."""
+    if isinstance(result, Mapping):
+        timed = {name: value for name, value in result.items() if isinstance(value, Mapping) and "median" in value}
+        if timed:
+            yield path, timed
+        for name, value in result.items():
+            if name not in timed:
+                yield from groups(value, (*path, name))
+    elif isinstance(result, list):
+        for item in result:
+            yield from groups(item, (*path, case(item)))
+
+
+def case(item: Any) -> str:
+    """What tells one item of a list of workloads from the next."""
+    if not isinstance(item, Mapping):
+        return str(item)
+    size = " x ".join(str(item[key]) for key in ("videos", "frames", "boxes") if key in item)
+    named = [str(item[key]) for key in ("name", "workload", "what") if key in item]
+    return ", ".join([*named, *([size] if size else []), *(["ragged"] if item.get("ragged") is True else [])])
+
+
+def growth_lines(name: str, result: Mapping[str, Any]) -> list[str]:
+    """The fitted exponents of one result."""
+    lines = []
+    for key, value in result.items():
+        if key.startswith("growth"):
+            label = f"{name}{key.removeprefix('growth').replace('_', ' ')}"
+            lines.append(f"- {label}: {exponents(value)}")
+    return lines
+
+
+def exponents(value: Any) -> str:
+    """A number, or numbers by name."""
+    if not isinstance(value, Mapping):
+        return f"{float(value):.2f}"
+    return "; ".join(
+        f"{name} ({exponents(item)})" if isinstance(item, Mapping) else f"{name} {exponents(item)}"
+        for name, item in value.items()
+    )
+
+
+def origins(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Where and when the results were measured."""
+    made: dict[str, list[str]] = {}
+    for name, result in results.items():
+        machine = result.get("machine", {})
+        facts = [machine.get("cpu"), machine.get("vector_unit"), machine.get("gpu")]
+        facts.append(f"torch {machine['torch']}" if "torch" in machine else None)
+        commit = f"commit {result['commit']}" if "commit" in result else "an earlier commit"
+        key = ", ".join([*filter(None, facts), commit, *filter(None, [result.get("date")])])
+        made.setdefault(key, []).append(name)
+    return [f"Measured on {where}: {', '.join(names)}.  " for where, names in made.items()]
+
+
+def number(value: float) -> str:
+    """Three telling digits; whole numbers as they are."""
+    if value == int(value) and abs(value) < 1e6:
+        return str(int(value))
+    if value != 0 and abs(value) < 1e-3:
+        return f"{value:.0e}"
+    return f"{value:.{max(0, 2 - max(0, len(str(int(abs(value)))) - 1))}f}"
