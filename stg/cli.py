@@ -28,8 +28,10 @@ set_parsing_settings(docstring_parse_attribute_docstrings=True)
 def build_parser(config_class: type, *, prog: str, description: str) -> ArgumentParser:
     """A strict parser for a frozen dataclass.
 
-    A field whose metadata says ``positional=True`` becomes a positional argument (many where its type is a tuple), one
-    that says ``flag=True`` an option without a value; a nested dataclass becomes dotted options (``--optim.lr 1e-4``).
+    A field whose metadata says ``positional=True`` becomes a positional argument (many where its type is a tuple; with
+    ``optional=True`` it may be left out), one that says ``flag=True`` an option without a value; one that says
+    ``given=True`` is no option: `parse` puts the names of all options into it that the user has set. A nested dataclass
+    becomes dotted options (``--optim.lr 1e-4``).
     Every command has ``--config`` (a YAML file, or the name of a preset; ``help`` lists these), ``--print_config`` and
     ``--debug``.
     """
@@ -42,11 +44,15 @@ def build_parser(config_class: type, *, prog: str, description: str) -> Argument
     for item in positional:
         many = get_origin(item.type) is tuple
         kind = get_args(item.type)[0] if many else item.type
-        parser.add_argument(item.name, type=kind, nargs="+" if many else None, help=item.metadata.get("help"))
+        if item.metadata.get("optional"):
+            parser.add_argument(item.name, type=kind, nargs="?", default=item.default, help=item.metadata.get("help"))
+        else:
+            parser.add_argument(item.name, type=kind, nargs="+" if many else None, help=item.metadata.get("help"))
     flags = [item for item in fields(config_class) if item.metadata.get("flag")]
     for item in flags:
         parser.add_argument(f"--{item.name}", action="store_true", help=item.metadata.get("help"))
-    parser.add_class_arguments(config_class, None, skip={item.name for item in [*positional, *flags]})
+    given = [item for item in fields(config_class) if item.metadata.get("given")]
+    parser.add_class_arguments(config_class, None, skip={item.name for item in [*positional, *flags, *given]})
     return parser
 
 
@@ -88,8 +94,14 @@ def parse(config_class: type[C], argv: Sequence[str], *, prog: str, description:
         parsed = parser.parse_args(_resolve_presets(list(argv)))
         made = parser.instantiate(parsed)
         debug = bool(made.debug)
-        values = {item.name: getattr(made, item.name) for item in fields(config_class)}  # type: ignore[arg-type]
-        values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        values = {}
+        for item in fields(config_class):  # type: ignore[arg-type]
+            if item.metadata.get("given"):
+                set_by_user = parser.parse_args(_resolve_presets(list(argv)), defaults=False)
+                values[item.name] = tuple(sorted(map(str, set_by_user.keys())))
+                continue
+            value = getattr(made, item.name)
+            values[item.name] = tuple(value) if isinstance(value, list) else value
         return config_class(**values), debug
     except (ArgumentError, ValueError, TypeError) as error:
         raise UserError(_explain(str(error), known_keys(config_class), argv, presets(config_class))) from error
@@ -99,6 +111,8 @@ def known_keys(config_class: type, prefix: str = "") -> list[str]:
     """The dotted names of all fields of a nested dataclass."""
     names = []
     for item in fields(config_class):
+        if item.metadata.get("given"):
+            continue
         if isinstance(item.type, type) and is_dataclass(item.type):
             names += known_keys(item.type, f"{prefix}{item.name}.")
         else:

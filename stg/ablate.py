@@ -1,0 +1,304 @@
+"""Train and score the rows of an ablation table over several seeds: `ablate pan3`, or a grid of one's own.
+
+Tables: pan3 (Pan et al., Table 3), stats1 and stats2 (STaTS, Tables 1 and 2), vatex1 (Chen et al., Table 1), graph (the
+object branch alone, edge by edge). A grid instead: --variants full,spatial,none --decoders transformer,stats
+--branches full,object (any of the three). Rows differ in one setting; all other settings are those of stg.fit, the same
+for all rows: --config PRESET, --optim.epochs 10, ...
+
+Every cell (row and seed) is an ordinary run in OUT/cells. The same command goes on where it was stopped, cell by cell;
+several of them started by hand, or under torchrun, share the cells between them. After each cell the report is written:
+OUT/table.md, OUT/table.json and OUT/table.svg.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stg.ablation.cells import Plan, Scoring, claim, plan_cells
+from stg.ablation.tables import TABLES, Table, grid
+from stg.cli import command
+from stg.config import (
+    DataConfig,
+    FitConfig,
+    LossConfig,
+    OptimConfig,
+    RewardConfig,
+    RunConfig,
+    WorldConfig,
+)
+from stg.errors import Preempted, UserError
+from stg.files import printable, write_atomic
+from stg.model_config import GraphConfig, ModelConfig
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from stg.ablation.cells import Cell
+
+POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class AblateConfig:
+    """What to compare."""
+
+    table: str = field(
+        default="pan3",
+        metadata={"positional": True, "optional": True, "help": f"one of {', '.join(TABLES)} (default: pan3)"},
+    )
+    variants: str | None = None
+    """A grid instead of a table: values of graph.variant, with commas."""
+    decoders: str | None = None
+    """A grid instead of a table: values of model.decoder, with commas."""
+    branches: str | None = None
+    """A grid instead of a table: values of model.branches, with commas."""
+    seeds: str = "0,1,2"
+    """Seeds of every row (run.seed), with commas."""
+    controls: bool = False
+    """Every row also trained and scored on shuffled features (run.control)."""
+    out: str | None = None
+    """Folder of the cells and of the report; default runs/ablation-<table>-<dataset>."""
+    split: str = "test"
+    """Which split the cells are scored on, once they are trained. Their best epochs are chosen on val."""
+    beam: int = 5
+    """Width of the beam search that is reported beside greedy search; 1: greedy alone."""
+    meteor: bool | None = None
+    """METEOR needs Java and about 20 seconds a cell; null: on real data sets, not on the built-in world."""
+    dry_run: bool = field(
+        default=False, metadata={"flag": True, "help": "list the cells, their commands and how far they are; no more"}
+    )
+    report: bool = field(
+        default=False, metadata={"flag": True, "help": "write the report of what is there, and train nothing"}
+    )
+    verbose: bool = field(
+        default=False, metadata={"flag": True, "help": "print all that stg.fit and stg.evaluate print of each cell"}
+    )
+    data: DataConfig = field(default_factory=DataConfig)
+    """Videos and captions."""
+    world: WorldConfig = field(default_factory=WorldConfig)
+    """The built-in world."""
+    graph: GraphConfig = field(default_factory=GraphConfig)
+    """Object graph."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """Branches and decoders."""
+    loss: LossConfig = field(default_factory=LossConfig)
+    """Loss."""
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    """Optimisation."""
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    """Training on rewards."""
+    run: RunConfig = field(default_factory=RunConfig)
+    """Threads and device of every cell."""
+    given: tuple[str, ...] = field(default=(), metadata={"given": True})
+
+
+def main(config: AblateConfig) -> int:
+    """The command."""
+    from rich.console import Console
+
+    from stg.stopping import stop_on_signal
+
+    with stop_on_signal() as stop:
+        return ablate(config, console=Console(), stop=stop)
+
+
+def ablate(config: AblateConfig, *, console: "Console", stop: Callable[[], bool] = lambda: False) -> int:
+    """Work on all cells that nobody else works on, until all are done; 1 where some have failed.
+
+    Raises:
+        Preempted: ``stop`` said so; what is done is kept.
+        UserError: no such table, settings that contradict it, folders of other runs, data that are not there.
+    """
+    from rich.console import Console
+
+    from stg.prepare import prepare
+    from stg.progress import making
+
+    def tell(line: str) -> None:
+        console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
+
+    plan = make_plan(config)
+    states = {cell: plan.state(cell) for cell in plan.configs}
+    if config.dry_run:
+        for cell, state in states.items():
+            tell(f"{cell.name}: {state}")
+            for line in plan.commands(cell):
+                tell(f"    {line}")
+        return 0
+    if config.report:
+        write_report(plan)
+        _tell_report(plan, tell)
+        return 0
+    tell(f"{plan.name}: {plan.table.title}; {len(plan.configs)} cells in {plan.folder}")
+    shared = next(iter(plan.configs.values()))
+    with _making_alone(config.data), making(console, "making the videos' graphs") as progress:
+        prepare(shared.data, shared.world, progress=progress, tell=tell).store.close()
+
+    inner = console if config.verbose else Console(quiet=True)
+    began, wall = time.monotonic(), time.time()
+    waiting = False
+    while True:
+        states = {cell: plan.state(cell) for cell in plan.configs}
+        left = [cell for cell, state in states.items() if state != "done" and not _failed_since(plan, cell, wall)]
+        if stop():
+            raise Preempted(f"stopped with {_count(states)}: the same command goes on from there")
+        if not left:
+            break
+        worked = False
+        for cell in left:
+            with claim(plan.lock_file(cell)) as mine:
+                if not mine or plan.state(cell) == "done" or _failed_since(plan, cell, wall):
+                    continue
+                worked, waiting = True, False
+                number = list(plan.configs).index(cell) + 1
+                tell(f"cell {number} of {len(states)}, {cell.name}: {_count(states)}{_times(plan, left, began)}")
+                _work(plan, cell, inner, stop, tell)
+            write_report(plan)
+            break
+        if not worked:
+            if not waiting:
+                tell(f"waiting for {len(left)} cells that other processes work on: {', '.join(c.name for c in left)}")
+            waiting = True
+            time.sleep(POLL_SECONDS)
+    write_report(plan)
+    _tell_report(plan, tell)
+    failed = [cell for cell in plan.configs if plan.state(cell) == "failed"]
+    for cell in failed:
+        tell(f"failed: {cell.name}: {plan.record(cell)['failed']['error']}")
+    return 1 if failed else 0
+
+
+def make_plan(config: AblateConfig) -> Plan:
+    """The cells that a command asks for.
+
+    Raises:
+        UserError: see :func:`ablate`.
+    """
+    name, table = _chosen(config)
+    base = FitConfig(
+        data=config.data,
+        world=config.world,
+        graph=config.graph,
+        model=config.model,
+        loss=config.loss,
+        optim=config.optim,
+        reward=config.reward,
+        run=config.run,
+    )
+    dataset: str = config.data.dataset
+    if dataset == "folder" and config.data.root:
+        dataset += f"-{Path(config.data.root).name}"
+    return plan_cells(
+        name,
+        table,
+        base,
+        given=config.given,
+        folder=Path(config.out or f"runs/ablation-{name}-{dataset}"),
+        seeds=_seeds(config.seeds),
+        controls=config.controls,
+        scoring=Scoring(
+            config.split, config.beam, config.data.dataset != "world" if config.meteor is None else config.meteor
+        ),
+    )
+
+
+def _chosen(config: AblateConfig) -> tuple[str, Table]:
+    axes = {name: getattr(config, name) for name in ("branches", "variants", "decoders")}
+    if any(axes.values()):
+        if "table" in config.given:
+            raise UserError(
+                f"{config.table} is a table, and {', '.join(f'--{k}' for k, v in axes.items() if v)} asks for a "
+                "grid: leave one of them out"
+            )
+        return "grid", grid(**{name: _listed(value) for name, value in axes.items() if value})
+    if config.table not in TABLES:
+        raise UserError(f"no table {config.table!r}: choose one of {', '.join(TABLES)}")
+    return config.table, TABLES[config.table]
+
+
+def _listed(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",")]
+
+
+def _seeds(text: str) -> list[int]:
+    words = _listed(text)
+    if not all(word.isascii() and word.isdecimal() for word in words) or len(set(map(int, words))) < len(words):
+        raise UserError(f"--seeds must be different whole numbers with commas, such as 0,1,2; got {text!r}")
+    return [int(word) for word in words]
+
+
+def _making_alone(data: DataConfig) -> AbstractContextManager[object]:
+    """One process at a time looks for the built-in world's store, and makes it where it is not there."""
+    if data.dataset != "world":
+        return nullcontext()
+    folder = Path(data.store).parent if data.store else Path("stores")
+    return claim(folder / ".ablation.lock", wait=True)
+
+
+def _work(plan: Plan, cell: "Cell", console: "Console", stop: Callable[[], bool], tell: Callable[[str], None]) -> None:
+    from stg.ablation.report import read_scores
+    from stg.ablation.work import work_on
+
+    wrong = work_on(cell, plan, console=console, stop=stop)
+    if wrong is not None:
+        tell(f"    failed: {wrong}. The others go on; its log: {plan.run(cell) / 'train.log'}")
+        return
+    seconds = plan.record(cell)["seconds"]
+    for search, found in read_scores(plan, [cell]).items():
+        shown = "  ".join(f"{name} {found[name]['mean']:.3f}" for name in ("bleu4", "cider", "event") if name in found)
+        tell(f"    {search}: {shown}   ({_clock(seconds)} of training)")
+
+
+def _failed_since(plan: Plan, cell: "Cell", began: float) -> bool:
+    failed = plan.record(cell).get("failed")
+    return failed is not None and failed["at"] >= began
+
+
+def _count(states: "Mapping[Cell, str]") -> str:
+    return f"{sum(state == 'done' for state in states.values())} of {len(states)} cells done"
+
+
+def _times(plan: Plan, left: "list[Cell]", began: float) -> str:
+    told = f"; {_clock(time.monotonic() - began)} so far"
+    known = [plan.record(cell) for cell in plan.configs if plan.state(cell) == "done"]
+    if not known:
+        return told
+    each = sum(record["seconds"] + record.get("seconds_evaluating", 0.0) for record in known) / len(known)
+    return f"{told}, {_clock(each * len(left))} to go for one process"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
+def write_report(plan: Plan) -> None:
+    """Write ``table.json``, ``table.md`` and ``table.svg`` of what is there, one process at a time: the last one to
+    finish a cell sees all that are done."""
+    from stg.ablation.markdown import to_markdown
+    from stg.ablation.origin import commit, machine
+    from stg.ablation.plot import to_svg
+    from stg.ablation.report import make_record
+
+    with claim(plan.folder / "cells" / "report.lock", wait=True):
+        record = make_record(plan, origin={"machine": machine(), "commit": commit()})
+        write_atomic(plan.folder / "table.json", json.dumps(record, indent=1, ensure_ascii=False))
+        write_atomic(plan.folder / "table.svg", to_svg(record, record["searches"][0]))
+        write_atomic(plan.folder / "table.md", to_markdown(record))
+
+
+def _tell_report(plan: Plan, tell: Callable[[str], None]) -> None:
+    from stg.files import read_json
+
+    missing = read_json(plan.folder / "table.json")["missing"]
+    for name, why in missing.items():
+        tell(f"missing: {name}: {why}")
+    tell(f"report: {plan.folder / 'table.md'}, table.json and table.svg")
+
+
+if __name__ == "__main__":
+    command(AblateConfig, main, __doc__ or "")

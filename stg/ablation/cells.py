@@ -1,0 +1,287 @@
+"""Cells of a table: one row, one seed. Their settings, folders and state, and who works on which."""
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from stg.ablation.tables import Table
+from stg.config import FitConfig, differences, from_dict, to_dict
+from stg.errors import UserError
+from stg.evaluate import EvaluateConfig
+from stg.files import read_json, write_atomic
+
+State = Literal["done", "failed", "unfinished", "new"]
+
+OWN = {"run.out": "--out", "run.seed": "--seeds", "run.control": "--controls", "run.start": ""}
+"""Settings that each cell has its own value of -> the option that says so; none for those that make no sense here."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a table."""
+
+    row: str
+    seed: int
+    shuffled: bool = False
+
+    @property
+    def name(self) -> str:
+        """Also the name of its folder."""
+        return f"{self.row}-seed{self.seed}" + "-shuffle" * self.shuffled
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """What every cell is scored on, and how captions are searched for."""
+
+    split: str
+    beam: int
+    meteor: bool
+
+    def config(self, run: Path) -> EvaluateConfig:
+        """Settings of stg.evaluate."""
+        return EvaluateConfig(run=str(run), split=self.split, beam=self.beam, meteor=self.meteor, show=2)
+
+    @property
+    def searches(self) -> list[str]:
+        """Their names."""
+        return [search.name for search in self.config(Path()).searches()]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All cells of a table in the order in which they are worked on: seed by seed, so that an early look sees all rows.
+
+    Args:
+        name: of the table.
+        table: its rows.
+        folder: where everything is; cells are in ``cells``.
+        configs: cell -> what it trains.
+        scoring: how cells are scored.
+    """
+
+    name: str
+    table: Table
+    folder: Path
+    configs: Mapping[Cell, FitConfig]
+    scoring: Scoring
+
+    def run(self, cell: Cell) -> Path:
+        """Run folder of a cell."""
+        return self.folder / "cells" / cell.name
+
+    def record_file(self, cell: Cell) -> Path:
+        """What is known of a cell besides its run: seconds, numbers of weights, failures."""
+        return self.folder / "cells" / f"{cell.name}.json"
+
+    def lock_file(self, cell: Cell) -> Path:
+        """Held while somebody works on the cell."""
+        return self.folder / "cells" / f"{cell.name}.lock"
+
+    def record(self, cell: Cell) -> dict[str, Any]:
+        """The cell's record; empty for a new one."""
+        path = self.record_file(cell)
+        found = read_json(path) if path.exists() else {}
+        if not isinstance(found, dict):
+            raise UserError(f"{path} is not a record of ours: remove it, and the cell is gone on with")
+        return found
+
+    def write_record(self, cell: Cell, record: Mapping[str, Any]) -> None:
+        write_atomic(self.record_file(cell), json.dumps(record, indent=1))
+
+    def trained(self, cell: Cell) -> bool:
+        """Whether the cell's run has been trained to its end with these very settings.
+
+        Raises:
+            UserError: its folder holds something else, or a run with other settings, in the words of stg.fit.
+        """
+        from stg.runs import FREE, Run, load_config
+
+        folder = self.run(cell)
+        if not (folder / "config.json").exists():
+            return False  # stg.fit looks at it itself; somebody may be making it at this moment
+        try:
+            run = Run(folder, self.configs[cell])
+        except UserError as error:
+            raise UserError(str(error).replace("--run.out", "--out")) from error
+        if run.state.get("status") != "finished":
+            return False
+        return not differences(to_dict(load_config(folder)), to_dict(self.configs[cell])).keys() - FREE
+
+    def evaluated(self, cell: Cell) -> dict[str, str]:
+        """Name of a search -> stem of its files in the cell's ``evaluation``; empty where not all are there that are
+        asked for."""
+        found = self.record(cell).get("evaluated", {}).get(self.scoring.split, {})
+        stems: dict[str, str] = {}
+        for search in self.scoring.searches:
+            # A model that reads classes has two scores a search: with them and without.
+            named = {name: told for name, told in found.items() if name == search or name.startswith(f"{search}, ")}
+            there = [
+                (self.run(cell) / "evaluation" / f"{told['stem']}-scores.json").exists() for told in named.values()
+            ]
+            if not named or not all(there) or (self.scoring.meteor and not all(t["meteor"] for t in named.values())):
+                return {}
+            stems |= {name: told["stem"] for name, told in named.items()}
+        return stems
+
+    def state(self, cell: Cell) -> State:
+        """How far a cell is.
+
+        Raises:
+            UserError: its folder is not that of this cell (:meth:`trained`).
+        """
+        if self.trained(cell) and self.evaluated(cell):
+            return "done"
+        if self.record(cell).get("failed"):
+            return "failed"
+        return "unfinished" if (self.run(cell) / "config.json").exists() else "new"
+
+    def commands(self, cell: Cell) -> list[str]:
+        """The commands that do the same by hand."""
+        return [fit_command(self.configs[cell]), evaluate_command(self.scoring.config(self.run(cell)))]
+
+
+def plan_cells(
+    name: str,
+    table: Table,
+    base: FitConfig,
+    *,
+    given: Sequence[str],
+    folder: Path,
+    seeds: Sequence[int],
+    controls: bool,
+    scoring: Scoring,
+) -> Plan:
+    """Settings of all cells.
+
+    Args:
+        base: what all cells share.
+        given: dotted names that the user has set, whatever their values.
+        controls: a second run of every cell, trained and scored on shuffled features.
+
+    Raises:
+        UserError: the user has set what a row sets, to another value than the reference row's, or what each cell has
+            its own value of.
+        ValueError: settings that cannot be together.
+    """
+    _refuse_contradictions(name, table, base, given)
+    free = {key: value for key, value in table.unless_given.items() if key not in given}
+    order = [
+        Cell(row, seed, shuffled) for seed in seeds for shuffled in (False, True)[: 1 + controls] for row in table.rows
+    ]
+    configs = {}
+    for cell in order:
+        own = {
+            "run.out": str(folder / "cells" / cell.name),
+            "run.seed": cell.seed,
+            "run.control": "shuffle" if cell.shuffled else "none",
+        }
+        configs[cell] = with_settings(base, {**free, **table.settings(cell.row), **own})
+    return Plan(name, table, folder, configs, scoring)
+
+
+def with_settings(config: FitConfig, settings: Mapping[str, Any]) -> FitConfig:
+    """The settings with some replaced, all at once: they are looked at when all are in place.
+
+    Args:
+        settings: dotted name -> value.
+
+    Raises:
+        ValueError: they cannot be together.
+    """
+    values = to_dict(config)
+    for key, value in settings.items():
+        *sections, last = key.split(".")
+        section = values
+        for name in sections:
+            section = section[name]
+        if last not in section:
+            raise ValueError(f"no setting {key}")
+        section[last] = list(value) if isinstance(value, tuple) else value
+    return from_dict(FitConfig, values)
+
+
+def value_of(config: FitConfig, key: str) -> Any:
+    """Value of a dotted setting."""
+    found: Any = config
+    for name in key.split("."):
+        found = getattr(found, name)
+    return found
+
+
+def _refuse_contradictions(name: str, table: Table, base: FitConfig, given: Sequence[str]) -> None:
+    default = FitConfig()
+    for key, option in OWN.items():
+        if key in given or value_of(base, key) != value_of(default, key):
+            instead = f"use {option}" if option else "cells begin with fresh weights"
+            raise UserError(f"--{key} is not for all cells: {instead}")
+    wanted = table.settings(table.reference)
+    for key in dict.fromkeys(key for row in table.rows for key in table.settings(row)):
+        value = value_of(base, key)
+        if (key in given or value != value_of(default, key)) and value != wanted[key]:
+            values = dict.fromkeys(str(table.settings(row)[key]) for row in table.rows)
+            raise UserError(
+                f"{key} {value} contradicts the table {name}, which sets it to {', '.join(values)} "
+                f"({wanted[key]} in its reference row {table.reference}): leave it out, or give the preset of that row"
+            )
+
+
+# --- the same by hand
+
+
+def fit_command(config: FitConfig) -> str:
+    """``python -m stg.fit`` with all that is not its default."""
+    changed = differences(to_dict(FitConfig()), to_dict(config))
+    options = [f"--{key} {shlex.quote(_written(value))}" for key, (_, value) in changed.items()]
+    return " ".join(["python -m stg.fit", *options])
+
+
+def evaluate_command(config: EvaluateConfig) -> str:
+    """``python -m stg.evaluate`` with all that is not its default."""
+    default = EvaluateConfig(run=config.run)
+    changed = {
+        item.name: getattr(config, item.name)
+        for item in fields(config)
+        if getattr(config, item.name) != getattr(default, item.name)
+    }
+    options = [f"--{key} {shlex.quote(_written(value))}" for key, value in changed.items()]
+    return " ".join(["python -m stg.evaluate", shlex.quote(config.run), *options])
+
+
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+# --- who works on what
+
+
+@contextmanager
+def claim(path: Path, *, wait: bool = False) -> Iterator[bool]:
+    """Hold a lock file, if nobody else does; yields whether it is held. Whoever dies lets go of it.
+
+    Args:
+        path: of the lock file, which stays behind empty: removing it would let two hold it.
+        wait: until the other lets go.
+    """
+    import fcntl
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def held(path: Path) -> bool:
+    """Whether another process holds a lock file at this moment."""
+    if not path.exists():
+        return False
+    with claim(path) as free:
+        return not free

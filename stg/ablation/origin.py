@@ -1,0 +1,45 @@
+"""Where numbers come from: the machine, and the state of the source."""
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+
+def machine() -> dict[str, str]:
+    """Facts of the machine that times depend on; nothing that tells whose it is."""
+    import torch
+
+    model = platform.processor() or platform.machine()
+    listing = Path("/proc/cpuinfo")
+    if listing.exists():
+        names = [line.split(":", 1)[1].strip() for line in listing.read_text().splitlines() if "model name" in line]
+        model = names[0] if names else model
+    found = {
+        "cpu": model,
+        "cores": str(os.cpu_count()),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+    if torch.cuda.is_available():
+        found["gpu"] = torch.cuda.get_device_name()
+    return found
+
+
+def commit() -> str | None:
+    """The commit that this package is of, with ``+changes`` where its files differ from it; None outside of git."""
+    here = Path(__file__).resolve().parents[2]
+    found = _git(here, "rev-parse", "HEAD")
+    if not found or not (here / ".git").exists():
+        return None
+    changed = _git(here, "status", "--porcelain", "--untracked-files=no", "--", "stg", "graphs", "decoders")
+    return found + ("+changes" if changed else "")
+
+
+def _git(folder: Path, *words: str) -> str | None:
+    command = ["git", "-C", str(folder), *words]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -1,0 +1,309 @@
+"""The ablation tables: their rows as settings, each one setting away from another row, and the published figures."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any, get_args
+
+from stg.errors import UserError
+from stg.model_config import ModelConfig, Variant
+
+METRICS = ("bleu4", "meteor", "rouge", "cider")
+"""Published figures, in this order everywhere."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """Figures that a paper prints for the rows of a table, as fractions.
+
+    Args:
+        source: paper and table.
+        data: data set and split.
+        features: what the paper's models read.
+        scores: name of a row -> BLEU-4, METEOR, ROUGE-L, CIDEr.
+    """
+
+    source: str
+    data: str
+    features: str
+    scores: Mapping[str, tuple[float, float, float, float]]
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One row.
+
+    Args:
+        title: as the paper prints it.
+        settings: dotted name -> value, added to those of the table.
+        against: the row that it differs from in one setting; empty for the row that all begins with.
+    """
+
+    title: str
+    settings: Mapping[str, Any]
+    against: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows that are trained alike but for one setting.
+
+    Args:
+        title: one line.
+        reference: the row that the others are judged by.
+        rows: name -> row, in the order in which they are printed.
+        base: settings of every row, unless the row has another value; the user cannot change them.
+        unless_given: settings of every row that the user can change.
+        published: figures of the papers.
+        notes: what a reader must know: departures, rows of the paper that are not here.
+    """
+
+    title: str
+    reference: str
+    rows: Mapping[str, TableRow]
+    base: Mapping[str, Any] = field(default_factory=dict)
+    unless_given: Mapping[str, Any] = field(default_factory=dict)
+    published: Sequence[Published] = ()
+    notes: Sequence[str] = ()
+
+    def settings(self, row: str) -> dict[str, Any]:
+        """Dotted name -> value of all that the table sets in a row."""
+        return {**self.base, **self.rows[row].settings}
+
+
+def _percent(rows: Mapping[str, tuple[float, float, float, float]]) -> dict[str, tuple[float, float, float, float]]:
+    """Figures that a paper prints times 100."""
+    return {name: (b / 100, m / 100, r / 100, c / 100) for name, (b, m, r, c) in rows.items()}
+
+
+_PAN = "Pan et al. (CVPR 2020), Table 3"
+_STATS = "Cherian et al. (STaTS, WACV 2020), Table {}"
+_CHEN = "Chen et al. (VATEX challenge 2019), Table 1"
+_SCENE_STATS = {"model.decoder": "stats", "model.branches": "scene"}
+_PLACES = {"model.stats.scene_streams": ("regions",)}
+_TEMPORAL = "model.stats.st.temporal"
+_MEMORY = "model.attention_lstm.memory"
+
+TABLES: Mapping[str, Table] = {
+    "pan3": Table(
+        title="two branches, distillation and the edges of the graph (Pan et al., Table 3)",
+        reference="full",
+        base={"model.branches": "full", "graph.variant": "full"},
+        rows={
+            "scene": TableRow("Scene Branch Only", {"model.branches": "scene"}, "full"),
+            "concat": TableRow("Two Branch + Concat", {"model.branches": "concat"}, "full"),
+            "l2": TableRow("Two Branch + L2", {"model.branches": "l2"}, "full"),
+            "spatial": TableRow("Spatial Graph Only", {"graph.variant": "spatial"}, "full"),
+            "temporal": TableRow("Temporal Graph Only", {"graph.variant": "temporal"}, "full"),
+            "dense": TableRow("Dense Graph", {"graph.variant": "dense"}, "full"),
+            "full": TableRow("Our Full Model", {}),
+        },
+        published=(
+            Published(
+                _PAN,
+                "MSVD test",
+                "ResNet-101, I3D, Faster R-CNN (ResNeXt-101, Visual Genome)",
+                _percent(
+                    {
+                        "scene": (45.8, 34.3, 71.0, 86.0),
+                        "concat": (45.5, 34.1, 70.7, 79.3),
+                        "l2": (46.1, 33.7, 70.6, 80.3),
+                        "spatial": (50.8, 36.1, 72.9, 91.8),
+                        "temporal": (50.7, 36.1, 73.1, 92.1),
+                        "dense": (51.4, 35.9, 72.8, 91.3),
+                        "full": (52.2, 36.9, 73.9, 93.0),
+                    }
+                ),
+            ),
+        ),
+        notes=(
+            "The weight of the L2 loss is that of the distillation (loss.distill_weight), as the paper names no other.",
+            "Concat joins the branches on channels (model.concat_axis); it alone needs objects at test time.",
+            "The other rows caption with the scene branch alone: the object branch teaches and is dropped.",
+        ),
+    ),
+    "stats1": Table(
+        title="space then time, time then space, or both (STaTS, Table 1)",
+        reference="STaTS",
+        base={**_SCENE_STATS, "model.stats.order": "stats"},
+        unless_given=_PLACES,
+        rows={
+            "ST": TableRow("ST", {"model.stats.order": "st"}, "STaTS"),
+            "TS": TableRow("TS", {"model.stats.order": "ts"}, "STaTS"),
+            "STaTS": TableRow("STaTS", {}),
+        },
+        published=(
+            Published(
+                _STATS.format(1),
+                "MSVD test",
+                "I3D, grid of 7x7",
+                {
+                    "ST": (0.502, 0.325, 0.68, 0.742),
+                    "TS": (0.391, 0.289, 0.646, 0.521),
+                    "STaTS": (0.526, 0.335, 0.695, 0.802),
+                },
+            ),
+            Published(
+                _STATS.format(1),
+                "MSVD test",
+                "Faster R-CNN, 10 boxes a frame",
+                {
+                    "ST": (0.477, 0.33, 0.69, 0.686),
+                    "TS": (0.376, 0.274, 0.633, 0.439),
+                    "STaTS": (0.492, 0.319, 0.68, 0.709),
+                },
+            ),
+            Published(
+                _STATS.format(1),
+                "MSR-VTT test",
+                "I3D, grid of 7x7",
+                {
+                    "ST": (0.397, 0.271, 0.600, 0.429),
+                    "TS": (0.380, 0.273, 0.595, 0.427),
+                    "STaTS": (0.401, 0.275, 0.604, 0.434),
+                },
+            ),
+        ),
+        notes=(
+            "Places are the detected objects (model.stats.scene_streams [regions]) unless another stream is asked for; "
+            "the presets stats_msvd_i3d and stats_msrvtt_i3d ask for I3D's grid.",
+        ),
+    ),
+    "stats2": Table(
+        title="how spatio-temporal attention goes through time (STaTS, Table 2)",
+        reference="Mean",
+        base={**_SCENE_STATS, "model.stats.order": "st", _TEMPORAL: "mean"},
+        unless_given=_PLACES,
+        rows={
+            "Mean": TableRow("Mean Pool", {}),
+            "LSTM": TableRow("LSTM", {_TEMPORAL: "lstm"}, "Mean"),
+            "Mean+LSTM": TableRow("Mean + LSTM", {_TEMPORAL: "mean+lstm"}, "Mean"),
+            "TempAtt": TableRow("Temp Att", {_TEMPORAL: "temp_att"}, "Mean"),
+            "Mean+TempAtt": TableRow("Mean + Temp Att", {_TEMPORAL: "mean+temp_att"}, "Mean"),
+            "Ranked": TableRow("Ranked Att", {_TEMPORAL: "ranked"}, "Mean"),
+            "Mean+Ranked": TableRow("Mean + Ranked Att", {_TEMPORAL: "mean+ranked"}, "Mean"),
+        },
+        published=(
+            Published(
+                _STATS.format(2),
+                "MSR-VTT test",
+                "I3D (RGB), grid of 7x7",
+                {
+                    "Mean": (0.362, 0.263, 0.580, 0.389),
+                    "LSTM": (0.347, 0.261, 0.578, 0.385),
+                    "Mean+LSTM": (0.364, 0.259, 0.575, 0.388),
+                    "TempAtt": (0.368, 0.258, 0.580, 0.382),
+                    "Mean+TempAtt": (0.368, 0.26, 0.58, 0.385),
+                    "Ranked": (0.376, 0.264, 0.589, 0.387),
+                    "Mean+Ranked": (0.376, 0.268, 0.592, 0.404),
+                },
+            ),
+        ),
+        notes=(
+            "Places are the detected objects (model.stats.scene_streams [regions]) unless another stream is asked for; "
+            "the preset stats_msrvtt_i3d_st asks for I3D's grid.",
+            "The ranked rows add the ranking loss (loss.rank_weight), which comes with that attention.",
+        ),
+    ),
+    "vatex1": Table(
+        title="what the two-layer attention LSTM attends to (Chen et al., Table 1)",
+        reference="vanilla",
+        base={"model.decoder": "attention_lstm", "model.branches": "scene", _MEMORY: "none"},
+        rows={
+            "vanilla": TableRow("vanilla", {}),
+            "temporal": TableRow("temporal attention", {_MEMORY: "temporal"}, "vanilla"),
+            "spatial": TableRow("spatial attention", {_MEMORY: "spatial"}, "vanilla"),
+        },
+        published=(
+            Published(
+                _CHEN,
+                "VATEX validation",
+                "ResNeXt-101, ir-CSN, VGGish, Mask R-CNN",
+                _percent(
+                    {
+                        "vanilla": (36.7, 25.5, 52.1, 72.5),
+                        "temporal": (38.4, 26.5, 53.2, 78.5),
+                        "spatial": (38.4, 26.3, 53.2, 77.8),
+                    }
+                ),
+            ),
+            Published(
+                _CHEN,
+                "VATEX test",
+                "ResNeXt-101, ir-CSN, VGGish, Mask R-CNN",
+                _percent({"temporal": (35.7, 25.1, 51.5, 65.3), "spatial": (36.7, 25.3, 52.1, 66.5)}),
+            ),
+        ),
+        notes=(
+            "The rows with rewards differ from these in two settings (reward.weight and reward.from_epoch): presets "
+            "vatex_temporal_rl and vatex_spatial_rl. The last row fuses two runs: python -m stg.fuse.",
+        ),
+    ),
+    "graph": Table(
+        title="the object branch alone, edge by edge, beside the scene branch alone (ours)",
+        reference="scene",
+        base={"model.branches": "object", "graph.variant": "none"},
+        rows={
+            "scene": TableRow("Scene Branch Only", {"model.branches": "scene"}),
+            "none": TableRow("Objects, no edges", {}, "scene"),
+            "spatial": TableRow("Objects, spatial edges", {"graph.variant": "spatial"}, "none"),
+            "temporal": TableRow("Objects, temporal edges", {"graph.variant": "temporal"}, "none"),
+            "dense": TableRow("Objects, all pairs", {"graph.variant": "dense"}, "none"),
+            "full": TableRow("Objects, spatial and temporal edges", {"graph.variant": "full"}, "none"),
+        },
+        notes=(
+            "What the graph itself can see: the branch that reads it writes the captions. The scene branch reads no "
+            "graph, so its graph.variant says nothing; rows with edges differ from the scene branch in two settings "
+            "and from the row without edges in one.",
+        ),
+    ),
+}
+"""Name of a table -> its rows."""
+
+AXES: Mapping[str, str] = {
+    "branches": "model.branches",
+    "variants": "graph.variant",
+    "decoders": "model.decoder",
+}
+"""Axes of a grid, as the options name them -> the setting along each."""
+
+_CHOICES: Mapping[str, Sequence[str]] = {
+    "branches": get_args(ModelConfig.__annotations__["branches"]),
+    "variants": get_args(Variant),
+    "decoders": get_args(ModelConfig.__annotations__["decoder"]),
+}
+
+
+def grid(**axes: Sequence[str]) -> Table:
+    """All combinations of the axes' values as a table.
+
+    Every row but the first is set against one that differs from it in one setting: along the first axis on which it
+    does not have that axis's first value, back to that value.
+
+    Args:
+        axes: some of :data:`AXES` -> different values of its setting; an axis without values is no axis.
+
+    Raises:
+        UserError: no axis, an unknown value or one twice.
+    """
+    used = {name: tuple(axes[name]) for name in AXES if axes.get(name)}
+    for name, values in used.items():
+        unknown = [value for value in values if value not in _CHOICES[name]]
+        if unknown or len(set(values)) < len(values):
+            came = ",".join(unknown or values)
+            raise UserError(f"--{name} must be different ones of {', '.join(_CHOICES[name])}; got {came!r}")
+    if not used:
+        raise UserError(f"a grid needs an axis: {', '.join(f'--{name}' for name in AXES)}")
+    firsts = {name: values[0] for name, values in used.items()}
+    rows = {}
+    for point in product(*used.values()):
+        at = dict(zip(used, point, strict=True))
+        moved = next((name for name in at if at[name] != firsts[name]), None)
+        against = "-".join({**at, moved: firsts[moved]}.values()) if moved else ""
+        rows["-".join(point)] = TableRow(" ".join(point), {AXES[name]: value for name, value in at.items()}, against)
+    return Table(
+        title=f"grid of {' x '.join(used)}",
+        reference="-".join(firsts.values()),
+        base={AXES[name]: value for name, value in firsts.items()},
+        rows=rows,
+    )

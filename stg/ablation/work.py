@@ -1,0 +1,102 @@
+"""Working on cells: train, evaluate, and keep a record of what it took."""
+
+import json
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stg.ablation.cells import Cell, Plan
+from stg.ablation.origin import commit, machine
+from stg.config import FitConfig
+from stg.errors import Preempted, StgError
+from stg.files import write_atomic
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def work_on(cell: Cell, plan: Plan, *, console: "Console", stop: Callable[[], bool]) -> str | None:
+    """Train a cell to its end and evaluate it, from wherever it is; returns what went wrong, if something did.
+
+    Raises:
+        Preempted: ``stop`` said so; a checkpoint is saved.
+    """
+    from stg.evaluate import evaluate
+    from stg.fit import fit
+
+    config, run = plan.configs[cell], plan.run(cell)
+    record = {**plan.record(cell), "failed": None, "commit": commit(), "machine": machine()}
+    began, doing = time.monotonic(), "seconds"
+    try:
+        if not plan.trained(cell):
+            # Scores of before belong to weights of before.
+            record["evaluated"] = {}
+            plan.write_record(cell, record)
+            fit(config, console=console, stop=stop)
+        _add_seconds(record, doing, began)
+        began, doing = time.monotonic(), "seconds_evaluating"
+        if stop():
+            raise Preempted(f"stopped before {cell.name} was evaluated: the same command goes on from there")
+        record["weights"] = count_weights(run)
+        if not plan.evaluated(cell):
+            names = evaluate(plan.scoring.config(run), console=console)
+            split = plan.scoring.split
+            stems = {name: f"{split}-{name.replace(', ', '-').replace(' ', '')}" for name in names}
+            for stem in stems.values():
+                if config.data.dataset == "world":
+                    write_events(config, run / "evaluation", stem)
+            told = {name: {"stem": stem, "meteor": plan.scoring.meteor} for name, stem in stems.items()}
+            record["evaluated"] = {**record.get("evaluated", {}), split: told}
+    except Preempted:
+        raise
+    except Exception as error:
+        ours = isinstance(error, StgError | ValueError)
+        record["failed"] = {"error": str(error) if ours else f"{type(error).__name__}: {error}", "at": time.time()}
+        if not ours:
+            record["failed"]["traceback"] = traceback.format_exc()
+        return str(record["failed"]["error"])
+    finally:
+        _add_seconds(record, doing, began)
+        plan.write_record(cell, record)
+    return None
+
+
+def _add_seconds(record: dict[str, Any], doing: str, began: float) -> None:
+    record[doing] = round(record.get(doing, 0.0) + time.monotonic() - began, 3)
+
+
+def count_weights(run: Path) -> dict[str, int]:
+    """Numbers of weights: of all that was trained, and of what captions."""
+    from stg.runs import MODEL_FILE, WHOLE_FILE
+    from stg.trained import Trained
+
+    found = {}
+    for name, files in {"trained": (WHOLE_FILE, MODEL_FILE), "captioning": (MODEL_FILE,)}.items():
+        path = next(run / file for file in files if (run / file).exists() or file == files[-1])
+        found[name] = sum(weight.numel() for weight in Trained.load(path).captioner.parameters())
+    return found
+
+
+def write_events(config: FitConfig, evaluation: Path, stem: str) -> None:
+    """Score the captions of the built-in world by the event they name: ``STEM-events.json``."""
+    from stg.caption_files import read_predicted
+    from stg.datasets.world import World
+    from stg.datasets.world_scores import event_scores
+
+    world = World(seed=config.world.seed, train=config.world.train, val=config.world.val, test=config.world.test)
+    captions = read_predicted(evaluation / f"{stem}.json")
+    record = {"scores": event_scores(world, captions), "verbs": verb_scores(world, captions)}
+    write_atomic(evaluation / f"{stem}-events.json", json.dumps(record, indent=1))
+
+
+def verb_scores(world: Any, captions: Mapping[str, str]) -> dict[str, dict[str, float | int]]:
+    """Event -> in how many videos it happens, and in which share of them the caption names it."""
+    from stg.datasets.world_scores import verb_of
+
+    seen: dict[str, list[bool]] = {}
+    for video, caption in captions.items():
+        truth = world.event(video).verb
+        seen.setdefault(truth, []).append(verb_of(caption) == truth)
+    return {verb: {"videos": len(right), "right": sum(right) / len(right)} for verb, right in sorted(seen.items())}
