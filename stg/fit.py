@@ -22,8 +22,6 @@ from stg.files import printable
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from stg.metrics.coco import Scores
-
 NAN_LIMIT = 3
 
 
@@ -60,15 +58,10 @@ def fit(config: FitConfig, *, console: "Console", stop: Callable[[], bool] = lam
         UserError: settings, data and run folder do not fit each other.
         StgError: the loss is not finite `NAN_LIMIT` times in a row.
     """
-    from stg.assembly import DECODERS
     from stg.runs import Run, default_folder
+    from stg.training_setup import check_training
 
-    if config.optim.scheduled_sampling is not None and not DECODERS[config.model.decoder].recurrent:
-        recurrent = " or ".join(name for name, recipe in DECODERS.items() if recipe.recurrent)
-        raise UserError(
-            "optim.scheduled_sampling needs a decoder that reads one word after another; model.decoder is "
-            f"{config.model.decoder!r}, which reads all at once: choose {recurrent}, or leave scheduled_sampling out"
-        )
+    check_training(config)
     folder = Path(config.run.out) if config.run.out else default_folder(config)
     with Run(folder, config) as run:
         return _train(config, run, console, stop)
@@ -77,23 +70,16 @@ def fit(config: FitConfig, *, console: "Console", stop: Callable[[], bool] = lam
 def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], bool]) -> int:
     import torch
 
-    from stg.assembly import Widths, build_captioner
-    from stg.captions import caption_videos
     from stg.checkpoint import Checkpoints
-    from stg.data import TrainingSet, classes_read, fit_statistics, shuffle_features
     from stg.device import pick_device
     from stg.loading import read_ahead
-    from stg.metrics.coco import Scorer, Scores
     from stg.metrics.java import JavaError, java
-    from stg.prepare import prepare
     from stg.progress import making, training
     from stg.reward_training import mixed, reward_losses
     from stg.rewards import Rewards
     from stg.runs import logger
-    from stg.search import broken_endings
-    from stg.text import Vocabulary
-    from stg.trained import Trained
     from stg.training import OPTIMISERS, annealed, captioning_losses, given_words
+    from stg.training_setup import set_up
 
     def tell(line: str) -> None:
         line = printable(line)
@@ -106,42 +92,10 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
     torch.manual_seed(config.run.seed)
 
     with making(console, "making the videos' graphs") as progress:
-        prepared = prepare(config.data, config.world, progress=progress, tell=tell)
-    dataset, store = prepared.dataset, prepared.store
-    train_videos, val_videos = dataset.videos("train"), dataset.videos("val")
-    captions = {video: dataset.captions[video] for video in train_videos}
-    vocabulary = Vocabulary.build(
-        (text for texts in captions.values() for text in texts),
-        min_count=config.data.min_count,
-        max_words=config.data.max_words,
-    )
-    encoded = {
-        video: [words for text in texts if (words := vocabulary.encode(text))] for video, texts in captions.items()
-    }
-    widths = Widths.of(store.get(train_videos[0]))
-    model = build_captioner(
-        config.model, config.graph, widths=widths, vocabulary=len(vocabulary), max_words=vocabulary.max_words
-    ).to(device)
-    fit_statistics(model, store, train_videos)
-    category = classes_read(model, dataset, config.model.stats.categories)
-    shuffled = config.run.control == "shuffle"
-    train_source = shuffle_features(train_videos, config.run.seed) if shuffled else None
-    val_source = shuffle_features(val_videos, config.run.seed) if shuffled else None
-    edges: dict[str, Any] = {"variant": config.graph.variant, "time_flow": config.graph.time_flow}
-    data = TrainingSet(
-        store,
-        encoded,
-        batch_videos=config.optim.batch_videos,
-        captions_per_video=config.optim.captions_per_video,
-        epoch_captions=config.optim.epoch_captions,
-        seed=config.run.seed,
-        source=train_source,
-        category=category,
-        **edges,
-    )
-    scorer = Scorer({video: dataset.captions[video] for video in val_videos})
-
-    trained = Trained(model, vocabulary, config.model, config.graph, widths, store.manifest, store.features_dtype)
+        setup = set_up(config, device, progress=progress, tell=tell)
+    dataset, store, captions, data = setup.dataset, setup.store, setup.captions, setup.data
+    trained, validate = setup.trained, setup.validation
+    model, vocabulary = trained.captioner, trained.vocabulary
     optimiser = OPTIMISERS[config.optim.algorithm](list(model.parameters()), config.optim)
     features = hashlib.sha256(json.dumps(store.manifest, sort_keys=True).encode()).hexdigest()
     checkpoints = Checkpoints(run.checkpoints)
@@ -191,18 +145,6 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
     reward = config.reward
     rewards: Rewards | None = None
 
-    def validate() -> tuple[Scores, dict[str, str], int]:
-        found = caption_videos(
-            model, store, val_videos, vocabulary, source=val_source, category=category, device=device, **edges
-        )
-        texts = {video: caption.text for video, caption in found.items()}
-        broken = broken_endings(texts.values())
-        return scorer.score(texts, metrics=("bleu", "rouge", "cider")), texts, broken
-
-    def judged(scores: Scores) -> float:
-        # CIDEr needs more than one video; a split of one is judged by BLEU-4.
-        return scores.values.get("cider", scores.values["bleu4"])
-
     def keep(score: float, epoch: int) -> None:
         at.best, at.best_epoch = score, epoch
         trained.save(run.model_file)
@@ -211,10 +153,10 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
 
     if config.run.start and not at.step:
         # What it begins with is judged too: training that only makes it worse leaves it as the best.
-        scores, _, broken = validate()
-        run.log(kind="start", step=0, **scores.values, broken_endings=broken)
-        tell(f"at the start  {_told(scores)}  {_endings(broken, len(val_videos))}")
-        keep(judged(scores), -1)
+        found = validate(model, device)
+        run.log(kind="start", step=0, **found.scores.values, broken_endings=found.broken)
+        tell(f"at the start  {found}  {found.endings}")
+        keep(found.judged, -1)
     model.train()
     with ExitStack() as open_rewards, training(console, config.optim.epochs) as show:
         while at.epoch < config.optim.epochs and at.stale < config.optim.patience:
@@ -286,31 +228,31 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
                     save()
                     saved_at = time.monotonic()
 
-            scores, texts, broken = validate()
-            improved = judged(scores) > at.best
+            found = validate(model, device)
+            improved = found.judged > at.best
             loss = at.loss_sum / max(at.loss_count, 1)
             at.epoch, at.batch, at.loss_sum, at.loss_count = at.epoch + 1, 0, 0.0, 0
             # Patience must not end the run before its rewards have begun.
             waiting = reward.weight and at.epoch <= reward.from_epoch
             at.stale = 0 if improved or waiting else at.stale + 1
-            samples = {video: texts[video] for video in val_videos[: config.run.samples]}
+            samples = {video: found.texts[video] for video in validate.videos[: config.run.samples]}
             run.log(
                 kind="validation",
                 step=at.step,
                 epoch=at.epoch - 1,
                 loss=loss,
-                **scores.values,
-                broken_endings=broken,
+                **found.scores.values,
+                broken_endings=found.broken,
                 samples=samples,
             )
             if improved:
-                keep(judged(scores), at.epoch - 1)
+                keep(found.judged, at.epoch - 1)
             save()
             saved_at = time.monotonic()
             run.set_state("running", step=at.step, epoch=at.epoch, best=at.best)
-            line = f"epoch {at.epoch:3d}  loss {loss:.3f}  {_told(scores)}"
+            line = f"epoch {at.epoch:3d}  loss {loss:.3f}  {found}"
             if rewards is not None or (at.epoch == reward.from_epoch and reward.weight):
-                line += f"  {_endings(broken, len(val_videos))}"
+                line += f"  {found.endings}"
             tell(line + ("  best so far" if improved else ""))
             for video, text in samples.items():
                 tell(f"    {video}: {text}   (a reference: {dataset.captions[video][0]})")
@@ -322,17 +264,8 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
     return 0
 
 
-def _told(scores: "Scores") -> str:
-    values = scores.values
-    return "  ".join(f"{name} {values[name]:.3f}" for name in ("bleu4", "rouge", "cider") if name in values)
-
-
 def _when(epoch: int) -> str:
     return f"epoch {epoch + 1}" if epoch >= 0 else "at the start"
-
-
-def _endings(broken: int, captions: int) -> str:
-    return f"broken endings {broken} of {captions}"
 
 
 if __name__ == "__main__":

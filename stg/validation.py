@@ -1,0 +1,81 @@
+"""How good a model is while it is trained: captions of the validation videos, and their scores."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from stg.captions import Graphs, caption_videos
+from stg.metrics.coco import Scorer, Scores
+from stg.model import Captioner
+from stg.search import broken_endings
+from stg.text import Vocabulary
+
+
+@dataclass(frozen=True)
+class Validated:
+    """What one validation found.
+
+    Attributes:
+        scores: BLEU, ROUGE-L and CIDEr.
+        texts: the caption of each video.
+        broken: how many captions break off.
+    """
+
+    scores: Scores
+    texts: Mapping[str, str]
+    broken: int
+
+    @property
+    def judged(self) -> float:
+        """What models are chosen by: CIDEr, which needs more than one video; a split of one is judged by BLEU-4."""
+        return self.scores.values.get("cider", self.scores.values["bleu4"])
+
+    def __str__(self) -> str:
+        values = self.scores.values
+        return "  ".join(f"{name} {values[name]:.3f}" for name in ("bleu4", "rouge", "cider") if name in values)
+
+    @property
+    def endings(self) -> str:
+        """How many captions break off, in words."""
+        return f"broken endings {self.broken} of {len(self.texts)}"
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Captions some videos greedily and scores them; call it with the model.
+
+    Args:
+        store, variant, time_flow: their graphs, see `graphs.select_edges`.
+        videos: which.
+        vocabulary: the model's words.
+        scorer: knows the references of ``videos``.
+        source: whose features each video gets (the shuffled control); None: its own.
+        category: class of each video, for models that read it.
+    """
+
+    store: Graphs
+    videos: Sequence[str]
+    vocabulary: Vocabulary
+    scorer: Scorer
+    source: Mapping[str, str] | None = None
+    category: Mapping[str, int] | None = None
+    variant: str = "full"
+    time_flow: str = "literal"
+
+    def __call__(self, model: Captioner, device: torch.device | str) -> Validated:
+        """Caption and score; the mode of the model is kept."""
+        found = caption_videos(
+            model,
+            self.store,
+            self.videos,
+            self.vocabulary,
+            variant=self.variant,
+            time_flow=self.time_flow,
+            source=self.source,
+            category=self.category,
+            device=device,
+        )
+        texts = {video: caption.text for video, caption in found.items()}
+        scores = self.scorer.score(texts, metrics=("bleu", "rouge", "cider"))
+        return Validated(scores, texts, broken_endings(texts.values()))
