@@ -104,7 +104,7 @@ def _published(record: Record, told: Record) -> str:
 
 def _verbs(record: Record) -> str:
     search = record["searches"][0]
-    rows = [row for row in record["rows"] if row["verbs"].get(search)]
+    rows = [row for row in record["rows"] if row["verbs"].get(search) and not row["control"]]
     verbs = sorted({verb for row in rows for verb in row["verbs"][search]})
     if not verbs:
         return ""
@@ -115,9 +115,11 @@ def _verbs(record: Record) -> str:
 def _settings(record: Record) -> str:
     commits = sorted({commit for row in record["rows"] for commit in row["commits"]})
     machine = ", ".join(f"{name} {_cell(value)}" for name, value in record["machine"].items())
-    lines = [[_cell(row["name"]), _settings_text(row["settings"])] for row in record["rows"] if not row["control"]]
+    lines = [
+        f"- {_cell(row['name'])}: {_settings_text(row['settings'])}" for row in record["rows"] if not row["control"]
+    ]
     told = [
-        f"## How\n\n{_table(['row', 'settings'], lines)}",
+        "## How\n\n" + "\n".join(lines),
         "All other settings are the same for all rows: `settings` in table.json.",
         "\n".join(f"- {_cell(note)}" for note in record["notes"]),
         f"Trained at commit {', '.join(map(_cell, commits)) or '-'}; reported at {_cell(str(record['commit']))}; on "

@@ -9,10 +9,12 @@ from stg.ablation.report import COLUMNS
 from stg.files import printable
 
 PANELS = ("cider", "event", "two_objects", "space", "time", "both")
-SEED, MEAN, CONTROL, GRID, INK, QUIET = "#56b4e9", "#0b3c5d", "#b35900", "#d9d9d9", "#222222", "#666666"
+SEED, MEAN, CONTROL, GRID, INK, QUIET, GROUND = (
+    "#56b4e9", "#0b3c5d", "#b35900", "#dcdcdc", "#222222", "#666666", "#f7f7f7",
+)  # fmt: skip
 """Blues and an orange that colour-blind readers tell apart; means and controls differ in shape, too."""
 
-LINE, PANEL, GAP, TOP, BOTTOM, LETTER = 26, 150, 22, 84, 46, 6.6
+LINE, PANEL, GAP, TOP, BOTTOM, LETTER = 26, 150, 30, 84, 52, 6.6
 
 
 def to_svg(record: Mapping[str, Any], search: str) -> str:
@@ -25,8 +27,8 @@ def to_svg(record: Mapping[str, Any], search: str) -> str:
     panels = [name for name in PANELS if any(name in row["scores"].get(search, {}) for row in rows)]
     left = 24 + LETTER * max(map(len, names))
     title = _shown(f"{record['table']}: {record['title']}")
-    legend = "dot: one seed   bar: mean   dashed: mean of the reference row"
-    legend += "   triangle: shuffled control" if any(row["control"] for row in rows) else ""
+    legend = "dot: one seed · bar: mean · dashed: mean of the reference row"
+    legend += " · triangle: shuffled control" if any(row["control"] for row in rows) else ""
     about = _shown(f"{record['dataset']}, {record['split']}, {search}")
     width = max(
         left + max(len(panels), 1) * (PANEL + GAP), 20 + 7.6 * len(title), 20 + 5.9 * max(len(legend), len(about))
@@ -60,7 +62,8 @@ def _panel(rows: Sequence[Mapping[str, Any]], reference: str, search: str, metri
         return left + 6 + (PANEL - 12) * (value - low) / (high - low)
 
     bottom = TOP + LINE * len(rows)
-    parts = [_label(left + PANEL / 2, TOP - 10, COLUMNS[metric], anchor="middle", size=12, weight="bold")]
+    ground = f'<rect x="{left:.1f}" y="{TOP}" width="{PANEL}" height="{bottom - TOP}" fill="{GROUND}"/>'
+    parts = [ground, _label(left + PANEL / 2, TOP - 10, COLUMNS[metric], anchor="middle", size=12, weight="bold")]
     for tick in ticks:
         parts.append(_line(x(tick), TOP, x(tick), bottom, GRID))
         parts.append(_label(x(tick), bottom + 14, f"{tick:g}", anchor="middle", size=10, fill=QUIET))
@@ -82,9 +85,10 @@ def _panel(rows: Sequence[Mapping[str, Any]], reference: str, search: str, metri
 
 def nice_ticks(low: float, high: float, most: int = 4) -> list[float]:
     """Two to ``most`` + 1 round numbers, evenly spaced, from at or below ``low`` to at or above ``high``."""
-    spread = max(high - low, 0.02)
-    low, high = (low, high) if high - low >= 0.02 else ((low + high) / 2 - 0.01, (low + high) / 2 + 0.01)
-    size = 10.0 ** math.floor(math.log10(spread / most))
+    if high - low < 0.02:
+        low = max(low - 0.01, min(low, 0.0))
+        high = low + 0.02
+    size = 10.0 ** math.floor(math.log10((high - low) / most))
     for step in (size * factor for factor in (1, 2, 5, 10, 20, 50)):
         first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
         if last - first <= most:
