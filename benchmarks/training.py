@@ -1,19 +1,38 @@
-"""One training step (forward, backward, Adam) of every decoder against the Transformer, which captions the same batch.
+"""A training step (forward, backward, Adam): the ladder from the usual way to ours, and every decoder.
 
-A scene model of each kind at the papers' sizes (512 channels, ten frames, five boxes, one attention of 49 grid places),
-16 videos with 4 captions of 12 words each, a vocabulary of 10,000. The grid rows read 49 places, as I3D features have
-them, in place of the boxes. Single thread, CPU-seconds, rivals in turn in one process; medians and quartiles.
+The ladder (`benchmarks.training_ladder`): two branches with Transformers, 45.5 million weights, 64 captions of 3 to 20
+words, a vocabulary of 10,000; ten frames, five boxes. Every rung has the same loss and the same gradients.
+
+The decoders: a scene model of each kind at the papers' sizes (512 channels, ten frames, five boxes, one attention of 49
+grid places), 16 videos with 4 captions of 12 words each. The grid rows read 49 places, as I3D features have them, in
+place of the boxes. Single thread, CPU-seconds, rivals in turn in one process; medians and quartiles.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 from torch_geometric.data import Batch, Data
 
 from benchmarks.timing import measure, write
+from benchmarks.training_ladder import (
+    BUCKETS,
+    Size,
+    batch_of,
+    bucketed,
+    captions_of,
+    check,
+    floor_of,
+    lengths,
+    loss_packed,
+    model_of,
+    rungs,
+    videos_of,
+)
 from stg.assembly import Widths, build_captioner
 from stg.data import CaptionBatch
 from stg.model_config import AttentionLSTMConfig, GraphConfig, ModelConfig, STaTSConfig, STConfig
@@ -79,19 +98,104 @@ def step(name: str, batch: CaptionBatch, channels: int, vocabulary: int) -> Call
     return run
 
 
-def main(quick: bool = False) -> None:
-    """Measure, print, and write ``results/training.json``."""
-    videos, captions, words, vocabulary, channels = (4, 2, 6, 500, 64) if quick else (16, 4, 12, 10_000, 512)
-    batch = made_batch(videos, captions, words, vocabulary)
-    rivals = {name: step(name, batch, channels, vocabulary) for name in RIVALS}
-    taken = measure(rivals, repetitions=7, warm_up=1)
-    rows = {
-        name: {**times, "times_transformer": round(times["median"] / taken["transformer"]["median"], 2)}
-        for name, times in taken.items()
+def ladder(size: Size) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
+    """Milliseconds a step on every rung, and what was measured."""
+    model = model_of(size)
+    captions, graphs = captions_of(size), videos_of(size.captions, torch.float32)
+    usual = torch.optim.Adam(model.parameters(), lr=1e-6)
+    fused = torch.optim.Adam(model.parameters(), lr=1e-6, fused=True)
+    losses = rungs(model, captions, graphs)
+    runs: dict[str, Callable[[], object]] = {
+        name: stepping(loss, usual if name in ("baseline", "batch maximum") else fused) for name, loss in losses.items()
     }
-    Console().print(table(rows))
-    size = {"videos": videos, "captions": captions, "words": words, "vocabulary": vocabulary, "channels": channels}
-    write("training", {"size": {**size, "quick": quick}, "steps": rows})
+    for number, (batch, _) in enumerate(bucketed(captions, graphs)):
+        runs[f"bucket {number}"] = stepping(partial(loss_packed, model, batch), fused)
+    grouped = batch_of(captions, videos_of(size.captions // size.group, torch.float32), size.group)
+    runs["grouped"] = stepping(partial(loss_packed, model, grouped), fused)
+    runs["floor"] = floor_of(model, losses["packed words"])
+    taken = measure(runs, repetitions=7, warm_up=1)
+    buckets = [taken.pop(f"bucket {number}") for number in range(BUCKETS)]
+    mean = {name: round(sum(times[name] for times in buckets) / BUCKETS, 3) for name in buckets[0]}
+    order = [*losses, "length buckets", "grouped", "floor"]
+    taken = {name: {**taken, "length buckets": mean}[name] for name in order}
+    words = [length + 1 for length in lengths(size.captions)]
+    return taken, {
+        "weights": sum(weight.numel() for weight in model.parameters()),
+        "captions": size.captions,
+        "positions": {"mean": round(sum(words) / len(words), 2), "most": max(words)},
+        "vocabulary": size.vocabulary,
+        "channels": size.channels,
+        "captions_of_a_video_when_grouped": size.group,
+        "batches_in_a_window_of_buckets": BUCKETS,
+    }
+
+
+def stepping(loss: Callable[[], Tensor], optimiser: torch.optim.Optimizer) -> Callable[[], None]:
+    """One step of training."""
+
+    def run() -> None:
+        optimiser.zero_grad()
+        loss().backward()
+        optimiser.step()
+
+    return run
+
+
+def decoders() -> tuple[dict[str, dict[str, Any]], dict[str, int]]:
+    """Every decoder, with its time over the Transformer's."""
+    size = {"videos": 16, "captions": 4, "words": 12, "vocabulary": 10_000, "channels": 512}
+    batch = made_batch(size["videos"], size["captions"], size["words"], size["vocabulary"])
+    taken = measure(
+        {name: step(name, batch, size["channels"], size["vocabulary"]) for name in RIVALS}, repetitions=7, warm_up=1
+    )
+    usual = taken["transformer"]["median"]
+    return {name: {**times, "times_transformer": round(times["median"] / usual, 2)} for name, times in taken.items()}, (
+        size
+    )
+
+
+def main(quick: bool = False) -> None:
+    """Check that the rungs agree; unless ``quick``, time them and write ``results/training.json``."""
+    console = Console()
+    torch.manual_seed(0)
+    check()
+    console.print("training: all rungs have one loss and the same gradients")
+    if quick:
+        tiny = made_batch(2, 2, 4, 50)
+        for name in RIVALS:
+            step(name, tiny, 16, 50)()
+        return
+    climbed, ladder_size = ladder(Size())
+    console.print(ladder_table(climbed))
+    rows, decoders_size = decoders()
+    console.print(table(rows))
+    medians = {name: times["median"] for name, times in climbed.items()}
+    bars = [
+        bar("training step, over the baseline", medians["baseline"] / medians["length buckets"], 2.3, "higher"),
+        bar("training step, times its matrix products", medians["length buckets"] / medians["floor"], 1.5, "lower"),
+        bar("16 videos x 4 captions, over 64 x 1", medians["packed words"] / medians["grouped"], 1.3, "higher"),
+    ]
+    for each in bars:
+        console.print(f"{each['what']}: {each['reached']} (bar {each['bar']}, {each['better']} is better)")
+    write(
+        "training",
+        {"bars": bars, "ladder": {"size": ladder_size, "steps": climbed}, "size": decoders_size, "steps": rows},
+    )
+
+
+def bar(what: str, reached: float, wanted: float, better: str) -> dict[str, Any]:
+    """A ratio beside what is asked of it."""
+    return {"what": what, "reached": round(reached, 2), "bar": wanted, "better": better}
+
+
+def ladder_table(climbed: dict[str, dict[str, float]]) -> Table:
+    """Milliseconds a step; speed over the baseline, time over the floor."""
+    shown = Table("rung", "ms a step", "quartiles", "x baseline", "x floor", title="One training step of 64 captions")
+    first, floor = climbed["baseline"]["median"], climbed["floor"]["median"]
+    for name, row in climbed.items():
+        over = (f"{first / row['median']:.2f}", f"{row['median'] / floor:.2f}")
+        shown.add_row(name, f"{row['median']:.0f}", f"{row['low']:.0f}-{row['high']:.0f}", *over)
+    return shown
 
 
 def table(rows: dict[str, dict[str, Any]]) -> Table:
