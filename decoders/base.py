@@ -25,11 +25,13 @@ class Taught:
         features: what ``output`` turns into logits ``[W L C]``.
         words: what was read ``[W L]``: the given words, or its own in place of some of them.
         losses: what else it learns from, by name, unweighted scalars.
+        counts: over how many words, captions, ... each of ``losses`` is a mean, whole scalars.
     """
 
     features: Float[Tensor, "W L C"]
     words: Int[Tensor, "W L"]
     losses: dict[str, Tensor] = field(default_factory=dict)
+    counts: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Decoder(nn.Module, ABC):

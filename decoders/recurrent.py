@@ -41,6 +41,10 @@ class RecurrentDecoder(Decoder):
         """Losses besides that of the words, from the stacked trace of a batch; none unless a subclass has some."""
         return {}
 
+    def loss_counts(self, state: State, real: Bool[Tensor, "W L"]) -> dict[str, Tensor]:
+        """Over how many each of `losses` is a mean, whole scalars; those not named are over the ``real`` words."""
+        return {}
+
     def advance(self, word: Int[Tensor, " N"], state: State) -> tuple[Float[Tensor, "N C"], State]:
         """Read one more word of every hypothesis; see `Decoder.advance`."""
         read, state = self.read_word(word, state)
@@ -80,7 +84,9 @@ class RecurrentDecoder(Decoder):
         else:
             features, trace = self.unroll(words, state)
         real = torch.ones_like(words, dtype=torch.bool) if real is None else real
-        return Taught(features, words, self.losses(trace, state, real))
+        losses = self.losses(trace, state, real)
+        counts = dict.fromkeys(losses, real.sum()) | self.loss_counts(state, real)
+        return Taught(features, words, losses, counts)
 
     def unroll(self, words: Int[Tensor, "W L"], state: State) -> tuple[Float[Tensor, "W L C"], Trace]:
         """The recurrence over given words, from a state with one row a caption."""

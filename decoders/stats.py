@@ -259,11 +259,18 @@ class STaTSDecoder(RecurrentDecoder):
         if self.classifier is not None:
             values, mask = (state[f"memory.{self.streams[0]}.{part}"] for part in ("values", "mask"))
             mean = mean_of_real(values.flatten(1, 2), mask.flatten(1), 1)
-            counts = (state["memory.category"] > 0) & real.any(1)
+            counts = self._knows_class(state, real)
             target = torch.where(counts, state["memory.category"] - 1, -100)
             total = F.cross_entropy(self.classifier(mean), target, ignore_index=-100, reduction="sum")
             losses["category"] = total / counts.sum().clamp(min=1)
         return losses
+
+    def loss_counts(self, state: State, real: Bool[Tensor, "W L"]) -> dict[str, Tensor]:
+        """``category`` is a mean over captions."""
+        return {"category": self._knows_class(state, real).sum()} if self.classifier is not None else {}
+
+    def _knows_class(self, state: State, real: Bool[Tensor, "W L"]) -> Bool[Tensor, " W"]:
+        return (state["memory.category"] > 0) & real.any(1)
 
     def _attend(
         self, s: Float[Tensor, "B K E"], hidden: Float[Tensor, "B K C"], state: State

@@ -13,6 +13,7 @@ from graphs import GraphStore
 from stg.datasets.base import CaptionDataset
 from stg.errors import UserError
 from stg.model import Captioner, Standardise
+from stg.processes import Processes
 from stg.text import PAD
 
 
@@ -27,6 +28,7 @@ class CaptionBatch:
         real: [W L], True where a target is a word and not padding.
         video: [W], the row of the video that each caption describes.
         items: the (video id, caption numbers) behind the batch, for error reports.
+        stand_in: whether the batch counts in no loss: it only keeps a process busy that has no part in this step.
     """
 
     graphs: Data
@@ -35,6 +37,7 @@ class CaptionBatch:
     real: Bool[Tensor, "W L"]
     video: Int[Tensor, " W"]
     items: tuple["Item", ...] = ()
+    stand_in: bool = False
 
     def to(self, device: torch.device | str) -> "CaptionBatch":
         """The same batch on another device."""
@@ -133,6 +136,16 @@ class TrainingSet:
         )
         video = torch.tensor([row[item.video] for item in items for _ in item.captions])
         return CaptionBatch(graphs, words, targets, real, video, tuple(items))
+
+
+def load_share(data: TrainingSet, items: Sequence[Item], processes: Processes) -> CaptionBatch:
+    """What of a batch falls to this process; a stand-in where that is nothing.
+
+    A batch is divided by videos: all that is learned of a video at once is learned by one process.
+    """
+    mine = set(processes.share(list(dict.fromkeys(item.video for item in items))))
+    share = [item for item in items if item.video in mine]
+    return data.load(share) if share else replace(data.load(items[:1]), stand_in=True)
 
 
 def classes(videos: Sequence[str], category: Mapping[str, int]) -> Int[Tensor, " B"]:

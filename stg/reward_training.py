@@ -12,7 +12,9 @@ from decoders import Decoder, greedy_search, sample_search
 from decoders.policy import policy_log_probs
 from stg.data import CaptionBatch
 from stg.model import Captioner
+from stg.processes import ALONE, Processes
 from stg.rewards import Rewards
+from stg.training import summands
 
 Baseline = Literal["greedy", "leave_one_out"]
 
@@ -26,6 +28,7 @@ def reward_losses(
     samples: int = 1,
     dropout: bool = False,
     max_length: int = 31,
+    processes: Processes = ALONE,
 ) -> dict[str, Tensor]:
     r"""The loss whose gradient is that of the expected reward (Williams, 1992), for the decoder that captions.
 
@@ -45,9 +48,11 @@ def reward_losses(
         dropout: learn with it, as a model in training mode does. It keeps few videos from being learned by heart, but
             the captions were drawn without it: the gradient is then that of the expected reward only about.
         max_length: most words, eos included.
+        processes: those that have a part of the batch each; ``N`` and the mean length are those of the whole batch.
 
     Returns:
-        ``reward_loss`` and, without gradients, the mean ``reward`` of the samples and of their ``baseline``.
+        ``reward_loss`` and, without gradients, the mean ``reward`` of the samples and of their ``baseline``; of several
+        processes the summands, as in `stg.training.captioning_losses`.
     """
     decoder, videos = model.decoder, list(dict.fromkeys(item.video for item in batch.items))
     with captioning_mode(model):
@@ -71,9 +76,11 @@ def reward_losses(
         base = torch.from_numpy(compared.result()).to(log_probs)[:, None].expand_as(gained)
     else:
         base = leave_one_out(gained)
-    words = batch.real.sum() / len(batch.real)
-    loss = reinforce_loss(log_probs, (gained - base).flatten()) / words
-    return {"reward_loss": loss, "reward": gained.mean(), "baseline": base.mean()}
+    given = torch.stack([batch.real.sum(), batch.real.new_tensor(len(batch.real), dtype=torch.int64)])
+    words, captions = processes.sum(given * 0 if batch.stand_in else given)
+    loss = reinforce_loss(log_probs, (gained - base).flatten()) / (words / captions)
+    means = {"reward_loss": loss, "reward": gained.mean(), "baseline": base.mean()}
+    return summands(means, dict.fromkeys(means, len(drawn)), processes, stand_in=batch.stand_in)
 
 
 def reinforce_loss(log_probs: Float[Tensor, "N L"], advantage: Float[Tensor, " N"]) -> Float[Tensor, ""]:

@@ -12,6 +12,7 @@ from stg.config import OptimConfig
 from stg.data import CaptionBatch
 from stg.model import Captioner
 from stg.objectives import Divergence, Reduction, distillation_loss, feature_loss, language_loss
+from stg.processes import ALONE, Processes
 
 FUSED = ("cpu", "cuda")
 """Devices on which Adam updates all weights in one call; RMSprop has no such call anywhere."""
@@ -44,6 +45,7 @@ def captioning_losses(
     category_weight: float = 0.1,
     own_words: float = 0.0,
     own_word: Pick = "sample",
+    processes: Processes = ALONE,
 ) -> dict[str, Tensor]:
     r"""The total loss and its parts (Pan et al., 2020, Eq. 8).
 
@@ -58,6 +60,9 @@ def captioning_losses(
     decoders read their own word (``own_word``: drawn or likeliest) in place of the given one; where there are two
     branches, both read what the scene decoder read (P24).
 
+    Where several ``processes`` have a part of the batch each, all losses are those of the whole batch divided into
+    summands: added up over the processes (as their gradients are) they are what one process would have found.
+
     Returns:
         ``loss`` and the parts that exist, unweighted: ``scene``, ``object``, ``distill`` or ``l2``, and a decoder's own
         as ``scene_rank``, ``object_rank``, ``scene_category``, ... Scalars.
@@ -65,7 +70,8 @@ def captioning_losses(
     encoded = model.encode(batch.graphs)
     targets = batch.targets[batch.real]
     parts: dict[str, Tensor] = {}
-    own: dict[str, Mapping[str, Tensor]] = {}
+    own: dict[str, Tensor] = {}
+    counts: dict[str, Tensor | int] = {}
     scene_logits = object_logits = None
     kept: Tensor | slice = slice(None)
     words, video, real = batch.words, batch.video, batch.real
@@ -74,8 +80,9 @@ def captioning_losses(
         # The branches are compared on one prefix: what the scene decoder put into it, the object decoder reads.
         words, own_words = taught.words, 0.0
         scene_logits = model.scene_decoder.output(taught.features[real])
-        parts["scene"] = language_loss(scene_logits, targets)
-        own["scene"] = taught.losses
+        parts["scene"], counts["scene"] = language_loss(scene_logits, targets), len(targets)
+        own |= {f"scene_{name}": loss for name, loss in taught.losses.items()}
+        counts |= {f"scene_{name}": count for name, count in taught.counts.items()}
     if model.object_decoder is not None and encoded.objects is not None:
         counted = real if keep_empty else real & encoded.has_objects[video][:, None]
         taught = model.object_decoder.teach(
@@ -84,22 +91,16 @@ def captioning_losses(
         object_logits = model.object_decoder.output(taught.features[real])
         if not keep_empty:
             kept = counted[real]
-        parts["object"] = language_loss(object_logits[kept], targets[kept])
-        own["object"] = taught.losses
-    weights = {"rank": rank_weight, "category": category_weight}
-    extra = torch.zeros((), device=targets.device)
-    for losses in own.values():
-        for name, loss in losses.items():
-            extra = extra + weights[name] * loss
-    told = {f"{branch}_{name}": loss for branch, losses in own.items() for name, loss in losses.items()}
-    if scene_logits is None or object_logits is None:
-        return {"loss": sum(parts.values(), extra), **parts, **told}
-    if model.fusion == "l2":
+        parts["object"], counts["object"] = language_loss(object_logits[kept], targets[kept]), len(targets[kept])
+        own |= {f"object_{name}": loss for name, loss in taught.losses.items()}
+        counts |= {f"object_{name}": count for name, count in taught.counts.items()}
+    two = scene_logits is not None and object_logits is not None
+    if two and model.fusion == "l2":
         assert encoded.scene is not None
         assert encoded.objects is not None
         mask = encoded.objects.frame_mask & encoded.scene.frame_mask
-        parts["l2"] = feature_loss(encoded.scene.frames, encoded.objects.frames, mask)
-    else:
+        parts["l2"], counts["l2"] = feature_loss(encoded.scene.frames, encoded.objects.frames, mask), mask.sum()
+    elif scene_logits is not None and object_logits is not None:
         parts["distill"] = distillation_loss(
             scene_logits[kept],
             object_logits[kept],
@@ -109,10 +110,36 @@ def captioning_losses(
             reduction=reduction,
             captions=len(batch.words),
         )
-    alignment = parts.get("l2", parts.get("distill"))
-    assert alignment is not None
-    loss = parts["object"] + scene_weight * parts["scene"] + distill_weight * alignment + extra
-    return {"loss": loss, **parts, **told}
+        counts["distill"] = counts["object"] if reduction == "positions" else len(batch.words)
+    losses = summands({**parts, **own}, counts, processes, stand_in=batch.stand_in)
+    weights = {"rank": rank_weight, "category": category_weight}
+    loss = torch.zeros((), device=targets.device)
+    for name in own:
+        loss = loss + weights[name.partition("_")[2]] * losses[name]
+    if two:
+        alignment = losses["l2" if model.fusion == "l2" else "distill"]
+        loss = losses["object"] + scene_weight * losses["scene"] + distill_weight * alignment + loss
+    else:
+        loss = sum((losses[name] for name in parts), loss)
+    return {"loss": loss, **losses}
+
+
+def summands(
+    means: Mapping[str, Tensor], counts: Mapping[str, Tensor | int], processes: Processes, *, stand_in: bool = False
+) -> dict[str, Tensor]:
+    """Means over what one process counts, as its summands of the means over what all of them count.
+
+    Args:
+        means: scalars; unchanged where there is one process.
+        counts: over how many things each is a mean here.
+        stand_in: whether nothing of this process counts.
+    """
+    if not processes.are_several:
+        return dict(means)
+    device = next(iter(means.values())).device
+    here = torch.stack([torch.as_tensor(counts[name], device=device) for name in means])
+    shares = processes.shares(torch.zeros_like(here) if stand_in else here)
+    return {name: mean * share.to(mean.dtype) for (name, mean), share in zip(means.items(), shares, strict=True)}
 
 
 def given_words(eta: float, epoch: int) -> float:
