@@ -46,8 +46,8 @@ POLL_SECONDS = 0.5
 class AblateConfig:
     """What to compare."""
 
-    table: str = field(
-        default="pan3",
+    table: str | None = field(
+        default=None,
         metadata={"positional": True, "optional": True, "help": f"one of {', '.join(TABLES)} (default: pan3)"},
     )
     variants: str | None = None
@@ -115,9 +115,6 @@ def ablate(config: AblateConfig, *, console: "Console", stop: Callable[[], bool]
     """
     from rich.console import Console
 
-    from stg.prepare import prepare
-    from stg.progress import making
-
     def tell(line: str) -> None:
         console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
 
@@ -134,10 +131,7 @@ def ablate(config: AblateConfig, *, console: "Console", stop: Callable[[], bool]
         _tell_report(plan, tell)
         return 0
     tell(f"{plan.name}: {plan.table.title}; {len(plan.configs)} cells in {plan.folder}")
-    shared = next(iter(plan.configs.values()))
-    with _making_alone(config.data), making(console, "making the videos' graphs") as progress:
-        prepare(shared.data, shared.world, progress=progress, tell=tell).store.close()
-
+    _prepare(plan, console, tell)
     inner = console if config.verbose else Console(quiet=True)
     began, wall = time.monotonic(), time.time()
     waiting = False
@@ -209,15 +203,16 @@ def make_plan(config: AblateConfig) -> Plan:
 def _chosen(config: AblateConfig) -> tuple[str, Table]:
     axes = {name: getattr(config, name) for name in ("branches", "variants", "decoders")}
     if any(axes.values()):
-        if "table" in config.given:
+        if config.table is not None:
             raise UserError(
                 f"{config.table} is a table, and {', '.join(f'--{k}' for k, v in axes.items() if v)} asks for a "
                 "grid: leave one of them out"
             )
         return "grid", grid(**{name: _listed(value) for name, value in axes.items() if value})
-    if config.table not in TABLES:
-        raise UserError(f"no table {config.table!r}: choose one of {', '.join(TABLES)}")
-    return config.table, TABLES[config.table]
+    name = config.table or "pan3"
+    if name not in TABLES:
+        raise UserError(f"no table {name!r}: choose one of {', '.join(TABLES)}")
+    return name, TABLES[name]
 
 
 def _listed(text: str) -> list[str]:
@@ -229,6 +224,22 @@ def _seeds(text: str) -> list[int]:
     if not all(word.isascii() and word.isdecimal() for word in words) or len(set(map(int, words))) < len(words):
         raise UserError(f"--seeds must be different whole numbers with commas, such as 0,1,2; got {text!r}")
     return [int(word) for word in words]
+
+
+def _prepare(plan: Plan, console: "Console", tell: Callable[[str], None]) -> None:
+    """Make the built-in world's store where it is not there, and refuse what no cell could be trained or scored on."""
+    from stg.prepare import prepare
+    from stg.progress import making
+
+    shared = next(iter(plan.configs.values()))
+    with _making_alone(shared.data), making(console, "making the videos' graphs") as progress:
+        prepared = prepare(shared.data, shared.world, progress=progress, tell=tell)
+        prepared.store.close()
+    splits, withheld = prepared.dataset.splits, prepared.dataset.unlabelled
+    if (split := plan.scoring.split) not in splits or split in withheld:
+        there = ", ".join(name for name in splits if name not in withheld)
+        why = "withholds the captions of" if split in splits else "has no"
+        raise UserError(f"{prepared.dataset.name} {why} split {split!r}: score on one of {there}")
 
 
 def _making_alone(data: DataConfig) -> AbstractContextManager[object]:

@@ -80,7 +80,8 @@ def test_nothing_unpickles() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["fit", "evaluate", "extract", "store", "caption", "embed", "words", "predictions", "compare", "fuse"]
+    "command",
+    ["fit", "evaluate", "extract", "store", "caption", "embed", "words", "predictions", "compare", "fuse", "ablate"],
 )
 def test_help_comes_without_torch(command: str) -> None:
     code = (

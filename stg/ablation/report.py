@@ -81,7 +81,7 @@ def make_record(plan: Plan, *, origin: Mapping[str, Any]) -> dict[str, Any]:
             | {"scores": {name: dict(zip(METRICS, figures, strict=True)) for name, figures in told.scores.items()}}
             for told in plan.table.published
         ],
-        "notes": list(plan.table.notes),
+        "notes": [*plan.table.notes, *_unavailable(plan, states)],
         "cells": len(states),
         "missing": {cell.name: _told(plan, cell, state) for cell, state in states.items() if state != "done"},
         "settings": _without(shared, varied | FREE),
@@ -164,6 +164,15 @@ def read_verbs(plan: Plan, cells: Sequence[Cell]) -> dict[str, dict[str, Any]]:
                 for verb, told in read_json(path)["verbs"].items():
                     found.setdefault(search, {}).setdefault(verb, []).append(told["right"])
     return {search: {verb: spread(values) for verb, values in verbs.items()} for search, verbs in found.items()}
+
+
+def _unavailable(plan: Plan, states: Mapping[Cell, str]) -> list[str]:
+    """Scores that could not be made, and why."""
+    told: dict[str, str] = {}
+    for cell in (cell for cell, state in states.items() if state == "done"):
+        for stem in plan.evaluated(cell).values():
+            told |= read_json(plan.run(cell) / "evaluation" / f"{stem}-scores.json").get("unavailable", {})
+    return [f"{COLUMNS.get(metric, metric)}: {reason}" for metric, reason in told.items()]
 
 
 def _searches(rows: Sequence[Mapping[str, Any]], asked: Sequence[str]) -> list[str]:

@@ -35,6 +35,8 @@ def work_on(cell: Cell, plan: Plan, *, console: "Console", stop: Callable[[], bo
             record["evaluated"] = {}
             plan.write_record(cell, record)
             fit(config, console=console, stop=stop)
+            if not plan.trained(cell):
+                raise StgError(f"{run} was trained with other settings, and stg.fit does not go on with these")
         _add_seconds(record, doing, began)
         began, doing = time.monotonic(), "seconds_evaluating"
         if stop():
@@ -49,6 +51,9 @@ def work_on(cell: Cell, plan: Plan, *, console: "Console", stop: Callable[[], bo
                     write_events(config, run / "evaluation", stem)
             told = {name: {"stem": stem, "meteor": plan.scoring.meteor} for name, stem in stems.items()}
             record["evaluated"] = {**record.get("evaluated", {}), split: told}
+            plan.write_record(cell, record)
+            if not plan.evaluated(cell):
+                raise StgError(f"{run} was evaluated, and not all scores are there: {', '.join(names) or 'none'}")
     except Preempted:
         raise
     except Exception as error:
