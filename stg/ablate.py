@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stg.ablation.cells import Plan, Scoring, claim, plan_cells
-from stg.ablation.tables import TABLES, Table, grid
+from stg.ablation.tables import AXES, TABLES, Table, grid
 from stg.cli import command
 from stg.config import (
     DataConfig,
@@ -201,14 +201,12 @@ def make_plan(config: AblateConfig) -> Plan:
 
 
 def _chosen(config: AblateConfig) -> tuple[str, Table]:
-    axes = {name: getattr(config, name) for name in ("branches", "variants", "decoders")}
-    if any(axes.values()):
+    axes = {name: _listed(value) for name in AXES if (value := getattr(config, name)) is not None}
+    if axes:
         if config.table is not None:
-            raise UserError(
-                f"{config.table} is a table, and {', '.join(f'--{k}' for k, v in axes.items() if v)} asks for a "
-                "grid: leave one of them out"
-            )
-        return "grid", grid(**{name: _listed(value) for name, value in axes.items() if value})
+            asked = ", ".join(f"--{name}" for name in axes)
+            raise UserError(f"{config.table} is a table, and {asked} asks for a grid: leave one of them out")
+        return "grid", grid(**axes)
     name = config.table or "pan3"
     if name not in TABLES:
         raise UserError(f"no table {name!r}: choose one of {', '.join(TABLES)}")
