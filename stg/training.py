@@ -8,10 +8,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from decoders.base import Pick
+from stg.branch_losses import distilled_losses
 from stg.config import OptimConfig
 from stg.data import CaptionBatch
 from stg.model import Captioner
-from stg.objectives import Divergence, Reduction, distillation_loss, feature_loss, language_loss
+from stg.objectives import Divergence, Reduction, feature_loss, language_loss
+from stg.precision import single
 from stg.processes import ALONE, Processes
 
 FUSED = ("cpu", "cuda")
@@ -73,37 +75,33 @@ def captioning_losses(
     own: dict[str, Tensor] = {}
     counts: dict[str, Tensor | int] = {}
     scene_logits = object_logits = None
-    kept: Tensor | slice = slice(None)
+    kept = torch.ones_like(targets, dtype=torch.bool)
     words, video, real = batch.words, batch.video, batch.real
     if model.scene_decoder is not None and encoded.scene is not None:
         taught = model.scene_decoder.teach(words, encoded.scene, video, real=real, own_words=own_words, pick=own_word)
         # The branches are compared on one prefix: what the scene decoder put into it, the object decoder reads.
         words, own_words = taught.words, 0.0
-        scene_logits = model.scene_decoder.output(taught.features[real])
-        parts["scene"], counts["scene"] = language_loss(scene_logits, targets), len(targets)
-        own |= {f"scene_{name}": loss for name, loss in taught.losses.items()}
+        scene_logits = single(model.scene_decoder.output(taught.features[real]))
+        counts["scene"] = len(targets)
+        own |= {f"scene_{name}": single(loss) for name, loss in taught.losses.items()}
         counts |= {f"scene_{name}": count for name, count in taught.counts.items()}
     if model.object_decoder is not None and encoded.objects is not None:
         counted = real if keep_empty else real & encoded.has_objects[video][:, None]
         taught = model.object_decoder.teach(
             words, encoded.objects, video, real=counted, own_words=own_words, pick=own_word
         )
-        object_logits = model.object_decoder.output(taught.features[real])
-        if not keep_empty:
-            kept = counted[real]
-        parts["object"], counts["object"] = language_loss(object_logits[kept], targets[kept]), len(targets[kept])
-        own |= {f"object_{name}": loss for name, loss in taught.losses.items()}
+        object_logits = single(model.object_decoder.output(taught.features[real]))
+        kept = counted[real]
+        counts["object"] = kept.sum()
+        own |= {f"object_{name}": single(loss) for name, loss in taught.losses.items()}
         counts |= {f"object_{name}": count for name, count in taught.counts.items()}
     two = scene_logits is not None and object_logits is not None
-    if two and model.fusion == "l2":
-        assert encoded.scene is not None
-        assert encoded.objects is not None
-        mask = encoded.objects.frame_mask & encoded.scene.frame_mask
-        parts["l2"], counts["l2"] = feature_loss(encoded.scene.frames, encoded.objects.frames, mask), mask.sum()
-    elif scene_logits is not None and object_logits is not None:
-        parts["distill"] = distillation_loss(
-            scene_logits[kept],
-            object_logits[kept],
+    if scene_logits is not None and object_logits is not None and model.fusion != "l2":
+        parts = distilled_losses(
+            scene_logits,
+            object_logits,
+            targets,
+            kept,
             kl=kl,
             temperature=temperature,
             detach_teacher=detach_teacher,
@@ -111,6 +109,16 @@ def captioning_losses(
             captions=len(batch.words),
         )
         counts["distill"] = counts["object"] if reduction == "positions" else len(batch.words)
+    else:
+        if scene_logits is not None:
+            parts["scene"] = language_loss(scene_logits, targets)
+        if object_logits is not None:
+            parts["object"] = language_loss(object_logits[kept], targets[kept])
+    if two and model.fusion == "l2":
+        assert encoded.scene is not None
+        assert encoded.objects is not None
+        mask = encoded.objects.frame_mask & encoded.scene.frame_mask
+        parts["l2"], counts["l2"] = feature_loss(encoded.scene.frames, encoded.objects.frames, mask), mask.sum()
     losses = summands({**parts, **own}, counts, processes, stand_in=batch.stand_in)
     weights = {"rank": rank_weight, "category": category_weight}
     loss = torch.zeros((), device=targets.device)
