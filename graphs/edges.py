@@ -35,6 +35,11 @@ _SMALL_FRAME = 8
 _SCORES = 2**22
 # Most features gathered at a time: 2 MiB in float32, so that the products read them from the cache.
 _GATHER = 2**19
+# Nodes that a window of small frames begins with, and the largest frames for which windows are the faster way.
+_WINDOW = 8
+_LARGEST_WINDOW = 64
+# Squared lengths below this may have lost digits to underflow.
+_INEXACT = 1e-20
 
 
 @torch.no_grad()
@@ -71,12 +76,12 @@ def spatial_edges(
     _check_options(tau, top_k, iou_threshold)
     frames = _frames(frame, batch)
     every = torch.arange(len(frames.start), device=boxes.device)
-    corners = boxes.double()
+    corners = boxes.double().T.contiguous()
     parts = []
     for left, right in _blocks(frames, every, every):
         rows, columns = _nodes(frames, left), _nodes(frames, right)
         itself = rows.node.unsqueeze(2) == columns.node.unsqueeze(1)
-        iou = _iou(_take(corners, rows.node), _take(corners, columns.node)).masked_fill(itself, 1.0)
+        iou = _iou(corners[:, rows.node], corners[:, columns.node]).masked_fill_(itself, 1.0)
         keep = columns.real.unsqueeze(1).expand_as(iou)
         if iou_threshold is not None:
             keep = keep & (iou > iou_threshold)
@@ -119,16 +124,20 @@ def temporal_edges(
     adjacent = (frames.video[1:] == frames.video[:-1]) & (frames.frame[1:] == frames.frame[:-1] + 1)
     dtype = _weight_type(objects)
     objects = objects.to(dtype).contiguous()
-    inverse = _inverse_norm(objects)
     # A pair of small frames that are no neighbours in time costs less to compute and drop than to cut out: without
     # it the others would no longer lie side by side in memory.
     dropped = ~adjacent & ((frames.slots[1:] != frames.smallest) | (frames.slots[:-1] != frames.smallest))
     left = (~dropped).nonzero().squeeze(1) if bool(adjacent.any()) else adjacent.nonzero().squeeze(1)
+    windows = _windows(objects, 2 * frames.smallest - 1) if 0 < frames.smallest <= _LARGEST_WINDOW else None
+    inverse = _inverse_norm(objects, windows)
     parts = []
     for here, after in _blocks(frames, left, left + 1):
         rows, columns = _nodes(frames, here), _nodes(frames, after)
+        if windows is not None and rows.node.size(1) == columns.node.size(1) == frames.smallest:
+            cosine = _pick(windows, rows.node.unsqueeze(2), columns.node.unsqueeze(1))
+        else:
+            cosine = _products(objects, here, rows.node, columns.node)
         # Scaling the products instead of the vectors spares a normalised copy of all features.
-        cosine = _products(objects, here, rows.node, columns.node)
         cosine = cosine * inverse[rows.node].unsqueeze(2) * inverse[columns.node].unsqueeze(1)
         keep = columns.real.unsqueeze(1).expand_as(cosine)
         if top_k is not None:
@@ -239,15 +248,53 @@ def _products(objects: Tensor, here: Tensor, rows: Tensor, columns: Tensor) -> T
     return product
 
 
+def _windows(objects: Tensor, reach: int) -> Tensor:
+    """Inner products ``[N W]`` of each node with a window of nodes: at least itself and the ``reach`` nodes after it.
+
+    Every few nodes are multiplied with the stretch of nodes that begins with them. The windows overlap in memory, so
+    that no feature is copied, and are the same for ragged frames as for equal ones: picking the products that are
+    wanted costs ``1 / D`` of picking features.
+    """
+    (count, width), span = objects.shape, _WINDOW + reach
+    blocks = -(-count // _WINDOW)
+    whole = max(0, (count - span) // _WINDOW + 1)
+    product = objects.new_empty(blocks, _WINDOW, span)
+    # The last windows reach beyond the last node: they are taken from a copy with zeros behind it.
+    rest = objects.new_zeros((blocks - whole - 1) * _WINDOW + span, width)
+    rest[: count - whole * _WINDOW] = objects[whole * _WINDOW :]
+    for part, values in ((product[:whole], objects), (product[whole:], rest)):
+        step = _WINDOW * width
+        left = values.as_strided((part.size(0), _WINDOW, width), (step, width, 1))
+        right = values.as_strided((part.size(0), width, span), (step, 1, width))
+        torch.bmm(left, right, out=part)
+    return product.view(-1, span)
+
+
+def _pick(windows: Tensor, row: Tensor, column: Tensor) -> Tensor:
+    """The products of two nodes each, of which the second lies at most ``reach`` behind the first."""
+    return windows.view(-1)[row * (windows.size(1) - 1) + row % _WINDOW + column]
+
+
 def _iou(rows: Tensor, columns: Tensor) -> Tensor:
-    a, b = rows.unsqueeze(2), columns.unsqueeze(1)
-    overlap = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(min=0).prod(-1)
-    union = (a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1) - overlap
+    """From corners ``[4 P R1]`` and ``[4 P R2]``."""
+    a, b = rows.unsqueeze(3), columns.unsqueeze(2)
+    sides = (torch.minimum(a[2:], b[2:]) - torch.maximum(a[:2], b[:2])).clamp_(min=0)
+    overlap = sides[0] * sides[1]
+    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - overlap
     return overlap / torch.where(union > 0, union, 1.0)
 
 
-def _inverse_norm(objects: Tensor) -> Tensor:
-    norm = torch.linalg.vector_norm(objects, dim=1)
+def _inverse_norm(objects: Tensor, windows: Tensor | None) -> Tensor:
+    if windows is None:
+        norm = torch.linalg.vector_norm(objects, dim=1)
+        square = norm * norm
+    else:
+        node = torch.arange(len(objects), device=objects.device)
+        square = _pick(windows, node, node)
+        norm = square.sqrt()
+    # Where the square underflows, or is no number, the length is taken in float64.
+    odd = ~(square > _INEXACT)
+    norm[odd] = torch.linalg.vector_norm(objects[odd].double(), dim=1).to(norm.dtype)
     long = ~torch.isfinite(norm * norm)
     if bool(long.any()):
         raise ValueError(
@@ -265,11 +312,12 @@ def _top(score: Tensor, k: int) -> Tensor:
 
 def _softmax_edges(rows: _Nodes, columns: _Nodes, score: Tensor, keep: Tensor, tau: float) -> Edges:
     # Padded rows repeat a real one, so no softmax ever runs over nothing.
-    weight = (score / tau).masked_fill(~keep, -torch.inf).softmax(dim=2)
-    valid = keep & rows.real.unsqueeze(2)
-    target = rows.node.unsqueeze(2).expand_as(valid)[valid]
-    source = columns.node.unsqueeze(1).expand_as(valid)[valid]
-    return torch.stack([source, target]), weight[valid]
+    score = (score / tau).masked_fill_(~keep, -torch.inf)
+    # The same softmax along the last axis takes ten times as long where that axis is short.
+    weight = score.permute(2, 0, 1).contiguous().softmax(dim=0).permute(1, 2, 0).contiguous()
+    valid = (keep & rows.real.unsqueeze(2)).flatten().nonzero().squeeze(1)
+    ends = torch.stack([columns.node.unsqueeze(1).expand_as(keep), rows.node.unsqueeze(2).expand_as(keep)])
+    return ends.view(2, -1).index_select(1, valid), weight.flatten().index_select(0, valid)
 
 
 def _concatenate(parts: list[tuple[Tensor, Tensor]], dtype: torch.dtype, device: torch.device) -> Edges:

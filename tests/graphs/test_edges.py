@@ -110,6 +110,10 @@ def test_length_and_scale_do_not_matter() -> None:
     assert torch.allclose(
         temporal(video), dense(*temporal_edges(video.objects * scale, video.frame), video.num_objects)
     )
+    # The square of such a length is 0 in float32, and that of the next one has lost half its digits.
+    for short in (1e-25, 1e-21):
+        _, weight = temporal_edges(torch.tensor([[short, 0.0], [1.0, 0.0], [-1.0, 0.0]]), frames(1, 2))
+        assert weight.tolist() == pytest.approx([0.880797, 0.119203], abs=1e-6)
     # The area of these boxes does not fit into their float32.
     huge = spatial_edges((video.boxes * 1e25).float(), video.frame)
     assert torch.allclose(spatial(video), dense(*huge, video.num_objects), atol=1e-6)
@@ -157,8 +161,23 @@ def test_small_blocks_give_the_same_edges(monkeypatch: pytest.MonkeyPatch) -> No
     expected = spatial(video), temporal(video)
     monkeypatch.setattr(edges, "_SCORES", 20)
     monkeypatch.setattr(edges, "_GATHER", 150)
+    monkeypatch.setattr(edges, "_LARGEST_WINDOW", 0)
     assert torch.allclose(spatial(video), expected[0])
     assert torch.allclose(temporal(video), expected[1])
+
+
+@pytest.mark.parametrize("counts", [[5] * 12, [1] * 40, [2, 5, 0, 3, 1, 4] * 9, [3, 40, 4, 4] * 5, [20, 17, 30, 1]])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.float64, 1e-12)])
+def test_windows_over_nodes_give_the_edges_of_frames_cut_out(
+    counts: list[int], dtype: torch.dtype, tolerance: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video = make_video(counts, dtype=dtype)
+    index, weight = temporal_edges(video.objects, video.frame)
+    monkeypatch.setattr(edges, "_LARGEST_WINDOW", 0)
+    expected, wanted = temporal_edges(video.objects, video.frame)
+    assert torch.equal(index, expected)
+    assert torch.allclose(weight, wanted, rtol=0, atol=tolerance)
+    assert not torch.equal(weight, torch.zeros_like(weight))
 
 
 class Recorder(TorchDispatchMode):
