@@ -18,6 +18,8 @@ BENCHMARKS = {
     "scores": "scores and rewards, against pycocoevalcap and the usual CIDEr-D",
     "rewards": "a step of training on rewards, part by part",
     "training": "a training step, against the usual way and its matrix products",
+    "extraction": "from clips to graphs by the clock, against one clip after the other",
+    "gpu": "convolution, decoding and training on a GPU, if there is one",
 }
 TABLE = "table"
 

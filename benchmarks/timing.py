@@ -104,7 +104,7 @@ def bar(what: str, reached: float, asked: float, better: str = "higher") -> dict
     """
     if better not in ("higher", "lower"):
         raise ValueError(f"better must be higher or lower, got {better!r}")
-    return {"what": what, "reached": round(float(reached), 3), "bar": float(asked), "better": better}
+    return {"what": what, "reached": float(f"{reached:.4g}"), "bar": float(asked), "better": better}
 
 
 def write(name: str, results: Mapping[str, Any], *, folder: Path = RESULTS) -> Path:
