@@ -211,7 +211,8 @@ def bars(results: Mapping[str, Any], differences: Mapping[str, float]) -> list[d
     """What performance asks of scores and rewards."""
     reward, bleu, whole = (results[name] for name in ("CIDEr-D reward", "BLEU-4 reward", "evaluation"))
     return [
-        bar("CIDEr-D reward, times as fast as the usual code", reward["usual code"]["times_ours"], 150.0),
+        bar("CIDEr-D reward, times as fast as plain Python written anew", reward["usual code"]["times_ours"], 150.0),
+        bar("CIDEr-D reward, times as fast as pycocoevalcap", reward["pycocoevalcap"]["times_ours"], 150.0),
         bar("CIDEr-D reward, largest difference", differences["CIDEr-D reward"], 1e-9, "lower"),
         bar("BLEU-4 reward, times as fast as pycocoevalcap", bleu["pycocoevalcap"]["times_ours"], 50.0),
         bar("evaluation without METEOR, times as fast as pycocoevalcap", whole["pycocoevalcap"]["times_ours"], 8.0),

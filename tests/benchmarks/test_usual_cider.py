@@ -57,4 +57,4 @@ def test_bars_of_scores() -> None:
 
     results = {"CIDEr-D reward": times(170.0, 210.0), "BLEU-4 reward": times(1.0, 60.0), "evaluation": times(1.0, 9.0)}
     found = [(line["reached"], line["bar"]) for line in bars(results, {"CIDEr-D reward": 2e-15})]
-    assert found == [(170.0, 150.0), (2e-15, 1e-9), (60.0, 50.0), (9.0, 8.0)]
+    assert found == [(170.0, 150.0), (210.0, 150.0), (2e-15, 1e-9), (60.0, 50.0), (9.0, 8.0)]
