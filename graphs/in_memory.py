@@ -1,12 +1,13 @@
-"""Graphs that were just made, as a source of batches: what a store would hand out, without a file."""
+"""Graphs in memory as a source of batches: just made, or read from a store once, they are what it would hand out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from torch_geometric.data import Data
 
 from graphs.collate import collate
 from graphs.graph_records import graph_fields
-from graphs.records import StoreError, encode, layout
+from graphs.records import Record, Slot, StoreError, encode, layout
+from graphs.store import GraphStore
 from graphs.variants import select_edges
 
 
@@ -24,13 +25,26 @@ class GraphsInMemory:
     """
 
     def __init__(self, graphs: Mapping[str, Data], features_dtype: str = "float16") -> None:
-        self._records = {}
+        self._records: dict[str, tuple[Record, dict[str, Slot]]] = {}
         for video, data in graphs.items():
             try:
                 record = bytes(encode(graph_fields(data, features_dtype)))
             except StoreError as error:
                 raise StoreError(f"video {video!r}: {error}") from error
             self._records[video] = record, layout(record)[1]
+
+    @classmethod
+    def read(cls, store: GraphStore, videos: Iterable[str]) -> "GraphsInMemory":
+        """The records of some videos of a store, byte by byte, each checked.
+
+        Raises:
+            StoreError: a video is not in the store, or its record is damaged.
+        """
+        kept = cls({})
+        for video in videos:
+            record = store.record(video)
+            kept._records[video] = record, layout(record)[1]
+        return kept
 
     def batch(self, videos: Sequence[str], variant: str = "full", time_flow: str = "literal") -> Data:
         """One flat batch with the edges of a variant, as :meth:`graphs.GraphStore.batch`.

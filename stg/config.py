@@ -25,6 +25,9 @@ class DataConfig:
     """Folder of the annotation files (not needed for the world)."""
     store: str | None = None
     """LMDB store of the video graphs. The world makes its own (default: stores/world-...); others: see stg.extract."""
+    loading: Literal["ahead", "memory"] = "ahead"
+    """ahead: the next batch is read while a step runs. memory: graphs are read once and kept, for a store on a slow or
+    distant disk; refused where they do not fit."""
     min_coverage: float = 0.1
     """Least share of a split's videos that must be in the store; below it the run is refused."""
     min_count: int = 2
@@ -97,6 +100,12 @@ class OptimConfig:
     """Videos a step."""
     captions_per_video: int = 4
     """Captions a step of each of these videos; the video is read and encoded once for all of them."""
+    length_buckets: int = 1
+    """From 2 on: captions of like length share a batch, which then is padded less. Items are sorted by length inside
+    windows of so many batches, and the batches shuffled; it changes which captions meet in a step. 1: off."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16: products of matrices in half the bytes; weights, losses and rewards stay float32. For GPUs and CPUs
+    that have it in hardware; refused elsewhere."""
     epochs: int = 25
     epoch_captions: int | None = None
     """Captions of each video in one epoch, drawn anew each time; null: all of them."""
@@ -116,7 +125,7 @@ class OptimConfig:
     def __post_init__(self) -> None:
         if self.scheduled_sampling is not None and self.scheduled_sampling <= 0:
             raise ValueError(f"scheduled_sampling must be greater than 0, or null; got {self.scheduled_sampling}")
-        positive(self, "lr", "batch_videos", "captions_per_video", "epochs", "patience")
+        positive(self, "lr", "batch_videos", "captions_per_video", "length_buckets", "epochs", "patience")
         not_negative(self, "clip_norm", "weight_decay")
         if self.epoch_captions is not None and self.epoch_captions <= 0:
             raise ValueError(f"epoch_captions must be greater than 0, or null for all; got {self.epoch_captions}")

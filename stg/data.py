@@ -1,7 +1,8 @@
 """Batches of (graphs, captions): each video is read and encoded once for several of its captions."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from graphs import GraphStore
+from graphs.in_memory import GraphsInMemory
 from stg.datasets.base import CaptionDataset
 from stg.errors import UserError
 from stg.model import Captioner, Standardise
@@ -39,16 +41,17 @@ class CaptionBatch:
     items: tuple["Item", ...] = ()
     stand_in: bool = False
 
-    def to(self, device: torch.device | str) -> "CaptionBatch":
-        """The same batch on another device."""
-        return replace(
-            self,
-            graphs=self.graphs.to(device),
-            words=self.words.to(device),
-            targets=self.targets.to(device),
-            real=self.real.to(device),
-            video=self.video.to(device),
-        )
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "CaptionBatch":
+        """The same batch on another device; from pinned memory to a GPU, ``non_blocking`` does not wait for it."""
+        return self._map(lambda part: part.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> "CaptionBatch":
+        """The same batch where a GPU may fetch it by itself."""
+        return self._map(lambda part: part.pin_memory())
+
+    def _map(self, function: Callable[[Any], Any]) -> "CaptionBatch":
+        names = ("graphs", "words", "targets", "real", "video")
+        return replace(self, **{name: function(getattr(self, name)) for name in names})
 
 
 @dataclass(frozen=True)
@@ -75,11 +78,14 @@ class TrainingSet:
     """The (video, caption) pairs of a split, in an order that is a function of seed and epoch alone (faults D9).
 
     Args:
-        store: where the graphs are.
+        store: where the graphs are: a store, or graphs in memory.
         captions: encoded captions of each video; videos without any are left out.
         batch_videos: items in a batch.
         captions_per_video: captions in an item.
         epoch_captions: captions of each video in an epoch, drawn anew each time; None takes them all (P29).
+        length_buckets: from 2 on, the items of as many batches are sorted by their longest caption before they are cut
+            into batches, which then come in random order: less padding, but captions meet their like alone.
+        pinned: batches lie where a GPU may fetch them by itself, while the host goes on.
         variant, time_flow: the edges of the graphs, see `graphs.select_edges`.
         seed: of the order.
         source: from which video the features of a video are taken; None: from itself.
@@ -89,12 +95,14 @@ class TrainingSet:
 
     def __init__(
         self,
-        store: GraphStore,
+        store: GraphStore | GraphsInMemory,
         captions: Mapping[str, Sequence[Sequence[int]]],
         *,
         batch_videos: int = 16,
         captions_per_video: int = 4,
         epoch_captions: int | None = None,
+        length_buckets: int = 1,
+        pinned: bool = False,
         variant: str = "full",
         time_flow: str = "literal",
         seed: int = 0,
@@ -108,6 +116,7 @@ class TrainingSet:
             captions_per_video,
             epoch_captions,
         )
+        self.length_buckets, self.pinned = length_buckets, pinned
         self.variant, self.time_flow = variant, time_flow
         if not self.captions:
             raise ValueError("the training split has no video with a caption: check the captions and the store")
@@ -121,7 +130,14 @@ class TrainingSet:
             for start in range(0, len(chosen), self.captions_per_video):
                 items.append(Item(video, tuple(int(n) for n in chosen[start : start + self.captions_per_video])))
         shuffled = [items[position] for position in order.permutation(len(items))]
-        return [tuple(shuffled[at : at + self.batch_videos]) for at in range(0, len(shuffled), self.batch_videos)]
+        if self.length_buckets <= 1:
+            return _cut(shuffled, self.batch_videos)
+        windows = _cut(shuffled, self.length_buckets * self.batch_videos)
+        batches = [batch for window in windows for batch in _cut(sorted(window, key=self._longest), self.batch_videos)]
+        return [batches[position] for position in order.permutation(len(batches))]
+
+    def _longest(self, item: Item) -> int:
+        return max(len(self.captions[item.video][number]) for number in item.captions)
 
     def load(self, items: Sequence[Item]) -> CaptionBatch:
         """Read the videos of a batch, each once, and pad its captions."""
@@ -135,7 +151,12 @@ class TrainingSet:
             [self.captions[item.video][number] for item in items for number in item.captions]
         )
         video = torch.tensor([row[item.video] for item in items for _ in item.captions])
-        return CaptionBatch(graphs, words, targets, real, video, tuple(items))
+        batch = CaptionBatch(graphs, words, targets, real, video, tuple(items))
+        return batch.pin_memory() if self.pinned else batch
+
+
+def _cut(items: Sequence[Item], size: int) -> list[tuple[Item, ...]]:
+    return [tuple(items[at : at + size]) for at in range(0, len(items), size)]
 
 
 def load_share(data: TrainingSet, items: Sequence[Item], processes: Processes) -> CaptionBatch:

@@ -21,6 +21,7 @@ from stg.embedding import TrainedEmbedding, VideoTextEmbedding, build_embedding,
 from stg.embedding_config import EmbedConfig
 from stg.errors import Preempted, StgError, UserError
 from stg.files import append_jsonl
+from stg.loading import in_memory
 from stg.matching import Retrieval, matching_loss, rank
 from stg.model import Standardise
 from stg.progress import training
@@ -156,7 +157,7 @@ def train(
         config.control,
     )
     data = TrainingSet(
-        store,
+        in_memory(store, videos, tell=tell) if config.data.loading == "memory" else store,
         _encode(vocabulary, captions),
         batch_videos=optim.batch_videos,
         captions_per_video=optim.captions_per_video,

@@ -74,6 +74,7 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
     from stg.device import pick_device
     from stg.loading import read_ahead
     from stg.metrics.java import JavaError, java
+    from stg.precision import autocast
     from stg.progress import making, training
     from stg.reward_training import mixed, reward_losses
     from stg.rewards import Rewards
@@ -171,10 +172,11 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
             if cold.anneal_from is not None:
                 model.anneal(annealed(cold.anneal_from, cold.temperature, at.epoch, config.optim.epochs))
             for batch in read_ahead(data.load, batches[at.batch :]):
-                batch = batch.to(device)
+                batch = batch.to(device, non_blocking=True)
                 optimiser.zero_grad()
                 try:
-                    losses = captioning_losses(model, batch, own_words=own_words, **loss_settings)
+                    with autocast(config.optim.precision, device):
+                        losses = captioning_losses(model, batch, own_words=own_words, **loss_settings)
                     if rewards is not None:
                         told = reward_losses(
                             model,

@@ -1,17 +1,26 @@
-"""Batches that are read while the step before them runs."""
+"""Where batches come from while a step runs: read ahead in a thread, or held in memory."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
+
+from graphs import GraphStore
+from graphs.in_memory import GraphsInMemory
+from stg.errors import UserError
 
 Batch = TypeVar("Batch")
 Item = TypeVar("Item")
+
+GROUPS = Path("/sys/fs/cgroup")
+MEMORY = Path("/proc/meminfo")
 
 
 def read_ahead(load: Callable[[Item], Batch], items: Sequence[Item]) -> Iterator[Batch]:
     """What ``load`` makes of each of ``items``, in order, one ahead of the one in use, in a thread of its own.
 
-    An error of ``load`` is raised where its batch is asked for.
+    An error of ``load`` is raised where its batch is asked for. Closing the iterator waits for the batch being read,
+    and no other is begun.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="stg-read-ahead") as pool:
         coming = [pool.submit(load, item) for item in items[:1]]
@@ -21,3 +30,53 @@ def read_ahead(load: Callable[[Item], Batch], items: Sequence[Item]) -> Iterator
             yield ready.result()
         for ready in coming:
             yield ready.result()
+
+
+def in_memory(
+    store: GraphStore, videos: Sequence[str], *, tell: Callable[[str], None] = lambda line: None
+) -> GraphsInMemory:
+    """The graphs of some videos, read once and kept as they lie in the store: batches are the same to the last bit.
+
+    Args:
+        tell: called with a line on how much is kept.
+
+    Raises:
+        UserError: they need more memory than is free.
+        StoreError: one is not there, or damaged.
+    """
+    wanted = list(dict.fromkeys(videos))
+    sizes = dict(zip(store.keys(), store.sizes(), strict=True))
+    needed, free = sum(sizes.get(video, 0) for video in wanted), free_memory()
+    if free is not None and needed > free:
+        raise UserError(
+            f"data.loading memory would keep {needed / 2**30:.1f} GiB of graphs and {free / 2**30:.1f} GiB of memory "
+            "are free: set data.loading to ahead"
+        )
+    tell(f"keeping the graphs of {len(wanted)} videos in memory ({needed / 2**20:.0f} MiB)")
+    return GraphsInMemory.read(store, wanted)
+
+
+def free_memory() -> int | None:
+    """Bytes that may still be taken, as the system says, or the control group of a container; None: not known."""
+    told = [_free_of_system(), _free_of_group()]
+    return min((free for free in told if free is not None), default=None)
+
+
+def _free_of_system() -> int | None:
+    available = _numbers(MEMORY).get("MemAvailable:")
+    return None if available is None else 1024 * available
+
+
+def _free_of_group() -> int | None:
+    most, current = GROUPS / "memory.max", GROUPS / "memory.current"
+    if not most.exists() or not current.exists() or (limit := most.read_text().strip()) == "max":
+        return None
+    # What the system keeps of files that were read counts as used, and is given up when it is needed.
+    files = _numbers(GROUPS / "memory.stat")
+    given_up = files.get("inactive_file", 0) + files.get("active_file", 0)
+    return max(int(limit) - int(current.read_text()) + given_up, 0)
+
+
+def _numbers(listing: Path) -> dict[str, int]:
+    lines = listing.read_text().splitlines() if listing.exists() else []
+    return {words[0]: int(words[1]) for line in lines if len(words := line.split()) > 1 and words[1].isdigit()}

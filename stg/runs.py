@@ -26,6 +26,7 @@ FREE = {
     "run.override",
     "data.store",
     "data.root",
+    "data.loading",
 }
 # Options that may differ on resume with --run.override true; all others define the run.
 NEGOTIABLE = {

@@ -12,7 +12,9 @@ from stg.config import FitConfig
 from stg.data import TrainingSet, classes_read, fit_statistics, shuffle_features
 from stg.datasets.base import CaptionDataset
 from stg.errors import UserError
+from stg.loading import in_memory
 from stg.metrics.coco import Scorer
+from stg.precision import check_precision
 from stg.text import Vocabulary
 from stg.trained import Trained
 from stg.validation import Validation
@@ -66,6 +68,7 @@ def set_up(
     Raises:
         UserError: the data are not there or do not fit the settings.
     """
+    check_precision(config.optim.precision, device)
     # By its module's name, for tests that put another data set in its place.
     from stg.prepare import prepare
 
@@ -89,19 +92,22 @@ def set_up(
     category = classes_read(model, dataset, config.model.stats.categories)
     shuffled = config.run.control == "shuffle"
     edges: dict[str, Any] = {"variant": config.graph.variant, "time_flow": config.graph.time_flow}
+    graphs = in_memory(store, [*train_videos, *val_videos], tell=tell) if config.data.loading == "memory" else store
     data = TrainingSet(
-        store,
+        graphs,
         encoded,
         batch_videos=config.optim.batch_videos,
         captions_per_video=config.optim.captions_per_video,
         epoch_captions=config.optim.epoch_captions,
+        length_buckets=config.optim.length_buckets,
+        pinned=device.type == "cuda",
         seed=config.run.seed,
         source=shuffle_features(train_videos, config.run.seed) if shuffled else None,
         category=category,
         **edges,
     )
     validation = Validation(
-        store,
+        graphs,
         val_videos,
         vocabulary,
         Scorer({video: dataset.captions[video] for video in val_videos}),

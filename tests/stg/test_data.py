@@ -70,6 +70,44 @@ def test_order_depends_on_seed_and_epoch_alone() -> None:
     assert make(seed=2).epoch(0) != first[0]
 
 
+def longest(item: Item) -> int:
+    return max(len(captions(12)[item.video][number]) for number in item.captions)
+
+
+def bucketed(buckets: int, **settings: Any) -> TrainingSet:
+    store: Any = Recorder()
+    given = {"batch_videos": 3, "captions_per_video": 1, "seed": 1, **settings}
+    if buckets > 1:
+        given["length_buckets"] = buckets
+    return TrainingSet(store, captions(12), **given)
+
+
+def test_buckets_hold_every_pair_once_in_an_order_of_seed_and_epoch_alone() -> None:
+    every = [(video, n) for video, texts in captions(12).items() for n in range(len(texts))]
+    epochs = [bucketed(4).epoch(epoch) for epoch in range(3)]
+    for batches in epochs:
+        assert sorted(pairs(batches)) == sorted(every)
+        assert max(map(len, batches)) == 3
+    data = bucketed(4)
+    data.epoch(2)
+    assert [data.epoch(epoch) for epoch in range(3)] == epochs
+    assert epochs[0] != epochs[1]
+    assert bucketed(4, seed=2).epoch(0) != epochs[0]
+
+
+def test_a_bucket_holds_captions_of_like_length_from_its_window() -> None:
+    plain, batches = bucketed(1).epoch(0), bucketed(4).epoch(0)
+    windows = [sorted((item for batch in plain[at : at + 4] for item in batch), key=longest) for at in range(0, 20, 4)]
+    expected = [tuple(window[at : at + 3]) for window in windows for at in range(0, 12, 3)]
+    assert sorted(map(repr, batches)) == sorted(map(repr, expected))
+    assert batches != expected, "short captions must not always come first"
+    assert padding(batches) < padding(plain) / 2
+
+
+def padding(batches: list[tuple[Item, ...]]) -> int:
+    return sum(sum(max(map(longest, batch)) - longest(item) for item in batch) for batch in batches)
+
+
 def test_each_video_of_a_batch_is_read_once_for_all_its_captions() -> None:
     data = make(variant="spatial", time_flow="both")
     batch = data.load([Item("v1", (0, 1)), Item("v2", (3,)), Item("v1", (4,))])
