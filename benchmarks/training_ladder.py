@@ -6,10 +6,10 @@ Every rung learns the same captions of the same videos with the same weights:
   Adam as torch has it by default;
 - ``batch maximum``: captions padded to the longest of their batch;
 - ``real words``: the vocabulary and the losses at real words only, sparse graphs, fused Adam;
-- ``packed words``: the decoder's layers at real words only, and the losses as `stg.training` has them: our step;
-- ``length buckets``: the same with captions of like length in a batch, here 4 batches of 256 captions;
-- ``grouped``: packed words, 16 videos with 4 captions each in the place of 64 with one;
-- ``floor``: the matrix products of all linear layers of packed words, forward and backward, and nothing else.
+- ``ours``: the decoder's layers at real words only (packed), and each softmax once for both branches' losses;
+- ``length buckets``: ours with captions of like length in a batch, here 4 batches of 256 captions;
+- ``grouped``: ours with 16 videos of 4 captions each in the place of 64 with one;
+- ``floor``: the matrix products of all linear layers of our step, forward and backward, and nothing else.
 """
 
 from collections.abc import Callable, Iterator
@@ -178,7 +178,7 @@ def loss_at_real_words(model: Captioner, batch: CaptionBatch) -> Tensor:
     return language + DISTILL * distillation_loss(scene, objects)
 
 
-def loss_packed(model: Captioner, batch: CaptionBatch) -> Tensor:
+def our_loss(model: Captioner, batch: CaptionBatch) -> Tensor:
     """Ours."""
     return captioning_losses(model, batch, distill_weight=DISTILL)["loss"]
 
@@ -194,7 +194,7 @@ def rungs(model: Captioner, captions: list[list[int]], graphs: Data) -> dict[str
         "baseline": partial(loss_everywhere, dense, padded_to(batch, PADDED)),
         "batch maximum": partial(loss_everywhere, dense, batch),
         "real words": partial(loss_at_real_words, model, batch),
-        "packed words": partial(loss_packed, model, batch),
+        "ours": partial(our_loss, model, batch),
     }
 
 
@@ -225,7 +225,7 @@ def check(size: Size = SMALL) -> None:
         _same(f"the loss of {name!r}", loss, found["baseline"])
         for ours, theirs in zip(expected[name], expected["baseline"], strict=True):
             _same(f"a gradient of {name!r}", ours, theirs)
-    shares = [(loss_packed(model, batch), words) for batch, words in bucketed(captions, graphs)]
+    shares = [(our_loss(model, batch), words) for batch, words in bucketed(captions, graphs)]
     mean = sum(loss * words for loss, words in shares) / sum(words for _, words in shares)
     _same("the loss of 'length buckets'", mean, found["baseline"])
     few = videos_of(size.captions // size.group, torch.float64)
@@ -234,12 +234,12 @@ def check(size: Size = SMALL) -> None:
 
 def _grouped_and_single(model: Captioner, captions: list[list[int]], few: Data, group: int) -> tuple[Tensor, Tensor]:
     """The loss with each video once for ``group`` captions, and the mean over batches of one caption a video."""
-    together = loss_packed(model, batch_of(captions, few, group))
+    together = our_loss(model, batch_of(captions, few, group))
     total, count = torch.zeros((), dtype=torch.float64), 0
     for part in range(group):
         batch = batch_of(captions[part::group], few)
         words = int(batch.real.sum())
-        total, count = total + loss_packed(model, batch) * words, count + words
+        total, count = total + our_loss(model, batch) * words, count + words
     return together, total / count
 
 
