@@ -3,7 +3,7 @@
 import contextlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,8 +74,18 @@ class Checkpoints:
 
     folder: Path
 
-    def save(self, step: int, model: nn.Module, optimiser: Optimizer, header: Mapping[str, Any]) -> None:
+    def save(
+        self,
+        step: int,
+        model: nn.Module,
+        optimiser: Optimizer,
+        header: Mapping[str, Any],
+        others: Sequence[Mapping[str, Tensor]] = (),
+    ) -> None:
         """Write weights, optimiser state and the generators' states after ``step`` steps.
+
+        Args:
+            others: `random_states` of the other processes that train together with this one.
 
         Raises:
             StgError: a weight is not finite (broken weights never replace good ones), or the disk is full.
@@ -88,20 +98,25 @@ class Checkpoints:
                     f"weight {name} holds NaN or Inf after step {step}: nothing saved, earlier checkpoints are intact"
                 )
         tensors |= _flatten(optimiser)
-        tensors["rng.cpu"] = torch.get_rng_state()
-        if torch.cuda.is_available():
-            tensors |= {f"rng.cuda.{number}": state for number, state in enumerate(torch.cuda.get_rng_state_all())}
+        for rank, states in enumerate([random_states(), *others]):
+            tensors |= {f"{_generators(rank)}{name}": state for name, state in states.items()}
         save_tensors(self.folder / f"step-{step:08d}.safetensors", tensors, {**header, "step": step})
         for old in self._newest_first()[KEEP:]:
             for path in (old, old.with_suffix(".sha256")):
                 path.unlink(missing_ok=True)
 
     def restore(
-        self, model: nn.Module, optimiser: Optimizer, warn: Callable[[str], None] = lambda line: None
+        self,
+        model: nn.Module,
+        optimiser: Optimizer,
+        warn: Callable[[str], None] = lambda line: None,
+        *,
+        rank: int = 0,
     ) -> dict[str, Any] | None:
         """Load the newest whole checkpoint into model, optimiser and generators; returns its header, or None.
 
         The optimiser keeps the settings that it was made with and gets the state alone.
+        The generators get the states of process ``rank`` of those that saved it; where it was none of them, they stay.
         Damaged ones are passed over, with a line to ``warn``, in favour of the one before (faults D3).
 
         Raises:
@@ -117,10 +132,7 @@ class Checkpoints:
                 continue
             model.load_state_dict(_under(tensors, "model."))
             _unflatten(optimiser, _under(tensors, "optimiser."))
-            torch.set_rng_state(tensors["rng.cpu"])
-            cuda = _under(tensors, "rng.cuda.")
-            if cuda and torch.cuda.device_count() == len(cuda):
-                torch.cuda.set_rng_state_all([cuda[str(number)] for number in range(len(cuda))])
+            _set_random_states(_under(tensors, _generators(rank)))
             return header
         if found:
             raise CheckpointError(
@@ -139,6 +151,26 @@ class Checkpoints:
             for path in self.folder.glob(".step-*.tmp"):
                 with contextlib.suppress(OSError):
                     path.unlink()
+
+
+def random_states() -> dict[str, Tensor]:
+    """The states of torch's generators in this process, by name."""
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states |= {f"cuda.{number}": state for number, state in enumerate(torch.cuda.get_rng_state_all())}
+    return states
+
+
+def _set_random_states(states: Mapping[str, Tensor]) -> None:
+    if "cpu" in states:
+        torch.set_rng_state(states["cpu"])
+    cuda = _under(states, "cuda.")
+    if cuda and torch.cuda.device_count() == len(cuda):
+        torch.cuda.set_rng_state_all([cuda[str(number)] for number in range(len(cuda))])
+
+
+def _generators(rank: int) -> str:
+    return f"rng{rank}." if rank else "rng."
 
 
 def _flatten(optimiser: Optimizer) -> dict[str, Tensor]:

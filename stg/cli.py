@@ -129,7 +129,7 @@ def run_command(config_class: type[C], main: Callable[[C], int | None], descript
     """`command` without ending the process: returns 0, or 1 failed, 2 wrong input, 3 too much skipped, 75 preempted."""
     name = main.__module__ if main.__module__ != "__main__" else f"stg.{Path(sys.argv[0]).stem}"
     prog = f"python -m {name}"
-    debug = "--debug" in argv
+    debug, parsed = "--debug" in argv, False
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files need not be text
@@ -137,8 +137,12 @@ def run_command(config_class: type[C], main: Callable[[C], int | None], descript
     warnings.filterwarnings("ignore", message=".*torch.jit.script.*")
     try:
         config, debug = parse(config_class, argv, prog=prog, description=description)
+        parsed = True
         return main(config) or 0
     except StgError as error:
+        if not parsed and os.environ.get("RANK", "0") != "0":
+            # Under torchrun all processes read the same options: the first says what is wrong with them.
+            return error.exit_code
         return _fail(str(error), error.exit_code, debug)
     except ValueError as error:
         # The libraries underneath (graphs, decoders) refuse bad input with ValueError and words of their own.

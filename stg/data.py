@@ -159,14 +159,19 @@ def _cut(items: Sequence[Item], size: int) -> list[tuple[Item, ...]]:
     return [tuple(items[at : at + size]) for at in range(0, len(items), size)]
 
 
-def load_share(data: TrainingSet, items: Sequence[Item], processes: Processes) -> CaptionBatch:
+def load_share(
+    load: Callable[[Sequence[Item]], CaptionBatch], items: Sequence[Item], processes: Processes
+) -> CaptionBatch:
     """What of a batch falls to this process; a stand-in where that is nothing.
 
     A batch is divided by videos: all that is learned of a video at once is learned by one process.
+
+    Args:
+        load: of the whole batch, such as `TrainingSet.load`.
     """
     mine = set(processes.share(list(dict.fromkeys(item.video for item in items))))
     share = [item for item in items if item.video in mine]
-    return data.load(share) if share else replace(data.load(items[:1]), stand_in=True)
+    return load(share) if share else replace(load(items[:1]), stand_in=True)
 
 
 def classes(videos: Sequence[str], category: Mapping[str, int]) -> Int[Tensor, " B"]:

@@ -19,6 +19,14 @@ class TooManySkipped(StgError):
     exit_code = 3
 
 
+class ProcessLost(StgError):
+    """Another process of the run has failed, was killed, or does not answer: this one cannot go on alone."""
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
 class Preempted(StgError):
     """Stopped on request with a checkpoint saved: the same command goes on from there."""
 

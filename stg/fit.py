@@ -1,18 +1,20 @@
 """Train a captioner. With no option at all: the full two-branch model on the built-in world.
 
 The run folder keeps settings, metrics, checkpoints and the best model. The same command goes on with an unfinished run.
+Several processes: torchrun --nproc-per-node 2 -m stg.fit OPTIONS; together they take the steps that one would.
 Afterwards: python -m stg.evaluate RUN
 """
 
 import dataclasses
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from stg.cli import command
 from stg.config import FitConfig
@@ -22,7 +24,11 @@ from stg.files import printable
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from stg.processes import Processes
+
 NAN_LIMIT = 3
+REPEATED = 5.0
+"""Seconds in which a launcher may pass on a signal that its processes have got themselves."""
 
 
 @dataclass
@@ -44,33 +50,53 @@ def main(config: FitConfig) -> int:
     """The command."""
     from rich.console import Console
 
+    from stg.device import pick_device
+    from stg.processes import launched
     from stg.stopping import stop_on_signal
 
-    with stop_on_signal() as stop:
-        return fit(config, console=Console(), stop=stop)
+    with (
+        launched(lambda: pick_device(config.run.device)) as processes,
+        stop_on_signal(repeated=REPEATED if processes.are_several else 0.0) as stop,
+    ):
+        return fit(config, console=Console(), stop=stop, processes=processes)
 
 
-def fit(config: FitConfig, *, console: "Console", stop: Callable[[], bool] = lambda: False) -> int:
+def fit(
+    config: FitConfig,
+    *,
+    console: "Console",
+    stop: Callable[[], bool] = lambda: False,
+    processes: "Processes | None" = None,
+) -> int:
     """Train as ``config`` says; ``stop`` is asked after each step.
+
+    With ``processes``, each of which calls this, all take part in each step: losses and gradients are those of one
+    process with the whole batch, to rounding. What is drawn (dropout, a decoder's own words, captions to be rewarded)
+    depends on their number. The first of them writes and prints. None: this process alone.
 
     Raises:
         Preempted: ``stop`` said so; a checkpoint is saved.
         UserError: settings, data and run folder do not fit each other.
         StgError: the loss is not finite `NAN_LIMIT` times in a row.
+        ProcessLost: another process does not go on.
     """
+    from stg.processes import ALONE
     from stg.runs import Run, default_folder
     from stg.training_setup import check_training
 
     check_training(config)
     folder = Path(config.run.out) if config.run.out else default_folder(config)
-    with Run(folder, config) as run:
-        return _train(config, run, console, stop)
+    processes = processes or ALONE
+    with Run(folder, config, processes.rank) as run:
+        return _train(config, run, console, stop, processes)
 
 
-def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], bool]) -> int:
+def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], bool], processes: "Processes") -> int:
     import torch
+    from rich.console import Console
 
-    from stg.checkpoint import Checkpoints
+    from stg.checkpoint import Checkpoints, random_states
+    from stg.data import load_share
     from stg.device import pick_device
     from stg.loading import read_ahead
     from stg.metrics.java import JavaError, java
@@ -82,7 +108,12 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
     from stg.training import OPTIMISERS, annealed, captioning_losses, given_words
     from stg.training_setup import set_up
 
+    if not processes.is_first:
+        console = Console(quiet=True, force_terminal=False)
+
     def tell(line: str) -> None:
+        if not processes.is_first:
+            return
         line = printable(line)
         console.print(line, highlight=False, markup=False, soft_wrap=True)
         logger.info(line)
@@ -93,14 +124,20 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
     torch.manual_seed(config.run.seed)
 
     with making(console, "making the videos' graphs") as progress:
-        setup = set_up(config, device, progress=progress, tell=tell)
+
+        def go_on(done: int, total: int) -> None:
+            progress(done, total)
+            if stop():
+                raise Preempted(f"stopped with {done} of {total} graphs made: the same command goes on from there")
+
+        setup = set_up(config, device, progress=go_on, tell=tell, processes=processes)
     dataset, store, captions, data = setup.dataset, setup.store, setup.captions, setup.data
     trained, validate = setup.trained, setup.validation
     model, vocabulary = trained.captioner, trained.vocabulary
     optimiser = OPTIMISERS[config.optim.algorithm](list(model.parameters()), config.optim)
     features = hashlib.sha256(json.dumps(store.manifest, sort_keys=True).encode()).hexdigest()
     checkpoints = Checkpoints(run.checkpoints)
-    header = checkpoints.restore(model, optimiser, warn=tell)
+    header = checkpoints.restore(model, optimiser, warn=tell, rank=processes.rank)
     at = Position(**header["position"]) if header else Position()
     if header and header["vocabulary"] != vocabulary.fingerprint:
         raise UserError(
@@ -116,12 +153,18 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
         return 0
     if config.reward.weight and config.reward.meteor:
         java()  # or it would be missed only when its epoch comes
+    processes.wait()  # so that all have looked before one writes
     run.begin()
     run.rewind(at.step, validated=at.batch == 0)
     run.set_state("running", step=at.step)
     if config.run.start and not at.step:
         trained.begin_with(config.run.start)
         tell(f"beginning with the weights of {config.run.start}")
+    saved_by = header.get("processes", 1) if header else 1
+    if header and saved_by != processes.count:
+        tell(f"the last checkpoint is that of {saved_by} processes, {processes.count} go on: same samples, other draws")
+    if processes.rank >= saved_by:
+        processes.draw_apart(config.run.seed, at.step)
     size = sum(weight.numel() for weight in model.parameters()) / 1e6
     tell(
         f"{run.folder}: {dataset.name}, {len(data.captions)} training videos, {len(vocabulary)} words, "
@@ -131,11 +174,21 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
     def save() -> None:
         position = dataclasses.asdict(at)
         told = {"position": position, "vocabulary": vocabulary.fingerprint, "features": features}
-        checkpoints.save(at.step, model, optimiser, told)
+        states = processes.gather_tensors(random_states())
+        if processes.is_first:
+            checkpoints.save(at.step, model, optimiser, {**told, "processes": processes.count}, states[1:])
 
-    def give_way() -> None:
+    def save_in_trouble() -> str:
+        # Of several processes the others are elsewhere in the step and cannot take part.
+        if processes.are_several:
+            return "the last checkpoint holds"
+        save()
+        return "checkpoint saved"
+
+    def give_way() -> NoReturn:
         save()
         run.set_state("preempted", step=at.step)
+        processes.wait()  # so that none leaves, and has the others ended, before all is written
         raise Preempted(
             f"stopped at step {at.step} with a checkpoint in {run.folder}: the same command goes on from there"
         )
@@ -146,20 +199,30 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
     reward = config.reward
     rewards: Rewards | None = None
 
+    def load(items: Any) -> Any:
+        return load_share(data.load, items, processes)
+
     def keep(score: float, epoch: int) -> None:
         at.best, at.best_epoch = score, epoch
+        if not processes.is_first:
+            return
         trained.save(run.model_file)
         if model.for_captioning() is not model:
             trained.save(run.whole_file, whole=True)
 
     if config.run.start and not at.step:
         # What it begins with is judged too: training that only makes it worse leaves it as the best.
-        found = validate(model, device)
+        found = validate(model, device, processes=processes, stop=stop)
+        if found is None:
+            give_way()
         run.log(kind="start", step=0, **found.scores.values, broken_endings=found.broken)
         tell(f"at the start  {found}  {found.endings}")
-        keep(found.judged, -1)
+        keep(processes.from_first(found.judged), -1)
     model.train()
-    with ExitStack() as open_rewards, training(console, config.optim.epochs) as show:
+    with (
+        ExitStack() as open_rewards,
+        training(console, config.optim.epochs) as show,
+    ):
         while at.epoch < config.optim.epochs and at.stale < config.optim.patience:
             batches = data.epoch(at.epoch)
             if reward.weight and at.epoch >= reward.from_epoch and rewards is None:
@@ -171,12 +234,15 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
             own_words = 1 - given_words(eta, at.epoch) if eta else 0.0
             if cold.anneal_from is not None:
                 model.anneal(annealed(cold.anneal_from, cold.temperature, at.epoch, config.optim.epochs))
-            for batch in read_ahead(data.load, batches[at.batch :]):
+            waiting = batches[at.batch :]
+            for items, batch in zip(waiting, read_ahead(load, waiting), strict=True):
                 batch = batch.to(device, non_blocking=True)
                 optimiser.zero_grad()
                 try:
                     with autocast(config.optim.precision, device):
-                        losses = captioning_losses(model, batch, own_words=own_words, **loss_settings)
+                        losses = captioning_losses(
+                            model, batch, own_words=own_words, processes=processes, **loss_settings
+                        )
                     if rewards is not None:
                         told = reward_losses(
                             model,
@@ -186,23 +252,25 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
                             samples=reward.samples,
                             dropout=reward.dropout,
                             max_length=vocabulary.max_words + 1,
+                            processes=processes,
                         )
                         losses = mixed(losses, told, reward.weight)
                     losses["loss"].backward()
                 except torch.OutOfMemoryError as error:
-                    save()
+                    kept = save_in_trouble()
                     raise StgError(
                         f"out of memory at step {at.step} with {len(batch.words)} captions of "
-                        f"{len(batch.items)} videos (checkpoint saved): lower --optim.batch_videos"
+                        f"{len(batch.items)} videos ({kept}): lower --optim.batch_videos"
                     ) from error
                 except JavaError:
-                    save()
+                    save_in_trouble()
                     raise
+                processes.add_gradients(model.parameters())
+                values = processes.add_values(losses)
                 norm = torch.nn.utils.get_total_norm([w.grad for w in model.parameters() if w.grad is not None])
                 if config.optim.clip_norm:
                     torch.nn.utils.clip_grads_with_norm_(model.parameters(), config.optim.clip_norm, norm)
-                values = {name: value.item() for name, value in losses.items()}
-                finite = torch.isfinite(norm).item() and torch.isfinite(losses["loss"]).item()
+                finite = torch.isfinite(norm).item() and math.isfinite(values["loss"])
                 at.batch += 1
                 at.step += 1
                 if finite:
@@ -212,7 +280,7 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
                     run.log(kind="step", step=at.step, epoch=at.epoch, norm=norm.item(), **values)
                 else:
                     at.broken += 1
-                    videos = [item.video for item in batch.items]
+                    videos = [item.video for item in items]
                     run.log(kind="broken", step=at.step, epoch=at.epoch, videos=videos)
                     tell(
                         f"step {at.step}: loss or gradient is not finite, step not applied; "
@@ -224,19 +292,23 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
                             f"in {run.metrics}, the checkpoints before are intact: lower --optim.lr or check the store"
                         )
                 show(at.epoch, at.batch, len(batches), values)
-                if stop():
+                stops, due = processes.any(stop(), time.monotonic() - saved_at > 60 * config.run.save_minutes)
+                if stops:
                     give_way()
-                if time.monotonic() - saved_at > 60 * config.run.save_minutes:
+                if due:
                     save()
                     saved_at = time.monotonic()
 
-            found = validate(model, device)
-            improved = found.judged > at.best
+            found = validate(model, device, processes=processes, stop=stop)
+            if found is None:
+                give_way()
+            judged = processes.from_first(found.judged)
+            improved = judged > at.best
             loss = at.loss_sum / max(at.loss_count, 1)
             at.epoch, at.batch, at.loss_sum, at.loss_count = at.epoch + 1, 0, 0.0, 0
             # Patience must not end the run before its rewards have begun.
-            waiting = reward.weight and at.epoch <= reward.from_epoch
-            at.stale = 0 if improved or waiting else at.stale + 1
+            early = reward.weight and at.epoch <= reward.from_epoch
+            at.stale = 0 if improved or early else at.stale + 1
             samples = {video: found.texts[video] for video in validate.videos[: config.run.samples]}
             run.log(
                 kind="validation",
@@ -248,7 +320,7 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
                 samples=samples,
             )
             if improved:
-                keep(found.judged, at.epoch - 1)
+                keep(judged, at.epoch - 1)
             save()
             saved_at = time.monotonic()
             run.set_state("running", step=at.step, epoch=at.epoch, best=at.best)
@@ -258,7 +330,7 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
             tell(line + ("  best so far" if improved else ""))
             for video, text in samples.items():
                 tell(f"    {video}: {text}   (a reference: {dataset.captions[video][0]})")
-            if stop():
+            if any(processes.any(stop())):
                 give_way()
 
     run.set_state("finished", step=at.step, epoch=at.epoch, best=at.best)

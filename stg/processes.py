@@ -13,11 +13,13 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 import torch
 from jaxtyping import Int
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from stg.errors import StgError
+from stg.errors import ProcessLost, StgError
 
 if TYPE_CHECKING:
     from torch.distributed import Store
@@ -29,14 +31,6 @@ TIMEOUT = timedelta(minutes=10)
 FAILURE = "stg/failure"
 GLANCE = 0.1
 """Seconds between two looks at what the others have noted."""
-
-
-class ProcessLost(StgError):
-    """Another process of the run has failed, was killed, or does not answer: this one cannot go on alone."""
-
-    def __init__(self, message: str, exit_code: int = 1) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
 
 
 class Processes:
@@ -70,6 +64,11 @@ class Processes:
     def are_several(self) -> bool:
         """Whether there are others."""
         return self.count > 1
+
+    def draw_apart(self, seed: int, step: int) -> None:
+        """Let torch's random numbers be a function of ``seed``, ``step`` and this process from here on."""
+        state = np.random.SeedSequence([seed, self.rank, step]).generate_state(1, np.uint64)
+        torch.manual_seed(int(state[0]))
 
     def share(self, items: Sequence[Item]) -> Sequence[Item]:
         """What of ``items`` falls to this process; nothing, where there are fewer than processes."""
@@ -138,6 +137,12 @@ class Processes:
         with self._together():
             dist.all_gather(given, mine)
         return [bytes(data[:size].cpu().numpy()) for data, size in zip(given, sizes, strict=True)]
+
+    def gather_tensors(self, tensors: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
+        """The tensors of each process by name, in the order of their numbers."""
+        if not self.are_several:
+            return [dict(tensors)]
+        return [load(data) for data in self.gather(save(dict(tensors)))]
 
     def merge(self, found: Mapping[str, Any]) -> dict[str, Any]:
         """All processes' dicts, which JSON must be able to hold, as one."""

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import yaml
 
 from stg.config import FitConfig, differences, to_dict
-from stg.errors import Preempted, StgError, UserError
+from stg.errors import Preempted, ProcessLost, StgError, UserError
 from stg.files import append_jsonl, read_json, write_atomic
 
 Status = Literal["running", "preempted", "finished", "failed"]
@@ -68,13 +68,15 @@ class Run:
     Args:
         folder: made by :meth:`begin` if absent.
         config: what the run is asked to do.
+        rank: of several processes that train together, which this is; only the first writes, the others no more than
+            the log of an error of their own.
 
     Raises:
         UserError: the folder holds something else, or a run with other settings (the differences are listed).
     """
 
-    def __init__(self, folder: Path, config: FitConfig) -> None:
-        self.folder, self.config = folder, config
+    def __init__(self, folder: Path, config: FitConfig, rank: int = 0) -> None:
+        self.folder, self.config, self.rank = folder, config, rank
         self.metrics, self.state_file = folder / "metrics.jsonl", folder / "state.json"
         self.model_file, self.whole_file = folder / MODEL_FILE, folder / WHOLE_FILE
         self.checkpoints = folder / "checkpoints"
@@ -95,16 +97,19 @@ class Run:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            file = logging.FileHandler(self.folder / "train.log", encoding="utf-8")
+            name = f"train-{self.rank}.log" if self.rank else "train.log"
+            file = logging.FileHandler(self.folder / name, encoding="utf-8", delay=bool(self.rank))
         except OSError as error:
             raise UserError(f"the run folder {self.folder} cannot be written to: {error.strerror or error}") from error
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         self._handler.setTarget(file)
         self._handler.flushLevel = logging.NOTSET
         self._handler.flush()
+        self._begun = True
+        if self.rank:
+            return
         write_atomic(self._settings, json.dumps(to_dict(self.config), indent=1))
         write_atomic(self.folder / "config.yaml", yaml.safe_dump(to_dict(self.config), sort_keys=False))
-        self._begun = True
 
     def __enter__(self) -> "Run":
         logger.addHandler(self._handler)
@@ -117,7 +122,7 @@ class Run:
         try:
             if isinstance(error, Preempted):
                 logger.info("%s", error)
-            elif error is not None:
+            elif error is not None and not (self.rank and isinstance(error, ProcessLost)):
                 logger.error("run failed", exc_info=error)
                 if self._begun:
                     self.set_state("failed", error=f"{type(error).__name__}: {error}")
@@ -149,6 +154,8 @@ class Run:
 
     def set_state(self, status: Status, **details: Any) -> None:
         """Record how far the run is; a run that cannot write its state says so in its log and goes on."""
+        if self.rank:
+            return
         try:
             write_atomic(self.state_file, json.dumps({"status": status, **details}, indent=1))
         except StgError as error:
@@ -156,14 +163,15 @@ class Run:
 
     def log(self, **row: Any) -> None:
         """Append a row to ``metrics.jsonl``."""
-        append_jsonl(self.metrics, row)
+        if not self.rank:
+            append_jsonl(self.metrics, row)
 
     def rewind(self, step: int, *, validated: bool) -> None:
         """Drop the rows after ``step``, which will be made again, and a half-written last row.
 
         ``validated``: whether the validation that follows ``step`` is done already.
         """
-        if not self.metrics.exists():
+        if self.rank or not self.metrics.exists():
             return
         kept = []
         for line in self.metrics.read_text(encoding="utf-8").splitlines():

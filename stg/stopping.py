@@ -1,6 +1,7 @@
 """Stopping on request: the first signal asks, the second ends at once."""
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -21,15 +22,29 @@ class Stopper:
 
 
 @contextmanager
-def stop_on_signal() -> Iterator[Stopper]:
-    """Turn SIGTERM and Ctrl-C into a request to stop; the handlers of before return afterwards."""
+def stop_on_signal(*, repeated: float = 0.0) -> Iterator[Stopper]:
+    """Turn SIGTERM and Ctrl-C into a request to stop; the handlers of before return afterwards.
+
+    Args:
+        repeated: seconds in which a second signal is taken for the first one again. A launcher passes on what its
+            processes may have got themselves.
+    """
     stopper = Stopper()
+    first = 0.0
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
     def handle(number: int, frame: FrameType | None) -> None:
-        stopper.ask()
+        nonlocal first
+        again = stopper.asked
+        if not again:
+            stopper.ask()
+            first = time.monotonic()
+        if repeated and time.monotonic() - first < repeated:
+            return
         # The next signal is for the impatient.
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        if again:
+            signal.raise_signal(number)
 
     for number in before:
         signal.signal(number, handle)

@@ -15,6 +15,7 @@ from stg.errors import UserError
 from stg.loading import in_memory
 from stg.metrics.coco import Scorer
 from stg.precision import check_precision
+from stg.processes import ALONE, Processes
 from stg.text import Vocabulary
 from stg.trained import Trained
 from stg.validation import Validation
@@ -62,8 +63,11 @@ def set_up(
     *,
     progress: Callable[[int, int], None] = lambda done, total: None,
     tell: Callable[[str], None] = print,
+    processes: Processes = ALONE,
 ) -> TrainingSetup:
     """Open the data (the built-in world is made first where it is not there yet) and build the model on ``device``.
+
+    Of several ``processes``, the first makes the world and takes the statistics of features; all have the same model.
 
     Raises:
         UserError: the data are not there or do not fit the settings.
@@ -72,7 +76,8 @@ def set_up(
     # By its module's name, for tests that put another data set in its place.
     from stg.prepare import prepare
 
-    prepared = prepare(config.data, config.world, progress=progress, tell=tell)
+    with processes.in_turn():
+        prepared = prepare(config.data, config.world, progress=progress, tell=tell)
     dataset, store = prepared.dataset, prepared.store
     train_videos, val_videos = dataset.videos("train"), dataset.videos("val")
     captions = {video: dataset.captions[video] for video in train_videos}
@@ -88,7 +93,9 @@ def set_up(
     model = build_captioner(
         config.model, config.graph, widths=widths, vocabulary=len(vocabulary), max_words=vocabulary.max_words
     ).to(device)
-    fit_statistics(model, store, train_videos)
+    if processes.is_first:
+        fit_statistics(model, store, train_videos)
+    processes.copy_from_first(model)
     category = classes_read(model, dataset, config.model.stats.categories)
     shuffled = config.run.control == "shuffle"
     edges: dict[str, Any] = {"variant": config.graph.variant, "time_flow": config.graph.time_flow}

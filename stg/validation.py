@@ -1,6 +1,6 @@
 """How good a model is while it is trained: captions of the validation videos, and their scores."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +8,7 @@ import torch
 from stg.captions import Graphs, caption_videos
 from stg.metrics.coco import Scorer, Scores
 from stg.model import Captioner
+from stg.processes import ALONE, Processes
 from stg.search import broken_endings
 from stg.text import Vocabulary
 
@@ -63,19 +64,48 @@ class Validation:
     variant: str = "full"
     time_flow: str = "literal"
 
-    def __call__(self, model: Captioner, device: torch.device | str) -> Validated:
-        """Caption and score; the mode of the model is kept."""
-        found = caption_videos(
-            model,
-            self.store,
-            self.videos,
-            self.vocabulary,
-            variant=self.variant,
-            time_flow=self.time_flow,
-            source=self.source,
-            category=self.category,
-            device=device,
-        )
-        texts = {video: caption.text for video, caption in found.items()}
+    def __call__(
+        self,
+        model: Captioner,
+        device: torch.device | str,
+        *,
+        processes: Processes = ALONE,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> Validated | None:
+        """Caption and score; the mode of the model is kept.
+
+        Args:
+            processes: divide the videos among them; all get the scores of all.
+            stop: asked after each batch; None is returned where some process was to stop.
+        """
+
+        def go_on(done: int) -> None:
+            if stop():
+                raise _Stopped
+
+        try:
+            found = caption_videos(
+                model,
+                self.store,
+                processes.share(self.videos),
+                self.vocabulary,
+                variant=self.variant,
+                time_flow=self.time_flow,
+                source=self.source,
+                category=self.category,
+                device=device,
+                advance=go_on,
+            )
+        except _Stopped:
+            found = None
+        if any(processes.any(found is None)) or found is None:
+            return None
+        together = processes.merge({video: caption.text for video, caption in found.items()})
+        # In one order, whatever the number of processes: sums of floating point numbers are told apart by it.
+        texts = {video: together[video] for video in self.videos}
         scores = self.scorer.score(texts, metrics=("bleu", "rouge", "cider"))
         return Validated(scores, texts, broken_endings(texts.values()))
+
+
+class _Stopped(Exception):
+    """Somebody asked for a stop."""
