@@ -8,6 +8,8 @@ from xml.sax.saxutils import escape
 from stg.ablation.report import COLUMNS
 from stg.files import printable
 
+Number = int | float
+
 PANELS = ("cider", "event", "two_objects", "space", "time", "both")
 SEED, MEAN, CONTROL, GRID, INK, QUIET, GROUND = (
     "#56b4e9", "#0b3c5d", "#b35900", "#dcdcdc", "#222222", "#666666", "#f7f7f7",
@@ -52,13 +54,13 @@ def to_svg(record: Mapping[str, Any], search: str) -> str:
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
-def _panel(rows: Sequence[Mapping[str, Any]], reference: str, search: str, metric: str, left: float) -> list[str]:
+def _panel(rows: Sequence[Mapping[str, Any]], reference: str, search: str, metric: str, left: Number) -> list[str]:
     found = [row["scores"].get(search, {}).get(metric) for row in rows]
     values = [value for told in found if told for value in told["values"]]
     ticks = nice_ticks(min(values), max(values))
     low, high = ticks[0], ticks[-1]
 
-    def x(value: float) -> float:
+    def x(value: Number) -> float:
         return left + 6 + (PANEL - 12) * (value - low) / (high - low)
 
     bottom = TOP + LINE * len(rows)
@@ -83,7 +85,7 @@ def _panel(rows: Sequence[Mapping[str, Any]], reference: str, search: str, metri
     return parts
 
 
-def nice_ticks(low: float, high: float, most: int = 4) -> list[float]:
+def nice_ticks(low: Number, high: Number, most: int = 4) -> list[float]:
     """Two to ``most`` + 1 round numbers, evenly spaced, from at or below ``low`` to at or above ``high``."""
     if high - low < 0.02:
         low = max(low - 0.01, min(low, 0.0))
@@ -100,22 +102,22 @@ def _middle(place: int) -> float:
     return TOP + LINE * (place + 0.5)
 
 
-def _dot(x: float, y: float) -> str:
+def _dot(x: Number, y: Number) -> str:
     return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{SEED}" fill-opacity="0.8" stroke="{MEAN}"/>'
 
 
-def _triangle(x: float, y: float) -> str:
+def _triangle(x: Number, y: Number) -> str:
     points = f"{x:.1f},{y - 5:.1f} {x - 4.5:.1f},{y + 4:.1f} {x + 4.5:.1f},{y + 4:.1f}"
     return f'<polygon points="{points}" fill="#ffffff" fill-opacity="0.7" stroke="{CONTROL}"/>'
 
 
-def _line(x1: float, y1: float, x2: float, y2: float, colour: str, dashes: str = "") -> str:
+def _line(x1: Number, y1: Number, x2: Number, y2: Number, colour: str, dashes: str = "") -> str:
     dashed = f' stroke-dasharray="{dashes}"' if dashes else ""
     return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{colour}"{dashed}/>'
 
 
 def _label(
-    x: float, y: float, text: str, *, anchor: str = "start", size: int = 12, fill: str = INK, weight: str = "normal"
+    x: Number, y: Number, text: str, *, anchor: str = "start", size: int = 12, fill: str = INK, weight: str = "normal"
 ) -> str:
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" font-weight="{weight}" fill="{fill}" '
