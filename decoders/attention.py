@@ -76,6 +76,35 @@ class MultiHeadAttention(nn.Module):
         )
         return attended.transpose(1, 2).flatten(2)
 
+    def ready(
+        self, keys: Float[Tensor, "B S C"], values: Float[Tensor, "B S C"]
+    ) -> tuple[Float[Tensor, "B H c S"], Float[Tensor, "B H S c"]]:
+        """Keys and values laid out for `look`: head by head, and the keys as columns."""
+        return self._split(keys).transpose(2, 3).contiguous(), self._split(values).contiguous()
+
+    def look(
+        self,
+        x: Float[Tensor, "B Q C"],
+        keys: Float[Tensor, "B H c S"],
+        values: Float[Tensor, "B H S c"],
+        bias: Float[Tensor, "B #Q S"] | None = None,
+    ) -> Float[Tensor, "B Q C"]:
+        """`forward` for a few queries of many videos, as a search asks them.
+
+        Two plain products, the first with keys as columns: for one to five queries on a CPU, they take a third to two
+        thirds of the time of `torch.nn.functional.scaled_dot_product_attention`.
+
+        Args:
+            x: what asks ``[B Q C]``.
+            keys, values: from `ready`.
+            bias: what is added to the scores of all heads, ``[B Q S]`` or ``[B 1 S]``: -inf where the query may not see
+                the key, else 0. None: all may be seen.
+        """
+        scores = self._split(self.query(x) * keys.shape[2] ** -0.5) @ keys
+        if bias is not None:
+            scores = scores + bias[:, None]
+        return self.output((scores.softmax(-1) @ values).transpose(1, 2).flatten(2))
+
     def _split(self, x: Float[Tensor, "B S C"]) -> Float[Tensor, "B H S c"]:
         return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
 

@@ -113,6 +113,14 @@ class Decoder(nn.Module, ABC):
             The features of the next word, and the new state.
         """
 
+    def spend(self, state: State) -> State:
+        """A state that may be advanced once only, and so be written over: faster, for a search, which never goes back.
+
+        What `advance` makes of it may be advanced once only, too. Rows may still be taken from it by `select_state`,
+        as long as only one of the results is gone on with. For subclasses that gain by it; others return it as it is.
+        """
+        return state
+
     def forward(
         self, words: Int[Tensor, "W L"], memory: VideoMemory, video: Int[Tensor, " W"] | None = None
     ) -> Float[Tensor, "W L V"]:

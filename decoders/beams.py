@@ -40,7 +40,8 @@ def grouped_beams(
     """
     max_length, device = rules.max_length, memory.frames.device
     videos = torch.arange(memory.num_videos, device=device)
-    state = select_state(decoder.init_state(memory), None if groups == 1 else videos.repeat_interleave(groups))
+    opening = decoder.spend(decoder.init_state(memory))
+    state = select_state(opening, None if groups == 1 else videos.repeat_interleave(groups))
     words = torch.full((memory.num_videos, 1, max_length + 1), decoder.pad, device=device)
     words[:, :, 0] = decoder.bos
     log_probs = torch.zeros(memory.num_videos, 1, dtype=sum_type(memory), device=device)

@@ -116,6 +116,11 @@ class EnsembleDecoder(Decoder):
         """`advance`, whose features are log-probabilities already."""
         return self.advance(word, state)
 
+    def spend(self, state: State) -> State:
+        """See `Decoder.spend`; so of every member."""
+        decoders = self._decoders()
+        return _join([decoder.spend(own) for decoder, own in zip(decoders, _split(state, len(decoders)), strict=True)])
+
     def anneal(self, temperature: float) -> None:
         """Anneal every member that chooses what it looks at."""
         for decoder in self._decoders():

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from decoders.attention import MultiHeadAttention
 from decoders.packing import Packing
+from decoders.word_cache import WordCache
 
 KeysValues = tuple[Tensor, Tensor]
 
@@ -135,6 +136,10 @@ class DecoderLayer(nn.Module):
         """Keys and values ``[B F C]`` of one encoded view."""
         return self._attention_to(view).keys_values(source)
 
+    def ready(self, view: str, keys_values: KeysValues) -> KeysValues:
+        """The same, laid out for `advance`."""
+        return self._attention_to(view).ready(*keys_values)
+
     def forward(
         self,
         x: Float[Tensor, "X Y C"],
@@ -151,47 +156,41 @@ class DecoderLayer(nn.Module):
             packing: where the ``P`` words stand in the captions; None: the captions are given whole.
         """
         attended = _look(self.attention, x, self.attention.keys_values(x), packing, causal=True)
-        return self._after_words(x, attended, views, mask, packing)
+        x = self.attention_norm(x + self.dropout(attended))
+        said = [
+            _look(self._attention_to(view), x, views[view], packing, mask=mask[:, None]) for view in self.view_attention
+        ]
+        return self._after_views(x, said)
 
     def advance(
         self,
         x: Float[Tensor, "B K C"],
         views: dict[str, KeysValues],
-        mask: Bool[Tensor, "B F"],
-        past: KeysValues,
-        seen: Bool[Tensor, "B K S"] | None,
-    ) -> tuple[Float[Tensor, "B K C"], KeysValues]:
+        hidden: Float[Tensor, "B F"],
+        past: WordCache,
+        strange: Float[Tensor, "B K S"] | None,
+    ) -> tuple[Float[Tensor, "B K C"], WordCache]:
         """Refine the state of the newest word of ``K`` hypotheses a video.
 
         The hypotheses are query positions: neither the video nor the words that they have in common are repeated.
 
         Args:
             x: newest words ``[B K C]``.
-            views: of each view, keys and values ``[B F C]``.
-            mask: frames that may be looked at ``[B F]``.
-            past: keys and values of all words that the video's hypotheses ever read ``[B S-K C]``.
-            seen: which words belong to which hypothesis, the newest included ``[B K S]``; None: all to all.
+            views: of each view, keys and values as `MultiHeadAttention.ready` lays them out.
+            hidden: -inf at frames that may not be looked at, else 0 ``[B F]``.
+            past: all words that the video's hypotheses ever read.
+            strange: -inf at words that are not a hypothesis's own, else 0, the newest included ``[B K S]``; None: all
+                belong to all.
 
         Returns:
-            The states, and keys and values with the newest words at the end ``[B S C]``.
+            The states, and the words with the newest at their end.
         """
-        keys, values = self.attention.keys_values(x)
-        keys, values = torch.cat([past[0], keys], 1), torch.cat([past[1], values], 1)
-        attended = self.attention(x, keys, values, mask=seen)
-        return self._after_words(x, attended, views, mask), (keys, values)
+        words = past.with_newest(*self.attention.ready(*self.attention.keys_values(x)))
+        x = self.attention_norm(x + self.dropout(self.attention.look(x, *words.taken(), strange)))
+        said = [self._attention_to(view).look(x, *views[view], hidden[:, None]) for view in self.view_attention]
+        return self._after_views(x, said), words
 
-    def _after_words(
-        self,
-        x: Float[Tensor, "B Q C"],
-        attended: Float[Tensor, "B Q C"],
-        views: dict[str, KeysValues],
-        mask: Tensor,
-        packing: Packing | None = None,
-    ) -> Float[Tensor, "B Q C"]:
-        x = self.attention_norm(x + self.dropout(attended))
-        said = [
-            _look(self._attention_to(view), x, views[view], packing, mask=mask[:, None]) for view in self.view_attention
-        ]
+    def _after_views(self, x: Float[Tensor, "B Q C"], said: list[Tensor]) -> Float[Tensor, "B Q C"]:
         fused = self.fusion(x, said) if len(said) > 1 else said[0]
         x = self.view_norm(x + self.dropout(fused))
         return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))

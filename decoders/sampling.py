@@ -83,7 +83,7 @@ def _sample(
 ) -> Hypotheses:
     device = memory.frames.device
     videos = torch.arange(memory.num_videos, device=device)
-    state = select_state(decoder.init_state(memory), videos.repeat_interleave(samples))
+    state = select_state(decoder.spend(decoder.init_state(memory)), videos.repeat_interleave(samples))
     captions = torch.arange(memory.num_videos * samples, device=device).unflatten(0, (-1, samples))
     words = torch.full((captions.numel(), rules.max_length + 1), decoder.pad, device=device)
     words[:, 0] = decoder.bos

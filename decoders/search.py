@@ -45,7 +45,7 @@ def greedy_search(
 @torch.inference_mode()
 def _greedy(decoder: Decoder, memory: VideoMemory, rules: Rules) -> Hypotheses:
     device = memory.frames.device
-    state = decoder.init_state(memory)
+    state = decoder.spend(decoder.init_state(memory))
     videos = torch.arange(memory.num_videos, device=device)
     word = torch.full_like(videos, decoder.bos)
     words = torch.full((memory.num_videos, rules.max_length + 1), decoder.pad, device=device)

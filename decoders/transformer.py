@@ -12,6 +12,7 @@ from decoders.base import Decoder, Pick, State, Taught
 from decoders.layers import DecoderLayer, Encoder, KeysValues, initialise, sinusoids
 from decoders.memory import VideoMemory, keep_one_key
 from decoders.packing import Packing
+from decoders.word_cache import WordCache
 
 FUSIONS = ("add", "attentive")
 
@@ -140,14 +141,20 @@ class TransformerDecoder(Decoder):
         slots that are only ever added to, and a hypothesis is the list of its words' slots ``[N t]``.
         """
         views, mask = self._read(memory)
-        state: State = {"memory.mask": mask}
-        for (view, number), (keys, values) in views.items():
-            state[f"memory.{view}_key.{number}"], state[f"memory.{view}_value.{number}"] = keys, values
-        for number in range(len(self.layers)):
-            for name in ("word_key", "word_value"):
-                state[f"memory.{name}.{number}"] = memory.frames.new_empty(memory.num_videos, 0, self.channels)
+        none = memory.frames.new_empty(memory.num_videos, 0, self.channels)
+        state: State = {"memory.hidden": none.new_zeros(mask.shape).masked_fill_(~mask, -torch.inf)}
+        for number, layer in enumerate(self._layers()):
+            state |= _named("word", number, layer.attention.ready(none, none))
+            for view in self.views:
+                state |= _named(view, number, layer.ready(view, views[view, number]))
         state["slots"] = torch.empty(memory.num_videos, 0, dtype=torch.int64, device=memory.frames.device)
         return state
+
+    def spend(self, state: State) -> State:
+        """Keys and values of words get room to grow in place; ``memory.taken`` ``[B S]`` tells how much is taken."""
+        mask = state["memory.hidden"]
+        used = state["memory.word_key.0"].shape[3]
+        return dict(state, **{"memory.taken": mask.new_empty(len(mask), used, dtype=torch.bool)})
 
     def advance(self, word: Int[Tensor, " N"], state: State) -> tuple[Float[Tensor, "N C"], State]:
         """Read one word a hypothesis; its position is the number of slots so far."""
@@ -157,17 +164,21 @@ class TransformerDecoder(Decoder):
                 f"word number {position + 1} is beyond max_length={self.max_length}: "
                 "search shorter captions or build the decoder with a larger max_length"
             )
-        mask = state["memory.mask"]
-        videos, used = state["memory.word_key.0"].shape[:2]
+        hidden, taken = state["memory.hidden"], state.get("memory.taken")
+        videos = len(hidden)
+        used = state["memory.word_key.0"].shape[3] if taken is None else taken.shape[1]
         width = len(word) // videos
         newest = torch.arange(used, used + width, device=word.device).repeat(videos)
         new = dict(state, slots=torch.cat([state["slots"], newest[:, None]], 1))
-        seen = _among(new["slots"].unflatten(0, (videos, width)), used + width)
+        if taken is not None:
+            new["memory.taken"] = taken.new_empty(videos, used + width)
+        strange = _strange(new["slots"].unflatten(0, (videos, width)), used + width, hidden)
         x = self._place(self.embedding(word), self.positions[position]).view(videos, width, self.channels)
         for number, layer in enumerate(self._layers()):
             views = {view: _pair(state, view, number) for view in self.views}
-            x, words = layer.advance(x, views, mask, _pair(state, "word", number), seen)
-            new[f"memory.word_key.{number}"], new[f"memory.word_value.{number}"] = words
+            past = WordCache(*_pair(state, "word", number), used, taken is not None)
+            x, words = layer.advance(x, views, hidden, past, strange)
+            new |= _named("word", number, (words.keys, words.values))
         return x.flatten(0, 1), new
 
     def encode(self, memory: VideoMemory) -> tuple[dict[str, Float[Tensor, "B F C"]], Bool[Tensor, "B F"]]:
@@ -221,11 +232,15 @@ def _rows(pair: KeysValues, rows: Int[Tensor, " W"] | None) -> KeysValues:
     return pair if rows is None else (pair[0].index_select(0, rows), pair[1].index_select(0, rows))
 
 
-def _among(slots: Int[Tensor, "B K t"], used: int) -> Bool[Tensor, "B K S"] | None:
-    """Which slots are a hypothesis's own; None where all are, as in greedy search."""
+def _strange(slots: Int[Tensor, "B K t"], used: int, like: Tensor) -> Float[Tensor, "B K S"] | None:
+    """-inf at slots that are not a hypothesis's own, else 0; None where all are its own, as in greedy search."""
     if slots.shape[2] == used:
         return None
-    return torch.zeros(*slots.shape[:2], used, dtype=torch.bool, device=slots.device).scatter_(2, slots, True)
+    return like.new_full((*slots.shape[:2], used), -torch.inf).scatter_(2, slots, 0.0)
+
+
+def _named(name: str, number: int, pair: KeysValues) -> State:
+    return {f"memory.{name}_key.{number}": pair[0], f"memory.{name}_value.{number}": pair[1]}
 
 
 def _pair(state: State, name: str, number: int) -> KeysValues:

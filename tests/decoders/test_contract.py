@@ -119,6 +119,35 @@ def test_step_leaves_the_state_it_was_given(decoder, make_memory):
         assert torch.equal(value, state[name]), name
 
 
+def test_a_state_for_a_search_tells_the_same(decoder, make_memory):
+    """Advanced once a word, it may be written over: past its room, reordered, and without a video that is done."""
+    memory, words = make_memory(), captions(6, 12)
+    start = torch.tensor([0, 0, 1, 1, 2, 2])
+    spent = select_state(decoder.spend(decoder.init_state(memory)), start)
+    kept = select_state(decoder.init_state(memory), start)
+    for position in range(5):
+        log_probs, spent = decoder.step(words[:, position], spent)
+        expected, kept = decoder.step(words[:, position], kept)
+        close(log_probs, expected)
+    order, videos = torch.tensor([1, 1, 5, 4]), torch.tensor([0, 2])
+    spent, kept = select_state(spent, order, videos), select_state(kept, order, videos)
+    for position in range(5, 12):
+        log_probs, spent = decoder.step(words[order, position], spent)
+        expected, kept = decoder.step(words[order, position], kept)
+        close(log_probs, expected)
+
+
+def test_two_ways_on_from_one_state_do_not_meet(decoder, make_memory):
+    """Without `spend`, a state may be gone on with as often as one likes."""
+    words, memory = captions(3, 4), make_memory()
+    state = decoder.init_state(memory)
+    for position in range(2):
+        _, state = decoder.step(words[:, position], state)
+    _, first = decoder.step(words[:, 2], state)
+    decoder.step(words[:, 2].roll(1), state)
+    close(decoder.step(words[:, 3], first)[0], decoder(words, memory)[:, 3].log_softmax(-1))
+
+
 def test_later_words_never_change_earlier_predictions(decoder, make_memory):
     words, memory = captions(3, 7), make_memory()
     before = decoder(words, memory)

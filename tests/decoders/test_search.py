@@ -142,6 +142,23 @@ def test_top_breaks_every_tie_by_the_lower_index():
             assert best[row].tolist() == values[row, expected].tolist()
 
 
+def test_top_of_long_rows_breaks_every_tie_by_the_lower_index():
+    """Rows that are looked at in blocks, with a rest that fills no block."""
+    generator = torch.Generator().manual_seed(0)
+    for width, levels, count in itertools.product((448, 700, 1030), (2, 40, 10**6), (1, 2, 5)):
+        values = torch.randint(levels, (12, width), generator=generator).double()
+        values[3, 20:] = -torch.inf
+        values[4] = -torch.inf
+        values[5, [60, 70, width - 1]] = 2e6
+        best, index = top(values, count)
+        for row in range(12):
+            expected = sorted(range(width), key=lambda place: (-values[row, place].item(), place))[:count]
+            assert index[row].tolist() == expected
+            assert best[row].tolist() == values[row, expected].tolist()
+    values[7, 500] = torch.nan
+    assert top(values, 5)[0][7].isnan().any(), "NaN must come to light"
+
+
 def test_finished_videos_leave_the_batch():
     # Video 0 ends after one word, 1 after two, 2 never.
     once = chances(bos={A: 1.0}, a={EOS: 1.0}, b={EOS: 1.0})

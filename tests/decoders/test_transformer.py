@@ -156,6 +156,24 @@ def test_layers_equal_those_of_torch(make_memory):
     torch.testing.assert_close(actual, expected, rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize("queries", [1, 5])
+@torch.no_grad()
+def test_looking_equals_the_equation(queries):
+    """What a search uses instead of `forward`."""
+    attention = randomised(MultiHeadAttention(12, 3))
+    x, source = torch.randn(2, queries, 12), torch.randn(2, 7, 12)
+    mask = torch.rand(2, queries, 7) < 0.6
+    mask[:, :, 0] = True
+    bias = torch.zeros(2, queries, 7).masked_fill(~mask, -torch.inf)
+    found = attention.look(x, *attention.ready(*attention.keys_values(source)), bias)
+    for video in range(2):
+        for query in range(queries):
+            expected = attend(attention, x[video, query], list(source[video, mask[video, query]]))
+            torch.testing.assert_close(found[video, query], expected, rtol=0, atol=1e-12)
+    everything = attention.look(x, *attention.ready(*attention.keys_values(source)))
+    torch.testing.assert_close(everything[0, 0], attend(attention, x[0, 0], list(source[0])), rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("channels", [8, 7])
 def test_sinusoids_are_those_of_the_formula(channels):
     expected = torch.stack([position(t, channels) for t in range(50)])
