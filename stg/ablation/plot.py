@@ -16,7 +16,7 @@ SEED, MEAN, CONTROL, GRID, INK, QUIET, GROUND = (
 )  # fmt: skip
 """Blues and an orange that colour-blind readers tell apart; means and controls differ in shape, too."""
 
-LINE, PANEL, GAP, TOP, BOTTOM, LETTER = 26, 150, 30, 84, 52, 6.6
+LINE, PANEL, GAP, TOP, BOTTOM, LETTER = 26, 150, 30, 84, 52, 7.2
 
 
 def to_svg(record: Mapping[str, Any], search: str) -> str:
@@ -33,7 +33,7 @@ def to_svg(record: Mapping[str, Any], search: str) -> str:
     legend += " · triangle: shuffled control" if any(row["control"] for row in rows) else ""
     about = _shown(f"{record['dataset']}, {record['split']}, {search}")
     width = max(
-        left + max(len(panels), 1) * (PANEL + GAP), 20 + 7.6 * len(title), 20 + 5.9 * max(len(legend), len(about))
+        left + max(len(panels), 1) * (PANEL + GAP), 20 + 8.4 * len(title), 20 + 6.6 * max(len(legend), len(about))
     )
     height = TOP + LINE * len(rows) + BOTTOM
     parts = [
