@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import itertools
 import json
 import os
 import signal
@@ -99,6 +100,27 @@ def test_stopping_and_going_on_changes_no_bit(step: int, store: Path, tmp_path: 
     assert rows(parts, "validation") == rows(whole, "validation")
     expected = weights(whole)
     assert all(torch.equal(value, expected[name]) for name, value in weights(parts).items())
+
+
+def test_stopping_within_a_validation_changes_no_bit(store: Path, tmp_path: Path) -> None:
+    whole, parts, asked = tmp_path / "whole", tmp_path / "parts", itertools.count()
+    run(settings(store, whole))
+    # Asked after each of the six steps of an epoch, then by the validation.
+    with pytest.raises(Preempted, match="stopped at step 6 with a checkpoint"):
+        run(settings(store, parts), lambda: next(asked) == 6)
+    assert rows(parts, "validation") == []
+    run(settings(store, parts))
+    assert rows(parts, "step") == rows(whole, "step")
+    assert rows(parts, "validation") == rows(whole, "validation")
+
+
+def test_stopping_while_the_world_is_made_keeps_what_is_made(tmp_path: Path) -> None:
+    asked = itertools.count()
+    with pytest.raises(Preempted, match="stopped with 2 of 14 graphs made: the same command goes on from there"):
+        run(settings(tmp_path / "store", tmp_path / "run"), lambda: next(asked) == 2)
+    assert not (tmp_path / "run").exists()
+    with GraphStore(tmp_path / "store") as made:
+        assert len(list(made.keys())) == 2
 
 
 ANNEALED = {"decoder": "stats", "stats": STaTSConfig(ts=TSConfig(temperature=0.1, anneal_from=1.6))}
