@@ -184,7 +184,7 @@ class RunConfig:
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
     threads: int | None = None
-    """CPU threads; default: all cores."""
+    """CPU threads of each process; default: all cores, or what torchrun sets (one)."""
     save_minutes: float = 2.0
     """A checkpoint at least this often, besides one an epoch."""
     override: bool = False
