@@ -27,6 +27,19 @@ def test_the_second_interrupt_raises() -> None:
             os.kill(os.getpid(), signal.SIGINT)
 
 
+def test_a_repeated_signal_is_the_first_one_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("stg.stopping.time.monotonic", lambda: now[0])
+    with stop_on_signal(repeated=5.0) as stop:
+        for later in (0.0, 0.1, 4.0):
+            now[0] = 100.0 + later
+            os.kill(os.getpid(), signal.SIGINT)
+            assert stop()
+        now[0] = 106.0
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
 def test_the_second_term_ends_the_process() -> None:
     code = (
         "import os, signal, stg.stopping as s\n"
