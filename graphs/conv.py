@@ -8,15 +8,18 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch_geometric.nn import MessagePassing
 
+from graphs.windows import Windows, windows
+
 
 class SparseOperator(NamedTuple):
-    """The normalised matrix of a batch and its transpose, both as CSR: built once, shared by all layers.
+    """The normalised matrix of a batch and its transpose: built once, shared by all layers.
 
     ``matrix[i, j]`` weighs what node i gathers from node j. The transpose is what the backward pass multiplies with.
+    Both are CSR tensors or, where frames hold dozens of objects, :class:`~graphs.windows.Windows`.
     """
 
-    matrix: Tensor
-    transpose: Tensor
+    matrix: Tensor | Windows
+    transpose: Tensor | Windows
 
 
 def symmetric_norm(
@@ -37,7 +40,7 @@ def symmetric_norm(
 def sparse_operator(
     edge_index: Int[Tensor, "2 E"], edge_weight: Float[Tensor, " E"] | None, num_nodes: int
 ) -> SparseOperator:
-    """Normalise the edges as Eq. 4 has it and lay them out as CSR, with the transpose.
+    """Normalise the edges as Eq. 4 has it and lay them out as CSR or in windows, with the transpose.
 
     Args:
         edge_index: ``[2 E]`` edges in any order; edges given twice add up.
@@ -55,6 +58,10 @@ def sparse_operator(
         )
     weight = symmetric_norm(edge_index, edge_weight, num_nodes)
     source, target = edge_index
+    matrix = windows(target, source, weight, num_nodes)
+    transpose = None if matrix is None else windows(source, target, weight, num_nodes)
+    if matrix is not None and transpose is not None:
+        return SparseOperator(matrix, transpose)
     return SparseOperator(_csr(target, source, weight, num_nodes), _csr(source, target, weight, num_nodes))
 
 
@@ -69,7 +76,7 @@ class STGConv(MessagePassing):
 
     There are two paths to one result. With an ``edge_index``, messages are gathered and summed edge by edge: the
     readable one, for :mod:`torch_geometric.explain` and for gradients of the weights. With a :class:`SparseOperator`
-    the sum is a product with a CSR matrix, several times faster. Under autocast both sum in float32.
+    the sum is a matrix product, several times faster. Under autocast both sum in float32.
 
     Args:
         channels: width ``C``, the same on both sides so that the residual needs no projection.
@@ -117,8 +124,10 @@ class STGConv(MessagePassing):
                     "build it from edge_weight of that type"
                 )
             matrix, transpose = edge_index
-            # The product adds onto the residual: one pass over the states less than adding it afterwards.
-            out = self.propagate(matrix, x=hidden, edge_weight=None, transpose=transpose, residual=x)
+            if isinstance(matrix, Windows):  # which propagate() does not take for a matrix
+                out = _SparseProduct.apply(matrix, transpose, hidden, x)
+            else:
+                out = self.propagate(matrix, x=hidden, edge_weight=None, transpose=transpose, residual=x)
         else:
             if edge_weight is None:
                 edge_weight = x.new_ones(edge_index.size(1))
@@ -142,14 +151,18 @@ class _SparseProduct(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: torch.autograd.function.FunctionCtx, matrix: Tensor, transpose: Tensor, x: Tensor, residual: Tensor | None
+        ctx: torch.autograd.function.FunctionCtx,
+        matrix: Tensor | Windows,
+        transpose: Tensor | Windows,
+        x: Tensor,
+        residual: Tensor | None,
     ) -> Tensor:
         ctx.operator = (matrix, transpose)  # type: ignore[attr-defined]
         ctx.types = (x.dtype, None if residual is None else residual.dtype)  # type: ignore[attr-defined]
         # Under autocast the states may be narrower than the matrix, and a sparse matrix cannot be narrowed.
         with torch.autocast(x.device.type, enabled=False):
-            x = x.to(matrix.dtype)
-            return matrix @ x if residual is None else torch.addmm(residual.to(matrix.dtype), matrix, x)
+            residual = None if residual is None else residual.to(matrix.dtype)
+            return _multiply(matrix, x.to(matrix.dtype), residual)
 
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[None, None, Tensor, Tensor | None]:
@@ -157,6 +170,17 @@ class _SparseProduct(torch.autograd.Function):
         x_type, residual_type = ctx.types  # type: ignore[attr-defined]
         x_grad = _SparseProduct.apply(transpose, matrix, grad, None).to(x_type)
         return None, None, x_grad, None if residual_type is None else grad.to(residual_type)
+
+
+def _multiply(matrix: Tensor | Windows, x: Tensor, residual: Tensor | None) -> Tensor:
+    if isinstance(matrix, Windows):
+        out = matrix.multiply(x)
+        return out if residual is None else out + residual
+    # Adding onto the residual, or into memory that nobody filled with zeros, spares a pass over the states.
+    if residual is not None:
+        return torch.addmm(residual, matrix, x)
+    out = torch.empty_like(x, memory_format=torch.contiguous_format)
+    return torch.addmm(out, matrix, x, beta=0, out=out)
 
 
 def _csr(row: Tensor, column: Tensor, value: Tensor, num_nodes: int) -> Tensor:

@@ -7,12 +7,15 @@ from torch import Tensor
 from graphs import (
     TIME_FLOWS,
     VARIANTS,
+    SparseOperator,
     STGConv,
     build_graph,
     select_edges,
     sparse_operator,
     symmetric_norm,
 )
+from graphs import windows as windows_module
+from graphs.windows import Windows
 from tests.graphs.graph_reference import dense, layer, make_video, matrix
 
 COUNTS = ([2, 3, 0, 1, 2], [3], [1], [0, 2], [1, 1, 1])
@@ -44,6 +47,59 @@ def test_both_paths_equal_the_reference(counts: list[int], variant: str, time_fl
         found = torch.autograd.grad((out * seed).sum(), (x, conv.linear.weight))
         for have, want in zip(found, wanted, strict=True):
             assert torch.allclose(have, want, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("time_flow", TIME_FLOWS)
+@pytest.mark.parametrize("variant", ["full", "dense"])
+@pytest.mark.parametrize("counts", [[20] * 5, [50, 50, 50], [24, 40, 0, 31, 28, 40], [41]])
+def test_windows_equal_messages_for_crowded_frames(counts: list[int], variant: str, time_flow: str) -> None:
+    n = sum(counts)
+    conv, x = layer_and_states(n)
+    index, weight = edges(counts, variant, time_flow)
+    operator = sparse_operator(index, weight, n)
+    # The last frame of a video has no edges forward: short videos of small frames stay below 40 edges a node.
+    assert isinstance(operator.matrix, Windows) == (index.size(1) >= 40 * n)
+    check_operator(conv, x, index, weight, operator)
+
+
+@pytest.mark.parametrize("time_flow", TIME_FLOWS)
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("counts", COUNTS)
+def test_windows_equal_messages_for_any_edges(
+    counts: list[int], variant: str, time_flow: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(windows_module, "_ENTRIES", 0)
+    monkeypatch.setattr(windows_module, "_WASTE", 10**9)
+    n = sum(counts)
+    conv, x = layer_and_states(n)
+    index, weight = edges(counts, variant, time_flow)
+    if index.size(1) == 0:
+        return  # nothing lies anywhere: the search for windows is never reached with an empty matrix
+    index, weight = torch.cat([index, index[:, :1]], dim=1), torch.cat([weight, weight[:1]])  # one of them twice
+    operator = sparse_operator(index, weight, n)
+    assert isinstance(operator.matrix, Windows)
+    norm = dense(index[:, :-1], symmetric_norm(index, weight, n)[:-1], n)
+    target, source = int(index[1, -1]), int(index[0, -1])
+    norm[target, source] *= 2
+    assert torch.allclose(operator.matrix.to_dense(), norm)
+    assert torch.allclose(operator.transpose.to_dense(), norm.T)
+    check_operator(conv, x, index, weight, operator)
+    assert torch.autograd.gradgradcheck(lambda x: conv(x, operator), (x[:, :5].detach().requires_grad_(),))
+
+
+def check_operator(conv: STGConv, x: Tensor, index: Tensor, weight: Tensor, operator: SparseOperator) -> None:
+    """Output and gradients of the operator against those of messages."""
+    seed = torch.randn_like(x)
+    expected, found = conv(x, index, weight), conv(x, operator)
+    assert torch.allclose(found, expected, rtol=0, atol=1e-10)
+    wanted = torch.autograd.grad((expected * seed).sum(), (x, conv.linear.weight))
+    for have, want in zip(torch.autograd.grad((found * seed).sum(), (x, conv.linear.weight)), wanted, strict=True):
+        assert torch.allclose(have, want, rtol=0, atol=1e-10)
+
+
+def test_far_edges_stay_in_csr() -> None:
+    index = torch.stack([torch.randint(0, 2000, (80000,)), torch.randint(0, 2000, (80000,))])
+    assert not isinstance(sparse_operator(index, None, 2000).matrix, Windows)
 
 
 def test_the_layer_by_hand() -> None:
@@ -93,6 +149,8 @@ def test_dense_graph_adds_the_mean_of_all_objects() -> None:
 def test_no_edges_leave_the_residual() -> None:
     conv, x = layer_and_states(4)
     nothing = torch.zeros(2, 0, dtype=torch.int64)
+    operator = sparse_operator(nothing, torch.zeros(0, dtype=torch.float64), 4)
+    assert torch.equal(torch.autograd.grad(conv(x, operator).sum(), x)[0], (x > 0).double())
     assert torch.equal(conv(x, nothing), torch.relu(x))
     assert torch.equal(conv(x, sparse_operator(nothing, torch.zeros(0, dtype=torch.float64), 4)), torch.relu(x))
 
