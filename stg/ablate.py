@@ -11,6 +11,7 @@ OUT/table.md, OUT/table.json and OUT/table.svg.
 """
 
 import json
+import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -100,9 +101,10 @@ def main(config: AblateConfig) -> int:
     """The command."""
     from rich.console import Console
 
-    from stg.stopping import stop_on_signal
+    from stg.stopping import REPEATED, stop_on_signal
 
-    with stop_on_signal() as stop:
+    # Under torchrun, whose processes share the cells and know nothing else of each other.
+    with stop_on_signal(repeated=REPEATED if "TORCHELASTIC_RUN_ID" in os.environ else 0.0) as stop:
         return ablate(config, console=Console(), stop=stop)
 
 

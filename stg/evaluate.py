@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stg.cli import command
-from stg.errors import UserError
+from stg.errors import Preempted, UserError
 from stg.search import SearchConfig, broken_endings, with_shorthands
 
 if TYPE_CHECKING:
@@ -73,11 +73,17 @@ def main(config: EvaluateConfig) -> int:
     return 0
 
 
-def evaluate(config: EvaluateConfig, *, console: "Console") -> dict[str, "Scores"]:
+def evaluate(
+    config: EvaluateConfig, *, console: "Console", stop: Callable[[], bool] = lambda: False
+) -> dict[str, "Scores"]:
     """Caption and score; returns the scores of each search by name: ``greedy``, ``beam 5``, ``greedy, no class``, ...;
     none where the captions of the split are withheld.
 
+    Args:
+        stop: asked after each batch of videos.
+
     Raises:
+        Preempted: ``stop`` said so.
         UserError: no such run or split, features made otherwise than in training, or classes that the model does not
             know.
     """
@@ -139,6 +145,12 @@ def evaluate(config: EvaluateConfig, *, console: "Console") -> dict[str, "Scores
     for search, suffix in product(config.searches(), told):
         name, known = search.name + suffix, told[suffix]
         with making(console, f"captioning, {name}") as progress:
+
+            def go_on(done: int, total: int, progress: Callable[[int, int], None] = progress) -> None:
+                progress(done, total)
+                if stop():
+                    raise Preempted(f"stopped while {folder} was evaluated: the same command does that anew")
+
             found = candidate_captions(
                 trained.captioner,
                 store,
@@ -150,7 +162,7 @@ def evaluate(config: EvaluateConfig, *, console: "Console") -> dict[str, "Scores
                 source=source,
                 category=known,
                 device=device,
-                advance=counter(progress, len(videos)),
+                advance=counter(go_on, len(videos)),
             )
         captions = {video: candidates[0].text for video, candidates in found.items()}
         broken[name] = broken_endings(captions.values())

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from stg.processes import Processes
 
 NAN_LIMIT = 3
-REPEATED = 5.0
-"""Seconds in which a launcher may pass on a signal that its processes have got themselves."""
 
 
 @dataclass
@@ -52,7 +50,7 @@ def main(config: FitConfig) -> int:
 
     from stg.device import pick_device
     from stg.processes import launched
-    from stg.stopping import stop_on_signal
+    from stg.stopping import REPEATED, stop_on_signal
 
     with (
         launched(lambda: pick_device(config.run.device)) as processes,

@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+REPEATED = 5.0
+"""Seconds in which a launcher may pass on a signal that its processes have got themselves."""
+
 
 class Stopper:
     """Remembers that somebody asked the run to stop; call it to know."""

@@ -21,7 +21,7 @@ def work_on(cell: Cell, plan: Plan, *, console: "Console", stop: Callable[[], bo
     """Train a cell to its end and evaluate it, from wherever it is; returns what went wrong, if something did.
 
     Raises:
-        Preempted: ``stop`` said so; a checkpoint is saved.
+        Preempted: ``stop`` said so; a checkpoint is saved, or what was evaluated is evaluated anew.
     """
     from stg.evaluate import evaluate
     from stg.fit import fit
@@ -43,7 +43,7 @@ def work_on(cell: Cell, plan: Plan, *, console: "Console", stop: Callable[[], bo
             raise Preempted(f"stopped before {cell.name} was evaluated: the same command goes on from there")
         record["weights"] = count_weights(run)
         if not plan.evaluated(cell):
-            names = evaluate(plan.scoring.config(run), console=console)
+            names = evaluate(plan.scoring.config(run), console=console, stop=stop)
             split = plan.scoring.split
             stems = {name: f"{split}-{name.replace(', ', '-').replace(' ', '')}" for name in names}
             for stem in stems.values():

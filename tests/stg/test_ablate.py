@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import pytest
 import torch
 from rich.console import Console
 
+import stg.ablate
 import stg.evaluate
 import stg.fit
 from stg.ablate import AblateConfig, ablate, main, make_plan
@@ -174,6 +176,34 @@ def test_a_stopped_grid_goes_on_to_the_same_end(config: AblateConfig, tmp_path: 
     assert all(torch.equal(value, expected[name]) for name, value in weights(second).items())
     whole, made = record_of(config), record_of(parts)
     assert [row["scores"] for row in made["rows"]] == [row["scores"] for row in whole["rows"]]
+
+
+def test_a_stop_within_an_evaluation_is_made_up_for(config: AblateConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = dataclasses.replace(config, variants="none")
+    plan = make_plan(config)
+    cell = Cell("none", 0)
+    evaluation = plan.run(cell) / "evaluation"
+    with pytest.raises(Preempted, match=r"stopped while .*none-seed0 was evaluated: the same command does that anew"):
+        run(config, stop=evaluation.exists)
+    assert plan.trained(cell)
+    assert not list(evaluation.iterdir())
+    assert plan.record(cell)["failed"] is None
+    forbid(monkeypatch, stg.fit, "fit")
+    run(config)
+    assert record_of(config)["missing"] == {}
+
+
+def test_signals_are_taken_as_one_under_a_launcher_alone(config: AblateConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def twice(given: AblateConfig, *, console: Console, stop: Callable[[], bool]) -> int:
+        for _ in range(2):
+            signal.raise_signal(signal.SIGINT)
+        return int(stop())
+
+    monkeypatch.setattr(stg.ablate, "ablate", twice)
+    with pytest.raises(KeyboardInterrupt):
+        main(config)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    assert main(config) == 1
 
 
 def test_a_stop_before_the_first_cell_begins_none(config: AblateConfig) -> None:
