@@ -136,6 +136,7 @@ def check(batch: Batch, runs: dict[str, Run]) -> None:
         if name == "dense, padded":  # the padding of the states is left out
             results = (*(value[batch.video, batch.place] for value in results[:2]), results[2])
         for what, found, wanted in zip(("output", "x gradient", "weight gradient"), results, expected, strict=True):
+            found, wanted = found.detach(), wanted.detach()
             error = float((found - wanted).abs().max() / wanted.abs().max().clamp(min=1e-6))
             if error > 1e-4:
                 raise AssertionError(f"{name} and ours differ in the {what}: relative error {error:.1e}")
