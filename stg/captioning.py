@@ -11,6 +11,7 @@ from graphs.in_memory import GraphsInMemory
 from stg.captions import Caption, candidate_captions
 from stg.device import pick_device
 from stg.errors import UserError
+from stg.redraw import recorded_edges
 from stg.runs import features_read, model_file, model_header
 from stg.search import SearchConfig, with_shorthands
 from stg.trained import Trained
@@ -125,7 +126,7 @@ class VideoCaptioner:
 
     def _describe(self, name: str, parts: Iterator[ClipPart], start: float) -> Captioned:
         clip = self.extractor.watch(parts)
-        graph = build_graph(self.extractor(clip))
+        graph = build_graph(self.extractor(clip), **recorded_edges(self.trained.features).arguments)
         video = clip.sample.video
         candidates = candidate_captions(
             self.trained.captioner,

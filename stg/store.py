@@ -1,8 +1,12 @@
-"""What a store of video graphs holds (info), whether every record is whole (verify), and many stores as one (merge).
+"""What a store of video graphs holds (info), whether every record is whole (verify), many stores as one (merge), and
+other edges for its graphs (edges).
 
 Merging copies the records of stores made alike, such as one of each process, byte by byte into the store --out, in the
 order of their keys; what is there already is not copied again. The lists beside them (.clips.jsonl, .skipped.jsonl) are
 joined too.
+
+Edges draws the edges of a store's graphs anew, into the store --out: sharper ones, or fewer. Nothing is extracted
+again. Models trained on the one store refuse the other.
 """
 
 import heapq
@@ -10,20 +14,23 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stg.cli import run_command
 from stg.errors import StgError, UserError
+from stg.redraw import EdgeChoice, redraw
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from graphs import GraphStore
 
-ACTIONS = ("info", "verify", "merge")
+ACTIONS = ("info", "verify", "merge", "edges")
+MAKING = ("merge", "edges")
+"""Those that make a store."""
 LISTED = 50
 SIDES = (".clips.jsonl", ".skipped.jsonl", ".sources.jsonl")
 """What the names of the lists beside a store end in."""
@@ -33,25 +40,35 @@ CHUNK = 64 * 2**20
 """Bytes of records that one transaction takes."""
 
 
-@dataclass(frozen=True)
-class StoreConfig:
+@dataclass(frozen=True, kw_only=True)
+class StoreConfig(EdgeChoice):
     """What to do with which stores."""
 
-    action: str = field(metadata={"positional": True, "help": "info, verify or merge"})
+    action: str = field(metadata={"positional": True, "help": "info, verify, merge or edges"})
 
     paths: tuple[str, ...] = field(
         metadata={"positional": True, "help": "the stores' files; after -- if a name starts with a dash"}
     )
     out: str | None = None
-    """merge: the store to make, or to add to."""
+    """merge, edges: the store to make, or to add to."""
     strict: bool = False
-    """merge: refuse to write on a network file system, where a store can be damaged."""
+    """merge, edges: refuse to write on a network file system, where a store can be damaged."""
 
     def __post_init__(self) -> None:
         if self.action not in ACTIONS:
             raise ValueError(f"the action must be one of {', '.join(ACTIONS)}, got '{self.action}'")
-        if (self.out is not None) != (self.action == "merge"):
-            raise ValueError("merge needs --out STORE, the other actions take none")
+        if (self.out is not None) != (self.action in MAKING):
+            raise ValueError(f"{' and '.join(MAKING)} need --out STORE, the other actions take none")
+        if self.action == "edges" and len(self.paths) != 1:
+            raise ValueError(f"edges takes one store, got {len(self.paths)}")
+        super().__post_init__()
+        if self.action != "edges" and self.edges != EdgeChoice():
+            raise ValueError(f"{', '.join(asdict(EdgeChoice()))} are for edges; the action is {self.action}")
+
+    @property
+    def edges(self) -> EdgeChoice:
+        """How edges are to be drawn."""
+        return EdgeChoice(**{item.name: getattr(self, item.name) for item in fields(EdgeChoice)})
 
 
 def run(config: StoreConfig) -> None:
@@ -66,6 +83,16 @@ def run(config: StoreConfig) -> None:
     from graphs import GraphStore
 
     console = Console(soft_wrap=True, highlight=False, markup=False)
+    if config.action == "edges":
+        assert config.out is not None
+        if Path(config.out).resolve() == Path(config.paths[0]).resolve():
+            raise UserError(f"{config.out!r} is --out and the store to read: choose another --out")
+        with (
+            GraphStore(config.paths[0]) as source,
+            GraphStore(config.out, "a", source.features_dtype, strict=config.strict) as target,
+        ):
+            redraw(source, target, config.edges, console)
+        return
     if config.out is not None:
         merge(stores_among(config.paths), config.out, console, strict=config.strict)
         return
