@@ -97,5 +97,5 @@ def test_what_makes_no_sense_is_refused(
 
 
 def test_edges_of_another_version_are_refused() -> None:
-    with pytest.raises(UserError, match="edges that this version cannot draw: .*tau_colour"):
+    with pytest.raises(UserError, match=r"edges that this version cannot draw: .*tau_colour"):
         recorded_edges({"edges": {"tau_colour": 1}})
