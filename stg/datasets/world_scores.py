@@ -38,6 +38,10 @@ def event_scores(world: World, captions: Mapping[str, str]) -> dict[str, float]:
         captions: video id -> caption.
     """
     truth = {video: world.event(video).verb for video in captions}
-    right = {video: verb_of(caption) == truth[video] for video, caption in captions.items()}
-    members = {name: [video for video in captions if truth[video] in group] for name, group in GROUPS.items()}
+    return scores_of({video: verb_of(caption) == truth[video] for video, caption in captions.items()}, truth)
+
+
+def scores_of(right: Mapping[str, bool], truth: Mapping[str, str]) -> dict[str, float]:
+    """Share of videos that are right, over each of :data:`GROUPS`; ``truth`` is the event of each video."""
+    members = {name: [video for video in right if truth[video] in group] for name, group in GROUPS.items()}
     return {name: sum(right[v] for v in videos) / len(videos) for name, videos in members.items() if videos}

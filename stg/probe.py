@@ -1,0 +1,252 @@
+"""Which events can a graph tell apart? A classifier by verb on the built-in world, one row a variant of the graph.
+
+Captions need more than the event: who does it, and words. Here each branch of the captioner is asked for the event
+alone, over several seeds: the scene branch, and the graph branch with no edges, spatial, temporal, dense or all edges.
+Results go to --out as they come (results.jsonl; the same command goes on), then as table.md, table.json and table.svg.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stg.cli import command
+from stg.config import DataConfig, WorldConfig, differences
+from stg.errors import Preempted, UserError
+from stg.files import append_jsonl, read_json, write_atomic
+from stg.model_config import TimeFlow, not_negative, positive
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from stg.datasets.world import World
+
+ROWS = ("scene", "none", "spatial", "temporal", "dense", "full")
+SHUFFLED = "-shuffled"
+
+
+@dataclass(frozen=True)
+class ProbeConfig:
+    """What to probe, and how."""
+
+    out: str = "runs/probe-world"
+    """Folder of the results."""
+    store: str | None = None
+    """Store of the world's graphs, such as one that stg.store edges made; default: as stg.fit makes it."""
+    rows: str = ",".join(ROWS)
+    """Of scene, none, spatial, temporal, dense, full; with -shuffled behind it, on features shuffled between videos."""
+    seeds: str = "0,1,2"
+    """Of weights, order and dropout, with commas."""
+    time_flow: TimeFlow = "literal"
+    """Direction of information along temporal edges."""
+    world: WorldConfig = field(default_factory=lambda: WorldConfig(train=2400, val=160, test=480))
+    """The built-in world."""
+    epochs: int = 20
+    """The best of them on val is tested."""
+    batch_videos: int = 64
+    lr: float = 1e-3
+    channels: int = 128
+    layers: int = 3
+    """Graph convolutions."""
+    dropout: float = 0.2
+    threads: int | None = None
+    """CPU threads; default: all cores."""
+
+    def __post_init__(self) -> None:
+        positive(self, "epochs", "batch_videos", "lr", "channels")
+        not_negative(self, "layers")
+        if any(row.removesuffix(SHUFFLED) not in ROWS for row in self.chosen):
+            raise ValueError(f"rows must be of {', '.join(ROWS)}, each with or without {SHUFFLED}; got {self.rows!r}")
+        seeds = self.seeds.split(",")
+        if not all(seed.strip().isdecimal() for seed in seeds) or len(set(self.numbers)) < len(seeds):
+            raise ValueError(f"seeds must be different whole numbers with commas, such as 0,1,2; got {self.seeds!r}")
+
+    @property
+    def chosen(self) -> list[str]:
+        """The rows."""
+        return list(dict.fromkeys(row.strip() for row in self.rows.split(",")))
+
+    @property
+    def numbers(self) -> list[int]:
+        """The seeds."""
+        return [int(seed) for seed in self.seeds.split(",")]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a result depends on, besides row and seed."""
+        return {name: value for name, value in asdict(self).items() if name not in ("out", "rows", "seeds", "threads")}
+
+
+def main(config: ProbeConfig) -> int:
+    """The command."""
+    from rich.console import Console
+
+    from stg.stopping import stop_on_signal
+
+    with stop_on_signal() as stop:
+        probe(config, console=Console(), stop=stop)
+    return 0
+
+
+def probe(
+    config: ProbeConfig, *, console: "Console", stop: Callable[[], bool] = lambda: False
+) -> dict[str, dict[int, dict[str, float]]]:
+    """Train and test all rows; returns the scores of each row by seed.
+
+    Raises:
+        UserError: the folder holds results of other settings.
+        Preempted: ``stop`` said so; what is done is kept.
+    """
+    import torch
+
+    from stg.datasets.world import World
+    from stg.prepare import prepare
+    from stg.progress import making
+
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    folder = Path(config.out)
+    _agree(folder, config.settings)
+    with making(console, "making the videos' graphs") as progress:
+        prepared = prepare(DataConfig(store=config.store), config.world, progress=progress)
+    world = World(**asdict(config.world))
+    results = folder / "results.jsonl"
+    found: dict[str, dict[int, dict[str, float]]] = {row: {} for row in config.chosen}
+    for line in results.read_text().splitlines() if results.exists() else ():
+        record = json.loads(line)
+        if record["row"] in found and record["seed"] in config.numbers:
+            found[record["row"]][record["seed"]] = record["scores"]
+    for seed in config.numbers:
+        for row in config.chosen:
+            if seed in found[row]:
+                continue
+            if stop():
+                raise Preempted(f"stopped: what is done is in {results}; the same command goes on from there")
+            right, scores = _one(config, row, seed, world, prepared.store, prepared.dataset.splits)
+            found[row][seed] = scores
+            append_jsonl(results, {"row": row, "seed": seed, "val": right, "scores": scores})
+            told = "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
+            line = f"{row}, seed {seed}: val {right:.3f}, test {told}"
+            console.print(line, highlight=False, soft_wrap=True)
+    _report(config, found, folder, console)
+    return found
+
+
+def _agree(folder: Path, settings: Mapping[str, Any]) -> None:
+    path = folder / "settings.json"
+    settings = json.loads(json.dumps(settings))
+    if path.exists():
+        if differing := differences(read_json(path), settings):
+            listed = "; ".join(f"{key}: was {old!r}, now {new!r}" for key, (old, new) in differing.items())
+            raise UserError(f"{folder} holds results of other settings ({listed}): choose another --out")
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, json.dumps(settings, indent=1))
+
+
+def _one(
+    config: ProbeConfig, row: str, seed: int, world: "World", store: Any, splits: Mapping[str, Sequence[str]]
+) -> tuple[float, dict[str, float]]:
+    import torch
+
+    from stg.assembly import Widths
+    from stg.data import shuffle_features
+    from stg.datasets.world_scores import scores_of
+    from stg.probing import EventClassifier, train_and_test
+
+    torch.manual_seed(seed)
+    variant = row.removesuffix(SHUFFLED)
+    widths = Widths.of(store.get(splits["train"][0]))
+    model = EventClassifier(
+        scene=widths.scene if variant == "scene" else None,
+        objects=widths.objects,
+        classes=len(world.events),
+        channels=config.channels,
+        layers=config.layers,
+        dropout=config.dropout,
+    )
+    truth = {video: world.event(video) for videos in splits.values() for video in videos}
+    source = None
+    if row.endswith(SHUFFLED):
+        source = {k: v for videos in splits.values() for k, v in shuffle_features(videos, seed).items()}
+    right, told = train_and_test(
+        model,
+        store,
+        splits,
+        {video: event.label for video, event in truth.items()},
+        edges={"variant": "none" if variant == "scene" else variant, "time_flow": config.time_flow},
+        seed=seed,
+        epochs=config.epochs,
+        batch_videos=config.batch_videos,
+        lr=config.lr,
+        source=source,
+    )
+    correct = {video: label == truth[video].label for video, label in told.items()}
+    return right, scores_of(correct, {video: truth[video].verb for video in told})
+
+
+def _report(
+    config: ProbeConfig, found: Mapping[str, Mapping[int, Mapping[str, float]]], folder: Path, console: "Console"
+) -> None:
+    from stg.ablation.origin import commit, machine
+    from stg.ablation.plot import to_svg
+    from stg.ablation.report import spread
+
+    rows = [
+        {
+            "name": row,
+            "row": row,
+            "control": row.endswith(SHUFFLED),
+            "seeds": list(seeds),
+            "scores": {
+                "classifier": {
+                    name: spread([scores[name] for scores in seeds.values()]) for name in next(iter(seeds.values()))
+                }
+            },
+        }
+        for row, seeds in found.items()
+    ]
+    record = {
+        "table": "probe",
+        "title": "which events a branch tells apart, no caption in between",
+        "dataset": f"built-in world, seed {config.world.seed}",
+        "split": "test",
+        "reference": "scene",
+        "settings": config.settings,
+        "machine": machine(),
+        "commit": commit(),
+        "rows": rows,
+    }
+    write_atomic(folder / "table.json", json.dumps(record, indent=1))
+    write_atomic(folder / "table.md", to_markdown(record))
+    write_atomic(folder / "table.svg", to_svg(record, "classifier"))
+    console.print(f"table.md, table.json and table.svg are in {folder}")
+
+
+def to_markdown(record: Mapping[str, Any]) -> str:
+    """The table: share of the test videos whose event is told, mean and sample deviation over seeds."""
+    world = record["settings"]["world"]
+    sizes = " / ".join(str(world[split]) for split in ("train", "val", "test"))
+    names = list(record["rows"][0]["scores"]["classifier"])
+    lines = [
+        f"# {record['title'][0].upper()}{record['title'][1:]}",
+        "",
+        f"{record['dataset']}: {sizes} videos. Share of the test videos whose event a classifier tells: mean ± "
+        "deviation of a sample (n - 1) over seeds.",
+        "",
+        "| row | seeds | " + " | ".join(name.replace("_", " ") for name in names) + " |",
+        "| --- | ---: |" + " ---: |" * len(names),
+    ]
+    for row in record["rows"]:
+        cells = []
+        for name in names:
+            told = row["scores"]["classifier"][name]
+            deviation = "" if told["deviation"] is None else f" ± {told['deviation']:.3f}"
+            cells.append(f"{told['mean']:.3f}{deviation}")
+        lines.append(f"| {row['name']} | {len(row['seeds'])} | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, "", f"Commit {record['commit']}.", ""])
+
+
+if __name__ == "__main__":
+    command(ProbeConfig, main, __doc__ or "")
