@@ -123,7 +123,7 @@ class Shelf:
         return Data(**tensors | {"num_frames": int(tensors["num_frames"])})
 
     def read_unchecked(self, videos: Sequence[str]) -> Data:
-        self.store._checked.clear()
+        self.store._known.forget()
         return self.store.batch(videos)
 
     def floor(self, videos: Sequence[str]) -> dict[str, Tensor]:

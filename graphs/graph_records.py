@@ -86,45 +86,77 @@ def check_graph(fields: Mapping[str, Field]) -> None:
     Raises:
         StoreError: naming the field, and the row and the value where there is one.
     """
-    unknown = [name for name in fields if name not in FIELDS]
-    missing = [name for name in REQUIRED if name not in fields]
+    check_shapes({name: (field.kind, field.array.shape) for name, field in fields.items()})
+    arrays = {name: field.array for name, field in fields.items()}
+    check_numbers(arrays, {name: np.array([rows(name, array.shape)]) for name, array in arrays.items()})
+
+
+def check_shapes(found: Mapping[str, tuple[str, tuple[int, ...]]]) -> None:
+    """What :func:`check_graph` can tell without reading a number.
+
+    Args:
+        found: the kind and the shape of each field.
+    """
+    unknown = [name for name in found if name not in FIELDS]
+    missing = [name for name in REQUIRED if name not in found]
     if unknown or missing:
         raise StoreError(f"not the fields of a graph: unknown {unknown}, missing {missing}")
     sizes: dict[str, tuple[int, str]] = {}
-    for name, (kind, array) in fields.items():
-        spec = FIELDS[name]
-        kinds = _KINDS[spec.role]
+    for name, (kind, shape) in found.items():
+        kinds = _KINDS[FIELDS[name].role]
         if kind not in kinds:
             raise StoreError(f"{name} has the type {kind}, expected {' or '.join(kinds)}")
-        _check_axes(name, array, spec, sizes)
-        if spec.role not in _WHOLE:
-            _check_finite(name, array)
-    arrays = {name: field.array for name, field in fields.items()}
-    frames = int(arrays["num_frames"])
-    if frames < 1:
-        raise StoreError(f"num_frames must be at least 1, got {frames}")
-    for name in ("scene", "motion_row", "frame_number"):
-        if name in arrays and len(arrays[name]) != frames:
-            raise StoreError(f"{name} has {len(arrays[name])} rows, but num_frames is {frames}")
-    _check_below("frame", arrays["frame"], frames, "num_frames")
-    if (np.diff(arrays["frame"].astype(np.int64)) < 0).any():
-        raise StoreError("frame must not decrease: order the objects by frame")
-    _check_below("edge_index", arrays["edge_index"], len(arrays["frame"]), "the number of nodes")
-    if "motion_row" in arrays:
-        clips = next((name for name in ("motion", "grid") if name in arrays), None)
-        if clips is None:
-            raise StoreError("motion_row points into motion or grid, and both are missing")
-        _check_below("motion_row", arrays["motion_row"], len(arrays[clips]), f"the rows of {clips}")
-    if ("audio" in arrays) != ("audio_mask" in arrays):
+        _check_axes(name, shape, FIELDS[name], sizes)
+    if "motion_row" in found and "motion" not in found and "grid" not in found:
+        raise StoreError("motion_row points into motion or grid, and both are missing")
+    if ("audio" in found) != ("audio_mask" in found):
         raise StoreError("audio and audio_mask belong together: one of them is missing")
+
+
+def check_numbers(arrays: Mapping[str, np.ndarray], counts: Mapping[str, np.ndarray]) -> None:
+    """What :func:`check_graph` reads the numbers for, of any number of graphs ``B`` of good shapes at once.
+
+    Args:
+        arrays: the fields, those of all graphs end to end (``edge_index`` along its second axis); the features may
+            be left out.
+        counts: ``[B]`` for each field how many rows of it each graph has, features included.
+
+    Raises:
+        StoreError: a number that no graph may hold. Which graph holds it is not said.
+    """
+    for name, array in arrays.items():
+        if FIELDS[name].role not in _WHOLE:
+            check_finite(name, array)
+    nodes, frames = counts["frame"], arrays["num_frames"].reshape(-1)
+    if frames.min() < 1:
+        raise StoreError(f"num_frames must be at least 1, got {frames.min()}")
+    for name in ("scene", "motion_row", "frame_number"):
+        if name in counts and (counts[name] != frames).any():
+            graph = int(np.argmax(counts[name] != frames))
+            raise StoreError(f"{name} has {counts[name][graph]} rows, but num_frames is {frames[graph]}")
+    _check_below("frame", arrays["frame"], np.repeat(frames, nodes), "num_frames")
+    owner = np.repeat(np.arange(len(nodes)), nodes)
+    if ((np.diff(arrays["frame"].astype(np.int64)) < 0) & (np.diff(owner) == 0)).any():
+        raise StoreError("frame must not decrease: order the objects by frame")
+    _check_below("edge_index", arrays["edge_index"], np.repeat(nodes, counts["edge_index"]), "the number of nodes")
+    if "motion_row" in arrays:
+        clips = "motion" if "motion" in counts else "grid"
+        limits = np.repeat(counts[clips], counts["motion_row"])
+        _check_below("motion_row", arrays["motion_row"], limits, f"the rows of {clips}")
     if "audio_mask" in arrays:
-        _check_below("audio_mask", arrays["audio_mask"], 2, "the number of truth values")
-    if "total_frames" in arrays and arrays["total_frames"][0] < 1:
-        raise StoreError("total_frames must be at least 1, got 0")
+        _check_below("audio_mask", arrays["audio_mask"], np.array(2), "the number of truth values")
+    if "total_frames" in arrays and arrays["total_frames"].min() < 1:
+        raise StoreError(f"total_frames must be at least 1, got {arrays['total_frames'].min()}")
     if "total_frames" in arrays and "frame_number" in arrays:
-        _check_below("frame_number", arrays["frame_number"], int(arrays["total_frames"][0]), "total_frames")
-    if "fps" in arrays and arrays["fps"][0] < 0:
-        raise StoreError(f"fps must not be below 0, got {arrays['fps'][0]}")
+        limits = np.repeat(arrays["total_frames"], counts["frame_number"])
+        _check_below("frame_number", arrays["frame_number"], limits, "total_frames")
+    if "fps" in arrays and arrays["fps"].min() < 0:
+        raise StoreError(f"fps must not be below 0, got {arrays['fps'].min()}")
+
+
+def rows(name: str, shape: tuple[int, ...]) -> int:
+    """The length of a field along the axis on which graphs are put end to end."""
+    return 1 if not shape else shape[1 if name == "edge_index" else 0]
 
 
 def widths(fields: Mapping[str, Field] | Mapping[str, Slot]) -> dict[str, int]:
@@ -166,7 +198,7 @@ def _field(name: str, value: Any, features_dtype: str) -> Field:
     kind = features_dtype if spec.role == "feature" else "float32"
     kept = value.to(getattr(torch, kind))
     if not bool(kept.isfinite().all()):
-        _check_finite(name, value.double().numpy())
+        check_finite(name, value.double().numpy())
         worst = value.abs().max().item()
         raise StoreError(
             f"{name} holds {worst:g}, beyond the largest {kind} ({torch.finfo(kept.dtype).max:g}): scale the features"
@@ -186,18 +218,20 @@ def _narrowest(name: str, values: np.ndarray) -> Field:
     return Field(kind, values.astype(kind))
 
 
-def _check_axes(name: str, array: np.ndarray, spec: Spec, sizes: dict[str, tuple[int, str]]) -> None:
-    expected = "[" + " ".join(spec.axes) + "]"
-    if array.ndim != len(spec.axes):
-        raise StoreError(f"{name} must have the shape {expected}, got {list(array.shape)}")
-    for axis, length in zip(spec.axes, array.shape, strict=True):
+def _check_axes(name: str, shape: tuple[int, ...], spec: Spec, sizes: dict[str, tuple[int, str]]) -> None:
+    if len(shape) != len(spec.axes):
+        raise StoreError(f"{name} must have the shape [{' '.join(spec.axes)}], got {list(shape)}")
+    for axis, length in zip(spec.axes, shape, strict=True):
         known, first = sizes.setdefault(axis, (int(axis) if axis.isdigit() else length, name))
         if length != known:
             because = "" if axis.isdigit() else f": {axis} is {known} in {first}"
-            raise StoreError(f"{name} must have the shape {expected}, got {list(array.shape)}{because}")
+            raise StoreError(f"{name} must have the shape [{' '.join(spec.axes)}], got {list(shape)}{because}")
 
 
-def _check_finite(name: str, array: np.ndarray) -> None:
+def check_finite(name: str, array: np.ndarray) -> None:
+    """Raises:
+    StoreError: a number that is not finite, and its place.
+    """
     if array.dtype == np.float16 and int((array.view(np.uint16) & _EXPONENT).max(initial=0)) < _EXPONENT:
         return  # the same answer from the bits, four times faster than asking NumPy
     finite = np.isfinite(array)
@@ -206,7 +240,9 @@ def _check_finite(name: str, array: np.ndarray) -> None:
         raise StoreError(f"{name} holds {array[place]} at {list(place)}; every number must be finite")
 
 
-def _check_below(name: str, array: np.ndarray, limit: int, what: str) -> None:
-    if array.size and (int(array.max()) >= limit or int(array.min()) < 0):
-        wrong = array.max() if int(array.max()) >= limit else array.min()
-        raise StoreError(f"{name} holds {wrong}, not below {what} ({limit})")
+def _check_below(name: str, array: np.ndarray, limits: np.ndarray, what: str) -> None:
+    wrong = (array >= limits) | (array < 0)
+    if wrong.any():
+        place = tuple(np.argwhere(wrong)[0])
+        limit = np.broadcast_to(limits, array.shape)[place]
+        raise StoreError(f"{name} holds {array[place]}, not below {what} ({limit})")

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from torch_geometric.data import Data
 
-from graphs.collate import collate
+from graphs.collate import Located, collate
 from graphs.graph_records import graph_fields
-from graphs.records import Record, Slot, StoreError, encode, layout
+from graphs.records import StoreError, encode, layout
 from graphs.store import GraphStore
 from graphs.variants import select_edges
 
@@ -25,7 +25,7 @@ class GraphsInMemory:
     """
 
     def __init__(self, graphs: Mapping[str, Data], features_dtype: str = "float16") -> None:
-        self._records: dict[str, tuple[Record, dict[str, Slot]]] = {}
+        self._records: dict[str, Located] = {}
         for video, data in graphs.items():
             try:
                 record = bytes(encode(graph_fields(data, features_dtype)))

@@ -9,9 +9,11 @@
 A reader takes no length on trust: every field must lie exactly where the fields before it end.
 """
 
+import os
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from math import prod
 from typing import NamedTuple
@@ -27,6 +29,7 @@ _ALIGNMENT = 16
 _HEADER = struct.Struct("<4sIHHIQ")
 _CHECKED_FROM = 8  # the checksum covers everything after itself
 _ENTRY = struct.Struct("<24sBBxx4IQ")
+_CHECKERS = 4  # threads that sum records up, where there are as many processors
 
 
 class StoreError(ValueError):
@@ -88,6 +91,32 @@ class Slot(NamedTuple):
     end: int
 
 
+class Layout(NamedTuple):
+    """Where the fields of a record lie: by name, and in columns, which many records together are read by."""
+
+    slots: dict[str, Slot]
+    names: tuple[str, ...]
+    kinds: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    sizes: tuple[int, ...]
+    offsets: tuple[int, ...]
+    spans: tuple[slice, ...]
+
+    @classmethod
+    def of(cls, slots: dict[str, Slot]) -> "Layout":
+        """The layout of some slots."""
+        places = slots.values()
+        return cls(
+            slots,
+            tuple(slots),
+            tuple(slot.kind for slot in places),
+            tuple(slot.shape for slot in places),
+            tuple(slot.size for slot in places),
+            tuple(slot.offset for slot in places),
+            tuple(slice(slot.offset, slot.end) for slot in places),
+        )
+
+
 def encode(fields: Mapping[str, Field]) -> bytearray:
     """Write ``fields`` as one record, in their order.
 
@@ -123,7 +152,12 @@ def encode(fields: Mapping[str, Field]) -> bytearray:
     return record
 
 
-def layout(record: Record) -> tuple[int, dict[str, Slot]]:
+def stamp(record: Record) -> bytes:
+    """The header of a record, as it is: its version, length and checksum, by which a record that was read is known."""
+    return bytes(record[: _HEADER.size])
+
+
+def layout(record: Record) -> tuple[int, Layout]:
     """The checksum that the record states, and where its fields lie, checked against its length. Reads no data.
 
     Records with equal tables share one answer: take it as read-only.
@@ -152,7 +186,7 @@ def decode(record: Record) -> dict[str, Field]:
     Raises:
         StoreError: anything but a whole, undamaged record; never another exception, whatever the bytes.
     """
-    stated, slots = layout(record)
+    stated, (slots, *_) = layout(record)
     actual = _checksum(record)
     if stated != actual:
         raise StoreError(f"damaged: the checksum is {actual:08x}, written was {stated:08x}; make this record again")
@@ -163,13 +197,32 @@ def decode(record: Record) -> dict[str, Field]:
     return fields
 
 
+def checksums(records: Sequence[Record]) -> list[int]:
+    """The checksum that each record deserves. Reads all bytes: in the order of their place, in several threads.
+
+    The threads wait for the disk while others sum up, and are gone when this returns, so that no fork meets them.
+    """
+    places = [np.frombuffer(record, np.uint8).__array_interface__["data"][0] for record in records]
+    order = sorted(range(len(records)), key=places.__getitem__)
+    workers = min(_CHECKERS, len(records), os.cpu_count() or 1)
+    sums = [0] * len(records)
+    if workers < 2:
+        found = [_checksum(records[place]) for place in order]
+    else:
+        with ThreadPoolExecutor(workers) as pool:
+            found = list(pool.map(_checksum, [records[place] for place in order]))
+    for place, summed in zip(order, found, strict=True):
+        sums[place] = summed
+    return sums
+
+
 def view(record: Record, slot: Slot) -> np.ndarray:
     """The array of one slot, without copying; it lives as long as the record does."""
     return np.frombuffer(record, slot.dtype, slot.size, slot.offset).reshape(slot.shape)
 
 
 @lru_cache(maxsize=4096)
-def _parse_table(table: bytes, length: int) -> dict[str, Slot]:
+def _parse_table(table: bytes, length: int) -> Layout:
     slots: dict[str, Slot] = {}
     end = _data_start(len(table) // _ENTRY.size)
     for raw, code, axes, *numbers in _ENTRY.iter_unpack(table):
@@ -192,7 +245,7 @@ def _parse_table(table: bytes, length: int) -> dict[str, Slot]:
         slots[name] = Slot(name, kind.name, kind.dtype, shape, count, offset, end)
     if end != length:
         raise StoreError(f"the fields end at byte {end}, the record at byte {length}")
-    return slots
+    return Layout.of(slots)
 
 
 def _name(raw: bytes) -> str:

@@ -2,18 +2,19 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch_geometric.data import Data
 
-from graphs.collate import collate
 from graphs.database import LMDBDatabase
 from graphs.graph_records import FEATURE_TYPES, FEATURES, check_graph, graph, graph_fields, widths
+from graphs.known_records import KnownRecords, checked
 from graphs.lmdb_check import check_file
 from graphs.lmdb_file import HEADER_KEY, MAP_GROWTH, Item, LMDBFile, Transaction
-from graphs.records import Field, Record, Slot, StoreError, StoreFullError, decode, encode, layout, view
+from graphs.records import Field, Record, StoreError, StoreFullError, decode, encode
 from graphs.variants import select_edges
 
 __all__ = ["GraphStore", "LMDBDatabase", "StoreError", "StoreFullError"]
@@ -59,8 +60,8 @@ class GraphStore:
             raise StoreError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
         if features_dtype is not None and features_dtype not in FEATURE_TYPES:
             raise StoreError(f"features_dtype must be one of {', '.join(FEATURE_TYPES)}, got {features_dtype!r}")
-        self._checked: dict[bytes, int] = {}
         self._file = LMDBFile(path, write=mode != "r", map_growth=map_growth, strict=strict)
+        self._known = KnownRecords(self.path)
         try:
             self._begin(mode, features_dtype)
             if manifest is not None:
@@ -70,7 +71,7 @@ class GraphStore:
             raise
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_file": self._file, "_checked": {}}
+        return {"_file": self._file, "_known": KnownRecords(self.path)}
 
     @property
     def path(self) -> Path:
@@ -201,8 +202,7 @@ class GraphStore:
             StoreError: not in the store, or damaged.
         """
         with self._file.read() as transaction:
-            record, slots = self._record(transaction, video)
-            return graph({name: Field(slot.kind, view(record, slot)) for name, slot in slots.items()}, video)
+            return graph(checked(self.path, video, self._find(transaction, video)), video)
 
     def batch(self, videos: Sequence[str], variant: str = "full", time_flow: str = "literal") -> Data:
         """One flat batch with the edges of a variant, each feature copied once, from the file into the batch.
@@ -218,7 +218,7 @@ class GraphStore:
         if not videos:
             raise StoreError("a batch needs at least one video")
         with self._file.read() as transaction:
-            data = collate(videos, [self._record(transaction, video) for video in videos])
+            data = self._known.batch(videos, transaction.get, partial(self._find, transaction))
         selected = select_edges(variant, data.edge_index, data.edge_weight, data.edge_type, data.ptr, time_flow)
         data.edge_index, data.edge_weight, data.edge_type = selected
         return data
@@ -322,17 +322,6 @@ class GraphStore:
         except StoreError as error:
             raise self._about(video, error) from error
         return record
-
-    def _record(self, transaction: Transaction, video: str) -> tuple[Record, dict[str, Slot]]:
-        record, key = self._find(transaction, video), _key(video)
-        try:
-            checksum, slots = layout(record)
-            if self._checked.get(key) != checksum:
-                check_graph(decode(record))
-                self._checked[key] = checksum
-        except StoreError as error:
-            raise self._about(video, error) from error
-        return record, slots
 
     def _check_record(self, video: str, record: bytes, header: Mapping[str, Any]) -> dict[str, int]:
         """The widths of a whole record that fits the store; they become those of an empty one."""
