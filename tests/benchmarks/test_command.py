@@ -44,6 +44,22 @@ def test_one_that_fails_does_not_stop_the_others(capsys: pytest.CaptureFixture[s
     assert "store: done" in told
 
 
+@pytest.mark.parametrize("quick", [True, False])
+def test_a_failure_ends_the_command_with_one_and_writes_no_table(quick: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    outcomes: dict[str, str | None] = {"edges": "they differ"}
+    monkeypatch.setattr(command, "write_tables", lambda: written.append("README.md") or Path("README.md"))
+    for run in ("check", "measure_apart"):
+        monkeypatch.setattr(command, run, outcomes.get)
+    arguments = ["--quick"] if quick else []
+    assert command.main(arguments) == 1
+    assert command.main(["store", *arguments]) == 0
+    assert not written  # nor where only some were measured
+    outcomes.clear()
+    assert command.main(arguments) == 0
+    assert written == ([] if quick else ["README.md"])
+
+
 def test_a_process_that_fails_is_told(capfd: pytest.CaptureFixture[str]) -> None:
     assert command.measure_apart("no_such_benchmark") == "its process ended with code 1"
     assert "no_such_benchmark" in capfd.readouterr().err
