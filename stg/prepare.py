@@ -5,9 +5,10 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from graphs import GraphStore
-from stg.config import DataConfig, WorldConfig
+from stg.config import DataConfig, WorldConfig, differences
 from stg.datasets.annotation import Language, some
 from stg.datasets.base import CaptionDataset
 from stg.datasets.folder import read_folder
@@ -110,13 +111,29 @@ def _world(data: DataConfig, world: WorldConfig, progress: Progress) -> tuple[Ca
     videos = [video for split in dataset.splits.values() for video in split]
     if path.exists():
         store = GraphStore(path)
-        if all(video in store for video in videos):
+        lacking = sum(video not in store for video in videos)
+        if len(store):
+            _check_world(store, extractor.manifest(), lacking)
+        if not lacking:
             return dataset, store
         store.close()
     with GraphStore(path, "a") as store:
         skip_log = path.with_suffix(".skipped.jsonl")
         ingest(store, videos, read_ahead(made.sample), extractor, progress=progress, skip_log=skip_log)
     return dataset, GraphStore(path)
+
+
+def _check_world(store: GraphStore, manifest: Mapping[str, Any], lacking: int) -> None:
+    """Refuse the graphs of another world, whose videos have the same ids; other edges are welcome where none lacks."""
+    there = {name: value for name, value in store.manifest.items() if name != "edges"}
+    if differing := differences(there, json.loads(json.dumps(manifest))):
+        listed = "; ".join(f"{key}: {old!r} there, now {new!r}" for key, (old, new) in differing.items())
+        raise UserError(f"{store.path} holds graphs of another world ({listed}): give another --data.store")
+    if lacking and "edges" in store.manifest:
+        raise UserError(
+            f"{store.path} has edges drawn anew and lacks {lacking} of the world's videos: add these to the store that "
+            "it was made from, then repeat stg.store edges"
+        )
 
 
 def _annotated(data: DataConfig, tell: Callable[[str], None]) -> CaptionDataset:

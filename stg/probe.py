@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 ROWS = ("scene", "none", "spatial", "temporal", "dense", "full")
 SHUFFLED = "-shuffled"
+HEADS = 8
+"""Attention heads over frames."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class ProbeConfig:
 
     def __post_init__(self) -> None:
         positive(self, "epochs", "batch_videos", "lr", "channels")
+        if self.channels % HEADS:
+            raise ValueError(f"channels must be a multiple of {HEADS}; got {self.channels}")
         not_negative(self, "layers")
         if any(row.removesuffix(SHUFFLED) not in ROWS for row in self.chosen):
             raise ValueError(f"rows must be of {', '.join(ROWS)}, each with or without {SHUFFLED}; got {self.rows!r}")
@@ -100,6 +104,7 @@ def probe(
     """
     import torch
 
+    from stg.ablation.origin import commit
     from stg.datasets.world import World
     from stg.prepare import prepare
     from stg.progress import making
@@ -109,28 +114,43 @@ def probe(
     folder = Path(config.out)
     _agree(folder, config.settings)
     with making(console, "making the videos' graphs") as progress:
-        prepared = prepare(DataConfig(store=config.store), config.world, progress=progress)
+
+        def go_on(done: int, total: int) -> None:
+            progress(done, total)
+            if stop():
+                raise Preempted(f"stopped with {done} of {total} graphs made: the same command goes on from there")
+
+        prepared = prepare(DataConfig(store=config.store), config.world, progress=go_on)
     world = World(**asdict(config.world))
     results = folder / "results.jsonl"
     found: dict[str, dict[int, dict[str, float]]] = {row: {} for row in config.chosen}
-    for line in results.read_text().splitlines() if results.exists() else ():
-        record = json.loads(line)
+    for record in _records(results):
         if record["row"] in found and record["seed"] in config.numbers:
             found[record["row"]][record["seed"]] = record["scores"]
     for seed in config.numbers:
         for row in config.chosen:
             if seed in found[row]:
                 continue
-            if stop():
+            one = _one(config, row, seed, world, prepared.store, prepared.dataset.splits, stop)
+            if one is None:
                 raise Preempted(f"stopped: what is done is in {results}; the same command goes on from there")
-            right, scores = _one(config, row, seed, world, prepared.store, prepared.dataset.splits)
+            right, scores = one
             found[row][seed] = scores
-            append_jsonl(results, {"row": row, "seed": seed, "val": right, "scores": scores})
+            append_jsonl(results, {"row": row, "seed": seed, "val": right, "scores": scores, "commit": commit()})
             told = "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
             line = f"{row}, seed {seed}: val {right:.3f}, test {told}"
             console.print(line, highlight=False, soft_wrap=True)
     _report(config, found, folder, console)
     return found
+
+
+def _records(path: Path) -> list[dict[str, Any]]:
+    """The results so far; a last line that a kill cut short is dropped from the file, and made again."""
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    if lines and not lines[-1].endswith("\n"):
+        write_atomic(path, "".join(lines[:-1]))
+        del lines[-1]
+    return [json.loads(line) for line in lines]
 
 
 def _agree(folder: Path, settings: Mapping[str, Any]) -> None:
@@ -146,8 +166,14 @@ def _agree(folder: Path, settings: Mapping[str, Any]) -> None:
 
 
 def _one(
-    config: ProbeConfig, row: str, seed: int, world: "World", store: Any, splits: Mapping[str, Sequence[str]]
-) -> tuple[float, dict[str, float]]:
+    config: ProbeConfig,
+    row: str,
+    seed: int,
+    world: "World",
+    store: Any,
+    splits: Mapping[str, Sequence[str]],
+    stop: Callable[[], bool],
+) -> tuple[float, dict[str, float]] | None:
     import torch
 
     from stg.assembly import Widths
@@ -164,13 +190,14 @@ def _one(
         classes=len(world.events),
         channels=config.channels,
         layers=config.layers,
+        heads=HEADS,
         dropout=config.dropout,
     )
     truth = {video: world.event(video) for videos in splits.values() for video in videos}
     source = None
     if row.endswith(SHUFFLED):
         source = {k: v for videos in splits.values() for k, v in shuffle_features(videos, seed).items()}
-    right, told = train_and_test(
+    found = train_and_test(
         model,
         store,
         splits,
@@ -181,7 +208,11 @@ def _one(
         batch_videos=config.batch_videos,
         lr=config.lr,
         source=source,
+        stop=stop,
     )
+    if found is None:
+        return None
+    right, told = found
     correct = {video: label == truth[video].label for video, label in told.items()}
     return right, scores_of(correct, {video: truth[video].verb for video in told})
 

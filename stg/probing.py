@@ -1,6 +1,6 @@
 """A classifier of events over the branches of a captioner: what can they tell apart, with no caption in between?"""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -12,7 +12,8 @@ from decoders.layers import sinusoids
 from graphs import GraphStore, STGEncoder
 from stg.model import SceneBranch, Standardise, pad_scene
 
-LAYERS, HEADS = 2, 8
+LAYERS = 2
+"""Of the encoder over frames."""
 
 
 class EventClassifier(nn.Module):
@@ -27,6 +28,7 @@ class EventClassifier(nn.Module):
         classes: number of events.
         channels: width of the branch and of the encoder.
         layers: graph convolutions.
+        heads: attention heads of the encoder.
         dropout: of the encoder.
     """
 
@@ -38,13 +40,14 @@ class EventClassifier(nn.Module):
         classes: int,
         channels: int = 128,
         layers: int = 3,
+        heads: int = 8,
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
         self.scene = SceneBranch(scene, None, channels) if scene else None
         self.graph = None if scene else STGEncoder(objects, channels, layers)
         self.standardise = Standardise(scene or objects)
-        layer = nn.TransformerEncoderLayer(channels, HEADS, 2 * channels, dropout, batch_first=True)
+        layer = nn.TransformerEncoderLayer(channels, heads, 2 * channels, dropout, batch_first=True)
         self.frames = nn.TransformerEncoder(layer, LAYERS, enable_nested_tensor=False)
         self.output = nn.Linear(channels, classes)
 
@@ -92,7 +95,8 @@ def train_and_test(
     batch_videos: int = 64,
     lr: float = 1e-3,
     source: Mapping[str, str] | None = None,
-) -> tuple[float, dict[str, int]]:
+    stop: Callable[[], bool] = lambda: False,
+) -> tuple[float, dict[str, int]] | None:
     """Learn on ``train``, keep the epoch that is best on ``val``, and give its share right there and its ``test``.
 
     Args:
@@ -100,9 +104,10 @@ def train_and_test(
         label: the event of each video.
         edges: ``variant`` and ``time_flow``, see `graphs.select_edges`.
         source: from which video the features of each are taken (the control); None: from itself.
+        stop: asked after each step.
 
     Returns:
-        Share of ``val`` that is right, and the event that is told of each video of ``test``.
+        Share of ``val`` that is right, and the event that is told of each video of ``test``; None if it was stopped.
     """
     if source is not None:
         label = {source[video]: label[video] for video in label}
@@ -129,6 +134,8 @@ def train_and_test(
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
+            if stop():
+                return None
         right = [event == label[video] for video, event in told(splits["val"]).items()]
         if sum(right) >= best * len(right):
             best, kept = sum(right) / len(right), told(splits["test"])

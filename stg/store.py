@@ -62,6 +62,8 @@ class StoreConfig(EdgeChoice):
         if self.action == "edges" and len(self.paths) != 1:
             raise ValueError(f"edges takes one store, got {len(self.paths)}")
         super().__post_init__()
+        if self.action == "edges" and self.edges == EdgeChoice():
+            raise ValueError(f"edges draws other edges than the paper's: set one of {', '.join(asdict(EdgeChoice()))}")
         if self.action != "edges" and self.edges != EdgeChoice():
             raise ValueError(f"{', '.join(asdict(EdgeChoice()))} are for edges; the action is {self.action}")
 

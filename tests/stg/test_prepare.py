@@ -15,6 +15,7 @@ from graphs import GraphStore, build_graph
 from stg.config import DataConfig, WorldConfig
 from stg.errors import UserError
 from stg.prepare import READERS, Prepared, prepare
+from stg.store import main as store_command
 
 sys.path.insert(0, str(Path(__file__).parent))  # pytest's importlib mode leaves it out
 
@@ -164,3 +165,23 @@ def test_reading_annotations_imports_no_torch() -> None:
     imports = "; ".join(f"import stg.datasets.{name}" for name in modules)
     code = f"import sys, stg.config; {imports}; sys.exit('torch' in sys.modules or 'av' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+def test_the_graphs_of_another_world_are_refused_though_the_ids_are_the_same(tmp_path: Path) -> None:
+    small = {"train": 1, "val": 1, "test": 1}
+    data = DataConfig(store=str(tmp_path / "world"))
+    prepare(data, WorldConfig(**small)).store.close()
+    with pytest.raises(UserError, match=r"holds graphs of another world \(detector.world.seed: 0 there, now 1"):
+        prepare(data, WorldConfig(seed=1, **small))
+
+
+def test_a_store_with_other_edges_serves_the_world_and_is_not_added_to(tmp_path: Path) -> None:
+    small = {"train": 1, "val": 1, "test": 1}
+    path, sharp = tmp_path / "world", tmp_path / "sharp"
+    prepare(DataConfig(store=str(path)), WorldConfig(**small)).store.close()
+    assert store_command(["edges", str(path), "--out", str(sharp), "--tau_time", "0.1"]) == 0
+    data = DataConfig(store=str(sharp))
+    with prepare(data, WorldConfig(**small)).store as store:
+        assert store.manifest["edges"]["tau_time"] == 0.1
+    with pytest.raises(UserError, match="has edges drawn anew and lacks 1 of the world's videos"):
+        prepare(data, WorldConfig(train=2, val=1, test=1))

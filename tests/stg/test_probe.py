@@ -46,11 +46,13 @@ def test_every_row_and_seed_is_scored_and_reported(store: Path, tmp_path: Path) 
 
 def test_it_goes_on_where_it_was_stopped_with_the_same_results(store: Path, tmp_path: Path) -> None:
     whole = probe(config(store, tmp_path / "whole"), console=QUIET)
-    asked = iter([False, False, True])
+    # Two steps a seed and row: stopped within the third.
+    asked = iter([False] * 4 + [True])
     with pytest.raises(Preempted, match="the same command goes on"):
         probe(config(store, tmp_path / "two"), console=QUIET, stop=lambda: next(asked))
     before = (tmp_path / "two" / "results.jsonl").read_text()
     assert before.count("\n") == 2
+    (tmp_path / "two" / "results.jsonl").write_text(before + '{"row": "sce')  # cut short by a kill
     assert probe(config(store, tmp_path / "two"), console=QUIET) == whole
     assert (tmp_path / "two" / "results.jsonl").read_text().startswith(before)
 
@@ -67,6 +69,7 @@ def test_other_settings_are_refused(store: Path, tmp_path: Path) -> None:
         ({"rows": "scene,graph"}, "rows must be of scene, none, .*; got 'scene,graph'"),
         ({"seeds": "0,0"}, "seeds must be different whole numbers with commas"),
         ({"seeds": "0,x"}, "seeds must be different whole numbers with commas"),
+        ({"channels": 20}, "channels must be a multiple of 8; got 20"),
         ({"epochs": 0}, "epochs must be greater than 0; got 0"),
     ],
 )

@@ -82,8 +82,12 @@ def test_other_edges_in_the_store_are_refused(path: Path, tmp_path: Path, capsys
     ("arguments", "told"),
     [
         (["edges", "STORE"], "merge and edges need --out STORE, the other actions take none"),
-        (["edges", "STORE", "STORE", "--out", "new"], "edges takes one store, got 2"),
-        (["edges", "STORE", "--out", "STORE"], "is --out and the store to read: choose another --out"),
+        (["edges", "STORE", "STORE", "--out", "new", "--top_k", "1"], "edges takes one store, got 2"),
+        (
+            ["edges", "STORE", "--out", "new"],
+            "edges draws other edges than the paper's: set one of tau_space, tau_time",
+        ),
+        (["edges", "STORE", "--out", "STORE", "--top_k", "1"], "is --out and the store to read: choose another --out"),
         (["edges", "STORE", "--out", "new", "--tau_time", "0"], "tau_time must be greater than 0; got 0"),
         (["edges", "STORE", "--out", "new", "--top_k", "0"], "top_k must be at least 1, or null for all; got 0"),
         (["info", "STORE", "--tau_time", "0.1"], "tau_space, tau_time, top_k, drop_zero_iou are for edges"),
