@@ -26,6 +26,7 @@ from stg.fit import fit
 from stg.model_config import AttentionLSTMConfig, GraphConfig, ModelConfig, STaTSConfig, STConfig
 from stg.processes import ALONE, Processes, launched
 from stg.rewards import Pending, Rewards
+from stg.stopping import REPEATED, stop_on_signal
 from stg.training import captioning_losses, summands
 
 # Losses and gradients: videos with objects and without, of unlike lengths, one of them twice in the batch.
@@ -251,10 +252,11 @@ def trouble(kind: str, folder: Path) -> int:
         return load(self, items)
 
     def main(config: FitConfig) -> int:
-        with launched(lambda: torch.device("cpu")) as processes:
+        # As stg.fit does: the launcher may ask the other to end before that one has noticed anything.
+        with launched(lambda: torch.device("cpu")) as processes, stop_on_signal(repeated=REPEATED) as stop:
             if kind == "refused":
                 raise UserError("this cannot be: choose another")
-            return fit(settings(folder / "store", folder / kind), console=Console(), processes=processes)
+            return fit(settings(folder / "store", folder / kind), console=Console(), stop=stop, processes=processes)
 
     TrainingSet.load = fail  # type: ignore[method-assign]
     return run_command(FitConfig, main, "", [])
