@@ -10,6 +10,7 @@ several of them started by hand, or under torchrun, share the cells between them
 OUT/table.md, OUT/table.json and OUT/table.svg.
 """
 
+import dataclasses
 import json
 import os
 import time
@@ -17,7 +18,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stg.ablation.cells import Plan, Scoring, claim, plan_cells
 from stg.ablation.tables import AXES, TABLES, Table, grid
@@ -121,6 +122,8 @@ def ablate(config: AblateConfig, *, console: "Console", stop: Callable[[], bool]
         console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
 
     plan = make_plan(config)
+    if config.dry_run or config.report:
+        plan = dataclasses.replace(plan, features=_features_there(config.data))
     states = {cell: plan.state(cell) for cell in plan.configs}
     if config.dry_run:
         for cell, state in states.items():
@@ -133,7 +136,7 @@ def ablate(config: AblateConfig, *, console: "Console", stop: Callable[[], bool]
         _tell_report(plan, tell)
         return 0
     tell(f"{plan.name}: {plan.table.title}; {len(plan.configs)} cells in {plan.folder}")
-    _prepare(plan, console, tell)
+    plan = dataclasses.replace(plan, features=_prepare(plan, console, tell))
     inner = console if config.verbose else Console(quiet=True)
     began, wall = time.monotonic(), time.time()
     waiting = False
@@ -226,20 +229,36 @@ def _seeds(text: str) -> list[int]:
     return [int(word) for word in words]
 
 
-def _prepare(plan: Plan, console: "Console", tell: Callable[[str], None]) -> None:
-    """Make the built-in world's store where it is not there, and refuse what no cell could be trained or scored on."""
+def _features_there(data: DataConfig) -> dict[str, Any] | None:
+    """Manifest of the store that was named, where it is there."""
+    from graphs import GraphStore
+
+    if data.store is None or not Path(data.store).exists():
+        return None
+    with GraphStore(data.store) as store:
+        return store.manifest
+
+
+def _prepare(plan: Plan, console: "Console", tell: Callable[[str], None]) -> dict[str, Any]:
+    """Make the built-in world's store where it is not there, and refuse what no cell could be trained or scored on.
+
+    Returns:
+        the manifest of the store's features.
+    """
     from stg.prepare import prepare
     from stg.progress import making
 
     shared = next(iter(plan.configs.values()))
     with _making_alone(shared.data), making(console, "making the videos' graphs") as progress:
         prepared = prepare(shared.data, shared.world, progress=progress, tell=tell)
+        features = prepared.store.manifest
         prepared.store.close()
     splits, withheld = prepared.dataset.splits, prepared.dataset.unlabelled
     if (split := plan.scoring.split) not in splits or split in withheld:
         there = ", ".join(name for name in splits if name not in withheld)
         why = "withholds the captions of" if split in splits else "has no"
         raise UserError(f"{prepared.dataset.name} {why} split {split!r}: score on one of {there}")
+    return features
 
 
 def _making_alone(data: DataConfig) -> AbstractContextManager[object]:

@@ -62,6 +62,7 @@ class Plan:
         folder: where everything is; cells are in ``cells``.
         configs: cell -> what it trains.
         scoring: how cells are scored.
+        features: manifest of the store at hand, which all cells must have been trained on; None: whatever they were.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Plan:
     folder: Path
     configs: Mapping[Cell, FitConfig]
     scoring: Scoring
+    features: Mapping[str, Any] | None = None
 
     def run(self, cell: Cell) -> Path:
         """Run folder of a cell."""
@@ -97,7 +99,8 @@ class Plan:
         """Whether the cell's run has been trained to its end with these very settings.
 
         Raises:
-            UserError: its folder holds something else, or a run with other settings, in the words of stg.fit.
+            UserError: its folder holds something else, or a run with other settings, in the words of stg.fit; or it was
+                trained on features made otherwise than those of the store at hand.
         """
         from stg.runs import FREE, Run, load_config
 
@@ -108,9 +111,35 @@ class Plan:
             run = Run(folder, self.configs[cell])
         except UserError as error:
             raise UserError(str(error).replace("--run.out", "--out")) from error
+        self._check_features(cell)
         if run.state.get("status") != "finished":
             return False
         return not differences(to_dict(load_config(folder)), to_dict(self.configs[cell])).keys() - FREE
+
+    def features_of(self, cell: Cell) -> dict[str, Any] | None:
+        """Manifest of the features that a cell was begun with, from its model; before it has one, from its record. None
+        where neither is there.
+
+        Raises:
+            UserError: the model is damaged.
+        """
+        from stg.runs import MODEL_FILE, model_header
+
+        model = self.run(cell) / MODEL_FILE
+        found = model_header(model)["features"] if model.exists() else self.record(cell).get("features")
+        return found if isinstance(found, dict) else None
+
+    def _check_features(self, cell: Cell) -> None:
+        # data.store may differ, as a store may be moved: what is in it may not.
+        found = self.features_of(cell)
+        if self.features is None or found is None or not (differing := differences(found, self.features)):
+            return
+        listed = "; ".join(f"{key}: trained on {old!r}, store has {new!r}" for key, (old, new) in differing.items())
+        store = self.configs[cell].data.store or "the store of the built-in world"
+        raise UserError(
+            f"{self.run(cell)} was trained on other features than those of {store} ({listed}): choose another folder "
+            "with --out, or give the store of then with --data.store"
+        )
 
     def evaluated(self, cell: Cell) -> dict[str, str]:
         """Name of a search -> stem of its files in the cell's ``evaluation``; empty where not all are there that are

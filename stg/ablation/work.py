@@ -33,6 +33,8 @@ def work_on(cell: Cell, plan: Plan, *, console: "Console", stop: Callable[[], bo
         if not plan.trained(cell):
             # Scores of before belong to weights of before.
             record["evaluated"] = {}
+            if not (run / "config.json").exists():
+                record["features"] = plan.features
             plan.write_record(cell, record)
             fit(config, console=console, stop=stop)
             if not plan.trained(cell):

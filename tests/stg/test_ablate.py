@@ -18,6 +18,7 @@ from rich.console import Console
 import stg.ablate
 import stg.evaluate
 import stg.fit
+from graphs import GraphStore
 from stg.ablate import AblateConfig, ablate, main, make_plan
 from stg.ablation.cells import Cell
 from stg.cli import run_command
@@ -27,6 +28,7 @@ from stg.datasets.world_scores import event_scores
 from stg.errors import Preempted, StgError, UserError
 from stg.model_config import ModelConfig
 from stg.prepare import prepare
+from stg.redraw import EdgeChoice, redraw
 from stg.trained import Trained
 
 WORLD = WorldConfig(train=6, val=2, test=16)
@@ -298,6 +300,68 @@ def test_a_folder_with_other_settings_is_refused(config: AblateConfig) -> None:
     before = state.read_bytes()
     run(config)
     assert state.read_bytes() == before
+
+
+@pytest.fixture(scope="module")
+def sharp(store: Path) -> Path:
+    """The same videos with sharper edges."""
+    path = store.parent / "sharp"
+    with GraphStore(store) as source, GraphStore(path, "a") as target:
+        redraw(source, target, EdgeChoice(tau_time=0.1), Console(quiet=True))
+    return path
+
+
+def on(config: AblateConfig, store: Path, **changes: Any) -> AblateConfig:
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, store=str(store)), **changes)
+
+
+def test_cells_of_another_store_are_refused(config: AblateConfig, sharp: Path) -> None:
+    config = dataclasses.replace(config, variants="none")
+    run(config)
+    table = Path(str(config.out)) / "table.json"
+    before = table.read_bytes()
+    words = (
+        r"none-seed0 was trained on other features than those of .*/sharp \(edges: trained on None, store has "
+        r"\{.*'tau_time': 0\.1.*\}\): choose another folder with --out, or give the store of then with --data.store"
+    )
+    for changes in ({}, {"report": True}, {"dry_run": True}):
+        with pytest.raises(UserError, match=words):
+            run(on(config, sharp, **changes))
+    # A new cell does not begin beside those of another store either.
+    more = on(config, sharp, seeds="0,1")
+    with pytest.raises(UserError, match=words):
+        run(more)
+    assert not make_plan(more).run(Cell("none", 1)).exists()
+    assert table.read_bytes() == before
+
+
+def test_a_cell_begun_on_another_store_is_refused_before_it_has_a_model(config: AblateConfig, sharp: Path) -> None:
+    config = dataclasses.replace(config, variants="none")
+    plan = make_plan(config)
+    cell = Cell("none", 0)
+    with pytest.raises(Preempted, match="stopped at step 1"):
+        run(config, stop=(plan.run(cell) / "metrics.jsonl").exists)
+    assert not (plan.run(cell) / "model.safetensors").exists()
+    with pytest.raises(UserError, match="none-seed0 was trained on other features than those of"):
+        run(on(config, sharp))
+    run(config)
+    assert record_of(config)["missing"] == {}
+
+
+def test_cells_whose_records_do_not_tell_of_features_are_gone_on_with(
+    config: AblateConfig, store: Path, sharp: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = dataclasses.replace(config, variants="none")
+    run(config)
+    plan = make_plan(config)
+    cell = Cell("none", 0)
+    plan.write_record(cell, {key: value for key, value in plan.record(cell).items() if key != "features"})
+    forbid(monkeypatch, stg.fit, "fit")
+    moved = tmp_path / "moved"
+    moved.write_bytes(store.read_bytes())
+    run(on(config, moved))
+    with pytest.raises(UserError, match="was trained on other features"):
+        run(on(config, sharp))
 
 
 def test_training_on_with_override_scores_anew(config: AblateConfig) -> None:
