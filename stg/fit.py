@@ -137,6 +137,10 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
     checkpoints = Checkpoints(run.checkpoints)
     header = checkpoints.restore(model, optimiser, warn=tell, rank=processes.rank)
     at = Position(**header["position"]) if header else Position()
+    if not processes.agree(at.step, model):
+        raise UserError(
+            f"the run folder {run.folder} is not the same for all processes: it must lie where all of them see it"
+        )
     if header and header["vocabulary"] != vocabulary.fingerprint:
         raise UserError(
             f"the captions have changed since {run.folder} was started (other vocabulary): use another --run.out"

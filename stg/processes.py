@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -150,6 +151,16 @@ class Processes:
             return dict(found)
         parts = self.gather(json.dumps(dict(found)).encode())
         return {key: value for part in parts for key, value in json.loads(part).items()}
+
+    def agree(self, step: int, model: nn.Module) -> bool:
+        """Whether all processes are at the same step with the same bits in their models."""
+        if not self.are_several:
+            return True
+        # Of the bits: a sum of the weights would hang on the machine that adds them.
+        check = 0
+        for value in model.state_dict().values():
+            check = zlib.crc32(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy(), check)
+        return len(set(self.gather(f"{step} {check}".encode()))) == 1
 
     def add_gradients(self, weights: Iterable[nn.Parameter]) -> None:
         """Give each weight the sum of its gradients over all processes; one that has none anywhere keeps none."""

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from stg.errors import Preempted, StgError, UserError
 from stg.fit import fit, main
 from stg.model_config import ModelConfig, STaTSConfig, TSConfig
 from stg.prepare import Prepared, prepare
+from stg.processes import Processes
 from stg.trained import Trained
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,10 +53,10 @@ def settings(store: Path, out: Path, **changes: Any) -> FitConfig:
     return config
 
 
-def run(config: FitConfig, stop: Callable[[], bool] = lambda: False) -> str:
+def run(config: FitConfig, stop: Callable[[], bool] = lambda: False, processes: Processes | None = None) -> str:
     """Train and return what was printed."""
     text = io.StringIO()
-    fit(config, console=Console(file=text, width=200), stop=stop)
+    fit(config, console=Console(file=text, width=200), stop=stop, processes=processes)
     return text.getvalue()
 
 
@@ -66,6 +67,26 @@ def rows(out: Path, kind: str) -> list[dict[str, Any]]:
 
 def stop_after(steps: int, out: Path) -> Callable[[], bool]:
     return lambda: len(rows(out, "step")) >= steps
+
+
+class FirstOfTwo(Processes):
+    """The first of two processes, the other of which has no part in any batch and does the same."""
+
+    def __init__(self, other: bytes | None = None) -> None:
+        super().__init__(0, 2)
+        self.other = other
+
+    def share(self, items: Sequence[Any]) -> Sequence[Any]:
+        return items
+
+    def sum(self, values: torch.Tensor) -> torch.Tensor:
+        return values
+
+    def copy_from_first(self, model: torch.nn.Module) -> None:
+        pass
+
+    def gather(self, value: bytes) -> list[bytes]:
+        return [value, value if self.other is None else self.other]
 
 
 def weights(out: Path) -> dict[str, torch.Tensor]:
@@ -284,6 +305,17 @@ def test_a_crash_repeats_the_steps_since_the_last_checkpoint(
 
 def tree(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_processes_that_do_not_see_the_same_run_folder_are_refused(store: Path, tmp_path: Path) -> None:
+    config = settings(store, tmp_path / "run")
+    with pytest.raises(Preempted):
+        run(config, stop_after(2, tmp_path / "run"), FirstOfTwo())
+    before = tree(tmp_path / "run")
+    with pytest.raises(UserError, match="is not the same for all processes: it must lie where all of them see it"):
+        run(config, processes=FirstOfTwo(other=b"0 123"))
+    assert tree(tmp_path / "run") == before
+    assert "going on at step 2" in run(config, processes=FirstOfTwo())
 
 
 def test_a_run_that_is_refused_leaves_no_trace(store: Path, tmp_path: Path) -> None:

@@ -163,3 +163,20 @@ def test_a_loss_that_is_not_finite_in_one_process_is_skipped_by_all(folder: Path
     assert printed(folder, "broken")[0].count("step 3: loss or gradient is not finite") == 1
     assert all(math.isfinite(row["loss"]) for row in rows(out, "step"))
     assert json.loads((out / "state.json").read_text())["status"] == "finished"
+
+
+def test_processes_agree_where_steps_and_all_bits_of_the_weights_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[bytes] = []
+    monkeypatch.setattr(Processes, "gather", lambda self, value: given.append(value) or given)
+    first, second = torch.nn.BatchNorm1d(3), torch.nn.BatchNorm1d(3)
+    assert Processes(0, 2).agree(5, first)
+    assert Processes(1, 2).agree(5, second)
+    assert not Processes(1, 2).agree(4, second)
+    given[1:] = []
+    second.weight.data[1], second.weight.data[2] = 1 + 2**-23, 1 - 2**-23
+    assert not Processes(1, 2).agree(5, second)
+    given[1:] = []
+    second.load_state_dict(first.state_dict())
+    second.running_mean[0] = -0.0
+    assert not Processes(1, 2).agree(5, second)
+    assert ALONE.agree(4, second)
