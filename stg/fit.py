@@ -53,7 +53,7 @@ def main(config: FitConfig) -> int:
     from stg.stopping import REPEATED, stop_on_signal
 
     with (
-        launched(lambda: pick_device(config.run.device)) as processes,
+        launched(lambda: pick_device(config.run.device, alone=False)) as processes,
         stop_on_signal(repeated=REPEATED if processes.are_several else 0.0) as stop,
     ):
         return fit(config, console=Console(), stop=stop, processes=processes)
