@@ -221,18 +221,20 @@ class Processes:
         try:
             yield
         except RuntimeError as error:
-            raise self._lost() from error
+            raise self._lost(error) from error
 
-    def _lost(self) -> ProcessLost:
+    def _lost(self, error: RuntimeError | None = None) -> ProcessLost:
         note = None
         with suppress(RuntimeError):
             if self._store is not None and self._store.check([FAILURE]):
                 note = json.loads(self._store.get(FAILURE))
         if note is None:
             minutes = TIMEOUT.total_seconds() / 60
+            # It may as well be a fault of this process, its GPU or its network.
+            words = "".join(f" ({type(error).__name__}: {line})" for line in str(error or "").splitlines()[:1])
             return ProcessLost(
                 f"another process of this run was ended from outside (killed, or out of memory), or did not answer for "
-                f"{minutes:.0f} minutes: the same command goes on from the last checkpoint"
+                f"{minutes:.0f} minutes: the same command goes on from the last checkpoint{words}"
             )
         return ProcessLost(f"process {note['rank']} of this run ended: {note['words']}", note["code"])
 

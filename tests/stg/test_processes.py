@@ -18,6 +18,7 @@ from torch_geometric.data import Data
 from stg.checkpoint import load_tensors
 from stg.config import DataConfig
 from stg.data import CaptionBatch, Item, load_share
+from stg.errors import ProcessLost
 from stg.prepare import prepare
 from stg.processes import ALONE, Processes
 
@@ -180,3 +181,17 @@ def test_processes_agree_where_steps_and_all_bits_of_the_weights_do(monkeypatch:
     second.running_mean[0] = -0.0
     assert not Processes(1, 2).agree(5, second)
     assert ALONE.agree(4, second)
+
+
+def test_what_the_library_says_is_told_unless_another_process_has_noted_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(total: torch.Tensor) -> None:
+        raise RuntimeError("no route to host\nand a page of frames")
+
+    monkeypatch.setattr(torch.distributed, "all_reduce", fail)
+    store = torch.distributed.HashStore()
+    processes = Processes(0, 2, store=store)
+    with pytest.raises(ProcessLost, match=r"from the last checkpoint \(RuntimeError: no route to host\)$"):
+        processes.wait()
+    Processes(1, 2, store=store).note_failure(ValueError("the disk caught fire"))
+    with pytest.raises(ProcessLost, match=r"^process 1 of this run ended: ValueError: the disk caught fire$"):
+        processes.wait()
