@@ -1,5 +1,6 @@
 """Where batches come from while a step runs: read ahead in a thread, or held in memory."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -41,16 +42,19 @@ def in_memory(
         tell: called with a line on how much is kept.
 
     Raises:
-        UserError: they need more memory than is free.
+        UserError: they need more memory than is free, with those of the other processes that ``torchrun`` started here.
         StoreError: one is not there, or damaged.
     """
     wanted = list(dict.fromkeys(videos))
     sizes = dict(zip(store.keys(), store.sizes(), strict=True))
     needed, free = sum(sizes.get(video, 0) for video in wanted), free_memory()
-    if free is not None and needed > free:
+    # Under torchrun each process of this machine keeps its own.
+    count = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if free is not None and count * needed > free:
+        each = f" in each of {count} processes" if count > 1 else ""
         raise UserError(
-            f"data.loading memory would keep {needed / 2**30:.1f} GiB of graphs and {free / 2**30:.1f} GiB of memory "
-            "are free: set data.loading to ahead"
+            f"data.loading memory would keep {needed / 2**30:.1f} GiB of graphs{each} and {free / 2**30:.1f} GiB of "
+            "memory are free: set data.loading to ahead"
         )
     tell(f"keeping the graphs of {len(wanted)} videos in memory ({needed / 2**20:.0f} MiB)")
     return GraphsInMemory.read(store, wanted)

@@ -120,6 +120,16 @@ def test_what_does_not_fit_is_refused_before_it_is_read(store: GraphStore, monke
     in_memory(store, list(store))
 
 
+def test_each_process_of_a_machine_keeps_its_own_graphs(store: GraphStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    needed = sum(store.sizes())
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    monkeypatch.setattr(stg.loading, "free_memory", lambda: 3 * needed - 1)
+    with pytest.raises(UserError, match=r"would keep 0\.0 GiB of graphs in each of 3 processes and"):
+        in_memory(store, list(store))
+    monkeypatch.setattr(stg.loading, "free_memory", lambda: 3 * needed)
+    in_memory(store, list(store))
+
+
 def test_free_memory_is_the_least_that_system_and_container_leave(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
