@@ -183,7 +183,7 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
     def save_in_trouble() -> str:
         # Of several processes the others are elsewhere in the step and cannot take part.
         if processes.are_several:
-            return "the last checkpoint holds"
+            return "the last checkpoint holds" if any(run.checkpoints.glob("step-*")) else "no checkpoint yet"
         save()
         return "checkpoint saved"
 

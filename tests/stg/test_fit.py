@@ -364,6 +364,35 @@ def test_a_loss_that_is_not_finite_is_never_applied(
     assert all(value.isfinite().all() for value in weights(out).values())
 
 
+@pytest.mark.parametrize(
+    ("processes", "step", "kept"),
+    [
+        (None, 0, "checkpoint saved"),
+        (FirstOfTwo(), 0, "no checkpoint yet"),
+        (FirstOfTwo(), 2, "the last checkpoint holds"),
+    ],
+)
+def test_out_of_memory_names_the_batch_and_what_is_kept(
+    processes: Processes | None, step: int, kept: str, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import stg.training
+
+    losses, calls = stg.training.captioning_losses, iter(range(100))
+
+    def greedy(*args: Any, **kwargs: Any) -> Any:
+        if next(calls) == step:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return losses(*args, **kwargs)
+
+    monkeypatch.setattr(stg.training, "captioning_losses", greedy)
+    out = tmp_path / "run"
+    config = settings(store, out, run={"save_minutes": 0.0})
+    with pytest.raises(StgError, match=rf"memory at step {step} with \d+ captions of 3 videos \({kept}\): lower"):
+        run(config, processes=processes)
+    assert (out / "checkpoints").exists() == (kept != "no checkpoint yet")
+    assert len(rows(out, "step")) == step if step else not (out / "metrics.jsonl").exists()
+
+
 def test_a_run_goes_on_longer_where_it_is_told_to(store: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     run(settings(store, out, optim={"epochs": 1}))
