@@ -140,7 +140,7 @@ def run_command(config_class: type[C], main: Callable[[C], int | None], descript
         parsed = True
         return main(config) or 0
     except StgError as error:
-        if not parsed and os.environ.get("RANK", "0") != "0":
+        if not parsed and os.environ.get("WORLD_SIZE", "1") not in ("", "1") and os.environ.get("RANK", "0") != "0":
             # Under torchrun all processes read the same options: the first says what is wrong with them.
             return error.exit_code
         return _fail(str(error), error.exit_code, debug)

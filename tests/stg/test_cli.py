@@ -147,6 +147,19 @@ def test_exit_codes(error: BaseException, code: int, capsys: pytest.CaptureFixtu
     assert "Traceback" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("count", "told"), [(None, True), ("1", True), ("2", False)])
+def test_only_the_first_of_several_processes_tells_of_a_wrong_option(
+    count: str | None, told: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Other programs set RANK too: alone it says nothing.
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    if count is not None:
+        monkeypatch.setenv("WORLD_SIZE", count)
+    assert run_command(Demo, lambda config: 0, "", ["x", "--sise", "4"]) == 2
+    assert ("did you mean --size" in capsys.readouterr().err) == told
+
+
 def test_settings_survive_a_round_trip() -> None:
     streams = ("--model.stats.scene_streams", "[frames, grid]", "--optim.betas", "[0.8, 0.9]")
     config = read("--optim.lr", "0.01", "--optim.epoch_captions", "3", *streams)
