@@ -16,6 +16,8 @@ def to_markdown(record: Record) -> str:
         f"# Ablation {_cell(record['table'])}: {_cell(record['title'])}",
         f"{_cell(record['dataset'])}; scores on {_cell(record['split'])}, as fractions: mean ± {record['deviation']}.",
     ]
+    if features := record["features"]:
+        parts.append(_features(features))
     if missing := record["missing"]:
         listed = "\n".join(f"- {_cell(name)}: {_cell(why)}" for name, why in missing.items())
         parts.append(f"**Not all is there: {len(missing)} of {record['cells']} cells are missing.**\n\n{listed}")
@@ -34,6 +36,12 @@ def to_markdown(record: Record) -> str:
         parts.append(verbs)
     parts.append(_settings(record))
     return "\n\n".join(parts) + "\n"
+
+
+def _features(features: Record) -> str:
+    edges = features["edges"]
+    told = edges if isinstance(edges, str) else ", ".join(f"{name} {value}" for name, value in edges.items())
+    return f"Features of manifest {_cell(features['manifest'][:12])}; edges: {_cell(told)}."
 
 
 def _scores(record: Record, search: str) -> str:

@@ -1,5 +1,7 @@
 """From the scores of cells to rows: mean and deviation over seeds, differences, and what the papers print."""
 
+import hashlib
+import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -8,8 +10,11 @@ from typing import Any
 from stg.ablation.cells import Cell, Plan, held
 from stg.ablation.tables import METRICS
 from stg.config import differences, to_dict
+from stg.errors import UserError
 from stg.files import read_json
 from stg.runs import FREE
+
+PAPER_EDGES = "those of Pan et al. (CVPR 2020)"
 
 EVENTS = ("event", "two_objects", "space", "time", "both")
 """Scores by the event that a caption names, on the built-in world."""
@@ -39,6 +44,9 @@ def make_record(plan: Plan, *, origin: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         origin: ``machine`` and ``commit`` of whoever makes the record.
+
+    Raises:
+        UserError: cells that were trained on stores made otherwise.
     """
     states = {cell: plan.state(cell) for cell in plan.configs}
     rows = []
@@ -69,6 +77,7 @@ def make_record(plan: Plan, *, origin: Mapping[str, Any]) -> dict[str, Any]:
         "table": plan.name,
         "title": plan.table.title,
         "dataset": _dataset(plan),
+        "features": _features(plan),
         "split": plan.scoring.split,
         "searches": _searches(rows, plan.scoring.searches),
         "deviation": DEVIATION,
@@ -185,6 +194,22 @@ def _dataset(plan: Plan) -> str:
         return config.data.dataset
     world = config.world
     return f"built-in world, seed {world.seed}: {world.train} / {world.val} / {world.test} videos"
+
+
+def _features(plan: Plan) -> dict[str, Any] | None:
+    """How the features of all cells were made: hash of the manifest, and its ``edges``; those of Pan et al. where it
+    tells of none. None where there is no cell that says so."""
+    known = {cell.name: found for cell in plan.configs if (found := plan.features_of(cell)) is not None}
+    if not known:
+        return None
+    (first, manifest), *others = known.items()
+    for name, other in others:
+        if differing := differences(manifest, other):
+            listed = "; ".join(f"{key}: {one!r} and {two!r}" for key, (one, two) in differing.items())
+            raise UserError(f"{first} and {name} in {plan.folder} were trained on other features ({listed}): no table")
+    # As in the checkpoints of stg.fit.
+    made = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+    return {"manifest": made, "edges": manifest.get("edges") or PAPER_EDGES}
 
 
 def _told(plan: Plan, cell: Cell, state: str) -> str:

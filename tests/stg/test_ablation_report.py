@@ -1,5 +1,6 @@
 """Reports of ablations: numbers against hand-worked ones, partial tables, and text that stays text."""
 
+import hashlib
 import json
 import math
 import xml.etree.ElementTree as ElementTree
@@ -17,6 +18,7 @@ from stg.ablation.markdown import spread_text, to_markdown
 from stg.ablation.plot import nice_ticks, to_svg
 from stg.ablation.report import apart, make_record, spread
 from stg.config import to_dict
+from stg.errors import UserError
 
 ORIGIN = {"machine": {"cpu": "a & b <c>", "cores": "2"}, "commit": "abc"}
 CIDER = {"scene": (0.5, 0.6, 0.7), "none": (0.3, 0.3, 0.3), "full": (0.8, 0.9, 1.0), "spatial": (0.9, 0.7)}
@@ -115,6 +117,34 @@ def test_the_record_against_hand_worked_numbers(plan: Plan) -> None:
     assert differences["none", "scene"]["one_setting"]
     assert differences["full", "full, shuffled"]["scores"]["greedy"]["cider"]["difference"] == pytest.approx(0.65)
     assert ("scene", "scene") not in differences
+
+
+def write_header(plan: Plan, cell: Cell, manifest: dict[str, Any]) -> None:
+    """The model's file as far as its features are read from it."""
+    told = {"features": manifest, "model": {"branches": "object"}, "widths": {"scene": 1, "motion": 0}}
+    header = json.dumps({"__metadata__": {"stg": json.dumps(told)}}).encode()
+    (plan.run(cell) / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+
+
+def test_the_report_tells_of_the_store_and_its_edges(plan: Plan) -> None:
+    assert make_record(plan, origin=ORIGIN)["features"] is None
+    manifest = {"num_frames": 10, "detector": "x"}
+    write_header(plan, Cell("full", 0), manifest)
+    made = hashlib.sha256(b'{"detector": "x", "num_frames": 10}').hexdigest()
+    record = make_record(plan, origin=ORIGIN)
+    assert record["features"] == {"manifest": made, "edges": "those of Pan et al. (CVPR 2020)"}
+    assert f"Features of manifest {made[:12]}; edges: those of Pan et al. (CVPR 2020).\n" in to_markdown(record)
+
+    sharp = {**manifest, "edges": {"tau_time": 0.1, "top_k": None}}
+    write_header(plan, Cell("full", 0), sharp)
+    record = make_record(plan, origin=ORIGIN)
+    assert record["features"]["edges"] == {"tau_time": 0.1, "top_k": None}
+    assert record["features"]["manifest"] != made
+    assert "edges: tau\\_time 0.1, top\\_k None.\n" in to_markdown(record)
+
+    write_header(plan, Cell("none", 1), manifest)
+    with pytest.raises(UserError, match=r"full-seed0 and none-seed1 in .* other features \(edges: .*\): no table"):
+        make_record(plan, origin=ORIGIN)
 
 
 def test_a_run_that_trains_on_is_no_longer_done(plan: Plan) -> None:
