@@ -122,7 +122,11 @@ def _verbs(record: Record) -> str:
 
 def _settings(record: Record) -> str:
     commits = sorted({commit for row in record["rows"] for commit in row["commits"]})
-    machine = ", ".join(f"{name} {_cell(value)}" for name, value in record["machine"].items())
+    machines = dict.fromkeys(
+        ", ".join(f"{name} {_cell(value)}" for name, value in machine.items())
+        for row in record["rows"]
+        for machine in row["machines"]
+    )
     lines = [
         f"- {_cell(row['name'])}: {_settings_text(row['settings'])}" for row in record["rows"] if not row["control"]
     ]
@@ -130,8 +134,8 @@ def _settings(record: Record) -> str:
         "## How\n\n" + "\n".join(lines),
         "All other settings are the same for all rows: `settings` in table.json.",
         "\n".join(f"- {_cell(note)}" for note in record["notes"]),
-        f"Trained at commit {', '.join(map(_cell, commits)) or '-'}; reported at {_cell(str(record['commit']))}; on "
-        f"{machine}.",
+        f"Trained at commit {', '.join(map(_cell, commits)) or '-'} on {'; and on '.join(machines) or '-'}. "
+        f"Reported at commit {_cell(str(record['commit']))}.",
     ]
     return "\n\n".join(part for part in told if part)
 

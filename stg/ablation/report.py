@@ -43,7 +43,7 @@ def make_record(plan: Plan, *, origin: Mapping[str, Any]) -> dict[str, Any]:
     """All there is to tell of a table, as JSON holds it.
 
     Args:
-        origin: ``machine`` and ``commit`` of whoever makes the record.
+        origin: ``machine`` and ``commit`` of whoever makes the record; those of training are in the rows.
 
     Raises:
         UserError: cells that were trained on stores made otherwise.
@@ -67,6 +67,7 @@ def make_record(plan: Plan, *, origin: Mapping[str, Any]) -> dict[str, Any]:
                     "weights": records[0].get("weights") if records else None,
                     "minutes": spread([record["seconds"] / 60 for record in records]),
                     "commits": sorted({str(record.get("commit")) for record in records}),
+                    "machines": _unlike([record["machine"] for record in records if record.get("machine")]),
                     "scores": read_scores(plan, done),
                     "verbs": read_verbs(plan, done),
                 }
@@ -173,6 +174,10 @@ def read_verbs(plan: Plan, cells: Sequence[Cell]) -> dict[str, dict[str, Any]]:
                 for verb, told in read_json(path)["verbs"].items():
                     found.setdefault(search, {}).setdefault(verb, []).append(told["right"])
     return {search: {verb: spread(values) for verb, values in verbs.items()} for search, verbs in found.items()}
+
+
+def _unlike(values: Sequence[Any]) -> list[Any]:
+    return [value for place, value in enumerate(values) if value not in values[:place]]
 
 
 def _unavailable(plan: Plan, states: Mapping[Cell, str]) -> list[str]:

@@ -27,7 +27,7 @@ def work_on(cell: Cell, plan: Plan, *, console: "Console", stop: Callable[[], bo
     from stg.fit import fit
 
     config, run = plan.configs[cell], plan.run(cell)
-    record = {**plan.record(cell), "failed": None, "commit": commit(), "machine": machine()}
+    record = {**plan.record(cell), "failed": None}
     began, doing = time.monotonic(), "seconds"
     try:
         if not plan.trained(cell):
@@ -35,6 +35,7 @@ def work_on(cell: Cell, plan: Plan, *, console: "Console", stop: Callable[[], bo
             record["evaluated"] = {}
             if not (run / "config.json").exists():
                 record["features"] = plan.features
+            record |= {"commit": commit(), "machine": machine()}
             plan.write_record(cell, record)
             fit(config, console=console, stop=stop)
             if not plan.trained(cell):

@@ -150,9 +150,15 @@ def test_another_split_is_scored_without_training(config: AblateConfig, monkeypa
     assert [row["name"] for row in record["rows"]] == ["none", "none, shuffled"]
     assert record["rows"][1]["scores"]["greedy"]["cider"]["values"] == [shuffled["scores"]["cider"]]
     forbid(monkeypatch, stg.fit, "fit")
+    plan = make_plan(config)
+    trained = {"commit": "c0ffee", "machine": {"cpu": "another"}}
+    for cell in plan.configs:
+        plan.write_record(cell, plan.record(cell) | trained)
     run(dataclasses.replace(config, split="val"))
     assert record_of(config)["split"] == "val"
     assert record_of(config)["missing"] == {}
+    # Where it was trained stays what it was.
+    assert all(plan.record(cell).items() >= trained.items() for cell in plan.configs)
 
 
 def test_a_stopped_grid_goes_on_to_the_same_end(config: AblateConfig, tmp_path: Path) -> None:

@@ -147,6 +147,18 @@ def test_the_report_tells_of_the_store_and_its_edges(plan: Plan) -> None:
         make_record(plan, origin=ORIGIN)
 
 
+def test_the_report_tells_which_machines_trained(plan: Plan) -> None:
+    assert "Trained at commit c0ffee on -. Reported at commit abc." in to_markdown(make_record(plan, origin=ORIGIN))
+    for cell, cpu in ((Cell("full", 0), "fast"), (Cell("full", 1), "slow"), (Cell("none", 0), "fast")):
+        plan.write_record(cell, {**plan.record(cell), "machine": {"cpu": cpu, "cores": "4"}, "commit": "f00d"})
+    record = make_record(plan, origin=ORIGIN)
+    rows = {row["name"]: row for row in record["rows"]}
+    assert rows["full"]["machines"] == [{"cpu": "fast", "cores": "4"}, {"cpu": "slow", "cores": "4"}]
+    assert rows["scene"]["machines"] == []
+    told = "Trained at commit c0ffee, f00d on cpu fast, cores 4; and on cpu slow, cores 4. Reported at commit abc."
+    assert told in to_markdown(record)
+
+
 def test_a_run_that_trains_on_is_no_longer_done(plan: Plan) -> None:
     (plan.run(Cell("full", 0)) / "state.json").write_text('{"status": "running"}')
     assert make_record(plan, origin=ORIGIN)["missing"]["full-seed0"] == "not finished"
