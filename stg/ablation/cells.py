@@ -4,7 +4,7 @@ import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,9 +42,9 @@ class Scoring:
     beam: int
     meteor: bool
 
-    def config(self, run: Path) -> EvaluateConfig:
+    def config(self, run: Path, device: str = "auto") -> EvaluateConfig:
         """Settings of stg.evaluate."""
-        return EvaluateConfig(run=str(run), split=self.split, beam=self.beam, meteor=self.meteor, show=2)
+        return EvaluateConfig(run=str(run), split=self.split, beam=self.beam, meteor=self.meteor, device=device, show=2)
 
     @property
     def searches(self) -> list[str]:
@@ -169,9 +169,24 @@ class Plan:
             return "failed"
         return "unfinished" if (self.run(cell) / "config.json").exists() else "new"
 
+    def scoring_config(self, cell: Cell) -> EvaluateConfig:
+        """Settings of stg.evaluate for a cell."""
+        from stg.runs import load_config
+
+        run, config = self.run(cell), self.configs[cell]
+        asked = self.scoring.config(run, config.run.device)
+        if not (run / "config.json").exists():
+            return asked
+        # A store or annotation that has moved since the cell was trained.
+        then = load_config(run).data
+        moved = {
+            name: here for name in ("store", "root") if (here := getattr(config.data, name)) != getattr(then, name)
+        }
+        return replace(asked, **moved)
+
     def commands(self, cell: Cell) -> list[str]:
         """The commands that do the same by hand."""
-        return [fit_command(self.configs[cell]), evaluate_command(self.scoring.config(self.run(cell)))]
+        return [fit_command(self.configs[cell]), evaluate_command(self.scoring_config(cell))]
 
 
 def plan_cells(

@@ -23,6 +23,8 @@ def work_on(cell: Cell, plan: Plan, *, console: "Console", stop: Callable[[], bo
     Raises:
         Preempted: ``stop`` said so; a checkpoint is saved, or what was evaluated is evaluated anew.
     """
+    import torch
+
     from stg.evaluate import evaluate
     from stg.fit import fit
 
@@ -46,7 +48,9 @@ def work_on(cell: Cell, plan: Plan, *, console: "Console", stop: Callable[[], bo
             raise Preempted(f"stopped before {cell.name} was evaluated: the same command goes on from there")
         record["weights"] = count_weights(run)
         if not plan.evaluated(cell):
-            names = evaluate(plan.scoring.config(run), console=console, stop=stop)
+            if config.run.threads:
+                torch.set_num_threads(config.run.threads)
+            names = evaluate(plan.scoring_config(cell), console=console, stop=stop)
             split = plan.scoring.split
             stems = {name: f"{split}-{name.replace(', ', '-').replace(' ', '')}" for name in names}
             for stem in stems.values():

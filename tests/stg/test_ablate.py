@@ -161,6 +161,27 @@ def test_another_split_is_scored_without_training(config: AblateConfig, monkeypa
     assert all(plan.record(cell).items() >= trained.items() for cell in plan.configs)
 
 
+def test_cells_are_evaluated_where_they_are_asked_to_be(config: AblateConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = dataclasses.replace(config, variants="none")
+    run(config)
+    evaluate = stg.evaluate.evaluate
+    seen = []
+
+    def watched(given: Any, **options: Any) -> Any:
+        seen.append((given.device, torch.get_num_threads()))
+        return evaluate(given, **options)
+
+    monkeypatch.setattr(stg.evaluate, "evaluate", watched)
+    asked = dataclasses.replace(config, split="val", run=dataclasses.replace(config.run, device="cpu", threads=3))
+    threads = torch.get_num_threads()
+    try:
+        run(asked)
+    finally:
+        torch.set_num_threads(threads)
+    assert seen == [("cpu", 3)]
+    assert "--device cpu" in make_plan(asked).commands(Cell("none", 0))[1]
+
+
 def test_a_stopped_grid_goes_on_to_the_same_end(config: AblateConfig, tmp_path: Path) -> None:
     run(config)
     parts = dataclasses.replace(config, out=str(tmp_path / "parts"))
@@ -365,7 +386,11 @@ def test_cells_whose_records_do_not_tell_of_features_are_gone_on_with(
     forbid(monkeypatch, stg.fit, "fit")
     moved = tmp_path / "moved"
     moved.write_bytes(store.read_bytes())
-    run(on(config, moved))
+    store.rename(hidden := store.with_name("hidden"))
+    try:
+        run(on(config, moved, split="val"))
+    finally:
+        hidden.rename(store)
     with pytest.raises(UserError, match="was trained on other features"):
         run(on(config, sharp))
 
