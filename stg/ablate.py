@@ -2,8 +2,8 @@
 
 Tables: pan3 (Pan et al., Table 3), stats1 and stats2 (STaTS, Tables 1 and 2), vatex1 (Chen et al., Table 1), graph (the
 object branch alone, edge by edge). A grid instead: --variants full,spatial,none --decoders transformer,stats
---branches full,object (any of the three). Rows differ in one setting; all other settings are those of stg.fit, the same
-for all rows: --config PRESET, --optim.epochs 10, ...
+--branches full,object (any of the three). Each row differs in one setting from another row (its reference); all other
+settings are those of stg.fit, the same for all rows: --config PRESET, --optim.epochs 10, ...
 
 Every cell (row and seed) is an ordinary run in OUT/cells. The same command goes on where it was stopped, cell by cell;
 several of them started by hand, or under torchrun, share the cells between them. After each cell the report is written:

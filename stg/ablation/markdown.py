@@ -80,7 +80,8 @@ def _differences(record: Record, search: str) -> str:
     for told in record["differences"]:
         found = told["scores"].get(search, {})
         if found:
-            sign = "" if told["one_setting"] else " (two settings)"
+            count = told["settings_apart"]
+            sign = "" if count == 1 else f" ({count} settings)"
             lines.append(
                 [_cell(told["row"]), _cell(told["against"]) + sign, *(_apart(found.get(name)) for name in columns)]
             )

@@ -139,8 +139,9 @@ def compare_rows(rows: Sequence[Mapping[str, Any]], reference: str) -> list[dict
                 }
                 for search, metrics in row["scores"].items()
             }
-            one_setting = other["control"] or other["row"] == row["against"] or row["row"] == other["against"]
-            made.append({"row": row["row"], "against": other["name"], "one_setting": one_setting, "scores": scores})
+            keys = row["settings"].keys() | other["settings"].keys()
+            apart_in = sum(row["settings"].get(key) != other["settings"].get(key) for key in keys) + other["control"]
+            made.append({"row": row["row"], "against": other["name"], "settings_apart": apart_in, "scores": scores})
     return made
 
 

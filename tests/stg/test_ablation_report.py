@@ -112,9 +112,10 @@ def test_the_record_against_hand_worked_numbers(plan: Plan) -> None:
     assert cider == {"difference": pytest.approx(0.6), "deviations": pytest.approx(0.6 / math.sqrt(0.1**2 / 2))}
     event = differences["full", "scene"]["scores"]["greedy"]["event"]
     assert event == {"difference": pytest.approx(0.2), "deviations": pytest.approx(0.2 / 0.04)}
-    assert differences["full", "none"]["one_setting"]
-    assert not differences["full", "scene"]["one_setting"]
-    assert differences["none", "scene"]["one_setting"]
+    assert differences["full", "none"]["settings_apart"] == 1
+    assert differences["full", "scene"]["settings_apart"] == 2
+    assert differences["none", "scene"]["settings_apart"] == 1
+    assert differences["full", "full, shuffled"]["settings_apart"] == 1
     assert differences["full", "full, shuffled"]["scores"]["greedy"]["cider"]["difference"] == pytest.approx(0.65)
     assert ("scene", "scene") not in differences
 
@@ -174,13 +175,31 @@ def test_the_report_says_what_there_is_and_what_is_missing(plan: Plan, tmp_path:
     assert "| *control: full, shuffled* | 3 |" in text
     assert "| **scene** | 3 |" in text
     assert "| full | none | +0.600 (+8.5) | +0.300 (+7.5) |" in text
-    assert "| full | scene (two settings) | +0.300 (+3.0) | +0.200 (+5.0) |" in text
+    assert "| full | scene (2 settings) | +0.300 (+3.0) | +0.200 (+5.0) |" in text
     assert "**Not all is there: 22 of 36 cells are missing.**" in text
     assert "- dense-seed0: failed: out of memory" in text
     assert "at commit c0ffee" in text
     record = json.loads((tmp_path / "table.json").read_text())
     assert record["missing"]
     assert ElementTree.parse(tmp_path / "table.svg").getroot().tag.endswith("svg")
+
+
+def test_rows_three_settings_apart_are_said_to_be(tmp_path: Path) -> None:
+    asked = AblateConfig(
+        variants="full,none",
+        decoders="transformer,stats",
+        branches="full,object",
+        beam=1,
+        out=str(tmp_path),
+    )
+    plan = make_plan(asked)
+    for row in plan.table.rows:
+        write_cell(plan, Cell(row, 0), 0.5, 0.5)
+    text = to_markdown(make_record(plan, origin=ORIGIN))
+    assert "| object-none-stats | full-none-stats |" in text
+    assert "| object-none-stats | full-full-transformer (3 settings) |" in text
+    assert "| object-none-transformer | full-full-transformer (2 settings) |" in text
+    assert "| object-full-transformer | full-full-transformer |" in text
 
 
 def test_published_figures_stand_beside_ours(tmp_path: Path) -> None:
