@@ -167,7 +167,7 @@ def evaluate(
         captions = {video: candidates[0].text for video, candidates in found.items()}
         broken[name] = broken_endings(captions.values())
         shown = captions if suffix == next(iter(told)) else shown
-        stem = f"{config.split}-{name.replace(', ', '-').replace(' ', '')}"
+        stem = file_stem(config.split, name)
         write_predictions(out / f"{stem}.json", captions)
         if search.n_best > 1:
             _write_candidates(out / f"{stem}-nbest.json", found)
@@ -197,6 +197,11 @@ def evaluate(
     else:
         tell(f"captions and scores are in {out}")
     return scores
+
+
+def file_stem(split: str, name: str) -> str:
+    """What the names of the files of a search begin with: ``test-beam5``, ``test-greedy-noclass``."""
+    return f"{split}-{name.replace(', ', '-').replace(' ', '')}"
 
 
 def counter(progress: Callable[[int, int], None], total: int) -> Callable[[int], None]:

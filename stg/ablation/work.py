@@ -25,7 +25,7 @@ def work_on(cell: Cell, plan: Plan, *, console: "Console", stop: Callable[[], bo
     """
     import torch
 
-    from stg.evaluate import evaluate
+    from stg.evaluate import evaluate, file_stem
     from stg.fit import fit
 
     config, run = plan.configs[cell], plan.run(cell)
@@ -52,7 +52,7 @@ def work_on(cell: Cell, plan: Plan, *, console: "Console", stop: Callable[[], bo
                 torch.set_num_threads(config.run.threads)
             names = evaluate(plan.scoring_config(cell), console=console, stop=stop)
             split = plan.scoring.split
-            stems = {name: f"{split}-{name.replace(', ', '-').replace(' ', '')}" for name in names}
+            stems = {name: file_stem(split, name) for name in names}
             for stem in stems.values():
                 if config.data.dataset == "world":
                     write_events(config, run / "evaluation", stem)
