@@ -129,6 +129,16 @@ def test_figures_on_vatex_test_are_those_of_the_presets() -> None:
     assert "vanilla" not in test.scores
 
 
+def test_figures_of_the_rows_with_rewards_are_those_of_the_presets() -> None:
+    notes = " ".join(TABLES["vatex1"].notes)
+    for row in ("temporal", "spatial"):
+        head = (PRESETS / f"vatex_{row}_rl.yaml").read_text(encoding="utf-8")
+        found = re.search(r"# Published: BLEU-4 (.*?), METEOR (.*?), ROUGE-L (.*?), CIDEr ([\d.]*\d)", head)
+        assert found
+        assert f"{row} + RL {' / '.join(found.groups())} (" in notes
+    assert "fusion + RL 42.2 / 27.4 / 55.2 / 88.8 (39.1 / 25.8 / 53.3 / 73.4)" in notes
+
+
 def test_published_figures_are_fractions_of_known_rows() -> None:
     for table in TABLES.values():
         for told in table.published:
