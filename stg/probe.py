@@ -16,6 +16,7 @@ from stg.config import DataConfig, WorldConfig, differences
 from stg.errors import Preempted, UserError
 from stg.files import append_jsonl, read_json, write_atomic
 from stg.model_config import TimeFlow, not_negative, positive
+from stg.redraw import EdgeChoice, recorded_edges
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -140,7 +141,7 @@ def probe(
             told = "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
             line = f"{row}, seed {seed}: val {right:.3f}, test {told}"
             console.print(line, highlight=False, soft_wrap=True)
-    _report(config, found, folder, console)
+    _report(config, found, recorded_edges(prepared.store.manifest), folder, console)
     return found
 
 
@@ -218,7 +219,11 @@ def _one(
 
 
 def _report(
-    config: ProbeConfig, found: Mapping[str, Mapping[int, Mapping[str, float]]], folder: Path, console: "Console"
+    config: ProbeConfig,
+    found: Mapping[str, Mapping[int, Mapping[str, float]]],
+    edges: EdgeChoice,
+    folder: Path,
+    console: "Console",
 ) -> None:
     from stg.ablation.origin import commit, machine
     from stg.ablation.plot import to_svg
@@ -242,6 +247,7 @@ def _report(
         "table": "probe",
         "title": "which events a branch tells apart, no caption in between",
         "dataset": f"built-in world, seed {config.world.seed}",
+        "edges": drawn(edges),
         "split": "test",
         "reference": "scene",
         "settings": config.settings,
@@ -251,8 +257,15 @@ def _report(
     }
     write_atomic(folder / "table.json", json.dumps(record, indent=1))
     write_atomic(folder / "table.md", to_markdown(record))
-    write_atomic(folder / "table.svg", to_svg(record, "classifier"))
+    about = {**record, "dataset": f"{record['dataset']}, edges {record['edges']}"}
+    write_atomic(folder / "table.svg", to_svg(about, "classifier"))
     console.print(f"table.md, table.json and table.svg are in {folder}")
+
+
+def drawn(edges: EdgeChoice) -> str:
+    """How the edges were drawn, in words."""
+    told = [f"{name} {value}" for name, value in asdict(edges).items() if value != getattr(EdgeChoice(), name)]
+    return ", ".join(told) or "as in the paper"
 
 
 def to_markdown(record: Mapping[str, Any]) -> str:
@@ -265,6 +278,8 @@ def to_markdown(record: Mapping[str, Any]) -> str:
         "",
         f"{record['dataset']}: {sizes} videos. Share of the test videos whose event a classifier tells: mean ± "
         "deviation of a sample (n - 1) over seeds.",
+        "",
+        f"Edges: {record['edges']}.",
         "",
         "| row | seeds | " + " | ".join(name.replace("_", " ") for name in names) + " |",
         "| --- | ---: |" + " ---: |" * len(names),

@@ -12,8 +12,9 @@ from stg.config import DataConfig, WorldConfig
 from stg.data import shuffle_features
 from stg.errors import Preempted, UserError
 from stg.prepare import prepare
-from stg.probe import ProbeConfig, probe, to_markdown
+from stg.probe import ProbeConfig, drawn, probe, to_markdown
 from stg.probing import EventClassifier, train_and_test
+from stg.redraw import EdgeChoice
 from tests.graphs.made_graphs import made_graph
 
 WORLD = WorldConfig(train=6, val=3, test=4)
@@ -83,11 +84,14 @@ def test_markdown_has_mean_and_deviation() -> None:
     record = {
         "title": "which events",
         "dataset": "world",
+        "edges": drawn(EdgeChoice(tau_time=0.1, drop_zero_iou=True)),
         "settings": {"world": {"train": 3, "val": 2, "test": 1}},
         "commit": "c",
         "rows": [{"name": "full", "seeds": [0, 1], "scores": told}],
     }
     assert "| full | 2 | 0.500 ± 0.125 |" in to_markdown(record)
+    assert "Edges: tau_time 0.1, drop_zero_iou True." in to_markdown(record)
+    assert drawn(EdgeChoice()) == "as in the paper"
 
 
 def graphs(path: Path) -> tuple[GraphStore, dict[str, list[str]], dict[str, int]]:
