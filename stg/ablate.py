@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stg.ablation.cells import Plan, Scoring, claim, plan_cells
+from stg.ablation.cells import Plan, Scoring, claim, java_is_there, plan_cells
 from stg.ablation.tables import AXES, TABLES, Table, grid
 from stg.cli import command
 from stg.config import (
@@ -137,6 +137,8 @@ def ablate(config: AblateConfig, *, console: "Console", stop: Callable[[], bool]
         return 0
     tell(f"{plan.name}: {plan.table.title}; {len(plan.configs)} cells in {plan.folder}")
     plan = dataclasses.replace(plan, features=_prepare(plan, console, tell))
+    if plan.scoring.meteor and not java_is_there():
+        tell("METEOR needs Java, and there is none here: cells are scored without, and once more where Java is")
     inner = console if config.verbose else Console(quiet=True)
     began, wall = time.monotonic(), time.time()
     waiting = False

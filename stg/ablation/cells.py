@@ -143,16 +143,16 @@ class Plan:
 
     def evaluated(self, cell: Cell) -> dict[str, str]:
         """Name of a search -> stem of its files in the cell's ``evaluation``; empty where not all are there that are
-        asked for."""
+        asked for. METEOR is not missed where there is no Java to make it."""
         found = self.record(cell).get("evaluated", {}).get(self.scoring.split, {})
         stems: dict[str, str] = {}
         for search in self.scoring.searches:
             # A model that reads classes has two scores a search: with them and without.
             named = {name: told for name, told in found.items() if name == search or name.startswith(f"{search}, ")}
-            there = [
-                (self.run(cell) / "evaluation" / f"{told['stem']}-scores.json").exists() for told in named.values()
-            ]
-            if not named or not all(there) or (self.scoring.meteor and not all(t["meteor"] for t in named.values())):
+            files = [self.run(cell) / "evaluation" / f"{told['stem']}-scores.json" for told in named.values()]
+            if not named or not all(path.exists() for path in files):
+                return {}
+            if self.scoring.meteor and java_is_there() and any(no_meteor(path) for path in files):
                 return {}
             stems |= {name: told["stem"] for name, told in named.items()}
         return stems
@@ -298,6 +298,25 @@ def evaluate_command(config: EvaluateConfig) -> str:
 
 def _written(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
+
+
+# --- METEOR
+
+
+def java_is_there() -> bool:
+    """Whether METEOR can be asked for."""
+    from stg.metrics.java import JavaError, java
+
+    try:
+        java()
+    except JavaError:
+        return False
+    return True
+
+
+def no_meteor(scores: Path) -> bool:
+    """Whether a file of scores is without METEOR."""
+    return "meteor" not in read_json(scores)["scores"]
 
 
 # --- who works on what

@@ -56,11 +56,14 @@ def work_on(cell: Cell, plan: Plan, *, console: "Console", stop: Callable[[], bo
             for stem in stems.values():
                 if config.data.dataset == "world":
                     write_events(config, run / "evaluation", stem)
-            told = {name: {"stem": stem, "meteor": plan.scoring.meteor} for name, stem in stems.items()}
+            # The scores' own files tell whether METEOR was to be had.
+            told = {name: {"stem": stem} for name, stem in stems.items()}
             record["evaluated"] = {**record.get("evaluated", {}), split: told}
             plan.write_record(cell, record)
             if not plan.evaluated(cell):
-                raise StgError(f"{run} was evaluated, and not all scores are there: {', '.join(names) or 'none'}")
+                why = {f"; METEOR: {reason}" for found in names.values() if (reason := found.unavailable.get("meteor"))}
+                there = ", ".join(names) or "none"
+                raise StgError(f"{run} was evaluated, and not all scores are there: {there}{''.join(why)}")
     except Preempted:
         raise
     except Exception as error:

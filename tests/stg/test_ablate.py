@@ -18,6 +18,7 @@ from rich.console import Console
 import stg.ablate
 import stg.evaluate
 import stg.fit
+import stg.metrics.java
 from graphs import GraphStore
 from stg.ablate import AblateConfig, ablate, main, make_plan
 from stg.ablation.cells import Cell
@@ -26,6 +27,7 @@ from stg.config import DataConfig, OptimConfig, RunConfig, WorldConfig
 from stg.datasets.world import World
 from stg.datasets.world_scores import event_scores
 from stg.errors import Preempted, StgError, UserError
+from stg.metrics.java import JavaError
 from stg.model_config import ModelConfig
 from stg.prepare import prepare
 from stg.redraw import EdgeChoice, redraw
@@ -314,6 +316,45 @@ def test_scores_that_do_not_come_are_a_failure_and_no_endless_loop(
     monkeypatch.setattr(stg.evaluate, "evaluate", lambda *args, **kwargs: {})
     shown = run(dataclasses.replace(config, variants="none"), code=1)
     assert "was evaluated, and not all scores are there: none" in shown
+
+
+def test_cells_without_meteor_are_evaluated_again_where_java_is(
+    config: AblateConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_java() -> str:
+        raise JavaError("needs Java")
+
+    evaluate = stg.evaluate.evaluate
+
+    def without(given: Any, **options: Any) -> Any:
+        return evaluate(dataclasses.replace(given, meteor=False), **options)
+
+    def obtained(given: Any, **options: Any) -> Any:
+        found = without(given, **options)
+        for path in (Path(given.run) / "evaluation").glob("*-scores.json"):
+            told = json.loads(path.read_text())
+            told["scores"]["meteor"] = 0.25
+            path.write_text(json.dumps(told))
+        return found
+
+    config = dataclasses.replace(config, variants="none", meteor=True)
+    monkeypatch.setattr(stg.metrics.java, "java", no_java)
+    words = "METEOR needs Java, and there is none here: cells are scored without, and once more where Java is"
+    assert words in run(config)
+    assert record_of(config)["missing"] == {}
+    assert "METEOR: needs Java" in record_of(config)["notes"]
+    forbid(monkeypatch, stg.fit, "fit")
+    forbid(monkeypatch, stg.evaluate, "evaluate")
+    assert words in run(config)
+
+    monkeypatch.setattr(stg.metrics.java, "java", lambda: "java")
+    monkeypatch.setattr(stg.evaluate, "evaluate", without)
+    assert "was evaluated, and not all scores are there: greedy" in run(config, code=1)
+    monkeypatch.setattr(stg.evaluate, "evaluate", obtained)
+    assert words not in run(config)
+    assert record_of(config)["rows"][0]["scores"]["greedy"]["meteor"]["values"] == [0.25]
+    forbid(monkeypatch, stg.evaluate, "evaluate")
+    run(config)
 
 
 def test_a_folder_with_other_settings_is_refused(config: AblateConfig) -> None:
