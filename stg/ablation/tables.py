@@ -282,7 +282,8 @@ def grid(**axes: Sequence[str]) -> Table:
     """All combinations of the axes' values as a table.
 
     Every row but the first is set against one that differs from it in one setting: along the first axis on which it
-    does not have that axis's first value, back to that value.
+    does not have that axis's first value, back to that value (where there is such a row). The scene branch reads no
+    graph: with it there is one row for all variants.
 
     Args:
         axes: some of :data:`AXES` -> different values of its setting; an axis without values is no axis.
@@ -299,15 +300,23 @@ def grid(**axes: Sequence[str]) -> Table:
     if not used:
         raise UserError(f"a grid needs an axis: {', '.join(f'--{name}' for name in AXES)}")
     firsts = {name: values[0] for name, values in used.items()}
+    points = [dict(zip(used, point, strict=True)) for point in product(*used.values())]
+    kept = [at for at in points if at.get("branches") != "scene" or at.get("variants") == firsts.get("variants")]
     rows = {}
-    for point in product(*used.values()):
-        at = dict(zip(used, point, strict=True))
-        moved = next((name for name in at if at[name] != firsts[name]), None)
-        against = "-".join({**at, moved: firsts[moved]}.values()) if moved else ""
+    for at in kept:
+        point = list(at.values())
+        back = ({**at, name: firsts[name]} for name in at if at[name] != firsts[name])
+        against = next(("-".join(other.values()) for other in back if other in kept), "")
         rows["-".join(point)] = TableRow(" ".join(point), {AXES[name]: value for name, value in at.items()}, against)
     return Table(
         title=f"grid of {' x '.join(used)}",
         reference="-".join(firsts.values()),
         base={AXES[name]: value for name, value in firsts.items()},
         rows=rows,
+        notes=[
+            "The scene branch reads no graph: it is trained once (here with graph.variant "
+            f"{firsts['variants']}), not once for each of --variants."
+        ]
+        if len(kept) < len(points)
+        else (),
     )

@@ -43,6 +43,7 @@ GRIDS = {
     "decoders": ["--decoders", "stats,transformer,attention_lstm"],
     "branches": ["--branches", "object,scene,full,l2"],
     "two axes": ["--variants", "full,none", "--decoders", "transformer,stats,attention_lstm"],
+    "scene": ["--variants", "full,none,dense", "--decoders", "transformer,stats", "--branches", "scene,object,full"],
     "three axes": ["--variants", "full,none,dense", "--decoders", "transformer,stats", "--branches", "object,full"],
 }
 
@@ -209,6 +210,19 @@ def test_a_grid_needs_an_axis() -> None:
     with pytest.raises(UserError, match="a grid needs an axis: --branches, --variants, --decoders"):
         grid()
     assert set(AXES) <= set(AblateConfig.__dataclass_fields__)
+
+
+def test_the_scene_branch_is_trained_once_for_all_variants() -> None:
+    table = grid(branches=["object", "scene"], variants=["none", "full"])
+    assert list(table.rows) == ["object-none", "object-full", "scene-none"]
+    assert "trained once (here with graph.variant none)" in " ".join(table.notes)
+    first = grid(branches=["scene", "object"], variants=["none", "full"])
+    assert {name: row.against for name, row in first.rows.items()} == {
+        "scene-none": "",
+        "object-none": "scene-none",
+        "object-full": "object-none",
+    }
+    assert not grid(branches=["object", "full"], variants=["none", "full"]).notes
 
 
 def test_cells_go_seed_by_seed_and_have_folders_of_their_own() -> None:
