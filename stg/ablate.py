@@ -15,12 +15,13 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stg.ablation.cells import Plan, Scoring, claim, java_is_there, plan_cells
+from stg.ablation.cells import Plan, Scoring, java_is_there, plan_cells
+from stg.ablation.locks import claim
 from stg.ablation.tables import AXES, TABLES, Table, grid
 from stg.cli import command
 from stg.config import (
@@ -136,7 +137,7 @@ def ablate(config: AblateConfig, *, console: "Console", stop: Callable[[], bool]
         _tell_report(plan, tell)
         return 0
     tell(f"{plan.name}: {plan.table.title}; {len(plan.configs)} cells in {plan.folder}")
-    plan = dataclasses.replace(plan, features=_prepare(plan, console, tell))
+    plan = dataclasses.replace(plan, features=_prepare(plan, console, stop, tell))
     if plan.scoring.meteor and not java_is_there():
         tell("METEOR needs Java, and there is none here: cells are scored without, and once more where Java is")
     inner = console if config.verbose else Console(quiet=True)
@@ -158,14 +159,14 @@ def ablate(config: AblateConfig, *, console: "Console", stop: Callable[[], bool]
                 number = list(plan.configs).index(cell) + 1
                 tell(f"cell {number} of {len(states)}, {cell.name}: {_count(states)}{_times(plan, left, began)}")
                 _work(plan, cell, inner, stop, tell)
-            write_report(plan)
+            write_report(plan, stop)
             break
         if not worked:
             if not waiting:
                 tell(f"waiting for {len(left)} cells that other processes work on: {', '.join(c.name for c in left)}")
             waiting = True
             time.sleep(POLL_SECONDS)
-    write_report(plan)
+    write_report(plan, stop)
     _tell_report(plan, tell)
     failed = [cell for cell in plan.configs if plan.state(cell) == "failed"]
     for cell in failed:
@@ -241,7 +242,7 @@ def _features_there(data: DataConfig) -> dict[str, Any] | None:
         return store.manifest
 
 
-def _prepare(plan: Plan, console: "Console", tell: Callable[[str], None]) -> dict[str, Any]:
+def _prepare(plan: Plan, console: "Console", stop: Callable[[], bool], tell: Callable[[str], None]) -> dict[str, Any]:
     """Make the built-in world's store where it is not there, and refuse what no cell could be trained or scored on.
 
     Returns:
@@ -251,8 +252,19 @@ def _prepare(plan: Plan, console: "Console", tell: Callable[[str], None]) -> dic
     from stg.progress import making
 
     shared = next(iter(plan.configs.values()))
-    with _making_alone(shared.data), making(console, "making the videos' graphs") as progress:
-        prepared = prepare(shared.data, shared.world, progress=progress, tell=tell)
+    folder = Path(shared.data.store).parent if shared.data.store else Path("stores")
+
+    def alone() -> AbstractContextManager[object]:
+        return claim(folder / ".ablation.lock", wait=True, stop=stop)
+
+    with making(console, "making the videos' graphs") as progress:
+
+        def go_on(done: int, total: int) -> None:
+            progress(done, total)
+            if stop():
+                raise Preempted(f"stopped with {done} of {total} graphs made: the same command goes on from there")
+
+        prepared = prepare(shared.data, shared.world, progress=go_on, tell=tell, alone=alone)
         features = prepared.store.manifest
         prepared.store.close()
     splits, withheld = prepared.dataset.splits, prepared.dataset.unlabelled
@@ -261,14 +273,6 @@ def _prepare(plan: Plan, console: "Console", tell: Callable[[str], None]) -> dic
         why = "withholds the captions of" if split in splits else "has no"
         raise UserError(f"{prepared.dataset.name} {why} split {split!r}: score on one of {there}")
     return features
-
-
-def _making_alone(data: DataConfig) -> AbstractContextManager[object]:
-    """One process at a time looks for the built-in world's store, and makes it where it is not there."""
-    if data.dataset != "world":
-        return nullcontext()
-    folder = Path(data.store).parent if data.store else Path("stores")
-    return claim(folder / ".ablation.lock", wait=True)
 
 
 def _work(plan: Plan, cell: "Cell", console: "Console", stop: Callable[[], bool], tell: Callable[[str], None]) -> None:
@@ -308,15 +312,19 @@ def _clock(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
 
 
-def write_report(plan: Plan) -> None:
+def write_report(plan: Plan, stop: Callable[[], bool] = lambda: False) -> None:
     """Write ``table.json``, ``table.md`` and ``table.svg`` of what is there, one process at a time: the last one to
-    finish a cell sees all that are done."""
+    finish a cell sees all that are done.
+
+    Raises:
+        Preempted: ``stop`` said so while another process wrote it.
+    """
     from stg.ablation.markdown import to_markdown
     from stg.ablation.origin import commit, machine
     from stg.ablation.plot import to_svg
     from stg.ablation.report import make_record
 
-    with claim(plan.folder / "cells" / "report.lock", wait=True):
+    with claim(plan.folder / "cells" / "report.lock", wait=True, stop=stop):
         record = make_record(plan, origin={"machine": machine(), "commit": commit()})
         write_atomic(plan.folder / "table.json", json.dumps(record, indent=1, ensure_ascii=False))
         write_atomic(plan.folder / "table.svg", to_svg(record, record["searches"][0]))

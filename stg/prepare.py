@@ -2,12 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from graphs import GraphStore
+from graphs.records import StoreError
 from stg.config import DataConfig, WorldConfig, differences
 from stg.datasets.annotation import Language, some
 from stg.datasets.base import CaptionDataset
@@ -43,6 +45,7 @@ def prepare(
     *,
     progress: Progress = lambda done, total: None,
     tell: Callable[[str], None] = print,
+    alone: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> Prepared:
     """Open the captions and the graphs; the built-in world is made first where it is not there yet.
 
@@ -52,13 +55,14 @@ def prepare(
         progress: called with (done, total) while the world is made.
         tell: called with lines for the user: what the reading left out, faults of the annotation, the coverage of each
             split as a table, the first missing videos.
+        alone: entered where the world has to be made: one process at a time makes it, the others find it made.
 
     Raises:
         UserError: files are missing or malformed; the annotation is not clean and ``data.strict`` is set; a split with
             captions is covered less than ``data.min_coverage``, or none of its videos has any.
     """
     if data.dataset == "world":
-        whole, store = _world(data, world, progress)
+        whole, store = _world(data, world, progress, alone)
     else:
         whole = _annotated(data, tell)
         store = _open(data)
@@ -96,7 +100,9 @@ def _list_missing(dataset: CaptionDataset, path: Path, tell: Callable[[str], Non
         tell(f"the list of missing videos is not up to date: {error}")
 
 
-def _world(data: DataConfig, world: WorldConfig, progress: Progress) -> tuple[CaptionDataset, GraphStore]:
+def _world(
+    data: DataConfig, world: WorldConfig, progress: Progress, alone: Callable[[], AbstractContextManager[object]]
+) -> tuple[CaptionDataset, GraphStore]:
     from stg.datasets.world import World
     from stg.vision.extractor import Extractor
     from stg.vision.ingest import ingest, read_ahead
@@ -107,20 +113,32 @@ def _world(data: DataConfig, world: WorldConfig, progress: Progress) -> tuple[Ca
     key = json.dumps([asdict(world), extractor.manifest()], sort_keys=True, default=str)
     default = Path("stores") / f"world-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
     path = Path(data.store) if data.store else default
-    path.parent.mkdir(parents=True, exist_ok=True)
     videos = [video for split in dataset.splits.values() for video in split]
-    if path.exists():
-        store = GraphStore(path)
-        lacking = sum(video not in store for video in videos)
-        if len(store):
-            _check_world(store, extractor.manifest(), lacking)
-        if not lacking:
-            return dataset, store
-        store.close()
-    with GraphStore(path, "a") as store:
-        skip_log = path.with_suffix(".skipped.jsonl")
-        ingest(store, videos, read_ahead(made.sample), extractor, progress=progress, skip_log=skip_log)
+    with suppress(StoreError):  # another process may be making it at this moment
+        if (whole := _whole(path, videos, extractor.manifest())) is not None:
+            return dataset, whole
+    with alone():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if (whole := _whole(path, videos, extractor.manifest())) is not None:
+            return dataset, whole
+        with GraphStore(path, "a") as store:
+            skip_log = path.with_suffix(".skipped.jsonl")
+            ingest(store, videos, read_ahead(made.sample), extractor, progress=progress, skip_log=skip_log)
     return dataset, GraphStore(path)
+
+
+def _whole(path: Path, videos: Sequence[str], manifest: Mapping[str, Any]) -> GraphStore | None:
+    """The store, if it is there with all videos."""
+    if not path.exists():
+        return None
+    store = GraphStore(path)
+    lacking = sum(video not in store for video in videos)
+    if len(store):
+        _check_world(store, manifest, lacking)
+    if not lacking:
+        return store
+    store.close()
+    return None
 
 
 def _check_world(store: GraphStore, manifest: Mapping[str, Any], lacking: int) -> None:

@@ -1,9 +1,8 @@
-"""Cells of a table: one row, one seed. Their settings, folders and state, and who works on which."""
+"""Cells of a table: one row, one seed. Their settings, folders and state."""
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -317,34 +316,3 @@ def java_is_there() -> bool:
 def no_meteor(scores: Path) -> bool:
     """Whether a file of scores is without METEOR."""
     return "meteor" not in read_json(scores)["scores"]
-
-
-# --- who works on what
-
-
-@contextmanager
-def claim(path: Path, *, wait: bool = False) -> Iterator[bool]:
-    """Hold a lock file, if nobody else does; yields whether it is held. Whoever dies lets go of it.
-
-    Args:
-        path: of the lock file, which stays behind empty: removing it would let two hold it.
-        wait: until the other lets go.
-    """
-    import fcntl
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-
-
-def held(path: Path) -> bool:
-    """Whether another process holds a lock file at this moment."""
-    if not path.exists():
-        return False
-    with claim(path) as free:
-        return not free

@@ -7,7 +7,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from stg.ablation.cells import Cell, Plan, held
+from stg.ablation.cells import Cell, Plan
+from stg.ablation.locks import held
 from stg.ablation.tables import METRICS
 from stg.config import differences, to_dict
 from stg.errors import UserError

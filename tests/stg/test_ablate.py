@@ -22,6 +22,7 @@ import stg.metrics.java
 from graphs import GraphStore
 from stg.ablate import AblateConfig, ablate, main, make_plan
 from stg.ablation.cells import Cell
+from stg.ablation.locks import claim
 from stg.cli import run_command
 from stg.config import DataConfig, OptimConfig, RunConfig, WorldConfig
 from stg.datasets.world import World
@@ -242,6 +243,42 @@ def test_a_stop_before_the_first_cell_begins_none(config: AblateConfig) -> None:
     with pytest.raises(Preempted, match="stopped with 0 of 2 cells done: the same command goes on from there"):
         run(config, stop=lambda: True)
     assert not make_plan(config).run(Cell("none", 0)).exists()
+
+
+def test_a_stop_while_the_world_is_made_is_obeyed_at_once(config: AblateConfig, tmp_path: Path) -> None:
+    asked = on(config, tmp_path / "new" / "store")
+    with pytest.raises(Preempted, match=r"stopped with 0 of 24 graphs made: the same command goes on from there"):
+        run(asked, stop=lambda: True)
+    assert not make_plan(asked).run(Cell("none", 0)).exists()
+
+
+def test_a_whole_store_needs_no_lock(config: AblateConfig, store: Path) -> None:
+    with pytest.raises(Preempted, match="stopped with 0 of 2 cells"):
+        run(config, stop=lambda: True)
+    assert not (store.parent / ".ablation.lock").exists()
+
+
+def test_a_stop_while_another_process_holds_a_lock_is_obeyed(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    asked = 0
+
+    def stop() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked == 3
+
+    with claim(path) as mine:
+        assert mine
+        with (
+            pytest.raises(Preempted, match=r"stopped while another process held .*lock"),
+            claim(path, wait=True, stop=stop),
+        ):
+            raise AssertionError("held twice")
+        with claim(path) as second:
+            assert not second
+    assert asked == 3
+    with claim(path, wait=True, stop=lambda: True) as free:
+        assert free
 
 
 HOLD = "import fcntl, sys, time; f = open(sys.argv[1], 'a'); fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True)"
