@@ -6,7 +6,7 @@ Results go to --out as they come (results.jsonl; the same command goes on), then
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,9 +125,11 @@ def probe(
     world = World(**asdict(config.world))
     results = folder / "results.jsonl"
     found: dict[str, dict[int, dict[str, float]]] = {row: {} for row in config.chosen}
+    commits: set[str | None] = set()
     for record in _records(results):
         if record["row"] in found and record["seed"] in config.numbers:
             found[record["row"]][record["seed"]] = record["scores"]
+            commits.add(record["commit"])
     for seed in config.numbers:
         for row in config.chosen:
             if seed in found[row]:
@@ -138,10 +140,11 @@ def probe(
             right, scores = one
             found[row][seed] = scores
             append_jsonl(results, {"row": row, "seed": seed, "val": right, "scores": scores, "commit": commit()})
+            commits.add(commit())
             told = "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
             line = f"{row}, seed {seed}: val {right:.3f}, test {told}"
             console.print(line, highlight=False, soft_wrap=True)
-    _report(config, found, recorded_edges(prepared.store.manifest), folder, console)
+    _report(config, found, recorded_edges(prepared.store.manifest), commits, folder, console)
     return found
 
 
@@ -222,10 +225,11 @@ def _report(
     config: ProbeConfig,
     found: Mapping[str, Mapping[int, Mapping[str, float]]],
     edges: EdgeChoice,
+    commits: Collection[str | None],
     folder: Path,
     console: "Console",
 ) -> None:
-    from stg.ablation.origin import commit, machine
+    from stg.ablation.origin import machine
     from stg.ablation.plot import to_svg
     from stg.ablation.report import spread
 
@@ -250,9 +254,9 @@ def _report(
         "edges": drawn(edges),
         "split": "test",
         "reference": "scene",
-        "settings": config.settings,
+        "settings": {**config.settings, "store": Path(config.store).name if config.store else None},
         "machine": machine(),
-        "commit": commit(),
+        "commits": sorted(name or "unknown" for name in commits),
         "rows": rows,
     }
     write_atomic(folder / "table.json", json.dumps(record, indent=1))
@@ -291,7 +295,7 @@ def to_markdown(record: Mapping[str, Any]) -> str:
             deviation = "" if told["deviation"] is None else f" ± {told['deviation']:.3f}"
             cells.append(f"{told['mean']:.3f}{deviation}")
         lines.append(f"| {row['name']} | {len(row['seeds'])} | " + " | ".join(cells) + " |")
-    return "\n".join([*lines, "", f"Commit {record['commit']}.", ""])
+    return "\n".join([*lines, "", f"Commit {', '.join(record['commits'])}.", ""])
 
 
 if __name__ == "__main__":

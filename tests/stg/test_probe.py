@@ -86,10 +86,11 @@ def test_markdown_has_mean_and_deviation() -> None:
         "dataset": "world",
         "edges": drawn(EdgeChoice(tau_time=0.1, drop_zero_iou=True)),
         "settings": {"world": {"train": 3, "val": 2, "test": 1}},
-        "commit": "c",
+        "commits": ["c", "d"],
         "rows": [{"name": "full", "seeds": [0, 1], "scores": told}],
     }
     assert "| full | 2 | 0.500 ± 0.125 |" in to_markdown(record)
+    assert "Commit c, d." in to_markdown(record)
     assert "Edges: tau_time 0.1, drop_zero_iou True." in to_markdown(record)
     assert drawn(EdgeChoice()) == "as in the paper"
 
