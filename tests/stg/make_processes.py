@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -105,13 +106,14 @@ def solve(case: tuple[str, str], processes: Processes) -> dict[str, torch.Tensor
     losses = captioning_losses(model, batch, processes=processes, **dataclasses.asdict(loss))
     if "rewards" in name:
         # The best captions in place of drawn ones: the same ones, however the batch is divided.
-        stg.reward_training.sample_search = lambda decoder, memory, samples, max_length: beam_search(
-            decoder, memory, beam=samples, max_length=max_length, n_best=samples
-        )
+        def best(decoder: Any, memory: Any, samples: int, max_length: int) -> Any:
+            return beam_search(decoder, memory, beam=samples, max_length=max_length, n_best=samples)
+
         baseline: Any = "greedy" if name.startswith("greedy") else "leave_one_out"
-        told = stg.reward_training.reward_losses(
-            model, batch, MadeRewards(), baseline=baseline, samples=3, max_length=6, processes=processes
-        )
+        with mock.patch.object(stg.reward_training, "sample_search", best):
+            told = stg.reward_training.reward_losses(
+                model, batch, MadeRewards(), baseline=baseline, samples=3, max_length=6, processes=processes
+            )
         losses = stg.reward_training.mixed(losses, told, 0.3)
     losses["loss"].backward()
     processes.add_gradients(model.parameters())

@@ -159,11 +159,14 @@ def test_the_graph_trains(video: str, store: Path, tmp_path: Path) -> None:
 def test_other_captions_and_features_are_refused(store: Path, tmp_path: Path) -> None:
     out, other = tmp_path / "out", tmp_path / "other"
     run(settings(store, out, optim={"epochs": 1}))
-    with GraphStore(store) as first, GraphStore(other, "w", manifest=first.manifest | {"layer": "another"}) as second:
+    with (
+        GraphStore(store) as first,
+        GraphStore(other, "w", manifest=first.manifest | {"edges": {"top_k": 1}}) as second,
+    ):
         second.put_records(first.records())
     with pytest.raises(UserError, match=r"the features are not those that .* was started with: use another --out"):
         run(settings(other, out))
-    with pytest.raises(UserError, match="do not fit this embedding: layer: trained on None, store has 'another'"):
+    with pytest.raises(UserError, match="do not fit this embedding: edges: trained on None, store has"):
         run(EmbedConfig(data=DataConfig(store=str(other)), out=str(out), evaluate="val"))
 
 

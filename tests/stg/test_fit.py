@@ -331,7 +331,10 @@ def test_a_finished_run_stays_as_it_was_when_another_is_refused(store: Path, tmp
     assert "train.log" in tree(out)
     assert "train: " in (out / "train.log").read_text() or "8 training videos" in (out / "train.log").read_text()
     before = tree(out)
-    with GraphStore(store) as first, GraphStore(other, "w", manifest=first.manifest | {"layer": "another"}) as second:
+    with (
+        GraphStore(store) as first,
+        GraphStore(other, "w", manifest=first.manifest | {"edges": {"top_k": 1}}) as second,
+    ):
         second.put_records(first.records())
     again = settings(other, out, optim={"epochs": 2}, run={"override": True})
     with pytest.raises(
