@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from benchmarks import RESULTS
+from stg.ablation.origin import processor
 
 
 def measure(
@@ -64,13 +65,8 @@ def growth(sizes: list[float], times: list[float]) -> float:
 
 def machine() -> dict[str, str]:
     """Facts of the machine that the numbers depend on; nothing that tells whose it is."""
-    model = platform.processor() or platform.machine()
-    listing = Path("/proc/cpuinfo")
-    if listing.exists():
-        names = [line.split(":", 1)[1].strip() for line in listing.read_text().splitlines() if "model name" in line]
-        model = names[0] if names else model
     return {
-        "cpu": model,
+        "cpu": processor(),
         "vector_unit": torch.backends.cpu.get_cpu_capability(),
         "python": platform.python_version(),
         "torch": torch.__version__,

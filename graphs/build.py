@@ -2,10 +2,9 @@
 
 import torch
 from torch_geometric.data import Data
-from torch_geometric.transforms import Compose
 
 from graphs.features import VideoFeatures
-from graphs.transforms import SpatialEdges, TemporalEdges
+from graphs.transforms import paper_edges
 
 
 def build_graph(
@@ -52,5 +51,4 @@ def build_graph(
         data["fps"] = torch.tensor([features.fps], dtype=torch.float32)
     if features.size is not None:
         data["size"] = torch.tensor([features.size])
-    add_edges = Compose([SpatialEdges(tau_space, top_k, iou_threshold), TemporalEdges(tau_time, top_k)])
-    return add_edges(data)
+    return paper_edges(tau_space, tau_time, top_k, iou_threshold)(data)

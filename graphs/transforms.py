@@ -7,7 +7,7 @@ They read ``frame`` and ``boxes`` or ``x``, honour ``batch`` where the data has 
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
-from torch_geometric.transforms import BaseTransform
+from torch_geometric.transforms import BaseTransform, Compose
 
 from graphs.edges import EDGE_TYPES, Edges, dense_edges, spatial_edges, temporal_edges
 from graphs.variants import DENSE_TYPE, TIME_FLOWS, VARIANTS, select_edges
@@ -49,6 +49,13 @@ class TemporalEdges(BaseTransform):
 
     def __repr__(self) -> str:
         return f"TemporalEdges(tau={self.tau}, top_k={self.top_k})"
+
+
+def paper_edges(
+    tau_space: float = 1.0, tau_time: float = 1.0, top_k: int | None = None, iou_threshold: float | None = None
+) -> Compose:
+    """Both kinds of edges, in place of those that are there; arguments as :func:`graphs.build_graph`."""
+    return Compose([SpatialEdges(tau_space, top_k, iou_threshold), TemporalEdges(tau_time, top_k)])
 
 
 class DenseEdges(BaseTransform):

@@ -250,6 +250,7 @@ def _prepare(plan: Plan, console: "Console", stop: Callable[[], bool], tell: Cal
     """
     from stg.prepare import prepare
     from stg.progress import making
+    from stg.stopping import until_stopped
 
     shared = next(iter(plan.configs.values()))
     folder = Path(shared.data.store).parent if shared.data.store else Path("stores")
@@ -258,13 +259,7 @@ def _prepare(plan: Plan, console: "Console", stop: Callable[[], bool], tell: Cal
         return claim(folder / ".ablation.lock", wait=True, stop=stop)
 
     with making(console, "making the videos' graphs") as progress:
-
-        def go_on(done: int, total: int) -> None:
-            progress(done, total)
-            if stop():
-                raise Preempted(f"stopped with {done} of {total} graphs made: the same command goes on from there")
-
-        prepared = prepare(shared.data, shared.world, progress=go_on, tell=tell, alone=alone)
+        prepared = prepare(shared.data, shared.world, progress=until_stopped(progress, stop), tell=tell, alone=alone)
         features = prepared.store.manifest
         prepared.store.close()
     splits, withheld = prepared.dataset.splits, prepared.dataset.unlabelled

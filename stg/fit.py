@@ -103,6 +103,7 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
     from stg.reward_training import mixed, reward_losses
     from stg.rewards import Rewards
     from stg.runs import logger
+    from stg.stopping import until_stopped
     from stg.training import OPTIMISERS, annealed, captioning_losses, given_words
     from stg.training_setup import set_up
 
@@ -122,13 +123,7 @@ def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], b
     torch.manual_seed(config.run.seed)
 
     with making(console, "making the videos' graphs") as progress:
-
-        def go_on(done: int, total: int) -> None:
-            progress(done, total)
-            if stop():
-                raise Preempted(f"stopped with {done} of {total} graphs made: the same command goes on from there")
-
-        setup = set_up(config, device, progress=go_on, tell=tell, processes=processes)
+        setup = set_up(config, device, progress=until_stopped(progress, stop), tell=tell, processes=processes)
     dataset, store, captions, data = setup.dataset, setup.store, setup.captions, setup.data
     trained, validate = setup.trained, setup.validation
     model, vocabulary = trained.captioner, trained.vocabulary

@@ -109,19 +109,14 @@ def probe(
     from stg.datasets.world import World
     from stg.prepare import prepare
     from stg.progress import making
+    from stg.stopping import until_stopped
 
     if config.threads:
         torch.set_num_threads(config.threads)
     folder = Path(config.out)
     _agree(folder, config.settings)
     with making(console, "making the videos' graphs") as progress:
-
-        def go_on(done: int, total: int) -> None:
-            progress(done, total)
-            if stop():
-                raise Preempted(f"stopped with {done} of {total} graphs made: the same command goes on from there")
-
-        prepared = prepare(DataConfig(store=config.store), config.world, progress=go_on)
+        prepared = prepare(DataConfig(store=config.store), config.world, progress=until_stopped(progress, stop))
     world = World(**asdict(config.world))
     results = folder / "results.jsonl"
     found: dict[str, dict[int, dict[str, float]]] = {row: {} for row in config.chosen}

@@ -68,9 +68,7 @@ def redraw(source: "GraphStore", target: "GraphStore", edges: EdgeChoice, consol
     Raises:
         UserError: ``target`` holds something else.
     """
-    from torch_geometric.transforms import Compose
-
-    from graphs import SpatialEdges, TemporalEdges
+    from graphs.transforms import paper_edges
     from stg.progress import making
 
     manifest = {**source.manifest, "edges": asdict(edges)}
@@ -78,8 +76,7 @@ def redraw(source: "GraphStore", target: "GraphStore", edges: EdgeChoice, consol
         listed = "; ".join(f"{key}: {old!r} there, now {new!r}" for key, (old, new) in differing.items())
         raise UserError(f"{target.path} holds other graphs ({listed}): choose another --out")
     target.manifest = manifest
-    threshold = edges.arguments["iou_threshold"]
-    draw = Compose([SpatialEdges(edges.tau_space, edges.top_k, threshold), TemporalEdges(edges.tau_time, edges.top_k)])
+    draw = paper_edges(**edges.arguments)
     waiting = [video for video in source if video not in target]
     before = len(target)
     with making(console, "drawing edges") as tell:

@@ -2,9 +2,11 @@
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+from stg.errors import Preempted
 
 REPEATED = 5.0
 """Seconds in which a launcher may pass on a signal that its processes have got themselves."""
@@ -70,3 +72,14 @@ def interrupted_by_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def until_stopped(progress: Callable[[int, int], None], stop: Callable[[], bool]) -> Callable[[int, int], None]:
+    """``progress`` (done, total) of graphs that are made, which raises `Preempted` once ``stop`` says so."""
+
+    def go_on(done: int, total: int) -> None:
+        progress(done, total)
+        if stop():
+            raise Preempted(f"stopped with {done} of {total} graphs made: the same command goes on from there")
+
+    return go_on

@@ -6,17 +6,20 @@ import subprocess
 from pathlib import Path
 
 
+def processor() -> str:
+    """What the processor calls itself."""
+    listing = Path("/proc/cpuinfo")
+    lines = listing.read_text().splitlines() if listing.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if "model name" in line]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
 def machine() -> dict[str, str]:
     """Facts of the machine that times depend on; nothing that tells whose it is."""
     import torch
 
-    model = platform.processor() or platform.machine()
-    listing = Path("/proc/cpuinfo")
-    if listing.exists():
-        names = [line.split(":", 1)[1].strip() for line in listing.read_text().splitlines() if "model name" in line]
-        model = names[0] if names else model
     found = {
-        "cpu": model,
+        "cpu": processor(),
         "cores": str(os.cpu_count()),
         "python": platform.python_version(),
         "torch": torch.__version__,
