@@ -1,0 +1,1 @@
+"""Self-contained HTML pages: what a model saw, said, and looked at."""
