@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stg.cli import command
-from stg.errors import Preempted, UserError
+from stg.errors import Preempted
 from stg.search import SearchConfig, broken_endings, with_shorthands
 
 if TYPE_CHECKING:
@@ -87,36 +87,22 @@ def evaluate(
         UserError: no such run or split, features made otherwise than in training, or classes that the model does not
             know.
     """
-    import dataclasses
-
     from stg.captions import candidate_captions
     from stg.data import classes_read, shuffle_features
-    from stg.device import pick_device
     from stg.metrics.coco import METRICS, Scorer
     from stg.metrics.coco_json import write_predictions
-    from stg.prepare import prepare
+    from stg.opened import open_run
     from stg.progress import making
-    from stg.runs import load_config
-    from stg.trained import Trained
 
     folder = Path(config.run)
-    settings = load_config(folder)
-    trained = Trained.load(folder / "model.safetensors")
-    device = pick_device(config.device)
-    trained.captioner.to(device)
-    data = dataclasses.replace(
-        settings.data, store=config.store or settings.data.store, root=config.root or settings.data.root
-    )
 
     def tell(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     with making(console, "making the videos' graphs") as progress:
-        prepared = prepare(data, settings.world, progress=progress, tell=tell)
-    dataset, store = prepared.dataset, prepared.store
-    if config.split not in dataset.splits:
-        raise UserError(f"{dataset.name} has no split {config.split!r}: choose one of {', '.join(dataset.splits)}")
-    trained.check(store)
+        run = open_run(folder, store=config.store, root=config.root, device=config.device, progress=progress, tell=tell)
+    run.require_split(config.split)
+    settings, trained, dataset, store, device = run.settings, run.trained, run.dataset, run.store, run.device
     told: dict[str, Mapping[str, int] | None] = {"": None}
     if "category" in trained.captioner.decoder.reads:
         told = {", no class": None}

@@ -201,26 +201,22 @@ def _check_out(config: FuseConfig) -> None:
 def _open(run: str, name: str, config: FuseConfig, console: "Console", tell: Callable[[str], None]) -> "Member":
     from stg.data import classes_read
     from stg.fusion import Member
-    from stg.prepare import prepare
+    from stg.opened import open_run
     from stg.progress import making
     from stg.runs import load_config
-    from stg.trained import Trained
 
     settings = load_config(run)
     if settings.run.control != "none":
         raise UserError(f"{run} is a control ({settings.run.control}), whose captions tell nothing of the videos")
-    trained = Trained.load(Path(run) / "model.safetensors")
     tell(f"{name}:")
     with making(console, "making the videos' graphs") as progress:
-        prepared = prepare(settings.data, settings.world, progress=progress, tell=tell)
-    dataset = prepared.dataset
-    if config.split not in dataset.splits:
-        raise UserError(f"{dataset.name} has no split {config.split!r}: choose one of {', '.join(dataset.splits)}")
-    trained.check(prepared.store)
+        opened = open_run(run, device="cpu", progress=progress, tell=tell)
+    opened.require_split(config.split)
+    trained, dataset = opened.trained, opened.dataset
     category = None
     if "category" in trained.captioner.decoder.reads and dataset.category:
         category = classes_read(trained.captioner, dataset, trained.model.stats.categories)
-    return Member(name, trained, dataset, prepared.store, category)
+    return Member(name, trained, dataset, opened.store, category)
 
 
 def _chooser(
