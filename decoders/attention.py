@@ -76,6 +76,13 @@ class MultiHeadAttention(nn.Module):
         )
         return attended.transpose(1, 2).flatten(2)
 
+    def weights(
+        self, x: Float[Tensor, "B Q C"], keys: Float[Tensor, "B S C"], mask: Bool[Tensor, "B #Q S"] | None = None
+    ) -> Float[Tensor, "B H Q S"]:
+        """The softmax that `forward` weighs values with, for those who want to see it; arguments as there."""
+        scores = self._split(self.query(x)) @ self._split(keys).transpose(2, 3) * (x.shape[2] // self.heads) ** -0.5
+        return (scores if mask is None else scores.masked_fill(~mask[:, None], -torch.inf)).softmax(-1)
+
     def ready(
         self, keys: Float[Tensor, "B S C"], values: Float[Tensor, "B S C"]
     ) -> tuple[Float[Tensor, "B H c S"], Float[Tensor, "B H S c"]]:

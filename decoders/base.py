@@ -127,6 +127,19 @@ class Decoder(nn.Module, ABC):
         """Logits of the next word after each word: ``logits[:, t]`` predicts what follows ``words[:, t]``."""
         return self.output(self.features(words, memory, video))
 
+    def attention(
+        self, words: Int[Tensor, "W L"], memory: VideoMemory, video: Int[Tensor, " W"] | None = None
+    ) -> dict[str, Tensor]:
+        """Where each prediction looked, by name ``[W L ...]``: ``[:, t]`` belongs to what follows ``words[:, t]``.
+
+        The weights are those of the same pass as `features`, and 0 where nothing is real, also all over a video without
+        anything. Empty for a decoder that cannot tell.
+
+        Args:
+            words, memory, video: as in `features`.
+        """
+        return {}
+
     def teach(
         self,
         words: Int[Tensor, "W L"],

@@ -155,12 +155,17 @@ class DecoderLayer(nn.Module):
             mask: frames that may be looked at ``[W F]``.
             packing: where the ``P`` words stand in the captions; None: the captions are given whole.
         """
-        attended = _look(self.attention, x, self.attention.keys_values(x), packing, causal=True)
-        x = self.attention_norm(x + self.dropout(attended))
-        said = [
-            _look(self._attention_to(view), x, views[view], packing, mask=mask[:, None]) for view in self.view_attention
-        ]
-        return self._after_views(x, said)
+        return self._read_views(self._read_words(x, packing), views, mask, packing)
+
+    def attend(
+        self, x: Float[Tensor, "W L C"], views: dict[str, KeysValues], mask: Bool[Tensor, "W F"]
+    ) -> tuple[Float[Tensor, "W L C"], dict[str, Float[Tensor, "W H L F"]]]:
+        """`forward`, and the weights with which each head looked at the frames of each view."""
+        x = self._read_words(x, None)
+        looked = {
+            view: self._attention_to(view).weights(x, views[view][0], mask[:, None]) for view in self.view_attention
+        }
+        return self._read_views(x, views, mask, None), looked
 
     def advance(
         self,
@@ -189,6 +194,22 @@ class DecoderLayer(nn.Module):
         x = self.attention_norm(x + self.dropout(self.attention.look(x, *words.taken(), strange)))
         said = [self._attention_to(view).look(x, *views[view], hidden[:, None]) for view in self.view_attention]
         return self._after_views(x, said), words
+
+    def _read_words(self, x: Float[Tensor, "X Y C"], packing: Packing | None) -> Float[Tensor, "X Y C"]:
+        attended = _look(self.attention, x, self.attention.keys_values(x), packing, causal=True)
+        return self.attention_norm(x + self.dropout(attended))
+
+    def _read_views(
+        self,
+        x: Float[Tensor, "X Y C"],
+        views: dict[str, KeysValues],
+        mask: Bool[Tensor, "W F"],
+        packing: Packing | None,
+    ) -> Float[Tensor, "X Y C"]:
+        said = [
+            _look(self._attention_to(view), x, views[view], packing, mask=mask[:, None]) for view in self.view_attention
+        ]
+        return self._after_views(x, said)
 
     def _after_views(self, x: Float[Tensor, "B Q C"], said: list[Tensor]) -> Float[Tensor, "B Q C"]:
         fused = self.fusion(x, said) if len(said) > 1 else said[0]

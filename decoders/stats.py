@@ -13,7 +13,7 @@ from decoders.memory import VideoMemory, mean_of_real
 from decoders.ranked import ranking_loss
 from decoders.recurrent import RecurrentDecoder, Trace, looked
 from decoders.stats_units import WAYS, Parts, Selection, SpatioTemporal, Temporal, TemporoSpatial, UnitGate
-from decoders.streams import STREAMS, take_stream
+from decoders.streams import STREAMS, holds_something, take_stream
 
 Order = Literal["st", "ts", "stats"]
 CategoryUse = Literal["input", "target", "both"]
@@ -248,7 +248,16 @@ class STaTSDecoder(RecurrentDecoder):
         """
         state = self._start(words, memory, video)
         _, trace = self.unroll(words, state)
-        return {name: self._in_memory_order(name, value, state) for name, value in looked(trace).items()}
+        maps = {name: self._in_memory_order(name, value, state) for name, value in looked(trace).items()}
+        gate = {"gate": maps.pop("gate")}
+        real = {name: holds_something(memory, name, self.channels) for name in self.streams}
+        if video is not None:
+            real = {name: there.index_select(0, video) for name, there in real.items()}
+        # A video with nothing real was given a zero vector to look at, which is no part of the memory.
+        return gate | {
+            name: value * real[name.partition(".")[2]].view(-1, *(1,) * (value.ndim - 1))
+            for name, value in maps.items()
+        }
 
     def losses(self, trace: Trace, state: State, real: Bool[Tensor, "W L"]) -> dict[str, Tensor]:
         """``rank`` and ``category``, where the decoder has them."""

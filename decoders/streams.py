@@ -57,6 +57,11 @@ def take_stream(memory: VideoMemory, name: str, channels: int) -> Stream:
     )
 
 
+def holds_something(memory: VideoMemory, name: str, channels: int) -> Bool[Tensor, " B"]:
+    """Whether anything is real in a stream of each video; arguments and errors as in `take_stream`."""
+    return _part(memory, name, channels)[1].flatten(1).any(1)
+
+
 def _part(memory: VideoMemory, name: str, channels: int) -> tuple[Float[Tensor, "B F n C"], Bool[Tensor, "B F n"]]:
     value = memory.take(name, channels)
     if not STREAMS[name]:

@@ -118,6 +118,33 @@ class TransformerDecoder(Decoder):
         self.refuse_own_words(own_words)
         return Taught(self._features(words, memory, video, None if real is None else Packing.of(real)), words)
 
+    def attention(
+        self, words: Int[Tensor, "W L"], memory: VideoMemory, video: Int[Tensor, " W"] | None = None
+    ) -> dict[str, Tensor]:
+        """Where each prediction looked: ``[:, t]`` belongs to what follows ``words[:, t]``.
+
+        For each view, ``frames`` and with two of them ``motion``:
+
+        - ``VIEW`` ``[W L F]``: the mean of the following, so that a prediction's row sums to 1;
+        - ``layers.VIEW`` ``[W L N H F]``: the weights of every head of every decoder layer.
+
+        What is attended to is what the encoder made of a frame, others mixed in. All weights of a video without real
+        frames are 0.
+        """
+        self.check(words, memory, video)
+        views, mask = self._read(memory)
+        real = memory.frame_mask
+        if video is not None:
+            mask, real = mask.index_select(0, video), real.index_select(0, video)
+        x = self._embed(words, None)
+        found: dict[str, list[Tensor]] = {view: [] for view in self.views}
+        for number, layer in enumerate(self._layers()):
+            x, weights = layer.attend(x, {view: _rows(views[view, number], video) for view in self.views}, mask)
+            for view in self.views:
+                found[view].append(weights[view].transpose(1, 2).masked_fill(~real[:, None, None], 0.0))
+        each = {f"layers.{view}": torch.stack(looked, 2) for view, looked in found.items()}
+        return {view: each[f"layers.{view}"].mean((2, 3)) for view in self.views} | each
+
     def _features(
         self,
         words: Int[Tensor, "W L"],
