@@ -30,9 +30,9 @@ def build_graph(
     Returns:
         Data with ``x [N D]``, ``boxes [N 4]``, ``frame [N]``, ``edge_index [2 E]`` ordered by target,
         ``edge_weight [E]``, ``edge_type [E]`` (numbers into :data:`graphs.EDGE_TYPES`), ``num_frames``, ``video``, and
-        those of ``scores``, ``scene``, ``motion``, ``motion_row``, ``frame_number``, ``grid``, ``audio``,
+        those of ``scores``, ``label``, ``scene``, ``motion``, ``motion_row``, ``frame_number``, ``grid``, ``audio``,
         ``audio_mask``, ``total_frames [1]``, ``fps [1]`` and ``size [1 2]`` that the features hold. Read
-        the picture size as ``data["size"]``: ``data.size`` is a method of PyG's.
+        the picture size as ``data["size"]``: ``data.size`` is a method of PyG's. ``label`` only goes along.
     """
     data = Data(
         x=features.objects,
@@ -41,7 +41,7 @@ def build_graph(
         num_frames=features.num_frames,
         video=features.video,
     )
-    for name in ("scores", "scene", "motion", "motion_row", "frame_number", "grid", "audio", "audio_mask"):
+    for name in ("scores", "label", "scene", "motion", "motion_row", "frame_number", "grid", "audio", "audio_mask"):
         value = getattr(features, name)
         if value is not None:
             data[name] = value

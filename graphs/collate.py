@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from graphs.graph_records import FEATURES, check_finite, check_numbers, memory_type, rows
+from graphs.graph_records import FEATURES, SHOWN, check_finite, check_numbers, memory_type, rows
 from graphs.records import Layout, Record, StoreError, view
 
 Located = tuple[Record, Layout]
@@ -21,7 +21,8 @@ def collate(videos: Sequence[str], located: Sequence[Located], check: bool = Fal
     """One flat batch out of checked records, each feature block copied once, from the record into the batch.
 
     Equals ``Batch.from_data_list`` over the graphs, plus ``motion_ptr [B + 1]``, the offsets of each video's rows of
-    motion and grid, and ``audio_ptr [B + 1]``, those of its audio, where there are any. The records need to stay
+    motion and grid, and ``audio_ptr [B + 1]``, those of its audio, where there are any. A field for people to read
+    (:data:`graphs.graph_records.SHOWN`) is in the batch where all of its videos have it. The records need to stay
     valid during the call only.
 
     Args:
@@ -84,14 +85,15 @@ def collate(videos: Sequence[str], located: Sequence[Located], check: bool = Fal
 
 def _same_fields(videos: Sequence[str], layouts: list[Layout]) -> list[Layout]:
     first = layouts[0]
+    if all(layout.names == first.names for layout in layouts):
+        return layouts
     for video, layout in zip(videos, layouts, strict=True):
-        if layout.names != first.names and set(layout.names) != set(first.names):
+        if not set(layout.names) ^ set(first.names) <= set(SHOWN):
             raise StoreError(
                 f"videos {videos[0]!r} and {video!r} have other fields: {list(first.names)} and {list(layout.names)}"
             )
-    if all(layout.names == first.names for layout in layouts):
-        return layouts
-    return [Layout.of({name: layout.slots[name] for name in first.names}) for layout in layouts]
+    common = [name for name in first.names if all(name in layout.slots for layout in layouts)]
+    return [Layout.of({name: layout.slots[name] for name in common}) for layout in layouts]
 
 
 def _joint_shape(name: str, videos: Sequence[str], shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:

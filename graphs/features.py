@@ -13,7 +13,7 @@ from torch import Tensor
 class VideoFeatures:
     """Boxes and features of the objects of one video, frame by frame, with what goes along per frame.
 
-    The rows of ``boxes``, ``objects``, ``scores`` and ``frame`` belong together: one row an object, ordered by frame.
+    The rows of ``boxes``, ``objects``, ``frame``, ``scores`` and ``label`` belong together: one row an object, by frame.
     A frame, or a whole video, without objects is legal; ``num_frames`` says how long the video is. Nothing is clipped,
     sorted or repaired: what does not fit is refused.
 
@@ -33,6 +33,8 @@ class VideoFeatures:
         total_frames: number of frames in the original video, above every ``frame_number``.
         fps: frames a second of the original video; 0 where that is not known.
         size: ``(height, width)`` of the pictures in pixels.
+        label: ``[N]`` int64, the class of each object in the numbers of its detector, 0 where that is not known: for
+            people to read. No edge follows from it, and no encoder reads it.
         video: name of the video, used in error messages and as its key.
         manifest: how the features were made (networks, weight hashes, sampling); carried along, never interpreted.
 
@@ -55,6 +57,7 @@ class VideoFeatures:
     total_frames: int | None = None
     fps: float | None = None
     size: tuple[int, int] | None = None
+    label: Int[Tensor, " N"] | None = None
     video: str = ""
     manifest: dict[str, Any] | None = None
 
@@ -66,6 +69,9 @@ class VideoFeatures:
             self._check_finite(name)
         self._check_boxes()
         self._check_frames()
+        row = None if self.label is None else _first(self.label < 0)
+        if self.label is not None and row is not None:
+            raise self._error(f"label must be 0 or more, got {self.label[row].item()}", row)
         self._check_motion()
         self._check_clock()
         if (self.audio is None) != (self.audio_mask is None):
@@ -91,6 +97,7 @@ class VideoFeatures:
             "objects": (rows, None),
             "frame": (rows,),
             "scores": (rows,),
+            "label": (rows,),
             "scene": (frames, None),
             "motion": (None, None),
             "motion_row": (frames,),
@@ -111,7 +118,7 @@ class VideoFeatures:
                 raise self._error(
                     f"{name} must have shape [{words}] ({rows} objects, {frames} frames), got {list(value.shape)}"
                 )
-            whole = name in ("frame", "motion_row", "frame_number")
+            whole = name in ("frame", "label", "motion_row", "frame_number")
             if whole and value.dtype != torch.int64:
                 raise self._error(f"{name} must be int64, got {value.dtype}")
             if name == "audio_mask" and value.dtype != torch.bool:

@@ -39,8 +39,12 @@ FIELDS: dict[str, Spec] = {
     "audio_mask": Spec(("A",), "bit"),
     "total_frames": Spec(("1",), "integer"),
     "fps": Spec(("1",), "float"),
+    "label": Spec(("N",), "integer"),
 }
 """The tensors of a video graph that a store keeps; those from ``scores`` on may be absent."""
+
+SHOWN = ("label",)
+"""Fields for people to read, that no model does: graphs with and without them go into one store and one batch."""
 
 REQUIRED = tuple(FIELDS)[:7]
 FEATURES = tuple(name for name, spec in FIELDS.items() if spec.role == "feature")
@@ -150,6 +154,8 @@ def check_numbers(arrays: Mapping[str, np.ndarray], counts: Mapping[str, np.ndar
     if "total_frames" in arrays and "frame_number" in arrays:
         limits = np.repeat(arrays["total_frames"], counts["frame_number"])
         _check_below("frame_number", arrays["frame_number"], limits, "total_frames")
+    if "label" in arrays and arrays["label"].min(initial=0) < 0:
+        raise StoreError(f"label must not be below 0, got {arrays['label'].min()}")
     if "fps" in arrays and arrays["fps"].min() < 0:
         raise StoreError(f"fps must not be below 0, got {arrays['fps'].min()}")
 
@@ -160,9 +166,14 @@ def rows(name: str, shape: tuple[int, ...]) -> int:
 
 
 def widths(fields: Mapping[str, Field] | Mapping[str, Slot]) -> dict[str, int]:
-    """The features present and how wide each is, and 0 for every other field: equal for all records of a store."""
+    """The features present and how wide each is, and 0 for every other field: equal for all records of a store.
+
+    Those of :data:`SHOWN` are left out.
+    """
     shapes = {name: field.array.shape if isinstance(field, Field) else field.shape for name, field in fields.items()}
-    return {name: shapes[name][-1] if name in FEATURES else 0 for name in FIELDS if name in shapes}
+    return {
+        name: shapes[name][-1] if name in FEATURES else 0 for name in FIELDS if name in shapes and name not in SHOWN
+    }
 
 
 def memory_type(name: str) -> np.dtype:

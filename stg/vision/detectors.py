@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
 from stg.errors import UserError
+from stg.vision.coco_classes import category_ids
 from stg.vision.onnx_session import OnnxNetwork, resize
 from stg.vision.video import SampledFrames
 
@@ -26,11 +27,14 @@ class Detections:
         scores: ``[n]`` confidence, larger is better.
         features: ``[n D]`` what the detector's own body says of each box (Pan et al., 2020, Sec. 4.1); None where the
             features of the boxes come from another network.
+        labels: ``[n]`` COCO category id of each box, 1 to 90, and 0 where its class is none of COCO's; None where no
+            class is known. For people to read: neither a graph nor a model ever does.
     """
 
     boxes: Float32[np.ndarray, "n 4"]
     scores: Float32[np.ndarray, " n"]
     features: Float32[np.ndarray, "_ D"] | None = None
+    labels: Int64[np.ndarray, " _"] | None = None
 
     def __post_init__(self) -> None:
         if self.boxes.ndim != 2 or self.boxes.shape[1] != 4 or self.scores.shape != self.boxes.shape[:1]:
@@ -38,6 +42,8 @@ class Detections:
             raise ValueError(f"detections need boxes [n 4] and scores [n]; got {shapes}")
         if self.features is not None and (self.features.ndim != 2 or len(self.features) != len(self.boxes)):
             raise ValueError(f"{len(self.boxes)} boxes need features [n D]; got {list(self.features.shape)}")
+        if self.labels is not None and self.labels.shape != self.scores.shape:
+            raise ValueError(f"{len(self.boxes)} boxes need labels [n]; got {list(self.labels.shape)}")
 
 
 @runtime_checkable
@@ -66,7 +72,8 @@ class OnnxYoloX:
     """A YOLOX detector (Ge et al., 2021) exported without its box decoding, as the official exports are.
 
     The input is BGR, 0 to 255, resized with its aspect ratio into the top left corner and padded with 114. Labels take
-    part in the suppression only: the graph uses boxes, scores and features, never classes.
+    part in the suppression and are handed back for people to read, where the network has COCO's 80 classes: the graph
+    uses boxes, scores and features, never classes.
 
     Args:
         path: ONNX file with input ``[1 3 h w]`` and output ``[1 cells 5+classes]``.
@@ -114,13 +121,16 @@ class OnnxYoloX:
         images, ratio = letterbox(sample.frames, size)
         output = self.network.run(np.ascontiguousarray(images[:, ::-1]))
         boxes, scores, labels = decode_yolox(output, size)
-        return [self._suppress(boxes[t] / np.float32(ratio), scores[t], labels[t]) for t in range(len(boxes))]
+        ids = category_ids(output.shape[2] - 5)
+        return [self._suppress(boxes[t] / np.float32(ratio), scores[t], labels[t], ids) for t in range(len(boxes))]
 
     def many(self, samples: Sequence[SampledFrames]) -> list[list[Detections]]:
         """For every clip what was found in each frame; the network takes one picture at a time."""
         return [self(sample) for sample in samples]
 
-    def _suppress(self, boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray) -> Detections:
+    def _suppress(
+        self, boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, ids: np.ndarray | None = None
+    ) -> Detections:
         import torch
         from torchvision.ops import batched_nms
 
@@ -128,7 +138,7 @@ class OnnxYoloX:
         group = labels[rows] if self.nms == "per_class" else np.zeros(len(rows), np.int64)
         kept = batched_nms(*(torch.from_numpy(item) for item in (boxes[rows], scores[rows], group)), self.iou)
         rows = rows[kept[: self.max_boxes].numpy()]
-        return Detections(boxes[rows], scores[rows])
+        return Detections(boxes[rows], scores[rows], labels=None if ids is None else ids[labels[rows]])
 
 
 def letterbox(frames: UInt8[np.ndarray, "T H W 3"], size: tuple[int, int]) -> tuple[np.ndarray, float]:

@@ -32,7 +32,7 @@ class Extractor:
     """Frozen networks, and how their results become the features of a video.
 
     Args:
-        detector: finds boxes; its labels, if any, are never used. None: no object is looked for.
+        detector: finds boxes; its labels, if any, are kept for people to read only. None: no object is looked for.
         backbone: gives one scene feature a frame (and one object feature a box).
         num_frames: frames of a video, ``T``; recorded in the manifest, and what :func:`sample_video` should be given.
             With ``sampling="stride"`` the most frames: T differs from video to video.
@@ -202,6 +202,7 @@ class Extractor:
             frame=torch.from_numpy(frame_of([item.boxes for item in kept])),
             num_frames=len(sample.frames),
             scores=_tensor(np.concatenate([item.scores for item in kept])),
+            label=_labels(kept),
             scene=_tensor(scene),
             motion=_tensor(clip.motion) if clip.motion is not None else None,
             motion_row=torch.from_numpy(clip.motion_row) if clip.motion_row is not None else None,
@@ -247,7 +248,7 @@ def select(found: Detections, size: tuple[int, int], threshold: float, max_objec
     Boxes that are not finite, or have no area inside the picture, are left out and counted.
 
     Args:
-        found: boxes, scores, and features if any, in any order.
+        found: boxes, scores, and features and labels if any, in any order.
         size: height and width of the picture.
         threshold: least score.
         max_objects: boxes kept.
@@ -262,7 +263,8 @@ def select(found: Detections, size: tuple[int, int], threshold: float, max_objec
     rows = np.flatnonzero(usable & (found.scores >= threshold))
     rows = rows[np.argsort(-found.scores[rows], kind="stable")][:max_objects]
     features = None if found.features is None else found.features[rows]
-    return Detections(boxes[rows].astype(np.float32), found.scores[rows], features), int((~usable).sum())
+    labels = None if found.labels is None else found.labels[rows]
+    return Detections(boxes[rows].astype(np.float32), found.scores[rows], features, labels), int((~usable).sum())
 
 
 def size_of(sample: SampledFrames) -> tuple[int, int]:
@@ -273,6 +275,11 @@ def size_of(sample: SampledFrames) -> tuple[int, int]:
 def frame_of(boxes: PerFrame) -> Int64[np.ndarray, " N"]:
     """The frame of each box, the boxes being listed frame by frame."""
     return np.repeat(np.arange(len(boxes), dtype=np.int64), [len(item) for item in boxes])
+
+
+def _labels(kept: Sequence[Detections]) -> torch.Tensor | None:
+    labels = [item.labels for item in kept if item.labels is not None]
+    return torch.from_numpy(np.concatenate(labels)) if len(labels) == len(kept) else None
 
 
 def _tensor(array: np.ndarray) -> torch.Tensor:

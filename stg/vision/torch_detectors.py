@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from stg.errors import UserError
 from stg.files import sha256_file
 from stg.vision.batches import inference
+from stg.vision.coco_classes import COCO_CLASSES
 from stg.vision.detectors import NMS, Detections
 from stg.vision.roi import roi_features
 from stg.vision.video import SampledFrames, VideoError
@@ -29,8 +30,8 @@ class TorchDetector:
     """Faster R-CNN (Ren et al., 2015) or Mask R-CNN (He et al., 2017) with a feature pyramid; masks are never made.
 
     The features of a box are read off C5, the last map of the bottom-up body and no level of the pyramid: RoIAlign 7x7
-    (stride 32 of the resized picture, aligned, sampling ratio 2), maximum (Pan et al., 2020, Sec. 4.1). Labels are not
-    handed back: the graph uses boxes, scores and features only.
+    (stride 32 of the resized picture, aligned, sampling ratio 2), maximum (Pan et al., 2020, Sec. 4.1). Labels are
+    handed back for people to read, where the network has COCO's classes: the graph uses boxes, scores and features.
 
     Args:
         name: one of :data:`NAMES`. ``fasterrcnn_resnext101_fpn`` is the paper's detector, for which one needs an own
@@ -141,28 +142,38 @@ class TorchDetector:
                 hook.remove()
         picked = [self._pick(result) for result in results]
         if not self.features:
-            return [Detections(boxes.cpu().numpy(), scores.cpu().numpy()) for boxes, scores in picked]
-        counts = [len(scores) for _, scores in picked]
+            return [self._found(*item) for item in picked]
+        counts = [len(scores) for _, scores, _ in picked]
         (height, width), taken = images.shape[2:], seen["sizes"][0]
         boxes = torch.cat([item[0] for item in picked])
         scale = boxes.new_tensor([taken[1] / width, taken[0] / height] * 2)
         frame = torch.repeat_interleave(torch.tensor(counts)).to(boxes.device)
         features = roi_features(seen["maps"], boxes * scale, frame, stride=STRIDE).split(counts)
-        return [
-            Detections(boxes.cpu().numpy(), scores.cpu().numpy(), rows.cpu().numpy())
-            for (boxes, scores), rows in zip(picked, features, strict=True)
-        ]
+        return [self._found(*item, rows) for item, rows in zip(picked, features, strict=True)]
 
-    def _pick(self, result: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Boxes and scores of one frame, the best first."""
+    def _found(self, boxes: Tensor, scores: Tensor, labels: Tensor, features: Tensor | None = None) -> Detections:
+        return Detections(
+            boxes.cpu().numpy(),
+            scores.cpu().numpy(),
+            None if features is None else features.cpu().numpy(),
+            labels.cpu().numpy() if self._classes == COCO_CLASSES else None,
+        )
+
+    @property
+    def _classes(self) -> int:
+        """Classes that the box head tells apart, the background included."""
+        return len(self.network.get_parameter(CLASSES))
+
+    def _pick(self, result: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Boxes, scores and labels of one frame, the best first."""
         from torchvision.ops import nms
 
         order = result["scores"].argsort(descending=True, stable=True)
-        boxes, scores = result["boxes"][order], result["scores"][order]
+        boxes, scores, labels = (result[name][order] for name in ("boxes", "scores", "labels"))
         if self.nms == "agnostic":
             kept = nms(boxes, scores, self.iou).sort().values
-            boxes, scores = boxes[kept], scores[kept]
-        return boxes, scores
+            boxes, scores, labels = boxes[kept], scores[kept], labels[kept]
+        return boxes, scores, labels
 
     def _check_size(self, sample: SampledFrames) -> None:
         shorter, longer = sorted(sample.frames.shape[1:3])
@@ -175,7 +186,7 @@ class TorchDetector:
     def _build(self, state: dict[str, Tensor]) -> nn.Module:
         from torchvision.ops import FrozenBatchNorm2d
 
-        classes = len(state[CLASSES]) if CLASSES in state else 91
+        classes = len(state[CLASSES]) if CLASSES in state else COCO_CLASSES
         network = build(
             self.name,
             classes,

@@ -49,6 +49,7 @@ def test_everything_that_may_be_given() -> None:
         total_frames=22,
         fps=25.0,
         size=(240, 320),
+        label=torch.tensor([1, 0, 90]),
         manifest={"detector": "made"},
     )
     assert features.num_objects == 3
@@ -63,7 +64,8 @@ def test_the_graph_carries_what_goes_along() -> None:
     assert data.audio_mask.tolist() == [True, False, True]
     assert data.total_frames.tolist() == [22]
     assert data.fps.tolist() == [pytest.approx(29.97)]
-    assert not {"grid", "audio", "audio_mask", "total_frames", "fps"} & set(build_graph(given()).keys())
+    assert not {"grid", "audio", "audio_mask", "total_frames", "fps", "label"} & set(build_graph(given()).keys())
+    assert build_graph(given(label=torch.tensor([1, 0, 90]))).label.tolist() == [1, 0, 90]
 
 
 def test_a_video_without_objects() -> None:
@@ -80,6 +82,9 @@ def test_a_video_without_objects() -> None:
         ({"boxes": torch.tensor(1.0)}, r"boxes must have shape \[0 4\] \(0 objects, 4 frames\), got \[\]"),
         ({"objects": torch.zeros(2, 5)}, r"objects must have shape \[3 \?\] .*, got \[2, 5\]; video 'vid42'"),
         ({"scores": torch.zeros(2)}, r"scores must have shape \[3\]"),
+        ({"label": torch.zeros(2, dtype=torch.int64)}, r"label must have shape \[3\]"),
+        ({"label": torch.ones(3)}, "label must be int64, got torch.float32"),
+        ({"label": torch.tensor([1, 0, -3])}, "label must be 0 or more, got -3; video 'vid42' row 2"),
         ({"scene": torch.zeros(3, 2)}, r"scene must have shape \[4 \?\]"),
         ({"motion": torch.zeros(3)}, r"motion must have shape \[\? \?\]"),
         ({"frame_number": torch.tensor([1])}, r"frame_number must have shape \[4\]"),

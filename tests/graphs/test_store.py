@@ -13,7 +13,7 @@ from torch_geometric.data import Batch, Data
 
 import graphs.store
 from graphs import TIME_FLOWS, VARIANTS, GraphStore, select_edges
-from graphs.graph_records import REQUIRED
+from graphs.graph_records import REQUIRED, graph_fields
 from graphs.records import Field, StoreError, decode, encode
 from tests.graphs.made_graphs import as_stored, made_graph, same
 
@@ -289,6 +289,51 @@ def test_records_of_other_fields_never_mix(path: Path) -> None:
         for videos in (["one", "full"], ["full", "one"]):
             with pytest.raises(StoreError, match=f"videos '{videos[0]}' and '{videos[1]}' have other fields"):
                 store.batch(videos)
+
+
+def with_labels(counts: list[int], seed: int) -> Data:
+    data = made_graph(counts, seed=seed)
+    data.label = torch.arange(sum(counts)) * 7
+    return data
+
+
+def test_graphs_with_and_without_labels_share_a_store_and_a_batch(path: Path) -> None:
+    with filled(path) as store:
+        fields = store.fields
+        store.put_many({"cats": with_labels([2, 1], 6), "dogs": with_labels([0, 3], 7), "none": with_labels([0], 8)})
+        assert store.fields == fields
+        assert same(store.get("cats"), as_stored(with_labels([2, 1], 6)))
+        assert store.get("none").label.tolist() == []
+        assert "label" not in store.get("one")
+        # Read here for the first time, then known.
+        for _ in range(2):
+            assert store.batch(["dogs", "none", "cats"]).label.tolist() == [0, 7, 14, 0, 7, 14]
+            for mixed in (["one", "cats", "full"], ["cats", "one"]):
+                batch = store.batch(mixed)
+                graphs = [store.get(video) for video in mixed]
+                for data in graphs:
+                    data.pop("label", None)
+                assert same(batch, Batch.from_data_list(graphs), without=("motion_ptr", "audio_ptr", "video", "videos"))
+        assert store.verify() == []
+    other = path.with_name("other")
+    with GraphStore(path) as store, GraphStore(other, "w") as copy:
+        copy.put_records(store.records())
+        assert copy.get("dogs").label.tolist() == [0, 7, 14]
+
+
+def test_what_is_no_label_is_refused(path: Path) -> None:
+    with filled(path) as store:
+        data = with_labels([2, 1], 6)
+        data.label = torch.tensor([1, -1, 0])
+        with pytest.raises(StoreError, match="video 'cats': label holds -1; every number must be 0 or more"):
+            store.put("cats", data)
+        data.label = torch.zeros(2, dtype=torch.long)
+        with pytest.raises(StoreError, match=r"video 'cats': label must have the shape \[N\], got \[2\]: N is 3"):
+            store.put("cats", data)
+        wrong = graph_fields(with_labels([2, 1], 6), "float16")
+        wrong["label"] = Field("int32", np.array([1, -1, 0], np.int32))
+        with pytest.raises(StoreError, match="label must not be below 0, got -1"):
+            store.put_records([("cats", bytes(encode(wrong)))])
 
 
 def test_a_missing_video_is_named(path: Path) -> None:

@@ -76,6 +76,21 @@ def extract(*answer: Detections, **settings: Any) -> Any:
     return extractor(frames(len(answer)))
 
 
+def labelled(item: Detections, *labels: int) -> Detections:
+    return Detections(item.boxes, item.scores, item.features, np.array(labels, np.int64))
+
+
+def test_labels_stay_with_their_boxes() -> None:
+    mixed = found(box_at(0, 0.6), box_at(70, 0.9), box_at(200, 0.99), box_at(20, 0.4), box_at(40, 0.8))
+    features = extract(labelled(mixed, 1, 18, 44, 3, 90), labelled(found(), *()), labelled(found(box_at(9, 0.7)), 0))
+    assert features.boxes[:, 0].tolist() == [70, 40, 0, 9]
+    assert features.label.tolist() == [18, 90, 1, 0]
+    assert build_graph(features).label.tolist() == [18, 90, 1, 0]
+    # Nothing is guessed where a detector tells some frames' classes only, or none at all.
+    assert extract(labelled(found(box_at(0, 0.6)), 1), found(box_at(0, 0.6))).label is None
+    assert "label" not in build_graph(extract(mixed))
+
+
 def test_the_five_best_of_seven_are_kept_in_order() -> None:
     seven = found(*(box_at(8.0 * i, score) for i, score in enumerate([0.6, 0.9, 0.55, 0.7, 0.95, 0.8, 0.65])))
     features = extract(seven)

@@ -12,6 +12,7 @@ import torch
 
 from stg.errors import StgError, UserError
 from stg.vision.backbones import BatchedBackbone, OnnxBackbone, Preprocessing, read_preprocessing
+from stg.vision.coco_classes import category_ids, class_name
 from stg.vision.detectors import BatchedDetector, OnnxYoloX, decode_yolox, letterbox
 from stg.vision.onnx_session import resize
 from stg.vision.video import SampledFrames, sample_video
@@ -113,6 +114,42 @@ def test_nms_by_class_keeps_both_claims(tmp_path: Path, nms: str, kept: int) -> 
     boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 10]], np.float32)
     found = detector._suppress(boxes, np.array([0.9, 0.8], np.float32), np.array([0, 1]))
     assert len(found.scores) == kept
+
+
+def test_labels_are_cocos_category_ids(tmp_path: Path) -> None:
+    detector = OnnxYoloX(write_detector(tmp_path / "d.onnx"))
+    boxes = np.array([[0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]], np.float32)
+    found = detector._suppress(boxes, np.array([0.7, 0.9, 0.8], np.float32), np.array([0, 79, 11]), category_ids(80))
+    assert found.labels is not None
+    assert [class_name(int(label)) for label in found.labels] == ["toothbrush", "stop sign", "person"]
+    assert found.labels.tolist() == [90, 13, 1]  # no category has the numbers 12 and 83, among others
+    # The made network tells two classes apart, which are none of COCO's.
+    assert detector(sample_of(picture(64, 64, (slice(0, 8), slice(0, 8), BLUE))))[0].labels is None
+
+
+def test_class_names() -> None:
+    assert class_name(18) == "dog"
+    assert [class_name(label) for label in (-1, 0, 12, 91, 1600)] == [""] * 5
+    ids = category_ids(80)
+    assert ids is not None
+    assert len(ids) == len({class_name(int(label)) for label in ids}) == 80
+    assert category_ids(81) is None
+
+
+@pytest.mark.shared_data
+def test_the_classes_are_in_the_order_of_the_network(shared_data: Path) -> None:
+    names = (shared_data.parent / "weights" / "coco.names").read_text().split("\n")
+    today = {
+        "motorbike": "motorcycle",
+        "aeroplane": "airplane",
+        "sofa": "couch",
+        "pottedplant": "potted plant",
+        "diningtable": "dining table",
+        "tvmonitor": "tv",
+    }
+    ids = category_ids(80)
+    assert ids is not None
+    assert [class_name(int(label)) for label in ids] == [today.get(name, name) for name in names if name]
 
 
 def test_a_detector_with_another_output_is_refused(tmp_path: Path) -> None:
@@ -306,16 +343,19 @@ def test_real_networks_on_two_real_clips(shared_data: Path) -> None:
     weights, clips = shared_data.parent / "weights", shared_data / "msvd" / "clips"
     detector = OnnxYoloX(weights / "yolox_nano.onnx", threads=1)
     backbone = OnnxBackbone(weights / "efficientnet_lite0_256.onnx", threads=1)
-    scenes = []
+    scenes, seen = [], set()
     for name in ("-AwoiGR6c8M_10_14", "-DKuLXYoY3g_14_20"):
         sample = sample_video(clips / f"{name}.mp4", 3)
         found = detector(sample)
         assert max(item.scores.max(initial=0) for item in found) > 0.3
+        labels = [item.labels[item.scores > 0.5] for item in found if item.labels is not None]
+        seen |= {class_name(int(label)) for label in np.concatenate(labels)}
         scene, objects = backbone(sample, [item.boxes[:2].clip(0, 320) for item in found])
         assert scene.shape == (3, 1280)
         assert objects.shape == (sum(len(item.boxes[:2]) for item in found), 1280)
         assert np.isfinite(objects).all()
         scenes.append(scene / np.linalg.norm(scene, axis=1, keepdims=True))
+    assert seen == {"chair", "person", "dog"}
     samples = [
         sample_video(clips / f"{name}.mp4", t) for t, name in ((4, "-AwoiGR6c8M_10_14"), (7, "-DKuLXYoY3g_14_20"))
     ]

@@ -124,19 +124,45 @@ def test_seven_detections_are_in_stable_order(plain: Path) -> None:
     assert found.scores.min() >= 0.05
     scores = torch.tensor([0.5, 0.9, 0.5, 0.7, 0.9, 0.5, 0.1])
     corner = 100.0 * torch.arange(7)[:, None]
-    boxes, sorted_scores = detector._pick(
-        {"scores": scores, "boxes": torch.cat([corner, corner, corner + 9, corner + 9], 1)}
+    boxes, sorted_scores, labels = detector._pick(
+        {"scores": scores, "boxes": torch.cat([corner, corner, corner + 9, corner + 9], 1), "labels": torch.arange(7)}
     )
-    assert (boxes[:, 0] / 100).tolist() == [1, 4, 3, 0, 2, 5, 6]
+    assert (boxes[:, 0] / 100).tolist() == labels.tolist() == [1, 4, 3, 0, 2, 5, 6]
     assert sorted_scores.tolist() == sorted(scores.tolist(), reverse=True)
 
 
-@pytest.mark.parametrize(("nms", "left"), [("per_class", [0.9, 0.8, 0.7]), ("agnostic", [0.9, 0.7])])
-def test_agnostic_suppression_drops_a_second_class_on_the_same_place(plain: Path, nms: str, left: list[float]) -> None:
+@pytest.mark.parametrize(
+    ("nms", "left", "classes"), [("per_class", [0.9, 0.8, 0.7], [3, 1, 2]), ("agnostic", [0.9, 0.7], [3, 2])]
+)
+def test_agnostic_suppression_drops_a_second_class_on_the_same_place(
+    plain: Path, nms: str, left: list[float], classes: list[int]
+) -> None:
     boxes = torch.tensor([[0.0, 0.0, 10.0, 10.0], [50.0, 0.0, 60.0, 10.0], [0.0, 0.0, 10.0, 11.0]])
     detector = TorchDetector(PLAIN, weights=plain, nms=nms)
-    _, scores = detector._pick({"scores": torch.tensor([0.8, 0.7, 0.9]), "boxes": boxes})
+    scores, labels = torch.tensor([0.8, 0.7, 0.9]), torch.tensor([1, 2, 3])
+    _, scores, labels = detector._pick({"scores": scores, "boxes": boxes, "labels": labels})
     assert scores.tolist() == pytest.approx(left)
+    assert labels.tolist() == classes
+
+
+@pytest.mark.parametrize("features", [True, False])
+def test_labels_are_handed_back_where_the_classes_are_those_of_coco(
+    plain: Path, tmp_path: Path, features: bool
+) -> None:
+    state = torch.load(plain, weights_only=True)
+    head = "roi_heads.box_predictor"
+    state[f"{head}.cls_score.weight"] = torch.zeros(91, 1024)
+    state[f"{head}.cls_score.bias"] = torch.zeros(91)
+    state[f"{head}.cls_score.bias"][17] = 9.0  # all is cat
+    state[f"{head}.bbox_pred.weight"], state[f"{head}.bbox_pred.bias"] = torch.zeros(4 * 91, 1024), torch.zeros(4 * 91)
+    torch.save(state, tmp_path / "coco.pth")
+    sample = sample_of(3, 2, 60, 80)
+    for found in TorchDetector(PLAIN, weights=tmp_path / "coco.pth", features=features, max_boxes=3, **SMALL)(sample):
+        assert found.labels is not None
+        assert found.labels.tolist() == [17] * 3
+        assert found.labels.dtype == np.int64
+    other = TorchDetector(PLAIN, weights=plain, features=features, max_boxes=3, **SMALL)
+    assert [found.labels for found in other(sample)] == [None] * 2  # six classes of somebody's own
 
 
 def test_results_do_not_depend_on_the_grouping_to_the_byte(plain: Path) -> None:
@@ -270,3 +296,5 @@ def test_features_go_with_boxes() -> None:
     boxes, scores = np.zeros((2, 4), np.float32), np.zeros(2, np.float32)
     with pytest.raises(ValueError, match=r"2 boxes need features \[n D\]; got \[3, 5\]"):
         Detections(boxes, scores, np.zeros((3, 5), np.float32))
+    with pytest.raises(ValueError, match=r"2 boxes need labels \[n\]; got \[3\]"):
+        Detections(boxes, scores, labels=np.zeros(3, np.int64))
