@@ -13,7 +13,7 @@ from torch import Tensor
 class VideoFeatures:
     """Boxes and features of the objects of one video, frame by frame, with what goes along per frame.
 
-    The rows of ``boxes``, ``objects``, ``frame``, ``scores`` and ``label`` belong together: one row an object, by frame.
+    The rows of ``boxes``, ``objects``, ``frame``, ``scores`` and ``label`` belong together: one an object, by frame.
     A frame, or a whole video, without objects is legal; ``num_frames`` says how long the video is. Nothing is clipped,
     sorted or repaired: what does not fit is refused.
 
