@@ -154,6 +154,26 @@ class WorldBackbone:
         points = crops(sample.frames, frame, flat, self.crop, self.context)
         return self._scene(_standard(block_means(sample.frames, self.grid))), self._objects(_standard(points))
 
+    def relevance(
+        self, sample: "SampledFrames", gradient: Float[np.ndarray, "*scores T S"]
+    ) -> Float[np.ndarray, "*scores T h w"]:
+        """See :class:`stg.vision.backbones.LocatingBackbone`; ``grid`` x ``grid`` cells over the frame.
+
+        Each quarter is pooled by a mean of its own, so that gradients are the same all over a quarter. What a place
+        counts is shared out evenly over the cells that it sees; it also sees their change until the next frame.
+        """
+        response = self._responses(_standard(block_means(sample.frames, self.grid)))
+        weight = gradient.reshape(*gradient.shape[:-1], 4, -1)
+        places = np.zeros((*gradient.shape[:-1], *response.shape[1:3]), np.result_type(gradient, response))
+        for quarter, (rows, columns) in enumerate(_quarters(response.shape[1])):
+            seen = response[:, rows, columns]
+            count = np.einsum("...tk,tijk->...tij", weight[..., quarter, :], seen, optimize=True)
+            places[..., rows, columns] = (count / (seen.shape[1] * seen.shape[2])).clip(min=0)
+        cells = np.zeros((*gradient.shape[:-1], self.grid, self.grid), places.dtype)
+        for i, j in np.ndindex(self.patch, self.patch):
+            cells[..., i : i + places.shape[-2], j : j + places.shape[-1]] += places / self.patch**2
+        return cells
+
     def manifest(self) -> dict[str, Any]:
         """What decides the features."""
         return {
@@ -181,6 +201,12 @@ class WorldBackbone:
         return np.tanh(points.reshape(-1, width) @ weight + bias)
 
     def _scene(self, cells: Float32[np.ndarray, "T G G 3"]) -> Float32[np.ndarray, "T S"]:
+        response = self._responses(cells)
+        quarters = [response[:, rows, columns].mean(axis=(1, 2)) for rows, columns in _quarters(response.shape[1])]
+        return np.concatenate(quarters, axis=-1)
+
+    def _responses(self, cells: Float32[np.ndarray, "T G G 3"]) -> Float32[np.ndarray, "T P P K"]:
+        """What each patch answers, before it is averaged over its quarter."""
         rng = np.random.default_rng((self.seed, 0))
         places = self.grid - self.patch + 1
         shifts = [(i, j) for i in range(self.patch) for j in range(self.patch)]
@@ -190,11 +216,7 @@ class WorldBackbone:
         width = seen.shape[-1]
         weight = rng.normal(0.0, SCENE_GAIN / np.sqrt(width), (width, self.scene // 4)).astype(np.float32)
         bias = rng.uniform(-2.0, 0.0, self.scene // 4).astype(np.float32)
-        response = np.maximum(seen @ weight + bias, 0.0)
-        half = places // 2
-        halves = slice(0, half), slice(half, None)
-        quarters = [response[:, rows, columns].mean(axis=(1, 2)) for rows in halves for columns in halves]
-        return np.concatenate(quarters, axis=-1)
+        return np.maximum(seen @ weight + bias, 0.0)
 
 
 # Pixels are standardised by the mean and deviation of this world's pixels.
@@ -203,6 +225,12 @@ DEVIATION = 0.2
 OBJECT_GAIN = 1.5
 SCENE_GAIN = 3.0
 CHANGE = 3.0
+
+
+def _quarters(places: int) -> list[tuple[slice, slice]]:
+    """Rows and columns of the quarters of ``places`` x ``places`` patches."""
+    halves = slice(0, places // 2), slice(places // 2, None)
+    return [(rows, columns) for rows in halves for columns in halves]
 
 
 def _standard(pixels: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 
 from stg.errors import UserError
 from stg.files import read_json
@@ -39,6 +39,46 @@ class BatchedBackbone(Backbone, Protocol):
     ) -> list[tuple[Float32[np.ndarray, "_ _"], Float32[np.ndarray, "_ _"]]]:
         """Scene features ``[T S]`` and object features ``[N D]`` of every video."""
         ...
+
+
+@runtime_checkable
+class LocatingBackbone(Backbone, Protocol):
+    """A backbone that can tell where in the frames its scene features come from."""
+
+    def relevance(
+        self, sample: SampledFrames, gradient: Float[np.ndarray, "*scores T S"]
+    ) -> Float[np.ndarray, "*scores T h w"]:
+        """Grad-CAM of a score at the last map (Selvaraju et al., 2017), laid over the whole of each frame.
+
+        Args:
+            sample: the frames.
+            gradient: of one or more scores with respect to the scene features of each frame.
+
+        Returns:
+            How much each place of a grid over the frame raised each score; 0 where it lowered it, or is not seen.
+        """
+        ...
+
+
+def pooled_gradcam(
+    maps: Float[np.ndarray, "T C h w"], gradient: Float[np.ndarray, "*scores T C"]
+) -> Float[np.ndarray, "*scores T h w"]:
+    r"""Grad-CAM (Selvaraju et al., 2017, Eq. 1 and 2) of a network whose feature is the mean of its last map.
+
+    .. math:: L_{ij} = \mathrm{ReLU}\Big(\sum_c \alpha_c A_{c,ij}\Big), \qquad
+        \alpha_c = \frac{1}{hw} \sum_{ij} \frac{\partial y}{\partial A_{c,ij}}
+                  = \frac{1}{hw} \frac{\partial y}{\partial s_c}
+
+    The last step is exact: the score depends on the map through ``s_c``, the mean over its places, alone, so that its
+    gradient is the same at all of them. Before the ReLU the places of a frame add up to gradient times feature.
+
+    Args:
+        maps: the last maps ``A`` of the frames.
+        gradient: of one or more scores with respect to ``s``.
+    """
+    frames, channels, height, width = maps.shape
+    rows = gradient[..., None, :] @ maps.reshape(frames, channels, height * width)
+    return (rows.reshape(*gradient.shape[:-1], height, width) / (height * width)).clip(min=0)
 
 
 @dataclass(frozen=True)
@@ -182,6 +222,12 @@ class OnnxBackbone:
     ) -> tuple[Float32[np.ndarray, "T S"], Float32[np.ndarray, "N D"]]:
         """Scene features ``[T C]`` and object features ``[N C]``."""
         return self.many([sample], [boxes])[0]
+
+    def relevance(
+        self, sample: SampledFrames, gradient: Float[np.ndarray, "*scores T S"]
+    ) -> Float[np.ndarray, "*scores T h w"]:
+        """See :class:`LocatingBackbone`; the grid is that of the map, which covers all of the frame."""
+        return pooled_gradcam(self.feature_maps(sample), gradient)
 
     def _maps(self, samples: Sequence[SampledFrames]) -> list[Float32[np.ndarray, "_ C h w"]]:
         """Feature maps of the frames of every clip, in passes of one size."""

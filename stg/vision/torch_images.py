@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 
 from stg.errors import UserError
 from stg.files import sha256_file
+from stg.vision.backbones import pooled_gradcam
 from stg.vision.batches import in_batches, inference
 from stg.vision.roi import roi_features
 from stg.vision.video import SampledFrames, VideoError
@@ -112,6 +113,19 @@ class TorchBackbone:
         """Scene features ``[T S]`` and object features ``[N D]``, frame by frame."""
         return self.many([sample], [boxes])[0]
 
+    def relevance(
+        self, sample: SampledFrames, gradient: Float[np.ndarray, "*scores T S"]
+    ) -> Float[np.ndarray, "*scores T h w"]:
+        """See :class:`stg.vision.backbones.LocatingBackbone`; cells of half the map's stride over the whole frame.
+
+        The scene feature is the mean over the map of the centre crop, 7x7, so nothing outside of the crop has a part in
+        it: 0 there is exact, and not that something was seen and did not count.
+        """
+        with inference():
+            whole = self._whole(sample)
+            maps = self._run(self.body, centre_crop(whole)).numpy()
+        return uncrop(pooled_gradcam(maps, gradient), whole.shape[2], whole.shape[3])
+
     def _run(self, function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         return in_batches(lambda rows: function(rows.to(self.device)).cpu(), images, self.batch)
 
@@ -158,6 +172,32 @@ def centre_crop(images: Float32[Tensor, "T 3 h w"]) -> Float32[Tensor, "T 3 224 
     from torchvision.transforms.functional import center_crop
 
     return center_crop(images, [CROP, CROP])
+
+
+def uncrop(places: Float[np.ndarray, "*rows h w"], height: int, width: int) -> Float[np.ndarray, "*rows H W"]:
+    """Places of the centre crop as cells over the whole picture, 0 outside the crop; shared out by area.
+
+    Args:
+        places: of a grid over the crop.
+        height, width: of the picture the network takes, in pixels.
+
+    Returns:
+        Cells of about half the stride, which is how the crop lies in the shorter side.
+    """
+    down, across = (
+        _overlaps(count, side, max(round(side / (STRIDE // 2)), 1))
+        for count, side in zip(places.shape[-2:], (height, width), strict=True)
+    )
+    return down @ places @ across.T
+
+
+def _overlaps(count: int, side: int, cells: int) -> Float[np.ndarray, "cells count"]:
+    """The share of each of ``cells`` of a side that each of the ``count`` places of its crop covers."""
+    begin = round((side - CROP) / 2.0)
+    place = np.linspace(begin, begin + CROP, count + 1)
+    cell = np.linspace(0, side, cells + 1)
+    shared = np.minimum(cell[1:, None], place[1:]) - np.maximum(cell[:-1, None], place[:-1])
+    return shared.clip(min=0) * cells / side
 
 
 def box_features(
