@@ -1,12 +1,29 @@
-"""HTML pages that need nothing but themselves: templates, their style and script, and the policy that closes them."""
+"""HTML pages that need nothing but themselves: rendering, the policy that closes them, pages of videos in files."""
 
 import base64
 import hashlib
+from collections.abc import Callable, Iterable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
+
+from stg.errors import UserError
+from stg.files import write_atomic
+from stg.pages.articles import deletion, told_for_template
+from stg.pages.strip import HEIGHT, LARGEST_K, strip_of
+from stg.pages.views import Deletion, VideosPage, VideoView
+
+STRONGEST = 2
+"""Edges into each box (of one kind) that are drawn at first."""
+
+MAX_VIDEOS = 30
+"""Videos on one page."""
+
+MAX_BYTES = 18_000_000
+"""Bytes of one page, so that it can be mailed; only a single video that is larger by itself exceeds it."""
 
 
 def render(template: str, **values: Any) -> str:
@@ -36,12 +53,17 @@ def templates() -> jinja2.Environment:
     return environment
 
 
+@cache
+def source(name: str) -> str:
+    """The text of one file among the templates."""
+    environment = templates()
+    assert environment.loader is not None
+    return environment.loader.get_source(environment, name)[0]
+
+
 def embedded(names: list[str]) -> Markup:
     """The text of style sheets or scripts, one after another."""
-    environment = templates()
-    loader = environment.loader
-    assert loader is not None
-    return Markup("\n".join(loader.get_source(environment, name)[0] for name in names))
+    return Markup("\n".join(map(source, names)))
 
 
 def policy(styles: list[str], scripts: list[str]) -> str:
@@ -56,3 +78,145 @@ def policy(styles: list[str], scripts: list[str]) -> str:
 def hash_of(names: list[str]) -> str:
     """SHA-256 of the embedded text, as a policy wants it."""
     return base64.b64encode(hashlib.sha256(embedded(names).encode()).digest()).decode()
+
+
+def videos_html(page: VideosPage) -> str:
+    """A page of videos as HTML that needs no other file, no network and, to be read, no script."""
+    articles = [article(view, n) for n, view in enumerate(page.videos, start=1)]
+    return render(
+        "videos.html",
+        title=page.title,
+        lead=page.lead,
+        articles=articles,
+        names=[view.video for view in page.videos],
+        dense=any(edge.kind == "dense" for view in page.videos for edge in view.edges),
+        k=STRONGEST,
+        largest=LARGEST_K,
+        **around(page),
+    )
+
+
+def around(page: VideosPage) -> dict[str, Any]:
+    """Values of the parts that may be filled in later: the way to other pages, and the footer."""
+    return {
+        "others": page.others,
+        "place": page.place,
+        "deletions": [deletion(test) for test in page.deletions],
+        "facts": page.facts,
+    }
+
+
+def article(view: VideoView, number: int) -> Markup:
+    """The part of a page that shows one video; ``number`` is its place on the page, from 1."""
+    strip = strip_of(view)
+    prepared = [told_for_template(told, strip, view.nodes) for told in view.told]
+    return Markup(
+        render(
+            "video.html",
+            n=number,
+            view=view,
+            strip=strip,
+            height=HEIGHT,
+            k=STRONGEST,
+            told=[shown for shown, _ in prepared],
+            data={"told": [script for _, script in prepared]},
+        )
+    )
+
+
+def video_fragment(page: VideosPage | VideoView, height: int = 820) -> str:
+    """HTML for a notebook: the page inside a frame that shares nothing with what is around it.
+
+    Args:
+        page: a page of videos, or one video.
+        height: of the frame in pixels; the reader can drag its lower edge.
+    """
+    if isinstance(page, VideoView):
+        page = VideosPage(title=page.video, lead="", videos=(page,))
+    return (
+        f'<iframe sandbox="allow-scripts" title="{escape(page.title)}" width="100%" height="{height}" '
+        f'style="border: 0; resize: vertical; overflow: auto" srcdoc="{escape(videos_html(page))}"></iframe>'
+    )
+
+
+def write_pages(
+    out: str | Path,
+    videos: Iterable[VideoView],
+    *,
+    title: str,
+    lead: str = "",
+    facts: tuple[tuple[str, str], ...] = (),
+    deletions: tuple[Deletion, ...] | Callable[[], tuple[Deletion, ...]] = (),
+    max_videos: int = MAX_VIDEOS,
+    max_bytes: int = MAX_BYTES,
+) -> list[Path]:
+    """Write the videos on as many pages as they need, each bounded in size, and return their files.
+
+    Of many videos only those of one page are in memory. Every file is written whole or not at all; at the end the
+    pages get the way to each other and the footer.
+
+    Args:
+        out: the first file, ``report.html``; the others are ``report-2.html``, ... A name without ``.html`` is a
+            folder, made if need be, whose first page is ``index.html``.
+        videos: the videos, one after another.
+        title, lead, facts: of each page.
+        deletions: the deletion tests; a function is asked once every video has been taken.
+        max_videos, max_bytes: where a page ends.
+
+    Raises:
+        UserError: ``out`` cannot be a file there.
+    """
+    first = first_file(Path(out))
+    files: list[Path] = []
+    held: list[Markup] = []
+    names: list[str] = []
+    dense = False
+
+    def flush() -> None:
+        file = first if not files else first.with_name(f"{first.stem}-{len(files) + 1}{first.suffix}")
+        bare: dict[str, Any] = {"others": (), "place": 0, "deletions": [], "facts": facts}
+        page = render("videos.html", title=title, lead=lead, articles=held, names=names, dense=dense,
+                      k=STRONGEST, largest=LARGEST_K, **bare)  # fmt: skip
+        write_atomic(file, page)
+        files.append(file)
+
+    size = 0
+    for view in videos:
+        text = article(view, len(held) + 1)
+        added = len(text.encode())
+        if held and (len(held) >= max_videos or size + added > max_bytes):
+            flush()
+            held, names, dense, size = [], [], False, 0
+            text = article(view, 1)
+        held.append(text)
+        names.append(view.video)
+        dense = dense or any(edge.kind == "dense" for edge in view.edges)
+        size += added
+    flush()
+    tests = deletions() if callable(deletions) else deletions
+    others = tuple((f"page {n} of {len(files)}", file.name) for n, file in enumerate(files, start=1))
+    for place, file in enumerate(files):
+        page = VideosPage(title, lead, (), deletions=tests, facts=facts, others=others, place=place)
+        write_atomic(file, completed(file.read_text(encoding="utf-8"), page))
+    return files
+
+
+def first_file(out: Path) -> Path:
+    """The first file of a report; its folder is made."""
+    file = out if out.suffix.lower() in (".html", ".htm") else out / "index.html"
+    if file.is_dir():
+        raise UserError(f"{file} is a folder; give the name of a file that ends in .html, or of another folder")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"could not make the folder {file.parent} for the report: {error.strerror or error}") from error
+    return file
+
+
+def completed(text: str, page: VideosPage) -> str:
+    """A written page with its navigation and footer filled in again; no value can hold these marks unescaped."""
+    for part, template in (("nav", "navigation.html"), ("closing", "closing.html")):
+        start, end = f"<!--{part}-->", f"<!--/{part}-->"
+        before, _, rest = text.partition(start)
+        text = "".join([before, start, render(template, **around(page)), end, rest.partition(end)[2]])
+    return text

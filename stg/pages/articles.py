@@ -1,0 +1,161 @@
+"""The article of one video, ready for its template: what was told, where the words looked, in rows of pictures."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from stg.pages.lights import best_frames, finite, for_script, heat_maps, shares_of
+from stg.pages.strip import Strip
+from stg.pages.views import Candidate, Deletion, Look, Told
+
+SHOWN_BOX = 0.35
+"""Boxes are marked in the row of words from this share of the word's largest on."""
+
+
+def told_for_template(told: Told, strip: Strip, view_nodes: Sequence[Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What one model told, for the template and for the script."""
+    looks, scripts = [], []
+    for look in told.looks:
+        shares = shares_of(look, view_nodes, len(strip.frames)) if strip.frames else None
+        rows = rows_of(look)
+        whole = rows == 1 and len(told.words) != 1
+        looks.append(
+            {"title": look.title, "note": look.note, "whole": whole, "row": row(look, shares, strip, told.words, whole)}
+        )
+        scripts.append({"rows": rows, **(for_script(look, shares, strip.order) if strip.frames else {})})
+    prepared = {
+        "told": told,
+        "confidence": number(told.confidence),
+        "words": [
+            {"text": word, "percent": percent(p), "exact": number(p)}
+            for word, p in zip(told.words, told.probabilities, strict=True)
+        ],
+        "looks": looks,
+        "gate": gate(told),
+        "candidates": [candidate(c) for c in told.candidates],
+        "scored": any(c.score is not None for c in told.candidates),
+        "scores": [(name, number(value)) for name, value in told.scores.items()],
+    }
+    return prepared, {"looks": scripts}
+
+
+def rows_of(look: Look) -> int:
+    """Number of rows of a look: of words, or one for the caption as a whole."""
+    arrays = (look.frames, look.nodes, look.places, look.edges)
+    return next((len(array) for array in arrays if array is not None), 0)
+
+
+def row(
+    look: Look, shares: Float[np.ndarray, "L T"] | None, strip: Strip, words: Sequence[str], whole: bool
+) -> list[dict[str, Any]]:
+    """The row of pictures under a caption: for each word the frame with the largest share, with its map on it.
+
+    (Cherian et al., 2020, Fig. 6.) A look that holds for the whole caption has every frame (Pan et al., 2020, Fig. 3).
+    """
+    if shares is None:
+        return []
+    maps = heat_maps(look) if look.places is not None else None
+    if whole:
+        pairs: list[tuple[int | None, int | None]] = [(None, frame) for frame in range(len(strip.frames))]
+    else:
+        pairs = list(enumerate(best_frames(shares)))
+    thumbs = []
+    for word, frame in pairs:
+        line = 0 if word is None else word
+        title = "" if word is None else words[word]
+        place = "no data"
+        if frame is not None:
+            place = f"frame {strip.frames[frame].number} · {percent(float(shares[line, frame]))}"
+        thumbs.append(
+            {
+                "word": word,
+                "title": title,
+                "frame": frame,
+                "place": place,
+                "text": f"{title}: {place}" if title else place,
+                "heat": "" if maps is None or frame is None else maps[line][frame],
+                "boxes": [] if look.nodes is None or frame is None else boxes(look.nodes[line], frame, strip),
+            }
+        )
+    return thumbs
+
+
+def boxes(weights: Float[np.ndarray, " N"], frame: int, strip: Strip) -> list[dict[str, float]]:
+    """The boxes of a frame that a word looked at, placed within that frame."""
+    known = np.nan_to_num(finite(weights))
+    top = float(known.max(initial=0.0))
+    return [
+        {
+            "x": round(node.x - strip.frames[frame].x, 1),
+            "y": node.y,
+            "width": node.width,
+            "height": node.height,
+            "opacity": round(float(known[node.number]) / top, 2),
+        }
+        for node in strip.nodes
+        if node.frame == frame and top > 0 and known[node.number] >= SHOWN_BOX * top
+    ]
+
+
+def gate(told: Told) -> list[dict[str, Any]]:
+    """A stacked bar a word: the share of each way of looking."""
+    if told.gate is None:
+        return []
+    bars: list[dict[str, Any]] = []
+    for word, shares in zip(told.words, told.gate, strict=True):
+        if not np.isfinite(shares).all() or shares.sum() <= 0:
+            bars.append({"word": word, "text": "no data", "parts": []})
+            continue
+        ends = np.concatenate([[0.0], np.cumsum(100 * shares / shares.sum())])
+        parts = [{"x": round(float(start), 1), "width": round(float(end - start), 1)} for start, end in pairwise(ends)]
+        text = " · ".join(f"{unit} {percent(float(share))}" for unit, share in zip(told.units, shares, strict=True))
+        bars.append({"word": word, "text": text, "parts": parts})
+    return bars
+
+
+def candidate(found: Candidate) -> dict[str, str]:
+    """A row of the table of candidates."""
+    return {
+        "text": found.text,
+        "confidence": number(found.confidence),
+        "log_prob": number(found.log_prob),
+        "score": "" if found.score is None else number(found.score),
+    }
+
+
+def deletion(test: Deletion) -> dict[str, Any]:
+    """A row of the table of deletion tests."""
+    ratios = [test.attended / fall for fall in test.random if fall > 0]
+    whole = len(ratios) == len(test.random) and len(ratios) > 0
+    return {
+        "look": test.look,
+        "hides": test.hides,
+        "words": test.words,
+        "count": test.count,
+        "attended": number(test.attended),
+        "random": spread(test.random),
+        "ratio": spread(ratios) if whole else "hiding at random costs nothing",
+    }
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean and, of several values, standard deviation."""
+    mean = number(statistics.fmean(values)) if values else "no data"
+    return f"{mean} ± {number(statistics.stdev(values))}" if len(values) > 1 else mean
+
+
+def number(value: float) -> str:
+    """Three digits that matter; what is not finite is said to be missing."""
+    return f"{value:.3g}" if math.isfinite(value) else "no data"
+
+
+def percent(share: float) -> str:
+    """A share in percent."""
+    if not math.isfinite(share):
+        return "no data"
+    return "< 1\N{NO-BREAK SPACE}%" if 0 < share < 0.005 else f"{100 * share:.0f}\N{NO-BREAK SPACE}%"

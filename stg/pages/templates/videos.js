@@ -1,0 +1,192 @@
+"use strict";
+(() => {
+  const LEVELS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz+*";
+  const form = document.querySelector(".controls form");
+  const articles = [...document.querySelectorAll("article.video")].map(read);
+  document.body.classList.add("scripted");
+  if (matchMedia("(max-width: 60rem)").matches) form.parentElement.open = false;
+
+  // One video: its elements, found when they are first needed.
+  function read(root) {
+    const once = (find) => { let found; return () => (found ??= find()); };
+    return {
+      root,
+      data: once(() => JSON.parse(root.querySelector("script.data").textContent)),
+      film: root.querySelector(".film"),
+      strip: root.querySelector(".strip"),
+      status: root.querySelector(".status"),
+      frames: once(() => [...root.querySelectorAll(".film .frame")]),
+      nodes: once(() => [...root.querySelectorAll(".film .node")].sort((a, b) => a.dataset.node - b.dataset.node)),
+      edges: once(() => [...root.querySelectorAll(".edges path")].map((line) => ({
+        line, rank: +line.dataset.rank, share: +line.dataset.weight / (+line.parentElement.dataset.strongest || 1),
+      }))),
+      chosen: null,  // {told, word}: stays until another word or Escape
+      shown: "",
+    };
+  }
+
+  // ---- what is drawn
+  function draw() {
+    const k = +form.k.value, threshold = +form.threshold.value / 100;
+    form.querySelector('[data-of="k"]').value = k;
+    form.querySelector('[data-of="threshold"]').value = form.threshold.value + " %";
+    for (const box of form.querySelectorAll("input[type=checkbox]")) document.body.classList.toggle("off-" + box.name, !box.checked);
+    for (const article of articles) {
+      for (const { line, rank, share } of article.edges()) {
+        const hide = rank > k || share < threshold - 1e-9;
+        if (line.hasAttribute("hidden") !== hide) line.toggleAttribute("hidden", hide);
+      }
+    }
+  }
+
+  function zoom() {
+    for (const { film, strip } of articles) {
+      if (!film) continue;
+      const width = +film.dataset.width, height = +film.dataset.height;
+      const scale = { fit: Math.min(1, (strip.clientWidth - 4) / width), medium: 0.75, large: 1.5 }[form.zoom.value];
+      film.dataset.zoom = form.zoom.value;
+      film.setAttribute("width", Math.round(width * scale));
+      film.setAttribute("height", Math.round(height * scale));
+      film.style.setProperty("--u", form.zoom.value === "large" ? 1 : Math.min(2.2, 1 / scale));
+    }
+  }
+
+  let waiting = 0;
+  form.addEventListener("input", () => { cancelAnimationFrame(waiting); waiting = requestAnimationFrame(() => { draw(); zoom(); }); });
+  form.addEventListener("submit", (event) => event.preventDefault());
+  addEventListener("resize", () => { if (form.zoom.value === "fit") zoom(); });
+
+  // ---- what lights up
+  const level = (text, index) => { const l = text ? LEVELS.indexOf(text[index]) : -1; return l < 0 ? null : l / 63; };
+  const percent = (share) => (share === null ? "no data" : share > 0 && share < 0.005 ? "< 1\u00a0%" : Math.round(100 * share) + "\u00a0%");
+  const lookOf = (section) => { const radio = section.querySelector(".looks input:checked"); return radio ? +radio.value : 0; };
+
+  function light(article, section, word, scroll) {
+    const { root, data } = article;
+    const told = section ? +section.dataset.told : null;
+    const key = section ? [told, word, lookOf(section)].join() : "";
+    if (key === article.shown) return;
+    article.shown = key;
+    for (const e of root.querySelectorAll(".word.lit, .thumb.lit")) e.classList.remove("lit");
+    const look = section && data().told[told].looks[lookOf(section)];
+    if (section && word !== null) for (const e of section.querySelectorAll(`[data-word="${word}"]`)) e.classList.add("lit");
+    if (!article.film) return;
+    const row = look ? (look.rows === 1 ? 0 : word) : null;
+    const shares = look && look.frames && row !== null ? look.frames[row] : null;
+    const best = shares ? shares.reduce((b, s, i) => (s !== null && (b < 0 || s > shares[b]) ? i : b), -1) : -1;
+    const most = best < 0 ? 0 : shares[best];
+    article.frames().forEach((frame, i) => {
+      const share = shares ? shares[i] : null, part = share && most ? share / most : 0;
+      const bar = frame.querySelector(".bar"), veil = frame.querySelector(".veil"), heat = frame.querySelector("image.heat");
+      frame.classList.toggle("lit", Boolean(shares) && part >= 0.999);
+      frame.classList.toggle("missing", Boolean(shares) && share === null);
+      frame.querySelector(".share").textContent = shares ? percent(share) : "";
+      bar.setAttribute("width", Math.round(part * frame.querySelector(".track").width.baseVal.value));
+      veil.setAttribute("opacity", shares ? (0.62 * (1 - part)).toFixed(2) : 0);
+      const map = look && look.maps && row !== null ? look.maps[row][i] : "";
+      heat.toggleAttribute("hidden", !map);
+      if (map) heat.setAttribute("href", "data:image/png;base64," + map);
+    });
+    const nodes = look && look.nodes && row !== null ? look.nodes[row] : null;
+    const ranked = [];
+    article.nodes().forEach((node, i) => {
+      const l = nodes ? level(nodes, i) : null, rect = node.querySelector("rect");
+      const lit = l !== null && l >= 0.35;
+      node.classList.toggle("lit", lit);
+      if (!nodes) { node.removeAttribute("opacity"); rect.removeAttribute("fill-opacity"); return; }
+      node.setAttribute("opacity", (0.4 + 0.6 * (l ?? 0)).toFixed(2));
+      rect.setAttribute("fill-opacity", lit ? (0.45 * l).toFixed(2) : 0);
+      if (l) ranked.push([l, node]);
+    });
+    const importance = look && look.edges && row !== null ? look.edges[row] : null;
+    article.edges().forEach(({ line }, i) => {
+      const l = importance ? level(importance, i) : null;
+      if (l === null) { line.style.removeProperty("opacity"); line.style.removeProperty("stroke-width"); }
+      else { line.style.setProperty("opacity", 0.12 + 0.88 * l); line.style.setProperty("stroke-width", 0.6 + 3.4 * l); }
+    });
+    tell(article, section, word, look, row, shares, best, ranked);
+    if (scroll && best >= 0) show(article, article.frames()[best]);
+  }
+
+  // The same in words, for those who do not see it.
+  function tell(article, section, word, look, row, shares, best, ranked) {
+    if (!section) { article.status.textContent = "No word is chosen: point at a word, or choose one and step with the arrow keys."; return; }
+    const button = section.querySelector(`.word[data-word="${word}"]`);
+    const parts = [];
+    if (best >= 0) parts.push(`most in ${article.frames()[best].querySelector(".number").textContent} (${percent(shares[best])})`);
+    ranked.sort((a, b) => b[0] - a[0]);
+    const top = look && look.top ? look.top[row] : 0;
+    const named = ranked.slice(0, 3).map(([l, node]) => {
+      const text = node.querySelector("text");
+      return `${text ? text.textContent : "box " + node.dataset.node} (${percent(l * top)})`;
+    });
+    if (named.length) parts.push("boxes: " + named.join(", "));
+    const name = button ? `“${button.querySelector("bdi").textContent}”` : "The caption";
+    article.status.textContent = `${name}: ${parts.join("; ") || "where it looked is not known"}${look && look.rows === 1 ? " (for the whole caption)" : ""}`;
+  }
+
+  function show({ strip }, frame) {
+    const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    const box = frame.getBoundingClientRect(), window = strip.getBoundingClientRect();
+    if (box.left >= window.left && box.right <= window.right) return;
+    strip.scrollBy({ left: box.left + box.width / 2 - window.left - window.width / 2, behavior: calm ? "auto" : "smooth" });
+  }
+
+  function choose(article, section, word) {
+    article.chosen = section ? { section, word } : null;
+    for (const e of article.root.querySelectorAll(".word")) {
+      e.setAttribute("aria-pressed", String(Boolean(section) && section.contains(e) && +e.dataset.word === word));
+    }
+    light(article, section, word, true);
+  }
+
+  const back = (article) => light(article, article.chosen && article.chosen.section, article.chosen && article.chosen.word, false);
+
+  for (const article of articles) {
+    for (const section of article.root.querySelectorAll(".told")) {
+      const words = [...section.querySelectorAll(".word")];
+      const reach = (word) => words.forEach((w, i) => { w.tabIndex = i === word ? 0 : -1; });
+      reach(0);
+      const touched = (event) => event.target.closest(".word, .thumb[data-word]");
+      section.addEventListener("pointerover", (event) => {
+        const e = touched(event);
+        if (e && event.pointerType === "mouse") light(article, section, +e.dataset.word, true);
+      });
+      section.addEventListener("pointerout", (event) => { if (touched(event)) back(article); });
+      let before = null;
+      section.addEventListener("pointerdown", () => { before = article.chosen; });
+      section.addEventListener("click", (event) => {
+        const e = touched(event);
+        if (!e) return;
+        const word = +e.dataset.word, was = event.detail ? before : article.chosen;
+        reach(word);
+        if (was && was.section === section && was.word === word) choose(article, null, null);
+        else choose(article, section, word);
+      });
+      section.addEventListener("focusin", (event) => {
+        const e = event.target.closest(".word");
+        if (e && e.matches(":focus-visible")) { reach(+e.dataset.word); choose(article, section, +e.dataset.word); }
+      });
+      section.addEventListener("keydown", (event) => {
+        const e = event.target.closest(".word");
+        if (!e) return;
+        const at = +e.dataset.word, last = words.length - 1;
+        const to = { ArrowRight: Math.min(at + 1, last), ArrowLeft: Math.max(at - 1, 0), Home: 0, End: last }[event.key];
+        if (to === undefined) return;
+        event.preventDefault();
+        reach(to);
+        words[to].focus();
+        choose(article, section, to);
+      });
+      section.addEventListener("change", (event) => {
+        if (!event.target.closest(".looks")) return;
+        const look = lookOf(section);
+        for (const e of section.querySelectorAll(".look[data-look]")) e.hidden = +e.dataset.look !== look;
+        if (!article.chosen && words.length && article.data().told[+section.dataset.told].looks[look].rows === 1) choose(article, section, 0);
+        else if (article.chosen) choose(article, section, article.chosen.section === section ? article.chosen.word : 0);
+      });
+    }
+    article.root.addEventListener("keydown", (event) => { if (event.key === "Escape") choose(article, null, null); });
+  }
+  zoom();
+})();
