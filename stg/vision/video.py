@@ -288,11 +288,11 @@ def decode_frames(file: BinaryIO, path: Path, wanted: Collection[int], max_pixel
         place = len(result.times)
         if result.count(picture) and place in wanted:
             size = size or (picture.width, picture.height)
-            result.frames[place] = _upright(picture, size)
+            result.frames[place] = upright(picture, size)
     return result
 
 
-def _upright(picture: Any, size: tuple[int, int]) -> UInt8[np.ndarray, "H W 3"]:
+def upright(picture: Any, size: tuple[int, int]) -> UInt8[np.ndarray, "H W 3"]:
     """RGB pixels as they are meant to be seen: the display matrix says by how much to turn, counter-clockwise."""
     pixels = picture.to_ndarray(format="rgb24", width=size[0], height=size[1])
     return np.ascontiguousarray(np.rot90(pixels, round(picture.rotation / 90) % 4))
