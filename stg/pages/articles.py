@@ -11,23 +11,27 @@ from jaxtyping import Float
 
 from stg.pages.lights import best_frames, finite, for_script, heat_maps, shares_of
 from stg.pages.strip import Strip
-from stg.pages.views import Candidate, Deletion, Look, Told
+from stg.pages.views import Candidate, Deletion, Look, Node, Told
 
 SHOWN_BOX = 0.35
 """Boxes are marked in the row of words from this share of the word's largest on."""
 
 
-def told_for_template(told: Told, strip: Strip, view_nodes: Sequence[Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def told_for_template(told: Told, strip: Strip, nodes: Sequence[Node]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What one model told, for the template and for the script."""
     looks, scripts = [], []
     for look in told.looks:
-        shares = shares_of(look, view_nodes, len(strip.frames)) if strip.frames else None
         rows = rows_of(look)
         whole = rows == 1 and len(told.words) != 1
-        looks.append(
-            {"title": look.title, "note": look.note, "whole": whole, "row": row(look, shares, strip, told.words, whole)}
-        )
-        scripts.append({"rows": rows, **(for_script(look, shares, strip.order) if strip.frames else {})})
+        shown: dict[str, Any] = {"title": look.title, "note": look.note, "whole": whole, "row": []}
+        read: dict[str, Any] = {"rows": rows}
+        if strip.frames:
+            shares = shares_of(look, nodes, len(strip.frames))
+            maps = heat_maps(look) if look.places is not None else None
+            shown["row"] = row(look, shares, maps, strip, told.words, whole)
+            read |= for_script(look, shares, maps, strip.order)
+        looks.append(shown)
+        scripts.append(read)
     prepared = {
         "told": told,
         "confidence": number(told.confidence),
@@ -51,7 +55,12 @@ def rows_of(look: Look) -> int:
 
 
 def row(
-    look: Look, shares: Float[np.ndarray, "L T"] | None, strip: Strip, words: Sequence[str], whole: bool
+    look: Look,
+    shares: Float[np.ndarray, "L T"] | None,
+    maps: list[list[str]] | None,
+    strip: Strip,
+    words: Sequence[str],
+    whole: bool,
 ) -> list[dict[str, Any]]:
     """The row of pictures under a caption: for each word the frame with the largest share, with its map on it.
 
@@ -59,7 +68,6 @@ def row(
     """
     if shares is None:
         return []
-    maps = heat_maps(look) if look.places is not None else None
     if whole:
         pairs: list[tuple[int | None, int | None]] = [(None, frame) for frame in range(len(strip.frames))]
     else:

@@ -97,7 +97,9 @@ def coloured(heat: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 4"]:
     return np.stack(channels, axis=-1).round().astype(np.uint8)
 
 
-def for_script(look: Look, shares: Float[np.ndarray, "L T"] | None, order: Sequence[int]) -> dict[str, Any]:
+def for_script(
+    look: Look, shares: Float[np.ndarray, "L T"] | None, maps: list[list[str]] | None, order: Sequence[int]
+) -> dict[str, Any]:
     """A look as the script reads it; ``order`` names the edges that are drawn."""
     data: dict[str, Any] = {}
     if shares is not None:
@@ -108,9 +110,8 @@ def for_script(look: Look, shares: Float[np.ndarray, "L T"] | None, order: Seque
         data["top"] = [round(float(row[np.isfinite(row)].max()), 3) if np.isfinite(row).any() else 0 for row in nodes]
     if look.edges is not None:
         data["edges"] = [levels(row[list(order)]) for row in finite(look.edges)]
-    if look.places is not None:
-        prefix = "data:image/png;base64,"
-        data["maps"] = [[uri.removeprefix(prefix) for uri in row] for row in heat_maps(look)]
+    if maps is not None:
+        data["maps"] = [[uri.removeprefix("data:image/png;base64,") for uri in row] for row in maps]
     return data
 
 

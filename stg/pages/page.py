@@ -118,6 +118,7 @@ def article(view: VideoView, number: int) -> Markup:
             strip=strip,
             height=HEIGHT,
             k=STRONGEST,
+            largest=LARGEST_K,
             told=[shown for shown, _ in prepared],
             data={"told": [script for _, script in prepared]},
         )

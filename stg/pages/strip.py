@@ -17,6 +17,9 @@ GAP = 28
 LARGEST_K = 5
 """Edges beyond the strongest so many into a node (of one kind) are not drawn, so that pages stay bounded."""
 
+MOST_EDGES = 3000
+"""Most edges drawn of one video: with more, fewer ranks than :data:`LARGEST_K` are drawn, though never none."""
+
 KINDS = ("spatial", "temporal", "dense")
 
 LABELLED = 8
@@ -64,7 +67,7 @@ class DrawnEdge:
 
 @dataclass(frozen=True)
 class Strip:
-    """All that is drawn of a video; ``edges`` by kind, strongest ranks first."""
+    """All that is drawn of a video; ``edges`` by kind, strongest ranks first, up to rank ``largest``."""
 
     frame_width: int
     width: int
@@ -72,6 +75,7 @@ class Strip:
     nodes: tuple[DrawnNode, ...]
     edges: tuple[tuple[str, tuple[DrawnEdge, ...]], ...]
     strongest: dict[str, float]
+    largest: int
 
     @property
     def order(self) -> list[int]:
@@ -95,9 +99,13 @@ def strip_of(view: VideoView) -> Strip:
     )
     scale = (frame_width / max(width, 1), HEIGHT / max(height, 1))
     nodes = draw_nodes(view, lefts, scale)
-    edges, strongest = draw_edges(view.edges, [node.centre for node in nodes])
+    rows = ranked(view.edges)
+    largest = next((k for k in range(LARGEST_K, 1, -1) if sum(rank <= k for _, _, rank in rows) <= MOST_EDGES), 1)
+    kept = [row for row in rows if row[2] <= largest]
+    strongest = {kind: max((e.weight for _, e, _ in kept if e.kind == kind), default=0.0) for kind in KINDS}
+    edges = draw_edges(kept, [node.centre for node in nodes], strongest)
     total = lefts[-1] + frame_width if lefts else frame_width
-    return Strip(frame_width, total, frames, nodes, edges, strongest)
+    return Strip(frame_width, total, frames, nodes, edges, strongest, largest)
 
 
 def draw_nodes(view: VideoView, lefts: Sequence[int], scale: tuple[float, float]) -> tuple[DrawnNode, ...]:
@@ -138,17 +146,15 @@ def ranked(edges: Iterable[Edge]) -> list[tuple[int, Edge, int]]:
 
 
 def draw_edges(
-    edges: Sequence[Edge], centres: Sequence[tuple[float, float]]
-) -> tuple[tuple[tuple[str, tuple[DrawnEdge, ...]], ...], dict[str, float]]:
-    """The lines of the strongest edges by kind, and the largest weight of each kind."""
-    kept = [row for row in ranked(edges) if row[2] <= LARGEST_K]
-    strongest = {kind: max((e.weight for _, e, _ in kept if e.kind == kind), default=0.0) for kind in KINDS}
+    kept: Sequence[tuple[int, Edge, int]], centres: Sequence[tuple[float, float]], strongest: dict[str, float]
+) -> tuple[tuple[str, tuple[DrawnEdge, ...]], ...]:
+    """The lines of the edges by kind; their level tells the weight as a part of the ``strongest`` of the kind."""
     drawn: dict[str, list[DrawnEdge]] = {kind: [] for kind in KINDS}
     for number, edge, rank in sorted(kept, key=lambda row: (row[2], row[0])):
         share = edge.weight / strongest[edge.kind] if strongest[edge.kind] > 0 else 0.0
         path = line(centres[edge.source], centres[edge.target], arrow=edge.kind != "spatial")
         drawn[edge.kind].append(DrawnEdge(number, rank, edge.weight, min(max(round(9 * share), 0), 9), path))
-    return tuple((kind, tuple(lines)) for kind, lines in drawn.items() if lines), strongest
+    return tuple((kind, tuple(lines)) for kind, lines in drawn.items() if lines)
 
 
 def line(start: tuple[float, float], end: tuple[float, float], *, arrow: bool) -> str:

@@ -1,5 +1,6 @@
 """Views of made videos for the tests of pages: weights drawn at random, pictures only where they are given."""
 
+import dataclasses
 import io
 from collections.abc import Sequence
 
@@ -9,6 +10,11 @@ from PIL import Image
 from stg.pages.views import Candidate, Deletion, Edge, Look, Node, Picture, Told, VideosPage, VideoView
 
 NAMES = ("person", "dog", "bicycle", "ball", "kite", "car")
+HOSTILE = (
+    "</script></title><script>alert(1)</script>\"'><img src=x onerror=alert(2)>&lt;<!--nav-->\u202e\u2067{{ 7 * 7 }}"
+    f"{'very' * 60}long"
+)
+
 WORDS = ("a", "man", "is", "riding", "a", "horse", "in", "the", "field")
 
 
@@ -139,3 +145,54 @@ def made_page(*videos: VideoView) -> VideosPage:
         ),
         facts=(("model", "full, seed 0"), ("features", "ResNet-101")),
     )
+
+
+def hostile(view: VideoView) -> VideoView:
+    """The same view with a hostile string in every field that holds text."""
+
+    def worse(text: str) -> str:
+        return text + HOSTILE
+
+    told = tuple(
+        dataclasses.replace(
+            one,
+            model=worse(one.model),
+            words=tuple(map(worse, one.words)),
+            candidates=tuple(dataclasses.replace(c, text=worse(c.text)) for c in one.candidates),
+            looks=tuple(
+                dataclasses.replace(k, name=worse(k.name), title=worse(k.title), note=worse(k.note)) for k in one.looks
+            ),
+            units=tuple(map(worse, one.units)),
+            scores={worse(name): value for name, value in one.scores.items()},
+        )
+        for one in view.told
+    )
+    return dataclasses.replace(
+        view,
+        video=worse(view.video),
+        nodes=tuple(dataclasses.replace(node, name=worse(node.name)) for node in view.nodes),
+        told=told,
+        references=tuple(map(worse, view.references)),
+        notes=tuple(map(worse, view.notes)),
+        error=None if view.error is None else worse(view.error),
+    )
+
+
+def hostile_page(page: VideosPage) -> VideosPage:
+    """The same page with a hostile string in every field that holds text."""
+    return dataclasses.replace(
+        page,
+        title=page.title + HOSTILE,
+        lead=page.lead + HOSTILE,
+        videos=tuple(map(hostile, page.videos)),
+        deletions=tuple(dataclasses.replace(d, look=d.look + HOSTILE, hides=d.hides + HOSTILE) for d in page.deletions),
+        facts=tuple((a + HOSTILE, b + HOSTILE) for a, b in page.facts),
+        others=tuple((a + HOSTILE, b + HOSTILE) for a, b in page.others),
+    )
+
+
+def everything() -> VideosPage:
+    """A page on which every part of the template is drawn."""
+    view = dataclasses.replace(made_view(models=("Scene only", "Full")), notes=("no sound",))
+    page = made_page(view, made_view("no pictures", jpegs=[None] * 6), VideoView("broken", error="cannot be read"))
+    return dataclasses.replace(page, others=(("1", "a.html"), ("2", "b.html"), ("3", "c.html")), place=1)
