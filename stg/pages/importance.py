@@ -48,7 +48,7 @@ def importance(captioner: Captioner, batch: Data, words: Sequence[int]) -> tuple
         return ()
     with input_gradients(captioner):
         found = _explain(likelihood, GradientTimesInput())
-    nodes, edges = found.node_rows[:-1], found.edge_rows[:-1]
+    messages = "edge_mask" in found
     note = (
         "gradient times input, the input being how much an object differs from the mean object, and a message from "
         "none. It holds to first order and shows nothing of what lowered the likelihood. "
@@ -59,8 +59,8 @@ def importance(captioner: Captioner, batch: Data, words: Sequence[int]) -> tuple
             "Objects and edges of each word",
             "Which objects, and which messages along edges, raised the probability of the word, given those before it, "
             f"in the graph branch: {note}{LIMITS}",
-            nodes,
-            edges,
+            found.node_rows[:-1],
+            found.edge_rows[:-1] if messages else None,
         ),
         likelihood.look(
             "importance.caption",
@@ -68,7 +68,7 @@ def importance(captioner: Captioner, batch: Data, words: Sequence[int]) -> tuple
             "Which objects, and which messages along edges, raised the likelihood of the caption as a whole in the "
             f"graph branch: {note}{LIMITS}",
             found.node_mask.T,
-            found.edge_mask[None],
+            found.edge_mask[None] if messages else None,
         ),
     )
 
@@ -100,7 +100,6 @@ def explainer_importance(
     with input_gradients(captioner), torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         found = _explain(likelihood, algorithm)
-    edges = found.edge_mask if "edge_mask" in found else batch.x.new_zeros(0)
     return (
         likelihood.look(
             "explainer",
@@ -108,7 +107,7 @@ def explainer_importance(
             "A small set of objects and edges from which the graph branch still gives every word of the caption nearly "
             f"its probability, found by GNNExplainer from seed {seed}; other such sets may do as well. {LIMITS}",
             found.node_mask.T,
-            edges[None],
+            found.edge_mask[None] if "edge_mask" in found else None,
         ),
     )
 
@@ -155,11 +154,13 @@ class CaptionOfGraph(nn.Module):
         assert encoded.scene is not None  # joined branches have one decoder and one memory
         return word_log_probs(captioner.decoder, encoded.scene, self.words)
 
-    def look(self, name: str, title: str, note: str, nodes: Float[Tensor, "L N"], edges: Float[Tensor, "L E"]) -> Look:
+    def look(
+        self, name: str, title: str, note: str, nodes: Float[Tensor, "L N"], edges: Float[Tensor, "L E"] | None
+    ) -> Look:
         """Rows of importances as shares."""
         node = shares(nodes.cpu().numpy())
         frames = node @ np.eye(int(self.batch.num_frames), dtype=node.dtype)[self.batch.frame.cpu().numpy()]
-        edge = shares(edges.cpu().numpy()) if self.passes_messages else None
+        edge = shares(edges.cpu().numpy()) if edges is not None else None
         return Look(name, title, note, frames=frames, nodes=node, edges=edge)
 
 
@@ -168,12 +169,13 @@ class GradientTimesInput(ExplainerAlgorithm):
 
     The input of an edge is the message along it, in all layers at once: its gradient is that of a mask of ones. What
     lowers an output counts 0. Besides PyG's masks, which are of the sum of all outputs, the explanation has
-    ``node_rows [K + 1, N]`` and ``edge_rows [K + 1, E]``, of each of the ``K + 1`` outputs.
+    ``node_rows [K + 1, N]`` and, where edges are masked, ``edge_rows [K + 1, E]``, of each of the ``K + 1`` outputs.
     """
 
     def supports(self) -> bool:
-        kinds = (self.explainer_config.node_mask_type, self.explainer_config.edge_mask_type)
-        return self.model_config.mode == ModelMode.regression and kinds == (MaskType.object, MaskType.object)
+        nodes, edges = self.explainer_config.node_mask_type, self.explainer_config.edge_mask_type
+        known = nodes == MaskType.object and edges in (MaskType.object, None)
+        return known and self.model_config.mode == ModelMode.regression
 
     # PyG's hints, which its own algorithms share.
     def forward(
@@ -187,22 +189,23 @@ class GradientTimesInput(ExplainerAlgorithm):
         **kwargs: Any,
     ) -> Explanation:
         nodes = x.new_ones(len(x), 1, requires_grad=True)
-        edges = x.new_ones(edge_index.shape[1], requires_grad=True)
-        set_masks(model, edges, edge_index, apply_sigmoid=False)
+        # A parameter: PyG puts a copy in the place of any other tensor once a layer has had a parameter for a mask.
+        edges = nn.Parameter(x.new_ones(edge_index.shape[1]))
+        masks = (nodes, edges) if self.explainer_config.edge_mask_type is not None else (nodes,)
+        if len(masks) > 1:
+            set_masks(model, edges, edge_index, apply_sigmoid=False)
         try:
             outputs = model(nodes * x, edge_index, **kwargs)
         finally:
             clear_masks(model)
         outputs = (outputs if index is None else outputs[index]).flatten()
-        rows = [torch.autograd.grad(one, (nodes, edges), retain_graph=True, materialize_grads=True) for one in outputs]
-        by_node = torch.stack([node[:, 0] for node, _ in rows])
-        by_edge = torch.stack([edge for _, edge in rows])
-        return Explanation(
-            node_mask=by_node.sum(0).clamp_min(0)[:, None],
-            edge_mask=by_edge.sum(0).clamp_min(0),
-            node_rows=by_node.clamp_min(0),
-            edge_rows=by_edge.clamp_min(0),
-        )
+        rows = [torch.autograd.grad(one, masks, retain_graph=True) for one in outputs]
+        by_node = torch.stack([row[0][:, 0] for row in rows])
+        found = Explanation(node_mask=by_node.sum(0).clamp_min(0)[:, None], node_rows=by_node.clamp_min(0))
+        if len(masks) > 1:
+            by_edge = torch.stack([row[1] for row in rows])
+            found.edge_mask, found.edge_rows = by_edge.sum(0).clamp_min(0), by_edge.clamp_min(0)
+        return found
 
 
 def _likelihood(captioner: Captioner, batch: Data, words: Sequence[int]) -> CaptionOfGraph | None:
@@ -214,14 +217,12 @@ def _likelihood(captioner: Captioner, batch: Data, words: Sequence[int]) -> Capt
 
 
 def _explain(likelihood: CaptionOfGraph, algorithm: ExplainerAlgorithm) -> Explanation:
-    # GNNExplainer refuses to learn a mask that nothing depends on.
-    edges = likelihood.passes_messages or isinstance(algorithm, GradientTimesInput)
     explainer = Explainer(
         likelihood,
         algorithm,
         explanation_type="model",
         node_mask_type="object",
-        edge_mask_type="object" if edges else None,
+        edge_mask_type="object" if likelihood.passes_messages else None,
         model_config={"mode": "regression", "task_level": "graph", "return_type": "raw"},
     )
     return explainer(likelihood.objects, likelihood.batch.edge_index)

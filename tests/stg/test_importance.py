@@ -212,6 +212,15 @@ def test_the_captioner_is_left_as_it_was() -> None:
     assert all(conv.explain is None and conv._edge_mask is None for conv in captioner.objects.convs)
 
 
+def test_one_explanation_does_not_change_the_next() -> None:
+    captioner, batch = relay()
+    before = importance(captioner, batch, [FIRST, SECOND])
+    explainer_importance(captioner, batch, [FIRST, SECOND], epochs=2)
+    for one, again in zip(before, importance(captioner, batch, [FIRST, SECOND]), strict=True):
+        np.testing.assert_array_equal(one.nodes, again.nodes)
+        np.testing.assert_array_equal(one.edges, again.edges)
+
+
 def test_graphs_without_edges_or_layers_show_objects_alone() -> None:
     captioner, batch = relay()
     bare = batch.clone()
