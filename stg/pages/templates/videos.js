@@ -47,7 +47,7 @@
       film.dataset.zoom = form.zoom.value;
       film.setAttribute("width", Math.round(width * scale));
       film.setAttribute("height", Math.round(height * scale));
-      film.style.setProperty("--u", form.zoom.value === "large" ? 1 : Math.min(2.2, 1 / scale));
+      film.style.setProperty("--u", form.zoom.value === "large" ? 1 : Math.min(2.3, 1 / scale));
     }
   }
 
@@ -69,16 +69,20 @@
     article.shown = key;
     for (const e of root.querySelectorAll(".word.lit, .thumb.lit")) e.classList.remove("lit");
     const look = section && data().told[told].looks[lookOf(section)];
-    if (section && word !== null) for (const e of section.querySelectorAll(`[data-word="${word}"]`)) e.classList.add("lit");
+    if (section && word !== null) for (const e of section.querySelectorAll(`[data-word="${word}"]`)) {
+      e.classList.add("lit");
+      if (scroll === "all" && e.matches(".thumb")) show(e.parentElement, e);
+    }
     if (!article.film) return;
     const row = look ? (look.rows === 1 ? 0 : word) : null;
     const shares = look && look.frames && row !== null ? look.frames[row] : null;
     const best = shares ? shares.reduce((b, s, i) => (s !== null && (b < 0 || s > shares[b]) ? i : b), -1) : -1;
     const most = best < 0 ? 0 : shares[best];
+    const even = Boolean(shares) && shares.length > 1 && shares.every((share) => share !== null && share > 0.97 * most);
     article.frames().forEach((frame, i) => {
       const share = shares ? shares[i] : null, part = share && most ? share / most : 0;
       const bar = frame.querySelector(".bar"), veil = frame.querySelector(".veil"), heat = frame.querySelector("image.heat");
-      frame.classList.toggle("lit", Boolean(shares) && part >= 0.999);
+      frame.classList.toggle("lit", Boolean(shares) && part >= 0.999 && !even);
       frame.classList.toggle("missing", Boolean(shares) && share === null);
       frame.querySelector(".share").textContent = shares ? percent(share) : "";
       bar.setAttribute("width", Math.round(part * frame.querySelector(".track").width.baseVal.value));
@@ -104,16 +108,17 @@
       if (l === null) { line.style.removeProperty("opacity"); line.style.removeProperty("stroke-width"); }
       else { line.style.setProperty("opacity", 0.12 + 0.88 * l); line.style.setProperty("stroke-width", 0.6 + 3.4 * l); }
     });
-    tell(article, section, word, look, row, shares, best, ranked);
-    if (scroll && best >= 0) show(article, article.frames()[best]);
+    tell(article, section, word, look, row, shares, best, even, ranked);
+    if (scroll && best >= 0) show(article.strip, article.frames()[best]);
   }
 
   // The same in words, for those who do not see it.
-  function tell(article, section, word, look, row, shares, best, ranked) {
+  function tell(article, section, word, look, row, shares, best, even, ranked) {
     if (!section) { article.status.textContent = "No word is chosen: point at a word, or choose one and step with the arrow keys."; return; }
     const button = section.querySelector(`.word[data-word="${word}"]`);
     const parts = [];
-    if (best >= 0) parts.push(`most in ${article.frames()[best].querySelector(".number").textContent} (${percent(shares[best])})`);
+    if (even) parts.push("all frames about alike");
+    else if (best >= 0) parts.push(`most in ${article.frames()[best].querySelector(".number").textContent} (${percent(shares[best])})`);
     ranked.sort((a, b) => b[0] - a[0]);
     const top = look && look.top ? look.top[row] : 0;
     const named = ranked.slice(0, 3).map(([l, node]) => {
@@ -121,11 +126,13 @@
       return `${text ? text.textContent : "box " + node.dataset.node} (${percent(l * top)})`;
     });
     if (named.length) parts.push("boxes: " + named.join(", "));
-    const name = button ? `“${button.querySelector("bdi").textContent}”` : "The caption";
-    article.status.textContent = `${name}: ${parts.join("; ") || "where it looked is not known"}${look && look.rows === 1 ? " (for the whole caption)" : ""}`;
+    const whole = look && look.rows === 1 && section.querySelectorAll(".word").length > 1;
+    const name = whole || !button ? "The whole caption" : `“${button.querySelector("bdi").textContent}”`;
+    article.status.textContent = `${name}: ${parts.join("; ") || "where it looked is not known"}`;
   }
 
-  function show({ strip }, frame) {
+  // Scrolls a row sideways, and only the row, until the element is in its middle.
+  function show(strip, frame) {
     const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
     const box = frame.getBoundingClientRect(), window = strip.getBoundingClientRect();
     if (box.left >= window.left && box.right <= window.right) return;
@@ -137,10 +144,10 @@
     for (const e of article.root.querySelectorAll(".word")) {
       e.setAttribute("aria-pressed", String(Boolean(section) && section.contains(e) && +e.dataset.word === word));
     }
-    light(article, section, word, true);
+    light(article, section, word, "all");
   }
 
-  const back = (article) => light(article, article.chosen && article.chosen.section, article.chosen && article.chosen.word, false);
+  const back = (article) => light(article, article.chosen && article.chosen.section, article.chosen && article.chosen.word, "");
 
   for (const article of articles) {
     for (const section of article.root.querySelectorAll(".told")) {
@@ -150,7 +157,7 @@
       const touched = (event) => event.target.closest(".word, .thumb[data-word]");
       section.addEventListener("pointerover", (event) => {
         const e = touched(event);
-        if (e && event.pointerType === "mouse") light(article, section, +e.dataset.word, true);
+        if (e && event.pointerType === "mouse") light(article, section, +e.dataset.word, "strip");
       });
       section.addEventListener("pointerout", (event) => { if (touched(event)) back(article); });
       let before = null;
