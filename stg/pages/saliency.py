@@ -41,9 +41,9 @@ def gradcam(
         sample: the frames that it saw.
 
     Returns:
-        ``gradcam``, one row a word, and ``gradcam.caption``, one row; ``places`` ``[L T h w]`` that sum to 1 in a row,
-        and to 0 where nothing raised the word; ``frames`` is their sum over each frame. Nothing where the caption has
-        no words or does not depend on scene features.
+        ``gradcam``, one row a word, and ``gradcam.caption``, one row; ``places`` ``[L T h w]`` that sum to 1 in a row
+        (over all frames, which so share one scale), and to 0 where nothing raised the word. Nothing where the caption
+        has no words or does not depend on scene features.
 
     Raises:
         UserError: other frames than those of the batch.
@@ -57,21 +57,21 @@ def gradcam(
     places = backbone.relevance(sample, scores.cpu().numpy())
     height, width = places.shape[-2:]
     return (
-        _look(
+        Look(
             "gradcam",
             "Grad-CAM of each word",
             f"Where the picture raised the probability of the word, given those before it, through the scene branch: "
             f"Grad-CAM at the last map of the image network, drawn as {height} x {width} places and no finer than that "
             f"map. {LIMITS}",
-            places=places[:-1],
+            places=shares(places[:-1]),
         ),
-        _look(
+        Look(
             "gradcam.caption",
             "Grad-CAM of the caption",
             f"Where the picture raised the likelihood of the caption as a whole, through the scene branch: Grad-CAM at "
             f"the last map of the image network, drawn as {height} x {width} places and no finer than that map. The "
             f"paper shows such maps (Fig. 3) without saying how they were made. {LIMITS}",
-            places=places[-1:],
+            places=shares(places[-1:]),
         ),
     )
 
@@ -99,17 +99,17 @@ def frame_saliency(captioner: Captioner, batch: Data, words: Sequence[int]) -> t
     frames = (scores * batch.scene.to(scores)).sum(-1).clamp_min(0).cpu().numpy()
     note = "gradient times scene feature, summed over each frame. It tells frames, and no place in them. " + LIMITS
     return (
-        _look(
+        Look(
             "gradient",
             "Gradient x feature of each word",
             f"Which frames raised the probability of the word, given those before it, through the scene branch: {note}",
-            frames=frames[:-1],
+            frames=shares(frames[:-1]),
         ),
-        _look(
+        Look(
             "gradient.caption",
             "Gradient x feature of the caption",
             f"Which frames raised the likelihood of the caption as a whole, through the scene branch: {note}",
-            frames=frames[-1:],
+            frames=shares(frames[-1:]),
         ),
     )
 
@@ -141,22 +141,6 @@ def shares(weights: Float[np.ndarray, "L *items"]) -> Float[np.ndarray, "L *item
     """Weights that are not negative, as shares of their row; rows of zeros stay."""
     total = weights.sum(axis=tuple(range(1, weights.ndim)), keepdims=True)
     return weights / np.where(total > 0, total, 1)
-
-
-def _look(
-    name: str,
-    title: str,
-    note: str,
-    *,
-    places: Float[np.ndarray, "L T h w"] | None = None,
-    frames: Float[np.ndarray, "L T"] | None = None,
-) -> Look:
-    if places is not None:
-        places = shares(places)
-        frames = places.sum(axis=(2, 3))
-    elif frames is not None:
-        frames = shares(frames)
-    return Look(name, title, note, frames=frames, places=places)
 
 
 def _check_frames(batch: Data, sample: SampledFrames) -> None:
