@@ -46,7 +46,8 @@ class DrawnNode:
     y: float
     width: float
     height: float
-    label: str
+    name: str
+    score: str
     minor: bool
 
     @property
@@ -127,7 +128,8 @@ def draw_nodes(view: VideoView, lefts: Sequence[int], scale: tuple[float, float]
                 y=round(y1 * down, 1),
                 width=round(max(x2 - x1, 0) * across, 1),
                 height=round(max(y2 - y1, 0) * down, 1),
-                label=" ".join(part for part in (node.name, score) if part),
+                name=node.name,
+                score=score,
                 minor=number not in labelled,
             )
         )

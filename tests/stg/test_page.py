@@ -133,7 +133,7 @@ def test_boxes_lie_in_the_strip_at_the_place_that_they_have_in_their_frame() -> 
     (node,) = strip.nodes
     assert strip.frame_width == 480
     assert (node.x - strip.frames[1].x, node.y, node.width, node.height) == (120, 60, 120, 120)
-    assert node.label == "dog 0.50"
+    assert (node.name, node.score) == ("dog", "0.50")
 
 
 def test_every_picture_is_there_once() -> None:

@@ -142,7 +142,7 @@ def test_a_look_over_boxes_lights_the_boxes_and_says_which(opened: Opener) -> No
         lit = {int(node.get_attribute("data-node") or -1) for node in page.locator(".node.lit").all()}
         assert lit == set(np.flatnonzero(np.rint(63 * weights[word] / weights[word].max()) / 63 >= 0.35).tolist())
         best = int(weights[word].argmax())
-        name = f"{view.nodes[best].name} {view.nodes[best].score:.2f}"
+        name = f"{view.nodes[best].name} in frame {view.pictures[view.nodes[best].frame].number}"
         assert (
             f"boxes: {name} ({weights[word].max():.0%}".replace("%", "\u00a0%") in page.locator(".status").inner_text()
         )

@@ -122,8 +122,8 @@
     ranked.sort((a, b) => b[0] - a[0]);
     const top = look && look.top ? look.top[row] : 0;
     const named = ranked.slice(0, 3).map(([l, node]) => {
-      const text = node.querySelector("text");
-      return `${text ? text.textContent : "box " + node.dataset.node} (${percent(l * top)})`;
+      const name = node.querySelector("tspan"), frame = article.frames()[node.dataset.frame].querySelector(".number").firstChild;
+      return `${(name && name.textContent) || "no class"} in ${frame.textContent} (${percent(l * top)})`;
     });
     if (named.length) parts.push("boxes: " + named.join(", "));
     const whole = look && look.rows === 1 && section.querySelectorAll(".word").length > 1;
