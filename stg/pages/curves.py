@@ -129,8 +129,9 @@ def draw(
     low, high = (float(pick([pick(points[1:]) for points in thinned.values()])) for pick in (np.min, np.max))
     y_ticks = _powers(low, high) if logarithmic else [(tick, f"{tick:g}") for tick in nice_ticks(low, high)]
     bottom, top = min(low, y_ticks[0][0]), max(high, y_ticks[-1][0])
-    ends = [float(pick([pick(points[0]) for points in thinned.values()])) for pick in (np.min, np.max)]
-    start, end = min(0.0, ends[0]), max(ends[1], *(place for place, _ in (*marks, *crosses)), 1e-9)
+    places = [one.x[np.isfinite(one.x)] for one in series if one.name in thinned]
+    start = float(min(0.0, *(x.min() for x in places)))
+    end = float(max(1e-9, *(x.max() for x in places), *(place for place, _ in (*marks, *crosses))))
 
     def across(x: Float[np.ndarray, " Q"]) -> Float[np.ndarray, " Q"]:
         return LEFT + (RIGHT - LEFT) * (x - start) / (end - start)

@@ -57,8 +57,9 @@ def _ablation(record: Record) -> Ablation:
     if events:
         notes.insert(
             0,
-            "Event, two objects, space, time, both: share of the videos whose event is named, of all videos, of those "
-            "whose event has two objects, and of those whose event only space, only time, or both tell from its likes.",
+            "Event, two objects, space, time, both: share of the videos whose event is told right, of all videos, of "
+            "those whose event has two objects, and of those whose event only space, only time, or both tell from its "
+            "likes.",
         )
     return Ablation(
         title=told(f"{record['table']}: {record['title']}"),

@@ -196,7 +196,7 @@ def _spread(values: Sequence[float]) -> tuple[Bar, ...]:
     import numpy as np
 
     above = np.array([value for value in values if value > 0])
-    counts = [("0", len(values) - len(above))]
+    counts = [("exactly 0", len(values) - len(above))]
     if len(above):
         edges = np.linspace(0.0, max(float(above.max()), 1e-3), 9)
         numbers, _ = np.histogram(above, edges)

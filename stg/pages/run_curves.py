@@ -20,12 +20,15 @@ def curves(run: RunRecord) -> tuple[Chart, ...]:
     """The charts that a run has values for; the best epoch is marked in each."""
     when = Clock(run)
     marks = [] if run.best is None else [(when(run.best["step"]), f"best: {when.named(run.best)}")]
+    loss = run.steps.get("loss")
     parts = [name for name in run.steps if name not in ("step", "epoch", "norm", *REWARDS)]
+    # A single part is the loss itself.
+    parts = [name for name in parts if name == "loss" or loss is None or not _same(run.steps[name], loss)]
     # The loss itself first, whatever the order in which it is logged.
     parts.sort(key=lambda name: name != "loss")
     made = [
         draw(
-            "Training loss and its parts" if len(parts) > 2 else "Training loss",
+            "Training loss and its parts" if len(parts) > 1 else "Training loss",
             _steps(run, when, parts),
             x_name=when.name,
             marks=marks,
@@ -142,6 +145,10 @@ def _scores(
         hints = tuple(f"{SCORES[name]} {value:.3f}, {when.named(row)}" for row, value in zip(rows, y, strict=True))
         series.append(Series(SCORES[name], x, y, hints))
     return draw(title, series, x_name=when.name, marks=marks)
+
+
+def _same(one: Float[np.ndarray, " P"], other: Float[np.ndarray, " P"]) -> bool:
+    return bool(np.array_equal(one, other, equal_nan=True))
 
 
 def _smoothed(run: RunRecord) -> str:

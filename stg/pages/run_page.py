@@ -137,8 +137,8 @@ def _facts(run: RunRecord) -> tuple[tuple[str, str], ...]:
         facts.append(("videos", f"{world.train} to train, {world.val} to validate, {world.test} to test"))
     if MODEL_FILE in run.weights:
         trained = run.weights.get(WHOLE_FILE, 0)
-        told_of = f"{run.weights[MODEL_FILE] / 1e6:.2f}M caption"
-        facts.append(("weights", told_of + (f"; {trained / 1e6:.2f}M were trained" if trained else "")))
+        told_of = f"{run.weights[MODEL_FILE] / 1e6:.2f}M"
+        facts.append(("weights", told_of + (f" to caption, {trained / 1e6:.2f}M to train" if trained else "")))
     if run.began:
         facts.append(("log", f"{run.began} to {run.ended}"))
     return tuple((name, told(value)) for name, value in facts)

@@ -8,6 +8,7 @@ import shlex
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ class RunRecord:
     ended: str
     evaluations: tuple[Evaluation, ...]
 
-    @property
+    @cached_property
     def best(self) -> Mapping[str, Any] | None:
         """The validation that the model was kept of: the first with the highest CIDEr (BLEU-4 where there is none)."""
         judged = [(found, row) for row in self.validations if (found := judge(row)) is not None]
