@@ -151,6 +151,16 @@ def test_the_captioner_is_left_as_it_was_and_may_be_searched_below_inference_mod
     assert all(weight.grad is None for weight in captioner.parameters())
 
 
+@pytest.mark.gpu
+def test_recurrent_layers_of_a_gpu_give_gradients_without_being_trained() -> None:
+    captioner = build(5, **KINDS["stats"])
+    batch = video_of(torch.randn(4, 5))
+    expected, found = scene_gradients(captioner, batch, WORDS), scene_gradients(captioner.cuda(), batch, WORDS)
+    assert expected is not None
+    assert found is not None
+    torch.testing.assert_close(found.cpu(), expected, rtol=1e-3, atol=1e-5)
+
+
 def onnx(tmp_path: Path) -> OnnxBackbone:
     """A network whose map is the mean colour of each of 4x4 patches."""
     return OnnxBackbone(write_backbone(tmp_path / "colours.onnx"))
