@@ -5,9 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from stg.captioning import VideoCaptioner
+    from collections.abc import Sequence
 
-__all__ = ["load"]
+    from stg.captioning import Captioned, VideoCaptioner
+    from stg.showing import Shown
+
+__all__ = ["load", "show"]
 
 
 def load(run: str | Path, **options: Any) -> "VideoCaptioner":
@@ -22,3 +25,20 @@ def load(run: str | Path, **options: Any) -> "VideoCaptioner":
         from stg.captioning import load as open_run
 
     return open_run(run, **options)
+
+
+def show(result: "Captioned | Sequence[Captioned]") -> "Shown":
+    """A page of a captioned clip, or of several: its graph, its words, and where each word looked.
+
+    A notebook shows ``stg.show(model.describe("clip.mp4"))`` by itself; elsewhere ``.save("page.html")`` writes it.
+    Give :func:`load` ``graph=True`` to see the graph of a model that captions without looking for objects.
+
+    Args:
+        result: of :meth:`stg.captioning.VideoCaptioner.describe`.
+
+    Raises:
+        ValueError: there is nothing to show, or of a result only the caption was kept.
+    """
+    from stg.showing import show as show_page
+
+    return show_page(result)

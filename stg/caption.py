@@ -7,7 +7,8 @@ detector. Weights of the networks are looked for in --weights and in torch's cac
 import json
 import os
 import sys
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,10 @@ from stg.files import printable
 from stg.search import SearchConfig, with_shorthands
 
 if TYPE_CHECKING:
-    from stg.captioning import Captioned
+    from rich.console import Console
+
+    from stg.captioning import Captioned, VideoCaptioner
+    from stg.pages.views import VideoView
 
 
 JSON_HELP = (
@@ -44,6 +48,11 @@ class CaptionConfig:
     n_best: int = 1
     """Captions a clip, best first; more than one needs --json, which prints them as a list: candidates."""
     json: bool = field(default=False, metadata={"flag": True, "help": JSON_HELP})
+    report: str | None = None
+    """Also write a page to this file: frames, graph, words, and where each word looked. It shows objects where the
+    detector of the training features is at hand, which captioning may do without. Many clips make several pages."""
+    overlay: str | None = None
+    """Also write the clip, one alone, to this .mp4 with boxes, edges and the growing caption burnt in."""
     workers: int = 1
     """Processes that decode clips; a crash or a hang costs one clip. 0 decodes in the command's own process."""
     time_limit: float = 600.0
@@ -56,15 +65,23 @@ class CaptionConfig:
     def __post_init__(self) -> None:
         if self.searched().n_best > 1 and not self.json:
             raise ValueError("several captions a clip (n_best) are printed with --json alone: add it")
+        if self.overlay and Path(self.overlay).suffix.lower() != ".mp4":
+            raise ValueError(f"overlay is a file that ends in .mp4; got {self.overlay!r}")
         if self.workers < 0 or self.threads < 0 or not self.time_limit > 0:
             raise ValueError(
                 f"workers and threads must not be negative and time_limit be positive; got {self.workers}, "
                 f"{self.threads}, {self.time_limit}"
             )
 
-    def searched(self) -> SearchConfig:
-        """How captions are searched for."""
-        return with_shorthands(self.search, beam=self.beam, n_best=self.n_best)
+    def searched(self, *, keep_beam: bool = False) -> SearchConfig:
+        """How captions are searched for.
+
+        Args:
+            keep_beam: all that the beam finds is wanted, and not ``n_best`` alone.
+        """
+        search = with_shorthands(self.search, beam=self.beam, n_best=self.n_best)
+        wide = keep_beam and not search.greedy and search.method != "sample"
+        return replace(search, n_best=search.beam) if wide else search
 
 
 def main(config: CaptionConfig) -> int:
@@ -77,6 +94,8 @@ def main(config: CaptionConfig) -> int:
 
     # Whatever is missing is said before torch is loaded, which takes many seconds.
     clips = {str(path): path for path in list_clips(config.videos)}
+    if config.overlay and len(clips) != 1:
+        raise UserError(f"overlay takes one clip, and {len(clips)} were given: caption them one by one")
     header = model_header(model_file(config.model))
     places = [Path(place) for place in (config.weights.split(os.pathsep) if config.weights else [])]
     files = recorded_files(header["features"], features_read(header), places)
@@ -90,18 +109,27 @@ def main(config: CaptionConfig) -> int:
     if config.threads:
         torch.set_num_threads(config.threads)
     console = Console(stderr=True, soft_wrap=True)
-    weights = list(files.values())
-    search = config.searched()
-    captioner = load(config.model, weights=weights, device=config.device, threads=config.threads, search=search)
+    shown = bool(config.report or config.overlay)
+    captioner = load(
+        config.model,
+        weights=[*files.values(), *places],
+        device=config.device,
+        threads=config.threads,
+        search=config.searched(keep_beam=shown),
+        graph=shown,
+    )
     failed: list[Captioned] = []
     with (
         Readers(captioner.request(), config.workers, config.time_limit) as readers,
         making(console, "captioning") as bar,
     ):
-        for found in captioner.describe_many(clips, readers, bar):
-            if found.error is not None:
-                failed.append(found)
-            _show(found, config.json, search.n_best)
+        found = captioner.describe_many(clips, readers, bar, keep_seen=shown)
+        told = _told(found, config, failed)
+        if shown:
+            _draw(told, captioner, clips, config, console)
+        else:
+            for _ in told:
+                pass
     if failed and len(clips) == 1:
         raise UserError(str(failed[0].error))
     if failed:
@@ -109,15 +137,60 @@ def main(config: CaptionConfig) -> int:
     return 0
 
 
+def _told(found: "Iterator[Captioned]", config: CaptionConfig, failed: "list[Captioned]") -> "Iterator[Captioned]":
+    """The same, each said when it comes, and those that failed listed."""
+    for one in found:
+        if one.error is not None:
+            failed.append(one)
+        _show(one, config.json, config.searched().n_best)
+        yield one
+
+
+def _draw(
+    told: "Iterator[Captioned]",
+    captioner: "VideoCaptioner",
+    clips: Mapping[str, Path],
+    config: CaptionConfig,
+    console: "Console",
+) -> None:
+    """Write the page and the clip with what was seen in it."""
+    from stg.pages.building import DeletionTests, facts_of, narrator_of, view_of_clip
+    from stg.pages.overlay import write_overlay
+    from stg.pages.page import write_pages
+    from stg.progress import making
+
+    tests = DeletionTests()
+
+    def views() -> "Iterator[VideoView]":
+        for one in told:
+            view = view_of_clip(one, tests=tests)
+            if config.overlay and one.error is None:
+                with making(console, "drawing the clip") as bar:
+                    write_overlay(clips[one.video], view, config.overlay, progress=bar)
+                console.print(f"written: {config.overlay}", highlight=False, markup=False)
+            yield view
+
+    if config.report:
+        title = "1 clip" if len(clips) == 1 else f"{len(clips)} clips"
+        lead = f"Captioned by {Path(config.model).name}; search: {captioner.search.name}."
+        facts = facts_of(narrator_of(captioner))
+        for path in write_pages(config.report, views(), title=title, lead=lead, facts=facts, deletions=tests.results):
+            console.print(f"written: {path}", highlight=False, markup=False)
+    else:
+        for _ in views():
+            pass
+
+
 def _show(found: "Captioned", as_json: bool, n_best: int) -> None:
     if as_json:
-        record = asdict(found)
+        record = asdict(replace(found, seen=None))
+        del record["seen"]
         # Who asks for one caption gets no list of one.
         del record["candidates"]
         if n_best > 1:
             record["candidates"] = [
                 {"caption": one.text, "log_prob": one.log_prob, "score": one.score, "confidence": one.confidence}
-                for one in found.candidates
+                for one in found.candidates[:n_best]
             ]
         print(json.dumps(record), flush=True)
     elif found.error is None:

@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from torch_geometric.data import Data
 
 from graphs import build_graph
 from graphs.in_memory import GraphsInMemory
@@ -12,7 +14,7 @@ from stg.captions import Caption, candidate_captions
 from stg.device import pick_device
 from stg.errors import UserError
 from stg.redraw import recorded_edges
-from stg.runs import features_read, model_file, model_header
+from stg.runs import WHOLE_FILE, features_read, model_file, model_header
 from stg.search import SearchConfig, with_shorthands
 from stg.trained import Trained
 from stg.vision.choice import WorkChoice
@@ -24,6 +26,16 @@ from stg.vision.video import VideoError
 
 if TYPE_CHECKING:
     from stg.vision.extractor import Extractor
+    from stg.vision.video import SampledFrames
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What a caption was made of, for pages that show it: the graph, the sampled frames, and who looked at them."""
+
+    graph: Data
+    sample: "SampledFrames"
+    captioner: "VideoCaptioner"
 
 
 @dataclass(frozen=True)
@@ -40,6 +52,7 @@ class Captioned:
         truncated: the file was cut short, and only what is there was seen.
         error: why there is no caption; None where there is one.
         candidates: what the search found, best first; the first is the caption.
+        seen: what it was made of, where there is a caption; it holds the sampled frames.
     """
 
     video: str
@@ -50,6 +63,7 @@ class Captioned:
     truncated: bool = False
     error: str | None = None
     candidates: tuple[Caption, ...] = ()
+    seen: Seen | None = field(default=None, repr=False, compare=False)
 
 
 class VideoCaptioner:
@@ -61,6 +75,8 @@ class VideoCaptioner:
         beam: width of the search, 1 is greedy.
         device: where the model runs.
         search: all that can be set of the search; ``beam`` is short for its width.
+        whole: the model with its object branch, where that only taught the part that captions; for pages.
+        notes: what pages will lack, and why.
 
     Raises:
         UserError: the width is below 1, or ``beam`` and ``search`` say two.
@@ -74,13 +90,18 @@ class VideoCaptioner:
         beam: int = 5,
         device: str = "cpu",
         search: SearchConfig | None = None,
+        whole: Trained | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
         try:
             self.search = with_shorthands(search or SearchConfig(), beam=beam)
         except ValueError as error:
             raise UserError(str(error)) from error
         self.trained, self.extractor, self.device = trained, extractor, device
+        self.whole, self.notes = whole, tuple(notes)
         trained.captioner.to(device)
+        if whole is not None:
+            whole.captioner.to(device)
 
     def request(self) -> ClipRequest:
         """What is read of a clip."""
@@ -107,6 +128,8 @@ class VideoCaptioner:
         clips: Mapping[str, Path],
         readers: Readers,
         progress: Callable[[int, int], None] = lambda done, total: None,
+        *,
+        keep_seen: bool = False,
     ) -> Iterator[Captioned]:
         """The captions of many clips in order, the next ones being read meanwhile; a clip that fails has an ``error``.
 
@@ -114,12 +137,14 @@ class VideoCaptioner:
             clips: name -> file.
             readers: open, with the :meth:`request` of this captioner.
             progress: called with (done, all).
+            keep_seen: results hold what they were made of (`Captioned.seen`), the frames included.
         """
         progress(0, len(clips))
         for done, (name, parts) in enumerate(readers.open(clips), start=1):
             start = time.perf_counter()
             try:
-                yield self._describe(name, parts, start)
+                found = self._describe(name, parts, start)
+                yield found if keep_seen else replace(found, seen=None)
             except (VideoError, ValueError) as error:  # ValueError: features that are not finite, for instance
                 yield Captioned(name, error=str(error), seconds=time.perf_counter() - start)
             progress(done, len(clips))
@@ -140,7 +165,17 @@ class VideoCaptioner:
         )[video]
         seconds = time.perf_counter() - start
         found, cut = candidates[0], clip.sample.truncated
-        return Captioned(name, found.text, found.confidence, found.log_prob, seconds, cut, candidates=tuple(candidates))
+        seen = Seen(graph, clip.sample, self)
+        return Captioned(
+            name,
+            found.text,
+            found.confidence,
+            found.log_prob,
+            seconds,
+            cut,
+            candidates=tuple(candidates),
+            seen=seen,
+        )
 
 
 def load(
@@ -151,6 +186,7 @@ def load(
     device: str = "auto",
     threads: int = 0,
     search: SearchConfig | None = None,
+    graph: bool = False,
 ) -> VideoCaptioner:
     """Open a trained run for captioning video files.
 
@@ -165,6 +201,8 @@ def load(
         device: auto, cpu, cuda, ...
         threads: of ONNX networks; 0 for all cores.
         search: all that can be set of the search; ``beam`` is short for its width.
+        graph: also look for objects where captioning does without (Pan's model), so that pages show the graph; where
+            that cannot be, they say why.
 
     Raises:
         UserError: settings of the search that cannot be, no such run, weights that are not there, features that are not
@@ -176,5 +214,15 @@ def load(
     reads = features_read(model_header(path))
     places = [Path(place) for place in ([weights] if isinstance(weights, str | Path) else weights)]
     how = running(WorkChoice(device=where, threads=threads), int(trained.features.get("num_frames", 10)))
-    extractor = recorded_extractor(trained.features, reads, how, places)
-    return VideoCaptioner(trained, extractor, beam=beam, device=where, search=search)
+    notes: list[str] = []
+    extractor, whole = None, None
+    if graph:
+        kept = path.with_name(WHOLE_FILE)
+        whole = Trained.load(kept) if kept.is_file() else None
+        try:
+            extractor = recorded_extractor(trained.features, sorted({*reads, "objects"}), how, places)
+        except UserError as error:
+            notes.append(f"No objects were looked for, so that there is no graph to show: {error}")
+    if extractor is None:
+        extractor = recorded_extractor(trained.features, reads, how, places)
+    return VideoCaptioner(trained, extractor, beam=beam, device=where, search=search, whole=whole, notes=notes)

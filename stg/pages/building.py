@@ -1,0 +1,233 @@
+"""What a model said of a video and where it looked, put together for a page."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch_geometric.data import Data
+
+from decoders import Decoder, VideoMemory
+from graphs.in_memory import GraphsInMemory
+from stg.captions import Caption
+from stg.data import classes
+from stg.pages.deletion import DeletionTest
+from stg.pages.importance import explainer_importance, importance
+from stg.pages.likelihood import word_log_probs
+from stg.pages.looking import looks_of
+from stg.pages.pictures import edges_of, from_sample, nodes_of
+from stg.pages.saliency import frame_saliency, gradcam
+from stg.pages.views import Candidate, Deletion, Look, Told, VideoView
+from stg.text import Vocabulary
+from stg.trained import Trained
+
+if TYPE_CHECKING:
+    from stg.captioning import Captioned, VideoCaptioner
+    from stg.vision.backbones import Backbone
+    from stg.vision.video import SampledFrames
+
+OBJECT = "object."
+"""What the names of the looks of an object branch begin with that only taught the one that captions."""
+
+MODEL = "the model"
+"""What a model is called that is shown alone."""
+
+
+@dataclass(frozen=True)
+class Narrator:
+    """A model whose captions a page shows.
+
+    Args:
+        name: what the page calls it.
+        trained: the part that captions.
+        whole: the same with its object branch, where that only taught the part that captions (Pan et al., 2020); None
+            where there is no such branch, or it was not kept.
+        backbone: the image network of its scene features, for Grad-CAM; None: it is not at hand.
+    """
+
+    name: str
+    trained: Trained
+    whole: Trained | None = None
+    backbone: "Backbone | None" = None
+
+    @property
+    def shown(self) -> Trained:
+        """The most of the model that there is."""
+        return self.whole or self.trained
+
+    @property
+    def edges(self) -> dict[str, str]:
+        """The edges that the model was trained with, as a store wants to be asked for them; all of Pan et al. for a
+        model that knows no graph."""
+        graph = self.shown.graph
+        if self.shown.captioner.objects is None:
+            return {"variant": "full", "time_flow": "literal"}
+        return {"variant": graph.variant, "time_flow": graph.time_flow}
+
+    def memory(self, batch: Data) -> VideoMemory:
+        """What the captioning decoder reads of a flat batch."""
+        return self.trained.captioner.memory(batch)
+
+    def taught(self, batch: Data) -> tuple[Decoder, VideoMemory] | None:
+        """Decoder and memory of an object branch beside the one that captions; None where there is none."""
+        captioner = self.shown.captioner
+        if captioner.object_decoder is None or captioner.decoder is captioner.object_decoder:
+            return None
+        memory = captioner.encode(batch).objects
+        return None if memory is None else (captioner.object_decoder, memory)
+
+
+class DeletionTests:
+    """The deletion tests of a model over the videos of a page: of its captions, and of what taught them."""
+
+    def __init__(self) -> None:
+        self._captions, self._objects = DeletionTest(), DeletionTest()
+
+    @torch.inference_mode()
+    def add(self, narrator: Narrator, batch: Data, text: str, *, category: Mapping[str, int] | None = None) -> None:
+        """Test one video; arguments as of `tell`, ``text`` being the caption."""
+        batch, ids = _with_class(narrator, batch, category), word_ids(narrator.trained.vocabulary, text)
+        self._captions.add(narrator.trained.captioner.decoder, ids, narrator.memory(batch))
+        if (taught := narrator.taught(batch)) is not None:
+            self._objects.add(taught[0], ids, taught[1])
+
+    def results(self) -> tuple[Deletion, ...]:
+        """What was found so far, look by look."""
+        objects = (replace(found, look=OBJECT + found.look) for found in self._objects.results())
+        return (*self._captions.results(), *objects)
+
+
+def narrator_of(captioner: "VideoCaptioner", name: str = MODEL) -> Narrator:
+    """The model of a captioner, as a page shows it."""
+    return Narrator(name, captioner.trained, captioner.whole, captioner.extractor.backbone)
+
+
+def view_of_clip(found: "Captioned", name: str = MODEL, *, tests: DeletionTests | None = None) -> VideoView:
+    """What a page shows of a clip that `stg.captioning.VideoCaptioner` has captioned.
+
+    Args:
+        found: with all that was seen.
+        name: of the model on the page.
+        tests: take part in these, too.
+
+    Raises:
+        ValueError: what was seen was not kept.
+    """
+    from stg.vision.extractor import size_of
+
+    if found.error is not None:
+        return VideoView(found.video, error=found.error)
+    if found.seen is None:
+        raise ValueError(f"of {found.video!r} only the caption was kept: ask describe_many for keep_seen=True")
+    captioner, sample = found.seen.captioner, found.seen.sample
+    narrator = narrator_of(captioner, name)
+    batch = (
+        GraphsInMemory({found.video: found.seen.graph}, captioner.trained.features_dtype)
+        .batch([found.video], **narrator.edges)
+        .to(captioner.device)
+    )
+    if tests is not None:
+        tests.add(narrator, batch, found.caption)
+    notes = [*captioner.notes]
+    if found.truncated:
+        notes.append("The file is cut short: this is what there is of it.")
+    return VideoView(
+        video=found.video,
+        size=size_of(sample),
+        pictures=from_sample(sample),
+        nodes=nodes_of(batch),
+        edges=edges_of(batch),
+        told=(tell(narrator, batch, found.candidates, sample=sample),),
+        notes=tuple(notes),
+    )
+
+
+def word_ids(vocabulary: Vocabulary, text: str) -> list[int]:
+    """The numbers of the words of a caption that was written with the vocabulary."""
+    number = {word: place for place, word in enumerate(vocabulary.words)}
+    return [number[word] for word in text.split()]
+
+
+def tell(
+    narrator: Narrator,
+    batch: Data,
+    captions: Sequence[Caption],
+    *,
+    sample: "SampledFrames | None" = None,
+    scores: Mapping[str, float] | None = None,
+    category: Mapping[str, int] | None = None,
+) -> Told:
+    """What a model said of a video, and where each word looked.
+
+    Args:
+        batch: flat batch of the one video, with the edges that the model was trained with.
+        captions: what the search found, best first; all looks are of the first.
+        sample: the frames that the image network saw; None: they are not at hand, and there is no Grad-CAM.
+        scores: of the caption, by metric.
+        category: class of the video, for models that read it.
+    """
+    decoder, best = narrator.trained.captioner.decoder, captions[0]
+    batch = _with_class(narrator, batch, category)
+    ids = word_ids(narrator.trained.vocabulary, best.text)
+    with torch.inference_mode():
+        memory = narrator.memory(batch)
+        likelihood = word_log_probs(decoder, memory, ids).exp().tolist()
+        looks, gate, units = looks_of(decoder, ids, memory, graph=batch, grid=None)
+        taught = narrator.taught(batch)
+        objects = () if taught is None else looks_of(taught[0], ids, taught[1], graph=batch, grid=None)[0]
+    return Told(
+        model=narrator.name,
+        words=tuple(best.text.split()),
+        probabilities=tuple(likelihood[: len(ids)]),
+        confidence=best.confidence,
+        candidates=tuple(Candidate(one.text, one.log_prob, one.confidence, one.score) for one in captions),
+        looks=(*looks, *map(_of_objects, objects), *_causes(narrator, batch, ids, sample)),
+        gate=gate,
+        units=units,
+        scores=dict(scores or {}),
+    )
+
+
+def _causes(narrator: Narrator, batch: Data, ids: Sequence[int], sample: "SampledFrames | None") -> tuple[Look, ...]:
+    """What raised the words' likelihood: places in the frames, objects and edges of the graph."""
+    from stg.vision.backbones import LocatingBackbone
+
+    captioner, backbone = narrator.shown.captioner, narrator.backbone
+    if sample is not None and isinstance(backbone, LocatingBackbone):
+        pictures = gradcam(narrator.trained.captioner, batch, ids, backbone, sample)
+    else:
+        pictures = frame_saliency(narrator.trained.captioner, batch, ids)
+    return (*pictures, *importance(captioner, batch, ids), *explainer_importance(captioner, batch, ids))
+
+
+def _with_class(narrator: Narrator, batch: Data, category: Mapping[str, int] | None) -> Data:
+    if "category" not in narrator.trained.captioner.decoder.reads:
+        return batch
+    batch = batch.clone()
+    batch.category = classes(list(batch.video), category or {})
+    return batch
+
+
+def _of_objects(look: Look) -> Look:
+    note = "The object branch, given the same words: it taught the branch that captions and has no part in captioning. "
+    return replace(look, name=OBJECT + look.name, title=f"Object branch: {look.title}", note=note + look.note)
+
+
+def facts_of(narrator: Narrator) -> tuple[tuple[str, str], ...]:
+    """The model, its graph, its features and the version of this package, without a path of the machine."""
+    trained, graph = narrator.shown, narrator.shown.graph
+    features = trained.features
+    made = {part: features.get(part) for part in ("backbone", "detector", "motion")}
+    named = ", ".join(
+        f"{part}: {entry.get('name') or entry.get('weights')}"
+        for part, entry in made.items()
+        if isinstance(entry, Mapping)
+    )
+    weights = sum(weight.numel() for weight in narrator.trained.captioner.parameters()) / 1e6
+    drawn = f"{graph.variant}, {graph.layers} convolutions" if trained.captioner.objects is not None else "not read"
+    return (
+        (f"{narrator.name}: model", f"{trained.model.decoder} decoder, branches {trained.model.branches}"),
+        (f"{narrator.name}: weights that caption", f"{weights:.2f} million"),
+        (f"{narrator.name}: graph", drawn),
+        (f"{narrator.name}: features", named or "not told"),
+    )

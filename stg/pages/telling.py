@@ -1,0 +1,250 @@
+"""The videos of a split as a run tells them: captioned, scored, chosen, and looked at one after another."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch_geometric.data import Data
+
+from stg.captions import Caption, candidate_captions
+from stg.data import classes_read
+from stg.datasets.world import World
+from stg.errors import UserError
+from stg.metrics.coco import Scorer
+from stg.opened import OpenRun
+from stg.pages.building import DeletionTests, Narrator, facts_of, tell
+from stg.pages.pictures import blank, edges_of, from_sample, nodes_of, sample_of_clip, sample_of_world
+from stg.pages.views import Deletion, Told, VideoView
+from stg.runs import MODEL_FILE, WHOLE_FILE, load_config
+from stg.search import SearchConfig
+from stg.trained import Trained
+from stg.vision.choice import WorkChoice
+from stg.vision.networks import running
+from stg.vision.recorded import recorded_extractor
+from stg.vision.video import SampledFrames, VideoError
+
+if TYPE_CHECKING:
+    from stg.vision.backbones import Backbone
+
+Progress = Callable[[int, int], None]
+Order = Literal["given", "best", "worst"]
+SHOWN = {"cider": "CIDEr", "bleu4": "BLEU-4", "rouge": "ROUGE-L"}
+"""Scores that stand beside a caption."""
+
+
+class Narration:
+    """Captions the videos of a split with a run, and with others beside it, and shows them.
+
+    Args:
+        run: open.
+        split: whose videos.
+        search: for captions; all that it finds is shown.
+        beside: folders of other runs on the same features.
+        clips: name of a video -> its file; the built-in world needs none.
+        weights: files of the image network, and folders with them, for Grad-CAM.
+        tell: called with lines for the user.
+
+    Raises:
+        UserError: a run beside it that is none, or reads other features.
+    """
+
+    def __init__(
+        self,
+        run: OpenRun,
+        split: str,
+        *,
+        search: SearchConfig,
+        beside: Sequence[str] = (),
+        clips: Mapping[str, Path] | None = None,
+        weights: Sequence[Path] = (),
+        tell: Callable[[str], None] = print,
+    ) -> None:
+        self.run, self.split, self.search, self.clips, self.say = run, split, search, dict(clips or {}), tell
+        own = Narrator(run.folder.name, run.trained, _whole(run.folder, run.device), self._backbone(weights))
+        self.narrators = [own, *(self._beside(Path(folder), own) for folder in beside)]
+        dataset = run.dataset
+        withheld = split in dataset.unlabelled
+        self.videos = [video for video in dataset.splits[split] if withheld or dataset.captions.get(video)]
+        self.references: dict[str, Sequence[str]] = (
+            {} if withheld else {video: dataset.captions[video] for video in self.videos}
+        )
+        self.captions: list[dict[str, list[Caption]]] = []
+        self.scores: list[dict[str, dict[str, float]]] = []
+        self.world = World(**asdict(run.settings.world)) if run.settings.data.dataset == "world" else None
+        self._deletions = DeletionTests()
+
+    def caption(self, progress: Progress = lambda done, total: None) -> None:
+        """Caption and score every video of the split with every model; CIDEr's idf is that of the whole split."""
+        done, total = 0, len(self.videos) * len(self.narrators)
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            progress(done, total)
+
+        self.captions, self.scores = [], []
+        for narrator in self.narrators:
+            self.captions.append(
+                candidate_captions(
+                    narrator.trained.captioner,
+                    self.run.store,
+                    self.videos,
+                    narrator.trained.vocabulary,
+                    search=self.search,
+                    category=self._category(narrator),
+                    device=self.run.device,
+                    advance=advance,
+                    variant=narrator.trained.graph.variant,
+                    time_flow=narrator.trained.graph.time_flow,
+                )
+            )
+            self.scores.append(self._scored(self.captions[-1]))
+
+    def chosen(self, names: Sequence[str], order: Order, limit: int) -> list[str]:
+        """The videos to show.
+
+        Args:
+            names: these, in this order; none: by ``order``.
+            order: as the split lists them, or by the score of the first model's caption.
+            limit: most videos; 0 for all.
+
+        Raises:
+            UserError: a name that is not one of the split's, or no references to tell good from bad by.
+        """
+        if unknown := [name for name in names if name not in self.captions[0]]:
+            raise UserError(
+                f"the split {self.split!r} has no video {unknown[0]!r}: its names are such as {self.videos[0]!r}"
+            )
+        videos = list(dict.fromkeys(names)) or list(self.videos)
+        if order != "given":
+            if not self.references:
+                raise UserError(
+                    f"the captions of {self.split} are withheld: there is no best or worst, use --order given"
+                )
+            judged = {video: scores.get("cider", scores["bleu4"]) for video, scores in self.scores[0].items()}
+            videos.sort(key=judged.__getitem__, reverse=order == "best")
+        return videos[: limit or None]
+
+    def views(self, videos: Sequence[str], progress: Progress = lambda done, total: None) -> Iterator[VideoView]:
+        """The videos one after another; what goes wrong with the pictures of one is said on the page and told."""
+        progress(0, len(videos))
+        for done, video in enumerate(videos, start=1):
+            yield self._view(video)
+            progress(done, len(videos))
+
+    def deletions(self) -> tuple[Deletion, ...]:
+        """The deletion tests over the videos that were looked at."""
+        return self._deletions.results()
+
+    def lead(self, shown: int) -> str:
+        """What the page is of, in a sentence."""
+        models = ", ".join(narrator.name for narrator in self.narrators)
+        return f"{shown} of {len(self.videos)} videos, captioned by {models}; search: {self.search.name}."
+
+    def facts(self) -> tuple[tuple[str, str], ...]:
+        """What a reader may need to know of the models."""
+        return tuple(fact for narrator in self.narrators for fact in facts_of(narrator))
+
+    def _view(self, video: str) -> VideoView:
+        own, graphs = self.narrators[0], self.run.store
+        batch = graphs.batch([video], **own.edges).to(self.run.device)
+        notes: list[str] = []
+        sample = self._sample(video, batch, notes)
+        told = [
+            self._told(narrator, video, sample, captions[video], scores.get(video))
+            for narrator, captions, scores in zip(self.narrators, self.captions, self.scores, strict=True)
+        ]
+        self._deletions.add(own, batch, self.captions[0][video][0].text, category=self._category(own))
+        height, width = batch["size"][0].tolist() if "size" in batch else _reach(batch)
+        return VideoView(
+            video=video,
+            size=(height, width),
+            pictures=blank(batch) if sample is None else from_sample(sample),
+            nodes=nodes_of(batch),
+            edges=edges_of(batch),
+            told=tuple(told),
+            references=tuple(self.references.get(video, ())),
+            notes=tuple(notes),
+        )
+
+    def _told(
+        self,
+        narrator: Narrator,
+        video: str,
+        sample: SampledFrames | None,
+        captions: Sequence[Caption],
+        scores: Mapping[str, float] | None,
+    ) -> Told:
+        batch = self.run.store.batch([video], **narrator.edges).to(self.run.device)
+        shown = {SHOWN[name]: value for name, value in (scores or {}).items() if name in SHOWN}
+        told = tell(narrator, batch, captions, sample=sample, scores=shown, category=self._category(narrator))
+        if narrator.edges == self.narrators[0].edges:
+            return told
+        # The page draws the edges of the first model, and knows no others.
+        return replace(told, looks=tuple(replace(look, edges=None) for look in told.looks))
+
+    def _sample(self, video: str, graph: Data, notes: list[str]) -> SampledFrames | None:
+        if self.world is not None:
+            return sample_of_world(self.world, video, graph)
+        if (path := self.clips.get(video)) is None:
+            missing = "is not among --clips" if self.clips else "was not given (--clips)"
+            notes.append(f"No pictures: the file of this video {missing}.")
+            return None
+        try:
+            return sample_of_clip(path, graph)
+        except VideoError as error:
+            self.say(f"no pictures of {video}: {error}")
+            notes.append(f"No pictures: {error}")
+            return None
+
+    def _backbone(self, weights: Sequence[Path]) -> "Backbone | None":
+        if "scene" not in self.run.trained.captioner.reads:
+            return None
+        device = str(self.run.device)
+        how = running(WorkChoice(device=device), int(self.run.trained.features.get("num_frames", 10)))
+        try:
+            return recorded_extractor(self.run.trained.features, ["scene"], how, weights).backbone
+        except UserError as error:
+            self.say(f"no Grad-CAM: {error}")
+            return None
+
+    def _beside(self, folder: Path, own: Narrator) -> Narrator:
+        settings, trained = load_config(folder), Trained.load(folder / MODEL_FILE)
+        if (settings.data.dataset, settings.world) != (self.run.settings.data.dataset, self.run.settings.world):
+            raise UserError(
+                f"{folder} was trained on other videos than {self.run.folder}: put runs of one data set side by side"
+            )
+        trained.check(self.run.store)
+        trained.captioner.to(self.run.device)
+        return Narrator(folder.name, trained, _whole(folder, self.run.device), own.backbone)
+
+    def _category(self, narrator: Narrator) -> Mapping[str, int] | None:
+        if "category" not in narrator.trained.captioner.decoder.reads or not self.run.dataset.category:
+            return None
+        return classes_read(narrator.trained.captioner, self.run.dataset, narrator.trained.model.stats.categories)
+
+    def _scored(self, captions: Mapping[str, Sequence[Caption]]) -> dict[str, dict[str, float]]:
+        if not self.references:
+            return {}
+        with Scorer(self.references) as scorer:
+            texts = {video: found[0].text for video, found in captions.items()}
+            return scorer.score(texts, metrics=("bleu", "rouge", "cider")).per_video
+
+
+def _whole(folder: Path, device: torch.device) -> Trained | None:
+    kept = folder / WHOLE_FILE
+    if not kept.is_file():
+        return None
+    whole = Trained.load(kept)
+    whole.captioner.to(device)
+    return whole
+
+
+def _reach(graph: Data) -> tuple[int, int]:
+    """A size of pictures that holds every box, where the graph does not tell it."""
+    if not len(graph.boxes):
+        return 1, 1
+    right, bottom = graph.boxes[:, 2:].amax(0).ceil().int().tolist()
+    return max(bottom, 1), max(right, 1)

@@ -1,0 +1,164 @@
+"""Pages that show a run: `report RUN --split test` its videos, `report RUN` the run itself.
+
+With --split, the page shows videos of that split: their frames with the boxes and edges of the graph, the caption word
+by word with where each word looked, the candidates of the beam, references and scores. Pictures come from --clips (the
+built-in world needs none), Grad-CAM also from the image network, which is looked for in --weights. Without --split, the
+page shows how the run went: curves, validation captions, scores, best and worst videos, words, ablations.
+
+Every page is one file that needs no network and no other file, and may be mailed.
+"""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from stg.cli import command
+from stg.extract import find_clips
+from stg.search import SearchConfig, with_shorthands
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """What to show, and where to write it."""
+
+    run: str = field(metadata={"positional": True, "help": "run folder, as printed by stg.fit"})
+    split: str | None = None
+    """val, test or train: show videos of this split. Without it the run itself is shown."""
+    videos: str | None = None
+    """Names of the videos to show, with commas, in this order; by default the first, see limit and order."""
+    order: Literal["given", "best", "worst"] = "given"
+    """Which videos come first: as the split lists them, or by their CIDEr (BLEU-4 where that is not defined)."""
+    limit: int = 30
+    """Most videos to show; 0 for all. More than fit on a page of 30 go to further pages: NAME-2.html, ..."""
+    out: str | None = None
+    """The page; by default RUN/report/SPLIT.html, or RUN/report/run.html."""
+    clips: str | None = None
+    """The video files, or folders of them, joined by ':' (on Windows ';'); their names are the names of the videos."""
+    weights: str | None = None
+    """Folder with the weights of the image network, or its file, for Grad-CAM; several joined as clips are."""
+    beside: str | None = None
+    """Other runs with the same features, with commas, whose captions stand beside: Scene only beside Full, say."""
+    beam: int = 5
+    """Width of the search, whose candidates are shown; 1 is greedy."""
+    search: SearchConfig = field(default_factory=SearchConfig)
+    """Another search than the beam, or rules for it."""
+    ablations: str | None = None
+    """Without --split: folders of stg.ablate or stg.probe whose tables are shown too, with commas."""
+    store: str | None = None
+    """Another place of the graph store than the run was trained with."""
+    root: str | None = None
+    """Another place of the annotation files."""
+    device: str = "auto"
+    """auto, cpu, cuda, ..."""
+    threads: int = 0
+    """CPU threads; 0 for all cores."""
+
+    def __post_init__(self) -> None:
+        if self.limit < 0 or self.threads < 0:
+            raise ValueError(f"limit and threads must not be negative; got {self.limit} and {self.threads}")
+        if self.split is None and (self.videos or self.beside or self.clips):
+            raise ValueError("videos, beside and clips are for a page of videos: add --split val, test or train")
+        if self.split is not None and self.ablations:
+            raise ValueError("ablations are shown on the page of the run: leave out --split")
+        self.searched()
+
+    def searched(self) -> SearchConfig:
+        """How captions are searched for: all that the beam finds is shown."""
+        search = with_shorthands(self.search, beam=self.beam)
+        return search if search.greedy or search.n_best > 1 else with_shorthands(search, n_best=min(search.beam, 5))
+
+    @property
+    def target(self) -> Path:
+        """The (first) file to write."""
+        return Path(self.out) if self.out else Path(self.run) / "report" / f"{self.split or 'run'}.html"
+
+
+def main(config: ReportConfig) -> int:
+    """The command."""
+    from rich.console import Console
+
+    console = Console(stderr=True, soft_wrap=True)
+    if config.threads:
+        import torch
+
+        torch.set_num_threads(config.threads)
+    written = report_videos(config, console=console) if config.split else [report_run(config, console=console)]
+    for path in written:
+        print(path)
+    return 0
+
+
+def report_run(config: ReportConfig, *, console: "Console") -> Path:
+    """Write the page of a run; returns where.
+
+    Raises:
+        UserError: no such run.
+    """
+    from stg.files import write_atomic
+    from stg.pages.run_page import run_html
+
+    with console.status("reading the run"):
+        page = run_html(config.run, ablations=_listed(config.ablations))
+    config.target.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(config.target, page)
+    return config.target
+
+
+def report_videos(config: ReportConfig, *, console: "Console") -> list[Path]:
+    """Write the page, or pages, of the videos of a split; returns where.
+
+    Raises:
+        UserError: no such run, split, video or clip; or a run beside it that reads other features.
+    """
+    from stg.opened import open_run
+    from stg.pages.page import write_pages
+    from stg.pages.telling import Narration
+    from stg.progress import making
+
+    def tell(line: str) -> None:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    assert config.split is not None  # main() decides by it
+    with making(console, "making the videos' graphs") as progress:
+        run = open_run(
+            config.run, store=config.store, root=config.root, device=config.device, progress=progress, tell=tell
+        )
+    run.require_split(config.split)
+    places = [Path(place) for place in _joined(config.weights)]
+    narration = Narration(
+        run,
+        config.split,
+        search=config.searched(),
+        beside=_listed(config.beside),
+        clips=find_clips(tuple(_joined(config.clips))) if config.clips else {},
+        weights=places,
+        tell=tell,
+    )
+    with making(console, "captioning") as progress:
+        narration.caption(progress)
+    videos = narration.chosen(_listed(config.videos), config.order, config.limit)
+    with making(console, "drawing") as progress:
+        return write_pages(
+            config.target,
+            narration.views(videos, progress),
+            title=f"{run.dataset.name}, {config.split}: {run.folder.name}",
+            lead=narration.lead(len(videos)),
+            facts=narration.facts(),
+            deletions=narration.deletions,
+        )
+
+
+def _listed(names: str | None) -> list[str]:
+    return [name.strip() for name in (names or "").split(",") if name.strip()]
+
+
+def _joined(places: str | None) -> list[str]:
+    return [place for place in (places or "").split(os.pathsep) if place]
+
+
+if __name__ == "__main__":
+    command(ReportConfig, main, __doc__ or "")
