@@ -192,7 +192,7 @@ def grid_memory(graph: Any, most: int = 0, places: int = 3) -> VideoMemory:
         # pictures need not fall into evenly spread steps
         (3, [1, 1, 3], 4, 0, [[0.5, 0.5, 0], [0.5, 0.5, 0], [1 / 3, 1 / 3, 1 / 3], [0, 0, 1]]),
         # of six steps, the memory holds the second and the fifth: a picture of another shows the nearest
-        (3, [0, 3, 5], 6, 2, [[1, 0, 0], [0, 0.5, 0.5]]),
+        (3, [0, 2, 5], 6, 2, [[0.5, 0.5, 0], [0, 0, 1]]),
         # without rows, pictures are spread evenly
         (2, None, 4, 0, [[0.5, 0], [1, 0], [0.5, 0], [0, 1]]),
     ],
