@@ -233,7 +233,7 @@ def words_shown(number: int, total: int, words: int) -> int:
 def _note(view: VideoView, nearest: int | None) -> str:
     if nearest is None:
         return ""
-    return f"boxes of sampled frame {nearest + 1} of {len(view.pictures)} (frame {view.pictures[nearest].number})"
+    return f"sampled frame {nearest + 1} of {len(view.pictures)}"
 
 
 def _check_same(footage: Footage, view: VideoView) -> None:
@@ -258,4 +258,4 @@ def _can_write(name: str) -> bool:
 
 
 def _options(name: str) -> dict[str, str]:
-    return {"crf": "21", "preset": "veryfast"} if name == "libx264" else {}
+    return {"crf": "19", "preset": "veryfast"} if name == "libx264" else {}

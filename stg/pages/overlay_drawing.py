@@ -1,6 +1,7 @@
 """What is drawn over a frame of a video and below it: boxes, edges, and a caption that grows."""
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -18,6 +19,11 @@ TEXT = (236, 234, 228)
 
 LINES = 4
 """Lines of the caption that are seen at once; a longer one moves up."""
+
+LONGEST = 24
+"""Letters of a class on a label."""
+
+Rectangle = tuple[float, float, float, float]
 
 _FINE = 2  # what is drawn is drawn so much larger first, since Pillow does not smooth lines
 
@@ -56,9 +62,9 @@ class Overlay:
             self._box(draw, number)
         for edge in sorted(self.edges.get(frame, ()), key=lambda edge: (edge.kind == "temporal", edge.weight)):
             self._edge(draw, edge)
-        # Best last, so that its label is not covered.
-        for number in sorted(nodes, key=lambda n: self.view.nodes[n].score or 0.0):
-            self._label(draw, number)
+        taken: list[Rectangle] = []
+        for number in sorted(nodes, key=lambda n: -(self.view.nodes[n].score or 0.0)):
+            self._label(draw, number, taken)
         return large.resize((self.size[1], self.size[0]), Image.Resampling.BOX)
 
     def _box(self, draw: Any, number: int) -> None:
@@ -85,19 +91,24 @@ class Overlay:
             for x, y in (start, end):
                 _dot(draw, x, y, 2.5 * self.unit, (*colour, 255))
 
-    def _label(self, draw: Any, number: int) -> None:
+    def _label(self, draw: Any, number: int, taken: list[Rectangle]) -> None:
+        """Class and score at a corner of the box where no other label is, if there is one."""
         node = self.view.nodes[number]
         score = "" if node.score is None or not math.isfinite(node.score) else f"{node.score:.2f}"
-        text = " ".join(part for part in (_plain(node.name), score) if part)
+        text = " ".join(part for part in (_plain(node.name)[:LONGEST], score) if part)
         if not text:
             return
         letters = font(round(11 * self.unit))
         pad, height = 3 * self.unit, 15 * self.unit
         width = letters.getlength(text) + 2 * pad
-        x1, y1, *_ = self.boxes[number]
-        x = min(max(x1, 0), max(self.size[1] * _FINE - width, 0))
-        y = y1 - height if y1 >= height else y1
-        y = min(max(y, 0), max(self.size[0] * _FINE - height, 0))
+        x1, y1, x2, y2 = self.boxes[number]
+        right, bottom = max(self.size[1] * _FINE - width, 0.0), max(self.size[0] * _FINE - height, 0.0)
+        corners = [(x, y) for y in (y1 - height, y1, y2 - height, y2) for x in (x1, x2 - width)]
+        inside = [(x, y) for x, y in corners if -1 <= y <= bottom + 1]
+        places = [(min(max(x, 0.0), right), min(max(y, 0.0), bottom)) for x, y in inside or corners]
+        free = (place for place in places if not any(_overlap((*place, width, height), other) for other in taken))
+        x, y = next(free, places[0])
+        taken.append((x, y, width, height))
         draw.rectangle((x, y, x + width, y + height), fill=(*BOX, 235))
         draw.text((x + pad, y + height / 2), text, fill=(*INK, 255), font=letters, anchor="lm")
 
@@ -148,16 +159,17 @@ class CaptionStrip:
         x = float(self.width - self.pad)
         colours = {"temporal": TEMPORAL, "spatial": SPATIAL, "dense": DENSE}
         for kind in reversed(self.kinds):
-            x -= letters.getlength(kind)
+            name = "to the next sampled frame" if kind == "temporal" else kind
+            x -= letters.getlength(name)
             if x - 2.2 * self.small < self.pad + letters.getlength(note) + self.small:
                 return
-            draw.text((x, y), kind, fill=QUIET, font=letters, anchor="lm")
+            draw.text((x, y), name, fill=QUIET, font=letters, anchor="lm")
             x -= 0.5 * self.small
             draw.line((x - 1.2 * self.small, y, x, y), fill=colours[kind], width=max(self.small // 4, 2))
             x -= 2.0 * self.small
 
 
-def wrap(words: Sequence[str], letters: Any, width: float) -> list[list[tuple[int, str, float]]]:
+def wrap(words: Sequence[str], letters: Any, width: int) -> list[list[tuple[int, str, float]]]:
     """Lines of (number of the word, text, place across); a word wider than a line goes on in the next one."""
     lines: list[list[tuple[int, str, float]]] = [[]]
     space, x = letters.getlength(" "), 0.0
@@ -166,7 +178,7 @@ def wrap(words: Sequence[str], letters: Any, width: float) -> list[list[tuple[in
             lines.append([])
             x = 0.0
         while letters.getlength(word) > width and len(word) > 1:
-            fits = max(next(n for n in range(len(word), 0, -1) if n == 1 or letters.getlength(word[:n]) <= width), 1)
+            fits = max(bisect_right(range(1, len(word)), width, key=lambda n: letters.getlength(word[:n])), 1)
             lines[-1].append((number, word[:fits], 0.0))
             lines.append([])
             word = word[fits:]
@@ -181,6 +193,11 @@ def font(size: int) -> Any:
     from PIL import ImageFont
 
     return ImageFont.load_default(size=size)
+
+
+def _overlap(first: Rectangle, second: Rectangle) -> bool:
+    """Whether two rectangles (left, top, width, height) share a point."""
+    return all(first[i] < second[i] + second[i + 2] and second[i] < first[i] + first[i + 2] for i in (0, 1))
 
 
 def _plain(text: str) -> str:
