@@ -88,9 +88,7 @@ def slide(control: Locator, value: int) -> None:
     control.press("Home")
     for _ in range(value - int(control.get_attribute("min") or 0)):
         control.press("ArrowRight")
-    control.page.wait_for_function(
-        "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
-    )
+    control.page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
 def test_stepping_through_the_words_lights_what_each_looked_at(opened: Opener) -> None:
