@@ -86,8 +86,9 @@ class Overlay:
             _arrow(draw, start, end, wide, (*TEMPORAL, opacity), self.unit)
         else:
             colour = SPATIAL if edge.kind == "spatial" else DENSE
-            draw.line((*start, *end), fill=(*INK, opacity // 2), width=round(wide + 2 * self.unit))
-            draw.line((*start, *end), fill=(*colour, opacity), width=round(wide))
+            way = _curve(start, end, 0.1)
+            draw.line(way, fill=(*INK, opacity // 2), width=round(wide + 2 * self.unit), joint="curve")
+            draw.line(way, fill=(*colour, opacity), width=round(wide), joint="curve")
             for x, y in (start, end):
                 _dot(draw, x, y, 2.5 * self.unit, (*colour, 255))
 
@@ -237,14 +238,31 @@ def _arrow(
         x, y, r = *end, 5.5 * unit
         draw.ellipse((x - r, y - r, x + r, y + r), outline=colour, width=round(1.6 * unit))
         return
-    ux, uy = across / length, down / length
+    way = _curve(start, end, -0.06)
+    before = next(point for point in reversed(way) if math.dist(point, end) >= head)
+    ux, uy = ((end[i] - before[i]) / math.dist(before, end) for i in (0, 1))
     neck = end[0] - head * ux, end[1] - head * uy
+    way = [*(point for point in way if math.dist(point, end) > head), neck]
     side = 0.5 * head
     tip = [end, (neck[0] - side * uy, neck[1] + side * ux), (neck[0] + side * uy, neck[1] - side * ux)]
-    draw.line((*start, *neck), fill=(*INK, colour[3] // 2), width=round(wide + 2 * unit))
-    draw.line((*start, *neck), fill=colour, width=round(wide))
+    draw.line(way, fill=(*INK, colour[3] // 2), width=round(wide + 2 * unit), joint="curve")
+    draw.line(way, fill=colour, width=round(wide), joint="curve")
     draw.polygon(tip, fill=colour)
     _dot(draw, *start, 2.2 * unit, colour)
+
+
+def _curve(start: tuple[float, float], end: tuple[float, float], bend: float) -> list[tuple[float, float]]:
+    """Points of a line bent to one side by a share of its length, so that two lines between two places lie apart."""
+    (x1, y1), (x2, y2) = start, end
+    middle = (x1 + x2) / 2 - bend * (y2 - y1), (y1 + y2) / 2 + bend * (x2 - x1)
+    shares = [step / 24 for step in range(25)]
+    return [
+        (
+            (1 - t) ** 2 * x1 + 2 * t * (1 - t) * middle[0] + t**2 * x2,
+            (1 - t) ** 2 * y1 + 2 * t * (1 - t) * middle[1] + t**2 * y2,
+        )
+        for t in shares
+    ]
 
 
 def _dot(draw: Any, x: float, y: float, radius: float, colour: tuple[int, int, int, int]) -> None:
