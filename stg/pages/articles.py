@@ -43,7 +43,7 @@ def told_for_template(told: Told, strip: Strip, nodes: Sequence[Node]) -> tuple[
         "gate": gate(told),
         "candidates": [candidate(c) for c in told.candidates],
         "scored": any(c.score is not None for c in told.candidates),
-        "scores": [(name, number(value)) for name, value in told.scores.items()],
+        "scores": [(name, f"{value:.3f}" if math.isfinite(value) else "no data") for name, value in told.scores.items()],
     }
     return prepared, {"looks": scripts}
 
@@ -139,7 +139,11 @@ def candidate(found: Candidate) -> dict[str, str]:
 def deletion(test: Deletion) -> dict[str, Any]:
     """A row of the table of deletion tests."""
     ratios = [test.attended / fall for fall in test.random if fall > 0]
-    whole = len(ratios) == len(test.random) and len(ratios) > 0
+    ratio = "hiding at random costs nothing"
+    if len(ratios) == len(test.random):
+        ratio = spread(ratios)
+    elif math.isfinite(test.ratio):
+        ratio = f"{number(test.ratio)}, not steady over the seeds"
     return {
         "look": test.look,
         "hides": test.hides,
@@ -147,7 +151,7 @@ def deletion(test: Deletion) -> dict[str, Any]:
         "count": test.count,
         "attended": number(test.attended),
         "random": spread(test.random),
-        "ratio": spread(ratios) if whole else "hiding at random costs nothing",
+        "ratio": ratio,
     }
 
 

@@ -225,6 +225,8 @@ def test_the_deletion_test_gives_mean_and_deviation_of_the_ratio_over_seeds() ->
     assert row["ratio"] == "2.17 ± 0.764"  # 3, 2 and 1.5
     assert row["random"] == "0.3 ± 0.1"
     row = deletion(Deletion("ts", "frames", 10, 2, attended=0.6, random=(0.2, 0.0, 0.4)))
+    assert row["ratio"] == "3, not steady over the seeds"
+    row = deletion(Deletion("ts", "frames", 10, 2, attended=0.6, random=(-0.2, 0.0, 0.1)))
     assert row["ratio"] == "hiding at random costs nothing"
 
 
