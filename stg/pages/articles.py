@@ -43,7 +43,7 @@ def told_for_template(told: Told, strip: Strip, nodes: Sequence[Node]) -> tuple[
         "gate": gate(told),
         "candidates": [candidate(c) for c in told.candidates],
         "scored": any(c.score is not None for c in told.candidates),
-        "scores": [(name, f"{value:.3f}" if math.isfinite(value) else "no data") for name, value in told.scores.items()],
+        "scores": [(name, f"{v:.3f}" if math.isfinite(v) else "no data") for name, v in told.scores.items()],
     }
     return prepared, {"looks": scripts}
 
