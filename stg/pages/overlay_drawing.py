@@ -86,7 +86,7 @@ class Overlay:
             _arrow(draw, start, end, wide, (*TEMPORAL, opacity), self.unit)
         else:
             colour = SPATIAL if edge.kind == "spatial" else DENSE
-            way = _curve(start, end, 0.1)
+            way = _curve(start, end, -0.1)
             draw.line(way, fill=(*INK, opacity // 2), width=round(wide + 2 * self.unit), joint="curve")
             draw.line(way, fill=(*colour, opacity), width=round(wide), joint="curve")
             for x, y in (start, end):
@@ -238,7 +238,7 @@ def _arrow(
         x, y, r = *end, 5.5 * unit
         draw.ellipse((x - r, y - r, x + r, y + r), outline=colour, width=round(1.6 * unit))
         return
-    way = _curve(start, end, -0.06)
+    way = _curve(start, end, 0.06)
     before = next(point for point in reversed(way) if math.dist(point, end) >= head)
     ux, uy = ((end[i] - before[i]) / math.dist(before, end) for i in (0, 1))
     neck = end[0] - head * ux, end[1] - head * uy
@@ -252,8 +252,9 @@ def _arrow(
 
 
 def _curve(start: tuple[float, float], end: tuple[float, float], bend: float) -> list[tuple[float, float]]:
-    """Points of a line bent to one side by a share of its length, so that two lines between two places lie apart."""
+    """Points of a line bent by a share of its length: downward, or upward where it is negative, there and back."""
     (x1, y1), (x2, y2) = start, end
+    bend = bend if end > start else -bend
     middle = (x1 + x2) / 2 - bend * (y2 - y1), (y1 + y2) / 2 + bend * (x2 - x1)
     shares = [step / 24 for step in range(25)]
     return [

@@ -357,3 +357,17 @@ def test_without_h264_another_encoder_is_taken(monkeypatch: pytest.MonkeyPatch, 
         assert stream.codec_context.name == encoder
         assert stream.average_rate == Fraction(30000, 1001)
         assert len(list(file.decode(video=0))) == 10
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_an_edge_and_an_arrow_between_two_places_lie_apart(turned: bool) -> None:
+    """Nothing moves, and the arrows go from each box to the other's place; the blue edge stays in sight."""
+    left, right = (40.0, 100.0, 80.0, 140.0), (240.0, 100.0, 280.0, 140.0)
+    nodes = tuple(Node(frame, box) for frame in (0, 1) for box in ((right, left) if turned else (left, right)))
+    edges = (Edge(0, 1, "spatial", 0.5), Edge(3, 0, "temporal", 0.5), Edge(2, 1, "temporal", 0.5))
+    first = next(compose(footage(), replace(view_of(*WORDS), nodes=nodes, edges=edges)))
+    column = first[200:280, 320].astype(int)
+    blue, red = column[:, 2] - column[:, 0] > 60, column[:, 0] - column[:, 2] > 60
+    assert blue.sum() >= 2
+    assert red.sum() >= 2
+    assert np.flatnonzero(blue).max() + 8 < np.flatnonzero(red).min()
