@@ -110,6 +110,8 @@ def test_ticks_tell_the_values() -> None:
     where = {label: place for place, label in chart.y_ticks}
     assert where["1"] - where["10"] == pytest.approx(where["10"] - where["100"], abs=0.2)
     assert chart.x_ticks[-1] == (RIGHT, "10")
+    ends = [float(pair.split(",")[1]) for pair in chart.lines[0].path[1:].split()]
+    assert ends == [where["1"], where["100"]]
 
 
 def test_changes_of_a_caption() -> None:
