@@ -123,18 +123,28 @@ def data_set(run: EvaluatedRun) -> str:
 
 
 def references(runs: Sequence[EvaluatedRun], root: str | None) -> Mapping[str, Sequence[str]]:
-    """Video -> captions of the runs' data set.
+    """Video -> captions of the runs' data set; see `captions_of`."""
+    return captions_of(runs[0].settings, runs[0].folder, root)
+
+
+def captions_of(settings: FitConfig, folder: str, root: str | None = None) -> Mapping[str, Sequence[str]]:
+    """Video -> what people said of it, for every video of a run's data set.
+
+    Args:
+        settings: of the run.
+        folder: of the run, for errors.
+        root: another place of the annotation files than that of the training.
 
     Raises:
         UserError: the annotation cannot be read, or the run names none.
     """
-    data, world = runs[0].settings.data, runs[0].settings.world
+    data, world = settings.data, settings.world
     if data.dataset == "world":
         from stg.datasets.world import World
 
         return World(seed=world.seed, train=world.train, val=world.val, test=world.test).dataset().captions
     if root is None and data.root is None:
-        raise UserError(f"the run {runs[0].folder} names no annotation files: give their folder with --root")
+        raise UserError(f"the run {folder} names no annotation files: give their folder with --root")
     from stg.prepare import READERS
 
     return READERS[data.dataset](root or data.root or "", data.language).captions

@@ -9,16 +9,24 @@ Every page is one file that needs no network and no other file, and may be maile
 """
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from stg.cli import command
+from stg.errors import UserError
 from stg.extract import find_clips
 from stg.search import SearchConfig, with_shorthands
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from rich.console import Console
+
+    from stg.config import FitConfig
+
+GLIMPSES = 4
+"""Frames of each of the best and the worst videos on the page of a run."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,9 @@ class ReportConfig:
     """Width of the search, whose candidates are shown; 1 is greedy."""
     search: SearchConfig = field(default_factory=SearchConfig)
     """Another search than the beam, or rules for it."""
+    explainer: int = 0
+    """Steps of GNNExplainer, which finds few objects and edges that suffice for a caption: 60 take seconds a video; 0:
+    gradient times input alone tells what objects and edges did."""
     ablations: str | None = None
     """Without --split: folders of stg.ablate or stg.probe whose tables are shown too, with commas."""
     store: str | None = None
@@ -58,10 +69,12 @@ class ReportConfig:
     """CPU threads; 0 for all cores."""
 
     def __post_init__(self) -> None:
-        if self.limit < 0 or self.threads < 0:
-            raise ValueError(f"limit and threads must not be negative; got {self.limit} and {self.threads}")
-        if self.split is None and (self.videos or self.beside or self.clips):
-            raise ValueError("videos, beside and clips are for a page of videos: add --split val, test or train")
+        if min(self.limit, self.threads, self.explainer) < 0:
+            raise ValueError(
+                f"limit, threads and explainer must not be negative; got {self.limit}, {self.threads}, {self.explainer}"
+            )
+        if self.split is None and (self.videos or self.beside):
+            raise ValueError("videos and beside are for a page of videos: add --split val, test or train")
         if self.split is not None and self.ablations:
             raise ValueError("ablations are shown on the page of the run: leave out --split")
         self.searched()
@@ -95,17 +108,57 @@ def main(config: ReportConfig) -> int:
 def report_run(config: ReportConfig, *, console: "Console") -> Path:
     """Write the page of a run; returns where.
 
-    Raises:
-        UserError: no such run.
-    """
-    from stg.files import write_atomic
-    from stg.pages.run_page import run_html
+    Without the annotation files it does without the best and the worst videos, and says so.
 
+    Raises:
+        UserError: no such run, or no such ablation.
+    """
+    from stg.evaluated import captions_of
+    from stg.files import write_atomic
+    from stg.pages.page import first_file
+    from stg.pages.run_page import run_html
+    from stg.runs import load_config
+
+    settings = load_config(config.run)
+    tested = any((Path(config.run) / "evaluation").glob("test-*-scores.json"))
+    references = None
     with console.status("reading the run"):
-        page = run_html(config.run, ablations=_listed(config.ablations))
-    config.target.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(config.target, page)
-    return config.target
+        try:
+            references = captions_of(settings, config.run, config.root)
+        except UserError as error:
+            console.print(f"no best and worst videos: {error}", highlight=False, markup=False)
+        page = run_html(
+            config.run,
+            ablations=_listed(config.ablations),
+            split="test" if tested else "val",
+            references=references,
+            pictures=_glimpses(config, settings),
+        )
+    target = first_file(config.target)
+    write_atomic(target, page)
+    return target
+
+
+def _glimpses(config: ReportConfig, settings: "FitConfig") -> "Callable[[str], Sequence[str]] | None":
+    """A few frames of a video as ``data:`` addresses, where they are at hand."""
+    from stg.datasets.world import World
+    from stg.pages.pictures import glimpse
+    from stg.vision.video import VideoError, sample_video
+
+    if settings.data.dataset == "world":
+        world = World(**asdict(settings.world))
+        return lambda video: glimpse(world.sample(video, GLIMPSES))
+    clips = find_clips(tuple(_joined(config.clips))) if config.clips else {}
+
+    def frames(video: str) -> "Sequence[str]":
+        if video not in clips:
+            return ()
+        try:
+            return glimpse(sample_video(clips[video], GLIMPSES))
+        except VideoError:
+            return ()  # a picture more or less: the caption is what is shown here
+
+    return frames if clips else None
 
 
 def report_videos(config: ReportConfig, *, console: "Console") -> list[Path]:
@@ -136,6 +189,7 @@ def report_videos(config: ReportConfig, *, console: "Console") -> list[Path]:
         beside=_listed(config.beside),
         clips=find_clips(tuple(_joined(config.clips))) if config.clips else {},
         weights=places,
+        explainer=config.explainer,
         tell=tell,
     )
     with making(console, "captioning") as progress:

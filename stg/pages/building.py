@@ -156,6 +156,7 @@ def tell(
     sample: "SampledFrames | None" = None,
     scores: Mapping[str, float] | None = None,
     category: Mapping[str, int] | None = None,
+    explainer: int = 0,
 ) -> Told:
     """What a model said of a video, and where each word looked.
 
@@ -165,6 +166,7 @@ def tell(
         sample: the frames that the image network saw; None: they are not at hand, and there is no Grad-CAM.
         scores: of the caption, by metric.
         category: class of the video, for models that read it.
+        explainer: steps of GNNExplainer; 0: none.
     """
     decoder, best = narrator.trained.captioner.decoder, captions[0]
     batch = _with_class(narrator, batch, category)
@@ -181,14 +183,16 @@ def tell(
         probabilities=tuple(likelihood[: len(ids)]),
         confidence=best.confidence,
         candidates=tuple(Candidate(one.text, one.log_prob, one.confidence, one.score) for one in captions),
-        looks=(*looks, *map(_of_objects, objects), *_causes(narrator, batch, ids, sample)),
+        looks=(*looks, *map(_of_objects, objects), *_causes(narrator, batch, ids, sample, explainer)),
         gate=gate,
         units=units,
         scores=dict(scores or {}),
     )
 
 
-def _causes(narrator: Narrator, batch: Data, ids: Sequence[int], sample: "SampledFrames | None") -> tuple[Look, ...]:
+def _causes(
+    narrator: Narrator, batch: Data, ids: Sequence[int], sample: "SampledFrames | None", explainer: int
+) -> tuple[Look, ...]:
     """What raised the words' likelihood: places in the frames, objects and edges of the graph."""
     from stg.vision.backbones import LocatingBackbone
 
@@ -197,7 +201,8 @@ def _causes(narrator: Narrator, batch: Data, ids: Sequence[int], sample: "Sample
         pictures = gradcam(narrator.trained.captioner, batch, ids, backbone, sample)
     else:
         pictures = frame_saliency(narrator.trained.captioner, batch, ids)
-    return (*pictures, *importance(captioner, batch, ids), *explainer_importance(captioner, batch, ids))
+    suffices = explainer_importance(captioner, batch, ids, epochs=explainer) if explainer else ()
+    return (*pictures, *importance(captioner, batch, ids), *suffices)
 
 
 def _with_class(narrator: Narrator, batch: Data, category: Mapping[str, int] | None) -> Data:

@@ -12,6 +12,7 @@ from torch_geometric.data import Data
 
 from graphs.edges import EDGE_TYPES
 from graphs.variants import DENSE_TYPE
+from stg.pages.strip import data_uri
 from stg.pages.views import Edge, Node, Picture
 from stg.vision.coco_classes import class_name
 from stg.vision.video import (
@@ -122,6 +123,12 @@ def from_sample(sample: SampledFrames, *, width: int = WIDTH) -> tuple[Picture, 
     return tuple(
         Picture(number, made[number], at) for number, at in zip(sample.frame_number.tolist(), seconds, strict=True)
     )
+
+
+def glimpse(sample: SampledFrames, *, width: int = WIDTH // 2) -> list[str]:
+    """Sampled frames as small ``data:`` addresses."""
+    pictures = from_sample(sample, width=width)
+    return [data_uri("image/jpeg", picture.jpeg) for picture in pictures if picture.jpeg is not None]
 
 
 def blank(graph: Data) -> tuple[Picture, ...]:

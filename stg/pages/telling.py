@@ -44,6 +44,7 @@ class Narration:
         beside: folders of other runs on the same features.
         clips: name of a video -> its file; the built-in world needs none.
         weights: files of the image network, and folders with them, for Grad-CAM.
+        explainer: steps of GNNExplainer for each video; 0: none.
         tell: called with lines for the user.
 
     Raises:
@@ -59,9 +60,11 @@ class Narration:
         beside: Sequence[str] = (),
         clips: Mapping[str, Path] | None = None,
         weights: Sequence[Path] = (),
+        explainer: int = 0,
         tell: Callable[[str], None] = print,
     ) -> None:
         self.run, self.split, self.search, self.clips, self.say = run, split, search, dict(clips or {}), tell
+        self.explainer = explainer
         own = Narrator(run.folder.name, run.trained, _whole(run.folder, run.device), self._backbone(weights))
         self.narrators = [own, *(self._beside(Path(folder), own) for folder in beside)]
         dataset = run.dataset
@@ -179,7 +182,15 @@ class Narration:
     ) -> Told:
         batch = self.run.store.batch([video], **narrator.edges).to(self.run.device)
         shown = {SHOWN[name]: value for name, value in (scores or {}).items() if name in SHOWN}
-        told = tell(narrator, batch, captions, sample=sample, scores=shown, category=self._category(narrator))
+        told = tell(
+            narrator,
+            batch,
+            captions,
+            sample=sample,
+            scores=shown,
+            category=self._category(narrator),
+            explainer=self.explainer,
+        )
         if narrator.edges == self.narrators[0].edges:
             return told
         # The page draws the edges of the first model, and knows no others.

@@ -146,9 +146,9 @@ class Deletion:
 
     Args:
         look: name of the `Look` that was tested.
-        hides: what is hidden: "frames" or "regions".
+        hides: what is hidden: "frames", "regions", or "steps" of a grid.
         words: how many words it is a mean over.
-        count: how many items were hidden of each word's video.
+        count: how many items were hidden of each word's video: the mean over words, rounded.
         attended: mean fall of the word's log-probability with the most attended hidden.
         random: the same with random items hidden, one mean a seed.
     """

@@ -56,7 +56,7 @@ def narration(run: Path, **options: object) -> Narration:
 
 
 def test_a_video_is_shown_with_its_graph_its_words_and_where_they_looked(run: Path) -> None:
-    told = narration(run)
+    told = narration(run, explainer=3)
     told.caption()
     (view,) = told.views(["test-00002"])
     graph = told.run.store.batch(["test-00002"])
