@@ -11,6 +11,7 @@ from decoders import Decoder, VideoMemory
 from graphs.in_memory import GraphsInMemory
 from stg.captions import Caption
 from stg.data import classes
+from stg.pages.attended import attentions
 from stg.pages.deletion import DeletionTest
 from stg.pages.importance import explainer_importance, importance
 from stg.pages.likelihood import word_log_probs
@@ -26,8 +27,11 @@ if TYPE_CHECKING:
     from stg.vision.backbones import Backbone
     from stg.vision.video import SampledFrames
 
-OBJECT = "object."
-"""What the names of the looks of an object branch begin with that only taught the one that captions."""
+OBJECT, OF_OBJECTS = "object.", "Object branch: "
+"""What names and titles of looks begin with that are of an object branch that only taught the one that captions."""
+
+EVEN = 1.5
+"""Attention that gives no frame more than so many times its share tells little, and is not what a page shows first."""
 
 MODEL = "the model"
 """What a model is called that is shown alone."""
@@ -82,19 +86,26 @@ class DeletionTests:
 
     def __init__(self) -> None:
         self._captions, self._objects = DeletionTest(), DeletionTest()
+        self._titles: dict[str, str] = {}
 
     @torch.inference_mode()
     def add(self, narrator: Narrator, batch: Data, text: str, *, category: Mapping[str, int] | None = None) -> None:
         """Test one video; arguments as of `tell`, ``text`` being the caption."""
         batch, ids = _with_class(narrator, batch, category), word_ids(narrator.trained.vocabulary, text)
-        self._captions.add(narrator.trained.captioner.decoder, ids, narrator.memory(batch))
+        self._add(self._captions, narrator.trained.captioner.decoder, ids, narrator.memory(batch))
         if (taught := narrator.taught(batch)) is not None:
-            self._objects.add(taught[0], ids, taught[1])
+            self._add(self._objects, taught[0], ids, taught[1])
 
     def results(self) -> tuple[Deletion, ...]:
-        """What was found so far, look by look."""
-        objects = (replace(found, look=OBJECT + found.look) for found in self._objects.results())
-        return (*self._captions.results(), *objects)
+        """What was found so far, by the titles of the looks."""
+        captions = (replace(found, look=self._titles[found.look]) for found in self._captions.results())
+        objects = (replace(found, look=OF_OBJECTS + self._titles[found.look]) for found in self._objects.results())
+        return (*captions, *objects)
+
+    def _add(self, test: DeletionTest, decoder: Decoder, ids: Sequence[int], memory: VideoMemory) -> None:
+        ways = attentions(decoder, ids, memory).ways
+        self._titles |= {way.name: way.title for way in ways}
+        test.add(decoder, ids, memory, ways)
 
 
 def narrator_of(captioner: "VideoCaptioner", name: str = MODEL) -> Narrator:
@@ -177,13 +188,14 @@ def tell(
         looks, gate, units = looks_of(decoder, ids, memory, graph=batch, grid=None)
         taught = narrator.taught(batch)
         objects = () if taught is None else looks_of(taught[0], ids, taught[1], graph=batch, grid=None)[0]
+    causes = _causes(narrator, batch, ids, sample, explainer)
     return Told(
         model=narrator.name,
         words=tuple(best.text.split()),
         probabilities=tuple(likelihood[: len(ids)]),
         confidence=best.confidence,
         candidates=tuple(Candidate(one.text, one.log_prob, one.confidence, one.score) for one in captions),
-        looks=(*looks, *map(_of_objects, objects), *_causes(narrator, batch, ids, sample, explainer)),
+        looks=tuple(sorted([*looks, *map(_of_objects, objects), *causes], key=_tells_little)),
         gate=gate,
         units=units,
         scores=dict(scores or {}),
@@ -213,9 +225,16 @@ def _with_class(narrator: Narrator, batch: Data, category: Mapping[str, int] | N
     return batch
 
 
+def _tells_little(look: Look) -> bool:
+    """Whether a look is of frames alone and finds them all about alike."""
+    if look.frames is None or look.nodes is not None or look.places is not None:
+        return False
+    return bool((look.frames <= EVEN * look.frames.mean(1, keepdims=True)).all())
+
+
 def _of_objects(look: Look) -> Look:
     note = "The object branch, given the same words: it taught the branch that captions and has no part in captioning. "
-    return replace(look, name=OBJECT + look.name, title=f"Object branch: {look.title}", note=note + look.note)
+    return replace(look, name=OBJECT + look.name, title=OF_OBJECTS + look.title, note=note + look.note)
 
 
 def facts_of(narrator: Narrator) -> tuple[tuple[str, str], ...]:

@@ -145,7 +145,7 @@ class Deletion:
     """How much a word's probability falls when what it attended to most is hidden, and when as much else is.
 
     Args:
-        look: name of the `Look` that was tested.
+        look: title of the `Look` that was tested.
         hides: what is hidden: "frames", "regions", or "steps" of a grid.
         words: how many words it is a mean over.
         count: how many items were hidden of each word's video: the mean over words, rounded.
