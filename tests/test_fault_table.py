@@ -11,7 +11,7 @@ ROWS = [
     *(f"B{number}" for number in range(1, 8)),
     *("C9", "C10", "C11", "C13"),
     *(f"D{number}" for number in range(4, 12)),
-    *("F1", "F3", "F4", "F10"),
+    *("F1", "F3", "F4", "F5", "F6", "F7", "F10"),
 ]
 
 

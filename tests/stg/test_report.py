@@ -133,8 +133,9 @@ def test_a_run_on_other_videos_cannot_stand_beside(run: Path, tmp_path: Path) ->
 
 
 def test_the_command_writes_a_page_that_names_no_path(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("STG_SECRET", "planted-3141592")
     out = tmp_path / "page.html"
     assert (
         run_command(ReportConfig, report_main, "", [str(run), "--split", "test", "--limit", "2", "--out", str(out)])
@@ -147,6 +148,7 @@ def test_the_command_writes_a_page_that_names_no_path(
     assert "test-00003" not in page
     # Neither the folder of the run nor the home of whoever made it (F7).
     assert str(run.parent) not in page
+    assert "planted-3141592" not in page
     assert str(Path.home()) not in re.sub(r"data:image/[a-z+]+;base64,[A-Za-z0-9+/=]+", "", page)
 
 
