@@ -10,6 +10,7 @@ from jaxtyping import Float, Float32
 from stg.errors import UserError
 
 if TYPE_CHECKING:
+    from stg.vision.backbones import SceneMap
     from stg.vision.detectors import Detections
     from stg.vision.video import SampledFrames
 
@@ -154,22 +155,24 @@ class WorldBackbone:
         points = crops(sample.frames, frame, flat, self.crop, self.context)
         return self._scene(_standard(block_means(sample.frames, self.grid))), self._objects(_standard(points))
 
-    def relevance(
-        self, sample: "SampledFrames", gradient: Float[np.ndarray, "*scores T S"]
-    ) -> Float[np.ndarray, "*scores T h w"]:
-        """See :class:`stg.vision.backbones.LocatingBackbone`; ``grid`` x ``grid`` cells over the frame.
+    def scene_map(self, sample: "SampledFrames") -> "SceneMap":
+        """See :class:`stg.vision.backbones.LocatingBackbone`: a place is a patch; over the frame: the cells.
 
-        Each quarter is pooled by a mean of its own, so that gradients are the same all over a quarter. What a place
-        counts is shared out evenly over the cells that it sees; it also sees their change until the next frame.
+        Each quarter of the features is the mean over a quarter of the patches. What a patch counts is shared out evenly
+        over the cells that it sees; it also sees their change until the next frame.
         """
+        from stg.vision.backbones import SceneMap
+
         response = self._responses(_standard(block_means(sample.frames, self.grid)))
-        weight = gradient.reshape(*gradient.shape[:-1], 4, -1)
-        places = np.zeros((*gradient.shape[:-1], *response.shape[1:3]), np.result_type(gradient, response))
-        for quarter, (rows, columns) in enumerate(_quarters(response.shape[1])):
-            seen = response[:, rows, columns]
-            count = np.einsum("...tk,tijk->...tij", weight[..., quarter, :], seen, optimize=True)
-            places[..., rows, columns] = (count / (seen.shape[1] * seen.shape[2])).clip(min=0)
-        cells = np.zeros((*gradient.shape[:-1], self.grid, self.grid), places.dtype)
+        places = response.shape[1]
+        weights = np.zeros((4, 1, places, places), np.float32)
+        for quarter, (rows, columns) in zip(weights[:, 0], _quarters(places), strict=True):
+            quarter[rows, columns] = 1 / quarter[rows, columns].size
+        maps = np.tile(response.transpose(0, 3, 1, 2), (1, 4, 1, 1))
+        return SceneMap(maps, weights.repeat(self.scene // 4, 1).reshape(-1, places, places), self._over_cells)
+
+    def _over_cells(self, places: Float[np.ndarray, "*rows P P"]) -> Float[np.ndarray, "*rows G G"]:
+        cells = np.zeros((*places.shape[:-2], self.grid, self.grid), places.dtype)
         for i, j in np.ndindex(self.patch, self.patch):
             cells[..., i : i + places.shape[-2], j : j + places.shape[-1]] += places / self.patch**2
         return cells

@@ -12,7 +12,7 @@ from stg.errors import UserError
 from stg.model import Captioner
 from stg.pages.likelihood import input_gradients, word_log_probs
 from stg.pages.views import Look
-from stg.vision.backbones import LocatingBackbone
+from stg.vision.backbones import LocatingBackbone, scene_map
 from stg.vision.video import SampledFrames
 
 LIMITS = (
@@ -30,7 +30,7 @@ def gradcam(
     Pan et al. (2020, Fig. 3) show saliency maps without saying how they were made; this is our reading: Grad-CAM
     (Selvaraju et al., 2017) with the score :math:`\log p(w_t \mid w_{<t})`, for the caption their sum and that of its
     end. The gradient goes through decoder and scene branch to the scene features, and from there exactly to the map
-    (`stg.vision.backbones.pooled_gradcam`). Departures: a caption has no class score, so that its log-likelihood stands
+    (`stg.vision.backbones.SceneMap`). Departures: a caption has no class score, so that its log-likelihood stands
     in; and one scale holds for all frames of a row, so that frames can be compared.
 
     Args:
@@ -54,7 +54,8 @@ def gradcam(
         return ()
     _check_frames(batch, sample)
     scores = torch.cat([gradient[:-1], gradient.sum(0, keepdim=True)])
-    places = backbone.relevance(sample, scores.cpu().numpy())
+    seen = scene_map(backbone, sample)
+    places = seen.over_frame(seen.gradcam(scores.cpu().numpy()))
     height, width = places.shape[-2:]
     return (
         Look(

@@ -1,13 +1,13 @@
 """Image networks that turn frames and boxes into scene and object features."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Bool, Float, Float32
 
 from stg.errors import UserError
 from stg.files import read_json
@@ -41,44 +41,83 @@ class BatchedBackbone(Backbone, Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False)
+class SceneMap:
+    r"""The last map of an image network, and how the scene features of a video come from it.
+
+    .. math:: s_{tc} = \sum_p w_{cp} A_{tcp}, \qquad \sum_p w_{cp} = 1
+
+    Args:
+        maps: ``A``, one a frame.
+        weights: ``w``; ``1 / hw`` where a feature is the mean over all places.
+        over_frame: lays values of places out as cells over the whole of each frame; default: the map covers it.
+    """
+
+    maps: Float[np.ndarray, "T S h w"]
+    weights: Float[np.ndarray, "#S h w"]
+    over_frame: Callable[[Float[np.ndarray, "*rows h w"]], Float[np.ndarray, "*rows H W"]] = lambda places: places
+
+    def gradcam(self, gradient: Float[np.ndarray, "*scores T S"]) -> Float[np.ndarray, "*scores T h w"]:
+        r"""How much each place raised a score: Grad-CAM (Selvaraju et al., 2017, Eq. 1 and 2), 0 where it lowered it.
+
+        .. math:: L_p = \mathrm{ReLU}\Big(\sum_c \alpha_c A_{cp}\Big), \qquad
+            \alpha_c = \frac{1}{hw} \sum_p \frac{\partial y}{\partial A_{cp}}
+                      = \frac{1}{hw} \frac{\partial y}{\partial s_c}
+
+        The last step is exact for a mean over the map: the score depends on the map through ``s_c`` alone, so that its
+        gradient is the same at all places. Where the weights differ, each place has its own :math:`w_{cp}`. Before the
+        ReLU the places of a frame add up to gradient times feature.
+
+        Args:
+            gradient: of one or more scores with respect to the scene features.
+        """
+        rows = gradient[..., None, :] @ self._parts
+        return rows.reshape(*gradient.shape[:-1], *self.maps.shape[2:]).clip(min=0)
+
+    def without(
+        self, hidden: Bool[np.ndarray, "*rows T h w"], fill: Float[np.ndarray, " S"]
+    ) -> Float[np.ndarray, "*rows T S"]:
+        """The scene features with the places in ``hidden`` replaced by the feature ``fill``: exact, without a network.
+
+        Args:
+            hidden: places to hide; rows with none give the scene features.
+            fill: stands at the hidden places, such as the mean feature of the training videos.
+        """
+        shown, gone = (places.reshape(*places.shape[:-2], 1, -1).astype(np.float32) for places in (~hidden, hidden))
+        weights = np.broadcast_to(self.weights, self.maps.shape[1:]).reshape(self.maps.shape[1], -1)
+        return (shown @ self._parts.swapaxes(1, 2) + (gone @ weights.T) * fill)[..., 0, :]
+
+    @cached_property
+    def _parts(self) -> Float[np.ndarray, "T S P"]:
+        """What each place gives to each feature."""
+        return (self.maps * self.weights).reshape(*self.maps.shape[:2], -1)
+
+
+def mean_map(
+    maps: Float[np.ndarray, "T S h w"], over_frame: Callable[[np.ndarray], np.ndarray] = lambda places: places
+) -> SceneMap:
+    """The map of a network whose scene feature is the mean over all places."""
+    height, width = maps.shape[2:]
+    return SceneMap(maps, np.full((1, height, width), 1 / (height * width), maps.dtype), over_frame)
+
+
 @runtime_checkable
 class LocatingBackbone(Backbone, Protocol):
     """A backbone that can tell where in the frames its scene features come from."""
 
-    def relevance(
-        self, sample: SampledFrames, gradient: Float[np.ndarray, "*scores T S"]
-    ) -> Float[np.ndarray, "*scores T h w"]:
-        """Grad-CAM of a score at the last map (Selvaraju et al., 2017), laid over the whole of each frame.
+    def scene_map(self, sample: SampledFrames) -> SceneMap:
+        """The last map of every frame, at its own resolution."""
+        ...
 
-        Args:
-            sample: the frames.
-            gradient: of one or more scores with respect to the scene features of each frame.
-
-        Returns:
-            How much each place of a grid over the frame raised each score; 0 where it lowered it, or is not seen.
-        """
+    def __hash__(self) -> int:
+        """Maps are kept by backbone and sample."""
         ...
 
 
-def pooled_gradcam(
-    maps: Float[np.ndarray, "T C h w"], gradient: Float[np.ndarray, "*scores T C"]
-) -> Float[np.ndarray, "*scores T h w"]:
-    r"""Grad-CAM (Selvaraju et al., 2017, Eq. 1 and 2) of a network whose feature is the mean of its last map.
-
-    .. math:: L_{ij} = \mathrm{ReLU}\Big(\sum_c \alpha_c A_{c,ij}\Big), \qquad
-        \alpha_c = \frac{1}{hw} \sum_{ij} \frac{\partial y}{\partial A_{c,ij}}
-                  = \frac{1}{hw} \frac{\partial y}{\partial s_c}
-
-    The last step is exact: the score depends on the map through ``s_c``, the mean over its places, alone, so that its
-    gradient is the same at all of them. Before the ReLU the places of a frame add up to gradient times feature.
-
-    Args:
-        maps: the last maps ``A`` of the frames.
-        gradient: of one or more scores with respect to ``s``.
-    """
-    frames, channels, height, width = maps.shape
-    rows = gradient[..., None, :] @ maps.reshape(frames, channels, height * width)
-    return (rows.reshape(*gradient.shape[:-1], height, width) / (height * width)).clip(min=0)
+@lru_cache(maxsize=1)
+def scene_map(backbone: LocatingBackbone, sample: SampledFrames) -> SceneMap:
+    """The map of a video, kept until another is asked for: Grad-CAM and its deletion test read the same."""
+    return backbone.scene_map(sample)
 
 
 @dataclass(frozen=True)
@@ -223,11 +262,9 @@ class OnnxBackbone:
         """Scene features ``[T C]`` and object features ``[N C]``."""
         return self.many([sample], [boxes])[0]
 
-    def relevance(
-        self, sample: SampledFrames, gradient: Float[np.ndarray, "*scores T S"]
-    ) -> Float[np.ndarray, "*scores T h w"]:
-        """See :class:`LocatingBackbone`; the grid is that of the map, which covers all of the frame."""
-        return pooled_gradcam(self.feature_maps(sample), gradient)
+    def scene_map(self, sample: SampledFrames) -> SceneMap:
+        """See :class:`LocatingBackbone`; the map covers all of the frame."""
+        return mean_map(self.feature_maps(sample))
 
     def _maps(self, samples: Sequence[SampledFrames]) -> list[Float32[np.ndarray, "_ C h w"]]:
         """Feature maps of the frames of every clip, in passes of one size."""

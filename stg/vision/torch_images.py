@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from stg.errors import UserError
 from stg.files import sha256_file
-from stg.vision.backbones import pooled_gradcam
+from stg.vision.backbones import SceneMap, mean_map
 from stg.vision.batches import in_batches, inference
 from stg.vision.roi import roi_features
 from stg.vision.video import SampledFrames, VideoError
@@ -113,10 +113,8 @@ class TorchBackbone:
         """Scene features ``[T S]`` and object features ``[N D]``, frame by frame."""
         return self.many([sample], [boxes])[0]
 
-    def relevance(
-        self, sample: SampledFrames, gradient: Float[np.ndarray, "*scores T S"]
-    ) -> Float[np.ndarray, "*scores T h w"]:
-        """See :class:`stg.vision.backbones.LocatingBackbone`; cells of half the map's stride over the whole frame.
+    def scene_map(self, sample: SampledFrames) -> SceneMap:
+        """See :class:`stg.vision.backbones.LocatingBackbone`; over the frame: cells of half the map's stride.
 
         The scene feature is the mean over the map of the centre crop, 7x7, so nothing outside of the crop has a part in
         it: 0 there is exact, and not that something was seen and did not count.
@@ -124,7 +122,7 @@ class TorchBackbone:
         with inference():
             whole = self._whole(sample)
             maps = self._run(self.body, centre_crop(whole)).numpy()
-        return uncrop(pooled_gradcam(maps, gradient), whole.shape[2], whole.shape[3])
+        return mean_map(maps, lambda places: uncrop(places, whole.shape[2], whole.shape[3]))
 
     def _run(self, function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         return in_batches(lambda rows: function(rows.to(self.device)).cpu(), images, self.batch)

@@ -12,13 +12,13 @@ from torch_geometric.data import Data
 
 from stg.assembly import Widths, build_captioner
 from stg.datasets.world import World
-from stg.datasets.world_vision import WorldBackbone
+from stg.datasets.world_vision import WorldBackbone, _standard, block_means
 from stg.errors import UserError
 from stg.model import Captioner, Standardise
 from stg.model_config import AttentionLSTMConfig, GraphConfig, ModelConfig, STaTSConfig
 from stg.pages.likelihood import word_log_probs
 from stg.pages.saliency import frame_saliency, gradcam, scene_gradients
-from stg.vision.backbones import LocatingBackbone, OnnxBackbone
+from stg.vision.backbones import LocatingBackbone, OnnxBackbone, scene_map
 from stg.vision.torch_images import CROP, TorchBackbone, centre_crop, prepare, uncrop
 from stg.vision.video import SampledFrames
 
@@ -181,7 +181,7 @@ def red_square(frames: int, row: int, column: int) -> SampledFrames:
 
 def test_a_word_that_one_patch_tells_is_found_there(tmp_path: Path) -> None:
     sample, backbone = red_square(3, 1, 2), onnx(tmp_path)
-    places = backbone.relevance(sample, np.array([[[2.0, 0.0, 0.0]] * 3, [[-2.0, 1.0, 0.0]] * 3]))
+    places = backbone.scene_map(sample).gradcam(np.array([[[2.0, 0.0, 0.0]] * 3, [[-2.0, 1.0, 0.0]] * 3]))
     assert places.shape == (2, 3, 4, 4)
     assert np.unravel_index(places[0].argmax(), places[0].shape) == (1, 1, 2)
     # The mean over 16 places holds a sixteenth of each.
@@ -240,7 +240,8 @@ def test_the_crop_lies_where_torchvision_cuts_it() -> None:
 
 def test_the_torch_backbone_puts_nothing_outside_of_the_crop(torch_backbone: TorchBackbone) -> None:
     sample = sample_of(5, 2, 60, 200)
-    places = torch_backbone.relevance(sample, np.random.default_rng(0).normal(size=(2, 2048)).astype(np.float32))
+    found = torch_backbone.scene_map(sample)
+    places = found.over_frame(found.gradcam(np.random.default_rng(0).normal(size=(2, 2048)).astype(np.float32)))
     assert places.shape == (2, 16, 53)
     seen = places.any((0, 1)).nonzero()[0]
     assert seen.min() >= (853 - CROP) / 2 / (853 / 53) - 1
@@ -255,16 +256,79 @@ def test_the_world_shares_its_scene_feature_out_by_quarters(shape: dict[str, int
     scene, _ = backbone(sample, empty)
     # Responses are not negative, so that with a gradient that is not, either, places add up to gradient x feature.
     gradient = np.random.default_rng(0).random((2, *scene.shape)).astype(np.float32)
-    places = backbone.relevance(sample, gradient)
+    seen = backbone.scene_map(sample)
+    places = seen.over_frame(seen.gradcam(gradient))
     assert places.shape == (2, len(scene), backbone.grid, backbone.grid)
     np.testing.assert_allclose(places.sum((2, 3)), (gradient * scene).sum(-1), rtol=1e-4)
     # The last quarter of the feature is of the lower right, and a place reaches as far as its patch.
     gradient[..., : 3 * backbone.scene // 4] = 0
-    places = backbone.relevance(sample, gradient)
+    places = seen.over_frame(seen.gradcam(gradient))
     half = (backbone.grid - backbone.patch + 1) // 2
     assert not places[..., :half, :].any()
     assert not places[..., :, :half].any()
     assert places[..., half:, half:].all()
+
+
+def slow_scene(backbone: LocatingBackbone, sample: SampledFrames, hidden: np.ndarray, fill: np.ndarray) -> np.ndarray:
+    """The scene features of one row of hidden places: the network's own map, changed, and averaged once more."""
+    if isinstance(backbone, WorldBackbone):
+        response = backbone._responses(_standard(block_means(sample.frames, backbone.grid)))
+        half, quarters = response.shape[1] // 2, np.split(fill, 4)
+        scene = []
+        for quarter, (down, across) in enumerate([(0, 0), (0, 1), (1, 0), (1, 1)]):
+            rows = slice(half, None) if down else slice(half)
+            columns = slice(half, None) if across else slice(half)
+            changed = np.where(hidden[..., None], quarters[quarter], response)[:, rows, columns]
+            scene.append(changed.mean((1, 2)))
+        return np.concatenate(scene, -1)
+    if isinstance(backbone, TorchBackbone):
+        with torch.no_grad():
+            maps = backbone.body(centre_crop(prepare(sample.frames))).numpy()
+    else:
+        assert isinstance(backbone, OnnxBackbone)
+        maps = backbone.feature_maps(sample)
+    return np.where(hidden[:, None], fill[:, None, None], maps).mean((2, 3))
+
+
+@pytest.mark.parametrize("network", ["onnx", "torch", "world", "odd world"])
+def test_hidden_places_are_as_if_the_map_had_been_changed(
+    network: str, tmp_path: Path, torch_backbone: TorchBackbone
+) -> None:
+    world = World(train=1, val=1, test=1).sample("train-00000")
+    backbone, sample = {
+        "onnx": lambda: (onnx(tmp_path), noise(3)),
+        "torch": lambda: (torch_backbone, sample_of(4, 2, 60, 90)),
+        "world": lambda: (WorldBackbone(), world),
+        "odd world": lambda: (WorldBackbone(grid=9, patch=1, scene=20), world),
+    }[network]()
+    assert isinstance(backbone, LocatingBackbone)
+    seen = backbone.scene_map(sample)
+    scene, _ = backbone(sample, [np.zeros((0, 4), np.float32)] * len(sample.frames))
+    frames, _, height, width = seen.maps.shape
+    rng = np.random.default_rng(0)
+    hidden = rng.random((2, 3, frames, height, width)) < 0.3
+    hidden[0, 0], hidden[1, 2] = False, True
+    fill = rng.normal(size=scene.shape[1]).astype(np.float32)
+    found = seen.without(hidden, fill)
+    assert found.shape == (2, 3, *scene.shape)
+    np.testing.assert_allclose(found[0, 0], scene, rtol=1e-4, atol=1e-5, err_msg="nothing was hidden")
+    np.testing.assert_allclose(found[1, 2], np.tile(fill, (frames, 1)), rtol=1e-4, atol=1e-5)
+    for row in np.ndindex(2, 3):
+        np.testing.assert_allclose(
+            found[row], slow_scene(backbone, sample, hidden[row], fill), rtol=1e-4, atol=1e-5, err_msg=str(row)
+        )
+    np.testing.assert_allclose(seen.without(hidden[1, 1], fill), found[1, 1], rtol=1e-6)
+
+
+def test_the_map_of_a_video_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone, one, other = onnx(tmp_path), noise(2), noise(3)
+    made_of: list[SampledFrames] = []
+    maps = backbone.feature_maps
+    monkeypatch.setattr(backbone, "feature_maps", lambda sample: made_of.append(sample) or maps(sample))
+    assert scene_map(backbone, one) is scene_map(backbone, one)
+    assert len(scene_map(backbone, other).maps) == 3
+    assert len(scene_map(onnx(tmp_path), other).maps) == 3
+    assert len(made_of) == 2
 
 
 def test_every_image_network_tells_where() -> None:
