@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from stg.cli import command
 from stg.errors import TooManySkipped, UserError
 from stg.files import printable
-from stg.search import SearchConfig, with_shorthands
+from stg.search import SearchConfig, with_candidates, with_shorthands
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -73,15 +73,9 @@ class CaptionConfig:
                 f"{self.threads}, {self.time_limit}"
             )
 
-    def searched(self, *, keep_beam: bool = False) -> SearchConfig:
-        """How captions are searched for.
-
-        Args:
-            keep_beam: all that the beam finds is wanted, and not ``n_best`` alone.
-        """
-        search = with_shorthands(self.search, beam=self.beam, n_best=self.n_best)
-        wide = keep_beam and not search.greedy and search.method != "sample"
-        return replace(search, n_best=search.beam) if wide else search
+    def searched(self) -> SearchConfig:
+        """How captions are searched for."""
+        return with_shorthands(self.search, beam=self.beam, n_best=self.n_best)
 
 
 def main(config: CaptionConfig) -> int:
@@ -89,6 +83,7 @@ def main(config: CaptionConfig) -> int:
     from rich.console import Console
 
     from stg.extract import list_clips
+    from stg.pages.page import first_file
     from stg.runs import features_read, model_file, model_header
     from stg.vision.recorded import recorded_files
 
@@ -96,6 +91,10 @@ def main(config: CaptionConfig) -> int:
     clips = {str(path): path for path in list_clips(config.videos)}
     if config.overlay and len(clips) != 1:
         raise UserError(f"overlay takes one clip, and {len(clips)} were given: caption them one by one")
+    if config.report:
+        first_file(Path(config.report))
+    if config.overlay and not Path(config.overlay).absolute().parent.is_dir():
+        raise UserError(f"the folder of {config.overlay} is not there: make it, or give another --overlay")
     header = model_header(model_file(config.model))
     places = [Path(place) for place in (config.weights.split(os.pathsep) if config.weights else [])]
     files = recorded_files(header["features"], features_read(header), places)
@@ -103,6 +102,7 @@ def main(config: CaptionConfig) -> int:
     import torch
 
     from stg.captioning import load
+    from stg.pages.overlay import write_overlay
     from stg.progress import making
     from stg.vision.readers import Readers
 
@@ -115,10 +115,11 @@ def main(config: CaptionConfig) -> int:
         weights=[*files.values(), *places],
         device=config.device,
         threads=config.threads,
-        search=config.searched(keep_beam=shown),
+        search=with_candidates(config.searched()) if shown else config.searched(),
         graph=shown,
     )
     failed: list[Captioned] = []
+    drawn: list[VideoView] = []
     with (
         Readers(captioner.request(), config.workers, config.time_limit) as readers,
         making(console, "captioning") as bar,
@@ -126,10 +127,15 @@ def main(config: CaptionConfig) -> int:
         found = captioner.describe_many(clips, readers, bar, keep_seen=shown)
         told = _told(found, config, failed)
         if shown:
-            _draw(told, captioner, clips, config, console)
+            drawn = _draw(told, captioner, clips, config, console)
         else:
             for _ in told:
                 pass
+    for view in drawn:
+        (clip,) = clips.values()
+        with making(console, "drawing the clip") as bar:
+            write_overlay(clip, view, str(config.overlay), progress=bar)
+        console.print(f"written: {config.overlay}", highlight=False, markup=False)
     if failed and len(clips) == 1:
         raise UserError(str(failed[0].error))
     if failed:
@@ -152,33 +158,34 @@ def _draw(
     clips: Mapping[str, Path],
     config: CaptionConfig,
     console: "Console",
-) -> None:
-    """Write the page and the clip with what was seen in it."""
+) -> "list[VideoView]":
+    """Write the page of what was seen; returns the views that are to be burnt into their clips."""
     from stg.pages.building import DeletionTests, facts_of, narrator_of, view_of_clip
-    from stg.pages.overlay import write_overlay
     from stg.pages.page import write_pages
-    from stg.progress import making
+    from stg.pages.telling import called
+    from stg.pages.views import VideoView
 
-    tests = DeletionTests()
+    tests, drawn = DeletionTests(), list[VideoView]()
 
     def views() -> "Iterator[VideoView]":
         for one in told:
             view = view_of_clip(one, tests=tests)
-            if config.overlay and one.error is None:
-                with making(console, "drawing the clip") as bar:
-                    write_overlay(clips[one.video], view, config.overlay, progress=bar)
-                console.print(f"written: {config.overlay}", highlight=False, markup=False)
+            if view.error is not None and one.error is None:
+                console.print(f"{one.video} is not shown: {view.error}", highlight=False, markup=False)
+            if config.overlay and view.error is None:
+                drawn.append(view)
             yield view
 
     if config.report:
         title = "1 clip" if len(clips) == 1 else f"{len(clips)} clips"
-        lead = f"Captioned by {Path(config.model).name}; search: {captioner.search.name}."
+        lead = f"Captioned by {called(config.model)}; search: {captioner.search.name}."
         facts = facts_of(narrator_of(captioner))
         for path in write_pages(config.report, views(), title=title, lead=lead, facts=facts, deletions=tests.results):
             console.print(f"written: {path}", highlight=False, markup=False)
-    else:
-        for _ in views():
-            pass
+        return drawn
+    for _ in views():
+        pass
+    return drawn
 
 
 def _show(found: "Captioned", as_json: bool, n_best: int) -> None:

@@ -4,11 +4,15 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from stg.errors import StgError, UserError
+
+_PLACE = re.compile(r"(?<![\w./~-])(?:~?/(?!/)|[A-Za-z]:[\\/]|\\\\)(?:[^\s/\\:'\",;]*[/\\])*([^\s/\\:'\",;]+)")
+"""An absolute path, and its last part. An address (``https://...``) and ``val/test`` are none."""
 
 
 def write_atomic(path: str | Path, data: bytes | str) -> None:
@@ -82,3 +86,8 @@ def sha256_file(path: str | Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise UserError(f"could not read {path}: {error.strerror or error}") from error
+
+
+def without_places(text: object) -> str:
+    """Text for others to read: of absolute paths the last part alone is left, for a page that may be mailed."""
+    return _PLACE.sub(r"…/\1", str(text).replace(str(Path.home()), "~"))

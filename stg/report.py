@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from stg.cli import command
 from stg.errors import UserError
 from stg.extract import find_clips
-from stg.search import SearchConfig, with_shorthands
+from stg.search import SearchConfig, with_candidates, with_shorthands
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 GLIMPSES = 4
 """Frames of each of the best and the worst videos on the page of a run."""
+
+
+OF_VIDEOS = ("videos", "order", "limit", "weights", "beside", "beam", "search", "explainer", "store", "device")
+"""Options that say nothing of the page of a run."""
 
 
 @dataclass(frozen=True)
@@ -73,16 +77,19 @@ class ReportConfig:
             raise ValueError(
                 f"limit, threads and explainer must not be negative; got {self.limit}, {self.threads}, {self.explainer}"
             )
-        if self.split is None and (self.videos or self.beside):
-            raise ValueError("videos and beside are for a page of videos: add --split val, test or train")
+        if self.split is None:
+            plain = ReportConfig(self.run, split="val")
+            given = [name for name in OF_VIDEOS if getattr(self, name) != getattr(plain, name)]
+            if given:
+                are = "is" if len(given) == 1 else "are"
+                raise ValueError(f"{', '.join(given)} {are} for a page of videos: add --split val, test or train")
         if self.split is not None and self.ablations:
             raise ValueError("ablations are shown on the page of the run: leave out --split")
         self.searched()
 
     def searched(self) -> SearchConfig:
-        """How captions are searched for: all that the beam finds is shown."""
-        search = with_shorthands(self.search, beam=self.beam)
-        return search if search.greedy or search.n_best > 1 else with_shorthands(search, n_best=min(search.beam, 5))
+        """How captions are searched for: what the beam finds is shown."""
+        return with_candidates(with_shorthands(self.search, beam=self.beam))
 
     @property
     def target(self) -> Path:
@@ -120,6 +127,7 @@ def report_run(config: ReportConfig, *, console: "Console") -> Path:
     from stg.runs import load_config
 
     settings = load_config(config.run)
+    target = first_file(config.target)  # what cannot be is said before the work
     tested = any((Path(config.run) / "evaluation").glob("test-*-scores.json"))
     references = None
     with console.status("reading the run"):
@@ -134,7 +142,6 @@ def report_run(config: ReportConfig, *, console: "Console") -> Path:
             references=references,
             pictures=_glimpses(config, settings),
         )
-    target = first_file(config.target)
     write_atomic(target, page)
     return target
 
@@ -168,14 +175,15 @@ def report_videos(config: ReportConfig, *, console: "Console") -> list[Path]:
         UserError: no such run, split, video or clip; or a run beside it that reads other features.
     """
     from stg.opened import open_run
-    from stg.pages.page import write_pages
-    from stg.pages.telling import Narration
+    from stg.pages.page import first_file, write_pages
+    from stg.pages.telling import Narration, called
     from stg.progress import making
 
     def tell(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     assert config.split is not None  # main() decides by it
+    target = first_file(config.target)  # what cannot be is said before the work
     with making(console, "making the videos' graphs") as progress:
         run = open_run(
             config.run, store=config.store, root=config.root, device=config.device, progress=progress, tell=tell
@@ -197,9 +205,9 @@ def report_videos(config: ReportConfig, *, console: "Console") -> list[Path]:
     videos = narration.chosen(_listed(config.videos), config.order, config.limit)
     with making(console, "drawing") as progress:
         return write_pages(
-            config.target,
+            target,
             narration.views(videos, progress),
-            title=f"{run.dataset.name}, {config.split}: {run.folder.name}",
+            title=f"{run.dataset.name}, {config.split}: {called(run.folder)}",
             lead=narration.lead(len(videos)),
             facts=narration.facts(),
             deletions=narration.deletions,

@@ -27,6 +27,9 @@ ONLY = {
 }
 """Setting -> the methods that look at it; all others are looked at by every method."""
 
+CANDIDATES = 5
+"""Most captions of a beam that a page lists."""
+
 
 @dataclass(frozen=True)
 class SearchConfig:
@@ -158,3 +161,11 @@ def broken_endings(captions: Iterable[str]) -> int:
 
     endings = (words[-1] for words in map(tokenize, captions) if words)
     return sum(word in BROKEN_ENDINGS for word in endings)
+
+
+def with_candidates(search: SearchConfig) -> SearchConfig:
+    """The same search with all that its beam finds, at most :data:`CANDIDATES`; one that finds a single caption, or
+    draws, stays as it is."""
+    if search.greedy or search.method == "sample" or search.n_best > 1:
+        return search
+    return replace(search, n_best=min(search.beam, CANDIDATES))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,7 +11,8 @@ from torch_geometric.data import Data
 from decoders import Decoder, VideoMemory
 from graphs.in_memory import GraphsInMemory
 from stg.captions import Caption
-from stg.data import classes
+from stg.errors import UserError
+from stg.files import without_places
 from stg.pages.attended import attentions
 from stg.pages.deletion import DeletionTest
 from stg.pages.importance import explainer_importance, importance
@@ -23,7 +25,7 @@ from stg.text import Vocabulary
 from stg.trained import Trained
 
 if TYPE_CHECKING:
-    from stg.captioning import Captioned, VideoCaptioner
+    from stg.captioning import Captioned, Seen, VideoCaptioner
     from stg.vision.backbones import Backbone
     from stg.vision.video import SampledFrames
 
@@ -32,6 +34,9 @@ OBJECT, OF_OBJECTS = "object.", "Object branch: "
 
 EVEN = 1.5
 """Attention that gives no frame more than so many times its share tells little, and is not what a page shows first."""
+
+UNKNOWN = -1
+"""The class of a video whose class is not known."""
 
 MODEL = "the model"
 """What a model is called that is shown alone."""
@@ -89,7 +94,7 @@ class DeletionTests:
         self._titles: dict[str, str] = {}
 
     @torch.inference_mode()
-    def add(self, narrator: Narrator, batch: Data, text: str, *, category: Mapping[str, int] | None = None) -> None:
+    def add(self, narrator: Narrator, batch: Data, text: str, *, category: int = UNKNOWN) -> None:
         """Test one video; arguments as of `tell`, ``text`` being the caption."""
         batch, ids = _with_class(narrator, batch, category), word_ids(narrator.trained.vocabulary, text)
         self._add(self._captions, narrator.trained.captioner.decoder, ids, narrator.memory(batch))
@@ -124,26 +129,34 @@ def view_of_clip(found: "Captioned", name: str = MODEL, *, tests: DeletionTests 
     Raises:
         ValueError: what was seen was not kept.
     """
-    from stg.vision.extractor import size_of
-
+    video = Path(found.video).name
     if found.error is not None:
-        return VideoView(found.video, error=found.error)
+        return VideoView(video, error=without_places(found.error))
     if found.seen is None:
         raise ValueError(f"of {found.video!r} only the caption was kept: ask describe_many for keep_seen=True")
-    captioner, sample = found.seen.captioner, found.seen.sample
+    try:
+        return _clip_view(video, found.seen, found, name, tests)
+    except (UserError, ValueError) as error:  # one clip of many: the others go on
+        return VideoView(video, error=without_places(error))
+
+
+def _clip_view(video: str, seen: "Seen", found: "Captioned", name: str, tests: DeletionTests | None) -> VideoView:
+    from stg.vision.extractor import size_of
+
+    captioner, sample = seen.captioner, seen.sample
     narrator = narrator_of(captioner, name)
     batch = (
-        GraphsInMemory({found.video: found.seen.graph}, captioner.trained.features_dtype)
+        GraphsInMemory({found.video: seen.graph}, captioner.trained.features_dtype)
         .batch([found.video], **narrator.edges)
         .to(captioner.device)
     )
     if tests is not None:
         tests.add(narrator, batch, found.caption)
-    notes = [*captioner.notes]
+    notes = [*map(without_places, captioner.notes)]
     if found.truncated:
         notes.append("The file is cut short: this is what there is of it.")
     return VideoView(
-        video=found.video,
+        video=video,
         size=size_of(sample),
         pictures=from_sample(sample),
         nodes=nodes_of(batch),
@@ -166,7 +179,7 @@ def tell(
     *,
     sample: "SampledFrames | None" = None,
     scores: Mapping[str, float] | None = None,
-    category: Mapping[str, int] | None = None,
+    category: int = UNKNOWN,
     explainer: int = 0,
 ) -> Told:
     """What a model said of a video, and where each word looked.
@@ -176,7 +189,7 @@ def tell(
         captions: what the search found, best first; all looks are of the first.
         sample: the frames that the image network saw; None: they are not at hand, and there is no Grad-CAM.
         scores: of the caption, by metric.
-        category: class of the video, for models that read it.
+        category: class of the video, for models that read it; -1 where it is not known.
         explainer: steps of GNNExplainer; 0: none.
     """
     decoder, best = narrator.trained.captioner.decoder, captions[0]
@@ -217,11 +230,11 @@ def _causes(
     return (*pictures, *importance(captioner, batch, ids), *suffices)
 
 
-def _with_class(narrator: Narrator, batch: Data, category: Mapping[str, int] | None) -> Data:
+def _with_class(narrator: Narrator, batch: Data, category: int) -> Data:
     if "category" not in narrator.trained.captioner.decoder.reads:
         return batch
     batch = batch.clone()
-    batch.category = classes(list(batch.video), category or {})
+    batch.category = torch.full_like(batch.num_frames, category)
     return batch
 
 

@@ -11,8 +11,8 @@ from stg.ablation.plot import to_svg
 from stg.ablation.report import COLUMNS, EVENTS
 from stg.ablation.tables import METRICS
 from stg.errors import UserError
-from stg.files import read_json
-from stg.pages.run_record import number, told
+from stg.files import read_json, without_places
+from stg.pages.run_record import number
 from stg.pages.run_views import Ablation, Grid, Plot
 
 Record = Mapping[str, Any]
@@ -53,7 +53,7 @@ def _ablation(record: Record) -> Ablation:
     more = [*differing, *(_published(record, each, searches[0]) for each in record.get("published", ()))]
     more += [_verbs(record, searches[0]) if searches else None, _settings(rows)]
     events = any(set(EVENTS) & found.keys() for row in rows for found in row["scores"].values())
-    notes = [told(note) for note in record.get("notes", ())]
+    notes = [without_places(note) for note in record.get("notes", ())]
     if events:
         notes.insert(
             0,
@@ -62,12 +62,12 @@ def _ablation(record: Record) -> Ablation:
             "likes.",
         )
     return Ablation(
-        title=told(f"{record['table']}: {record['title']}"),
-        lead=told(
+        title=without_places(f"{record['table']}: {record['title']}"),
+        lead=without_places(
             f"{record['dataset']}; scores on {record['split']}, as fractions: mean ± "
             f"{record.get('deviation', 'deviation of a sample (n - 1) over seeds')}."
         ),
-        missing=tuple((str(name), told(why)) for name, why in record.get("missing", {}).items()),
+        missing=tuple((str(name), without_places(why)) for name, why in record.get("missing", {}).items()),
         cells=int(record.get("cells", 0)),
         plots=tuple(_plot(record, search) for search in drawn),
         tables=tuple(_scores(record, search) for search in searches),
@@ -156,7 +156,7 @@ def _verbs(record: Record, search: str) -> Grid | None:
 def _settings(rows: Sequence[Record]) -> Grid:
     told_of = [row for row in rows if not row["control"] and row.get("settings")]
     lines = tuple(
-        (str(row["name"]), ", ".join(f"{k} {told(v)}" for k, v in row["settings"].items())) for row in told_of
+        (str(row["name"]), ", ".join(f"{k} {without_places(v)}" for k, v in row["settings"].items())) for row in told_of
     )
     return Grid(
         "Settings of the rows",

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from stg.config import FitConfig, differences, to_dict
+from stg.files import without_places
 from stg.pages.page import render
 from stg.pages.run_ablations import read_ablation
 from stg.pages.run_captions import Pictures, choose, histories, written
 from stg.pages.run_curves import SCORES, Clock, curves, decimal, numbers
-from stg.pages.run_record import Evaluation, RunRecord, number, read_run, told
+from stg.pages.run_record import Evaluation, RunRecord, number, read_run
 from stg.pages.run_views import Grid, Missing, RunPage
 from stg.parts_of_speech import Tagger, pick_tagger
 from stg.runs import MODEL_FILE, WHOLE_FILE
@@ -141,13 +142,13 @@ def _facts(run: RunRecord) -> tuple[tuple[str, str], ...]:
         facts.append(("weights", told_of + (f" to caption, {trained / 1e6:.2f}M to train" if trained else "")))
     if run.began:
         facts.append(("log", f"{run.began} to {run.ended}"))
-    return tuple((name, told(value)) for name, value in facts)
+    return tuple((name, without_places(value)) for name, value in facts)
 
 
 def _warnings(run: RunRecord) -> tuple[str, ...]:
     warnings = []
     if error := run.state.get("error"):
-        warnings.append(f"The run failed: {told(error)[:600]}")
+        warnings.append(f"The run failed: {without_places(error)[:600]}")
     if run.unread:
         warnings.append(f"{run.unread} lines of metrics.jsonl could not be read and are left out.")
     if run.broken:
@@ -202,7 +203,7 @@ def _score_grid(evaluations: Sequence[Evaluation]) -> Grid | None:
         for one, scores in zip(scored, found, strict=True)
     )
     reasons = {
-        f"{SCORES.get(metric, metric)}: {told(reason)}."
+        f"{SCORES.get(metric, metric)}: {without_places(reason)}."
         for one in scored
         for metric, reason in (one.record.get("unavailable") or {}).items()
     }
@@ -234,4 +235,8 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _value(value: Any) -> str:
-    return "none" if value is None else told(", ".join(map(str, value)) if isinstance(value, list | tuple) else value)
+    return (
+        "none"
+        if value is None
+        else without_places(", ".join(map(str, value)) if isinstance(value, list | tuple) else value)
+    )

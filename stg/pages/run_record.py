@@ -22,8 +22,6 @@ from stg.runs import MODEL_FILE, WHOLE_FILE, load_config
 from stg.search import SearchConfig
 
 STAMP = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
-PLACE = re.compile(r"(?<![\w./~-])(?:~?/(?!/)|[A-Za-z]:[\\/]|\\\\)(?:[^\s/\\:'\",;]*[/\\])*([^\s/\\:'\",;]+)")
-"""An absolute path, and its last part. An address (``https://...``) and ``val/test`` are none."""
 
 
 @dataclass(frozen=True)
@@ -121,11 +119,6 @@ def number(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if math.isfinite(value) else None
-
-
-def told(text: object) -> str:
-    """Text for others to read: of absolute paths the last part alone is left, for a page that may be mailed."""
-    return PLACE.sub(r"…/\1", str(text).replace(str(Path.home()), "~"))
 
 
 def _shown(folder: Path) -> str:

@@ -9,12 +9,14 @@ import torch
 from torch_geometric.data import Data
 
 from stg.captions import Caption, candidate_captions
+from stg.config import FitConfig
 from stg.data import classes_read
 from stg.datasets.world import World
 from stg.errors import UserError
+from stg.files import without_places
 from stg.metrics.coco import Scorer
 from stg.opened import OpenRun
-from stg.pages.building import DeletionTests, Narrator, facts_of, tell
+from stg.pages.building import UNKNOWN, DeletionTests, Narrator, facts_of, tell
 from stg.pages.pictures import blank, edges_of, from_sample, nodes_of, sample_of_clip, sample_of_world
 from stg.pages.views import Deletion, Told, VideoView
 from stg.runs import MODEL_FILE, WHOLE_FILE, load_config
@@ -65,8 +67,11 @@ class Narration:
     ) -> None:
         self.run, self.split, self.search, self.clips, self.say = run, split, search, dict(clips or {}), tell
         self.explainer = explainer
-        own = Narrator(run.folder.name, run.trained, _whole(run.folder, run.device), self._backbone(weights))
-        self.narrators = [own, *(self._beside(Path(folder), own) for folder in beside)]
+        _refuse_control(run.folder, run.settings)
+        own = Narrator(called(run.folder), run.trained, _whole(run.folder, run.device))
+        narrators = [own, *(self._beside(Path(folder)) for folder in beside)]
+        backbone = self._backbone(weights, narrators)
+        self.narrators = [replace(narrator, backbone=backbone) for narrator in narrators]
         dataset = run.dataset
         withheld = split in dataset.unlabelled
         self.videos = [video for video in dataset.splits[split] if withheld or dataset.captions.get(video)]
@@ -76,7 +81,7 @@ class Narration:
         self.captions: list[dict[str, list[Caption]]] = []
         self.scores: list[dict[str, dict[str, float]]] = []
         self.world = World(**asdict(run.settings.world)) if run.settings.data.dataset == "world" else None
-        self._deletions = DeletionTests()
+        self._deletions = [DeletionTests() for _ in self.narrators]
 
     def caption(self, progress: Progress = lambda done, total: None) -> None:
         """Caption and score every video of the split with every model; CIDEr's idf is that of the whole split."""
@@ -131,15 +136,25 @@ class Narration:
         return videos[: limit or None]
 
     def views(self, videos: Sequence[str], progress: Progress = lambda done, total: None) -> Iterator[VideoView]:
-        """The videos one after another; what goes wrong with the pictures of one is said on the page and told."""
+        """The videos one after another; what goes wrong with one is said on its place of the page, and told."""
         progress(0, len(videos))
         for done, video in enumerate(videos, start=1):
-            yield self._view(video)
+            try:
+                view = self._view(video)
+            except (UserError, ValueError) as error:  # what libraries underneath refuse, too: the other videos go on
+                self.say(f"{video} is not shown: {error}")
+                view = VideoView(video, error=without_places(error))
+            yield view
             progress(done, len(videos))
 
     def deletions(self) -> tuple[Deletion, ...]:
-        """The deletion tests over the videos that were looked at."""
-        return self._deletions.results()
+        """The deletion tests over the videos that were looked at, of each model."""
+        found = [
+            (narrator.name, tests.results()) for narrator, tests in zip(self.narrators, self._deletions, strict=True)
+        ]
+        if len(found) == 1:
+            return found[0][1]
+        return tuple(replace(one, look=f"{name}: {one.look}") for name, results in found for one in results)
 
     def lead(self, shown: int) -> str:
         """What the page is of, in a sentence."""
@@ -155,11 +170,7 @@ class Narration:
         batch = graphs.batch([video], **own.edges).to(self.run.device)
         notes: list[str] = []
         sample = self._sample(video, batch, notes)
-        told = [
-            self._told(narrator, video, sample, captions[video], scores.get(video))
-            for narrator, captions, scores in zip(self.narrators, self.captions, self.scores, strict=True)
-        ]
-        self._deletions.add(own, batch, self.captions[0][video][0].text, category=self._category(own))
+        told = [self._told(place, video, sample) for place in range(len(self.narrators))]
         height, width = batch["size"][0].tolist() if "size" in batch else _reach(batch)
         return VideoView(
             video=video,
@@ -172,25 +183,17 @@ class Narration:
             notes=tuple(notes),
         )
 
-    def _told(
-        self,
-        narrator: Narrator,
-        video: str,
-        sample: SampledFrames | None,
-        captions: Sequence[Caption],
-        scores: Mapping[str, float] | None,
-    ) -> Told:
+    def _told(self, place: int, video: str, sample: SampledFrames | None) -> Told:
+        """What the model at this place says; its deletion test has one more video then."""
+        narrator, captions = self.narrators[place], self.captions[place][video]
         batch = self.run.store.batch([video], **narrator.edges).to(self.run.device)
-        shown = {SHOWN[name]: value for name, value in (scores or {}).items() if name in SHOWN}
+        category = (self._category(narrator) or {}).get(video, UNKNOWN)
+        found = self.scores[place].get(video, {})
+        scores = {SHOWN[name]: value for name, value in found.items() if name in SHOWN}
         told = tell(
-            narrator,
-            batch,
-            captions,
-            sample=sample,
-            scores=shown,
-            category=self._category(narrator),
-            explainer=self.explainer,
+            narrator, batch, captions, sample=sample, scores=scores, category=category, explainer=self.explainer
         )
+        self._deletions[place].add(narrator, batch, captions[0].text, category=category)
         if narrator.edges == self.narrators[0].edges:
             return told
         # The page draws the edges of the first model, and knows no others.
@@ -207,29 +210,31 @@ class Narration:
             return sample_of_clip(path, graph)
         except VideoError as error:
             self.say(f"no pictures of {video}: {error}")
-            notes.append(f"No pictures: {error}")
+            notes.append(f"No pictures: {without_places(error)}")
             return None
 
-    def _backbone(self, weights: Sequence[Path]) -> "Backbone | None":
-        if "scene" not in self.run.trained.captioner.reads:
+    def _backbone(self, weights: Sequence[Path], narrators: Sequence[Narrator]) -> "Backbone | None":
+        """The image network of the scene features, which are the same for all models; None where none reads them."""
+        if not any("scene" in narrator.trained.captioner.reads for narrator in narrators):
             return None
-        device = str(self.run.device)
-        how = running(WorkChoice(device=device), int(self.run.trained.features.get("num_frames", 10)))
+        features = self.run.trained.features
+        how = running(WorkChoice(device=str(self.run.device)), int(features.get("num_frames", 10)))
         try:
-            return recorded_extractor(self.run.trained.features, ["scene"], how, weights).backbone
+            return recorded_extractor(features, ["scene"], how, weights).backbone
         except UserError as error:
             self.say(f"no Grad-CAM: {error}")
             return None
 
-    def _beside(self, folder: Path, own: Narrator) -> Narrator:
+    def _beside(self, folder: Path) -> Narrator:
         settings, trained = load_config(folder), Trained.load(folder / MODEL_FILE)
+        _refuse_control(folder, settings)
         if (settings.data.dataset, settings.world) != (self.run.settings.data.dataset, self.run.settings.world):
             raise UserError(
                 f"{folder} was trained on other videos than {self.run.folder}: put runs of one data set side by side"
             )
         trained.check(self.run.store)
         trained.captioner.to(self.run.device)
-        return Narrator(folder.name, trained, _whole(folder, self.run.device), own.backbone)
+        return Narrator(called(folder), trained, _whole(folder, self.run.device))
 
     def _category(self, narrator: Narrator) -> Mapping[str, int] | None:
         if "category" not in narrator.trained.captioner.decoder.reads or not self.run.dataset.category:
@@ -242,6 +247,20 @@ class Narration:
         with Scorer(self.references) as scorer:
             texts = {video: found[0].text for video, found in captions.items()}
             return scorer.score(texts, metrics=("bleu", "rouge", "cider")).per_video
+
+
+def called(run: str | Path) -> str:
+    """What a run folder, or the model in one, is called on a page."""
+    place = Path(run).resolve()
+    return (place if place.is_dir() else place.parent).name
+
+
+def _refuse_control(folder: Path, settings: FitConfig) -> None:
+    if settings.run.control != "none":
+        raise UserError(
+            f"{folder} is a control ({settings.run.control}): it saw other videos than those that it captions, and "
+            "nothing that a page could show"
+        )
 
 
 def _whole(folder: Path, device: torch.device) -> Trained | None:

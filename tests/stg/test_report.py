@@ -4,26 +4,32 @@ import dataclasses
 import io
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from rich.console import Console
 
 import stg
+from stg.assembly import Widths, build_captioner
 from stg.caption import main as caption_main
+from stg.captions import Caption
 from stg.cli import run_command
 from stg.config import DataConfig, FitConfig, OptimConfig, RunConfig, WorldConfig
 from stg.datasets.world import World
 from stg.errors import UserError
 from stg.fit import fit
-from stg.model_config import ModelConfig
+from stg.model_config import GraphConfig, ModelConfig, STaTSConfig
 from stg.opened import open_run
-from stg.pages.building import view_of_clip
+from stg.pages.building import Narrator, tell, view_of_clip
 from stg.pages.telling import Narration
 from stg.report import ReportConfig, report_videos
 from stg.report import main as report_main
 from stg.search import SearchConfig
+from stg.text import BOS
 
 WORLD = WorldConfig(train=6, val=3, test=4)
 
@@ -41,6 +47,26 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     fit(config, console=Console(file=io.StringIO()))
     return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def trained(run: Path) -> Callable[..., Path]:
+    """Trains another run on the same store: its name, and what is set otherwise of the model and the run."""
+
+    def fit_another(name: str, *, branches: str, control: str = "none") -> Path:
+        out = run.parent / name
+        config = FitConfig(
+            data=DataConfig(store=str(run.parent / "store"), min_count=1),
+            world=WORLD,
+            model=ModelConfig(branches=branches, channels=16, heads=2, hidden=16, layers=1),  # type: ignore[arg-type]
+            optim=OptimConfig(epochs=1, epoch_captions=2),
+            run=RunConfig(out=str(out), samples=0, seed=7, control=control),  # type: ignore[arg-type]
+        )
+        if not out.exists():
+            fit(config, console=Console(file=io.StringIO()))
+        return out
+
+    return fit_another
 
 
 @pytest.fixture(scope="module")
@@ -96,9 +122,14 @@ def test_the_words_probabilities_are_those_of_the_search(run: Path) -> None:
     best = told.captions[0]["test-00000"][0]
     probabilities = view.told[0].probabilities
     assert len(probabilities) == len(view.told[0].words)
-    # The end of the sentence is the rest of the caption's log-probability.
-    ending = best.log_prob - float(np.log(probabilities).sum())
-    assert -30 < ending <= 1e-6
+    vocabulary, batch = told.run.trained.vocabulary, told.run.store.batch(["test-00000"])
+    ids = torch.tensor([vocabulary.encode(best.text)])
+    with torch.inference_mode():
+        logits = told.run.trained.captioner.decoder(ids[:, :-1], told.run.trained.captioner.memory(batch))
+    said = logits.log_softmax(-1)[0].gather(1, ids[0, 1:, None])[:, 0]
+    np.testing.assert_allclose(np.log(probabilities), said[:-1], rtol=1e-4)
+    if best.length == len(said):  # the sentence ends by itself and is not cut
+        assert best.log_prob == pytest.approx(float(said.sum()), rel=1e-4)
     assert view.told[0].confidence == pytest.approx(best.confidence)
 
 
@@ -115,12 +146,55 @@ def test_videos_are_chosen_by_name_or_by_score(run: Path) -> None:
         told.chosen(["vid9"], "given", 0)
 
 
-def test_another_run_stands_beside(run: Path) -> None:
-    told = narration(run, beside=[str(run)])
+def test_another_run_stands_beside(run: Path, trained: Callable[..., Path]) -> None:
+    """Each with its own captions and looks; Grad-CAM also where the first reads no scene."""
+    scene, objects = trained("scene", branches="scene"), trained("objects", branches="object")
+    told = narration(objects, beside=[str(scene), str(run)])
     told.caption()
     (view,) = told.views(["test-00001"])
-    assert [one.model for one in view.told] == ["run", "run"]
-    assert view.told[0].words == view.told[1].words
+    assert [one.model for one in view.told] == ["objects", "scene", "run"]
+    alone = narration(scene)
+    alone.caption()
+    (own,) = next(alone.views(["test-00001"])).told
+    beside = view.told[1]
+    assert beside.words == own.words
+    assert beside.probabilities == own.probabilities
+    assert [look.name for look in beside.looks] == [look.name for look in own.looks]
+    names = [{look.name for look in one.looks} for one in view.told]
+    assert "gradcam" not in names[0]
+    assert names[1] == {"frames", "gradcam", "gradcam.caption"}
+    assert {"gradcam", "importance", "object.frames"} <= names[2]
+    assert {found.look.split(": ")[0] for found in told.deletions()} == {"objects", "scene", "run"}
+
+
+def test_a_control_is_refused(run: Path, trained: Callable[..., Path]) -> None:
+    control = trained("control", branches="scene", control="shuffle")
+    with pytest.raises(UserError, match=r"control is a control \(shuffle\): it saw other videos"):
+        narration(control)
+    with pytest.raises(UserError, match=r"control is a control \(shuffle\): it saw other videos"):
+        narration(run, beside=[str(control)])
+
+
+def test_one_video_that_cannot_be_drawn_does_not_stop_the_others(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stg.pages import telling
+
+    drawn, calls = telling.tell, []
+
+    def tell(*args: Any, **options: Any) -> object:
+        calls.append(args)
+        if len(calls) == 2:
+            raise ValueError("odd features in /home/somebody/store")
+        return drawn(*args, **options)
+
+    monkeypatch.setattr(telling, "tell", tell)
+    said: list[str] = []
+    told = Narration(
+        open_run(run, device="cpu", tell=said.append), "test", search=SearchConfig("greedy"), tell=said.append
+    )
+    told.caption()
+    views = list(told.views(told.videos[:3]))
+    assert [view.error for view in views] == [None, "odd features in …/store", None]
+    assert "test-00001 is not shown: odd features in /home/somebody/store" in said
 
 
 def test_a_run_on_other_videos_cannot_stand_beside(run: Path, tmp_path: Path) -> None:
@@ -161,9 +235,19 @@ def test_the_page_of_the_run_is_written_into_the_run(run: Path, tmp_path: Path) 
     assert str(folder.parent) not in page
 
 
-def test_options_that_do_not_go_together_are_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command(ReportConfig, report_main, "", [str(run), "--videos", "test-00000"]) == 2
-    assert "add --split val, test or train" in capsys.readouterr().err
+def test_options_that_do_not_go_together_are_refused(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(ReportConfig, report_main, "", [str(run), "--videos", "test-00000", "--beam", "3"]) == 2
+    assert "videos, beam are for a page of videos: add --split val, test or train" in capsys.readouterr().err
+    (tmp_path / "folder.html").mkdir()
+    assert (
+        run_command(
+            ReportConfig, report_main, "", [str(run), "--split", "test", "--out", str(tmp_path / "folder.html")]
+        )
+        == 2
+    )
+    assert "folder.html is a folder" in capsys.readouterr().err
     assert run_command(ReportConfig, report_main, "", [str(run), "--split", "dev"]) == 2
     assert "no split 'dev': choose one of train, val, test" in capsys.readouterr().err
 
@@ -181,9 +265,7 @@ def test_a_store_without_clips_is_shown_without_pictures(run: Path, monkeypatch:
 
 def test_another_clip_of_the_same_name_is_not_shown(run: Path, clip: Path, tmp_path: Path) -> None:
     other = tmp_path / "test-00000.mp4"
-    shorter = dataclasses.replace(World(train=6, val=3, test=4), size=64) if hasattr(World, "size") else None
-    assert shorter is not None
-    shorter.write_mp4("test-00000", other)
+    dataclasses.replace(World(train=6, val=3, test=4), size=64).write_mp4("test-00000", other)
     said: list[str] = []
     opened = open_run(run, device="cpu", tell=said.append)
     told = Narration(opened, "test", search=SearchConfig("greedy"), clips={"test-00000": other}, tell=said.append)
@@ -207,9 +289,12 @@ def test_a_clip_is_captioned_onto_a_page(
     assert page.count("<article") == 1
     said = re.match(r".*test-00001\.mp4: (.*)   \(confidence", printed.out)
     assert said is not None
-    for word in said[1].split():
-        assert word in page
+    words = re.findall(r'<button[^>]*class="word[^>]*>.*?</button>', page, re.DOTALL)
+    assert [re.sub("<[^>]*>", " ", word).split()[0] for word in words] == said[1].split()
     assert "No objects were looked for" in page
+    # Neither the place of the clip nor that of the model (F7).
+    assert str(clip.parent) not in page
+    assert str(run.parent) not in page
 
 
 def test_overlay_wants_one_clip(run: Path, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -224,12 +309,46 @@ def test_overlay_wants_one_clip(run: Path, clip: Path, tmp_path: Path, capsys: p
     assert "ends in .mp4" in capsys.readouterr().err
 
 
+def test_what_is_searched_for_stays_what_was_asked_for() -> None:
+    assert ReportConfig("run", "test").searched() == SearchConfig(beam=5, n_best=5)
+    assert ReportConfig("run", "test", beam=9).searched() == SearchConfig(beam=9, n_best=5)
+    assert ReportConfig("run", "test", beam=1).searched().greedy
+    drawn = SearchConfig(method="sample", temperature=0.5)
+    assert ReportConfig("run", "test", search=drawn).searched() == drawn
+
+
+def test_a_model_that_reads_the_class_is_told_it(run: Path) -> None:
+    """The probabilities on the page are those of the video's class, where it is known."""
+    stats = STaTSConfig(categories=3, scene_streams=("regions",))
+    settings = ModelConfig(decoder="stats", branches="scene", channels=16, stats=stats)
+    opened = open_run(run, device="cpu", tell=lambda line: None)
+    batch = opened.store.batch(["test-00000"])
+    torch.manual_seed(0)
+    vocabulary, widths = opened.trained.vocabulary, Widths.of(batch)
+    captioner = build_captioner(
+        settings, GraphConfig(), widths=widths, vocabulary=len(vocabulary), max_words=vocabulary.max_words
+    ).eval()
+    trained = dataclasses.replace(opened.trained, captioner=captioner, model=settings, widths=widths)
+    caption = Caption(vocabulary.decode([5, 6, 7]), -3.0, 4)
+    told = {known: tell(Narrator("classes", trained), batch, [caption], category=known) for known in (-1, 0, 2)}
+    for known, one in told.items():
+        memory = captioner.memory(batch.clone().update({"category": torch.tensor([known])}))
+        ids = torch.tensor([[BOS, 5, 6]])
+        expected = captioner.decoder(ids, memory).softmax(-1)[0, torch.arange(3), torch.tensor([5, 6, 7])]
+        np.testing.assert_allclose(one.probabilities, expected.detach(), rtol=1e-5)
+        assert {look.name for look in one.looks} >= {"ts", "st"}
+        assert one.gate is not None
+        assert one.gate.shape == (3, 2)
+    assert told[0].probabilities != told[2].probabilities
+
+
 def test_show_in_a_notebook(run: Path, clip: Path, tmp_path: Path) -> None:
     model = stg.load(run, beam=2, device="cpu", graph=True)
     found = model.describe(clip)
     shown = stg.show(found)
     assert "<iframe" in shown._repr_html_()
     assert found.caption in repr(shown)
+    assert str(clip.parent) not in shown.html
     assert shown.save(tmp_path / "page.html").read_text() == shown.html
     assert view_of_clip(found).told[0].words == tuple(found.caption.split())
     kept = dataclasses.replace(found, seen=None)

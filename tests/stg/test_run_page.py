@@ -10,11 +10,12 @@ import pytest
 
 from stg.config import FitConfig, from_dict, to_dict
 from stg.errors import UserError
+from stg.files import without_places
 from stg.pages.curves import BOTTOM, LEFT, RIGHT, TOP, Series, draw, thin
 from stg.pages.run_ablations import read_ablation
 from stg.pages.run_captions import changes, choose
 from stg.pages.run_page import run_html, run_view
-from stg.pages.run_record import read_run, told
+from stg.pages.run_record import read_run
 
 HOSTILE = "</title><script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
 
@@ -279,7 +280,7 @@ def test_places_of_this_machine_are_not_told(tmp_path: Path, monkeypatch: pytest
     assert "secret" not in page
     assert "bob" not in page
     assert "…/w" in page
-    assert told(error) == "could not read …/x.json; see https://example.org/a/b or val/test"
+    assert without_places(error) == "could not read …/x.json; see https://example.org/a/b or val/test"
 
 
 def test_the_page_of_many_videos_stays_small(tmp_path: Path) -> None:
