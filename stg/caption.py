@@ -83,7 +83,6 @@ def main(config: CaptionConfig) -> int:
     from rich.console import Console
 
     from stg.extract import list_clips
-    from stg.pages.page import first_file
     from stg.runs import features_read, model_file, model_header
     from stg.vision.recorded import recorded_files
 
@@ -92,6 +91,8 @@ def main(config: CaptionConfig) -> int:
     if config.overlay and len(clips) != 1:
         raise UserError(f"overlay takes one clip, and {len(clips)} were given: caption them one by one")
     if config.report:
+        from stg.pages.page import first_file
+
         first_file(Path(config.report))
     if config.overlay and not Path(config.overlay).absolute().parent.is_dir():
         raise UserError(f"the folder of {config.overlay} is not there: make it, or give another --overlay")
@@ -102,7 +103,6 @@ def main(config: CaptionConfig) -> int:
     import torch
 
     from stg.captioning import load
-    from stg.pages.overlay import write_overlay
     from stg.progress import making
     from stg.vision.readers import Readers
 
@@ -132,6 +132,8 @@ def main(config: CaptionConfig) -> int:
             for _ in told:
                 pass
     for view in drawn:
+        from stg.pages.overlay import write_overlay
+
         (clip,) = clips.values()
         with making(console, "drawing the clip") as bar:
             write_overlay(clip, view, str(config.overlay), progress=bar)
