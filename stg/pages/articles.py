@@ -21,14 +21,12 @@ def told_for_template(told: Told, strip: Strip, nodes: Sequence[Node]) -> tuple[
     """What one model told, for the template and for the script."""
     looks, scripts = [], []
     for look in told.looks:
-        rows = rows_of(look)
-        whole = rows == 1 and len(told.words) != 1
-        shown: dict[str, Any] = {"title": look.title, "note": look.note, "whole": whole, "row": []}
-        read: dict[str, Any] = {"rows": rows}
+        shown: dict[str, Any] = {"title": look.title, "note": look.note, "whole": look.whole, "row": []}
+        read: dict[str, Any] = {"whole": look.whole}
         if strip.frames:
             shares = shares_of(look, nodes, len(strip.frames))
             maps = heat_maps(look) if look.places is not None else None
-            shown["row"] = row(look, shares, maps, strip, told.words, whole)
+            shown["row"] = row(look, shares, maps, strip, told.words)
             read |= for_script(look, shares, maps, strip.order)
         looks.append(shown)
         scripts.append(read)
@@ -48,19 +46,12 @@ def told_for_template(told: Told, strip: Strip, nodes: Sequence[Node]) -> tuple[
     return prepared, {"looks": scripts}
 
 
-def rows_of(look: Look) -> int:
-    """Number of rows of a look: of words, or one for the caption as a whole."""
-    arrays = (look.frames, look.nodes, look.places, look.edges)
-    return next((len(array) for array in arrays if array is not None), 0)
-
-
 def row(
     look: Look,
     shares: Float[np.ndarray, "L T"] | None,
     maps: list[list[str]] | None,
     strip: Strip,
     words: Sequence[str],
-    whole: bool,
 ) -> list[dict[str, Any]]:
     """The row of pictures under a caption: for each word the frame with the largest share, with its map on it.
 
@@ -68,7 +59,7 @@ def row(
     """
     if shares is None:
         return []
-    if whole:
+    if look.whole:
         pairs: list[tuple[int | None, int | None]] = [(None, frame) for frame in range(len(strip.frames))]
     else:
         pairs = list(enumerate(best_frames(shares)))

@@ -69,6 +69,7 @@ def importance(captioner: Captioner, batch: Data, words: Sequence[int]) -> tuple
             f"graph branch: {note}{LIMITS}",
             found.node_mask.T,
             found.edge_mask[None] if messages else None,
+            whole=True,
         ),
     )
 
@@ -108,6 +109,7 @@ def explainer_importance(
             f"its probability, found by GNNExplainer from seed {seed}; other such sets may do as well. {LIMITS}",
             found.node_mask.T,
             found.edge_mask[None] if "edge_mask" in found else None,
+            whole=True,
         ),
     )
 
@@ -155,13 +157,20 @@ class CaptionOfGraph(nn.Module):
         return word_log_probs(captioner.decoder, encoded.scene, self.words)
 
     def look(
-        self, name: str, title: str, note: str, nodes: Float[Tensor, "L N"], edges: Float[Tensor, "L E"] | None
+        self,
+        name: str,
+        title: str,
+        note: str,
+        nodes: Float[Tensor, "L N"],
+        edges: Float[Tensor, "L E"] | None,
+        *,
+        whole: bool = False,
     ) -> Look:
         """Rows of importances as shares."""
         node = shares(nodes.cpu().numpy())
         frames = node @ np.eye(int(self.batch.num_frames), dtype=node.dtype)[self.batch.frame.cpu().numpy()]
         edge = shares(edges.cpu().numpy()) if edges is not None else None
-        return Look(name, title, note, frames=frames, nodes=node, edges=edge)
+        return Look(name, title, note, frames=frames, nodes=node, edges=edge, whole=whole)
 
 
 class GradientTimesInput(ExplainerAlgorithm):

@@ -73,6 +73,7 @@ def gradcam(
             f"the last map of the image network, drawn as {height} x {width} places and no finer than that map. The "
             f"paper shows such maps (Fig. 3) without saying how they were made. {LIMITS}",
             places=shares(places[-1:]),
+            whole=True,
         ),
     )
 
@@ -111,6 +112,7 @@ def frame_saliency(captioner: Captioner, batch: Data, words: Sequence[int]) -> t
             "Gradient x feature of the caption",
             f"Which frames raised the likelihood of the caption as a whole, through the scene branch: {note}",
             frames=shares(frames[-1:]),
+            whole=True,
         ),
     )
 

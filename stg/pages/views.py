@@ -54,9 +54,8 @@ class Edge:
 class Look:
     """Where each word of a caption looked, in one way of telling.
 
-    Rows are words, in the order of the caption; one single row holds for the caption as a whole. Weights are not
-    negative; what is not finite is shown as missing. Several of the arrays may be there: a decoder that first takes a
-    frame and then places in it has both.
+    Rows are words, in the order of the caption. Weights are not negative; what is not finite is shown as missing.
+    Several of the arrays may be there: a decoder that first takes a frame and then places in it has both.
 
     Args:
         name: short and unique among the looks of a caption: ``frames``, ``ts``, ``gradcam``, ...
@@ -66,6 +65,7 @@ class Look:
         nodes: ``[L N]`` share of each object.
         places: ``[L T h w]`` share of each place of a grid over each picture, row by row.
         edges: ``[L E]`` importance of each edge.
+        whole: one single row holds for the caption as a whole.
     """
 
     name: str
@@ -75,6 +75,7 @@ class Look:
     nodes: Float[np.ndarray, "L N"] | None = None
     places: Float[np.ndarray, "L T h w"] | None = None
     edges: Float[np.ndarray, "L E"] | None = None
+    whole: bool = False
 
 
 @dataclass(frozen=True)

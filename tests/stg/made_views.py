@@ -79,9 +79,9 @@ def made_looks(
         looks.append(Look("regions", "Boxes", note, nodes=over_nodes))
         looks.append(
             Look("importance", "Importance of boxes and edges for the whole caption", note,
-                 nodes=over_nodes[:1], edges=random.random((1, edges)))
+                 nodes=over_nodes[:1], edges=random.random((1, edges)), whole=True)
         )  # fmt: skip
-    looks.append(Look("gradcam", "Grad-CAM of the whole caption", note, places=places[:1]))
+    looks.append(Look("gradcam", "Grad-CAM of the whole caption", note, places=places[:1], whole=True))
     return tuple(looks)
 
 

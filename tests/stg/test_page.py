@@ -217,6 +217,10 @@ def test_a_video_of_nothing_and_a_caption_of_nothing_are_drawn() -> None:
     empty = Told(model="m", words=(), probabilities=(), confidence=float("nan"))
     text = videos_html(VideosPage("t", "", (VideoView("v", told=(empty,)), VideoView("w"))))
     assert "No words: the model ended the caption at once." in text
+    assert "Where the words looked is not known" not in text
+    assert "Where the words looked is not known" in videos_html(
+        VideosPage("t", "", (VideoView("v", told=(dataclasses.replace(empty, words=("a",), probabilities=(0.5,)),)),))
+    )
     assert "There is no video to show." in videos_html(VideosPage("t", "", ()))
 
 

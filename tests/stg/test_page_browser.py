@@ -1,31 +1,19 @@
 """Pages of videos in a real browser: words light what they looked at, sliders hide edges, text stays text."""
 
 import dataclasses
-import shutil
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page
 
 from stg.pages.page import video_fragment, videos_html, write_pages
 from stg.pages.views import VideosPage
 from tests.stg.made_views import everything, hostile_page, made_page, made_view
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs a browser: no chromium on the path")
-
 Opener = Callable[..., Page]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -160,7 +148,7 @@ def test_a_look_at_edges_draws_them_by_importance(opened: Opener) -> None:
     view = made_view()
     page = opened(made_page(view))
     page.get_by_label("Importance of boxes and edges for the whole caption").check()
-    assert page.locator(".status").inner_text().startswith("The whole caption: most in frame")
+    assert page.locator(".status").inner_text().startswith("The whole caption: ")
     widths = page.locator(".edges path").evaluate_all(
         "lines => lines.map(line => parseFloat(getComputedStyle(line).strokeWidth))"
     )
@@ -168,6 +156,36 @@ def test_a_look_at_edges_draws_them_by_importance(opened: Opener) -> None:
     assert len(set(widths)) > 20
     page.locator(".word").first.press("Escape")
     assert page.locator(".edges path[style*=opacity]").count() == 0
+
+
+def test_a_look_of_the_whole_caption_marks_no_word_and_keeps_the_one_that_was_chosen(opened: Opener) -> None:
+    view = made_view()
+    page = opened(made_page(view))
+    pressed, lit = page.locator('.word[aria-pressed="true"]'), page.locator(".word.lit, .thumb.lit")
+    whole = page.get_by_label("Grad-CAM of the whole caption")
+    whole.check()
+    assert (pressed.count(), lit.count()) == (0, 0)
+    assert page.locator(".film image.heat:not([hidden])").count() == 6
+    page.get_by_label("Boxes", exact=True).check()
+    assert page.locator(".status").inner_text().startswith("No word is chosen")
+    page.locator(".word").nth(4).click()
+    page.mouse.move(1, 1)
+    whole.check()
+    page.mouse.move(1, 1)
+    assert (pressed.count(), lit.count()) == (0, 0)
+    assert page.locator(".status").inner_text().startswith("The whole caption: ")
+    page.get_by_label("Frames, then places in them").check()
+    assert pressed.get_attribute("data-word") == "4"
+
+
+def test_a_caption_of_one_word_has_looks_of_the_word_and_of_the_whole(opened: Opener) -> None:
+    page = opened(made_page(made_view(words=("fire",))))
+    page.locator(".word").click()
+    assert page.locator(".status").inner_text().startswith("“fire”: most in frame")
+    assert page.locator(".look:visible .thumb").count() == 1
+    page.get_by_label("Grad-CAM of the whole caption").check()
+    assert page.locator(".status").inner_text().startswith("The whole caption: ")
+    assert page.locator(".look:visible .thumb").count() == 6
 
 
 def test_the_slider_and_the_threshold_change_how_many_edges_are_drawn(opened: Opener) -> None:
@@ -276,12 +294,26 @@ def test_without_scripts_caption_frames_boxes_and_some_edges_are_there(opened: O
     assert page.locator(".word").count() == 9
     for selector in (".word", ".film .frame image", ".node rect", ".edges.spatial path", ".edges.temporal path"):
         assert page.locator(selector).first.is_visible(), selector
-    assert page.locator(".look:visible .thumb").count() == 9
+    assert page.locator(".thumb:visible").count() == 9
     assert not page.locator(".controls").is_visible()
+    titles = [look.title for look in made_view().told[0].looks]
+    assert page.locator(".look h4:visible").all_inner_texts() == titles
+    for folded in page.locator(".look > summary").all():
+        folded.click()
+    assert [look.locator(".thumb:visible").count() for look in page.locator(".look").all()] == [9, 9, 6, 6]
     paths = page.locator(".edges path")
     assert sum(path.is_visible() for path in paths.all()) == sum(
         path.get_attribute("hidden") is None for path in paths.all()
     )
+
+
+@pytest.mark.parametrize("scripts", [False, True])
+def test_every_look_is_printed_with_its_title(opened: Opener, scripts: bool) -> None:
+    page = opened(made_page(made_view()), java_script_enabled=scripts, height=2000)
+    page.emulate_media(media="print")
+    assert [look.locator(".thumb:visible").count() for look in page.locator(".look").all()] == [9, 9, 6, 6]
+    assert all(title.bounding_box()["height"] > 8 for title in page.locator(".look h4").all())
+    assert not page.locator(".looks").is_visible()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

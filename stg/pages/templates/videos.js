@@ -2,9 +2,19 @@
 (() => {
   const LEVELS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz+*";
   const form = document.querySelector(".controls form");
+  for (const folded of document.querySelectorAll("details.look")) unfold(folded);
   const articles = [...document.querySelectorAll("article.video")].map(read);
   document.body.classList.add("scripted");
   if (matchMedia("(max-width: 60rem)").matches) form.parentElement.open = false;
+
+  // Without this script each look after the first is folded under its title; with it they are chosen above.
+  function unfold(folded) {
+    const [title, ...rest] = folded.children, look = document.createElement("div");
+    Object.assign(look, { className: folded.className, hidden: true });
+    look.dataset.look = folded.dataset.look;
+    look.append(...title.children, ...rest);
+    folded.replaceWith(look);
+  }
 
   // One video: its elements, found when they are first needed.
   function read(root) {
@@ -20,7 +30,7 @@
       edges: once(() => [...root.querySelectorAll(".edges path")].map((line) => ({
         line, rank: +line.dataset.rank, share: +line.dataset.weight / (+line.parentElement.dataset.strongest || 1),
       }))),
-      chosen: null,  // {told, word}: stays until another word or Escape
+      chosen: null,  // {section, word}: stays until another word or Escape; no word: the whole caption
       shown: "",
     };
   }
@@ -74,7 +84,7 @@
       if (scroll === "all" && e.matches(".thumb")) show(e.parentElement, e);
     }
     if (!article.film) return;
-    const row = look ? (look.rows === 1 ? 0 : word) : null;
+    const row = look ? (look.whole ? 0 : word) : null;
     const shares = look && look.frames && row !== null ? look.frames[row] : null;
     const best = shares ? shares.reduce((b, s, i) => (s !== null && (b < 0 || s > shares[b]) ? i : b), -1) : -1;
     const most = best < 0 ? 0 : shares[best];
@@ -126,8 +136,7 @@
       return `${(name && name.textContent) || "no class"} in ${frame.textContent} (${percent(l * top)})`;
     });
     if (named.length) parts.push("boxes: " + named.join(", "));
-    const whole = look && look.rows === 1 && section.querySelectorAll(".word").length > 1;
-    const name = whole || !button ? "The whole caption" : `“${button.querySelector("bdi").textContent}”`;
+    const name = (look && look.whole) || !button ? "The whole caption" : `“${button.querySelector("bdi").textContent}”`;
     article.status.textContent = `${name}: ${parts.join("; ") || "where it looked is not known"}`;
   }
 
@@ -185,12 +194,16 @@
         words[to].focus();
         choose(article, section, to);
       });
+      let kept = null;  // the word to go back to from a look of the whole caption
       section.addEventListener("change", (event) => {
         if (!event.target.closest(".looks")) return;
-        const look = lookOf(section);
+        const look = lookOf(section), { chosen } = article;
+        if (chosen && chosen.section === section && chosen.word !== null) kept = chosen.word;
         for (const e of section.querySelectorAll(".look[data-look]")) e.hidden = +e.dataset.look !== look;
-        if (!article.chosen && words.length && article.data().told[+section.dataset.told].looks[look].rows === 1) choose(article, section, 0);
-        else if (article.chosen) choose(article, section, article.chosen.section === section ? article.chosen.word : 0);
+        if (!chosen) kept = null;
+        if (article.data().told[+section.dataset.told].looks[look].whole) choose(article, section, null);
+        else if (chosen && (kept !== null || chosen.section !== section)) choose(article, section, kept ?? 0);
+        else choose(article, null, null);
       });
     }
     article.root.addEventListener("keydown", (event) => { if (event.key === "Escape") choose(article, null, null); });
