@@ -10,10 +10,9 @@ import numpy as np
 from jaxtyping import UInt8
 
 from stg.files import printable
-from stg.pages.strip import ranked
+from stg.pages.strip import COLOURS, ranked
 from stg.pages.views import Edge, VideoView
 
-SPATIAL, TEMPORAL, DENSE = (0, 144, 240), (240, 50, 30), (190, 110, 200)
 BOX, INK, GROUND, QUIET, NEW = (255, 215, 94), (20, 22, 26), (20, 22, 26), (169, 173, 182), (255, 215, 94)
 TEXT = (236, 234, 228)
 
@@ -83,9 +82,9 @@ class Overlay:
         share = min(max(share, 0.0), 1.0)
         wide, opacity = self.unit * (1.2 + 1.8 * share), round(110 + 145 * share)
         if edge.kind == "temporal":
-            _arrow(draw, start, end, wide, (*TEMPORAL, opacity), self.unit)
+            _arrow(draw, start, end, wide, (*COLOURS["temporal"], opacity), self.unit)
         else:
-            colour = SPATIAL if edge.kind == "spatial" else DENSE
+            colour = COLOURS[edge.kind]
             way = _curve(start, end, -0.1)
             draw.line(way, fill=(*INK, opacity // 2), width=round(wide + 2 * self.unit), joint="curve")
             draw.line(way, fill=(*colour, opacity), width=round(wide), joint="curve")
@@ -158,7 +157,6 @@ class CaptionStrip:
         letters, y = font(self.small), self.height - self.pad - self.small // 2
         draw.text((self.pad, y), note, fill=QUIET, font=letters, anchor="lm")
         x = float(self.width - self.pad)
-        colours = {"temporal": TEMPORAL, "spatial": SPATIAL, "dense": DENSE}
         for kind in reversed(self.kinds):
             name = "to the next sampled frame" if kind == "temporal" else kind
             x -= letters.getlength(name)
@@ -166,7 +164,7 @@ class CaptionStrip:
                 return
             draw.text((x, y), name, fill=QUIET, font=letters, anchor="lm")
             x -= 0.5 * self.small
-            draw.line((x - 1.2 * self.small, y, x, y), fill=colours[kind], width=max(self.small // 4, 2))
+            draw.line((x - 1.2 * self.small, y, x, y), fill=COLOURS[kind], width=max(self.small // 4, 2))
             x -= 2.0 * self.small
 
 

@@ -22,6 +22,9 @@ MOST_EDGES = 3000
 
 KINDS = ("spatial", "temporal", "dense")
 
+COLOURS = {"spatial": (47, 127, 255), "temporal": (232, 38, 44), "dense": (240, 166, 221)}
+"""Red, green and blue of each kind of edge, on light and on dark ground; dashes and arrows tell them apart as well."""
+
 LABELLED = 8
 """Boxes of a frame, best score first, that have their label at once; the others show it when they are looked at."""
 
@@ -104,7 +107,7 @@ def strip_of(view: VideoView) -> Strip:
     largest = next((k for k in range(LARGEST_K, 1, -1) if sum(rank <= k for _, _, rank in rows) <= MOST_EDGES), 1)
     kept = [row for row in rows if row[2] <= largest]
     strongest = {kind: max((e.weight for _, e, _ in kept if e.kind == kind), default=0.0) for kind in KINDS}
-    edges = draw_edges(kept, [node.centre for node in nodes], strongest)
+    edges = draw_edges(kept, nodes, strongest)
     total = lefts[-1] + frame_width if lefts else frame_width
     return Strip(frame_width, total, frames, nodes, edges, strongest, largest)
 
@@ -148,13 +151,19 @@ def ranked(edges: Iterable[Edge]) -> list[tuple[int, Edge, int]]:
 
 
 def draw_edges(
-    kept: Sequence[tuple[int, Edge, int]], centres: Sequence[tuple[float, float]], strongest: dict[str, float]
+    kept: Sequence[tuple[int, Edge, int]], nodes: Sequence[DrawnNode], strongest: dict[str, float]
 ) -> tuple[tuple[str, tuple[DrawnEdge, ...]], ...]:
-    """The lines of the edges by kind; their level tells the weight as a part of the ``strongest`` of the kind."""
+    """The lines of the edges by kind; their level tells the weight as a part of the ``strongest`` of the kind.
+
+    Temporal edges are drawn forward in time, as in Pan et al. (2020, Fig. 1), whichever way the graph gathers.
+    """
     drawn: dict[str, list[DrawnEdge]] = {kind: [] for kind in KINDS}
     for number, edge, rank in sorted(kept, key=lambda row: (row[2], row[0])):
         share = edge.weight / strongest[edge.kind] if strongest[edge.kind] > 0 else 0.0
-        path = line(centres[edge.source], centres[edge.target], arrow=edge.kind != "spatial")
+        start, end = nodes[edge.source], nodes[edge.target]
+        if edge.kind == "temporal" and start.frame > end.frame:
+            start, end = end, start
+        path = line(start.centre, end.centre, arrow=edge.kind != "spatial")
         drawn[edge.kind].append(DrawnEdge(number, rank, edge.weight, min(max(round(9 * share), 0), 9), path))
     return tuple((kind, tuple(lines)) for kind, lines in drawn.items() if lines)
 

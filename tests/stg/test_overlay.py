@@ -26,7 +26,8 @@ from stg.pages.overlay import (
     words_shown,
     write_overlay,
 )
-from stg.pages.overlay_drawing import BOX, SPATIAL, TEMPORAL, CaptionStrip, font, wrap
+from stg.pages.overlay_drawing import BOX, CaptionStrip, font, wrap
+from stg.pages.strip import COLOURS
 from stg.pages.views import Edge, Node, Picture, Told, VideoView
 from stg.vision.video import VideoError
 
@@ -117,9 +118,9 @@ def test_boxes_edges_and_labels_are_where_they_belong() -> None:
     first, second = frames[5], frames[15]  # twice as large as the clip
     for x, y in ((40, 140), (160, 110), (100, 200), (240, 340), (300, 400)):
         assert any(near(first[y + i, x + j], BOX, 20) for i in range(-3, 4) for j in range(-3, 4)), (x, y)
-    assert _line(first, (100, 140), (300, 340), SPATIAL)
-    assert _line(first, (100, 140), (540, 140), TEMPORAL)
-    assert not _line(second, (100, 140), (300, 340), SPATIAL)
+    assert _line(first, (100, 140), (300, 340), COLOURS["spatial"])
+    assert _line(first, (100, 140), (540, 140), COLOURS["temporal"])
+    assert not _line(second, (100, 140), (300, 340), COLOURS["spatial"])
     assert any(near(second[140, 480 + j], BOX, 20) for j in range(-3, 4))
     for y, x in ((140, 40), (340, 240)):
         assert near(second[y, x], (level(15),) * 3, 2)

@@ -19,8 +19,8 @@ from PIL import Image
 from stg.errors import UserError
 from stg.pages.articles import deletion, number, percent
 from stg.pages.lights import LEVELS, best_frames, heat_maps, levels, shares_of
-from stg.pages.page import render, video_fragment, videos_html, write_pages
-from stg.pages.strip import LARGEST_K, line, ranked, strip_of
+from stg.pages.page import render, source, video_fragment, videos_html, write_pages
+from stg.pages.strip import COLOURS, LARGEST_K, line, ranked, strip_of
 from stg.pages.views import Deletion, Edge, Look, Node, Picture, Told, VideosPage, VideoView
 from tests.stg.made_views import everything, hostile, hostile_page, made_jpeg, made_page, made_view
 
@@ -106,13 +106,35 @@ def test_rank_counts_the_stronger_edges_of_the_kind_into_the_target() -> None:
         assert rank == 1 + sum(e.weight > edge.weight for e in rivals)
 
 
-def test_lines_run_from_source_to_target_and_arrows_stop_short() -> None:
+def test_lines_run_from_start_to_end_and_arrows_stop_short() -> None:
     def ends(path: str) -> tuple[float, ...]:
         x, y, _, _, across, down = map(float, re.findall(r"-?\d+", path))
         return x, y, x + across, y + down
 
     assert ends(line((10.0, 20.0), (310.0, 20.0), arrow=False)) == (10, 20, 310, 20)
     assert ends(line((310.0, 60.0), (10.0, 60.0), arrow=True)) == (310, 60, 17, 60)
+
+
+def test_temporal_edges_are_drawn_forward_in_time_whichever_way_the_graph_gathers() -> None:
+    nodes = (Node(0, (0.0, 0.0, 20.0, 20.0)), Node(1, (80.0, 80.0, 100.0, 100.0)))
+    edges = [(Edge(1, 0, "temporal", 0.5),), (Edge(0, 1, "temporal", 0.5),), (Edge(1, 0, "dense", 0.5),)]
+    literal, forward, dense = (
+        strip_of(VideoView("v", (100, 100), (Picture(0), Picture(1)), nodes, one)).edges[0][1][0].path for one in edges
+    )
+    assert literal == forward
+    assert literal.startswith("M24 24q")
+    assert dense.startswith("M484 216q")
+
+
+def test_one_red_and_one_blue_tell_the_edges_apart_wherever_they_are_drawn() -> None:
+    red, green, blue = COLOURS["temporal"]
+    assert red > 200 > 100 > max(green, blue)
+    red, green, blue = COLOURS["spatial"]
+    assert blue > 200 > 150 > max(red, green)
+    for kind, colour in COLOURS.items():
+        assert re.findall(rf"--{kind}: (\S+);", source("base.css")) == ["#" + bytes(colour).hex()]
+    for rule in re.findall(r"[^{}]*(?:spatial|temporal)[^{}]*\{[^{}]*\}", source("videos.css")):
+        assert "#" not in rule.split("{")[1].replace("url(#head-", "")
 
 
 def test_strongest_edges_are_drawn_and_those_beyond_the_first_are_hidden_without_the_script() -> None:
