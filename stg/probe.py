@@ -124,7 +124,7 @@ def probe(
     for record in _records(results):
         if record["row"] in found and record["seed"] in config.numbers:
             found[record["row"]][record["seed"]] = record["scores"]
-            commits.add(record["commit"])
+            commits.add(record.get("commit"))
     for seed in config.numbers:
         for row in config.chosen:
             if seed in found[row]:
