@@ -76,9 +76,9 @@ def run(captioner: Captioner, *, moved: bool = False, count: int | None = 1) -> 
 def test_the_place_that_tells_the_word_is_missed_most(trained):
     found = run(trained)
     assert found.count == 1
-    assert found.attended > 1
+    assert found.attended > 2.5
     assert len(set(found.random)) == 3
-    assert all(found.attended > 5 * each for each in found.random)
+    assert all(found.attended > 10 * each for each in found.random)
     # A fifth of the places at random hits the one by chance, the more so the more are hidden.
     found = run(trained, count=None)
     assert found.count == FRAMES * SIDE * SIDE // 5
