@@ -153,8 +153,12 @@ def spread(values: Sequence[float]) -> str:
 
 
 def number(value: float) -> str:
-    """Three digits that matter; what is not finite is said to be missing."""
-    return f"{value:.3g}" if math.isfinite(value) else "no data"
+    """At most three digits that matter, without an exponent; what is not finite is said to be missing."""
+    if not math.isfinite(value):
+        return "no data"
+    if 0 < abs(value) < 1e-6:
+        return "about 0"
+    return np.format_float_positional(value, precision=3, fractional=False, trim="-")
 
 
 def percent(share: float) -> str:

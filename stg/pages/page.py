@@ -2,7 +2,9 @@
 
 import base64
 import hashlib
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,12 @@ STRONGEST = 2
 
 MAX_VIDEOS = 30
 """Videos on one page."""
+
+GENERATOR = '<meta name="generator" content="stg">'
+"""By which pages of ours are known again."""
+
+MAX_HEAD = 200_000
+"""Characters of a page in which its head and its way to other pages are looked for."""
 
 MAX_BYTES = 18_000_000
 """Bytes of one page, so that it can be mailed; only a single video that is larger by itself exceeds it."""
@@ -82,16 +90,38 @@ def hash_of(names: list[str]) -> str:
 
 def videos_html(page: VideosPage) -> str:
     """A page of videos as HTML that needs no other file, no network and, to be read, no script."""
-    articles = [article(view, n) for n, view in enumerate(page.videos, start=1)]
+    return filled(page, [article(view, n) for n, view in enumerate(page.videos, start=1)])
+
+
+@dataclass(frozen=True)
+class Article:
+    """One video, ready for its page: its name, its part of the page, and what the page's controls depend on.
+
+    Args:
+        video: its name.
+        html: its part of the page.
+        dense: whether it has edges that are neither spatial nor temporal.
+        largest: the largest rank of an edge that is drawn; 0 where none is.
+    """
+
+    video: str
+    html: Markup
+    dense: bool
+    largest: int
+
+
+def filled(page: VideosPage, articles: Sequence[Article]) -> str:
+    """The page with these articles in it, in place of its own videos."""
+    largest = max((article.largest for article in articles), default=0)
     return render(
         "videos.html",
         title=page.title,
         lead=page.lead,
-        articles=articles,
-        names=[view.video for view in page.videos],
-        dense=any(edge.kind == "dense" for view in page.videos for edge in view.edges),
-        k=STRONGEST,
-        largest=LARGEST_K,
+        articles=[article.html for article in articles],
+        names=[article.video for article in articles],
+        dense=any(article.dense for article in articles),
+        k=min(STRONGEST, max(largest, 1)),
+        largest=max(largest, 1),
         **around(page),
     )
 
@@ -106,34 +136,32 @@ def around(page: VideosPage) -> dict[str, Any]:
     }
 
 
-def article(view: VideoView, number: int) -> Markup:
-    """The part of a page that shows one video; ``number`` is its place on the page, from 1."""
+def article(view: VideoView, number: int) -> Article:
+    """One video as the page shows it; ``number`` is its place on the page, from 1."""
     strip = strip_of(view)
     prepared = [told_for_template(told, strip, view.nodes) for told in view.told]
-    return Markup(
-        render(
-            "video.html",
-            n=number,
-            view=view,
-            strip=strip,
-            height=HEIGHT,
-            k=STRONGEST,
-            largest=LARGEST_K,
-            told=[shown for shown, _ in prepared],
-            data={"told": [script for _, script in prepared]},
-        )
+    html = render(
+        "video.html",
+        n=number,
+        view=view,
+        strip=strip,
+        height=HEIGHT,
+        k=STRONGEST,
+        largest=LARGEST_K,
+        told=[shown for shown, _ in prepared],
+        data={"told": [script for _, script in prepared]},
     )
+    drawn = {kind: max(edge.rank for edge in edges) for kind, edges in strip.edges}
+    return Article(view.video, Markup(html), dense="dense" in drawn, largest=max(drawn.values(), default=0))
 
 
-def video_fragment(page: VideosPage | VideoView, height: int = 820) -> str:
+def video_fragment(page: VideosPage, height: int = 820) -> str:
     """HTML for a notebook: the page inside a frame that shares nothing with what is around it.
 
     Args:
-        page: a page of videos, or one video.
+        page: what to show.
         height: of the frame in pixels; the reader can drag its lower edge.
     """
-    if isinstance(page, VideoView):
-        page = VideosPage(title=page.video, lead="", videos=(page,))
     return (
         f'<iframe sandbox="allow-scripts" title="{escape(page.title)}" width="100%" height="{height}" '
         f'style="border: 0; resize: vertical; overflow: auto" srcdoc="{escape(videos_html(page))}"></iframe>'
@@ -154,7 +182,7 @@ def write_pages(
     """Write the videos on as many pages as they need, each bounded in size, and return their files.
 
     Of many videos only those of one page are in memory. Every file is written whole or not at all; at the end the
-    pages get the way to each other and the footer.
+    pages get the way to each other and the footer, and further pages that an earlier, longer report left are removed.
 
     Args:
         out: the first file, ``report.html``; the others are ``report-2.html``, ... A name without ``.html`` is a
@@ -169,29 +197,22 @@ def write_pages(
     """
     first = first_file(Path(out))
     files: list[Path] = []
-    held: list[Markup] = []
-    names: list[str] = []
-    dense = False
+    held: list[Article] = []
 
     def flush() -> None:
         file = first if not files else first.with_name(f"{first.stem}-{len(files) + 1}{first.suffix}")
-        bare: dict[str, Any] = {"others": (), "place": 0, "deletions": [], "facts": facts}
-        page = render("videos.html", title=title, lead=lead, articles=held, names=names, dense=dense,
-                      k=STRONGEST, largest=LARGEST_K, **bare)  # fmt: skip
-        write_atomic(file, page)
+        write_atomic(file, filled(VideosPage(title, lead, (), facts=facts), held))
         files.append(file)
 
     size = 0
     for view in videos:
-        text = article(view, len(held) + 1)
-        added = len(text.encode())
+        one = article(view, len(held) + 1)
+        added = len(one.html.encode())
         if held and (len(held) >= max_videos or size + added > max_bytes):
             flush()
-            held, names, dense, size = [], [], False, 0
-            text = article(view, 1)
-        held.append(text)
-        names.append(view.video)
-        dense = dense or any(edge.kind == "dense" for edge in view.edges)
+            held, size = [], 0
+            one = article(view, 1)
+        held.append(one)
         size += added
     flush()
     tests = deletions() if callable(deletions) else deletions
@@ -199,7 +220,27 @@ def write_pages(
     for place, file in enumerate(files):
         page = VideosPage(title, lead, (), deletions=tests, facts=facts, others=others, place=place)
         write_atomic(file, completed(file.read_text(encoding="utf-8"), page))
+    for file in left_over(first, len(files)):
+        file.unlink(missing_ok=True)
     return files
+
+
+def left_over(first: Path, count: int) -> list[Path]:
+    """Further pages beyond ``count`` that an earlier report with this first file wrote.
+
+    Only a file that has the name of such a page, says that it is one of ours, and leads back to ``first`` is one.
+    """
+    name = re.compile(rf"{re.escape(first.stem)}-([1-9]\d*){re.escape(first.suffix)}")
+    beyond = [file for file in first.parent.iterdir() if (n := name.fullmatch(file.name)) and int(n[1]) > count]
+    back = f'href="{templates().from_string("{{ name|urlencode }}").render(name=first.name)}"'
+    found = []
+    for file in beyond:
+        if file.is_file() and not file.is_symlink():
+            with open(file, encoding="utf-8", errors="replace") as text:
+                head, _, rest = text.read(MAX_HEAD).partition("</head>")
+            if GENERATOR in head and back in rest.partition("<!--/nav-->")[0].partition("<!--nav-->")[2]:
+                found.append(file)
+    return sorted(found)
 
 
 def first_file(out: Path) -> Path:

@@ -22,7 +22,7 @@ from stg.pages.lights import LEVELS, best_frames, heat_maps, levels, shares_of
 from stg.pages.page import render, source, video_fragment, videos_html, write_pages
 from stg.pages.strip import COLOURS, LARGEST_K, line, ranked, strip_of
 from stg.pages.views import Deletion, Edge, Look, Node, Picture, Told, VideosPage, VideoView
-from tests.stg.made_views import everything, hostile, hostile_page, made_jpeg, made_page, made_view
+from tests.stg.made_views import everything, hostile_page, made_jpeg, made_page, made_view
 
 
 class Elements(HTMLParser):
@@ -298,6 +298,30 @@ def test_a_page_ends_before_it_is_too_large(tmp_path: Path) -> None:
     assert all(file.stat().st_size <= 3 * size for file in files)
 
 
+def test_a_shorter_report_takes_away_the_further_pages_of_the_one_before_and_nothing_else(tmp_path: Path) -> None:
+    def write(name: str, count: int) -> list[Path]:
+        views = [VideoView(f"v{n}", error="not at hand") for n in range(count)]
+        return write_pages(tmp_path / name, views, title="t", max_videos=1)
+
+    write("a b[1].html", 5)
+    others = [*write("a b[1]-7.html", 2), *write("a b.html", 3)]
+    for name in ("a b[1]-03.html", "a b[1]-9.html", "a b[1]-x.html"):
+        others.append(tmp_path / name)
+        others[-1].write_text("<head></head>mine")
+    (tmp_path / "a b[1]-8.html").mkdir()
+    assert len(list(tmp_path.iterdir())) == 14
+    files = write("a b[1].html", 2)
+    assert [file.name for file in files] == ["a b[1].html", "a b[1]-2.html"]
+    assert set(tmp_path.iterdir()) == {*files, *others, tmp_path / "a b[1]-8.html"}
+
+
+def test_numbers_have_three_digits_and_no_exponent() -> None:
+    values = (0.0, 1.0, -4.2, 0.76449, 123456.0, 0.000012345, 2e-9, float("nan"))
+    assert [number(value) for value in values] == [
+        "0", "1", "-4.2", "0.764", "123000", "0.0000123", "about 0", "no data",
+    ]  # fmt: skip
+
+
 def test_no_video_gives_a_page_that_says_so(tmp_path: Path) -> None:
     (file,) = write_pages(tmp_path / "out.html", [], title="None")
     assert "There is no video to show." in file.read_text()
@@ -313,9 +337,9 @@ def test_a_report_that_cannot_be_written_there_is_refused(tmp_path: Path) -> Non
 
 
 def test_a_notebook_gets_the_page_in_a_frame_of_its_own() -> None:
-    view = hostile(made_view())
-    (element,) = Elements(video_fragment(view)).elements
+    page = hostile_page(made_page(made_view()))
+    (element,) = Elements(video_fragment(page)).elements
     assert element[0] == "iframe"
-    values = {name: value for _, name, value in Elements(video_fragment(view)).values}
+    values = {name: value for _, name, value in Elements(video_fragment(page)).values}
     assert values["sandbox"] == "allow-scripts"
-    assert values["srcdoc"] == videos_html(VideosPage(view.video, "", (view,)))
+    assert values["srcdoc"] == videos_html(page)

@@ -204,6 +204,17 @@ def test_the_slider_and_the_threshold_change_how_many_edges_are_drawn(opened: Op
     assert counts[-1] == 2  # the strongest of each kind
 
 
+def test_the_slider_ends_at_the_largest_rank_that_is_drawn(opened: Opener) -> None:
+    for per_frame, most, first in ((4, "4", "2"), (1, "1", "1"), (0, "1", "1")):
+        page = opened(made_page(made_view(per_frame=per_frame)))
+        control = page.locator("input[name=k]")
+        assert (control.get_attribute("max"), control.input_value()) == (most, first)
+        slide(control, 1)
+        fewer = drawn_edges(page)
+        slide(control, int(most))
+        assert (drawn_edges(page) > fewer) == (per_frame > 1)
+
+
 @pytest.mark.parametrize(
     ("name", "hidden"),
     [
@@ -362,7 +373,9 @@ def test_headings_go_down_in_order_and_inputs_have_names(opened: Opener) -> None
 
 
 def test_a_notebook_frame_draws_the_page_and_its_words_work(opened: Opener) -> None:
-    page = opened(f"<!doctype html><title>t</title><link rel=icon href='data:,'>{video_fragment(made_view())}")
+    page = opened(
+        f"<!doctype html><title>t</title><link rel=icon href='data:,'>{video_fragment(made_page(made_view()))}"
+    )
     inside = page.frame_locator("iframe")
     inside.locator(".word").nth(1).click()
     assert inside.locator(".film .frame.lit").count() == 1
