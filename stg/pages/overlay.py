@@ -1,6 +1,7 @@
 """A clip with its boxes, its edges and its growing caption burnt in, as an mp4."""
 
 import contextlib
+import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -41,7 +42,10 @@ K = 2
 """Strongest edges into an object, of each kind."""
 
 READING = 0.85
-"""Share of the clip over which the caption grows; then it stands whole."""
+"""Share of the film over which the caption grows; then it stands whole."""
+
+LEAST_SECONDS = 2
+"""A shorter clip holds its last frame until so many seconds are full, so that its caption can be read."""
 
 
 @dataclass(frozen=True)
@@ -125,8 +129,9 @@ def write_overlay(
 
     Boxes with class and score, the edges inside the frame (blue), those from its objects to the places of the next
     sampled frame's objects (red arrows, whichever way the graph gathers along them), and below the picture the caption
-    of ``view.told[0]``, which grows word by word. Frames stream through: memory does not grow with the length. The
-    frame rate is the clip's mean, and the sound is left out. ``out`` is complete or not there at all.
+    of ``view.told[0]``, which grows word by word and is whole at the last frame. Frames stream through: memory does not
+    grow with the length. The frame rate is the clip's mean, and the sound is left out. A clip shorter than two seconds
+    holds its last frame until two seconds are full. ``out`` is complete or not there at all.
 
     Args:
         clip: the file, or its frames.
@@ -163,7 +168,7 @@ def _encode(footage: Footage, view: VideoView, path: Path, k: int, tell: Callabl
     import av
 
     name = next(name for name in ENCODERS if name in av.codecs_available and _can_write(name))
-    rate = Fraction(min(max(footage.fps, 0.1), 1000)).limit_denominator(1001) if footage.fps > 0 else Fraction(25)
+    rate, total = frame_rate(footage), length(footage)
     composed = compose(footage, view, k)
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as file:
         stream: Any = None
@@ -177,14 +182,14 @@ def _encode(footage: Footage, view: VideoView, path: Path, k: int, tell: Callabl
                     stream.bit_rate = 4 * picture.shape[0] * picture.shape[1]
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             file.mux(stream.encode(frame))
-            tell(number + 1, footage.total)
+            tell(number + 1, total)
         if stream is None:
             raise VideoError(f"video {view.video!r} gives no frame")
         file.mux(stream.encode(None))
 
 
 def compose(footage: Footage, view: VideoView, k: int = K) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
-    """The frames as they are written, one after the other."""
+    """The frames as they are written, one after the other, the last one held as in `write_overlay`."""
     from PIL import Image
 
     from stg.pages.overlay_drawing import CaptionStrip, Overlay
@@ -196,10 +201,10 @@ def compose(footage: Footage, view: VideoView, k: int = K) -> Iterator[UInt8[np.
     kinds = [kind for kind in ("spatial", "temporal", "dense") if overlay.strongest[kind] > 0]
     strip = CaptionStrip(words, across, kinds)
     canvas = np.zeros((height + strip.height, across, 3), np.uint8)
-    left, before, layer = (across - width) // 2, None, None
-    for number, frame in enumerate(footage.frames()):
+    left, before, layer, total = (across - width) // 2, None, None, length(footage)
+    for number, frame in enumerate(_held(footage)):
         nearest = nearest_picture(view, number)
-        count = words_shown(number, footage.total, len(words))
+        count = words_shown(number, total, len(words))
         if before is None or nearest != before[0]:
             layer = None if nearest is None else overlay.layer(nearest)
         if (nearest, count) != before:
@@ -226,8 +231,28 @@ def nearest_picture(view: VideoView, number: int) -> int | None:
 
 
 def words_shown(number: int, total: int, words: int) -> int:
-    """How many words of the caption are there at a frame."""
+    """How many words of the caption are there at a frame; at the last, all."""
+    if number >= total - 1:
+        return words
     return min(words, 1 + int(number * words / (READING * total)))
+
+
+def frame_rate(footage: Footage) -> Fraction:
+    """Frames a second as they are written: 25 where the clip does not tell."""
+    return Fraction(min(max(footage.fps, 0.1), 1000)).limit_denominator(1001) if footage.fps > 0 else Fraction(25)
+
+
+def length(footage: Footage) -> int:
+    """Frames that are written: those of the clip, and as many more as two seconds want."""
+    return max(footage.total, math.ceil(LEAST_SECONDS * frame_rate(footage)))
+
+
+def _held(footage: Footage) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
+    frame = None
+    for frame in footage.frames():
+        yield frame
+    if frame is not None:
+        yield from repeat(frame, length(footage) - footage.total)
 
 
 def _note(view: VideoView, nearest: int | None) -> str:
