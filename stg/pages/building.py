@@ -19,14 +19,14 @@ from stg.pages.importance import explainer_importance, importance
 from stg.pages.likelihood import word_log_probs
 from stg.pages.looking import looks_of
 from stg.pages.pictures import edges_of, from_sample, nodes_of
-from stg.pages.saliency import frame_saliency, gradcam
+from stg.pages.saliency import GRADCAM_OF_WORDS, frame_saliency, gradcam, scene_map
 from stg.pages.views import Candidate, Deletion, Look, Told, VideoView
 from stg.text import Vocabulary
 from stg.trained import Trained
 
 if TYPE_CHECKING:
     from stg.captioning import Captioned, Seen, VideoCaptioner
-    from stg.vision.backbones import Backbone
+    from stg.vision.backbones import Backbone, SceneMap
     from stg.vision.video import SampledFrames
 
 OBJECT, OF_OBJECTS = "object.", "Object branch: "
@@ -87,25 +87,31 @@ class Narrator:
 
 
 class DeletionTests:
-    """The deletion tests of a model over the videos of a page: of its captions, and of what taught them."""
+    """The deletion tests of a model over the videos of a page: of its captions, its pictures, and what taught it."""
 
     def __init__(self) -> None:
-        self._captions, self._objects = DeletionTest(), DeletionTest()
+        self._captions, self._places, self._objects = DeletionTest(), DeletionTest(), DeletionTest()
         self._titles: dict[str, str] = {}
 
-    @torch.inference_mode()
-    def add(self, narrator: Narrator, batch: Data, text: str, *, category: int = UNKNOWN) -> None:
+    def add(
+        self, narrator: Narrator, batch: Data, text: str, *, seen: "SceneMap | None" = None, category: int = UNKNOWN
+    ) -> None:
         """Test one video; arguments as of `tell`, ``text`` being the caption."""
         batch, ids = _with_class(narrator, batch, category), word_ids(narrator.trained.vocabulary, text)
-        self._add(self._captions, narrator.trained.captioner.decoder, ids, narrator.memory(batch))
-        if (taught := narrator.taught(batch)) is not None:
-            self._add(self._objects, taught[0], ids, taught[1])
+        captioner = narrator.trained.captioner
+        with torch.inference_mode():
+            self._add(self._captions, captioner.decoder, ids, narrator.memory(batch))
+            if (taught := narrator.taught(batch)) is not None:
+                self._add(self._objects, taught[0], ids, taught[1])
+        if seen is not None:
+            self._places.add_gradcam(captioner, batch, ids, seen)
 
     def results(self) -> tuple[Deletion, ...]:
         """What was found so far, by the titles of the looks."""
         captions = (replace(found, look=self._titles[found.look]) for found in self._captions.results())
+        places = (replace(found, look=GRADCAM_OF_WORDS) for found in self._places.results())
         objects = (replace(found, look=OF_OBJECTS + self._titles[found.look]) for found in self._objects.results())
-        return (*captions, *objects)
+        return (*captions, *places, *objects)
 
     def _add(self, test: DeletionTest, decoder: Decoder, ids: Sequence[int], memory: VideoMemory) -> None:
         ways = attentions(decoder, ids, memory).ways
@@ -150,8 +156,9 @@ def _clip_view(video: str, seen: "Seen", found: "Captioned", name: str, tests: D
         .batch([found.video], **narrator.edges)
         .to(captioner.device)
     )
+    scene = scene_map_of(narrator, batch, sample)
     if tests is not None:
-        tests.add(narrator, batch, found.caption)
+        tests.add(narrator, batch, found.caption, seen=scene)
     notes = [*map(without_places, captioner.notes)]
     if found.truncated:
         notes.append("The file is cut short: this is what there is of it.")
@@ -161,7 +168,7 @@ def _clip_view(video: str, seen: "Seen", found: "Captioned", name: str, tests: D
         pictures=from_sample(sample),
         nodes=nodes_of(batch),
         edges=edges_of(batch),
-        told=(tell(narrator, batch, found.candidates, sample=sample),),
+        told=(tell(narrator, batch, found.candidates, seen=scene),),
         notes=tuple(notes),
     )
 
@@ -177,7 +184,7 @@ def tell(
     batch: Data,
     captions: Sequence[Caption],
     *,
-    sample: "SampledFrames | None" = None,
+    seen: "SceneMap | None" = None,
     scores: Mapping[str, float] | None = None,
     category: int = UNKNOWN,
     explainer: int = 0,
@@ -187,7 +194,7 @@ def tell(
     Args:
         batch: flat batch of the one video, with the edges that the model was trained with.
         captions: what the search found, best first; all looks are of the first.
-        sample: the frames that the image network saw; None: they are not at hand, and there is no Grad-CAM.
+        seen: the image network's map of the frames (`scene_map_of`); None: there is none, and no Grad-CAM.
         scores: of the caption, by metric.
         category: class of the video, for models that read it; -1 where it is not known.
         explainer: steps of GNNExplainer; 0: none.
@@ -201,7 +208,7 @@ def tell(
         looks, gate, units = looks_of(decoder, ids, memory, graph=batch, grid=None)
         taught = narrator.taught(batch)
         objects = () if taught is None else looks_of(taught[0], ids, taught[1], graph=batch, grid=None)[0]
-    causes = _causes(narrator, batch, ids, sample, explainer)
+    causes = _causes(narrator, batch, ids, seen, explainer)
     return Told(
         model=narrator.name,
         words=tuple(best.text.split()),
@@ -215,15 +222,26 @@ def tell(
     )
 
 
-def _causes(
-    narrator: Narrator, batch: Data, ids: Sequence[int], sample: "SampledFrames | None", explainer: int
-) -> tuple[Look, ...]:
-    """What raised the words' likelihood: places in the frames, objects and edges of the graph."""
+def scene_map_of(narrator: Narrator, batch: Data, sample: "SampledFrames | None") -> "SceneMap | None":
+    """Where in the frames the scene features of a video come from; None where frames or image network are not at hand.
+
+    Raises:
+        UserError: the frames are not those of the features.
+    """
     from stg.vision.backbones import LocatingBackbone
 
-    captioner, backbone = narrator.shown.captioner, narrator.backbone
-    if sample is not None and isinstance(backbone, LocatingBackbone):
-        pictures = gradcam(narrator.trained.captioner, batch, ids, backbone, sample)
+    if sample is None or not isinstance(narrator.backbone, LocatingBackbone):
+        return None
+    return scene_map(narrator.backbone, batch, sample)
+
+
+def _causes(
+    narrator: Narrator, batch: Data, ids: Sequence[int], seen: "SceneMap | None", explainer: int
+) -> tuple[Look, ...]:
+    """What raised the words' likelihood: places in the frames, objects and edges of the graph."""
+    captioner = narrator.shown.captioner
+    if seen is not None:
+        pictures = gradcam(narrator.trained.captioner, batch, ids, seen)
     else:
         pictures = frame_saliency(narrator.trained.captioner, batch, ids)
     suffices = explainer_importance(captioner, batch, ids, epochs=explainer) if explainer else ()

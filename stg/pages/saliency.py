@@ -12,8 +12,11 @@ from stg.errors import UserError
 from stg.model import Captioner
 from stg.pages.likelihood import input_gradients, word_log_probs
 from stg.pages.views import Look
-from stg.vision.backbones import LocatingBackbone, scene_map
+from stg.vision.backbones import LocatingBackbone, SceneMap
 from stg.vision.video import SampledFrames
+
+GRADCAM_OF_WORDS = "Grad-CAM of each word"
+"""What the page calls it."""
 
 LIMITS = (
     "It holds to first order, says nothing of the motion and object features that the model may read as well, and "
@@ -22,9 +25,22 @@ LIMITS = (
 )
 
 
-def gradcam(
-    captioner: Captioner, batch: Data, words: Sequence[int], backbone: LocatingBackbone, sample: SampledFrames
-) -> tuple[Look, ...]:
+def scene_map(backbone: LocatingBackbone, batch: Data, sample: SampledFrames) -> SceneMap:
+    """The image network's map of the frames that the features of a video were made from.
+
+    Args:
+        backbone: the image network that made ``batch.scene``.
+        batch: flat batch of the one video.
+        sample: the frames that it saw.
+
+    Raises:
+        UserError: other frames than those of the batch.
+    """
+    _check_frames(batch, sample)
+    return backbone.scene_map(sample)
+
+
+def gradcam(captioner: Captioner, batch: Data, words: Sequence[int], seen: SceneMap) -> tuple[Look, ...]:
     r"""Grad-CAM of each word's log-probability and of the caption's log-likelihood, at the image network's last map.
 
     Pan et al. (2020, Fig. 3) show saliency maps without saying how they were made; this is our reading: Grad-CAM
@@ -37,8 +53,7 @@ def gradcam(
         captioner: any with a scene branch, in any mode; it is left as it was.
         batch: flat batch of the one video.
         words: ids of the caption, without the first and the last special word.
-        backbone: the image network that made ``batch.scene``.
-        sample: the frames that it saw.
+        seen: from `scene_map`.
 
     Returns:
         ``gradcam``, one row a word, and ``gradcam.caption``, one row; ``places`` ``[L T h w]`` that sum to 1 in a row
@@ -46,21 +61,18 @@ def gradcam(
         has no words or does not depend on scene features.
 
     Raises:
-        UserError: other frames than those of the batch.
         ValueError: the batch is not of one video.
     """
     gradient = scene_gradients(captioner, batch, words)
     if gradient is None or not words:
         return ()
-    _check_frames(batch, sample)
     scores = torch.cat([gradient[:-1], gradient.sum(0, keepdim=True)])
-    seen = scene_map(backbone, sample)
     places = seen.over_frame(seen.gradcam(scores.cpu().numpy()))
     height, width = places.shape[-2:]
     return (
         Look(
             "gradcam",
-            "Grad-CAM of each word",
+            GRADCAM_OF_WORDS,
             f"Where the picture raised the probability of the word, given those before it, through the scene branch: "
             f"Grad-CAM at the last map of the image network, drawn as {height} x {width} places and no finer than that "
             f"map. {LIMITS}",

@@ -22,7 +22,7 @@ MOST_EDGES = 3000
 
 KINDS = ("spatial", "temporal", "dense")
 
-COLOURS = {"spatial": (47, 127, 255), "temporal": (232, 38, 44), "dense": (240, 166, 221)}
+COLOURS = {"spatial": (47, 127, 255), "temporal": (255, 56, 56), "dense": (240, 166, 221)}
 """Red, green and blue of each kind of edge, on light and on dark ground; dashes and arrows tell them apart as well."""
 
 LABELLED = 8

@@ -16,7 +16,7 @@ from stg.errors import UserError
 from stg.files import without_places
 from stg.metrics.coco import Scorer
 from stg.opened import OpenRun
-from stg.pages.building import UNKNOWN, DeletionTests, Narrator, facts_of, tell
+from stg.pages.building import UNKNOWN, DeletionTests, Narrator, facts_of, scene_map_of, tell
 from stg.pages.pictures import blank, edges_of, from_sample, nodes_of, sample_of_clip, sample_of_world
 from stg.pages.views import Deletion, Told, VideoView
 from stg.runs import MODEL_FILE, WHOLE_FILE, load_config
@@ -28,7 +28,7 @@ from stg.vision.recorded import recorded_extractor
 from stg.vision.video import SampledFrames, VideoError
 
 if TYPE_CHECKING:
-    from stg.vision.backbones import Backbone
+    from stg.vision.backbones import Backbone, SceneMap
 
 Progress = Callable[[int, int], None]
 Order = Literal["given", "best", "worst"]
@@ -170,7 +170,8 @@ class Narration:
         batch = graphs.batch([video], **own.edges).to(self.run.device)
         notes: list[str] = []
         sample = self._sample(video, batch, notes)
-        told = [self._told(place, video, sample) for place in range(len(self.narrators))]
+        seen = scene_map_of(own, batch, sample)
+        told = [self._told(place, video, seen) for place in range(len(self.narrators))]
         height, width = batch["size"][0].tolist() if "size" in batch else _reach(batch)
         return VideoView(
             video=video,
@@ -183,17 +184,15 @@ class Narration:
             notes=tuple(notes),
         )
 
-    def _told(self, place: int, video: str, sample: SampledFrames | None) -> Told:
+    def _told(self, place: int, video: str, seen: "SceneMap | None") -> Told:
         """What the model at this place says; its deletion test has one more video then."""
         narrator, captions = self.narrators[place], self.captions[place][video]
         batch = self.run.store.batch([video], **narrator.edges).to(self.run.device)
         category = (self._category(narrator) or {}).get(video, UNKNOWN)
         found = self.scores[place].get(video, {})
         scores = {SHOWN[name]: value for name, value in found.items() if name in SHOWN}
-        told = tell(
-            narrator, batch, captions, sample=sample, scores=scores, category=category, explainer=self.explainer
-        )
-        self._deletions[place].add(narrator, batch, captions[0].text, category=category)
+        told = tell(narrator, batch, captions, seen=seen, scores=scores, category=category, explainer=self.explainer)
+        self._deletions[place].add(narrator, batch, captions[0].text, seen=seen, category=category)
         if narrator.edges == self.narrators[0].edges:
             return told
         # The page draws the edges of the first model, and knows no others.

@@ -147,7 +147,7 @@ class Deletion:
 
     Args:
         look: title of the `Look` that was tested.
-        hides: what is hidden: "frames", "regions", or "steps" of a grid.
+        hides: what is hidden: "frames", "regions", "steps" of a grid, or "places" of the image network's last map.
         words: how many words it is a mean over.
         count: how many items were hidden of each word's video: the mean over words, rounded.
         attended: mean fall of the word's log-probability with the most attended hidden.

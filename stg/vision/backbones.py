@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -108,16 +108,6 @@ class LocatingBackbone(Backbone, Protocol):
     def scene_map(self, sample: SampledFrames) -> SceneMap:
         """The last map of every frame, at its own resolution."""
         ...
-
-    def __hash__(self) -> int:
-        """Maps are kept by backbone and sample."""
-        ...
-
-
-@lru_cache(maxsize=1)
-def scene_map(backbone: LocatingBackbone, sample: SampledFrames) -> SceneMap:
-    """The map of a video, kept until another is asked for: Grad-CAM and its deletion test read the same."""
-    return backbone.scene_map(sample)
 
 
 @dataclass(frozen=True)

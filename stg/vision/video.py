@@ -28,7 +28,7 @@ class VideoError(UserError):
     """This video cannot be used; the message names it and says why."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class SampledFrames:
     """The frames that stand for one video, with what is needed to say where they came from.
 

@@ -164,7 +164,14 @@ def test_another_run_stands_beside(run: Path, trained: Callable[..., Path]) -> N
     assert "gradcam" not in names[0]
     assert names[1] == {"frames", "gradcam", "gradcam.caption"}
     assert {"gradcam", "importance", "object.frames"} <= names[2]
-    assert {found.look.split(": ")[0] for found in told.deletions()} == {"objects", "scene", "run"}
+    tested = {(found.look.split(": ")[0], found.hides) for found in told.deletions()}
+    assert tested == {
+        ("objects", "frames"),
+        ("scene", "frames"),
+        ("scene", "places"),
+        ("run", "frames"),
+        ("run", "places"),
+    }
 
 
 def test_a_control_is_refused(run: Path, trained: Callable[..., Path]) -> None:

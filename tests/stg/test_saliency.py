@@ -17,8 +17,8 @@ from stg.errors import UserError
 from stg.model import Captioner, Standardise
 from stg.model_config import AttentionLSTMConfig, GraphConfig, ModelConfig, STaTSConfig
 from stg.pages.likelihood import word_log_probs
-from stg.pages.saliency import frame_saliency, gradcam, scene_gradients
-from stg.vision.backbones import LocatingBackbone, OnnxBackbone, scene_map
+from stg.pages.saliency import frame_saliency, gradcam, scene_gradients, scene_map
+from stg.vision.backbones import LocatingBackbone, OnnxBackbone
 from stg.vision.torch_images import CROP, TorchBackbone, centre_crop, prepare, uncrop
 from stg.vision.video import SampledFrames
 
@@ -101,7 +101,7 @@ def test_equals_slow_autograd_through_the_map_of_a_real_network(torch_backbone: 
         setattr(maps, key, torch.nn.Identity())
     activations: Tensor = torch.nn.Sequential(*list(maps.children()))(images).detach().requires_grad_()
     batch = video_of(activations.mean((2, 3)))
-    found, whole = gradcam(captioner, batch.clone().apply(Tensor.detach), WORDS, torch_backbone, sample)
+    found, whole = gradcam(captioner, batch.clone().apply(Tensor.detach), WORDS, torch_backbone.scene_map(sample))
     for row, score in enumerate(scores(captioner, batch)):
         slope = torch.autograd.grad(score, activations, retain_graph=True)[0]
         cam = (slope.mean((2, 3), keepdim=True) * activations).sum(1).clamp_min(0).detach().numpy()
@@ -193,7 +193,7 @@ def test_a_word_that_one_patch_tells_is_found_there(tmp_path: Path) -> None:
 def test_rows_are_shares_of_all_frames(tmp_path: Path) -> None:
     sample, backbone = noise(4), onnx(tmp_path)
     scene, _ = backbone(sample, [np.zeros((0, 4), np.float32)] * 4)
-    words, whole = gradcam(build(3), video_of(torch.from_numpy(scene)), WORDS, backbone, sample)
+    words, whole = gradcam(build(3), video_of(torch.from_numpy(scene)), WORDS, backbone.scene_map(sample))
     for look, rows in ((words, len(WORDS)), (whole, 1)):
         assert look.places is not None
         assert look.places.shape == (rows, 4, 4, 4)
@@ -320,17 +320,6 @@ def test_hidden_places_are_as_if_the_map_had_been_changed(
     np.testing.assert_allclose(seen.without(hidden[1, 1], fill), found[1, 1], rtol=1e-6)
 
 
-def test_the_map_of_a_video_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    backbone, one, other = onnx(tmp_path), noise(2), noise(3)
-    made_of: list[SampledFrames] = []
-    maps = backbone.feature_maps
-    monkeypatch.setattr(backbone, "feature_maps", lambda sample: made_of.append(sample) or maps(sample))
-    assert scene_map(backbone, one) is scene_map(backbone, one)
-    assert len(scene_map(backbone, other).maps) == 3
-    assert len(scene_map(onnx(tmp_path), other).maps) == 3
-    assert len(made_of) == 2
-
-
 def test_every_image_network_tells_where() -> None:
     assert issubclass(OnnxBackbone, LocatingBackbone)
     assert issubclass(TorchBackbone, LocatingBackbone)
@@ -340,11 +329,11 @@ def test_every_image_network_tells_where() -> None:
 def test_nothing_is_shown_where_there_is_nothing_to_show(tmp_path: Path) -> None:
     sample, backbone = red_square(3, 1, 1), onnx(tmp_path)
     batch = video_of(torch.rand(3, 3))
-    assert gradcam(build(3, branches="object"), batch, WORDS, backbone, sample) == ()
-    assert gradcam(build(3), batch, [], backbone, sample) == ()
+    assert gradcam(build(3, branches="object"), batch, WORDS, backbone.scene_map(sample)) == ()
+    assert gradcam(build(3), batch, [], backbone.scene_map(sample)) == ()
     regions_alone = dataclasses.replace(STATS, scene_streams=("regions",), object_streams=("regions",))
     blind = build(3, decoder="stats", stats=regions_alone)
-    assert gradcam(blind, batch, WORDS, backbone, sample) == ()
+    assert gradcam(blind, batch, WORDS, backbone.scene_map(sample)) == ()
     assert frame_saliency(blind, batch, WORDS) == ()
 
 
@@ -353,11 +342,11 @@ def test_other_frames_than_those_of_the_features_are_refused(tmp_path: Path) -> 
     batch = video_of(torch.rand(3, 3))
     batch.frame_number = torch.tensor([0, 1, 4])
     with pytest.raises(UserError, match=r"'square' are not those of its features: numbers \[0, 1, 2\].*\[0, 1, 4\]"):
-        gradcam(build(3), batch, WORDS, backbone, sample)
+        scene_map(backbone, batch, sample)
     del batch.frame_number
-    gradcam(build(3), batch, WORDS, backbone, sample)
+    assert scene_map(backbone, batch, sample).maps.shape[0] == 3
     with pytest.raises(UserError, match="the features are of 4 frames"):
-        gradcam(build(3), video_of(torch.rand(4, 3)), WORDS, backbone, sample)
+        scene_map(backbone, video_of(torch.rand(4, 3)), sample)
     batch.num_frames = torch.tensor([2, 1])
     with pytest.raises(ValueError, match="belongs to one video, and the batch has 2"):
-        gradcam(build(3), batch, WORDS, backbone, sample)
+        gradcam(build(3), batch, WORDS, backbone.scene_map(sample))
