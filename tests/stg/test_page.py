@@ -305,11 +305,12 @@ def test_a_shorter_report_takes_away_the_further_pages_of_the_one_before_and_not
 
     write("a b[1].html", 5)
     others = [*write("a b[1]-7.html", 2), *write("a b.html", 3)]
-    for name in ("a b[1]-03.html", "a b[1]-9.html", "a b[1]-x.html"):
-        others.append(tmp_path / name)
-        others[-1].write_text("<head></head>mine")
+    ours = (tmp_path / "a b[1]-3.html").read_text()
+    for name, text in (("03", ours), ("x", ours), ("9", ours.replace(' name="generator"', "")), ("10", "mine")):
+        others.append(tmp_path / f"a b[1]-{name}.html")
+        others[-1].write_text(text)
     (tmp_path / "a b[1]-8.html").mkdir()
-    assert len(list(tmp_path.iterdir())) == 14
+    assert len(list(tmp_path.iterdir())) == 15
     files = write("a b[1].html", 2)
     assert [file.name for file in files] == ["a b[1].html", "a b[1]-2.html"]
     assert set(tmp_path.iterdir()) == {*files, *others, tmp_path / "a b[1]-8.html"}
