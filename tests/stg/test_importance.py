@@ -92,6 +92,7 @@ def parts(look: Look) -> tuple[np.ndarray, np.ndarray]:
 def test_the_object_that_tells_a_word_and_its_edge_rank_first() -> None:
     captioner, batch = relay()
     words, whole = importance(captioner, batch, [FIRST, SECOND])
+    assert (words.whole, whole.whole) == (False, True)
     nodes, edges = parts(words)
     np.testing.assert_allclose(nodes, np.eye(6)[[TELLS_FIRST, TELLS_SECOND]], atol=1e-6)
     np.testing.assert_allclose(edges, np.eye(6)[[1, 3]], atol=1e-6)
@@ -107,6 +108,7 @@ def test_the_object_that_tells_a_word_and_its_edge_rank_first() -> None:
 def test_the_explainer_keeps_what_tells_the_words(seed: int) -> None:
     captioner, batch = relay()
     (look,) = explainer_importance(captioner, batch, [FIRST, SECOND], seed=seed)
+    assert look.whole
     nodes, edges = parts(look)
     assert set(nodes[0].argsort()[-2:]) == {TELLS_FIRST, TELLS_SECOND}
     assert set(edges[0].argsort()[-2:]) == {1, 3}

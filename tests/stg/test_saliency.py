@@ -102,6 +102,7 @@ def test_equals_slow_autograd_through_the_map_of_a_real_network(torch_backbone: 
     activations: Tensor = torch.nn.Sequential(*list(maps.children()))(images).detach().requires_grad_()
     batch = video_of(activations.mean((2, 3)))
     found, whole = gradcam(captioner, batch.clone().apply(Tensor.detach), WORDS, torch_backbone.scene_map(sample))
+    assert (found.whole, whole.whole) == (False, True)
     for row, score in enumerate(scores(captioner, batch)):
         slope = torch.autograd.grad(score, activations, retain_graph=True)[0]
         cam = (slope.mean((2, 3), keepdim=True) * activations).sum(1).clamp_min(0).detach().numpy()
@@ -211,6 +212,7 @@ def test_without_pictures_frames_have_what_their_places_add_up_to(tmp_path: Path
     gradient = scene_gradients(captioner, batch, WORDS)
     assert gradient is not None
     one, whole = frame_saliency(captioner, batch, WORDS)
+    assert (one.whole, whole.whole) == (False, True)
     assert one.frames is not None
     assert whole.frames is not None
     signed = np.einsum("ltc,tcij->lt", gradient.numpy(), backbone.feature_maps(sample)) / 16
