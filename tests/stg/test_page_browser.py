@@ -309,6 +309,7 @@ def test_without_scripts_caption_frames_boxes_and_some_edges_are_there(opened: O
     assert not page.locator(".controls").is_visible()
     titles = [look.title for look in made_view().told[0].looks]
     assert page.locator(".look h4:visible").all_inner_texts() == titles
+    assert all(heading.bounding_box()["height"] > 8 for heading in page.locator(".look h4").all())
     for folded in page.locator(".look > summary").all():
         folded.click()
     assert [look.locator(".thumb:visible").count() for look in page.locator(".look").all()] == [9, 9, 6, 6]
