@@ -6,6 +6,7 @@ import json
 import os
 import re
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +24,35 @@ def write_atomic(path: str | Path, data: bytes | str) -> None:
     Raises:
         StgError: the folder cannot be written to or the disk is full; the old file is intact.
     """
-    path = Path(path)
     payload = data.encode() if isinstance(data, str) else data
+    with replacing(path, f" ({len(payload)} bytes)") as temporary:
+        temporary.write_bytes(payload)
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path, size: str = "") -> Iterator[Path]:
+    """A temporary file beside ``path`` to write to, which takes its place once the block ends well; else it is removed.
+
+    Args:
+        path: of the file.
+        size: of what is written, for errors.
+
+    Raises:
+        StgError: the folder cannot be written to or the disk is full; the old file is intact.
+    """
+    path = Path(path)
     temporary = None
     try:
         descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=".tmp", dir=path.parent)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(payload)
-            file.flush()
+        os.close(descriptor)
+        yield Path(temporary)
+        with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
         temporary = None
         sync_folder(path.parent)
     except OSError as error:
-        raise StgError(f"could not write {path} ({len(payload)} bytes): {error.strerror or error}") from error
+        raise StgError(f"could not write {path}{size}: {error.strerror or error}") from error
     finally:
         if temporary is not None:
             with contextlib.suppress(OSError):

@@ -1,9 +1,6 @@
 """A clip with its boxes, its edges and its growing caption burnt in, as an mp4."""
 
-import contextlib
 import math
-import os
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -14,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import UInt8
 
-from stg.errors import StgError
-from stg.files import sync_folder
+from stg.files import replacing
 from stg.pages.views import VideoView
 from stg.vision.video import (
     MAX_PIXELS,
@@ -145,23 +141,8 @@ def write_overlay(
     """
     footage = clip if isinstance(clip, Footage) else footage_of_clip(clip)
     _check_same(footage, view)
-    out = Path(out)
-    temporary = None
-    try:
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{out.name[:40]}.", suffix=".tmp", dir=out.parent)
-        os.close(descriptor)
-        _encode(footage, view, Path(temporary), k, progress or (lambda done, total: None))
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, out)
-        temporary = None
-        sync_folder(out.parent)
-    except OSError as error:
-        raise StgError(f"could not write {out}: {error.strerror or error}") from error
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
+    with replacing(out) as temporary:
+        _encode(footage, view, temporary, k, progress or (lambda done, total: None))
 
 
 def _encode(footage: Footage, view: VideoView, path: Path, k: int, tell: Callable[[int, int], None]) -> None:
