@@ -99,16 +99,6 @@ def sample_of_world(world: "World", video: str, graph: Data) -> SampledFrames:
     return replace(world.sample(video, 1), frames=world.render(video, numbers), frame_number=numbers, num_unique=0)
 
 
-def from_clip(path: str | Path, graph: Data, *, width: int = WIDTH) -> tuple[Picture, ...]:
-    """Pictures of the sampled frames out of the clip; errors as :func:`sample_of_clip`."""
-    return from_sample(sample_of_clip(path, graph), width=width)
-
-
-def from_world(world: "World", video: str, graph: Data, *, width: int = WIDTH) -> tuple[Picture, ...]:
-    """Pictures of the sampled frames, drawn anew; errors as :func:`sample_of_world`."""
-    return from_sample(sample_of_world(world, video, graph), width=width)
-
-
 def from_sample(sample: SampledFrames, *, width: int = WIDTH) -> tuple[Picture, ...]:
     """Pictures of sampled frames, each shown when the video's mean frame rate says.
 

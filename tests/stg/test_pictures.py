@@ -16,9 +16,7 @@ from stg.datasets.world import World
 from stg.pages.pictures import (
     blank,
     edges_of,
-    from_clip,
     from_sample,
-    from_world,
     jpeg,
     nodes_of,
     sample_of_clip,
@@ -57,7 +55,7 @@ def test_the_pictures_are_the_frames_of_the_graph(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "v.mp4", grey_frames(60), options={"bf": "3", "g": "60"})
     for count in (1, 7, 90):
         sample = sample_video(path, count)
-        pictures = from_clip(path, graph_of(sample))
+        pictures = from_sample(sample_of_clip(path, graph_of(sample)))
         assert [picture.number for picture in pictures] == sample.frame_number.tolist()
         assert [picture.seconds for picture in pictures] == pytest.approx(sample.frame_number / 25)
         for picture in pictures:
@@ -76,11 +74,11 @@ def test_a_damaged_clip_gives_the_frames_by_their_original_numbers(tmp_path: Pat
     path.write_bytes(data)
     sample = sample_video(path, 8)
     graph = graph_of(sample)
-    for picture in from_clip(path, graph):
+    for picture in from_sample(sample_of_clip(path, graph)):
         assert abs(pixels(picture).mean() - level(picture.number)) <= 2
     graph.frame_number[3] = lost
     with pytest.raises(VideoError, match=rf"'intra.mov': frame {lost} of its 40 frames cannot be read"):
-        from_clip(path, graph)
+        sample_of_clip(path, graph)
 
 
 def test_another_clip_is_refused(tmp_path: Path) -> None:
@@ -90,24 +88,24 @@ def test_another_clip_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         VideoError, match=r"'v.mp4' is not what the graph was made from: it has 20 frames instead of 30;"
     ):
-        from_clip(shorter, graph)
+        sample_of_clip(shorter, graph)
     both = write_clip(tmp_path / "other" / "v.mp4", grey_frames(31, (64, 32)))
     with pytest.raises(VideoError, match=r"has 31 frames instead of 30 and pictures of 32x64 instead of 64x48; point"):
-        from_clip(both, graph)
+        sample_of_clip(both, graph)
     with pytest.raises(VideoError, match=r"could not open 'gone.mp4'"):
-        from_clip(tmp_path / "gone.mp4", graph)
+        sample_of_clip(tmp_path / "gone.mp4", graph)
     graph.frame_number = None
     with pytest.raises(VideoError, match=r"the graph of 'v' does not tell which frames of 'v.mp4' it was made of"):
-        from_clip(tmp_path / "v.mp4", graph)
+        sample_of_clip(tmp_path / "v.mp4", graph)
 
 
 def test_a_graph_that_knows_little_takes_the_clip_at_its_word(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "v.mp4", grey_frames(30))
     graph = graph_of(sample_video(path, 5), total_frames=None, fps=None, size=None)
-    assert [picture.number for picture in from_clip(path, graph)] == [3, 9, 15, 21, 27]
+    assert [picture.number for picture in from_sample(sample_of_clip(path, graph))] == [3, 9, 15, 21, 27]
     graph.frame_number[4] = 30
     with pytest.raises(VideoError, match=r"'v.mp4': frame 30 of its 30 frames cannot be read"):
-        from_clip(path, graph)
+        sample_of_clip(path, graph)
 
 
 def test_pictures_of_the_world() -> None:
@@ -117,7 +115,7 @@ def test_pictures_of_the_world() -> None:
     graph = graph_of(sample)
     assert np.array_equal(sample_of_world(world, video, graph).frames, sample.frames)
     assert sample_of_world(world, video, graph).num_unique == 6
-    pictures = from_world(world, video, graph)
+    pictures = from_sample(sample_of_world(world, video, graph))
     assert pictures == from_sample(sample)
     assert [picture.seconds for picture in pictures] == pytest.approx(
         [5 / 12, 15 / 12, 25 / 12, 35 / 12, 45 / 12, 55 / 12]
@@ -127,7 +125,7 @@ def test_pictures_of_the_world() -> None:
     with pytest.raises(
         VideoError, match=r"video 'train-00001' of this world is not what .*: it has 40 frames instead of 60"
     ):
-        from_world(World(train=3, frames=40), video, graph)
+        sample_of_world(World(train=3, frames=40), video, graph)
 
 
 def test_pictures_are_small_and_keep_their_shape() -> None:
