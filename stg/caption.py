@@ -162,7 +162,7 @@ def _draw(
     console: "Console",
 ) -> "list[VideoView]":
     """Write the page of what was seen; returns the views that are to be burnt into their clips."""
-    from stg.pages.building import DeletionTests, facts_of, narrator_of, view_of_clip
+    from stg.pages.building import DeletionTests, facts_of, made_by, narrator_of, view_of_clip
     from stg.pages.page import write_pages
     from stg.pages.telling import called
     from stg.pages.views import VideoView
@@ -181,7 +181,7 @@ def _draw(
     if config.report:
         title = "1 clip" if len(clips) == 1 else f"{len(clips)} clips"
         lead = f"Captioned by {called(config.model)}; search: {captioner.search.name}."
-        facts = facts_of(narrator_of(captioner))
+        facts = (*facts_of(narrator_of(captioner)), *made_by())
         for path in write_pages(config.report, views(), title=title, lead=lead, facts=facts, deletions=tests.results):
             console.print(f"written: {path}", highlight=False, markup=False)
         return drawn

@@ -47,7 +47,7 @@ class Shown:
 def show(result: "Captioned | Sequence[Captioned]") -> Shown:
     """The page of one captioned clip, or of several; see :func:`stg.show`."""
     from stg.captioning import Captioned
-    from stg.pages.building import DeletionTests, view_of_clip
+    from stg.pages.building import DeletionTests, made_by, view_of_clip
     from stg.pages.views import VideosPage
 
     found = [result] if isinstance(result, Captioned) else list(result)
@@ -56,4 +56,4 @@ def show(result: "Captioned | Sequence[Captioned]") -> Shown:
     tests = DeletionTests()
     views = tuple(view_of_clip(one, tests=tests) for one in found)
     title = Path(found[0].video).name if len(found) == 1 else f"{len(found)} videos"
-    return Shown(VideosPage(title=title, lead="", videos=views, deletions=tests.results()))
+    return Shown(VideosPage(title=title, lead="", videos=views, deletions=tests.results(), facts=made_by()))

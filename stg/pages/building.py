@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from torch_geometric.data import Data
 
 from decoders import Decoder, VideoMemory
 from graphs.in_memory import GraphsInMemory
+from stg.ablation.origin import commit
 from stg.captions import Caption
 from stg.errors import UserError
 from stg.files import without_places
@@ -269,7 +271,7 @@ def _of_objects(look: Look) -> Look:
 
 
 def facts_of(narrator: Narrator) -> tuple[tuple[str, str], ...]:
-    """The model, its graph, its features and the version of this package, without a path of the machine."""
+    """The model, its graph and its features, without a path of the machine."""
     trained, graph = narrator.shown, narrator.shown.graph
     features = trained.features
     made = {part: features.get(part) for part in ("backbone", "detector", "motion")}
@@ -286,3 +288,13 @@ def facts_of(narrator: Narrator) -> tuple[tuple[str, str], ...]:
         (f"{narrator.name}: graph", drawn),
         (f"{narrator.name}: features", named or "not told"),
     )
+
+
+def made_by() -> tuple[tuple[str, str], ...]:
+    """The version of this package, and its commit where it is known, as a fact of a page."""
+    try:
+        name = f"stg-video {version('stg-video')}"
+    except PackageNotFoundError:  # run from its source, not installed
+        name = "stg-video"
+    known = commit()
+    return (("made by", name + (f", commit {known}" if known else "")),)

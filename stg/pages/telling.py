@@ -16,7 +16,7 @@ from stg.errors import UserError
 from stg.files import without_places
 from stg.metrics.coco import Scorer
 from stg.opened import OpenRun
-from stg.pages.building import UNKNOWN, DeletionTests, Narrator, facts_of, scene_map_of, tell
+from stg.pages.building import UNKNOWN, DeletionTests, Narrator, facts_of, made_by, scene_map_of, tell
 from stg.pages.pictures import blank, edges_of, from_sample, nodes_of, sample_of_clip, sample_of_world
 from stg.pages.views import Deletion, Told, VideoView
 from stg.runs import MODEL_FILE, WHOLE_FILE, load_config
@@ -163,7 +163,7 @@ class Narration:
 
     def facts(self) -> tuple[tuple[str, str], ...]:
         """What a reader may need to know of the models."""
-        return tuple(fact for narrator in self.narrators for fact in facts_of(narrator))
+        return (*(fact for narrator in self.narrators for fact in facts_of(narrator)), *made_by())
 
     def _view(self, video: str) -> VideoView:
         own, graphs = self.narrators[0], self.run.store
