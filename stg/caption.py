@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from stg.cli import command
 from stg.errors import TooManySkipped, UserError
 from stg.files import printable
-from stg.search import SearchConfig, with_candidates, with_shorthands
+from stg.search import SearchConfig, with_shorthands
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -96,6 +96,9 @@ def main(config: CaptionConfig) -> int:
         first_file(Path(config.report))
     if config.overlay and not Path(config.overlay).absolute().parent.is_dir():
         raise UserError(f"the folder of {config.overlay} is not there: make it, or give another --overlay")
+    for written in filter(None, (config.report, config.overlay)):
+        if any(Path(written).exists() and os.path.samefile(written, path) for path in clips.values()):
+            raise UserError(f"{written} is a clip to caption, which would be lost: give another name to write to")
     header = model_header(model_file(config.model))
     places = [Path(place) for place in (config.weights.split(os.pathsep) if config.weights else [])]
     files = recorded_files(header["features"], features_read(header), places)
@@ -115,9 +118,11 @@ def main(config: CaptionConfig) -> int:
         weights=[*files.values(), *places],
         device=config.device,
         threads=config.threads,
-        search=with_candidates(config.searched()) if shown else config.searched(),
+        search=config.searched(),
         graph=shown,
     )
+    for note in captioner.notes:
+        console.print(note, highlight=False, markup=False)
     failed: list[Captioned] = []
     drawn: list[VideoView] = []
     with (
@@ -167,11 +172,11 @@ def _draw(
     from stg.pages.telling import called
     from stg.pages.views import VideoView
 
-    tests, drawn = DeletionTests(), list[VideoView]()
+    tests, drawn, name = DeletionTests(), list[VideoView](), called(config.model)
 
     def views() -> "Iterator[VideoView]":
         for one in told:
-            view = view_of_clip(one, tests=tests)
+            view = view_of_clip(one, name, tests=tests)
             if view.error is not None and one.error is None:
                 console.print(f"{one.video} is not shown: {view.error}", highlight=False, markup=False)
             if config.overlay and view.error is None:
@@ -179,9 +184,9 @@ def _draw(
             yield view
 
     if config.report:
-        title = "1 clip" if len(clips) == 1 else f"{len(clips)} clips"
-        lead = f"Captioned by {called(config.model)}; search: {captioner.search.name}."
-        facts = (*facts_of(narrator_of(captioner)), *made_by())
+        title = next(iter(clips.values())).name if len(clips) == 1 else f"{len(clips)} clips"
+        lead = f"Captioned by {name}; search: {captioner.search.name}."
+        facts = (*facts_of(narrator_of(captioner, name)), *made_by())
         for path in write_pages(config.report, views(), title=title, lead=lead, facts=facts, deletions=tests.results):
             console.print(f"written: {path}", highlight=False, markup=False)
         return drawn

@@ -15,13 +15,13 @@ from stg.device import pick_device
 from stg.errors import UserError
 from stg.redraw import recorded_edges
 from stg.runs import WHOLE_FILE, features_read, model_file, model_header
-from stg.search import SearchConfig, with_shorthands
+from stg.search import SearchConfig, with_candidates, with_shorthands
 from stg.trained import Trained
 from stg.vision.choice import WorkChoice
 from stg.vision.clip import ClipPart, ClipRequest, read_clip
 from stg.vision.networks import running
 from stg.vision.readers import Readers
-from stg.vision.recorded import recorded_extractor
+from stg.vision.recorded import is_world, recorded_extractor
 from stg.vision.video import VideoError
 
 if TYPE_CHECKING:
@@ -36,6 +36,12 @@ class Seen:
     graph: Data
     sample: "SampledFrames"
     captioner: "VideoCaptioner"
+
+
+WORLD_KNOWS = (
+    "the detector of the built-in world knows its videos by their ids, and no files; python -m stg.report shows them "
+    "with their graphs"
+)
 
 
 @dataclass(frozen=True)
@@ -201,8 +207,8 @@ def load(
         device: auto, cpu, cuda, ...
         threads: of ONNX networks; 0 for all cores.
         search: all that can be set of the search; ``beam`` is short for its width.
-        graph: also look for objects where captioning does without (Pan's model), so that pages show the graph; where
-            that cannot be, they say why.
+        graph: for pages: also look for objects where captioning does without (Pan's model), or say why that cannot be,
+            and keep the candidates of the beam.
 
     Raises:
         UserError: settings of the search that cannot be, no such run, weights that are not there, features that are not
@@ -222,7 +228,11 @@ def load(
         try:
             extractor = recorded_extractor(trained.features, sorted({*reads, "objects"}), how, places)
         except UserError as error:
-            notes.append(f"No objects were looked for, so that there is no graph to show: {error}")
+            reason = WORLD_KNOWS if is_world(trained.features) else str(error)
+            notes.append(f"No boxes and no edges: {reason}")
     if extractor is None:
         extractor = recorded_extractor(trained.features, reads, how, places)
-    return VideoCaptioner(trained, extractor, beam=beam, device=where, search=search, whole=whole, notes=notes)
+    captioner = VideoCaptioner(trained, extractor, beam=beam, device=where, search=search, whole=whole, notes=notes)
+    if graph:
+        captioner.search = with_candidates(captioner.search)
+    return captioner

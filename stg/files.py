@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import re
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -43,9 +43,11 @@ def replacing(path: str | Path, size: str = "") -> Iterator[Path]:
     path = Path(path)
     temporary = None
     try:
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=".tmp", dir=path.parent)
-        os.close(descriptor)
-        yield Path(temporary)
+        hidden = path.parent / f".{path.name[:40]}.{secrets.token_hex(4)}.tmp"
+        # Not by tempfile, whose files none but their owner may read: what is written here is to be shared.
+        os.close(os.open(hidden, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        temporary = hidden
+        yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -47,7 +47,7 @@ class ReportConfig:
     limit: int = 30
     """Most videos to show; 0 for all. More than fit on a page of 30 go to further pages: NAME-2.html, ..."""
     out: str | None = None
-    """The page; by default RUN/report/SPLIT.html, or RUN/report/run.html."""
+    """The page, or a folder for several pages; by default RUN/report/SPLIT.html, or RUN/report/run.html."""
     clips: str | None = None
     """The video files, or folders of them, joined by ':' (on Windows ';'); their names are the names of the videos."""
     weights: str | None = None
@@ -178,11 +178,13 @@ def report_videos(config: ReportConfig, *, console: "Console") -> list[Path]:
     from stg.pages.page import first_file, write_pages
     from stg.pages.telling import Narration, called
     from stg.progress import making
+    from stg.runs import load_config
 
     def tell(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     assert config.split is not None  # main() decides by it
+    load_config(config.run)
     target = first_file(config.target)  # what cannot be is said before the work
     with making(console, "making the videos' graphs") as progress:
         run = open_run(
@@ -208,7 +210,7 @@ def report_videos(config: ReportConfig, *, console: "Console") -> list[Path]:
             target,
             narration.views(videos, progress),
             title=f"{run.dataset.name}, {config.split}: {called(run.folder)}",
-            lead=narration.lead(len(videos)),
+            lead=narration.lead(len(videos), "given" if config.videos else config.order),
             facts=narration.facts(),
             deletions=narration.deletions,
         )

@@ -137,7 +137,7 @@ def deletion(test: Deletion) -> dict[str, Any]:
         ratio = f"{number(test.ratio)}, not steady over the seeds"
     return {
         "look": test.look,
-        "hides": test.hides,
+        "hides": test.hides if test.count != 1 else test.hides.removesuffix("s"),
         "words": test.words,
         "count": test.count,
         "attended": number(test.attended),

@@ -80,9 +80,9 @@ class Narrator:
         return self.trained.captioner.memory(batch)
 
     def taught(self, batch: Data) -> tuple[Decoder, VideoMemory] | None:
-        """Decoder and memory of an object branch beside the one that captions; None where there is none."""
+        """Decoder and memory of an object branch beside the one that captions; None: no such branch, or no object."""
         captioner = self.shown.captioner
-        if captioner.object_decoder is None or captioner.decoder is captioner.object_decoder:
+        if captioner.object_decoder is None or captioner.decoder is captioner.object_decoder or not len(batch.x):
             return None
         memory = captioner.encode(batch).objects
         return None if memory is None else (captioner.object_decoder, memory)

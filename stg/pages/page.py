@@ -245,7 +245,10 @@ def left_over(first: Path, count: int) -> list[Path]:
 
 def first_file(out: Path) -> Path:
     """The first file of a report; its folder is made."""
-    file = out if out.suffix.lower() in (".html", ".htm") else out / "index.html"
+    page = out.suffix.lower() in (".html", ".htm")
+    if not page and (out.is_file() or (out.suffix and not out.is_dir())):
+        raise UserError(f"a page is a file that ends in .html, or a folder for several; got {str(out)!r}")
+    file = out if page else out / "index.html"
     if file.is_dir():
         raise UserError(f"{file} is a folder; give the name of a file that ends in .html, or of another folder")
     try:

@@ -137,6 +137,9 @@ class Narration:
 
     def views(self, videos: Sequence[str], progress: Progress = lambda done, total: None) -> Iterator[VideoView]:
         """The videos one after another; what goes wrong with one is said on its place of the page, and told."""
+        absent = 0 if self.world is not None else sum(video not in self.clips for video in videos)
+        if absent:
+            self.say(f"no pictures of {absent} of {len(videos)} videos: their files are not among --clips")
         progress(0, len(videos))
         for done, video in enumerate(videos, start=1):
             try:
@@ -156,10 +159,11 @@ class Narration:
             return found[0][1]
         return tuple(replace(one, look=f"{name}: {one.look}") for name, results in found for one in results)
 
-    def lead(self, shown: int) -> str:
+    def lead(self, shown: int, order: Order = "given") -> str:
         """What the page is of, in a sentence."""
         models = ", ".join(narrator.name for narrator in self.narrators)
-        return f"{shown} of {len(self.videos)} videos, captioned by {models}; search: {self.search.name}."
+        chosen = "" if order == "given" else f", the {order} by the scores of {self.narrators[0].name}"
+        return f"{shown} of {len(self.videos)} videos{chosen}, captioned by {models}; search: {self.search.name}."
 
     def facts(self) -> tuple[tuple[str, str], ...]:
         """What a reader may need to know of the models."""

@@ -72,7 +72,7 @@ def recorded_extractor(
     """
     files = recorded_files(manifest, reads, places)
     reads = _with_motion(manifest, reads)
-    if _is_world(manifest):
+    if is_world(manifest):
         extractor = _world_extractor(manifest, reads)
     else:
         networks, sampling = recorded_choice(manifest, reads)
@@ -94,7 +94,7 @@ def recorded_files(manifest: Mapping[str, Any], reads: Sequence[str], places: Se
         UserError: features that no network here makes; or files that are not there, all of them; or others than the
             recorded ones.
     """
-    if _is_world(manifest):
+    if is_world(manifest):
         _refuse_incomplete(manifest, ())
         return {}
     reads = _with_motion(manifest, reads)
@@ -189,7 +189,8 @@ def _without_names(manifest: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _is_world(manifest: Mapping[str, Any]) -> bool:
+def is_world(manifest: Mapping[str, Any]) -> bool:
+    """Whether features are those of the built-in world."""
     backbone = manifest.get("backbone")
     return isinstance(backbone, Mapping) and backbone.get("name") == WORLD and "weights" not in backbone
 
@@ -200,7 +201,7 @@ def _refuse_incomplete(manifest: Mapping[str, Any], reads: Sequence[str]) -> Non
     grid = ("grid",) if "grid" in reads else ()
     missing = [name for name in dict.fromkeys(["backbone", *ALWAYS, *objects, *grid]) if name not in manifest]
     networks: dict[str, tuple[str, ...]] = {
-        "backbone": () if _is_world(manifest) else FILE,
+        "backbone": () if is_world(manifest) else FILE,
         "detector": FILE if objects else (),
     }
     for kind, (part, made_here) in MADE_HERE.items():

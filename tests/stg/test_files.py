@@ -73,3 +73,11 @@ def test_checksum_is_that_of_the_bytes(tmp_path: Path) -> None:
     assert sha256_file(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()
     with pytest.raises(UserError, match="could not read"):
         sha256_file(tmp_path / "b")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of files are a matter of POSIX systems")
+def test_a_written_file_may_be_read_by_those_who_may_read_others(tmp_path: Path) -> None:
+    plain, ours = tmp_path / "plain", tmp_path / "ours"
+    plain.write_text("x")
+    write_atomic(ours, "x")
+    assert ours.stat().st_mode == plain.stat().st_mode

@@ -15,6 +15,7 @@ from rich.console import Console
 
 import stg
 from stg.assembly import Widths, build_captioner
+from stg.caption import CaptionConfig
 from stg.caption import main as caption_main
 from stg.captions import Caption
 from stg.cli import run_command
@@ -286,8 +287,6 @@ def test_another_clip_of_the_same_name_is_not_shown(run: Path, clip: Path, tmp_p
 def test_a_clip_is_captioned_onto_a_page(
     run: Path, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from stg.caption import CaptionConfig
-
     out = tmp_path / "out.html"
     options = [str(clip), "--model", str(run), "--report", str(out), "--workers", "0", "--beam", "3"]
     assert run_command(CaptionConfig, caption_main, "", options) == 0
@@ -298,15 +297,13 @@ def test_a_clip_is_captioned_onto_a_page(
     assert said is not None
     words = re.findall(r'<button[^>]*class="word[^>]*>.*?</button>', page, re.DOTALL)
     assert [re.sub("<[^>]*>", " ", word).split()[0] for word in words] == said[1].split()
-    assert "No objects were looked for" in page
+    assert "No boxes and no edges: the detector of the built-in world knows" in page
     # Neither the place of the clip nor that of the model (F7).
     assert str(clip.parent) not in page
     assert str(run.parent) not in page
 
 
 def test_overlay_wants_one_clip(run: Path, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from stg.caption import CaptionConfig
-
     other = tmp_path / "test-00002.mp4"
     shutil.copy(clip, other)
     options = ["--model", str(run), "--overlay", str(tmp_path / "o.mp4"), str(clip), str(other)]
@@ -349,12 +346,35 @@ def test_a_model_that_reads_the_class_is_told_it(run: Path) -> None:
     assert told[0].probabilities != told[2].probabilities
 
 
+def test_no_clip_is_written_over(run: Path, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mine = tmp_path / "mine.mp4"
+    shutil.copy(clip, mine)
+    (tmp_path / "link.mp4").symlink_to(mine)
+    for name in ("mine.mp4", "link.mp4"):
+        options = [str(mine), "--model", str(run), "--overlay", str(tmp_path / name)]
+        assert run_command(CaptionConfig, caption_main, "", options) == 2
+        assert "is a clip to caption, which would be lost" in capsys.readouterr().err
+    assert mine.read_bytes() == clip.read_bytes()
+    for options in (["--report", str(mine)], ["--report", str(tmp_path / "page.txt")]):
+        assert run_command(CaptionConfig, caption_main, "", [str(mine), "--model", str(run), *options]) == 2
+        assert "a page is a file that ends in .html, or a folder for several" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link.mp4", "mine.mp4"]
+
+
+def test_a_wrong_run_leaves_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for options in (["--split", "test"], []):
+        assert run_command(ReportConfig, report_main, "", [str(tmp_path / "gone"), *options]) == 2
+        assert "is not a run folder" in capsys.readouterr().err
+    assert not (tmp_path / "gone").exists()
+
+
 def test_show_in_a_notebook(run: Path, clip: Path, tmp_path: Path) -> None:
     model = stg.load(run, beam=2, device="cpu", graph=True)
     found = model.describe(clip)
     shown = stg.show(found)
     assert "<iframe" in shown._repr_html_()
     assert found.caption in repr(shown)
+    assert len(found.candidates) == 2
     assert str(clip.parent) not in shown.html
     assert shown.save(tmp_path / "page.html").read_text() == shown.html
     assert view_of_clip(found).told[0].words == tuple(found.caption.split())
