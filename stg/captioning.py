@@ -14,7 +14,7 @@ from stg.captions import Caption, candidate_captions
 from stg.device import pick_device
 from stg.errors import UserError
 from stg.redraw import recorded_edges
-from stg.runs import WHOLE_FILE, features_read, model_file, model_header
+from stg.runs import features_read, model_file, model_header
 from stg.search import SearchConfig, with_candidates, with_shorthands
 from stg.trained import Trained
 from stg.vision.choice import WorkChoice
@@ -223,8 +223,7 @@ def load(
     notes: list[str] = []
     extractor, whole = None, None
     if graph:
-        kept = path.with_name(WHOLE_FILE)
-        whole = Trained.load(kept) if kept.is_file() else None
+        whole = Trained.load_whole(path.parent)
         try:
             extractor = recorded_extractor(trained.features, sorted({*reads, "objects"}), how, places)
         except UserError as error:

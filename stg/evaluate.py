@@ -92,7 +92,7 @@ def evaluate(
     from stg.metrics.coco import METRICS, Scorer
     from stg.metrics.coco_json import write_predictions
     from stg.opened import open_run
-    from stg.progress import making
+    from stg.progress import counter, making
 
     folder = Path(config.run)
 
@@ -188,18 +188,6 @@ def evaluate(
 def file_stem(split: str, name: str) -> str:
     """What the names of the files of a search begin with: ``test-beam5``, ``test-greedy-noclass``."""
     return f"{split}-{name.replace(', ', '-').replace(' ', '')}"
-
-
-def counter(progress: Callable[[int, int], None], total: int) -> Callable[[int], None]:
-    """From what is called with (done, total) to what is called with how many more are done."""
-    done = 0
-
-    def advance(count: int) -> None:
-        nonlocal done
-        done += count
-        progress(done, total)
-
-    return advance
 
 
 def score_table(scores: Mapping[str, "Scores"], *, title: str) -> Any:

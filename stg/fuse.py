@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 from stg.cli import command
 from stg.errors import UserError
-from stg.evaluate import counter, score_table
+from stg.evaluate import score_table
 from stg.search import SearchConfig, broken_endings
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def fuse(config: FuseConfig, *, console: "Console") -> Fused:
     from stg.device import pick_device
     from stg.fusion import check_vocabularies, ensemble_captions, member_candidates
     from stg.predictions import merge, write_captions
-    from stg.progress import making
+    from stg.progress import counter, making
 
     def tell(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)

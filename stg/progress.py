@@ -40,3 +40,15 @@ def training(console: Console, epochs: int) -> Iterator[Callable[[int, int, int,
             progress.update(task, completed=batch, total=batches, description=f"epoch {epoch + 1}/{epochs}", note=note)
 
         yield show
+
+
+def counter(progress: Callable[[int, int], None], total: int) -> Callable[[int], None]:
+    """From what is called with (done, total) to what is called with how many more are done."""
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        progress(done, total)
+
+    return advance

@@ -123,7 +123,7 @@ def report_run(config: ReportConfig, *, console: "Console") -> Path:
     from stg.evaluated import captions_of
     from stg.files import write_atomic
     from stg.pages.page import first_file
-    from stg.pages.run_page import run_html
+    from stg.pages.run_page import run_html, run_view
     from stg.runs import load_config
 
     settings = load_config(config.run)
@@ -135,14 +135,14 @@ def report_run(config: ReportConfig, *, console: "Console") -> Path:
             references = captions_of(settings, config.run, config.root)
         except UserError as error:
             console.print(f"no best and worst videos: {error}", highlight=False, markup=False)
-        page = run_html(
+        view = run_view(
             config.run,
             ablations=_listed(config.ablations),
             split="test" if tested else "val",
             references=references,
             pictures=_glimpses(config, settings),
         )
-    write_atomic(target, page)
+    write_atomic(target, run_html(view))
     return target
 
 

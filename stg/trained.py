@@ -65,8 +65,7 @@ class Trained:
             CheckpointError: no such run.
             UserError: another vocabulary, other features or other settings of the model or its graph (which are named).
         """
-        whole = Path(folder) / WHOLE_FILE
-        before = Trained.load(whole if whole.exists() else Path(folder) / MODEL_FILE)
+        before = Trained.load_whole(folder) or Trained.load(Path(folder) / MODEL_FILE)
         if before.vocabulary.fingerprint != self.vocabulary.fingerprint:
             raise UserError(
                 f"{folder} was trained with other words ({len(before.vocabulary)}, now {len(self.vocabulary)}): take "
@@ -132,3 +131,13 @@ class Trained:
             raise CheckpointError(f"{path}: settings and weights do not fit each other: {error}") from error
         kept = header.get("features_dtype", "float16")
         return cls(captioner.eval(), vocabulary, model, graph, widths, header["features"], kept)
+
+    @classmethod
+    def load_whole(cls, folder: str | Path) -> "Trained | None":
+        """The model of a run with the object branch that only taught it; None where there is no such file.
+
+        Raises:
+            CheckpointError: as `load`.
+        """
+        whole = Path(folder) / WHOLE_FILE
+        return cls.load(whole) if whole.exists() else None

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from stg.pages.lights import best_frames, finite, for_script, heat_maps, shares_of
+from stg.pages.lights import best_frames, for_script, heat_maps, known, shares_of
 from stg.pages.strip import Strip
 from stg.pages.views import Candidate, Deletion, Look, Node, Told
 
@@ -86,18 +86,18 @@ def row(
 
 def boxes(weights: Float[np.ndarray, " N"], frame: int, strip: Strip) -> list[dict[str, float]]:
     """The boxes of a frame that a word looked at, placed within that frame."""
-    known = np.nan_to_num(finite(weights))
-    top = float(known.max(initial=0.0))
+    there = known(weights)
+    top = float(there.max(initial=0.0))
     return [
         {
             "x": round(node.x - strip.frames[frame].x, 1),
             "y": node.y,
             "width": node.width,
             "height": node.height,
-            "opacity": round(float(known[node.number]) / top, 2),
+            "opacity": round(float(there[node.number]) / top, 2),
         }
         for node in strip.nodes
-        if node.frame == frame and top > 0 and known[node.number] >= SHOWN_BOX * top
+        if node.frame == frame and top > 0 and there[node.number] >= SHOWN_BOX * top
     ]
 
 

@@ -15,11 +15,11 @@ from stg.ablation.origin import commit
 from stg.captions import Caption
 from stg.errors import UserError
 from stg.files import without_places
-from stg.pages.attended import attentions
+from stg.pages.attended import Attentions, attentions
 from stg.pages.deletion import DeletionTest
 from stg.pages.importance import explainer_importance, importance
 from stg.pages.likelihood import word_log_probs
-from stg.pages.looking import looks_of
+from stg.pages.looking import lay_out
 from stg.pages.pictures import edges_of, from_sample, nodes_of
 from stg.pages.saliency import GRADCAM_OF_WORDS, frame_saliency, gradcam, scene_map
 from stg.pages.views import Candidate, Deletion, Look, Told, VideoView
@@ -89,36 +89,21 @@ class Narrator:
 
 
 class DeletionTests:
-    """The deletion tests of a model over the videos of a page: of its captions, its pictures, and what taught it."""
+    """The deletion tests of a model over the videos of a page: of its captions, its pictures, and what taught it.
+
+    `tell` adds what it finds of each video.
+    """
 
     def __init__(self) -> None:
-        self._captions, self._places, self._objects = DeletionTest(), DeletionTest(), DeletionTest()
-        self._titles: dict[str, str] = {}
-
-    def add(
-        self, narrator: Narrator, batch: Data, text: str, *, seen: "SceneMap | None" = None, category: int = UNKNOWN
-    ) -> None:
-        """Test one video; arguments as of `tell`, ``text`` being the caption."""
-        batch, ids = _with_class(narrator, batch, category), word_ids(narrator.trained.vocabulary, text)
-        captioner = narrator.trained.captioner
-        with torch.inference_mode():
-            self._add(self._captions, captioner.decoder, ids, narrator.memory(batch))
-            if (taught := narrator.taught(batch)) is not None:
-                self._add(self._objects, taught[0], ids, taught[1])
-        if seen is not None:
-            self._places.add_gradcam(captioner, batch, ids, seen)
+        self.captions, self.places, self.objects = DeletionTest(), DeletionTest(), DeletionTest()
+        self.titles: dict[str, str] = {}
 
     def results(self) -> tuple[Deletion, ...]:
         """What was found so far, by the titles of the looks."""
-        captions = (replace(found, look=self._titles[found.look]) for found in self._captions.results())
-        places = (replace(found, look=GRADCAM_OF_WORDS) for found in self._places.results())
-        objects = (replace(found, look=OF_OBJECTS + self._titles[found.look]) for found in self._objects.results())
+        captions = (replace(found, look=self.titles[found.look]) for found in self.captions.results())
+        places = (replace(found, look=GRADCAM_OF_WORDS) for found in self.places.results())
+        objects = (replace(found, look=OF_OBJECTS + self.titles[found.look]) for found in self.objects.results())
         return (*captions, *places, *objects)
-
-    def _add(self, test: DeletionTest, decoder: Decoder, ids: Sequence[int], memory: VideoMemory) -> None:
-        ways = attentions(decoder, ids, memory).ways
-        self._titles |= {way.name: way.title for way in ways}
-        test.add(decoder, ids, memory, ways)
 
 
 def narrator_of(captioner: "VideoCaptioner", name: str = MODEL) -> Narrator:
@@ -159,8 +144,6 @@ def _clip_view(video: str, seen: "Seen", found: "Captioned", name: str, tests: D
         .to(captioner.device)
     )
     scene = scene_map_of(narrator, batch, sample)
-    if tests is not None:
-        tests.add(narrator, batch, found.caption, seen=scene)
     notes = [*map(without_places, captioner.notes)]
     if found.truncated:
         notes.append("The file is cut short: this is what there is of it.")
@@ -170,7 +153,7 @@ def _clip_view(video: str, seen: "Seen", found: "Captioned", name: str, tests: D
         pictures=from_sample(sample),
         nodes=nodes_of(batch),
         edges=edges_of(batch),
-        told=(tell(narrator, batch, found.candidates, seen=scene),),
+        told=(tell(narrator, batch, found.candidates, seen=scene, tests=tests),),
         notes=tuple(notes),
     )
 
@@ -190,6 +173,7 @@ def tell(
     scores: Mapping[str, float] | None = None,
     category: int = UNKNOWN,
     explainer: int = 0,
+    tests: DeletionTests | None = None,
 ) -> Told:
     """What a model said of a video, and where each word looked.
 
@@ -200,16 +184,24 @@ def tell(
         scores: of the caption, by metric.
         category: class of the video, for models that read it; -1 where it is not known.
         explainer: steps of GNNExplainer; 0: none.
+        tests: take part in these.
     """
     decoder, best = narrator.trained.captioner.decoder, captions[0]
     batch = _with_class(narrator, batch, category)
     ids = word_ids(narrator.trained.vocabulary, best.text)
     with torch.inference_mode():
-        memory = narrator.memory(batch)
+        memory, taught = narrator.memory(batch), narrator.taught(batch)
         likelihood = word_log_probs(decoder, memory, ids).exp().tolist()
-        looks, gate, units = looks_of(decoder, ids, memory, graph=batch, grid=None)
-        taught = narrator.taught(batch)
-        objects = () if taught is None else looks_of(taught[0], ids, taught[1], graph=batch, grid=None)[0]
+        found = _attended(decoder, ids, memory, None if tests is None else tests.captions)
+        looks, objects = lay_out(found, memory, graph=batch), tuple[Look, ...]()
+        if taught is not None:
+            teacher, read = taught
+            asked = _attended(teacher, ids, read, None if tests is None else tests.objects)
+            objects = lay_out(asked, read, graph=batch)
+    if tests is not None:
+        tests.titles |= {look.name: look.title for look in (*looks, *objects)}
+        if seen is not None:
+            tests.places.add_gradcam(narrator.trained.captioner, batch, ids, seen)
     causes = _causes(narrator, batch, ids, seen, explainer)
     return Told(
         model=narrator.name,
@@ -218,10 +210,17 @@ def tell(
         confidence=best.confidence,
         candidates=tuple(Candidate(one.text, one.log_prob, one.confidence, one.score) for one in captions),
         looks=tuple(sorted([*looks, *map(_of_objects, objects), *causes], key=_tells_little)),
-        gate=gate,
-        units=units,
+        gate=None if found.gate is None else found.gate.cpu().numpy(),
+        units=found.units,
         scores=dict(scores or {}),
     )
+
+
+def _attended(decoder: Decoder, ids: Sequence[int], memory: VideoMemory, test: DeletionTest | None) -> Attentions:
+    found = attentions(decoder, ids, memory)
+    if test is not None:
+        test.add(decoder, ids, memory, found.ways)
+    return found
 
 
 def scene_map_of(narrator: Narrator, batch: Data, sample: "SampledFrames | None") -> "SceneMap | None":

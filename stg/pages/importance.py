@@ -15,8 +15,7 @@ from torch_geometric.explain.config import MaskType, ModelMode
 
 from stg.model import Captioner
 from stg.pages.likelihood import input_gradients, word_log_probs
-from stg.pages.saliency import shares
-from stg.pages.views import Look
+from stg.pages.views import Look, as_shares
 
 LIMITS = (
     "The caption is given to the graph branch's own decoder, word by word; where the scene branch captions alone, as "
@@ -167,9 +166,9 @@ class CaptionOfGraph(nn.Module):
         whole: bool = False,
     ) -> Look:
         """Rows of importances as shares."""
-        node = shares(nodes.cpu().numpy())
+        node = as_shares(nodes.cpu().numpy())
         frames = node @ np.eye(int(self.batch.num_frames), dtype=node.dtype)[self.batch.frame.cpu().numpy()]
-        edge = shares(edges.cpu().numpy()) if edges is not None else None
+        edge = as_shares(edges.cpu().numpy()) if edges is not None else None
         return Look(name, title, note, frames=frames, nodes=node, edges=edge, whole=whole)
 
 

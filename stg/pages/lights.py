@@ -9,7 +9,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from stg.pages.strip import data_uri
-from stg.pages.views import Look, Node
+from stg.pages.views import Look, Node, as_shares
 
 LEVELS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz+*"
 """One character a weight, in 64 steps up to the largest of its row; ``-`` where there is no number."""
@@ -29,14 +29,14 @@ def shares_of(look: Look, nodes: Sequence[Node], count: int) -> Float[np.ndarray
     if look.frames is not None:
         return finite(look.frames)
     if look.places is not None:
-        return normalised(known_sum(finite(look.places).reshape(*look.places.shape[:2], -1)))
+        return as_shares(known_sum(finite(look.places).reshape(*look.places.shape[:2], -1)))
     if look.nodes is not None and len(nodes):
         weights = finite(look.nodes)
         by_frame = np.zeros((len(weights), count))
         frame = np.array([node.frame for node in nodes])
-        np.add.at(by_frame.T, frame, np.nan_to_num(weights).T)
+        np.add.at(by_frame.T, frame, known(weights).T)
         by_frame[~np.isfinite(weights).any(axis=1)] = np.nan
-        return normalised(by_frame)
+        return as_shares(by_frame)
     return None
 
 
@@ -50,18 +50,17 @@ def known_sum(values: Float[np.ndarray, "... K"]) -> Float[np.ndarray, "..."]:
     return np.where(np.isfinite(values).any(axis=-1), np.nansum(values, axis=-1), np.nan)
 
 
-def normalised(rows: Float[np.ndarray, "L T"]) -> Float[np.ndarray, "L T"]:
-    """Rows divided by their sum; a row of zeros stays as it is."""
-    total = np.nansum(rows, axis=1, keepdims=True)
-    return rows / np.where(total > 0, total, 1.0)
+def known(values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """The same with 0 where there is no number, for sums and scales; what is missing is marked apart from it."""
+    return np.where(np.isfinite(values), values, 0.0).astype(float)
 
 
 def levels(row: Float[np.ndarray, " N"]) -> str:
     """A row of weights as text in :data:`LEVELS`."""
-    known = np.isfinite(row)
-    top = float(row[known].max()) if known.any() else 0.0
-    steps = np.rint(63 * np.where(known, row, 0.0) / (top if top > 0 else 1.0)).astype(int).clip(0, 63)
-    return "".join(LEVELS[step] if there else "-" for step, there in zip(steps, known, strict=True))
+    there = np.isfinite(row)
+    top = float(row[there].max()) if there.any() else 0.0
+    steps = np.rint(63 * known(row) / (top if top > 0 else 1.0)).astype(int).clip(0, 63)
+    return "".join(LEVELS[step] if real else "-" for step, real in zip(steps, there, strict=True))
 
 
 def heat_maps(look: Look) -> list[list[str]]:
@@ -73,9 +72,8 @@ def heat_maps(look: Look) -> list[list[str]]:
     assert look.places is not None
     places = finite(look.places)
     per_word = tuple(range(1, places.ndim)) if look.frames is None else (2, 3)
-    known = np.where(np.isfinite(places), places, 0.0)
-    top = known.max(axis=per_word, keepdims=True, initial=0.0)
-    scaled = known / np.where(top > 0, top, 1.0)
+    top = known(places).max(axis=per_word, keepdims=True, initial=0.0)
+    scaled = known(places) / np.where(top > 0, top, 1.0)
     shown = np.isfinite(places).any(axis=(2, 3))
     return [
         [png(heat) if there else "" for heat, there in zip(row, present, strict=True)]

@@ -12,7 +12,7 @@ from torch_geometric.data import Data
 
 from decoders import Decoder, VideoMemory
 from stg.memories import spread_steps
-from stg.pages.attended import Attended, attentions
+from stg.pages.attended import Attended, Attentions, attentions
 from stg.pages.views import Look
 
 _GRID_NOTE = (
@@ -48,8 +48,15 @@ def looks_of(
         ValueError: the memory is not of this graph, or the grid has another number of places.
     """
     found = attentions(decoder, words, memory)
-    looks = tuple(_look(way, memory, graph, grid) for way in found.ways)
-    return looks, None if found.gate is None else found.gate.cpu().numpy(), found.units
+    gate = None if found.gate is None else found.gate.cpu().numpy()
+    return lay_out(found, memory, graph=graph, grid=grid), gate, found.units
+
+
+def lay_out(
+    found: Attentions, memory: VideoMemory, *, graph: Data, grid: tuple[int, int] | None = None
+) -> tuple[Look, ...]:
+    """What a decoder attended to, over the pictures and objects of its video; arguments and errors as `looks_of`."""
+    return tuple(_look(way, memory, graph, grid) for way in found.ways)
 
 
 def _look(way: Attended, memory: VideoMemory, graph: Data, grid: tuple[int, int] | None) -> Look:

@@ -30,7 +30,12 @@ STATUS = {
 }
 
 
-def run_html(
+def run_html(page: RunPage) -> str:
+    """One self-contained page of a run of `stg.fit`: it needs no network, no other file, and no script."""
+    return render("run.html", page=page)
+
+
+def run_view(
     folder: str | Path,
     *,
     ablations: Sequence[str | Path] = (),
@@ -40,8 +45,8 @@ def run_html(
     pictures: Pictures | None = None,
     tagger: Tagger | Literal["auto", "spacy", "lexicon"] = "auto",
     shown: int = 8,
-) -> str:
-    """One self-contained page of a run of `stg.fit`: it needs no network, no other file, and no script.
+) -> RunPage:
+    """What the page of a run shows, as plain values.
 
     A run that still goes on, or has no evaluation yet, has its page, too: what is missing is named with the command
     that makes it. Of absolute paths only the last part is shown.
@@ -59,31 +64,6 @@ def run_html(
     Raises:
         UserError: no run folder, no ablation, files that are not ours, or no such search.
     """
-    page = run_view(
-        folder,
-        ablations=ablations,
-        split=split,
-        search=search,
-        references=references,
-        pictures=pictures,
-        tagger=tagger,
-        shown=shown,
-    )
-    return render("run.html", page=page)
-
-
-def run_view(
-    folder: str | Path,
-    *,
-    ablations: Sequence[str | Path] = (),
-    split: str = "val",
-    search: str | None = None,
-    references: Mapping[str, Sequence[str]] | None = None,
-    pictures: Pictures | None = None,
-    tagger: Tagger | Literal["auto", "spacy", "lexicon"] = "auto",
-    shown: int = 8,
-) -> RunPage:
-    """What :func:`run_html` shows, as plain values; the same arguments and errors."""
     run = read_run(folder)
     evaluation = choose(run.evaluations, split, search)
     missing = _missing(run, split, evaluation)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -11,7 +10,7 @@ from torch_geometric.data import Data
 from stg.errors import UserError
 from stg.model import Captioner
 from stg.pages.likelihood import input_gradients, word_log_probs
-from stg.pages.views import Look
+from stg.pages.views import Look, as_shares
 from stg.vision.backbones import LocatingBackbone, SceneMap
 from stg.vision.video import SampledFrames
 
@@ -76,7 +75,7 @@ def gradcam(captioner: Captioner, batch: Data, words: Sequence[int], seen: Scene
             f"Where the picture raised the probability of the word, given those before it, through the scene branch: "
             f"Grad-CAM at the last map of the image network, drawn as {height} x {width} places and no finer than that "
             f"map. {LIMITS}",
-            places=shares(places[:-1]),
+            places=as_shares(places[:-1]),
         ),
         Look(
             "gradcam.caption",
@@ -84,7 +83,7 @@ def gradcam(captioner: Captioner, batch: Data, words: Sequence[int], seen: Scene
             f"Where the picture raised the likelihood of the caption as a whole, through the scene branch: Grad-CAM at "
             f"the last map of the image network, drawn as {height} x {width} places and no finer than that map. The "
             f"paper shows such maps (Fig. 3) without saying how they were made. {LIMITS}",
-            places=shares(places[-1:]),
+            places=as_shares(places[-1:]),
             whole=True,
         ),
     )
@@ -117,13 +116,13 @@ def frame_saliency(captioner: Captioner, batch: Data, words: Sequence[int]) -> t
             "gradient",
             "Gradient x feature of each word",
             f"Which frames raised the probability of the word, given those before it, through the scene branch: {note}",
-            frames=shares(frames[:-1]),
+            frames=as_shares(frames[:-1]),
         ),
         Look(
             "gradient.caption",
             "Gradient x feature of the caption",
             f"Which frames raised the likelihood of the caption as a whole, through the scene branch: {note}",
-            frames=shares(frames[-1:]),
+            frames=as_shares(frames[-1:]),
             whole=True,
         ),
     )
@@ -150,12 +149,6 @@ def scene_gradients(captioner: Captioner, batch: Data, words: Sequence[int]) -> 
             return None
         rows = [torch.autograd.grad(one, scene, retain_graph=True)[0] for one in log_probs]
     return torch.stack(rows)
-
-
-def shares(weights: Float[np.ndarray, "L *items"]) -> Float[np.ndarray, "L *items"]:
-    """Weights that are not negative, as shares of their row; rows of zeros stay."""
-    total = weights.sum(axis=tuple(range(1, weights.ndim)), keepdims=True)
-    return weights / np.where(total > 0, total, 1)
 
 
 def _check_frames(batch: Data, sample: SampledFrames) -> None:

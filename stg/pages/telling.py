@@ -19,7 +19,8 @@ from stg.opened import OpenRun
 from stg.pages.building import UNKNOWN, DeletionTests, Narrator, facts_of, made_by, scene_map_of, tell
 from stg.pages.pictures import blank, edges_of, from_sample, nodes_of, sample_of_clip, sample_of_world
 from stg.pages.views import Deletion, Told, VideoView
-from stg.runs import MODEL_FILE, WHOLE_FILE, load_config
+from stg.progress import counter
+from stg.runs import MODEL_FILE, load_config
 from stg.search import SearchConfig
 from stg.trained import Trained
 from stg.vision.choice import WorkChoice
@@ -85,13 +86,7 @@ class Narration:
 
     def caption(self, progress: Progress = lambda done, total: None) -> None:
         """Caption and score every video of the split with every model; CIDEr's idf is that of the whole split."""
-        done, total = 0, len(self.videos) * len(self.narrators)
-
-        def advance(count: int) -> None:
-            nonlocal done
-            done += count
-            progress(done, total)
-
+        advance = counter(progress, len(self.videos) * len(self.narrators))
         self.captions, self.scores = [], []
         for narrator in self.narrators:
             self.captions.append(
@@ -195,8 +190,16 @@ class Narration:
         category = (self._category(narrator) or {}).get(video, UNKNOWN)
         found = self.scores[place].get(video, {})
         scores = {SHOWN[name]: value for name, value in found.items() if name in SHOWN}
-        told = tell(narrator, batch, captions, seen=seen, scores=scores, category=category, explainer=self.explainer)
-        self._deletions[place].add(narrator, batch, captions[0].text, seen=seen, category=category)
+        told = tell(
+            narrator,
+            batch,
+            captions,
+            seen=seen,
+            scores=scores,
+            category=category,
+            explainer=self.explainer,
+            tests=self._deletions[place],
+        )
         if narrator.edges == self.narrators[0].edges:
             return told
         # The page draws the edges of the first model, and knows no others.
@@ -267,11 +270,9 @@ def _refuse_control(folder: Path, settings: FitConfig) -> None:
 
 
 def _whole(folder: Path, device: torch.device) -> Trained | None:
-    kept = folder / WHOLE_FILE
-    if not kept.is_file():
-        return None
-    whole = Trained.load(kept)
-    whole.captioner.to(device)
+    whole = Trained.load_whole(folder)
+    if whole is not None:
+        whole.captioner.to(device)
     return whole
 
 

@@ -78,6 +78,12 @@ class Look:
     whole: bool = False
 
 
+def as_shares(weights: Float[np.ndarray, "L *items"]) -> Float[np.ndarray, "L *items"]:
+    """Weights that are not negative, as shares of their row; a row of zeros stays, and so does what is NaN."""
+    total = np.nansum(weights, axis=tuple(range(1, weights.ndim)), keepdims=True)
+    return weights / np.where(total > 0, total, 1)
+
+
 @dataclass(frozen=True)
 class Candidate:
     """A caption that the search found; ``confidence`` is the geometric mean of its words' probabilities."""

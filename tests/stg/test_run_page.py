@@ -182,7 +182,7 @@ def test_what_is_missing_is_told_with_its_command(tmp_path: Path, monkeypatch: p
     write_rows(folder, [])
     for name in ("state.json", "train.log"):
         (folder / name).unlink()
-    page = run_html(folder)
+    page = run_html(run_view(folder))
     for part in (
         "No step is logged yet.",
         "There is no trained model yet",
@@ -192,7 +192,7 @@ def test_what_is_missing_is_told_with_its_command(tmp_path: Path, monkeypatch: p
         assert part in page
     assert "python -m stg.fit --run.out &#39;runs/my run&#39;" in page
     (folder / "metrics.jsonl").unlink()
-    assert "not begun" in run_html(folder)
+    assert "not begun" in run_html(run_view(folder))
     rows = [{"kind": "step", "step": 1, "epoch": 0, "norm": 2.0, "loss": 5.0}]
     write_rows(folder, rows)
     view = run_view(folder)
@@ -215,20 +215,20 @@ def test_damaged_rows_are_counted_and_left_out(tmp_path: Path) -> None:
     )
     assert view.charts[0].crosses[0][1] == "step 32 was not applied; videos: x, y"
     assert dict(view.facts)["best on validation"] == "epoch 3, CIDEr 0.900"
-    page = run_html(folder)
+    page = run_html(run_view(folder))
     assert not re.search(r"\bnan\b|\binf\b", page, re.IGNORECASE)
 
 
 def test_no_run_and_other_searches_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is not a run folder"):
-        run_html(tmp_path)
+        run_html(run_view(tmp_path))
     folder = make_run(tmp_path / "run")
     add_evaluation(folder, CAPTIONS)
     with pytest.raises(UserError, match=r"val was not captioned by 'beam 5': choose one of 'greedy'"):
-        run_html(folder, search="beam 5")
+        run_html(run_view(folder, search="beam 5"))
     (folder / "evaluation" / "val-greedy-scores.json").write_text('{"scores": 3}')
     with pytest.raises(UserError, match=r"val-greedy-scores\.json is not what stg\.evaluate writes"):
-        run_html(folder)
+        run_html(run_view(folder))
 
 
 def test_a_search_that_is_not_greedy_is_preferred(tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ def test_hostile_text_stays_text_and_nothing_else_is_loaded(tmp_path: Path) -> N
     write_rows(folder, rows)
     (folder / "state.json").write_text(json.dumps({"status": HOSTILE, "error": HOSTILE}))
     add_evaluation(folder, {HOSTILE: HOSTILE, "v1": "a\ud800 b"}, stem=f"val-{HOSTILE[9:13]}")
-    page = run_html(folder, references={HOSTILE: [HOSTILE], "v1": [HOSTILE]}, tagger="lexicon")
+    page = run_html(run_view(folder, references={HOSTILE: [HOSTILE], "v1": [HOSTILE]}, tagger="lexicon"))
     assert "<script" not in page
     assert "<img" not in page
     assert "<b>run" not in page
@@ -275,7 +275,7 @@ def test_places_of_this_machine_are_not_told(tmp_path: Path, monkeypatch: pytest
     folder = make_run(home / "secret" / "run", **{"data.store": "/data/bob/stores/w", "run.start": "~/old/run0"})
     error = f"could not read {home}/data/x.json; see https://example.org/a/b or val/test"
     (folder / "state.json").write_text(json.dumps({"status": "failed", "error": error}))
-    page = run_html(folder)
+    page = run_html(run_view(folder))
     assert "alice" not in page
     assert "secret" not in page
     assert "bob" not in page
@@ -292,7 +292,7 @@ def test_the_page_of_many_videos_stays_small(tmp_path: Path) -> None:
     write_rows(folder, rows)
     captions = {f"v{place}": f"a dog number {place} runs" for place in range(5000)}
     add_evaluation(folder, captions)
-    page = run_html(folder, references={video: [text] for video, text in captions.items()}, tagger="lexicon")
+    page = run_html(run_view(folder, references={video: [text] for video, text in captions.items()}, tagger="lexicon"))
     assert len(page) < 600_000
     assert "12 of 40 sample videos are shown." in page
     assert "61 of 600 validations are listed." in page or "62 of 600 validations are listed." in page
@@ -350,7 +350,7 @@ def test_ablation_tables(tmp_path: Path) -> None:
     assert found.more[0].rows == (("none", "full (2 settings)", "-0.600 (-3.0)"),)
     assert found.more[1].rows[0] == ("full", "data.store …/w")
     assert len(found.plots) == 2
-    page = run_html(folder, ablations=[tmp_path, tmp_path / "table.json"])
+    page = run_html(run_view(folder, ablations=[tmp_path, tmp_path / "table.json"]))
     assert page.count('src="data:image/svg+xml;base64,') == 4
     assert "1 of 4 cells are missing" in page
     assert "<script" not in page

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from stg.pages.run_page import run_html
+from stg.pages.run_page import run_html, run_view
 from tests.stg.test_run_page import CAPTIONS, HOSTILE, REFERENCES, add_evaluation, make_run, record
 
 
@@ -18,7 +18,9 @@ def test_page_in_a_browser(browser: Browser, tmp_path: Path, width: int) -> None
     (tmp_path / "table.json").write_text(json.dumps(record(title=HOSTILE)))
     references = {**REFERENCES, "v4": [HOSTILE]}
     file = tmp_path / "page.html"
-    file.write_text(run_html(folder, references=references, ablations=[tmp_path], tagger="lexicon"), encoding="utf-8")
+    file.write_text(
+        run_html(run_view(folder, references=references, ablations=[tmp_path], tagger="lexicon")), encoding="utf-8"
+    )
     context = browser.new_context(viewport={"width": width, "height": 900})
     tab = context.new_page()
     trouble: list[str] = []
