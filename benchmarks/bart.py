@@ -10,7 +10,9 @@ import importlib.util
 import torch
 from torch import Tensor, nn
 
-from decoders import MultiHeadAttention, TransformerDecoder, VideoMemory
+from decoders.attention import MultiHeadAttention
+from decoders.memory import VideoMemory
+from decoders.transformer import TransformerDecoder
 
 
 def installed() -> bool:

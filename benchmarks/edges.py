@@ -23,7 +23,9 @@ from torch import Tensor
 from torch_geometric.utils import softmax
 
 from benchmarks.timing import bar, growth, measure, write
-from graphs import VideoFeatures, build_graph, spatial_edges, temporal_edges
+from graphs.build import build_graph
+from graphs.edges import spatial_edges, temporal_edges
+from graphs.features import VideoFeatures
 
 WIDTH = 2048
 Edges = tuple[Tensor, Tensor]

@@ -4,8 +4,8 @@ Made clips of the built-in world with its made networks, or real ones, then prin
 ``python -m benchmarks.extraction --clips FOLDER --detector YOLOX.onnx --backbone NETWORK.onnx``.
 
 - ``plain loop``: one clip after the other: PyAV decodes all of it, then networks, graph, store, as most code does;
-- ``ours``: `stg.vision.ingest` with one reading process and groups of four clips, as ``python -m stg.extract`` works by
-  default; with no process and with two besides;
+- ``ours``: `stg.features.ingest` with one reading process and groups of four clips, as ``python -m stg.extract`` works
+  by default; with no process and with two besides;
 - ``decoding alone`` and ``floor`` (the networks alone, on frames already there): what no loop without a second process
   can add less than, and what a pipeline that hides all reading takes.
 
@@ -26,14 +26,15 @@ import av
 import numpy as np
 
 from benchmarks.timing import measure, write
-from graphs import GraphStore, build_graph
-from stg.datasets.folder import SUFFIXES
-from stg.datasets.world import World
-from stg.vision.extractor import Extractor
-from stg.vision.ingest import ingest
-from stg.vision.readers import Readers
-from stg.vision.sampling import sample_numbers
-from stg.vision.video import SampledFrames, sample_video
+from graphs.build import build_graph
+from graphs.storage.store import GraphStore
+from stg.datasets.world.dataset import World
+from stg.features.extractor import Extractor
+from stg.features.ingest import ingest
+from stg.video.clips import SUFFIXES
+from stg.video.decoding import SampledFrames, sample_video
+from stg.video.readers import Readers
+from stg.video.sampling import sample_numbers
 
 GROUP = 4
 WORKERS = {"ours": 1, "no process": 0, "two processes": 2}

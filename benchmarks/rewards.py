@@ -24,16 +24,17 @@ from benchmarks.scores import made, text
 from benchmarks.timing import measure, write
 from benchmarks.training import WIDTHS, made_batch
 from benchmarks.usual_cider import UsualCiderD
-from decoders import greedy_search, sample_search
 from decoders.policy import policy_log_probs
-from stg.assembly import build_captioner
-from stg.lexicon import ADJECTIVES, FUNCTION, NOUNS
+from decoders.search.greedy_and_beam import greedy_search
+from decoders.search.sampling import sample_search
+from stg.config.model import AttentionLSTMConfig, GraphConfig, ModelConfig
 from stg.metrics.bleu import SentenceBleu
 from stg.metrics.cider import CiderD
 from stg.metrics.meteor import Meteor
-from stg.model_config import AttentionLSTMConfig, GraphConfig, ModelConfig
-from stg.reward_training import captioning_mode, reinforce_loss
-from stg.training import captioning_losses
+from stg.models.build import build_captioner
+from stg.text.tagging import ADJECTIVES, FUNCTION, NOUNS
+from stg.training.losses import captioning_losses
+from stg.training.reinforce import captioning_mode, reinforce_loss
 
 SCORING = ("CIDEr-D", "BLEU-4")
 OURS = ("cross-entropy", "draw samples", "greedy captions", *SCORING, "reward loss", "Adam")

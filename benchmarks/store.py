@@ -33,7 +33,7 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data
 
 from benchmarks.timing import bar, growth, measure, quartiles, write
-from graphs import GraphStore
+from graphs.storage.store import GraphStore
 
 FRAMES, BOXES, WIDTH, SCENE, MOTION = 10, 5, 2048, 2048, 1024
 FEATURES = ("x", "scene", "motion")
@@ -74,7 +74,7 @@ class Shelf:
         self.folder = folder
         self.videos = [f"v{number:05d}" for number in range(videos)]
         self.blocks: dict[str, dict[str, Tensor]] = {}
-        self.store_path = folder / "graphs.store"
+        self.store_path = folder / "graphs.storage.store"
         self.groups = h5py.File(folder / "graphs.h5", "w")
         with GraphStore(self.store_path, "w") as store:
             for start in range(0, videos, 100):
@@ -195,7 +195,7 @@ def _forget(path: Path) -> None:
 
 def sized(videos: int) -> dict[str, Any]:
     """Ours alone, out of a store of so many videos."""
-    with tempfile.TemporaryDirectory() as folder, GraphStore(Path(folder) / "graphs.store", "w") as store:
+    with tempfile.TemporaryDirectory() as folder, GraphStore(Path(folder) / "graphs.storage.store", "w") as store:
         random = np.random.default_rng(0)
         names = [f"v{number:05d}" for number in range(videos)]
         for start in range(0, videos, 100):

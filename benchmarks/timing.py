@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from benchmarks import RESULTS
-from stg.ablation.origin import processor
+from stg.runtime.provenance import processor
 
 
 def measure(

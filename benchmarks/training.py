@@ -34,10 +34,11 @@ from benchmarks.training_ladder import (
     rungs,
     videos_of,
 )
-from stg.assembly import Widths, build_captioner
-from stg.data import CaptionBatch
-from stg.model_config import AttentionLSTMConfig, GraphConfig, ModelConfig, STaTSConfig, STConfig
-from stg.training import captioning_losses
+from stg.config.model import AttentionLSTMConfig, GraphConfig, ModelConfig, STaTSConfig, STConfig
+from stg.data.batches import CaptionBatch
+from stg.models.build import build_captioner
+from stg.models.feature_kinds import Widths
+from stg.training.losses import captioning_losses
 
 FRAMES, BOXES, PLACES = 10, 5, 49
 WIDTHS = Widths(scene=1280, motion=1024, objects=1280, grid=2048)

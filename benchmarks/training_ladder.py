@@ -22,15 +22,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 
-from graphs import STGEncoder, spatial_edges, symmetric_norm, temporal_edges
-from graphs.encoder import VideoStates
-from stg.assembly import Widths, build_captioner
-from stg.data import CaptionBatch, pad_words
-from stg.model import Captioner
-from stg.model_config import GraphConfig, ModelConfig
-from stg.objectives import distillation_loss, language_loss
-from stg.text import BOS, EOS, PAD
-from stg.training import captioning_losses
+from graphs.conv import symmetric_norm
+from graphs.edges import spatial_edges, temporal_edges
+from graphs.encoder import STGEncoder, VideoStates
+from stg.config.model import GraphConfig, ModelConfig
+from stg.data.batches import CaptionBatch, pad_words
+from stg.models.build import build_captioner
+from stg.models.captioner import Captioner
+from stg.models.feature_kinds import Widths
+from stg.text.vocabulary import BOS, EOS, PAD
+from stg.training.distillation import distillation_loss, language_loss
+from stg.training.losses import captioning_losses
 
 WIDTHS = Widths(scene=2048, motion=1024, objects=2048)
 FRAMES, BOXES, PADDED, BUCKETS = 10, 5, 30, 4

@@ -3,13 +3,13 @@
 from decoders.attention import AdditiveAttention, MultiHeadAttention, masked_softmax
 from decoders.attention_lstm import AttentionLSTMDecoder
 from decoders.base import Decoder, State, Taught, select_state
-from decoders.diverse import diverse_beam_search
 from decoders.ensemble import EnsembleDecoder, EnsembleMemory
-from decoders.hypotheses import Hypotheses
 from decoders.memory import VideoMemory, keep_one_key
 from decoders.recurrent import RecurrentDecoder
-from decoders.sampling import sample_search
-from decoders.search import beam_search, greedy_search
+from decoders.search.diverse import diverse_beam_search
+from decoders.search.greedy_and_beam import beam_search, greedy_search
+from decoders.search.hypotheses import Hypotheses
+from decoders.search.sampling import sample_search
 from decoders.stats import STaTSDecoder
 from decoders.transformer import TransformerDecoder
 

@@ -12,7 +12,7 @@ from decoders.base import State, one_of
 from decoders.memory import VideoMemory, mean_of_real
 from decoders.ranked import ranking_loss
 from decoders.recurrent import RecurrentDecoder, Trace, looked
-from decoders.stats_units import WAYS, Parts, Selection, SpatioTemporal, Temporal, TemporoSpatial, UnitGate
+from decoders.stats_attention import WAYS, Parts, Selection, SpatioTemporal, Temporal, TemporoSpatial, UnitGate
 from decoders.streams import STREAMS, holds_something, take_stream
 
 Order = Literal["st", "ts", "stats"]

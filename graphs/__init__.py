@@ -17,7 +17,8 @@ from graphs.transforms import DenseEdges, SelectVariant, SpatialEdges, TemporalE
 from graphs.variants import TIME_FLOWS, VARIANTS, select_edges
 
 if TYPE_CHECKING:
-    from graphs.store import GraphStore, LMDBDatabase
+    from graphs.storage.database import LMDBDatabase
+    from graphs.storage.store import GraphStore
 
 __all__ = [
     "EDGE_TYPES",
@@ -47,5 +48,5 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # The store brings LMDB along: only those who use it pay for it.
     if name in ("GraphStore", "LMDBDatabase"):
-        return getattr(import_module("graphs.store"), name)
+        return getattr(import_module("graphs.storage.store"), name)
     raise AttributeError(f"module 'graphs' has no attribute '{name}'")

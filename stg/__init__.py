@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from stg.captioning import Captioned, VideoCaptioner
-    from stg.showing import Shown
+    from stg.captioning.pipeline import Captioned, VideoCaptioner
+    from stg.pages.notebook import Shown
 
 __all__ = ["load", "show"]
 
@@ -16,13 +16,13 @@ __all__ = ["load", "show"]
 def load(run: str | Path, **options: Any) -> "VideoCaptioner":
     """Open a trained run for captioning video files: ``stg.load("runs/mine").caption("clip.mp4")``.
 
-    The options are those of :func:`stg.captioning.load`, above all ``weights``: files, or folders with files, of the
-    networks that made the features of the training videos.
+    The options are those of :func:`stg.captioning.pipeline.load`, above all ``weights``: files, or folders with files,
+    of the networks that made the features of the training videos.
     """
     with warnings.catch_warnings():
         # torch-scatter and torch-geometric still decorate with torch.jit.script: nothing that a user could act on.
         warnings.filterwarnings("ignore", message=".*torch.jit.script.*")
-        from stg.captioning import load as open_run
+        from stg.captioning.pipeline import load as open_run
 
     return open_run(run, **options)
 
@@ -34,11 +34,11 @@ def show(result: "Captioned | Sequence[Captioned]") -> "Shown":
     Give :func:`load` ``graph=True`` to see the graph of a model that captions without looking for objects.
 
     Args:
-        result: of :meth:`stg.captioning.VideoCaptioner.describe`.
+        result: of :meth:`stg.captioning.pipeline.VideoCaptioner.describe`.
 
     Raises:
         ValueError: there is nothing to show, or of a result only the caption was kept.
     """
-    from stg.showing import show as show_page
+    from stg.pages.notebook import show as show_page
 
     return show_page(result)

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from stg.ablation.tables import Table
-from stg.config import FitConfig, differences, from_dict, to_dict
-from stg.errors import UserError
-from stg.evaluate import EvaluateConfig
-from stg.files import read_json, write_atomic
+from stg.config.evaluation import EvaluateConfig
+from stg.config.schema import differences, from_dict, to_dict
+from stg.config.training import FitConfig
+from stg.runtime.errors import UserError
+from stg.runtime.files import read_json, write_atomic
 
 State = Literal["done", "failed", "unfinished", "new"]
 
@@ -101,7 +102,7 @@ class Plan:
             UserError: its folder holds something else, or a run with other settings, in the words of stg.fit; or it was
                 trained on features made otherwise than those of the store at hand.
         """
-        from stg.runs import FREE, Run, load_config
+        from stg.runs.folder import FREE, Run, load_config
 
         folder = self.run(cell)
         if not (folder / "config.json").exists():
@@ -122,7 +123,7 @@ class Plan:
         Raises:
             UserError: the model is damaged.
         """
-        from stg.runs import MODEL_FILE, model_header
+        from stg.runs.model_file import MODEL_FILE, model_header
 
         model = self.run(cell) / MODEL_FILE
         found = model_header(model)["features"] if model.exists() else self.record(cell).get("features")
@@ -170,7 +171,7 @@ class Plan:
 
     def scoring_config(self, cell: Cell) -> EvaluateConfig:
         """Settings of stg.evaluate for a cell."""
-        from stg.runs import load_config
+        from stg.runs.folder import load_config
 
         run, config = self.run(cell), self.configs[cell]
         asked = self.scoring.config(run, config.run.device)

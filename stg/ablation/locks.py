@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from stg.errors import Preempted
+from stg.runtime.errors import Preempted
 
 LOCK_SECONDS = 0.1
 

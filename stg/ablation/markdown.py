@@ -3,9 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from stg.ablation.report import COLUMNS, EVENTS
-from stg.ablation.tables import METRICS
-from stg.files import printable
+from stg.metrics.columns import COLUMNS, EVENTS, METRICS
+from stg.runtime.files import printable
 
 Record = Mapping[str, Any]
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from stg.ablation.cells import Cell, Plan
 from stg.ablation.locks import held
-from stg.ablation.tables import METRICS
-from stg.config import differences, to_dict
-from stg.errors import UserError
-from stg.files import read_json
-from stg.runs import FREE
+from stg.config.schema import differences, to_dict
+from stg.metrics.columns import METRICS
+from stg.runs.folder import FREE
+from stg.runtime.errors import UserError
+from stg.runtime.files import read_json
 
 PAPER_EDGES = "those of Pan et al. (CVPR 2020)"
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, get_args
 
-from stg.errors import UserError
-from stg.model_config import ModelConfig, Variant
+from stg.config.model import ModelConfig, Variant
+from stg.runtime.errors import UserError
 
 METRICS = ("bleu4", "meteor", "rouge", "cider")
 """Published figures, in this order everywhere."""

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stg.ablation.cells import Cell, Plan
-from stg.ablation.origin import commit, machine
-from stg.config import FitConfig
-from stg.errors import Preempted, StgError
-from stg.files import write_atomic
+from stg.config.training import FitConfig
+from stg.runtime.errors import Preempted, StgError
+from stg.runtime.files import write_atomic
+from stg.runtime.provenance import commit, machine
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,8 +25,8 @@ def work_on(cell: Cell, plan: Plan, *, console: "Console", stop: Callable[[], bo
     """
     import torch
 
-    from stg.evaluate import evaluate, file_stem
-    from stg.fit import fit
+    from stg.evaluation.evaluate import evaluate, file_stem
+    from stg.training.loop import fit
 
     config, run = plan.configs[cell], plan.run(cell)
     record = {**plan.record(cell), "failed": None}
@@ -84,8 +84,8 @@ def _add_seconds(record: dict[str, Any], doing: str, began: float) -> None:
 
 def count_weights(run: Path) -> dict[str, int]:
     """Numbers of weights: of all that was trained, and of what captions."""
-    from stg.runs import MODEL_FILE, WHOLE_FILE
-    from stg.trained import Trained
+    from stg.runs.bundle import Trained
+    from stg.runs.model_file import MODEL_FILE, WHOLE_FILE
 
     found = {}
     for name, files in {"trained": (WHOLE_FILE, MODEL_FILE), "captioning": (MODEL_FILE,)}.items():
@@ -96,9 +96,9 @@ def count_weights(run: Path) -> dict[str, int]:
 
 def write_events(config: FitConfig, evaluation: Path, stem: str) -> None:
     """Score the captions of the built-in world by the event they name: ``STEM-events.json``."""
-    from stg.caption_files import read_predicted
-    from stg.datasets.world import World
-    from stg.datasets.world_scores import event_scores
+    from stg.datasets.world.dataset import World
+    from stg.datasets.world.scores import event_scores
+    from stg.evaluation.predictions import read_predicted
 
     world = World(seed=config.world.seed, train=config.world.train, val=config.world.val, test=config.world.test)
     captions = read_predicted(evaluation / f"{stem}.json")
@@ -108,7 +108,7 @@ def write_events(config: FitConfig, evaluation: Path, stem: str) -> None:
 
 def verb_scores(world: Any, captions: Mapping[str, str]) -> dict[str, dict[str, float | int]]:
     """Event -> in how many videos it happens, and in which share of them the caption names it."""
-    from stg.datasets.world_scores import verb_of
+    from stg.datasets.world.scores import verb_of
 
     seen: dict[str, list[bool]] = {}
     for video, caption in captions.items():

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from stg.errors import UserError
-from stg.metrics.tokenizer import tokenize
+from stg.runtime.errors import UserError
+from stg.text.tokenizer import tokenize
 
 Language = Literal["en", "zh"]
 

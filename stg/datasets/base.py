@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from stg.datasets.annotation import some
-from stg.errors import UserError
+from stg.runtime.errors import UserError
+from stg.runtime.reading import some
 
 
 @dataclass(frozen=True)

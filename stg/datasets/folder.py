@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from stg.datasets.annotation import Captions, Language, kind, read_csv, read_json_lines, require_id, shown
+from stg.datasets.annotation import Captions, Language
 from stg.datasets.base import CaptionDataset
-from stg.errors import UserError
+from stg.runtime.errors import UserError
+from stg.runtime.reading import kind, read_csv, read_json_lines, require_id, shown
 
 SUFFIXES = tuple(
     ".mp4 .m4v .mov .3gp .mkv .webm .avi .mpg .mpeg .ts .m2ts .flv .ogv .wmv .asf".split()  # noqa: SIM905
@@ -77,7 +78,7 @@ def clip_id(name: object, where: str) -> str:
     """The id of a clip, given the name of its file or the id itself.
 
     Raises:
-        UserError: the id cannot be one (:func:`~stg.datasets.annotation.require_id`).
+        UserError: the id cannot be one (:func:`~stg.runtime.reading.require_id`).
     """
     if isinstance(name, str):
         stem, suffix = os.path.splitext(name)

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from stg.datasets.annotation import Captions, kind, read_json, require, require_id, shown
+from stg.datasets.annotation import Captions
 from stg.datasets.base import CaptionDataset
-from stg.errors import UserError
+from stg.runtime.errors import UserError
+from stg.runtime.reading import kind, read_json, require, require_id, shown
 
 PAIR = ("train_val_videodatainfo.json", "test_videodatainfo.json")
 WHOLE = ("MSRVTT_data.json", "videodatainfo_2017.json")

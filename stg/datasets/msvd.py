@@ -3,10 +3,11 @@
 import re
 from pathlib import Path
 
-from stg.datasets.annotation import Captions, read_text, require_id
+from stg.datasets.annotation import Captions
 from stg.datasets.base import CaptionDataset
-from stg.errors import UserError
-from stg.metrics.tokenizer import tokenize
+from stg.runtime.errors import UserError
+from stg.runtime.reading import read_text, require_id
+from stg.text.tokenizer import tokenize
 
 SPLITS = {"train": range(1, 1201), "val": range(1201, 1301), "test": range(1301, 1971)}
 """Numbers N of the videos ``vidN`` in each split, in the customary order of ``youtube_mapping.txt``."""

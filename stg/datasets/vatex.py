@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from stg.datasets.annotation import Captions, Language, kind, read_json, require, require_id
+from stg.datasets.annotation import Captions, Language
 from stg.datasets.base import CaptionDataset
-from stg.errors import UserError
+from stg.runtime.errors import UserError
+from stg.runtime.reading import kind, read_json, require, require_id
 
 FILES = {
     "train": "vatex_training_v1.0.json",

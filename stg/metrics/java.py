@@ -1,6 +1,7 @@
 """A Java program as a child process that can neither hang nor outlive its caller."""
 
 import os
+import re
 import selectors
 import shutil
 import signal
@@ -8,12 +9,15 @@ import subprocess
 import tempfile
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-from stg.errors import StgError
+from stg.runtime.errors import StgError
+from stg.text.tokenizer import (
+    PUNCTUATION,
+)
 
 NEEDS = (
     "needs Java 8 or newer: install it (Debian and Ubuntu: apt install default-jre-headless) and see that `java` runs"
@@ -213,3 +217,21 @@ def _stop(process: "subprocess.Popen[bytes]", owner: int) -> None:
                 stream.close()
             except OSError:
                 continue
+
+
+def tokenize_captions_java(captions: Mapping[str, Sequence[str]], *, timeout: float = 300.0) -> dict[str, list[str]]:
+    """:func:`tokenize_captions` by the Java program itself, one run for all captions; to check ours against.
+
+    Raises:
+        JavaError: Java is missing, ended, or needed more than ``timeout`` seconds.
+    """
+    from stg.metrics.java import JavaError, JavaProcess, jar
+
+    text = "".join(re.sub(r"\s", " ", caption) + "\n" for texts in captions.values() for caption in texts)
+    program = ["-cp", str(jar("tokenizer", "stanford-corenlp-3.4.1.jar")), "edu.stanford.nlp.process.PTBTokenizer"]
+    with JavaProcess([*program, "-preserveLines", "-lowerCase"], what="the Java tokenizer") as process:
+        lines = process.ask(text, lines=None, timeout=timeout)
+    if len(lines) != text.count("\n") + 1:
+        raise JavaError(f"the Java tokenizer answered {len(lines) - 1} lines to {text.count(chr(10))} captions")
+    words = (" ".join(word for word in line.split(" ") if word and word not in PUNCTUATION) for line in lines)
+    return {video: [next(words) for _ in texts] for video, texts in captions.items()}

@@ -6,8 +6,8 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from stg.errors import UserError
 from stg.metrics.java import JavaError, JavaProcess, jar
+from stg.runtime.errors import UserError
 
 FILES = ("stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar")
 """What pycocoevalcap does not ship: Stanford CoreNLP 3.6.0, from its release of 2015-12-09."""

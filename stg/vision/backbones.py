@@ -9,10 +9,10 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float, Float32
 
-from stg.errors import UserError
-from stg.files import read_json
-from stg.vision.onnx_session import OnnxNetwork, resize
-from stg.vision.video import SampledFrames
+from stg.runtime.errors import UserError
+from stg.runtime.files import read_json
+from stg.video.decoding import SampledFrames
+from stg.vision.onnx import OnnxNetwork, resize
 
 
 @runtime_checkable
@@ -260,7 +260,7 @@ class OnnxBackbone:
         """Feature maps of the frames of every clip, in passes of one size."""
         import torch
 
-        from stg.vision.batches import in_batches
+        from stg.vision.inference import in_batches
 
         settings = self.preprocessing
         if self.network.input_size not in (None, settings.size):
@@ -288,7 +288,7 @@ class OnnxBackbone:
     ) -> tuple[Float32[np.ndarray, "T S"], Float32[np.ndarray, "N D"]]:
         import torch
 
-        from stg.vision.roi import roi_features
+        from stg.vision.inference import roi_features
 
         height, width = sample.frames.shape[1:3]
         scale = np.array([self.preprocessing.size[1] / width, self.preprocessing.size[0] / height] * 2, np.float32)

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models import optical_flow
 
-from stg.files import sha256_file
-from stg.vision.batches import in_batches, inference
+from stg.runtime.files import sha256_file
+from stg.vision.inference import in_batches, inference
 from stg.vision.weights import frozen_network
 
 NETWORKS = {"large": optical_flow.raft_large, "small": optical_flow.raft_small}

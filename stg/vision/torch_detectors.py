@@ -9,13 +9,11 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor, nn
 
-from stg.errors import UserError
-from stg.files import sha256_file
-from stg.vision.batches import inference
-from stg.vision.coco_classes import COCO_CLASSES
-from stg.vision.detectors import NMS, Detections
-from stg.vision.roi import roi_features
-from stg.vision.video import SampledFrames, VideoError
+from stg.runtime.errors import UserError
+from stg.runtime.files import sha256_file
+from stg.video.decoding import SampledFrames, VideoError
+from stg.vision.detectors import COCO_CLASSES, NMS, Detections
+from stg.vision.inference import inference, roi_features
 from stg.vision.weights import DETECTORS, frozen_network
 
 NAMES = DETECTORS

@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor, nn
 
-from stg.files import sha256_file
-from stg.vision import sound
-from stg.vision.batches import in_batches, inference
+from stg.runtime.files import sha256_file
+from stg.video import audio as sound
+from stg.vision.inference import in_batches, inference
 from stg.vision.weights import frozen_network
 
 CHANNELS, HIDDEN = 64, 4096
@@ -60,7 +60,7 @@ class VGGish(nn.Module):
 
 
 class SoundNetwork:
-    """VGGish with the user's weights: one row of 128 numbers for each example of :func:`stg.vision.sound.read_sound`.
+    """VGGish with the user's weights: one row of 128 numbers for each example of :func:`stg.video.audio.read_sound`.
 
     The rows are the embeddings themselves; the PCA and the 8-bit quantisation of the AudioSet files are not applied.
 

@@ -17,8 +17,8 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stg.errors import UserError
-from stg.files import sha256_file, sync_folder
+from stg.runtime.errors import UserError
+from stg.runtime.files import sha256_file, sync_folder
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.extraction import check, contestants, made_clips, pipeline, plain
-from graphs import GraphStore
-from stg.datasets.world import World
-from stg.vision.extractor import Extractor
-from stg.vision.readers import Readers
+from graphs.storage.store import GraphStore
+from stg.datasets.world.dataset import World
+from stg.features.extractor import Extractor
+from stg.video.readers import Readers
 
 
 @pytest.fixture(scope="module")

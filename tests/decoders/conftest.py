@@ -7,7 +7,7 @@ import jaxtyping
 import pytest
 import torch
 
-from decoders import VideoMemory
+from decoders.memory import VideoMemory
 
 MakeMemory = Callable[..., VideoMemory]
 

@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from decoders import Decoder, State, VideoMemory
+from decoders.base import Decoder, State
+from decoders.memory import VideoMemory
 
 PAD, BOS, EOS, A, B = range(5)
 NEVER = -torch.inf

@@ -2,7 +2,7 @@
 
 import torch
 
-from decoders import STaTSDecoder
+from decoders.stats import STaTSDecoder
 
 V, C = 11, 16
 WORDS = torch.tensor([[1, 4, 5, 6, 2], [1, 7, 3, 2, 0], [1, 9, 2, 0, 0]])

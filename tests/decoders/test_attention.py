@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from decoders import AdditiveAttention, masked_softmax
+from decoders.attention import AdditiveAttention, masked_softmax
 
 
 @pytest.mark.parametrize("bias", [True, False])

@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from decoders import AttentionLSTMDecoder, VideoMemory, greedy_search
+from decoders.attention_lstm import AttentionLSTMDecoder
+from decoders.memory import VideoMemory
+from decoders.search.greedy_and_beam import greedy_search
 
 VOCABULARY, CHANNELS, BOS = 11, 6, 1
 

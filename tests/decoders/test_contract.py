@@ -5,16 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from decoders import (
-    AttentionLSTMDecoder,
-    Decoder,
-    STaTSDecoder,
-    TransformerDecoder,
-    VideoMemory,
-    beam_search,
-    greedy_search,
-    select_state,
-)
+from decoders.attention_lstm import AttentionLSTMDecoder
+from decoders.base import Decoder, select_state
+from decoders.memory import VideoMemory
+from decoders.search.greedy_and_beam import beam_search, greedy_search
+from decoders.stats import STaTSDecoder
+from decoders.transformer import TransformerDecoder
 
 VOCABULARY, CHANNELS, PAD, BOS, EOS = 11, 16, 0, 1, 2
 SMALL = {"channels": CHANNELS, "heads": 4, "hidden": 24, "max_length": 12}

@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from decoders import Decoder, TransformerDecoder, VideoMemory
+from decoders.base import Decoder
+from decoders.memory import VideoMemory
+from decoders.transformer import TransformerDecoder
 from tests.decoders.test_contract import CHANNELS, DECODERS, SMALL, VOCABULARY, captions, close
 
 

@@ -3,18 +3,14 @@
 import pytest
 import torch
 
-from decoders import (
-    AttentionLSTMDecoder,
-    EnsembleDecoder,
-    EnsembleMemory,
-    STaTSDecoder,
-    TransformerDecoder,
-    beam_search,
-    diverse_beam_search,
-    greedy_search,
-    sample_search,
-    select_state,
-)
+from decoders.attention_lstm import AttentionLSTMDecoder
+from decoders.base import select_state
+from decoders.ensemble import EnsembleDecoder, EnsembleMemory
+from decoders.search.diverse import diverse_beam_search
+from decoders.search.greedy_and_beam import beam_search, greedy_search
+from decoders.search.sampling import sample_search
+from decoders.stats import STaTSDecoder
+from decoders.transformer import TransformerDecoder
 from tests.decoders.markov import BOS, PAD, captions_of, random_tables, toy
 
 VOCABULARY = 11

@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from decoders import VideoMemory, keep_one_key
+from decoders.memory import VideoMemory, keep_one_key
 
 
 @pytest.mark.parametrize(

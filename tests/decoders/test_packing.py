@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from decoders import TransformerDecoder
 from decoders.packing import Packing
+from decoders.transformer import TransformerDecoder
 
 WORDS, CHANNELS = 11, 16
 LENGTHS = [6, 2, 0, 7, 1]

@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from decoders import AttentionLSTMDecoder, STaTSDecoder, TransformerDecoder
+from decoders.attention_lstm import AttentionLSTMDecoder
+from decoders.stats import STaTSDecoder
+from decoders.transformer import TransformerDecoder
 
 VOCABULARY, CHANNELS, PAD, BOS, EOS = 11, 6, 0, 1, 2
 

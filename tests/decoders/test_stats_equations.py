@@ -6,8 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from decoders import STaTSDecoder, VideoMemory
-from decoders.stats_units import SpatioTemporal, TemporoSpatial
+from decoders.memory import VideoMemory
+from decoders.stats import STaTSDecoder
+from decoders.stats_attention import SpatioTemporal, TemporoSpatial
 from tests.decoders.stats_cases import REAL, TEMPORAL, WORDS, C, build
 
 Step = dict[int, torch.Tensor]

@@ -7,8 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from decoders import MultiHeadAttention, TransformerDecoder, VideoMemory
+from decoders.attention import MultiHeadAttention
 from decoders.layers import AttentiveFusion, DecoderLayer, EncoderLayer, sinusoids
+from decoders.memory import VideoMemory
+from decoders.transformer import TransformerDecoder
 
 BOS = 1
 SMALL = {"channels": 12, "heads": 3, "hidden": 20, "max_length": 10}

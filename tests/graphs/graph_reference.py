@@ -6,7 +6,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from graphs import VideoFeatures
+from graphs.features import VideoFeatures
 
 
 def iou(a: list[float], b: list[float]) -> float:

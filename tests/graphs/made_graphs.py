@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch_geometric.data import Data
 
-from graphs import GraphStore
+from graphs.storage.store import GraphStore
 
 WIDE = {"width": 2048, "scene": 512}
 

@@ -4,17 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from graphs import (
-    TIME_FLOWS,
-    VARIANTS,
-    SparseOperator,
-    STGConv,
-    build_graph,
-    select_edges,
-    sparse_operator,
-    symmetric_norm,
-)
 from graphs import windows as windows_module
+from graphs.build import build_graph
+from graphs.conv import SparseOperator, STGConv, sparse_operator, symmetric_norm
+from graphs.variants import TIME_FLOWS, VARIANTS, select_edges
 from graphs.windows import Windows
 from tests.graphs.graph_reference import dense, layer, make_video, matrix
 

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from graphs import VideoFeatures, dense_edges, edges, spatial_edges, temporal_edges
+from graphs import edges
+from graphs.edges import dense_edges, spatial_edges, temporal_edges
+from graphs.features import VideoFeatures
 from tests.graphs.graph_reference import dense, make_video, matrix, videos
 
 # Two boxes with IoU 1/2.

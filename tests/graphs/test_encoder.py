@@ -11,17 +11,13 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.explain import Explainer, ExplainerAlgorithm, GNNExplainer
 from torch_geometric.explain.algorithm.utils import clear_masks, set_masks
 
-from graphs import (
-    TIME_FLOWS,
-    VARIANTS,
-    SelectVariant,
-    STGEncoder,
-    VideoFeatures,
-    VideoStates,
-    build_graph,
-    encoder,
-    sparse_operator,
-)
+from graphs import encoder
+from graphs.build import build_graph
+from graphs.conv import sparse_operator
+from graphs.encoder import STGEncoder, VideoStates
+from graphs.features import VideoFeatures
+from graphs.transforms import SelectVariant
+from graphs.variants import TIME_FLOWS, VARIANTS
 from tests.graphs.graph_reference import encode, make_video, matrix, videos
 
 RAGGED = ([2, 3, 0, 1], [0, 0], [4], [1, 1, 1, 0, 0, 2])

@@ -7,7 +7,8 @@ import jaxtyping
 import pytest
 import torch
 
-from graphs import VideoFeatures, build_graph
+from graphs.build import build_graph
+from graphs.features import VideoFeatures
 
 
 def given(**changes: Any) -> VideoFeatures:

@@ -9,18 +9,11 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.loader import DataLoader
 from torch_geometric.transforms import Compose
 
-from graphs import (
-    EDGE_TYPES,
-    TIME_FLOWS,
-    VARIANTS,
-    DenseEdges,
-    SelectVariant,
-    SpatialEdges,
-    TemporalEdges,
-    VideoFeatures,
-    build_graph,
-    select_edges,
-)
+from graphs.build import build_graph
+from graphs.edges import EDGE_TYPES
+from graphs.features import VideoFeatures
+from graphs.transforms import DenseEdges, SelectVariant, SpatialEdges, TemporalEdges
+from graphs.variants import TIME_FLOWS, VARIANTS, select_edges
 from tests.graphs.graph_reference import dense, make_video, matrix
 
 OPTIONS: list[dict[str, Any]] = [

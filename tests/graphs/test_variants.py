@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from graphs import TIME_FLOWS, VARIANTS, build_graph, select_edges
-from graphs.variants import DENSE_TYPE
+from graphs.build import build_graph
+from graphs.variants import DENSE_TYPE, TIME_FLOWS, VARIANTS, select_edges
 from tests.graphs.graph_reference import dense, make_video, matrix
 
 

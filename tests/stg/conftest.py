@@ -39,7 +39,7 @@ def made_video(
     """
     import torch
 
-    from graphs import VideoFeatures
+    from graphs.features import VideoFeatures
 
     random = torch.Generator().manual_seed(seed)
     total, frames = sum(counts), len(counts)
@@ -64,7 +64,7 @@ def made_batch(videos: list[Any], categories: list[int] | None = None) -> Any:
     import torch
     from torch_geometric.data import Batch
 
-    from graphs import build_graph
+    from graphs.build import build_graph
 
     batch = Batch.from_data_list([build_graph(video) for video in videos])
     for pointer, name in (("motion_ptr", "motion"), ("audio_ptr", "audio")):
@@ -93,7 +93,7 @@ def caption_batch() -> Any:
     """Three videos, one of them without any object, and five captions."""
     import torch
 
-    from stg.data import CaptionBatch, pad_words
+    from stg.data.batches import CaptionBatch, pad_words
 
     videos = [made_video(1, [2, 1, 3]), made_video(2, [0, 0, 0]), made_video(3, [1, 0, 2])]
     words, targets, real = pad_words(CAPTIONS)
@@ -109,7 +109,7 @@ def rich_batch() -> Any:
     """
     import torch
 
-    from stg.data import CaptionBatch, pad_words
+    from stg.data.batches import CaptionBatch, pad_words
 
     words, targets, real = pad_words(CAPTIONS)
     return CaptionBatch(made_batch(rich_videos(), [2, -1, 0]), words, targets, real, torch.tensor([0, 0, 1, 2, 2]))

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from stg.pages.views import Candidate, Deletion, Edge, Look, Node, Picture, Told, VideosPage, VideoView
+from stg.explain.explanation import Candidate, Deletion, Look, Told
+from stg.pages.videos.views import Edge, Node, Picture, VideosPage, VideoView
 
 NAMES = ("person", "dog", "bicycle", "ball", "kite", "car")
 HOSTILE = (

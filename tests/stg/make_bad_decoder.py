@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from stg.vision.clip import ClipPart, ClipRequest, read_clip
+from stg.video.clip import ClipPart, ClipRequest
+from stg.video.clips import read_clip
 
 
 def read(path: Path, request: ClipRequest) -> Iterator[ClipPart]:

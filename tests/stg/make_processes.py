@@ -13,22 +13,24 @@ from unittest import mock
 
 import numpy as np
 import torch
-from conftest import made_batch, made_video
 from rich.console import Console
 from safetensors.torch import save_file
 
-from decoders import beam_search
-from stg.assembly import Widths, build_captioner
-from stg.cli import run_command
-from stg.config import DataConfig, FitConfig, LossConfig, OptimConfig, RewardConfig, RunConfig, WorldConfig
-from stg.data import CaptionBatch, Item, TrainingSet, load_share, pad_words
-from stg.errors import Preempted, UserError
-from stg.fit import fit
-from stg.model_config import AttentionLSTMConfig, GraphConfig, ModelConfig, STaTSConfig, STConfig
-from stg.processes import ALONE, Processes, launched
-from stg.rewards import Pending, Rewards
-from stg.stopping import REPEATED, stop_on_signal
-from stg.training import captioning_losses, summands
+from decoders.search.greedy_and_beam import beam_search
+from stg.commands.parser import run_command
+from stg.config.data import DataConfig, WorldConfig
+from stg.config.model import AttentionLSTMConfig, GraphConfig, ModelConfig, STaTSConfig, STConfig
+from stg.config.training import FitConfig, LossConfig, OptimConfig, RewardConfig, RunConfig
+from stg.data.batches import CaptionBatch, Item, TrainingSet, load_share, pad_words
+from stg.models.build import build_captioner
+from stg.models.feature_kinds import Widths
+from stg.runtime.distributed import ALONE, Processes, launched
+from stg.runtime.errors import Preempted, UserError
+from stg.runtime.signals import REPEATED, stop_on_signal
+from stg.training.loop import fit
+from stg.training.losses import captioning_losses, summands
+from stg.training.rewards import Pending, Rewards
+from tests.stg.conftest import made_batch, made_video
 
 # Losses and gradients: videos with objects and without, of unlike lengths, one of them twice in the batch.
 OBJECTS = {"v1": [2, 0, 3, 1], "v2": [0, 0], "v3": [1, 4, 2], "v4": [3, 1], "v5": [0, 2, 2]}
@@ -93,7 +95,7 @@ class MadeRewards(Rewards):
 
 def solve(case: tuple[str, str], processes: Processes) -> dict[str, torch.Tensor]:
     """Losses and gradients of a step, by name."""
-    import stg.reward_training
+    import stg.training.reinforce
 
     name, batch_name = case
     model_config, loss = MODELS[name]
@@ -110,11 +112,11 @@ def solve(case: tuple[str, str], processes: Processes) -> dict[str, torch.Tensor
             return beam_search(decoder, memory, beam=samples, max_length=max_length, n_best=samples)
 
         baseline: Any = "greedy" if name.startswith("greedy") else "leave_one_out"
-        with mock.patch.object(stg.reward_training, "sample_search", best):
-            told = stg.reward_training.reward_losses(
+        with mock.patch.object(stg.training.reinforce, "sample_search", best):
+            told = stg.training.reinforce.reward_losses(
                 model, batch, MadeRewards(), baseline=baseline, samples=3, max_length=6, processes=processes
             )
-        losses = stg.reward_training.mixed(losses, told, 0.3)
+        losses = stg.training.reinforce.mixed(losses, told, 0.3)
     losses["loss"].backward()
     processes.add_gradients(model.parameters())
     found = processes.add_values(losses)
@@ -226,20 +228,20 @@ def equal(folder: Path, processes: Processes) -> None:
 
 def broken(config: FitConfig, processes: Processes) -> str:
     """A run in whose third step the second process finds no number."""
-    import stg.training
+    import stg.training.losses
 
-    losses, steps = stg.training.captioning_losses, iter(range(100))
+    losses, steps = stg.training.losses.captioning_losses, iter(range(100))
 
     def spoiled(*args: Any, **given: Any) -> Any:
         found = losses(*args, **given)
         bad = next(steps) == 2 and processes.rank == 1
         return {name: value * float("nan") for name, value in found.items()} if bad else found
 
-    stg.training.captioning_losses = spoiled
+    stg.training.losses.captioning_losses = spoiled
     try:
         return run(config, processes=processes)
     finally:
-        stg.training.captioning_losses = losses
+        stg.training.losses.captioning_losses = losses
 
 
 def trouble(kind: str, folder: Path) -> int:

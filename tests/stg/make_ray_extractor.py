@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from stg.errors import UserError
-from stg.vision.video import VideoError
+from stg.runtime.errors import UserError
+from stg.video.decoding import VideoError
 
 
 class ActingExtractor:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from stg.errors import UserError
-from stg.vision.clip import ClipPart, ClipRequest, Sound
-from stg.vision.video import VideoError
+from stg.runtime.errors import UserError
+from stg.video.clip import ClipPart, ClipRequest, Sound
+from stg.video.decoding import VideoError
 
 
 def sound(value: float, count: int = 1) -> Sound:

@@ -1,6 +1,5 @@
 """Files of random weights for the networks of torch, thin bodies for those whose size no file tells, and a clip."""
 
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -17,12 +16,10 @@ from stg.vision.flow import RaftFlow
 from stg.vision.i3d import I3D
 from stg.vision.torch_detectors import TorchDetector, build
 from stg.vision.vggish import VGGish
-
-sys.path.insert(0, str(Path(__file__).parent))  # the tests of each network know how to make it
-from make_clips import write_clip
-from test_motion_networks import WIDTH, lively
-from test_torch_detectors import PROPOSALS, state_of, thin
-from test_torch_images import made, narrow
+from tests.stg.make_clips import write_clip
+from tests.stg.vision.test_motion import WIDTH, lively
+from tests.stg.vision.test_torch_backbones import made, narrow
+from tests.stg.vision.test_torch_detectors import PROPOSALS, state_of, thin
 
 DETECTOR = partial(TorchDetector, min_size=64, max_size=100)
 """What the commands build in the place of a detector."""

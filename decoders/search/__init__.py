@@ -1,0 +1,1 @@
+"""From a decoder to captions: greedy, beam, diverse beam, sampling."""

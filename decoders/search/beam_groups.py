@@ -1,0 +1,162 @@
+"""The one beam search: groups of beams that grow side by side."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from decoders.base import Decoder, select_state
+from decoders.memory import VideoMemory
+from decoders.search.hypotheses import Hypotheses, sum_type
+from decoders.search.rules import Rules
+from decoders.search.topk import next_words, top
+
+
+class _Found(NamedTuple):
+    """The best captions of every video so far, best first; -inf where there is none yet."""
+
+    words: Int[Tensor, "B n L"]
+    lengths: Int[Tensor, "B n"]
+    scores: Float[Tensor, "B n"]
+    log_probs: Float[Tensor, "B n"]
+
+
+@torch.inference_mode()
+def grouped_beams(
+    decoder: Decoder,
+    memory: VideoMemory,
+    rules: Rules,
+    groups: int,
+    beam: int,
+    diversity: float,
+    length_penalty: float,
+    n_best: int,
+) -> Hypotheses:
+    """Beam search in ``groups`` of ``beam`` beginnings, one after the other at every step (see `diverse_beam_search`).
+
+    All groups take one step of the decoder together, and give what they find to one list a video.
+    """
+    max_length, device = rules.max_length, memory.frames.device
+    videos = torch.arange(memory.num_videos, device=device)
+    opening = decoder.spend(decoder.init_state(memory))
+    state = select_state(opening, None if groups == 1 else videos.repeat_interleave(groups))
+    words = torch.full((memory.num_videos, 1, max_length + 1), decoder.pad, device=device)
+    words[:, :, 0] = decoder.bos
+    log_probs = torch.zeros(memory.num_videos, 1, dtype=sum_type(memory), device=device)
+    found = _Found(
+        words=words.new_full((memory.num_videos, n_best, max_length), decoder.pad),
+        lengths=words.new_zeros(memory.num_videos, n_best),
+        scores=log_probs.new_full((memory.num_videos, n_best), -torch.inf),
+        log_probs=log_probs.new_full((memory.num_videos, n_best), -torch.inf),
+    )
+    beams = [_Beam(words, log_probs, torch.full_like(videos, beam)) for _ in range(groups)]
+    for position in range(max_length):
+        widths = [group.words.shape[1] for group in beams]
+        newest = torch.cat([group.words[:, :, position] for group in beams], 1)
+        predicted, state = decoder.step(newest.flatten(), state)
+        of_groups = predicted.unflatten(0, (len(videos), -1)).split(widths, 1)
+        chosen = log_probs.new_zeros(len(videos), decoder.vocabulary) if groups > 1 else None
+        last = position + 1 == max_length
+        parents, orders = [], []
+        for place, (group, of_group) in enumerate(zip(beams, of_groups, strict=True)):
+            penalty = diversity * chosen if chosen is not None and place else None
+            parent, word = _extend(group, of_group.flatten(0, 1), position, beam, rules, videos, penalty)
+            alive = group.log_probs.isfinite()
+            if chosen is not None:
+                chosen.scatter_add_(1, word, alive.to(chosen))
+            ended = ((word == decoder.eos) | last) & alive
+            ended_log_probs = group.log_probs.masked_fill(~ended, -torch.inf)
+            found = _merge(found, videos, group.words[:, :, 1:], ended_log_probs, position + 1, length_penalty)
+            group.left = group.left - ended.sum(1)
+            group.log_probs, order = top(group.log_probs.masked_fill(ended, -torch.inf), beam)
+            parents.append(parent)
+            orders.append(order)
+        if last:
+            break
+        bound = torch.cat([group.log_probs for group in beams], 1).amax(1) / max_length**length_penalty
+        kept = (bound > found.scores[videos, -1]).nonzero()[:, 0]
+        if len(kept) == 0:
+            break
+        rows, start = [], 0
+        for group, parent, order, width in zip(beams, parents, orders, widths, strict=True):
+            order = group.keep(kept, order)
+            rows.append(kept[:, None] * sum(widths) + start + parent[kept].gather(1, order))
+            start += width
+        state = select_state(state, torch.cat(rows, 1).flatten(), None if len(kept) == len(videos) else kept)
+        videos = videos[kept]
+        beams = [group for group in beams if group.words.shape[1]]
+    return Hypotheses(found.words[:, :, : int(found.lengths.max())], found.lengths, found.scores, found.log_probs)
+
+
+@dataclass
+class _Beam:
+    """The beginnings of one group, from bos on and best first; -inf where a video has fewer than the widest."""
+
+    words: Int[Tensor, "A K T"]
+    log_probs: Float[Tensor, "A K"]
+    left: Int[Tensor, " A"]
+    """How many captions of each video are still to be found."""
+
+    def keep(self, kept: Int[Tensor, " a"], order: Int[Tensor, "A K"]) -> Int[Tensor, "a k"]:
+        """Only these videos go on, and of the beginnings, in this order, as many as any of them has alive."""
+        width = int(self.log_probs[kept].isfinite().sum(1).max())
+        order = order[kept, :width]
+        self.log_probs, self.left = self.log_probs[kept, :width], self.left[kept]
+        self.words = self.words[kept[:, None], order]
+        return order
+
+
+def _extend(
+    group: _Beam,
+    predicted: Float[Tensor, "N V"],
+    position: int,
+    beam: int,
+    rules: Rules,
+    videos: Int[Tensor, " A"],
+    penalty: Float[Tensor, "A V"] | None,
+) -> tuple[Int[Tensor, "A k"], Int[Tensor, "A k"]]:
+    """Write the best continuations into the group; which beginning each grew from, and its new word."""
+    width = group.words.shape[1]
+    written = group.words[:, :, : position + 1].flatten(0, 1)
+    value, choice = next_words(predicted, beam, rules, written, videos, penalty)
+    value, choice = value.unflatten(0, (-1, width)), choice.unflatten(0, (-1, width))
+    total = (group.log_probs[:, :, None] + value.to(group.log_probs)).flatten(1)
+    choice = choice.flatten(1)
+    if penalty is None:
+        log_probs, rank = top(total, beam)
+    else:
+        rank = top(total - penalty.gather(1, choice), beam)[1]
+        log_probs = total.gather(1, rank)
+    # A beam that has lost captions to eos is narrower than the batch: what it cannot hold is dead.
+    place = torch.arange(log_probs.shape[1], device=log_probs.device)
+    group.log_probs = log_probs.masked_fill(place >= group.left[:, None], -torch.inf)
+    parent, word = rank // value.shape[2], choice.gather(1, rank)
+    group.words = group.words.gather(1, parent[:, :, None].expand(-1, -1, group.words.shape[2]))
+    group.words[:, :, position + 1] = word
+    return parent, word
+
+
+def _merge(
+    found: _Found,
+    videos: Int[Tensor, " A"],
+    words: Int[Tensor, "A K L"],
+    log_probs: Float[Tensor, "A K"],
+    length: int,
+    length_penalty: float,
+) -> _Found:
+    """Take in captions of some of the videos, where better than what was found; -inf marks what is none."""
+    lengths = torch.full_like(words[:, :, 0], length)
+    n_best = found.scores.shape[1]
+    # What was found earlier stands first, so that it wins a tie: stopping early then changes nothing.
+    scores, order = top(torch.cat([found.scores[videos], log_probs / length**length_penalty], 1), n_best)
+    rows = torch.arange(len(videos), device=videos.device)[:, None]
+    return _Found(
+        words=found.words.index_copy(0, videos, torch.cat([found.words[videos], words], 1)[rows, order]),
+        lengths=found.lengths.index_copy(0, videos, torch.cat([found.lengths[videos], lengths], 1)[rows, order]),
+        scores=found.scores.index_copy(0, videos, scores),
+        log_probs=found.log_probs.index_copy(
+            0, videos, torch.cat([found.log_probs[videos], log_probs], 1)[rows, order]
+        ),
+    )

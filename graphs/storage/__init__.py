@@ -1,0 +1,1 @@
+"""Video graphs in one LMDB file."""

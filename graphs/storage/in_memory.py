@@ -1,0 +1,61 @@
+"""Graphs in memory as a source of batches: just made, or read from a store once, they are what it would hand out."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from torch_geometric.data import Data
+
+from graphs.storage.collate import Located, collate
+from graphs.storage.graph_records import graph_fields
+from graphs.storage.records import StoreError, encode, layout
+from graphs.storage.store import GraphStore
+from graphs.variants import select_edges
+
+
+class GraphsInMemory:
+    """Video graphs by id, held as the records that a :class:`graphs.GraphStore` would hold.
+
+    Batches are therefore the store's to the last bit, its rounding of features included.
+
+    Args:
+        graphs: video id -> graph.
+        features_dtype: ``float16`` or ``float32``, as the store keeps features.
+
+    Raises:
+        StoreError: a graph that a store would refuse; the video is named.
+    """
+
+    def __init__(self, graphs: Mapping[str, Data], features_dtype: str = "float16") -> None:
+        self._records: dict[str, Located] = {}
+        for video, data in graphs.items():
+            try:
+                record = bytes(encode(graph_fields(data, features_dtype)))
+            except StoreError as error:
+                raise StoreError(f"video {video!r}: {error}") from error
+            self._records[video] = record, layout(record)[1]
+
+    @classmethod
+    def read(cls, store: GraphStore, videos: Iterable[str]) -> "GraphsInMemory":
+        """The records of some videos of a store, byte by byte, each checked.
+
+        Raises:
+            StoreError: a video is not in the store, or its record is damaged.
+        """
+        kept = cls({})
+        for video in videos:
+            record = store.record(video)
+            kept._records[video] = record, layout(record)[1]
+        return kept
+
+    def batch(self, videos: Sequence[str], variant: str = "full", time_flow: str = "literal") -> Data:
+        """One flat batch with the edges of a variant, as :meth:`graphs.GraphStore.batch`.
+
+        Raises:
+            StoreError: no video given, or an unknown one.
+        """
+        unknown = [video for video in videos if video not in self._records]
+        if unknown or not videos:
+            raise StoreError(f"no graph of {unknown[0]!r} is here" if unknown else "a batch needs at least one video")
+        data = collate(videos, [self._records[video] for video in videos])
+        selected = select_edges(variant, data.edge_index, data.edge_weight, data.edge_type, data.ptr, time_flow)
+        data.edge_index, data.edge_weight, data.edge_type = selected
+        return data

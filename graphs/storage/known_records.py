@@ -1,0 +1,100 @@
+"""Which records of a store were checked in this process, so that each is checked once, with many others at a time."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from torch_geometric.data import Data
+
+from graphs.storage.collate import Located, collate
+from graphs.storage.graph_records import check_graph, check_shapes
+from graphs.storage.records import Field, Layout, Record, StoreError, checksums, decode, layout, stamp
+
+
+class _Known(NamedTuple):
+    """While the header of a record is the same, checksum and length included, so is its layout."""
+
+    stamp: bytes
+    checksum: int
+    layout: Layout
+
+
+class KnownRecords:
+    """Batches out of the records of one store, each of which is checked the first time that it is in one.
+
+    Args:
+        path: the store, for errors.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known: dict[str, _Known] = {}
+
+    def forget(self) -> None:
+        """Check every record again."""
+        self._known.clear()
+
+    def batch(
+        self, videos: Sequence[str], read: Callable[[bytes], Record | None], find: Callable[[str], Record]
+    ) -> Data:
+        """One flat batch: see :func:`graphs.storage.collate.collate`.
+
+        Checksums, then shapes, then numbers are checked of all new records together; only when something is wrong are
+        they taken one by one, to tell which and what.
+
+        Args:
+            videos: the ids.
+            read: the record under a key, or None.
+            find: the record of a video; raises :class:`StoreError` in words if there is none.
+
+        Raises:
+            StoreError: what ``find`` raises, a damaged record, naming the video, or records that do not fit together.
+        """
+        located: list[Located] = []
+        new: dict[str, _Known] = {}
+        records: list[Record] = []
+        for video in videos:
+            known = self._known.get(video)
+            record = read(video.encode()) if known else None
+            if known is None or record is None or record[: len(known.stamp)] != known.stamp:
+                record = find(video)
+                if video not in new:
+                    new[video] = _known(self._path, video, record)
+                    records.append(record)
+                known = new[video]
+            located.append((record, known.layout))
+        if not new:
+            return collate(videos, located)
+        try:
+            if checksums(records) != [known.checksum for known in new.values()]:
+                raise StoreError("a record is damaged")
+            data = collate(videos, located, check=True)
+        except StoreError:
+            for video, record in zip(new, records, strict=True):
+                checked(self._path, video, record)
+            raise  # they are well, each by itself
+        self._known |= new
+        return data
+
+
+def checked(path: Path, video: str, record: Record) -> dict[str, Field]:
+    """The fields of one record, checked through and through.
+
+    Raises:
+        StoreError: damaged, or not a graph; it names the store and the video.
+    """
+    try:
+        fields = decode(record)
+        check_graph(fields)
+    except StoreError as error:
+        raise StoreError(f"{path}, video {video!r}: {error}") from error
+    return fields
+
+
+def _known(path: Path, video: str, record: Record) -> _Known:
+    try:
+        checksum, found = layout(record)
+        check_shapes(dict(zip(found.names, zip(found.kinds, found.shapes, strict=True), strict=True)))
+    except StoreError as error:
+        raise StoreError(f"{path}, video {video!r}: {error}") from error
+    return _Known(stamp(record), checksum, found)

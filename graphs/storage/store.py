@@ -1,0 +1,382 @@
+"""Whole video graphs in one LMDB file: sparse, checked, and read straight into batches."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch_geometric.data import Data
+
+from graphs.storage.database import LMDBDatabase
+from graphs.storage.graph_records import FEATURE_TYPES, FEATURES, check_graph, graph, graph_fields, widths
+from graphs.storage.known_records import KnownRecords, checked
+from graphs.storage.lmdb_check import check_file
+from graphs.storage.lmdb_file import HEADER_KEY, MAP_GROWTH, Item, LMDBFile, Transaction
+from graphs.storage.records import Field, Record, StoreError, StoreFullError, decode, encode
+from graphs.variants import select_edges
+
+__all__ = ["GraphStore", "LMDBDatabase", "StoreError", "StoreFullError"]
+
+FORMAT = "stg video graphs 1"
+MODES = ("r", "a", "w")
+MAX_KEY = 511  # LMDB's limit
+
+
+class GraphStore:
+    """Video graphs by video id, in one file; every record carries its types, shapes and a checksum. No pickle.
+
+    Features lie on disk in half precision by default and come back as float32; indices take the narrowest integers. A
+    record is checked (checksum, then shapes, ranges and finite numbers) the first time a process reads it.
+
+    Objects are picklable and survive a fork: a copy in another process opens the file itself, for reading. Many may
+    read while one writes. Without the right to write beside the file, reading takes no lock; then nobody should write.
+
+    Args:
+        path: the file.
+        mode: ``r`` reads; ``a`` appends, and creates what is not there; ``w`` empties the store first.
+        features_dtype: ``float16`` or ``float32`` for ``x``, ``scene``, ``motion``, ``grid`` and ``audio``; None: that
+            of the store, float16 in a new one.
+        map_growth: bytes by which the memory map grows when full; a step, not a limit.
+        manifest: how the features were made; the same as setting :attr:`manifest`.
+        strict: refuse to write on a network file system, where a store can be damaged; otherwise that is a warning.
+
+    Raises:
+        StoreError: no such store, damaged or truncated, another format, another manifest, not permitted, or being
+            written by somebody else (who is named).
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        mode: str = "r",
+        features_dtype: str | None = None,
+        map_growth: int = MAP_GROWTH,
+        manifest: Mapping[str, Any] | None = None,
+        strict: bool = False,
+    ) -> None:
+        if mode not in MODES:
+            raise StoreError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
+        if features_dtype is not None and features_dtype not in FEATURE_TYPES:
+            raise StoreError(f"features_dtype must be one of {', '.join(FEATURE_TYPES)}, got {features_dtype!r}")
+        self._file = LMDBFile(path, write=mode != "r", map_growth=map_growth, strict=strict)
+        self._known = KnownRecords(self.path)
+        try:
+            self._begin(mode, features_dtype)
+            if manifest is not None:
+                self.manifest = dict(manifest)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_file": self._file, "_known": KnownRecords(self.path)}
+
+    @property
+    def path(self) -> Path:
+        """The file, absolute."""
+        return self._file.path
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """How the features were made; empty if never stated. From the first graph on, setting another one is refused.
+
+        Raises:
+            StoreError: it differs from the one in the store (the fields are named), or comes after the first graph.
+        """
+        return self._header()["manifest"] or {}
+
+    @manifest.setter
+    def manifest(self, manifest: Mapping[str, Any]) -> None:
+        try:
+            given = json.loads(json.dumps(manifest, allow_nan=False))
+        except (TypeError, ValueError) as error:
+            raise StoreError(f"a manifest must be JSON (text, finite numbers, lists, dicts): {error}") from error
+        if not isinstance(given, dict):
+            raise StoreError(f"a manifest must be a dict, got {type(manifest).__name__}")
+        header = self._header()
+        if given == header["manifest"]:
+            return
+        held = len(self)
+        if header["manifest"] is None and held:
+            raise StoreError(f"{self.path} already holds {held} graphs made without a manifest: use a new store")
+        if not held and self._file.writable:
+            self._file.commit([_header_item(header | {"manifest": given})])
+        else:
+            differing = "; ".join(_differences(header["manifest"], given))
+            raise StoreError(
+                f"{self.path} holds features made otherwise (its value first, the new one second): {differing}. "
+                "Use the same settings, or another store"
+            )
+
+    @property
+    def features_dtype(self) -> str:
+        """``float16`` or ``float32``: how the features lie on disk."""
+        return str(self._header()["features_dtype"])
+
+    @property
+    def fields(self) -> dict[str, int]:
+        """The fields of every graph here: for features their width, otherwise 0. Empty before the first graph."""
+        return dict(self._header()["fields"])
+
+    def put(self, video: str, data: Data) -> None:
+        """Store one graph, replacing an older one; on disk when this returns.
+
+        Raises:
+            StoreError: what cannot be stored, naming the video and the field; nothing is written then.
+            StoreFullError: the disk is full; the store stays as it was.
+        """
+        self.put_many([(video, data)])
+
+    def put_many(self, graphs: Mapping[str, Data] | Iterable[tuple[str, Data]]) -> None:
+        """Store several graphs in one transaction: all of them, or none. Errors as in :meth:`put`."""
+        header = self._header()
+        items: dict[bytes, bytearray] = {}
+        fields: dict[str, int] = header["fields"]
+        for video, data in graphs.items() if isinstance(graphs, Mapping) else graphs:
+            key = _key(video)
+            if key in items:
+                raise StoreError(f"video {video!r} is given twice")
+            try:
+                own = data.to_dict().get("video")
+                if own and own != video:
+                    raise StoreError(f"the graph says that it belongs to {own!r}")
+                record = graph_fields(data, header["features_dtype"])
+                _check_same(fields or widths(record), widths(record))
+            except StoreError as error:
+                raise self._about(video, error) from error
+            fields = fields or widths(record)
+            items[key] = encode(record)
+        changed = [] if fields == header["fields"] else [_header_item(header | {"fields": fields})]
+        if items:
+            self._file.commit([*changed, *items.items()])
+
+    def record(self, video: str) -> bytes:
+        """The stored bytes of one video, checked: what :meth:`put_records` takes.
+
+        Raises:
+            StoreError: not in the store, or damaged.
+        """
+        with self._file.read() as transaction:
+            record = bytes(self._find(transaction, video))
+        self._check_record(video, record, self._header())
+        return record
+
+    def records(self) -> Iterator[tuple[str, bytes]]:
+        """Every video with its bytes, in the order of :meth:`keys`, each checked as it is reached.
+
+        Raises:
+            StoreError: a damaged record, named.
+        """
+        for video in self.keys():
+            yield video, self.record(video)
+
+    def put_records(self, items: Iterable[tuple[str, bytes]]) -> None:
+        """Store records of another store as they are, byte by byte, in one transaction: all of them, or none.
+
+        Replaces the records of videos that are here already. That the features were made alike is for the caller to
+        see to: compare the manifests first.
+
+        Raises:
+            StoreError: a damaged record, other fields, widths or feature types than here, or a video twice.
+            StoreFullError: the disk is full; the store stays as it was.
+        """
+        header = self._header()
+        records: dict[bytes, bytes] = {}
+        before = header["fields"]
+        for video, record in items:
+            key = _key(video)
+            if key in records:
+                raise StoreError(f"video {video!r} is given twice")
+            header["fields"] = self._check_record(video, record, header)
+            records[key] = record
+        if records:
+            changed = [] if before == header["fields"] else [_header_item(header)]
+            self._file.commit([*changed, *records.items()])
+
+    def get(self, video: str) -> Data:
+        """The graph of one video, features as float32.
+
+        Raises:
+            StoreError: not in the store, or damaged.
+        """
+        with self._file.read() as transaction:
+            return graph(checked(self.path, video, self._find(transaction, video)), video)
+
+    def batch(self, videos: Sequence[str], variant: str = "full", time_flow: str = "literal") -> Data:
+        """One flat batch with the edges of a variant, each feature copied once, from the file into the batch.
+
+        Equals ``Batch.from_data_list([store.get(v) for v in videos])`` followed by :func:`graphs.select_edges`, with
+        ``batch [N]``, ``ptr [B + 1]``, ``num_frames [B]``, and ``videos`` (the ids) in the place of ``video``; also
+        ``motion_ptr [B + 1]`` and ``audio_ptr [B + 1]``, where the rows of each video begin and end.
+
+        Raises:
+            StoreError: no video given, one not in the store, or damaged.
+            ValueError: an unknown variant or time flow.
+        """
+        if not videos:
+            raise StoreError("a batch needs at least one video")
+        with self._file.read() as transaction:
+            data = self._known.batch(videos, transaction.get, partial(self._find, transaction))
+        selected = select_edges(variant, data.edge_index, data.edge_weight, data.edge_type, data.ptr, time_flow)
+        data.edge_index, data.edge_weight, data.edge_type = selected
+        return data
+
+    def __len__(self) -> int:
+        with self._file.read() as transaction:
+            return max(0, int(transaction.stat()["entries"]) - 1)
+
+    def __contains__(self, video: object) -> bool:
+        if not isinstance(video, str) or not 1 <= len(video.encode(errors="surrogatepass")) <= MAX_KEY:
+            return False
+        with self._file.read() as transaction:
+            return transaction.get(video.encode(errors="surrogatepass")) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def keys(self) -> list[str]:
+        """All video ids, ordered by their UTF-8 bytes."""
+        with self._file.read() as transaction:
+            keys = [bytes(key) for key in transaction.cursor().iternext(keys=True, values=False)]
+        return [_video(key, self.path) for key in keys if key != HEADER_KEY]
+
+    def sizes(self) -> list[int]:
+        """Bytes of each record, in the order of :meth:`keys`."""
+        with self._file.read() as transaction:
+            return [len(value) for key, value in transaction.cursor() if bytes(key) != HEADER_KEY]
+
+    def verify(self) -> list[tuple[str, str]]:
+        """Read every record again: which are broken, and why. An empty list means that all is well.
+
+        Raises:
+            StoreError: the file's structure or header is damaged, so that no record can be trusted.
+        """
+        check_file(self.path)
+        expected = self.fields
+        broken = []
+        for video in self.keys():
+            try:
+                with self._file.read() as transaction:
+                    fields = decode(transaction.get(_key(video), b""))
+                    check_graph(fields)
+                    _check_same(expected, widths(fields))
+                    del fields
+            except StoreError as error:
+                broken.append((video, str(error)))
+        return broken
+
+    def close(self) -> None:
+        """Close the file. Closing twice is harmless; using a closed store is an error."""
+        self._file.close()
+
+    def __enter__(self) -> "GraphStore":
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.path)!r})"
+
+    def _begin(self, mode: str, features_dtype: str | None) -> None:
+        with self._file.read() as transaction:
+            new = transaction.stat()["entries"] == 0
+        fresh: dict[str, Any] = {
+            "format": FORMAT,
+            "features_dtype": features_dtype or "float16",
+            "fields": {},
+            "manifest": None,
+        }
+        if mode != "r" and new:
+            self._file.commit([_header_item(fresh)])
+        present = self._header()
+        if mode == "w":
+            self._file.commit([_header_item(fresh)], clear=True)
+        elif mode == "a" and features_dtype not in (None, present["features_dtype"]):
+            raise StoreError(
+                f"{self.path} keeps its features as {present['features_dtype']}, asked for {features_dtype}: leave "
+                "features_dtype out, or use another store"
+            )
+
+    def _header(self) -> dict[str, Any]:
+        with self._file.read() as transaction:
+            record = transaction.get(HEADER_KEY)
+            if record is None:
+                raise StoreError(f"{self.path} is an LMDB file, but not a store of video graphs: it has no header")
+            try:
+                header = json.loads(decode(bytes(record))["json"].array.tobytes())
+            except (StoreError, KeyError, ValueError, RecursionError) as error:
+                raise StoreError(f"{self.path}: its header is damaged: {error}") from error
+        if not isinstance(header, dict) or header.get("format") != FORMAT:
+            stated = header.get("format") if isinstance(header, dict) else header
+            raise StoreError(f"{self.path} has the format {stated!r}, expected {FORMAT!r}: update, or make it again")
+        return header
+
+    def _find(self, transaction: Transaction, video: str) -> Record:
+        try:
+            record = transaction.get(_key(video))
+            if record is None:
+                raise StoreError(f"not among its {len(self)} graphs; is it the right store, and the right spelling?")
+        except StoreError as error:
+            raise self._about(video, error) from error
+        return record
+
+    def _check_record(self, video: str, record: bytes, header: Mapping[str, Any]) -> dict[str, int]:
+        """The widths of a whole record that fits the store; they become those of an empty one."""
+        try:
+            fields = decode(record)
+            check_graph(fields)
+            _check_same(header["fields"] or widths(fields), widths(fields))
+            kinds = {field.kind for name, field in fields.items() if name in FEATURES}
+            if kinds != {header["features_dtype"]}:
+                raise StoreError(f"features in {', '.join(kinds)}, but the store keeps {header['features_dtype']}")
+        except StoreError as error:
+            raise self._about(video, error) from error
+        return widths(fields)
+
+    def _about(self, video: str, error: StoreError) -> StoreError:
+        return StoreError(f"{self.path}, video {video!r}: {error}")
+
+
+def _key(video: str) -> bytes:
+    if not isinstance(video, str):
+        raise StoreError(f"a video id is a text, got {type(video).__name__}")
+    try:
+        key = video.encode()
+    except UnicodeEncodeError as error:
+        raise StoreError(f"a video id must be valid Unicode, got {video!r}") from error
+    if not 1 <= len(key) <= MAX_KEY:
+        raise StoreError(f"a video id has 1 to {MAX_KEY} bytes of UTF-8, got {len(key)}: {video[:40]!r}")
+    return key
+
+
+def _video(key: bytes, path: Path) -> str:
+    try:
+        return key.decode()
+    except UnicodeDecodeError as error:
+        raise StoreError(f"{path} holds a key that is no video id: {key[:40]!r}") from error
+
+
+def _header_item(header: Mapping[str, Any]) -> Item:
+    text = json.dumps(header, allow_nan=False).encode()
+    return HEADER_KEY, encode({"json": Field("str", np.frombuffer(text, np.uint8))})
+
+
+def _check_same(expected: Mapping[str, int], found: Mapping[str, int]) -> None:
+    if dict(expected) == dict(found):
+        return
+    lacking = [name for name in expected if name not in found]
+    extra = [name for name in found if name not in expected]
+    wrong = [f"{n} of width {found[n]} (here {expected[n]})" for n in found if found[n] != expected.get(n, found[n])]
+    reasons = [f"lacks {', '.join(lacking)}"] * bool(lacking) + [f"also has {', '.join(extra)}"] * bool(extra) + wrong
+    raise StoreError(f"unlike the other graphs of this store: {'; '.join(reasons)}. Use another store for it")
+
+
+def _differences(old: Any, new: Any, name: str = "") -> Iterator[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in [*old, *(key for key in new if key not in old)]:
+            yield from _differences(old.get(key), new.get(key), f"{name}.{key}" if name else key)
+    elif old != new:
+        yield f"{name}: {old!r}, {new!r}"

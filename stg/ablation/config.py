@@ -1,0 +1,62 @@
+"""What to ablate."""
+
+from dataclasses import dataclass, field
+
+from stg.ablation.tables import TABLES
+from stg.config.data import DataConfig, WorldConfig
+from stg.config.model import GraphConfig, ModelConfig
+from stg.config.training import LossConfig, OptimConfig, RewardConfig, RunConfig
+
+
+@dataclass(frozen=True)
+class AblateConfig:
+    """What to compare."""
+
+    table: str | None = field(
+        default=None,
+        metadata={"positional": True, "optional": True, "help": f"one of {', '.join(TABLES)} (default: pan3)"},
+    )
+    variants: str | None = None
+    """A grid instead of a table: values of graph.variant, with commas."""
+    decoders: str | None = None
+    """A grid instead of a table: values of model.decoder, with commas."""
+    branches: str | None = None
+    """A grid instead of a table: values of model.branches, with commas."""
+    seeds: str = "0,1,2"
+    """Seeds of every row (run.seed), with commas."""
+    controls: bool = False
+    """Every row also trained and scored on shuffled features (run.control)."""
+    out: str | None = None
+    """Folder of the cells and of the report; default runs/ablation-<table>-<dataset>."""
+    split: str = "test"
+    """Which split the cells are scored on, once they are trained. Their best epochs are chosen on val."""
+    beam: int = 5
+    """Width of the beam search that is reported beside greedy search; 1: greedy alone."""
+    meteor: bool | None = None
+    """METEOR needs Java and about 20 seconds a cell; null: on real data sets, not on the built-in world."""
+    dry_run: bool = field(
+        default=False, metadata={"flag": True, "help": "list the cells, their commands and how far they are; no more"}
+    )
+    report: bool = field(
+        default=False, metadata={"flag": True, "help": "write the report of what is there, and train nothing"}
+    )
+    verbose: bool = field(
+        default=False, metadata={"flag": True, "help": "print all that stg.fit and stg.evaluate print of each cell"}
+    )
+    data: DataConfig = field(default_factory=DataConfig)
+    """Videos and captions."""
+    world: WorldConfig = field(default_factory=WorldConfig)
+    """The built-in world."""
+    graph: GraphConfig = field(default_factory=GraphConfig)
+    """Object graph."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """Branches and decoders."""
+    loss: LossConfig = field(default_factory=LossConfig)
+    """Loss."""
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    """Optimisation."""
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    """Training on rewards."""
+    run: RunConfig = field(default_factory=RunConfig)
+    """Threads and device of every cell."""
+    given: tuple[str, ...] = field(default=(), metadata={"given": True})

@@ -1,0 +1,238 @@
+"""From video files to captions, with a trained model and the networks it was trained with."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch_geometric.data import Data
+
+from graphs.build import build_graph
+from graphs.storage.in_memory import GraphsInMemory
+from stg.config.extraction import WorkChoice
+from stg.config.search import SearchConfig, with_candidates, with_shorthands
+from stg.data.edges import recorded_edges
+from stg.features.rebuild import features_read, is_world, recorded_extractor
+from stg.models.generation import Caption, candidate_captions
+from stg.runs.bundle import Trained
+from stg.runs.model_file import model_file, model_header
+from stg.runtime.device import pick_device
+from stg.runtime.errors import UserError
+from stg.video.clip import ClipPart, ClipRequest
+from stg.video.clips import read_clip
+from stg.video.decoding import VideoError
+from stg.video.readers import Readers
+from stg.vision.registry import running
+
+if TYPE_CHECKING:
+    from stg.features.extractor import Extractor
+    from stg.video.decoding import SampledFrames
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What a caption was made of, for pages that show it: the graph, the sampled frames, and who looked at them."""
+
+    graph: Data
+    sample: "SampledFrames"
+    captioner: "VideoCaptioner"
+
+
+WORLD_KNOWS = (
+    "the detector of the built-in world knows its videos by their ids, and no files; python -m stg.report shows them "
+    "with their graphs"
+)
+
+
+@dataclass(frozen=True)
+class Captioned:
+    """What the model says of one clip.
+
+    Attributes:
+        video: the clip, as it was given.
+        caption: the words; empty where there was an error.
+        confidence: geometric mean of the words' probabilities, in 0..1; not calibrated.
+        log_prob: sum of the words' log-probabilities.
+        seconds: wall time from turning to the clip until its caption; in :meth:`VideoCaptioner.describe_many` what had
+            been read ahead of that by then is not counted.
+        truncated: the file was cut short, and only what is there was seen.
+        error: why there is no caption; None where there is one.
+        candidates: what the search found, best first; the first is the caption.
+        seen: what it was made of, where there is a caption; it holds the sampled frames.
+    """
+
+    video: str
+    caption: str = ""
+    confidence: float = 0.0
+    log_prob: float = 0.0
+    seconds: float = 0.0
+    truncated: bool = False
+    error: str | None = None
+    candidates: tuple[Caption, ...] = ()
+    seen: Seen | None = field(default=None, repr=False, compare=False)
+
+
+class VideoCaptioner:
+    """A trained model and its networks; made by :func:`stg.load`.
+
+    Args:
+        trained: the model.
+        extractor: makes features as the model was trained on.
+        beam: width of the search, 1 is greedy.
+        device: where the model runs.
+        search: all that can be set of the search; ``beam`` is short for its width.
+        whole: the model with its object branch, where that only taught the part that captions; for pages.
+        notes: what pages will lack, and why.
+
+    Raises:
+        UserError: the width is below 1, or ``beam`` and ``search`` say two.
+    """
+
+    def __init__(
+        self,
+        trained: Trained,
+        extractor: "Extractor",
+        *,
+        beam: int = 5,
+        device: str = "cpu",
+        search: SearchConfig | None = None,
+        whole: Trained | None = None,
+        notes: Sequence[str] = (),
+    ) -> None:
+        try:
+            self.search = with_shorthands(search or SearchConfig(), beam=beam)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+        self.trained, self.extractor, self.device = trained, extractor, device
+        self.whole, self.notes = whole, tuple(notes)
+        trained.captioner.to(device)
+        if whole is not None:
+            whole.captioner.to(device)
+
+    def request(self) -> ClipRequest:
+        """What is read of a clip."""
+        return self.extractor.request()
+
+    def caption(self, path: str | Path) -> str:
+        """The caption of one video file.
+
+        Raises:
+            VideoError: the file cannot be used.
+        """
+        return self.describe(path).caption
+
+    def describe(self, path: str | Path) -> Captioned:
+        """The caption of one video file, with how sure the model is, and how long it took.
+
+        Raises:
+            VideoError: the file cannot be used.
+        """
+        return self._describe(str(path), read_clip(path, self.request()), time.perf_counter())
+
+    def describe_many(
+        self,
+        clips: Mapping[str, Path],
+        readers: Readers,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+        *,
+        keep_seen: bool = False,
+    ) -> Iterator[Captioned]:
+        """The captions of many clips in order, the next ones being read meanwhile; a clip that fails has an ``error``.
+
+        Args:
+            clips: name -> file.
+            readers: open, with the :meth:`request` of this captioner.
+            progress: called with (done, all).
+            keep_seen: results hold what they were made of (`Captioned.seen`), the frames included.
+        """
+        progress(0, len(clips))
+        for done, (name, parts) in enumerate(readers.open(clips), start=1):
+            start = time.perf_counter()
+            try:
+                found = self._describe(name, parts, start)
+                yield found if keep_seen else replace(found, seen=None)
+            except (VideoError, ValueError) as error:  # ValueError: features that are not finite, for instance
+                yield Captioned(name, error=str(error), seconds=time.perf_counter() - start)
+            progress(done, len(clips))
+
+    def _describe(self, name: str, parts: Iterator[ClipPart], start: float) -> Captioned:
+        clip = self.extractor.watch(parts)
+        graph = build_graph(self.extractor(clip), **recorded_edges(self.trained.features).arguments)
+        video = clip.sample.video
+        candidates = candidate_captions(
+            self.trained.captioner,
+            GraphsInMemory({video: graph}, self.trained.features_dtype),
+            [video],
+            self.trained.vocabulary,
+            search=self.search,
+            variant=self.trained.graph.variant,
+            time_flow=self.trained.graph.time_flow,
+            device=self.device,
+        )[video]
+        seconds = time.perf_counter() - start
+        found, cut = candidates[0], clip.sample.truncated
+        seen = Seen(graph, clip.sample, self)
+        return Captioned(
+            name,
+            found.text,
+            found.confidence,
+            found.log_prob,
+            seconds,
+            cut,
+            candidates=tuple(candidates),
+            seen=seen,
+        )
+
+
+def load(
+    run: str | Path,
+    *,
+    weights: str | Path | Sequence[str | Path] = (),
+    beam: int = 5,
+    device: str = "auto",
+    threads: int = 0,
+    search: SearchConfig | None = None,
+    graph: bool = False,
+) -> VideoCaptioner:
+    """Open a trained run for captioning video files.
+
+    The manifest that the model carries says which networks made its training features; the same are opened here, and
+    anything else is refused. Only what the model reads is made (`stg.models.captioner.Captioner.reads`): no detector is
+    opened or needed for Pan's model, whose scene branch stands alone, and sound is decoded for models that hear alone.
+
+    Args:
+        run: a run folder of ``stg.fit``, or the ``model.safetensors`` in one.
+        weights: files, and folders with files, of the networks' weights; torch's cache is looked at too.
+        beam: width of the search, 1 is greedy.
+        device: auto, cpu, cuda, ...
+        threads: of ONNX networks; 0 for all cores.
+        search: all that can be set of the search; ``beam`` is short for its width.
+        graph: for pages: also look for objects where captioning does without (Pan's model), or say why that cannot be,
+            and keep the candidates of the beam.
+
+    Raises:
+        UserError: settings of the search that cannot be, no such run, weights that are not there, features that are not
+            made for new clips, or networks that make other features (differences named).
+    """
+    path = model_file(run)
+    trained = Trained.load(path)
+    where = str(pick_device(device))
+    reads = features_read(model_header(path))
+    places = [Path(place) for place in ([weights] if isinstance(weights, str | Path) else weights)]
+    how = running(WorkChoice(device=where, threads=threads), int(trained.features.get("num_frames", 10)))
+    notes: list[str] = []
+    extractor, whole = None, None
+    if graph:
+        whole = Trained.load_whole(path.parent)
+        try:
+            extractor = recorded_extractor(trained.features, sorted({*reads, "objects"}), how, places)
+        except UserError as error:
+            reason = WORLD_KNOWS if is_world(trained.features) else str(error)
+            notes.append(f"No boxes and no edges: {reason}")
+    if extractor is None:
+        extractor = recorded_extractor(trained.features, reads, how, places)
+    captioner = VideoCaptioner(trained, extractor, beam=beam, device=where, search=search, whole=whole, notes=notes)
+    if graph:
+        captioner.search = with_candidates(captioner.search)
+    return captioner

@@ -1,0 +1,143 @@
+"""Train a video-text embedding (VSE++), by which stg.fuse chooses among captions. The built-in world by default.
+
+Prints how well videos and captions find each other: recall at 1, 5 and 10 and the median rank, both ways. The same
+command goes on with unfinished training. Afterwards, once: python -m stg.embed --out FOLDER --evaluate test
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stg.commands.parser import command
+from stg.config.retrieval import EmbedConfig
+from stg.config.schema import differences, from_dict, to_dict
+from stg.runtime.errors import UserError
+from stg.runtime.files import printable, read_json, write_atomic
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+SETTINGS = "config.json"
+FREE = {"out", "evaluate", "device", "threads", "data.store", "data.root", "optim.epochs", "optim.patience"}
+"""Options that may differ when training goes on."""
+
+
+def main(config: EmbedConfig) -> int:
+    """The command."""
+    from rich.console import Console
+
+    from stg.runtime.signals import stop_on_signal
+
+    if config.evaluate is not None:
+        embed(config, console=Console())
+    else:
+        with stop_on_signal() as stop:
+            embed(config, console=Console(), stop=stop)
+    return 0
+
+
+def embed(config: EmbedConfig, *, console: "Console", stop: Callable[[], bool] = lambda: False) -> dict[str, float]:
+    """Train, or only evaluate, as ``config`` says; returns the recalls and median ranks (`Retrieval.values`).
+
+    Raises:
+        Preempted: ``stop`` said so; what is done is saved.
+        UserError: settings, data and folder do not fit each other.
+    """
+    import torch
+
+    from stg.datasets.open import prepare
+    from stg.retrieval.embedding import TrainedEmbedding
+    from stg.retrieval.training import retrieve, sources, train
+    from stg.runtime.device import pick_device
+    from stg.runtime.progress import making
+
+    def tell(line: str) -> None:
+        console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
+
+    folder = Path(config.out) if config.out else default_folder(config)
+    split = config.evaluate or "val"
+    settings = _evaluated(config, folder) if config.evaluate is not None else config
+    if config.evaluate is None:
+        _agree(config, folder)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    device = pick_device(config.device)
+    with making(console, "making the videos' graphs") as progress:
+        prepared = prepare(settings.data, settings.world, progress=progress, tell=tell)
+    dataset, store = prepared.dataset, prepared.store
+    if config.evaluate is None:
+        train(
+            config, folder, dataset, store,
+            console=console, tell=tell, begin=lambda: _begin(config, folder), device=device, stop=stop,
+        )  # fmt: skip
+    trained = TrainedEmbedding.load(folder)
+    trained.check(store)
+    captions = dataset.references(split)
+    if not captions:
+        raise UserError(f"the captions of split {split!r} of {dataset.name} are withheld: evaluate another split")
+    values = retrieve(trained, store, captions, source=sources(settings, list(captions)), device=device).values
+    about = {"split": split, "videos": len(captions), "captions": sum(map(len, captions.values()))}
+    write_atomic(folder / f"{printable(split)}-recalls.json", json.dumps({**about, **values}, indent=1))
+    console.print(_table(values, title=f"{split}: {about['videos']} videos, {about['captions']} captions: {folder}"))
+    return values
+
+
+def default_folder(config: EmbedConfig) -> Path:
+    """``runs/<dataset>-embed-<video>[-shuffle]-seed<seed>``; one's own folder of clips is named, too."""
+    own = [Path(config.data.root).name] if config.data.dataset == "folder" and config.data.root else []
+    control = [config.control] if config.control != "none" else []
+    return Path("runs") / "-".join(
+        [config.data.dataset, *own, "embed", config.model.video, *control, f"seed{config.seed}"]
+    )
+
+
+def _settings(folder: Path) -> EmbedConfig:
+    path = folder / SETTINGS
+    if not path.exists():
+        raise UserError(f"{folder} holds no embedding (it has no {SETTINGS}): give the folder that stg.embed printed")
+    try:
+        return from_dict(EmbedConfig, read_json(path))
+    except (TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path} is not that of an embedding of this version: {error}") from error
+
+
+def _evaluated(config: EmbedConfig, folder: Path) -> EmbedConfig:
+    """The settings of a folder, with another place of its data where one is given."""
+    settings = _settings(folder)
+    store, root = config.data.store or settings.data.store, config.data.root or settings.data.root
+    return dataclasses.replace(settings, data=dataclasses.replace(settings.data, store=store, root=root))
+
+
+def _agree(config: EmbedConfig, folder: Path) -> None:
+    """Refuse a folder that holds something else than this very training."""
+    if not (folder / SETTINGS).exists():
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UserError(f"{folder} is not empty and holds no embedding: choose another folder with --out")
+        return
+    differing = differences(to_dict(_settings(folder)), to_dict(config))
+    if listed := "; ".join(f"{k}: was {old!r}, now {new!r}" for k, (old, new) in differing.items() if k not in FREE):
+        raise UserError(f"{folder} holds an embedding with other settings ({listed}): choose another with --out")
+
+
+def _begin(config: EmbedConfig, folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"the folder {folder} cannot be made: {error.strerror or error}") from error
+    write_atomic(folder / SETTINGS, json.dumps(to_dict(config), indent=1))
+
+
+def _table(values: dict[str, float], *, title: str) -> Any:
+    from rich.table import Table
+
+    table = Table("query", "R@1", "R@5", "R@10", "median rank", title=title)
+    for name in ("text_to_video", "video_to_text"):
+        recalls = [f"{100 * values[f'{name}_r{cut}']:.1f}" for cut in (1, 5, 10)]
+        table.add_row(name.replace("_", " "), *recalls, f"{values[f'{name}_median']:g}")
+    return table
+
+
+if __name__ == "__main__":
+    command(EmbedConfig, main, __doc__ or "")

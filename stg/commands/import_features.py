@@ -1,0 +1,78 @@
+"""Import features that others have extracted."""
+
+from pathlib import Path
+
+from stg.config.extraction import ImportConfig
+from stg.runtime.errors import Preempted, TooManySkipped
+
+
+def main(config: ImportConfig) -> int:
+    """Import the features; returns 0, or raises what the command turns into an exit code."""
+    from contextlib import closing
+
+    from rich.console import Console
+
+    from graphs.build import build_graph
+    from graphs.storage.records import StoreFullError
+    from graphs.storage.store import GraphStore
+    from stg.features.ingest import skip_row
+    from stg.features.precomputed.description import Description
+    from stg.features.precomputed.importer import Importer
+    from stg.features.precomputed.sources import SourceList
+    from stg.runtime.files import append_jsonl
+    from stg.runtime.progress import making
+    from stg.runtime.reading import some
+    from stg.runtime.signals import interrupted_by_sigterm
+
+    description = Description.read(config.description)
+    skip_log = Path(f"{config.out}.skipped.jsonl")
+    skip_log.parent.mkdir(parents=True, exist_ok=True)
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    with (
+        interrupted_by_sigterm(),
+        closing(Importer(description, Path(config.description).parent)) as importer,
+        GraphStore(config.out, "a", strict=config.strict) as store,
+        making(console, "importing") as tell,
+    ):
+        store.manifest = importer.manifest()
+        sources = SourceList(f"{config.out}.sources.jsonl")
+        videos = importer.videos
+        held = [video for video in videos if video in store]
+        waiting = sorted(set(videos).difference(held))
+        already, skipped, unknown = len(held), 0, []
+        try:
+            for checked, video in enumerate(held, 1):
+                if (before := sources.get(video)) is None:
+                    unknown.append(video)
+                elif (now := importer.check(video, before)) != before:
+                    sources.add(video, now)
+                tell(checked, len(videos))
+            for done, video in enumerate(waiting, 1):
+                try:
+                    features, origin = importer(video)
+                    graph = build_graph(features)
+                    sources.add(video, origin)
+                    store.put(video, graph)
+                except StoreFullError:
+                    raise
+                except ValueError as error:
+                    skipped += 1
+                    append_jsonl(skip_log, skip_row(video, "import", error))
+                tell(already + done, len(videos))
+        except KeyboardInterrupt:
+            raise Preempted(
+                f"stopped: {sum(video in store for video in videos)} of {len(videos)} videos are in {config.out}; the "
+                "same command goes on from there"
+            ) from None
+    if unknown:
+        console.print(
+            f"{len(unknown)} videos of {config.out} are not in {sources.path} ({some(unknown)}): nobody knows whether "
+            "their features are still the same"
+        )
+    console.print(f"{config.out}: {len(waiting) - skipped} videos added, {already} there before, {skipped} skipped")
+    if skipped > config.max_skip * len(videos):
+        raise TooManySkipped(
+            f"{skipped} of {len(videos)} videos were skipped, more than --max_skip {config.max_skip:g}: {skip_log} "
+            f"says why; all others are in {config.out}"
+        )
+    return 0

@@ -1,0 +1,219 @@
+"""From a frozen dataclass to a command: options, YAML files, one-line errors, exit codes."""
+
+import difflib
+import io
+import logging
+import os
+import re
+import sys
+import traceback
+import warnings
+from argparse import ArgumentError
+from collections.abc import Callable, Sequence
+from dataclasses import fields, is_dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import NoReturn, TypeVar, get_args, get_origin
+
+from jsonargparse import ArgumentParser, set_parsing_settings
+
+from stg.runtime.errors import StgError, UserError
+
+C = TypeVar("C")
+PRESETS = Path(__file__).parents[1] / "presets"
+
+set_parsing_settings(docstring_parse_attribute_docstrings=True)
+
+
+def build_parser(config_class: type, *, prog: str, description: str) -> ArgumentParser:
+    """A strict parser for a frozen dataclass.
+
+    A field whose metadata says ``positional=True`` becomes a positional argument (many where its type is a tuple; with
+    ``optional=True`` it may be left out), one that says ``flag=True`` an option without a value; one that says
+    ``given=True`` is no option: `parse` puts the names of all options into it that the user has set. A nested dataclass
+    becomes dotted options (``--optim.lr 1e-4``).
+    Every command has ``--config`` (a YAML file, or the name of a preset; ``help`` lists these), ``--print_config`` and
+    ``--debug``.
+    """
+    parser = ArgumentParser(prog=prog, description=description, exit_on_error=False, default_env=False)
+    count = len(presets(config_class))
+    named = f", or the name of one of {count} presets: --config help lists them" if count else ""
+    parser.add_argument("--config", action="config", help=f"YAML file of options{named}")
+    parser.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
+    positional = [item for item in fields(config_class) if item.metadata.get("positional")]
+    for item in positional:
+        many = get_origin(item.type) is tuple
+        kind = get_args(item.type)[0] if many else item.type
+        if item.metadata.get("optional"):
+            parser.add_argument(item.name, type=kind, nargs="?", default=item.default, help=item.metadata.get("help"))
+        else:
+            parser.add_argument(item.name, type=kind, nargs="+" if many else None, help=item.metadata.get("help"))
+    flags = [item for item in fields(config_class) if item.metadata.get("flag")]
+    for item in flags:
+        parser.add_argument(f"--{item.name}", action="store_true", help=item.metadata.get("help"))
+    given = [item for item in fields(config_class) if item.metadata.get("given")]
+    parser.add_class_arguments(config_class, None, skip={item.name for item in [*positional, *flags, *given]})
+    return parser
+
+
+def presets(config_class: type | None = None) -> list[str]:
+    """The names that ``--config`` knows without a path; of a command, those whose sections it has."""
+    names = sorted(path.stem for path in PRESETS.glob("*.yaml"))
+    if config_class is None:
+        return names
+    known = {item.name for item in fields(config_class)}
+    return [name for name in names if known.issuperset(SECTION.findall(_text(name)))]
+
+
+def list_presets(config_class: type) -> str:
+    """One line for each preset of a command: its name, and the first line of its file."""
+    names = presets(config_class)
+    if not names:
+        return "this command has no presets: --config takes a YAML file"
+    width = max(map(len, names))
+    return "\n".join(f"{name:{width}}  {_text(name).splitlines()[0].removeprefix('# ')}" for name in names)
+
+
+def _text(preset: str) -> str:
+    return (PRESETS / f"{preset}.yaml").read_text(encoding="utf-8")
+
+
+def parse(config_class: type[C], argv: Sequence[str], *, prog: str, description: str) -> tuple[C, bool]:
+    """Parse ``argv`` into the dataclass; returns it with the ``--debug`` flag. ``--config help`` ends the process.
+
+    Raises:
+        UserError: an unknown option or key (with the nearest known one), a wrong type or range, a missing file.
+    """
+    if "help" in _config_files(argv):
+        print(list_presets(config_class))
+        sys.exit(0)
+    if len(named := [name for name in _config_files(argv) if name in presets()]) > 1:
+        raise UserError(f"presets {' and '.join(named)} would mix into a row of neither: give one of them")
+    parser = build_parser(config_class, prog=prog, description=description)
+    try:
+        parsed = parser.parse_args(_resolve_presets(list(argv)))
+        made = parser.instantiate(parsed)
+        debug = bool(made.debug)
+        values = {}
+        for item in fields(config_class):  # type: ignore[arg-type]
+            if item.metadata.get("given"):
+                set_by_user = parser.parse_args(_resolve_presets(list(argv)), defaults=False)
+                values[item.name] = tuple(sorted(map(str, set_by_user.keys())))
+                continue
+            value = getattr(made, item.name)
+            values[item.name] = tuple(value) if isinstance(value, list) else value
+        return config_class(**values), debug
+    except (ArgumentError, ValueError, TypeError) as error:
+        raise UserError(_explain(str(error), known_keys(config_class), argv, presets(config_class))) from error
+
+
+def known_keys(config_class: type, prefix: str = "") -> list[str]:
+    """The dotted names of all fields of a nested dataclass."""
+    names = []
+    for item in fields(config_class):
+        if item.metadata.get("given"):
+            continue
+        if isinstance(item.type, type) and is_dataclass(item.type):
+            names += known_keys(item.type, f"{prefix}{item.name}.")
+        else:
+            names.append(prefix + item.name)
+    return names
+
+
+def command(config_class: type[C], main: Callable[[C], int | None], description: str) -> NoReturn:
+    """Run ``main`` on the parsed command line and end the process with the exit code of the house."""
+    sys.exit(run_command(config_class, main, description, sys.argv[1:]))
+
+
+def run_command(config_class: type[C], main: Callable[[C], int | None], description: str, argv: Sequence[str]) -> int:
+    """`command` without ending the process: returns 0, or 1 failed, 2 wrong input, 3 too much skipped, 75 preempted."""
+    name = main.__module__.rpartition(".")[2] if main.__module__ != "__main__" else Path(sys.argv[0]).stem
+    prog = f"python -m stg.{name}"
+    debug, parsed = "--debug" in argv, False
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files need not be text
+    # torch-scatter and torch-geometric still decorate with torch.jit.script: nothing that a user could act on.
+    warnings.filterwarnings("ignore", message=".*torch.jit.script.*")
+    try:
+        config, debug = parse(config_class, argv, prog=prog, description=description)
+        parsed = True
+        return main(config) or 0
+    except StgError as error:
+        if not parsed and os.environ.get("WORLD_SIZE", "1") not in ("", "1") and os.environ.get("RANK", "0") != "0":
+            # Under torchrun all processes read the same options: the first says what is wrong with them.
+            return error.exit_code
+        return _fail(str(error), error.exit_code, debug)
+    except ValueError as error:
+        # The libraries underneath (graphs, decoders) refuse bad input with ValueError and words of their own.
+        return _fail(str(error), 2, debug)
+    except KeyboardInterrupt:
+        return _fail("stopped by the keyboard", 130, debug)
+    except BrokenPipeError:
+        return 1
+    except MemoryError:
+        return _fail("out of memory: use fewer videos at a time (--optim.batch_videos) or a smaller model", 1, debug)
+    except OSError as error:
+        return _fail(f"{error.filename or 'input/output'}: {error.strerror or error}", 1, debug)
+    except Exception as error:
+        return _fail(
+            f"{type(error).__name__}: {error} (a fault of ours: run again with --debug and report it)", 1, debug
+        )
+
+
+def _fail(message: str, code: int, debug: bool) -> int:
+    logging.getLogger("stg").debug("traceback", exc_info=True)
+    if debug:
+        traceback.print_exc()
+    print(f"error: {message}", file=sys.stderr)
+    return code
+
+
+def _resolve_presets(argv: list[str]) -> list[str]:
+    """Let ``--config pan_msvd`` name a preset of the package."""
+    resolved = []
+    for position, token in enumerate(argv):
+        name, sep, value = token.partition("=")
+        if position and argv[position - 1] == "--config" and token in presets():
+            token = str(PRESETS / f"{token}.yaml")
+        elif name == "--config" and sep and value in presets():
+            token = f"--config={PRESETS / f'{value}.yaml'}"
+        resolved.append(token)
+    return resolved
+
+
+SECTION = re.compile(r"^(\w+):", re.MULTILINE)
+UNKNOWN_IN_FILE = re.compile(r"does not accept option '([\w.]+)'|Option '([\w.]+)' is not accepted")
+CHOICES = re.compile(r'Parser key "([\w.]+)": Expected a Literal\[(.*?)\]\. Got value: (\S+)$')
+UNKNOWN_OPTION = re.compile(r"unrecognized arguments: --([\w.]+)")
+
+
+def _explain(message: str, known: list[str], argv: Sequence[str], named: list[str]) -> str:
+    """One line from the parser's words: with the file, and with the nearest known option or preset."""
+    line = " ".join(message.replace("typing.", "").replace("<unicode string>", "the file").split())
+    in_file = UNKNOWN_IN_FILE.search(line)
+    if in_file or line.startswith("Problems parsing config"):
+        line = f"{', '.join(_config_files(argv))}: {line}"
+    match = in_file or UNKNOWN_OPTION.search(line)
+    if match:
+        name = next(group for group in match.groups() if group)
+        last = name.rsplit(".", 1)[-1]
+        near = [key for key in known if key.rsplit(".", 1)[-1] == last] or difflib.get_close_matches(name, known, n=3)
+        near = near or difflib.get_close_matches(last, [key.rsplit(".", 1)[-1] for key in known], n=3)
+        if not in_file:
+            near = [f"--{key}" for key in near]
+        line += f"; did you mean {' or '.join(near)}?" if near else f"; known options: {', '.join(known)}"
+    elif named and 'key "config": File does not exist' in line:
+        near = [name for given in _config_files(argv) for name in difflib.get_close_matches(given, named, n=3)]
+        line += f"; did you mean the preset {' or '.join(near)}?" if near else "; --config help lists the presets"
+    elif dashed := [token for token in argv if token.startswith("-") and os.path.exists(token)]:
+        line += f"; put -- before {dashed[0]!r}, which is a file and no option"
+    if choices := CHOICES.search(line):
+        name, listed, given = choices.groups()
+        line = f"{line[: choices.start()]}--{name} must be one of {listed.replace(chr(39), '')}; got {given}"
+    return line
+
+
+def _config_files(argv: Sequence[str]) -> list[str]:
+    after = [token for before, token in pairwise(argv) if before == "--config"]
+    return after + [token.removeprefix("--config=") for token in argv if token.startswith("--config=")]

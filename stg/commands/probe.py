@@ -1,0 +1,230 @@
+"""Ask branches and edge variants for the event of a video, by a classifier."""
+
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stg.config.data import DataConfig
+from stg.config.probe import HEADS, SHUFFLED, ProbeConfig
+from stg.config.schema import differences
+from stg.config.store import EdgeChoice
+from stg.data.edges import recorded_edges
+from stg.runtime.errors import Preempted, UserError
+from stg.runtime.files import append_jsonl, read_json, write_atomic
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from stg.datasets.world.dataset import World
+
+
+def main(config: ProbeConfig) -> int:
+    """The command."""
+    from rich.console import Console
+
+    from stg.runtime.signals import stop_on_signal
+
+    with stop_on_signal() as stop:
+        probe(config, console=Console(), stop=stop)
+    return 0
+
+
+def probe(
+    config: ProbeConfig, *, console: "Console", stop: Callable[[], bool] = lambda: False
+) -> dict[str, dict[int, dict[str, float]]]:
+    """Train and test all rows; returns the scores of each row by seed.
+
+    Raises:
+        UserError: the folder holds results of other settings.
+        Preempted: ``stop`` said so; what is done is kept.
+    """
+    import torch
+
+    from stg.datasets.open import prepare
+    from stg.datasets.world.dataset import World
+    from stg.runtime.progress import making
+    from stg.runtime.provenance import commit
+    from stg.runtime.signals import until_stopped
+
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    folder = Path(config.out)
+    _agree(folder, config.settings)
+    with making(console, "making the videos' graphs") as progress:
+        prepared = prepare(DataConfig(store=config.store), config.world, progress=until_stopped(progress, stop))
+    world = World(**asdict(config.world))
+    results = folder / "results.jsonl"
+    found: dict[str, dict[int, dict[str, float]]] = {row: {} for row in config.chosen}
+    commits: set[str | None] = set()
+    for record in _records(results):
+        if record["row"] in found and record["seed"] in config.numbers:
+            found[record["row"]][record["seed"]] = record["scores"]
+            commits.add(record.get("commit"))
+    for seed in config.numbers:
+        for row in config.chosen:
+            if seed in found[row]:
+                continue
+            one = _one(config, row, seed, world, prepared.store, prepared.dataset.splits, stop)
+            if one is None:
+                raise Preempted(f"stopped: what is done is in {results}; the same command goes on from there")
+            right, scores = one
+            found[row][seed] = scores
+            append_jsonl(results, {"row": row, "seed": seed, "val": right, "scores": scores, "commit": commit()})
+            commits.add(commit())
+            told = "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
+            line = f"{row}, seed {seed}: val {right:.3f}, test {told}"
+            console.print(line, highlight=False, soft_wrap=True)
+    _report(config, found, recorded_edges(prepared.store.manifest), commits, folder, console)
+    return found
+
+
+def _records(path: Path) -> list[dict[str, Any]]:
+    """The results so far; a last line that a kill cut short is dropped from the file, and made again."""
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    if lines and not lines[-1].endswith("\n"):
+        write_atomic(path, "".join(lines[:-1]))
+        del lines[-1]
+    return [json.loads(line) for line in lines]
+
+
+def _agree(folder: Path, settings: Mapping[str, Any]) -> None:
+    path = folder / "settings.json"
+    settings = json.loads(json.dumps(settings))
+    if path.exists():
+        if differing := differences(read_json(path), settings):
+            listed = "; ".join(f"{key}: was {old!r}, now {new!r}" for key, (old, new) in differing.items())
+            raise UserError(f"{folder} holds results of other settings ({listed}): choose another --out")
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, json.dumps(settings, indent=1))
+
+
+def _one(
+    config: ProbeConfig,
+    row: str,
+    seed: int,
+    world: "World",
+    store: Any,
+    splits: Mapping[str, Sequence[str]],
+    stop: Callable[[], bool],
+) -> tuple[float, dict[str, float]] | None:
+    import torch
+
+    from stg.data.batches import shuffle_features
+    from stg.datasets.world.scores import scores_of
+    from stg.evaluation.probing import EventClassifier, train_and_test
+    from stg.models.feature_kinds import Widths
+
+    torch.manual_seed(seed)
+    variant = row.removesuffix(SHUFFLED)
+    widths = Widths.of(store.get(splits["train"][0]))
+    model = EventClassifier(
+        scene=widths.scene if variant == "scene" else None,
+        objects=widths.objects,
+        classes=len(world.events),
+        channels=config.channels,
+        layers=config.layers,
+        heads=HEADS,
+        dropout=config.dropout,
+    )
+    truth = {video: world.event(video) for videos in splits.values() for video in videos}
+    source = None
+    if row.endswith(SHUFFLED):
+        source = {k: v for videos in splits.values() for k, v in shuffle_features(videos, seed).items()}
+    found = train_and_test(
+        model,
+        store,
+        splits,
+        {video: event.label for video, event in truth.items()},
+        edges={"variant": "none" if variant == "scene" else variant, "time_flow": config.time_flow},
+        seed=seed,
+        epochs=config.epochs,
+        batch_videos=config.batch_videos,
+        lr=config.lr,
+        source=source,
+        stop=stop,
+    )
+    if found is None:
+        return None
+    right, told = found
+    correct = {video: label == truth[video].label for video, label in told.items()}
+    return right, scores_of(correct, {video: truth[video].verb for video in told})
+
+
+def _report(
+    config: ProbeConfig,
+    found: Mapping[str, Mapping[int, Mapping[str, float]]],
+    edges: EdgeChoice,
+    commits: Collection[str | None],
+    folder: Path,
+    console: "Console",
+) -> None:
+    from stg.evaluation.plots import to_svg
+    from stg.metrics.columns import spread
+    from stg.runtime.provenance import machine
+
+    rows = [
+        {
+            "name": row,
+            "row": row,
+            "control": row.endswith(SHUFFLED),
+            "seeds": list(seeds),
+            "scores": {
+                "classifier": {
+                    name: spread([scores[name] for scores in seeds.values()]) for name in next(iter(seeds.values()))
+                }
+            },
+        }
+        for row, seeds in found.items()
+    ]
+    record = {
+        "table": "probe",
+        "title": "which events a branch tells apart, no caption in between",
+        "dataset": f"built-in world, seed {config.world.seed}",
+        "edges": drawn(edges),
+        "split": "test",
+        "reference": "scene",
+        "settings": {**config.settings, "store": Path(config.store).name if config.store else None},
+        "machine": machine(),
+        "commits": sorted(name or "unknown" for name in commits),
+        "rows": rows,
+    }
+    write_atomic(folder / "table.json", json.dumps(record, indent=1))
+    write_atomic(folder / "table.md", to_markdown(record))
+    about = {**record, "dataset": f"{record['dataset']}, edges {record['edges']}"}
+    write_atomic(folder / "table.svg", to_svg(about, "classifier"))
+    console.print(f"table.md, table.json and table.svg are in {folder}")
+
+
+def drawn(edges: EdgeChoice) -> str:
+    """How the edges were drawn, in words."""
+    told = [f"{name} {value}" for name, value in asdict(edges).items() if value != getattr(EdgeChoice(), name)]
+    return ", ".join(told) or "as in the paper"
+
+
+def to_markdown(record: Mapping[str, Any]) -> str:
+    """The table: share of the test videos whose event is told, mean and sample deviation over seeds."""
+    world = record["settings"]["world"]
+    sizes = " / ".join(str(world[split]) for split in ("train", "val", "test"))
+    names = list(record["rows"][0]["scores"]["classifier"])
+    lines = [
+        f"# {record['title'][0].upper()}{record['title'][1:]}",
+        "",
+        f"{record['dataset']}: {sizes} videos. Share of the test videos whose event a classifier tells: mean ± "
+        "deviation of a sample (n - 1) over seeds.",
+        "",
+        f"Edges: {record['edges']}.",
+        "",
+        "| row | seeds | " + " | ".join(name.replace("_", " ") for name in names) + " |",
+        "| --- | ---: |" + " ---: |" * len(names),
+    ]
+    for row in record["rows"]:
+        cells = []
+        for name in names:
+            told = row["scores"]["classifier"][name]
+            deviation = "" if told["deviation"] is None else f" ± {told['deviation']:.3f}"
+            cells.append(f"{told['mean']:.3f}{deviation}")
+        lines.append(f"| {row['name']} | {len(row['seeds'])} | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, "", f"Commit {', '.join(record['commits'])}.", ""])

@@ -1,0 +1,41 @@
+"""Look at graph stores, verify, merge, rebuild their edges."""
+
+from pathlib import Path
+
+from stg.config.store import StoreConfig
+from stg.data.edges import redraw
+from stg.data.merge import info, merge, stores_among, verify
+from stg.runtime.errors import UserError
+
+
+def main(config: StoreConfig) -> None:
+    """Look at the stores and print what there is to say, or merge them.
+
+    Raises:
+        StgError: broken records (exit code 1).
+        ValueError: no store there, or one that is damaged as a whole (exit code 2).
+    """
+    from rich.console import Console
+
+    from graphs.storage.store import GraphStore
+
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    if config.action == "edges":
+        assert config.out is not None
+        if Path(config.out).resolve() == Path(config.paths[0]).resolve():
+            raise UserError(f"{config.out!r} is --out and the store to read: choose another --out")
+        with (
+            GraphStore(config.paths[0]) as source,
+            GraphStore(config.out, "a", source.features_dtype, strict=config.strict) as target,
+        ):
+            redraw(source, target, config.edges, console)
+        return
+    if config.out is not None:
+        merge(stores_among(config.paths), config.out, console, strict=config.strict)
+        return
+    for path in stores_among(config.paths):
+        with GraphStore(path) as store:
+            if config.action == "info":
+                info(store, console)
+            else:
+                verify(store, console)

@@ -1,0 +1,1 @@
+"""All that can be set: frozen dataclasses, one file a concern. No torch."""

@@ -1,0 +1,59 @@
+"""What to caption, with which model."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from stg.config.search import SearchConfig, with_shorthands
+
+JSON_HELP = (
+    "print one JSON object a line: video, caption, confidence, log_prob, seconds, truncated, error, and with --n_best "
+    "candidates"
+)
+
+
+@dataclass(frozen=True)
+class CaptionConfig:
+    """What to caption, with which model."""
+
+    videos: tuple[str, ...] = field(
+        metadata={"positional": True, "help": "video files, or folders of them; put -- before names that start with -"}
+    )
+    model: str
+    """Run folder of stg.fit, or the model.safetensors in one."""
+    weights: str | None = None
+    """Folder with the weights of the networks, or a file of them; several are joined by ':' (on Windows ';')."""
+    beam: int = 5
+    """Width of the search; 1 is greedy."""
+    search: SearchConfig = field(default_factory=SearchConfig)
+    """Another search than the beam, or rules for it."""
+    n_best: int = 1
+    """Captions a clip, best first; more than one needs --json, which prints them as a list: candidates."""
+    json: bool = field(default=False, metadata={"flag": True, "help": JSON_HELP})
+    report: str | None = None
+    """Also write a page to this file: frames, graph, words, and where each word looked. It shows objects where the
+    detector of the training features is at hand, which captioning may do without. Many clips make several pages."""
+    overlay: str | None = None
+    """Also write the clip, one alone, to this .mp4 with boxes, edges and the growing caption burnt in."""
+    workers: int = 1
+    """Processes that decode clips; a crash or a hang costs one clip. 0 decodes in the command's own process."""
+    time_limit: float = 600.0
+    """Seconds to wait for one clip before it is given up."""
+    device: str = "auto"
+    """auto, cpu, cuda, ..."""
+    threads: int = 0
+    """CPU threads; 0 for all cores."""
+
+    def __post_init__(self) -> None:
+        if self.searched().n_best > 1 and not self.json:
+            raise ValueError("several captions a clip (n_best) are printed with --json alone: add it")
+        if self.overlay and Path(self.overlay).suffix.lower() != ".mp4":
+            raise ValueError(f"overlay is a file that ends in .mp4; got {self.overlay!r}")
+        if self.workers < 0 or self.threads < 0 or not self.time_limit > 0:
+            raise ValueError(
+                f"workers and threads must not be negative and time_limit be positive; got {self.workers}, "
+                f"{self.threads}, {self.time_limit}"
+            )
+
+    def searched(self) -> SearchConfig:
+        """How captions are searched for."""
+        return with_shorthands(self.search, beam=self.beam, n_best=self.n_best)

@@ -1,0 +1,54 @@
+"""The data set, and the built-in world."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from stg.config.schema import not_negative, positive
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which videos and captions, and where their graphs are stored."""
+
+    dataset: Literal["world", "msvd", "msrvtt", "vatex", "folder"] = "world"
+    """world: moving objects, made on the spot. msvd, msrvtt, vatex: `root` holds their annotation files.
+    folder: `root` holds one's own captions.csv or captions.jsonl."""
+    root: str | None = None
+    """Folder of the annotation files (not needed for the world)."""
+    store: str | None = None
+    """LMDB store of the video graphs. The world makes its own (default: stores/world-...); others: see stg.extract."""
+    loading: Literal["ahead", "memory"] = "ahead"
+    """ahead: the next batch is read while a step runs. memory: graphs are read once and kept, for a store on a slow or
+    distant disk; refused where they do not fit."""
+    min_coverage: float = 0.1
+    """Least share of a split's videos that must be in the store; below it the run is refused."""
+    min_count: int = 2
+    """Words rarer than this in the training captions become the unknown word."""
+    max_words: int = 30
+    """Captions are cut after this many words (checklist P33)."""
+    language: Literal["en", "zh"] = "en"
+    """zh: VATEX's Chinese captions (or a folder's own), one character a word."""
+    strict: bool = False
+    """Refuse an annotation with a video twice, a video without captions, or captions without a video."""
+
+    def __post_init__(self) -> None:
+        positive(self, "min_count", "max_words")
+        if self.language != "en" and self.dataset not in ("vatex", "folder"):
+            raise ValueError(f"language {self.language} is for vatex and folder; {self.dataset} is English")
+        if not 0 <= self.min_coverage <= 1:
+            raise ValueError(f"min_coverage must lie in 0..1; got {self.min_coverage}")
+
+
+@dataclass(frozen=True)
+class WorldConfig:
+    """The built-in world: how many videos, from which seed."""
+
+    seed: int = 0
+    """Another seed is another world; the seed of the training run is run.seed."""
+    train: int = 600
+    val: int = 100
+    test: int = 200
+
+    def __post_init__(self) -> None:
+        positive(self, "train", "val", "test")
+        not_negative(self, "seed")

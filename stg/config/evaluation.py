@@ -1,0 +1,44 @@
+"""What to evaluate."""
+
+from dataclasses import dataclass, field
+
+from stg.config.search import SearchConfig, with_shorthands
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """What to evaluate."""
+
+    run: str = field(metadata={"positional": True, "help": "run folder, as printed by stg.fit"})
+    split: str = "val"
+    """val, test or train, or another that the data set has. Choose on val; look at test once. A split whose captions
+    are withheld (VATEX's private test) is captioned, for submission, and not scored."""
+    beam: int = 5
+    """Width of the beam search that is reported beside greedy search; 1: greedy alone."""
+    search: SearchConfig = field(default_factory=SearchConfig)
+    """Another search than the beam, with rules or more captions a video."""
+    store: str | None = None
+    """Another place of the graph store than the run was trained with."""
+    root: str | None = None
+    """Another place of the annotation files."""
+    meteor: bool = True
+    """METEOR needs Java and about 20 seconds to start."""
+    reference: bool = field(
+        default=False,
+        metadata={"flag": True, "help": "score with pycocoevalcap's own code, Java tokenizer included"},
+    )
+    spice: str | None = None
+    """Folder with the files that SPICE needs besides pycocoevalcap (stanford-corenlp-3.6.0.jar and -models.jar), for
+    SPICE beside the other scores; it is slow and needs Java."""
+    device: str = "auto"
+    """auto, cpu, cuda, ..."""
+    show: int = 5
+    """Captions to print beside a reference."""
+
+    def __post_init__(self) -> None:
+        self.searches()
+
+    def searches(self) -> list[SearchConfig]:
+        """Greedy search, and the one that was asked for beside it."""
+        greedy, chosen = SearchConfig("greedy"), with_shorthands(self.search, beam=self.beam)
+        return [greedy] if chosen.name == greedy.name else [greedy, chosen]

@@ -1,0 +1,160 @@
+"""Which frames of a clip are taken, and which networks look at them."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from stg.video.sampling import STRIDE
+
+NONE = "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkChoice:
+    """The frozen networks. Weights are never downloaded unless `download` says so."""
+
+    detector: str = "fasterrcnn_resnet50_fpn_v2"
+    """Finds objects: fasterrcnn_resnet50_fpn(_v2), maskrcnn_resnet50_fpn(_v2), fasterrcnn_mobilenet_v3_large_fpn,
+    fasterrcnn_resnext101_fpn (needs your own weights), the path of a YOLOX .onnx file, or none."""
+    detector_weights: str | None = None
+    """A file, or a name that torchvision gives to published weights (COCO_V1); default: the published ones."""
+    backbone: str = "resnet101"
+    """Describes frames: resnet101, resnet152, resnext101_32x8d, resnext101_64x4d, or the path of an .onnx file that
+    ends in a feature map (a JSON file beside it states its preprocessing)."""
+    backbone_weights: str | None = None
+    """A file, or a name such as IMAGENET1K_V1."""
+    motion: str = NONE
+    """Describes all frames: i3d (RGB), i3d_flow, i3d_two_stream, s3d, none, or an .npz file of features made elsewhere
+    with clip [V] and feat [V L M]."""
+    motion_weights: str | None = None
+    """A file (needed by i3d: Kinetics weights under their published names), or a name such as KINETICS400_V1."""
+    flow_weights: str | None = None
+    """The weights of the flow stream of i3d_two_stream."""
+    raft_weights: str | None = None
+    """The weights of RAFT, which computes the flow."""
+    motion_span: int | None = None
+    """Frames that one row of motion features covers; default: 16 for networks, 32 for a file."""
+    sound: Literal["none", "vggish"] = "none"
+    """Listens to the sound."""
+    sound_weights: str | None = None
+    """A file: VGGish weights."""
+
+    def __post_init__(self) -> None:
+        if self.motion_span is not None and self.motion_span < 1:
+            raise ValueError(f"motion_span must be at least 1; got {self.motion_span}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingChoice:
+    """What is looked at in a clip, and what is kept."""
+
+    num_frames: int = 10
+    """Frames sampled from each clip; with sampling=stride the most frames."""
+    sampling: Literal["centres", "linspace", "stride"] = "centres"
+    """centres: middle of each of num_frames equal parts; linspace: from the first frame to the last; stride: middle of
+    each `stride` frames (a clip that would give more than num_frames is sampled by centres)."""
+    stride: int = STRIDE
+    """Frames for which one is sampled, with sampling=stride (32 in VATEX, 16 in STaTS); motion_span of the same value
+    gives each sampled frame its own row of motion features."""
+    threshold: float = 0.5
+    """Least score of an object; 0.5 in the paper, which suits large detectors."""
+    max_objects: int = 5
+    """Objects kept in each frame, the best (5 in Pan et al.; 10 in STaTS and VATEX)."""
+    objects: Literal["auto", "image", "detector", "image+motion"] = "auto"
+    """The map that object features are read off: the image network's, the detector's own (Pan et al.), or the image and
+    the motion network's together (VATEX). auto: the detector's where it has one, else the image network's."""
+    grid: bool = False
+    """Keep motion features of all places too, as STaTS needs them (400 kB a segment, held for `group` clips at once;
+    clips of more than 1024 segments are skipped)."""
+    min_frames: int = 1
+    """Clips with fewer readable frames are skipped."""
+    max_pixels: int = 2**25
+    """Clips with larger pictures (width times height) are skipped before any is decoded."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_frames", "stride", "max_objects", "min_frames", "max_pixels"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
+        if self.sampling != "stride" and self.stride != STRIDE:
+            raise ValueError(f"stride={self.stride} needs sampling=stride; got sampling={self.sampling}")
+        if not 0 <= self.threshold <= 1:
+            raise ValueError(f"threshold must lie in 0..1; got {self.threshold}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkChoice:
+    """How the work is done; nothing here changes a feature (but threads and batch its last bits)."""
+
+    workers: int = 1
+    """Processes that decode clips; a crash or a hang costs one clip. 0 decodes in the command's own process."""
+    time_limit: float = 600.0
+    """Seconds to wait for one clip before it is skipped."""
+    memory_gb: float = 4.0
+    """Memory that a decoding process may take, in GiB."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1; of torch's networks: ONNX networks run on the CPU."""
+    threads: int = 0
+    """Threads of the networks; 0 for all cores."""
+    batch: int = 0
+    """Frames in one pass through the networks, five a segment of motion; 0: what suits the device (num_frames on a CPU,
+    where detectors take 2 and motion networks 1 segment, and eight times num_frames on a GPU)."""
+    group: int = 4
+    """Clips whose frames are batched together."""
+    download: bool = field(default=False, metadata={"flag": True, "help": "fetch published weights that are not there"})
+
+    def __post_init__(self) -> None:
+        for name in ("workers", "threads", "batch"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative; got {getattr(self, name)}")
+        if self.group < 1:
+            raise ValueError(f"group must be at least 1; got {self.group}")
+        for name in ("time_limit", "memory_gb"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be greater than 0; got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractConfig(NetworkChoice, SamplingChoice, WorkChoice):
+    """What to extract, with which networks, into which store."""
+
+    clips: tuple[str, ...] = field(
+        metadata={"positional": True, "help": "video files, or folders of them; put -- before names that start with -"}
+    )
+    out: str
+    """The store: made if absent, continued if it was made with the same settings. Under torchrun each process writes a
+    shard OUT.rank0of2, ...: join them with stg.store merge."""
+    engine: Literal["local", "ray"] = "local"
+    """ray: as a Ray Data job of `workers` actors (needs the extra `ray`)."""
+    features_dtype: Literal["float16", "float32"] | None = None
+    """How the store keeps features; default: as it does, float16 if it is new."""
+    max_skip: float = 0.01
+    """Share of the clips that may be skipped; above it the command ends with code 3, all others being done."""
+    strict: bool = False
+    """Refuse a store on a network file system instead of warning."""
+
+    def __post_init__(self) -> None:
+        for base in (NetworkChoice, SamplingChoice, WorkChoice):
+            base.__post_init__(self)
+        if not 0 <= self.max_skip <= 1:
+            raise ValueError(f"max_skip must lie in 0..1; got {self.max_skip}")
+
+
+@dataclass(frozen=True)
+class ImportConfig:
+    """Which features to import, into which store."""
+
+    description: str = field(
+        metadata={
+            "positional": True,
+            "help": "JSON or YAML file that describes the features; after -- if it has a dash",
+        }
+    )
+    out: str
+    """The store: made if absent, continued if it was made with the same description."""
+    max_skip: float = 0.01
+    """Share of the videos that may be skipped; above it the command ends with code 3, all others being done."""
+    strict: bool = False
+    """Refuse to write on a network file system, where a store can be damaged."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.max_skip <= 1:
+            raise ValueError(f"max_skip must lie in 0..1; got {self.max_skip}")

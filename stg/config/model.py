@@ -1,0 +1,179 @@
+"""What can be set of a model: the graph, the branches and their decoders. See `stg.config.training`."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from stg.config.schema import not_negative, positive
+
+Variant = Literal["full", "spatial", "temporal", "dense", "none"]
+
+TimeFlow = Literal["literal", "forward", "both"]
+
+
+@dataclass(frozen=True)
+class GraphConfig:
+    """Which edges of the stored graph are used, and how often they are walked."""
+
+    variant: Variant = "full"
+    """full: IoU edges inside frames and cosine edges between them; spatial, temporal: one kind; dense: all pairs."""
+    time_flow: TimeFlow = "literal"
+    """Direction of information along temporal edges: literal (Eq. 4: a node gathers from the next frame), forward,
+    both."""
+    layers: int = 3
+    """Graph convolutions (Eq. 4)."""
+
+    def __post_init__(self) -> None:
+        not_negative(self, "layers")
+
+
+SceneStream = Literal["frames", "motion", "regions", "grid"]
+
+ObjectStream = Literal["regions", "frames", "grid"]
+
+
+@dataclass(frozen=True)
+class STConfig:
+    """Spatio-temporal attention of STaTS: places first, then time."""
+
+    temporal: Literal["mean", "lstm", "mean+lstm", "temp_att", "mean+temp_att", "ranked", "mean+ranked"] = "mean+ranked"
+    """How it goes through time (Table 2); the ranked ones add the ranking loss (loss.rank_weight)."""
+    spatial: Literal["layout", "per_frame"] = "layout"
+    """layout: one attention for all steps of a fixed grid, one a frame for detected regions; per_frame: always."""
+    mean_join: Literal["linear", "add"] = "linear"
+    """How mean+... joins its two halves."""
+    rank_margin: float = 1.0
+    """beta of Eq. 7."""
+    rank_l2: bool = False
+    """Keep the 1/2 |w|^2 of Eq. 4 in the ranking loss, which Eq. 6 drops."""
+
+    def __post_init__(self) -> None:
+        not_negative(self, "rank_margin")
+
+
+@dataclass(frozen=True)
+class TSConfig:
+    """Temporo-spatial attention of STaTS: a frame first, then places in it."""
+
+    selection: Literal["soft", "straight_through", "hard", "topk"] = "soft"
+    """How it takes a frame (Eq. 9): softmax at low temperature; its argmax with or without the gradient of the softmax;
+    the softmax over the top_k frames."""
+    at_test: Literal["same", "hard"] = "same"
+    """hard: captions are made with the argmax, however the model was trained."""
+    top_k: int = 3
+    temperature: float = 0.1
+    anneal_from: float | None = None
+    """Temperature of the first epoch, falling geometrically to `temperature` in the last of optim.epochs (which early
+    stopping may not reach, and which another optim.epochs on resume changes midway); null: no annealing."""
+    summary: Literal["mean", "max"] = "mean"
+    """What stands for a frame in the selection: mean or maximum of its places."""
+
+    def __post_init__(self) -> None:
+        positive(self, "top_k", "temperature")
+        if self.anneal_from is not None and self.anneal_from <= 0:
+            raise ValueError(f"anneal_from must be greater than 0, or null for no annealing; got {self.anneal_from}")
+
+
+@dataclass(frozen=True)
+class STaTSConfig:
+    """The STaTS decoder (Cherian et al., 2020); read where model.decoder is stats."""
+
+    order: Literal["st", "ts", "stats"] = "stats"
+    """st: space, then time; ts: a frame, then places in it; stats: both, weighed for every word (Eq. 12)."""
+    scene_streams: tuple[SceneStream, ...] = ("frames",)
+    """What the scene branch hands over: frames (motion fused in), motion apart, regions (raw objects), grid. Several
+    streams have their st and ts each, and one gate over all."""
+    object_streams: tuple[ObjectStream, ...] = ("regions",)
+    """What the object branch hands over: regions (graph nodes), frames (their means), grid."""
+    max_steps: int = 64
+    """Most steps of the grid; of longer clips as many, evenly spread over the whole clip. 0: all of them."""
+    st: STConfig = field(default_factory=STConfig)
+    """Spatio-temporal attention."""
+    ts: TSConfig = field(default_factory=TSConfig)
+    """Temporo-spatial attention."""
+    visual: Literal["input", "output"] = "input"
+    """Where the attended video enters: the word LSTM, or (literal h_i = LSTM(h_{i-1}, y_i)) behind it, which lets all
+    words be attended at once."""
+    categories: int = 0
+    """Classes that the videos come with ("C" of Table 4; 20 in MSR-VTT); 0: not used."""
+    category_use: Literal["input", "target", "both"] = "input"
+    """The class is read by the word LSTM, or predicted as a second task (loss.category_weight), or both."""
+    category_dropout: float = 0.1
+    """Share of training captions whose class is hidden, so that the model also captions without one."""
+
+    def __post_init__(self) -> None:
+        not_negative(self, "categories", "max_steps")
+        if not 0 <= self.category_dropout <= 1:
+            raise ValueError(f"category_dropout must lie in 0..1; got {self.category_dropout}")
+        for name in ("scene_streams", "object_streams"):
+            streams = getattr(self, name)
+            if not streams or len(set(streams)) < len(streams):
+                raise ValueError(f"{name} must name at least one stream, each once; got {list(streams)}")
+
+
+@dataclass(frozen=True)
+class AttentionLSTMConfig:
+    """The two-layer attention LSTM (Chen et al., 2019); read where model.decoder is attention_lstm."""
+
+    memory: Literal["none", "temporal", "spatial"] = "temporal"
+    """What the scene branch attends to. none: nothing but the global vector (the paper's vanilla); temporal: frames;
+    spatial: the raw objects of all frames."""
+    object_memory: Literal["temporal", "spatial"] = "spatial"
+    """What the object branch attends to: spatial: the graph's nodes; temporal: their means in each frame."""
+    summary: Literal["clip", "mean"] = "clip"
+    """The global vector of the scene branch: a linear layer over mean scene, motion and sound features, or the mean of
+    the frames. The object branch sees objects alone: it always takes the mean of its frames."""
+    query_bias: bool = False
+    """A bias on W_hc of Eq. 2, which prints none."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The branches and their decoders."""
+
+    branches: Literal["full", "scene", "object", "concat", "l2"] = "full"
+    """full: scene and object branch with distillation (Pan et al.); scene, object: one alone; concat, l2: Table 3."""
+    decoder: Literal["transformer", "stats", "attention_lstm"] = "transformer"
+    """transformer (Pan et al.), stats (Cherian et al.), attention_lstm (Chen et al.); of either branch."""
+    channels: int = 128
+    """Width of features, Transformer and LSTMs (512 in Pan et al. and STaTS). In STaTS words have half of it, the
+    attention a quarter."""
+    layers: int = 2
+    """Layers of the Transformer, and of its encoder."""
+    heads: int = 8
+    hidden: int = 256
+    """Feed-forward width of the Transformer (1024 in the paper)."""
+    dropout: float = 0.1
+    """0.3 in the Transformer of the paper; 0.5 in the LSTMs."""
+    views: Literal["one", "add", "attentive"] = "one"
+    """one: frames and motion fused before the decoder (Eq. 6); add, attentive: two views, fused in every layer of the
+    Transformer of the scene branch (TVT)."""
+    stats: STaTSConfig = field(default_factory=STaTSConfig)
+    """The STaTS decoder."""
+    attention_lstm: AttentionLSTMConfig = field(default_factory=AttentionLSTMConfig)
+    """The two-layer attention LSTM."""
+    standardise: bool = True
+    """Shift and scale features by their mean and deviation over the training videos (the paper takes them raw)."""
+    concat_axis: Literal["channel", "time"] = "channel"
+    """Where `concat` joins the branches: channels then a linear layer, or one after the other in time (P26)."""
+
+    def __post_init__(self) -> None:
+        positive(self, "channels", "layers", "heads", "hidden")
+        if self.channels % self.heads:
+            raise ValueError(f"model.channels must be divisible by model.heads; got {self.channels} and {self.heads}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must lie in 0..1 (1 excluded); got {self.dropout}")
+        if self.views != "one" and self.decoder != "transformer":
+            raise ValueError(f"model.views {self.views} is for model.decoder transformer; got {self.decoder}")
+        st, ts, order = self.stats.st, self.stats.ts, self.stats.order
+        if ts.anneal_from is not None and (self.decoder != "stats" or order == "st" or ts.selection == "hard"):
+            raise ValueError(
+                f"stats.ts.anneal_from={ts.anneal_from} needs decoder 'stats' with order 'ts' or 'stats' and a "
+                f"selection with a temperature; got decoder {self.decoder!r}, order {order!r}, selection "
+                f"{ts.selection!r}: set it to null"
+            )
+        in_order = self.decoder == "stats" and order != "ts" and st.temporal.endswith(("lstm", "ranked"))
+        if self.branches == "concat" and self.concat_axis == "time" and in_order:
+            raise ValueError(
+                f"concat_axis='time' puts objects behind frames, and stats.st.temporal={st.temporal!r} reads the order "
+                "of time in them: use concat_axis='channel'"
+            )

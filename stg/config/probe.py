@@ -1,0 +1,69 @@
+"""What to ask a classifier of events."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from stg.config.data import WorldConfig
+from stg.config.model import TimeFlow
+from stg.config.schema import not_negative, positive
+
+ROWS = ("scene", "none", "spatial", "temporal", "dense", "full")
+
+SHUFFLED = "-shuffled"
+
+HEADS = 8
+"""Attention heads over frames."""
+
+
+@dataclass(frozen=True)
+class ProbeConfig:
+    """What to probe, and how."""
+
+    out: str = "runs/probe-world"
+    """Folder of the results."""
+    store: str | None = None
+    """Store of the world's graphs, such as one that stg.store edges made; default: as stg.fit makes it."""
+    rows: str = ",".join(ROWS)
+    """Of scene, none, spatial, temporal, dense, full; with -shuffled behind it, on features shuffled between videos."""
+    seeds: str = "0,1,2"
+    """Of weights, order and dropout, with commas."""
+    time_flow: TimeFlow = "literal"
+    """Direction of information along temporal edges."""
+    world: WorldConfig = field(default_factory=lambda: WorldConfig(train=2400, val=160, test=480))
+    """The built-in world."""
+    epochs: int = 20
+    """The best of them on val is tested."""
+    batch_videos: int = 64
+    lr: float = 1e-3
+    channels: int = 128
+    layers: int = 3
+    """Graph convolutions."""
+    dropout: float = 0.2
+    threads: int | None = None
+    """CPU threads; default: all cores."""
+
+    def __post_init__(self) -> None:
+        positive(self, "epochs", "batch_videos", "lr", "channels")
+        if self.channels % HEADS:
+            raise ValueError(f"channels must be a multiple of {HEADS}; got {self.channels}")
+        not_negative(self, "layers")
+        if any(row.removesuffix(SHUFFLED) not in ROWS for row in self.chosen):
+            raise ValueError(f"rows must be of {', '.join(ROWS)}, each with or without {SHUFFLED}; got {self.rows!r}")
+        seeds = self.seeds.split(",")
+        if not all(seed.strip().isdecimal() for seed in seeds) or len(set(self.numbers)) < len(seeds):
+            raise ValueError(f"seeds must be different whole numbers with commas, such as 0,1,2; got {self.seeds!r}")
+
+    @property
+    def chosen(self) -> list[str]:
+        """The rows."""
+        return list(dict.fromkeys(row.strip() for row in self.rows.split(",")))
+
+    @property
+    def numbers(self) -> list[int]:
+        """The seeds."""
+        return [int(seed) for seed in self.seeds.split(",")]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a result depends on, besides row and seed."""
+        return {name: value for name, value in asdict(self).items() if name not in ("out", "rows", "seeds", "threads")}

@@ -1,0 +1,74 @@
+"""What to show on pages."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from stg.config.search import SearchConfig, with_candidates, with_shorthands
+
+OF_VIDEOS = ("videos", "order", "limit", "weights", "beside", "beam", "search", "explainer", "store", "device")
+"""Options that say nothing of the page of a run."""
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """What to show, and where to write it."""
+
+    run: str = field(metadata={"positional": True, "help": "run folder, as printed by stg.fit"})
+    split: str | None = None
+    """val, test or train: show videos of this split. Without it the run itself is shown."""
+    videos: str | None = None
+    """Names of the videos to show, with commas, in this order; by default the first, see limit and order."""
+    order: Literal["given", "best", "worst"] = "given"
+    """Which videos come first: as the split lists them, or by their CIDEr (BLEU-4 where that is not defined)."""
+    limit: int = 30
+    """Most videos to show; 0 for all. More than fit on a page of 30 go to further pages: NAME-2.html, ..."""
+    out: str | None = None
+    """The page, or a folder for several pages; by default RUN/report/SPLIT.html, or RUN/report/run.html."""
+    clips: str | None = None
+    """The video files, or folders of them, joined by ':' (on Windows ';'); their names are the names of the videos."""
+    weights: str | None = None
+    """Folder with the weights of the image network, or its file, for Grad-CAM; several joined as clips are."""
+    beside: str | None = None
+    """Other runs with the same features, with commas, whose captions stand beside: Scene only beside Full, say."""
+    beam: int = 5
+    """Width of the search, whose candidates are shown; 1 is greedy."""
+    search: SearchConfig = field(default_factory=SearchConfig)
+    """Another search than the beam, or rules for it."""
+    explainer: int = 0
+    """Steps of GNNExplainer, which finds few objects and edges that suffice for a caption: 60 take seconds a video; 0:
+    gradient times input alone tells what objects and edges did."""
+    ablations: str | None = None
+    """Without --split: folders of stg.ablate or stg.probe whose tables are shown too, with commas."""
+    store: str | None = None
+    """Another place of the graph store than the run was trained with."""
+    root: str | None = None
+    """Another place of the annotation files."""
+    device: str = "auto"
+    """auto, cpu, cuda, ..."""
+    threads: int = 0
+    """CPU threads; 0 for all cores."""
+
+    def __post_init__(self) -> None:
+        if min(self.limit, self.threads, self.explainer) < 0:
+            raise ValueError(
+                f"limit, threads and explainer must not be negative; got {self.limit}, {self.threads}, {self.explainer}"
+            )
+        if self.split is None:
+            plain = ReportConfig(self.run, split="val")
+            given = [name for name in OF_VIDEOS if getattr(self, name) != getattr(plain, name)]
+            if given:
+                are = "is" if len(given) == 1 else "are"
+                raise ValueError(f"{', '.join(given)} {are} for a page of videos: add --split val, test or train")
+        if self.split is not None and self.ablations:
+            raise ValueError("ablations are shown on the page of the run: leave out --split")
+        self.searched()
+
+    def searched(self) -> SearchConfig:
+        """How captions are searched for: what the beam finds is shown."""
+        return with_candidates(with_shorthands(self.search, beam=self.beam))
+
+    @property
+    def target(self) -> Path:
+        """The (first) file to write."""
+        return Path(self.out) if self.out else Path(self.run) / "report" / f"{self.split or 'run'}.html"

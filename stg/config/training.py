@@ -1,0 +1,175 @@
+"""What can be set. Frozen dataclasses, one per concern; only the commands see them.
+
+The defaults are those of the built-in world, so that a bare ``python -m stg.fit`` does the main job in minutes. The
+papers' values stand in ``stg/presets/``.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from stg.config.data import DataConfig, WorldConfig
+from stg.config.model import GraphConfig, ModelConfig
+from stg.config.schema import not_negative, positive
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Eq. 8: object language + scene_weight * scene language + distill_weight * distillation."""
+
+    scene_weight: float = 1.0
+    distill_weight: float = 0.25
+    """Weight of the distillation loss (Eq. 7), or of the L2 loss when branches is l2 (4 in the paper)."""
+    kl: Literal["student_teacher", "teacher_student", "js"] = "student_teacher"
+    """Direction of the divergence; student_teacher is Eq. 7 as printed."""
+    temperature: float = 1.0
+    detach_teacher: bool = False
+    """Stop the gradient of the distillation into the object branch (off in the paper)."""
+    reduction: Literal["positions", "batchmean"] = "positions"
+    """Mean over real words, or their sum divided by the number of captions."""
+    keep_empty: bool = False
+    """Let captions of videos without any object count in the object and distillation losses (P15)."""
+    rank_weight: float = 0.1
+    """Weight of the ranking loss of STaTS (Eq. 6) in each branch that has one; the paper names none."""
+    category_weight: float = 0.1
+    """Weight of the class prediction, where model.stats.category_use asks for it."""
+
+    def __post_init__(self) -> None:
+        positive(self, "temperature")
+        not_negative(self, "scene_weight", "distill_weight", "rank_weight", "category_weight")
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """How to train."""
+
+    algorithm: Literal["adam", "rmsprop"] = "adam"
+    """adam (Pan et al.), rmsprop (Cherian et al.)."""
+    lr: float = 1e-3
+    """Fixed step size (1e-4 in Pan et al. and in STaTS; Chen et al. name none)."""
+    batch_videos: int = 16
+    """Videos a step."""
+    captions_per_video: int = 4
+    """Captions a step of each of these videos; the video is read and encoded once for all of them."""
+    length_buckets: int = 1
+    """From 2 on: captions of like length share a batch, which then is padded less. Items are sorted by length inside
+    windows of so many batches, and the batches shuffled; it changes which captions meet in a step. 1: off."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16: products of matrices in half the bytes; weights, losses and rewards stay float32. For GPUs and CPUs
+    that have it in hardware; refused elsewhere."""
+    epochs: int = 25
+    epoch_captions: int | None = None
+    """Captions of each video in one epoch, drawn anew each time; null: all of them."""
+    patience: int = 10
+    """Stop after this many epochs without a better validation CIDEr."""
+    clip_norm: float = 0.0
+    """Largest gradient norm; 0 leaves gradients alone, as the paper does."""
+    weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Of Adam."""
+    scheduled_sampling: float | None = None
+    """eta: the given word is read with probability eta / (eta + exp(epoch / eta)), else the decoder's own (24 in
+    STaTS); for recurrent decoders. null: always the given word."""
+    own_word: Literal["sample", "argmax"] = "sample"
+    """How scheduled sampling picks the decoder's own word."""
+
+    def __post_init__(self) -> None:
+        if self.scheduled_sampling is not None and self.scheduled_sampling <= 0:
+            raise ValueError(f"scheduled_sampling must be greater than 0, or null; got {self.scheduled_sampling}")
+        positive(self, "lr", "batch_videos", "captions_per_video", "length_buckets", "epochs", "patience")
+        not_negative(self, "clip_norm", "weight_decay")
+        if self.epoch_captions is not None and self.epoch_captions <= 0:
+            raise ValueError(f"epoch_captions must be greater than 0, or null for all; got {self.epoch_captions}")
+
+
+@dataclass(frozen=True)
+class RewardConfig:
+    """Training on scores of sampled captions (REINFORCE), mixed with cross-entropy."""
+
+    weight: float = 0.0
+    """g of (1 - g) * cross-entropy + g * reward loss: 0 for none, 0.5 for STaTS (S22), 0.9 for VATEX (V7)."""
+    from_epoch: int = 10
+    """First epoch, from 0, that learns from rewards; patience counts from there. 0 with run.start."""
+    cider: float = 1.0
+    """Weight of CIDEr-D (0 to 10) in the reward; its document frequencies come from the training captions alone."""
+    bleu4: float = 1.0
+    """Weight of the sentence's smoothed BLEU-4 (0 to 1)."""
+    meteor: float = 0.0
+    """Weight of METEOR (0 to 1), which needs Java."""
+    baseline: Literal["greedy", "leave_one_out"] = "greedy"
+    """What a sample is compared with: the video's greedy caption (self-critical), or the mean of its other samples."""
+    samples: int = 1
+    """Captions drawn of each video of a step; leave_one_out needs two or more."""
+    dropout: bool = False
+    """Learn from drawn captions with the model's dropout. They are drawn without it, so that the gradient is no longer
+    exactly that of the expected reward; but few videos are learned by heart without it."""
+    lr: float | None = None
+    """Step size while rewards are learned from; null: optim.lr."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.weight <= 1:
+            raise ValueError(f"reward.weight must lie in 0..1; got {self.weight}")
+        not_negative(self, "from_epoch", "cider", "bleu4", "meteor")
+        positive(self, "samples")
+        if self.weight and not self.cider + self.bleu4 + self.meteor:
+            raise ValueError("reward.weight is set and nothing is rewarded: set reward.cider, reward.bleu4 or meteor")
+        if self.baseline == "leave_one_out" and self.samples < 2:
+            raise ValueError(f"baseline leave_one_out compares samples: samples must be 2 or more; got {self.samples}")
+        if self.lr is not None and self.lr <= 0:
+            raise ValueError(f"lr must be greater than 0, or null for that of optim; got {self.lr}")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Where the run lives, and how it is repeated."""
+
+    out: str | None = None
+    """Run folder; default runs/<dataset>-<branches>-<variant>-<decoder>-seed<seed> (the Transformer is not named). An
+    unfinished run in it is gone on with."""
+    start: str | None = None
+    """Run folder of a trained model with the same settings of graph and model, whose weights this run begins with."""
+    seed: int = 0
+    """Weights, order, dropout, and the shuffle of the control."""
+    control: Literal["none", "shuffle"] = "none"
+    """shuffle: the same model on features shuffled between clips; what it scores, captions score without any video."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+    threads: int | None = None
+    """CPU threads of each process; default: all cores, or what torchrun sets (one)."""
+    save_minutes: float = 2.0
+    """A checkpoint at least this often, besides one an epoch."""
+    override: bool = False
+    """Go on with a run although harmless options differ from those it was started with."""
+    samples: int = 3
+    """Validation captions shown after each epoch."""
+
+    def __post_init__(self) -> None:
+        not_negative(self, "seed", "save_minutes", "samples")
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """Train a captioner."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    """Videos and captions."""
+    world: WorldConfig = field(default_factory=WorldConfig)
+    """The built-in world."""
+    graph: GraphConfig = field(default_factory=GraphConfig)
+    """Object graph."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """Branches and decoders."""
+    loss: LossConfig = field(default_factory=LossConfig)
+    """Loss."""
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    """Optimisation."""
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    """Training on rewards."""
+    run: RunConfig = field(default_factory=RunConfig)
+    """Run folder, seed, device."""
+
+    def __post_init__(self) -> None:
+        if self.reward.weight and self.reward.from_epoch >= self.optim.epochs:
+            raise ValueError(
+                f"reward.from_epoch {self.reward.from_epoch} is never reached in {self.optim.epochs} epochs "
+                "(optim.epochs): begin earlier, train longer, or set reward.weight to 0"
+            )

@@ -1,0 +1,187 @@
+"""Batches of (graphs, captions): each video is read and encoded once for several of its captions."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+from torch_geometric.data import Data
+
+from graphs.storage.in_memory import GraphsInMemory
+from graphs.storage.store import GraphStore
+from stg.runtime.distributed import Processes
+from stg.text.vocabulary import PAD
+
+
+@dataclass(frozen=True)
+class CaptionBatch:
+    """Some videos and some captions of each.
+
+    Attributes:
+        graphs: the flat batch of the ``B`` videos' graphs.
+        words: [W L], each caption from ``<bos>`` on, without its last word; padded at the end.
+        targets: [W L], the words that follow.
+        real: [W L], True where a target is a word and not padding.
+        video: [W], the row of the video that each caption describes.
+        items: the (video id, caption numbers) behind the batch, for error reports.
+        stand_in: whether the batch counts in no loss: it only keeps a process busy that has no part in this step.
+    """
+
+    graphs: Data
+    words: Int[Tensor, "W L"]
+    targets: Int[Tensor, "W L"]
+    real: Bool[Tensor, "W L"]
+    video: Int[Tensor, " W"]
+    items: tuple["Item", ...] = ()
+    stand_in: bool = False
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "CaptionBatch":
+        """The same batch on another device; from pinned memory to a GPU, ``non_blocking`` does not wait for it."""
+        return self._map(lambda part: part.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> "CaptionBatch":
+        """The same batch where a GPU may fetch it by itself."""
+        return self._map(lambda part: part.pin_memory())
+
+    def _map(self, function: Callable[[Any], Any]) -> "CaptionBatch":
+        names = ("graphs", "words", "targets", "real", "video")
+        return replace(self, **{name: function(getattr(self, name)) for name in names})
+
+
+@dataclass(frozen=True)
+class Item:
+    """One video and the numbers of the captions that are learned together with it."""
+
+    video: str
+    captions: tuple[int, ...]
+
+
+def pad_words(captions: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, Tensor]:
+    """Encoded captions as (words, targets, real), each [W L]; ``L`` is the longest caption of the batch."""
+    longest = max(len(caption) for caption in captions) - 1
+    words = torch.full((len(captions), longest), PAD)
+    targets = torch.full((len(captions), longest), PAD)
+    for row, caption in enumerate(captions):
+        words[row, : len(caption) - 1] = torch.tensor(caption[:-1])
+        targets[row, : len(caption) - 1] = torch.tensor(caption[1:])
+    lengths = torch.tensor([len(caption) - 1 for caption in captions])
+    return words, targets, torch.arange(longest) < lengths[:, None]
+
+
+class TrainingSet:
+    """The (video, caption) pairs of a split, in an order that is a function of seed and epoch alone (faults D9).
+
+    Args:
+        store: where the graphs are: a store, or graphs in memory.
+        captions: encoded captions of each video; videos without any are left out.
+        batch_videos: items in a batch.
+        captions_per_video: captions in an item.
+        epoch_captions: captions of each video in an epoch, drawn anew each time; None takes them all (P29).
+        length_buckets: from 2 on, the items of as many batches are sorted by their longest caption before they are cut
+            into batches, which then come in random order: less padding, but captions meet their like alone.
+        pinned: batches lie where a GPU may fetch them by itself, while the host goes on.
+        variant, time_flow: the edges of the graphs, see `graphs.select_edges`.
+        seed: of the order.
+        source: from which video the features of a video are taken; None: from itself.
+        category: class of each video, which then goes into the batch (`classes`), that of ``source`` where given as
+            the features are; None: batches have none.
+    """
+
+    def __init__(
+        self,
+        store: GraphStore | GraphsInMemory,
+        captions: Mapping[str, Sequence[Sequence[int]]],
+        *,
+        batch_videos: int = 16,
+        captions_per_video: int = 4,
+        epoch_captions: int | None = None,
+        length_buckets: int = 1,
+        pinned: bool = False,
+        variant: str = "full",
+        time_flow: str = "literal",
+        seed: int = 0,
+        source: Mapping[str, str] | None = None,
+        category: Mapping[str, int] | None = None,
+    ) -> None:
+        self.store, self.seed, self.source, self.category = store, seed, source, category
+        self.captions = {video: list(texts) for video, texts in captions.items() if texts}
+        self.batch_videos, self.captions_per_video, self.epoch_captions = (
+            batch_videos,
+            captions_per_video,
+            epoch_captions,
+        )
+        self.length_buckets, self.pinned = length_buckets, pinned
+        self.variant, self.time_flow = variant, time_flow
+        if not self.captions:
+            raise ValueError("the training split has no video with a caption: check the captions and the store")
+
+    def epoch(self, number: int) -> list[tuple[Item, ...]]:
+        """The batches of one epoch, in order."""
+        order = np.random.default_rng([self.seed, number])
+        items = []
+        for video, texts in self.captions.items():
+            chosen = order.permutation(len(texts))[: self.epoch_captions]
+            for start in range(0, len(chosen), self.captions_per_video):
+                items.append(Item(video, tuple(int(n) for n in chosen[start : start + self.captions_per_video])))
+        shuffled = [items[position] for position in order.permutation(len(items))]
+        if self.length_buckets <= 1:
+            return _cut(shuffled, self.batch_videos)
+        windows = _cut(shuffled, self.length_buckets * self.batch_videos)
+        batches = [batch for window in windows for batch in _cut(sorted(window, key=self._longest), self.batch_videos)]
+        return [batches[position] for position in order.permutation(len(batches))]
+
+    def _longest(self, item: Item) -> int:
+        return max(len(self.captions[item.video][number]) for number in item.captions)
+
+    def load(self, items: Sequence[Item]) -> CaptionBatch:
+        """Read the videos of a batch, each once, and pad its captions."""
+        videos = list(dict.fromkeys(item.video for item in items))
+        row = {video: number for number, video in enumerate(videos)}
+        sources = [self.source[video] for video in videos] if self.source else videos
+        graphs = self.store.batch(sources, variant=self.variant, time_flow=self.time_flow)
+        if self.category is not None:
+            graphs.category = classes(sources, self.category)
+        words, targets, real = pad_words(
+            [self.captions[item.video][number] for item in items for number in item.captions]
+        )
+        video = torch.tensor([row[item.video] for item in items for _ in item.captions])
+        batch = CaptionBatch(graphs, words, targets, real, video, tuple(items))
+        return batch.pin_memory() if self.pinned else batch
+
+
+def _cut(items: Sequence[Item], size: int) -> list[tuple[Item, ...]]:
+    return [tuple(items[at : at + size]) for at in range(0, len(items), size)]
+
+
+def load_share(
+    load: Callable[[Sequence[Item]], CaptionBatch], items: Sequence[Item], processes: Processes
+) -> CaptionBatch:
+    """What of a batch falls to this process; a stand-in where that is nothing.
+
+    A batch is divided by videos: all that is learned of a video at once is learned by one process.
+
+    Args:
+        load: of the whole batch, such as `TrainingSet.load`.
+    """
+    mine = set(processes.share(list(dict.fromkeys(item.video for item in items))))
+    share = [item for item in items if item.video in mine]
+    return load(share) if share else replace(load(items[:1]), stand_in=True)
+
+
+def classes(videos: Sequence[str], category: Mapping[str, int]) -> Int[Tensor, " B"]:
+    """The class of each video, -1 where it is not known."""
+    return torch.tensor([category.get(video, -1) for video in videos])
+
+
+def shuffle_features(videos: Sequence[str], seed: int) -> dict[str, str]:
+    """The control: each video gets the features of another one, as one cycle through a random order.
+
+    No video keeps its own where there are two or more. What a model scores on such pairs, captions score without any
+    picture; a captioner that does not clearly beat it has learned nothing from the videos.
+    """
+    order = np.random.default_rng([seed, 0x5417]).permutation(len(videos))
+    cycle = [videos[position] for position in order]
+    return dict(zip(cycle, cycle[1:] + cycle[:1], strict=True))

@@ -1,0 +1,58 @@
+"""The graphs of a store with edges drawn anew, sharper or fewer than the papers', in a store of their own."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from stg.config.schema import differences
+from stg.config.store import EdgeChoice
+from stg.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from graphs.storage.store import GraphStore
+
+
+CHUNK = 64
+"""Graphs that one transaction takes."""
+
+
+def recorded_edges(manifest: Mapping[str, Any]) -> EdgeChoice:
+    """How the edges of the graphs of a manifest were drawn.
+
+    Raises:
+        UserError: the manifest tells of edges that this version does not know.
+    """
+    try:
+        return EdgeChoice(**manifest.get("edges", {}))
+    except (TypeError, ValueError) as error:
+        raise UserError(f"the graphs have edges that this version cannot draw: {manifest['edges']!r}") from error
+
+
+def redraw(source: "GraphStore", target: "GraphStore", edges: EdgeChoice, console: "Console") -> None:
+    """Copy all graphs of ``source`` into ``target``, with other edges; what is there already is not done again.
+
+    The choice goes into the manifest under ``edges``, so that models trained on either refuse the other. Cosines are
+    those of the stored features: in float16 they differ from the extractor's in the last digits.
+
+    Raises:
+        UserError: ``target`` holds something else.
+    """
+    from graphs.transforms import paper_edges
+    from stg.runtime.progress import making
+
+    manifest = {**source.manifest, "edges": asdict(edges)}
+    if len(target) and (differing := differences(target.manifest, manifest)):
+        listed = "; ".join(f"{key}: {old!r} there, now {new!r}" for key, (old, new) in differing.items())
+        raise UserError(f"{target.path} holds other graphs ({listed}): choose another --out")
+    target.manifest = manifest
+    draw = paper_edges(**edges.arguments)
+    waiting = [video for video in source if video not in target]
+    before = len(target)
+    with making(console, "drawing edges") as tell:
+        for start in range(0, len(waiting), CHUNK):
+            chunk = waiting[start : start + CHUNK]
+            target.put_many((video, draw(source.get(video))) for video in chunk)
+            tell(start + len(chunk), len(waiting))
+    console.print(f"{target.path}: {len(waiting)} graphs with other edges added, {before} there before")

@@ -1,0 +1,211 @@
+"""Look into graph stores, check them whole, join shards."""
+
+import heapq
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stg.runtime.errors import StgError, UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from graphs.storage.store import GraphStore
+
+LISTED = 50
+
+SIDES = (".clips.jsonl", ".skipped.jsonl", ".sources.jsonl")
+"""What the names of the lists beside a store end in."""
+
+BESIDE = ("-lock", "-writer", *SIDES)
+"""All that may lie beside a store; a writer that was killed leaves its ``-writer``."""
+
+CHUNK = 64 * 2**20
+"""Bytes of records that one transaction takes."""
+
+
+def stores_among(paths: Sequence[str]) -> list[str]:
+    """The stores of a list that a shell made of ``STORE.rank*``, which also matches what lies beside each store."""
+    beside = {f"{path}{end}" for path in paths for end in BESIDE}
+    return [path for path in paths if path not in beside]
+
+
+def info(store: "GraphStore", console: "Console") -> None:
+    """Print count, sizes, fields with their widths, and the manifest."""
+    sizes = sorted(store.sizes())
+    console.print(f"{store.path}: {len(sizes)} videos, {store.path.stat().st_size / 2**20:.1f} MiB on disk")
+    if sizes:
+        mean = sum(sizes) / len(sizes)
+        console.print(f"bytes a video: {mean:.0f} on average, from {sizes[0]} to {sizes[-1]}")
+    fields = ", ".join(f"{name} [{width}]" if width else name for name, width in store.fields.items())
+    console.print(f"fields: {fields or 'none yet'}; features in {store.features_dtype}")
+    console.print(f"manifest: {json.dumps(store.manifest, indent=2, ensure_ascii=False) if store.manifest else 'none'}")
+
+
+def verify(store: "GraphStore", console: "Console") -> None:
+    """Read every record again and list the broken ones.
+
+    Raises:
+        StgError: there are broken records.
+    """
+    broken = store.verify()
+    _list(console, [f"{video!r}: {reason}" for video, reason in broken])
+    if broken:
+        raise StgError(
+            f"{len(broken)} of {len(store)} records in {store.path} are broken: extract these videos again into a new "
+            "store, or restore the file from a copy"
+        )
+    console.print(f"{store.path}: all {len(store)} records are whole")
+
+
+def merge(paths: Sequence[str], out: str, console: "Console", *, strict: bool = False) -> None:
+    """Copy the records of several stores into one, byte by byte, in the order of their keys.
+
+    Everything is checked before the first record is written. A merge that was stopped goes on with the same call; what
+    ``out`` holds already is left as it is.
+
+    Args:
+        paths: the stores, made with equal manifests, fields and feature types. A video in two of them must have the
+            same bytes in both.
+        out: the store that takes the records.
+        console: where the summary and the bar go.
+        strict: refuse to write on a network file system.
+
+    Raises:
+        UserError: stores made otherwise, or one video with different bytes; named.
+        StgError: broken records; named.
+    """
+    from graphs.storage.store import GraphStore
+    from stg.runtime.files import write_atomic
+    from stg.runtime.progress import making
+
+    target = Path(out).absolute()
+    if target.resolve() in {Path(path).resolve() for path in paths}:
+        raise UserError(f"{out!r} is --out and one of the stores to merge: choose another --out")
+    with ExitStack() as opened:
+        shards = [opened.enter_context(GraphStore(path)) for path in paths]
+        _check_alike(shards)
+        first = next((shard for shard in shards if len(shard) or shard.manifest), shards[0])
+        new = not target.exists()
+        # Opened before the long check, so that a place that cannot be written and a second writer show at once.
+        store = opened.enter_context(GraphStore(target, "a", first.features_dtype, strict=strict))
+        before = len(store)
+        try:
+            _check_alike([store, *shards])
+            with making(console, "checking") as tell:
+                wanted = _check_records(store, shards, console, tell)
+            lists = {f"{target}{side}": _joined([f"{path}{side}" for path in (target, *paths)]) for side in SIDES}
+        except BaseException:
+            if new:
+                store.close()
+                for made in (target, Path(f"{target}-lock")):
+                    made.unlink(missing_ok=True)
+            raise
+        if first.manifest:
+            store.manifest = first.manifest
+        with making(console, "merging") as tell:
+            for chunk in _chunks(wanted):
+                store.put_records((video, shard.record(video)) for video, shard, _ in chunk)
+                tell(len(store) - before, len(wanted))
+        for name, lines in lists.items():
+            if lines:
+                write_atomic(name, b"".join(line + b"\n" for line in lines))
+    console.print(f"{out}: {len(wanted)} videos added from {len(shards)} stores, {before} there before")
+
+
+def _check_alike(stores: Sequence["GraphStore"]) -> None:
+    from stg.config.schema import differences
+
+    # A process that had nothing to do leaves a store that says nothing: it agrees with all others.
+    first, *others = [store for store in stores if len(store) or store.manifest] or [stores[0]]
+    for store in others:
+        ours, theirs = (
+            {"manifest": one.manifest, "fields": one.fields or other.fields, "features": one.features_dtype}
+            for one, other in ((first, store), (store, first))
+        )
+        differing = differences(ours, theirs)
+        if differing:
+            listed = "; ".join(f"{name}: {old!r}, {new!r}" for name, (old, new) in differing.items())
+            raise UserError(
+                f"{first.path} and {store.path} hold features made otherwise, which never mix (the first one's value "
+                f"first): {listed}. Extract one of them again"
+            )
+
+
+def _check_records(
+    store: "GraphStore", shards: Sequence["GraphStore"], console: "Console", tell: Callable[[int, int], None]
+) -> "list[tuple[str, GraphStore, int]]":
+    """What to copy, in key order: video, where it comes from, its bytes. Every record of the shards has been read."""
+    from graphs.storage.records import StoreError
+
+    keys = [[(video.encode(), place) for video in shard] for place, shard in enumerate(shards)]
+    total, done = sum(len(entries) for entries in keys), 0
+    wanted, broken, unlike = [], [], []
+    for key, entries in groupby(heapq.merge(*keys), key=lambda entry: entry[0]):
+        video, holders = key.decode(), [shards[place] for _, place in entries]
+        done += len(holders)
+        records = []
+        for holder in [store, *holders] if video in store else holders:
+            try:
+                records.append((holder, holder.record(video)))
+            except StoreError as error:
+                broken.append(str(error))
+        unlike += [
+            f"{video!r} in {records[0][0].path} and {other.path}"
+            for other, record in records[1:]
+            if record != records[0][1]
+        ]
+        if video not in store and records:
+            wanted.append((video, records[0][0], len(records[0][1])))
+        tell(done, total)
+    _list(console, broken + unlike)
+    if broken:
+        raise StgError(
+            f"{len(broken)} of {total} records are broken, so nothing was merged: extract these videos again, or "
+            f"restore their store from a copy; the first is {broken[0]}"
+        )
+    if unlike:
+        raise UserError(
+            f"{len(unlike)} videos have different bytes in two stores, so nothing was merged: leave one store out; the "
+            f"first is {unlike[0]}"
+        )
+    return wanted
+
+
+def _chunks(wanted: "Sequence[tuple[str, GraphStore, int]]") -> "Iterator[list[tuple[str, GraphStore, int]]]":
+    """Runs of records that fill a transaction."""
+    chunk: list[tuple[str, GraphStore, int]] = []
+    filled = 0
+    for entry in wanted:
+        if chunk and filled + entry[2] > CHUNK:
+            yield chunk
+            chunk, filled = [], 0
+        chunk.append(entry)
+        filled += entry[2]
+    if chunk:
+        yield chunk
+
+
+def _joined(names: Sequence[str]) -> list[bytes]:
+    """The lines of several JSON lines files, each line once, in the order of the files."""
+    lines: dict[bytes, None] = {}
+    for name in names:
+        content = Path(name).read_bytes() if Path(name).exists() else b""
+        for number, line in enumerate(content.split(b"\n"), 1):
+            try:
+                row: Any = json.loads(line) if line.strip() else None
+            except ValueError as error:
+                raise UserError(f"{name} line {number} is not JSON ({error}): take it out, then merge again") from error
+            if row is not None:
+                lines[line] = None
+    return list(lines)
+
+
+def _list(console: "Console", lines: Sequence[str]) -> None:
+    for line in lines[:LISTED]:
+        console.print(line)
+    if len(lines) > LISTED:
+        console.print(f"... and {len(lines) - LISTED} more")

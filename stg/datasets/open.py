@@ -1,0 +1,178 @@
+"""A data set and its store, ready to train on."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from graphs.storage.records import StoreError
+from graphs.storage.store import GraphStore
+from stg.config.data import DataConfig, WorldConfig
+from stg.config.schema import differences
+from stg.datasets.annotation import Language
+from stg.datasets.base import CaptionDataset
+from stg.datasets.folder import read_folder
+from stg.datasets.msrvtt import read_msrvtt
+from stg.datasets.msvd import read_msvd
+from stg.datasets.vatex import read_vatex
+from stg.runtime.errors import StgError, UserError
+from stg.runtime.files import write_atomic
+from stg.runtime.reading import some
+
+Progress = Callable[[int, int], None]
+
+READERS: Mapping[str, Callable[[str, Language], CaptionDataset]] = {
+    "msvd": lambda root, language: read_msvd(root),
+    "msrvtt": lambda root, language: read_msrvtt(root),
+    "vatex": read_vatex,
+    "folder": read_folder,
+}
+"""Name of an annotated data set -> what reads its root folder."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """``dataset`` restricted to the videos that ``store`` holds and that have captions (if those are not withheld)."""
+
+    dataset: CaptionDataset
+    store: GraphStore
+
+
+def prepare(
+    data: DataConfig,
+    world: WorldConfig,
+    *,
+    progress: Progress = lambda done, total: None,
+    tell: Callable[[str], None] = print,
+    alone: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> Prepared:
+    """Open the captions and the graphs; the built-in world is made first where it is not there yet.
+
+    All missing videos are listed in ``STORE.missing.jsonl``, split and id each; without any there is no such file.
+
+    Args:
+        progress: called with (done, total) while the world is made.
+        tell: called with lines for the user: what the reading left out, faults of the annotation, the coverage of each
+            split as a table, the first missing videos.
+        alone: entered where the world has to be made: one process at a time makes it, the others find it made.
+
+    Raises:
+        UserError: files are missing or malformed; the annotation is not clean and ``data.strict`` is set; a split with
+            captions is covered less than ``data.min_coverage``, or none of its videos has any.
+    """
+    if data.dataset == "world":
+        whole, store = _world(data, world, progress, alone)
+    else:
+        whole = _annotated(data, tell)
+        store = _open(data)
+    dataset = whole.restrict(set(store.keys()))
+    if data.dataset != "world" or dataset.missing:
+        for line in dataset.coverage_table():
+            tell(line)
+    _list_missing(dataset, Path(f"{store.path}.missing.jsonl"), tell)
+    for split, videos in dataset.splits.items():
+        missing = dataset.missing.get(split, ())
+        known = len(videos) + len(missing)
+        if split not in dataset.unlabelled and (not videos or len(videos) < data.min_coverage * known):
+            raise UserError(
+                f"split {split!r} of {dataset.name}: {len(videos)} of {known} videos are in {store.path}, less than "
+                f"--data.min_coverage {data.min_coverage}: extract the missing clips or lower the limit"
+            )
+        if missing:
+            tell(f"{split}: {len(missing)} of {known} videos are missing ({some(missing)}); scores do not cover them")
+    captioned = dataset.captioned()
+    for split, videos in dataset.splits.items():
+        if videos and not captioned.splits[split]:
+            raise UserError(f"split {split!r} of {dataset.name}: none of its {len(videos)} videos has a caption")
+    return Prepared(captioned, store)
+
+
+def _list_missing(dataset: CaptionDataset, path: Path, tell: Callable[[str], None]) -> None:
+    rows = [{"split": split, "id": video} for split, videos in dataset.missing.items() for video in videos]
+    try:
+        if rows:
+            write_atomic(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+            tell(f"all missing videos ({len(rows)}) are listed in {path}")
+        else:
+            path.unlink(missing_ok=True)
+    except (StgError, OSError) as error:  # a store that is only read may lie where nobody may write
+        tell(f"the list of missing videos is not up to date: {error}")
+
+
+def _world(
+    data: DataConfig, world: WorldConfig, progress: Progress, alone: Callable[[], AbstractContextManager[object]]
+) -> tuple[CaptionDataset, GraphStore]:
+    from stg.datasets.world.dataset import World
+    from stg.features.extractor import Extractor
+    from stg.features.ingest import ingest, read_ahead
+
+    made = World(seed=world.seed, train=world.train, val=world.val, test=world.test)
+    dataset = made.dataset()
+    extractor = Extractor(made.detector(), made.backbone())
+    key = json.dumps([asdict(world), extractor.manifest()], sort_keys=True, default=str)
+    default = Path("stores") / f"world-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
+    path = Path(data.store) if data.store else default
+    videos = [video for split in dataset.splits.values() for video in split]
+    with suppress(StoreError):  # another process may be making it at this moment
+        if (whole := _whole(path, videos, extractor.manifest())) is not None:
+            return dataset, whole
+    with alone():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if (whole := _whole(path, videos, extractor.manifest())) is not None:
+            return dataset, whole
+        with GraphStore(path, "a") as store:
+            skip_log = path.with_suffix(".skipped.jsonl")
+            ingest(store, videos, read_ahead(made.sample), extractor, progress=progress, skip_log=skip_log)
+    return dataset, GraphStore(path)
+
+
+def _whole(path: Path, videos: Sequence[str], manifest: Mapping[str, Any]) -> GraphStore | None:
+    """The store, if it is there with all videos."""
+    if not path.exists():
+        return None
+    store = GraphStore(path)
+    lacking = sum(video not in store for video in videos)
+    if len(store):
+        _check_world(store, manifest, lacking)
+    if not lacking:
+        return store
+    store.close()
+    return None
+
+
+def _check_world(store: GraphStore, manifest: Mapping[str, Any], lacking: int) -> None:
+    """Refuse the graphs of another world, whose videos have the same ids; other edges are welcome where none lacks."""
+    there = {name: value for name, value in store.manifest.items() if name != "edges"}
+    if differing := differences(there, json.loads(json.dumps(manifest))):
+        listed = "; ".join(f"{key}: {old!r} there, now {new!r}" for key, (old, new) in differing.items())
+        raise UserError(f"{store.path} holds graphs of another world ({listed}): give another --data.store")
+    if lacking and "edges" in store.manifest:
+        raise UserError(
+            f"{store.path} has edges drawn anew and lacks {lacking} of the world's videos: add these to the store that "
+            "it was made from, then repeat stg.store edges"
+        )
+
+
+def _annotated(data: DataConfig, tell: Callable[[str], None]) -> CaptionDataset:
+    if data.root is None:
+        raise UserError(f"--data.dataset {data.dataset} needs --data.root: the folder with its annotation files")
+    dataset = READERS[data.dataset](data.root, data.language)
+    for note in dataset.notes:
+        tell(f"{dataset.name}: {note}")
+    if data.strict:
+        dataset.require_clean()
+    elif told := dataset.told_problems():
+        tell(f"{dataset.name}: {told}")
+    return dataset
+
+
+def _open(data: DataConfig) -> GraphStore:
+    if data.store is None:
+        raise UserError(
+            f"--data.dataset {data.dataset} needs --data.store: make one with "
+            "`python -m stg.extract CLIPS --out STORE ...`"
+        )
+    return GraphStore(data.store)

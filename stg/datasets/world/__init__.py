@@ -1,0 +1,1 @@
+"""The built-in world: short clips of moving shapes, made on the spot."""

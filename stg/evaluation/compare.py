@@ -1,0 +1,141 @@
+"""Paired comparison of scores, and of runs over seeds."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from stg.config.results import CompareConfig
+from stg.evaluation.results import EvaluatedRun, Row
+
+if TYPE_CHECKING:
+    from stg.metrics.scorer import Scores
+
+
+METRICS = {"bleu4": "BLEU-4", "meteor": "METEOR", "rouge": "ROUGE-L", "cider": "CIDEr"}
+
+PAIRED = {**METRICS, "meteor": "METEOR (mean of videos)"}
+"""What the differences are of: METEOR's corpus score is no mean of its videos', which are what is resampled."""
+
+
+# --- numbers
+
+
+def notes(rows: Sequence[Row], scores: Mapping[str, "Scores"]) -> list[str]:
+    """What a reader of the table should know."""
+    told = []
+    for row in rows:
+        control = row.runs[0].settings.run.control
+        if control != "none":
+            told.append(f"{row.name} is a control run ({control}): its model never saw the video that it captions")
+        seeds = [run.seed for run in row.runs]
+        if len(set(seeds)) < len(seeds):
+            told.append(f"{row.name} has a seed twice ({', '.join(map(str, seeds))}): its deviation says too little")
+        for run in row.runs:
+            now = scores[run.folder].values
+            differing = [
+                key for key in METRICS if key in now and abs(run.recorded.get(key, now[key]) - now[key]) > 1e-6
+            ]
+            if differing:
+                was, is_now = run.recorded[differing[0]], now[differing[0]]
+                told.append(
+                    f"{run.folder} was recorded with {METRICS[differing[0]]} {was:.3f}, and has {is_now:.3f} on these "
+                    "references: they changed since; evaluate it again"
+                )
+            if run.features is None:
+                told.append(f"{run.folder} holds no model any more: its features are taken for those of the others")
+    return told
+
+
+def summary(row: Row, scores: Mapping[str, "Scores"], metrics: Sequence[str]) -> dict[str, Any]:
+    """Mean of each corpus score over the seeds, and its deviation (that of a sample, n - 1; None for one seed)."""
+    import numpy as np
+
+    made = {}
+    for metric in metrics:
+        values = [scores[run.folder].values[metric] for run in row.runs]
+        deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        made[metric] = {"mean": float(np.mean(values)), "deviation": deviation}
+    runs, seeds = [run.folder for run in row.runs], [run.seed for run in row.runs]
+    control = row.runs[0].settings.run.control
+    return {"name": row.name, "runs": runs, "seeds": seeds, "control": control, "scores": made}
+
+
+def paired(
+    baseline: Row,
+    others: Sequence[Row],
+    scores: Mapping[str, "Scores"],
+    known: Mapping[str, Sequence[str]],
+    metrics: Sequence[str],
+    config: CompareConfig,
+) -> list[dict[str, Any]]:
+    """The difference of each row to the baseline, over the same resamples of the videos (:mod:`stg.metrics.bootstrap`).
+
+    BLEU-4 is that of each resampled corpus, averaged over the seeds. The others are means over videos of scores that
+    are averaged over the seeds; of METEOR this is not the corpus score.
+    """
+    import numpy as np
+
+    from stg.metrics.bootstrap import bleu_statistics, corpus_bleu, difference, resampled_scores
+    from stg.text.tokenizer import tokenize_captions
+
+    texts = list(tokenize_captions(known).values())
+    averaged = [metric for metric in metrics if metric != "bleu4"]
+    drawn, whole = {}, {}
+    for row in (baseline, *others):
+        captions = [[said[0] for said in tokenize_captions(_listed(run, known)).values()] for run in row.runs]
+        statistics = bleu_statistics(captions, texts)
+        means = np.array([over_seeds(row, scores, metric) for metric in averaged]).reshape(len(averaged), -1).T
+        drawn[row.name] = resampled_scores(statistics, means, config.samples, config.seed)
+        whole[row.name] = np.array([corpus_bleu(statistics.sum(1)).mean(), *means.mean(0)])
+    order = ["bleu4", *averaged]
+    made = []
+    for row in others:
+        values = whole[row.name] - whole[baseline.name]
+        found = {
+            metric: asdict(difference(values[place], drawn[row.name][:, place], drawn[baseline.name][:, place]))
+            for place, metric in enumerate(order)
+        }
+        made.append({"name": row.name, "scores": {metric: found[metric] for metric in metrics}})
+    return made
+
+
+def changes(
+    baseline: Row, row: Row, scores: Mapping[str, "Scores"], known: Mapping[str, Sequence[str]], count: int
+) -> dict[str, Any]:
+    """The videos on which a row gains and loses most CIDEr, averaged over the seeds, at most ``count`` of each.
+
+    Each comes with what the run says whose own score is nearest to that average, and the first reference.
+    """
+    import numpy as np
+
+    videos = list(known)
+    before, after = (np.array(over_seeds(found, scores, "cider")) for found in (baseline, row))
+    change = after - before
+
+    def told(place: int) -> dict[str, Any]:
+        video = videos[place]
+        sides = {
+            name: {"cider": float(values[place]), "caption": _typical(found, scores, video, values[place])}
+            for name, found, values in (("baseline", baseline, before), ("row", row, after))
+        }
+        return {"video": video, "change": float(change[place]), **sides, "reference": known[video][0]}
+
+    order = np.argsort(change, kind="stable").tolist()
+    gains = [told(place) for place in order[::-1][:count] if change[place] > 0]
+    losses = [told(place) for place in order[:count] if change[place] < 0]
+    return {"shown": row.name, "gains": gains, "losses": losses}
+
+
+def over_seeds(row: Row, scores: Mapping[str, "Scores"], metric: str) -> list[float]:
+    """Score of each video, averaged over the row's runs."""
+    each = [scores[run.folder].per_video for run in row.runs]
+    return [sum(found[video][metric] for found in each) / len(each) for video in each[0]]
+
+
+def _typical(row: Row, scores: Mapping[str, "Scores"], video: str, average: float) -> str:
+    nearest = min(row.runs, key=lambda run: abs(scores[run.folder].per_video[video]["cider"] - average))
+    return nearest.captions[video]
+
+
+def _listed(run: EvaluatedRun, known: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    return {video: [run.captions[video]] for video in known}

@@ -1,0 +1,69 @@
+"""A finished run with what it was trained on: its model, its captions, its graphs."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from graphs.storage.store import GraphStore
+from stg.config.training import FitConfig
+from stg.datasets import open as prepare
+from stg.datasets.base import CaptionDataset
+from stg.runs.bundle import Trained
+from stg.runs.folder import load_config
+from stg.runs.model_file import MODEL_FILE
+from stg.runtime.device import pick_device
+from stg.runtime.errors import UserError
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """What :func:`open_run` opens; the model is on ``device`` and fits ``store``."""
+
+    folder: Path
+    settings: FitConfig
+    trained: Trained
+    dataset: CaptionDataset
+    store: GraphStore
+    device: torch.device
+
+    def require_split(self, split: str) -> None:
+        """Refuse a split that the data set does not have.
+
+        Raises:
+            UserError: naming those that it has.
+        """
+        if split not in self.dataset.splits:
+            known = ", ".join(self.dataset.splits)
+            raise UserError(f"{self.dataset.name} has no split {split!r}: choose one of {known}")
+
+
+def open_run(
+    folder: str | Path,
+    *,
+    store: str | None = None,
+    root: str | None = None,
+    device: str = "auto",
+    progress: prepare.Progress = lambda done, total: None,
+    tell: Callable[[str], None] = print,
+) -> OpenRun:
+    """Open a run folder of ``stg.fit`` for captioning the videos of its data set.
+
+    Args:
+        store, root: other places of the graphs and of the annotation files than those of the training.
+        progress, tell: as in :func:`stg.datasets.open.prepare`.
+
+    Raises:
+        UserError: no such run, no such store, or features that were made otherwise than in training.
+    """
+    folder = Path(folder)
+    settings = load_config(folder)
+    trained = Trained.load(folder / MODEL_FILE)
+    where = pick_device(device)
+    trained.captioner.to(where)
+    data = dataclasses.replace(settings.data, store=store or settings.data.store, root=root or settings.data.root)
+    prepared = prepare.prepare(data, settings.world, progress=progress, tell=tell)
+    trained.check(prepared.store)
+    return OpenRun(folder, settings, trained, prepared.dataset, prepared.store, where)

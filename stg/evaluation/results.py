@@ -1,0 +1,229 @@
+"""Runs that stg.evaluate has scored, and which of them differ only in their seed."""
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stg.config.schema import differences, to_dict
+from stg.config.training import FitConfig
+from stg.evaluation.predictions import read_predicted
+from stg.runtime.errors import UserError
+from stg.runtime.files import read_json
+
+_SEED = re.compile(r"(?<=.)[-_.](seed)?\d+$")
+
+
+@dataclass(frozen=True)
+class EvaluatedRun:
+    """What a run said: ``recorded`` holds the scores of its evaluation, ``features`` what the model reads (None: the
+    model is gone)."""
+
+    folder: str
+    settings: FitConfig
+    captions: Mapping[str, str]
+    recorded: Mapping[str, float]
+    features: Mapping[str, Any] | None
+
+    @property
+    def seed(self) -> int:
+        return self.settings.run.seed
+
+    def unlike(self, other: "EvaluatedRun") -> dict[str, tuple[Any, Any]]:
+        """Settings that differ otherwise than from seed to seed; other features count as another store.
+
+        Each seed has a run of its own to begin with: only whether there is one counts.
+        """
+        from stg.runs.folder import FREE
+
+        found = differences(to_dict(self.settings), to_dict(other.settings))
+        found = {key: pair for key, pair in found.items() if key not in FREE and key != "run.seed"}
+        if all(found.get("run.start", (None,))):
+            del found["run.start"]
+        if self.features is not None and other.features is not None and differences(self.features, other.features):
+            found["data.store"] = (self.settings.data.store, other.settings.data.store)
+        return found
+
+
+@dataclass(frozen=True)
+class Row:
+    """Runs that differ in their seed only."""
+
+    name: str
+    runs: Sequence[EvaluatedRun]
+
+
+def distinct(folders: Sequence[str]) -> Sequence[str]:
+    """The folders as they are; one that is given twice is refused."""
+    seen: dict[Path, str] = {}
+    for folder in folders:
+        place = Path(folder).resolve()
+        if place in seen:
+            raise UserError(f"the run {folder} is given twice: a run against itself tells nothing")
+        seen[place] = folder
+    return folders
+
+
+def read_run(folder: str, split: str, search: str) -> EvaluatedRun:
+    """Settings, captions and recorded scores of one run.
+
+    Raises:
+        UserError: not a run, not evaluated so (says how to), or a file is damaged.
+    """
+    from stg.runs.folder import load_config
+    from stg.runs.model_file import MODEL_FILE, model_header
+
+    settings = load_config(folder)
+    place = Path(folder) / "evaluation"
+    captions, scores = place / f"{split}-{search}.json", place / f"{split}-{search}-scores.json"
+    if not captions.exists() or not scores.exists():
+        width = search.removeprefix("beam").split("-")[0]
+        beam = f" --beam {width}" if width.isdecimal() else ""
+        there = [path.name.removesuffix("-scores.json") for path in sorted(place.glob("*-scores.json"))]
+        withheld = ", whose captions may be withheld" if captions.exists() else ""
+        raise UserError(
+            f"{folder} has no scores of {split} with search {search}{withheld} (there: {', '.join(there) or 'none'}): "
+            f"run python -m stg.evaluate {shlex.quote(folder)} --split {split}{beam}"
+        )
+    recorded = read_json(scores)
+    values = recorded.get("scores") if isinstance(recorded, dict) else None
+    if not isinstance(values, dict) or not all(isinstance(value, int | float) for value in values.values()):
+        raise UserError(f"{scores} holds no scores of stg.evaluate: evaluate {folder} again")
+    model = Path(folder) / MODEL_FILE
+    features = model_header(model)["features"] if model.exists() else None
+    return EvaluatedRun(folder, settings, read_predicted(captions), values, features)
+
+
+def require_same_videos(runs: Sequence[EvaluatedRun]) -> None:
+    """Scores on other videos do not compare.
+
+    Raises:
+        UserError: the runs are of different data sets or worlds, or were evaluated on different videos.
+    """
+    first = runs[0]
+    for run in runs[1:]:
+        if data_set(run) != data_set(first):
+            raise UserError(
+                f"{first.folder} is of {data_set(first)}, {run.folder} of {data_set(run)}: compare runs of one data set"
+            )
+        if apart := sorted(run.captions.keys() ^ first.captions.keys()):
+            raise UserError(
+                f"{first.folder} and {run.folder} were evaluated on different videos: {len(apart)} are in one of them "
+                f"only, such as {apart[0]!r}; evaluate both with one store"
+            )
+
+
+def data_set(run: EvaluatedRun) -> str:
+    """What a run's references are from, in words."""
+    data = run.settings.data
+    if data.dataset == "world":
+        return f"the world of seed {run.settings.world.seed}"
+    own = f" {Path(data.root).name}" if data.dataset == "folder" and data.root else ""
+    return f"{data.dataset}{own}, language {data.language}"
+
+
+def references(runs: Sequence[EvaluatedRun], root: str | None) -> Mapping[str, Sequence[str]]:
+    """Video -> captions of the runs' data set; see `captions_of`."""
+    return captions_of(runs[0].settings, runs[0].folder, root)
+
+
+def captions_of(settings: FitConfig, folder: str, root: str | None = None) -> Mapping[str, Sequence[str]]:
+    """Video -> what people said of it, for every video of a run's data set.
+
+    Args:
+        settings: of the run.
+        folder: of the run, for errors.
+        root: another place of the annotation files than that of the training.
+
+    Raises:
+        UserError: the annotation cannot be read, or the run names none.
+    """
+    data, world = settings.data, settings.world
+    if data.dataset == "world":
+        from stg.datasets.world.dataset import World
+
+        return World(seed=world.seed, train=world.train, val=world.val, test=world.test).dataset().captions
+    if root is None and data.root is None:
+        raise UserError(f"the run {folder} names no annotation files: give their folder with --root")
+    from stg.datasets.open import READERS
+
+    return READERS[data.dataset](root or data.root or "", data.language).captions
+
+
+# --- rows
+
+
+def group(runs: Sequence[EvaluatedRun], *, names: str | None = None) -> list[Row]:
+    """Runs that differ in their seed only are a row; rows in the order of their first runs.
+
+    Args:
+        names: of the rows, with commas; by default :func:`name_rows`, and of a single row its first folder but for the
+            seed.
+
+    Raises:
+        UserError: not one name for each row, or one twice.
+    """
+    grouped: list[list[EvaluatedRun]] = []
+    for run in runs:
+        like = next((members for members in grouped if not run.unlike(members[0])), None)
+        if like is None:
+            grouped.append([run])
+        else:
+            like.append(run)
+    named = (
+        name_rows([members[0] for members in grouped])
+        if len(grouped) > 1
+        else [_SEED.sub("", Path(runs[0].folder).resolve().name)]
+    )
+    if names is not None:
+        given = [name.strip() for name in names.split(",")]
+        if len(given) != len(grouped) or len(set(given)) < len(given) or not all(given):
+            raise UserError(
+                f"--names {names!r} gives {len(given)} names; the runs make {len(grouped)} rows ({'; '.join(named)}): "
+                "give one name for each, with commas"
+            )
+        named = given
+    return [Row(name, members) for name, members in zip(named, grouped, strict=True)]
+
+
+def name_rows(runs: Sequence[EvaluatedRun]) -> list[str]:
+    """What tells runs apart: all the settings in which any two of them differ; the store, where features do."""
+    settings = [_flat(to_dict(run.settings)) for run in runs]
+    keys = dict.fromkeys(key for first in runs for run in runs for key in first.unlike(run))
+    last = [key.rsplit(".", 1)[-1] for key in keys]
+    short = {key: name if last.count(name) == 1 else key for key, name in zip(keys, last, strict=True)}
+    names = [" ".join(f"{short[key]}={_written(key, values.get(key))}" for key in keys) for values in settings]
+    return [name if names.count(name) == 1 else f"{name} ({place})" for place, name in enumerate(names, 1)]
+
+
+def find_row(rows: Sequence[Row], wanted: str | None) -> Row:
+    """The row with this name, or with this run; the first where None is asked for.
+
+    Raises:
+        UserError: there is none; lists the names.
+    """
+    if wanted is None:
+        return rows[0]
+    named = [row for row in rows if row.name == wanted]
+    place = Path(wanted).resolve()
+    held = [row for row in rows if any(Path(run.folder).resolve() == place for run in row.runs)]
+    for row in (*named, *held):
+        return row
+    raise UserError(
+        f"--baseline {wanted!r} is neither a row nor a run of one; the rows are {'; '.join(row.name for row in rows)}"
+    )
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return found
+
+
+def _written(key: str, value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return Path(value).name if key == "data.store" and value else "none" if value is None else str(value)

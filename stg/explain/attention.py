@@ -1,0 +1,214 @@
+"""Where the words of a caption looked, as a decoder's memory is laid out, in words that say what the numbers are."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from decoders.attention_lstm import AttentionLSTMDecoder
+from decoders.base import Decoder
+from decoders.memory import VideoMemory
+from decoders.stats import STaTSDecoder
+from decoders.transformer import TransformerDecoder
+
+Part = Literal["frames", "motion", "regions", "grid"]
+Maps = Mapping[str, Tensor]
+
+_ONE = {"frames": "frame", "motion": "motion", "regions": "frame", "grid": "step"}
+_SEVERAL = {"regions": "objects", "grid": "places"}
+_NO_CAUSE = "Attention is what was read, not proof that it made the word."
+_GRAPH = "Where a graph joined the objects, each had taken from others before."
+
+
+@dataclass(frozen=True, eq=False)
+class Attended:
+    """One way in which the words of a caption looked at their video, laid out as the memory that was looked at.
+
+    Args:
+        name, title, note: see `stg.explain.explanation.Look`.
+        part: of the memory that was attended to.
+        steps: ``[L F]`` weight of each step of that part; None where no step is chosen.
+        items: ``[L F n]`` share of each item of each step in what was read; None where a step is one item, or its items
+            share alike.
+    """
+
+    name: str
+    title: str
+    note: str
+    part: Part
+    steps: Float[Tensor, "L F"] | None
+    items: Float[Tensor, "L F n"] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Attentions:
+    """All ways of looking of a decoder, and the share of each of its units where a gate weighs them.
+
+    Args:
+        ways: the most telling first: those with items before those without.
+        gate: ``[L U]``; None where there is nothing to weigh.
+        units: names of the units.
+    """
+
+    ways: tuple[Attended, ...] = ()
+    gate: Float[Tensor, "L U"] | None = None
+    units: tuple[str, ...] = ()
+
+
+@torch.no_grad()
+def attentions(decoder: Decoder, words: Sequence[int], memory: VideoMemory) -> Attentions:
+    """Where each word of a caption looked when it was predicted from the words before it.
+
+    Args:
+        decoder: in evaluation mode.
+        words: ids of the ``L`` words of the caption, without the first (bos) and the last (eos) one.
+        memory: of one video.
+
+    Raises:
+        ValueError: the memory is of more than one video.
+    """
+    if memory.num_videos != 1:
+        raise ValueError(f"the memory holds {memory.num_videos} videos: give that of the caption's video alone")
+    if not words:
+        return Attentions()
+    read = torch.tensor([[decoder.bos, *words[:-1]]], device=memory.frames.device)
+    maps = {name: value[0].double() for name, value in decoder.attention(read, memory).items()}
+    ways = []
+    for name in maps:
+        kind, _, stream = name.partition(".")
+        if kind in _WAYS:
+            ways.append(_WAYS[kind](decoder, maps, stream, memory))
+    ways.sort(key=lambda way: (way.items is None, not way.name.startswith("ts")))
+    if isinstance(decoder, STaTSDecoder) and len(decoder.units) > 1:
+        return Attentions(tuple(ways), maps["gate"], tuple(map(_unit, decoder.units)))
+    return Attentions(tuple(ways))
+
+
+def _unit(name: str) -> str:
+    stream, _, order = name.partition(".")
+    return f"{order.upper()} of {_SEVERAL.get(stream, stream)}"
+
+
+# --- the Transformer
+
+
+def _frames(decoder: Decoder, maps: Maps, stream: str, memory: VideoMemory) -> Attended:
+    note = f"How much each frame was looked at for the word. {_heads(decoder, 'frames')}{_NO_CAUSE}"
+    return Attended("frames", "Attention to frames", note, "frames", maps["frames"])
+
+
+def _motion(decoder: Decoder, maps: Maps, stream: str, memory: VideoMemory) -> Attended:
+    note = f"How much the motion around each frame was looked at for the word. {_heads(decoder, 'motion')}{_NO_CAUSE}"
+    return Attended("motion", "Attention to motion", note, "motion", maps["motion"])
+
+
+def _heads(decoder: Decoder, view: str) -> str:
+    if not isinstance(decoder, TransformerDecoder):
+        return ""
+    mean = "It is the mean over all heads of all decoder layers, which may each look elsewhere. "
+    encoder = decoder.encoders[view]
+    assert isinstance(encoder, nn.ModuleList)
+    mixed = "The encoder has mixed the frames before, so that a frame stands for others too. "
+    return mean + mixed if len(encoder) else mean
+
+
+# --- the two-layer LSTM
+
+
+def _list(decoder: Decoder, maps: Maps, stream: str, memory: VideoMemory) -> Attended:
+    clip = isinstance(decoder, AttentionLSTMDecoder) and decoder.summary == "clip"
+    besides = f"Each word also read {'one vector of the whole video' if clip else 'the mean of all frames'}."
+    if "regions" not in decoder.reads:
+        note = f"Share of each frame in the sum that was read for the word. {besides} {_NO_CAUSE}"
+        return Attended("temporal", "Temporal attention", note, "frames", maps["attention"])
+    assert memory.region_mask is not None
+    items = maps["attention"].unflatten(1, memory.region_mask.shape[1:])
+    note = (
+        "Share of each object in the sum that was read for the word; a frame has that of all its objects. "
+        f"{besides} {_GRAPH} {_NO_CAUSE}"
+    )
+    return Attended("spatial", "Spatial attention", note, "regions", items.sum(2), items)
+
+
+# --- STaTS
+
+
+def _frame_then_places(decoder: Decoder, maps: Maps, stream: str, memory: VideoMemory) -> Attended:
+    steps, slots = maps[f"ts_frames.{stream}"], maps.get(f"ts_regions.{stream}")
+    if slots is None:
+        note = f"Share of each frame in what was read for the word. {_NO_CAUSE}"
+        return Attended(_name("ts", maps, stream), f"TS: which {_ONE[stream]}", note, _part(stream), steps)
+    # Eq. 10: slot j is the mean of what stands there, by the steps' weights; so each item's share of the sum follows.
+    here = steps[:, :, None] * _real(memory, stream)
+    items = slots[:, None] * here / here.sum(1, keepdim=True).clamp(min=torch.finfo(here.dtype).tiny)
+    seen = _SEVERAL[stream]
+    note = (
+        f"First a frame was chosen, then {seen} in it. Frames show the first choice, {seen} their share in what was "
+        "read. Where the choice of a frame is soft, several frames are read as one. "
+        f"{_graph(stream)}{_NO_CAUSE}"
+    )
+    return Attended(_name("ts", maps, stream), f"TS: a frame, then its {seen}", note, _part(stream), steps, items)
+
+
+def _places_then_time(decoder: Decoder, maps: Maps, stream: str, memory: VideoMemory) -> Attended:
+    weights, real, seen = maps[f"st_regions.{stream}"], _real(memory, stream), _SEVERAL[stream]
+    shared = weights.ndim == 2
+    items = (weights[:, None] * real if shared else weights) / real.any(1).sum().clamp(min=1)
+    note = (
+        f"First {seen} were weighed, {'once for all frames' if shared else 'in each frame by itself'}; then all frames "
+        "were read together, by their mean or a recurrent network. No frame was chosen, and each counts the same here. "
+        f"{_graph(stream)}{_NO_CAUSE}"
+    )
+    return Attended(_name("st", maps, stream), f"ST: {seen}, then time", note, _part(stream), None, items)
+
+
+def _all_items(decoder: Decoder, maps: Maps, stream: str, memory: VideoMemory) -> Attended:
+    items, seen = maps[f"st_items.{stream}"], _SEVERAL[stream]
+    note = f"Share of each of the {seen} of all frames in what was read for the word. {_graph(stream)}{_NO_CAUSE}"
+    return Attended(_name("st", maps, stream), f"ST: {seen} of all frames", note, _part(stream), items.sum(2), items)
+
+
+def _steps(decoder: Decoder, maps: Maps, stream: str, memory: VideoMemory) -> Attended:
+    what = f"the mean of all {_SEVERAL[stream]} of each frame" if stream in _SEVERAL else "each frame"
+    note = f"Share of {what} in what was read for the word. {_graph(stream)}{_NO_CAUSE}"
+    return Attended(
+        _name("st", maps, stream), f"ST: which {_ONE[stream]}", note, _part(stream), maps[f"st_frames.{stream}"]
+    )
+
+
+def _name(order: str, maps: Maps, stream: str) -> str:
+    streams = {name.partition(".")[2] for name in maps} - {""}
+    return order if len(streams) == 1 else f"{order}.{stream}"
+
+
+def _graph(stream: str) -> str:
+    return f"{_GRAPH} " if stream == "regions" else ""
+
+
+def _part(stream: str) -> Part:
+    return cast(Part, stream)
+
+
+def _real(memory: VideoMemory, stream: str) -> Tensor:
+    """``[F n]``, 1 where an item of the one video is real."""
+    if stream == "grid":
+        assert memory.grid is not None
+        assert memory.grid_mask is not None
+        return memory.grid_mask[0, :, None].expand(-1, memory.grid.shape[2]).double()
+    assert memory.region_mask is not None
+    return (memory.region_mask[0] & memory.frame_mask[0, :, None]).double()
+
+
+_WAYS: Mapping[str, Callable[[Decoder, Maps, str, VideoMemory], Attended]] = {
+    "frames": _frames,
+    "motion": _motion,
+    "attention": _list,
+    "ts_frames": _frame_then_places,
+    "st_regions": _places_then_time,
+    "st_items": _all_items,
+    "st_frames": _steps,
+}
+"""By the kind of a map of `decoders.Decoder.attention`: what it shows."""

@@ -1,0 +1,130 @@
+"""Where the words of a caption looked, laid over the pictures and the objects of its video."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import isqrt
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch_geometric.data import Data
+
+from decoders.base import Decoder
+from decoders.memory import VideoMemory
+from stg.explain.attention import Attended, Attentions, attentions
+from stg.explain.explanation import Look
+from stg.models.memory import spread_steps
+
+_GRID_NOTE = (
+    " Short stretches of the video were looked at, not the pictures: each is shown at the picture nearest in time, and "
+    "over the whole picture, though a network may see its middle alone."
+)
+_JOINED_NOTE = " Each picture was two steps here, one of the scene and one of its objects: their shares are added."
+
+
+@torch.no_grad()
+def looks_of(
+    decoder: Decoder,
+    words: Sequence[int],
+    memory: VideoMemory,
+    *,
+    graph: Data,
+    grid: tuple[int, int] | None = None,
+) -> tuple[tuple[Look, ...], Float[np.ndarray, "L U"] | None, tuple[str, ...]]:
+    """Where each word of a caption looked when it was predicted from the words before it.
+
+    Args:
+        decoder: in evaluation mode.
+        words: ids of the ``L`` words of the caption, without the first (bos) and the last (eos) one.
+        memory: what the decoder reads of the video, made from ``graph`` alone.
+        graph: the video, with its objects in the order of the memory.
+        grid: height and width of the grid of a memory that has one; None: it is taken for a square, and its places are
+            left out where their number is not that of one.
+
+    Returns:
+        The looks, the most telling first; the share ``[L U]`` of each unit where a gate weighs them; their names.
+
+    Raises:
+        ValueError: the memory is not of this graph, or the grid has another number of places.
+    """
+    found = attentions(decoder, words, memory)
+    gate = None if found.gate is None else found.gate.cpu().numpy()
+    return lay_out(found, memory, graph=graph, grid=grid), gate, found.units
+
+
+def lay_out(
+    found: Attentions, memory: VideoMemory, *, graph: Data, grid: tuple[int, int] | None = None
+) -> tuple[Look, ...]:
+    """What a decoder attended to, over the pictures and objects of its video; arguments and errors as `looks_of`."""
+    return tuple(_look(way, memory, graph, grid) for way in found.ways)
+
+
+def _look(way: Attended, memory: VideoMemory, graph: Data, grid: tuple[int, int] | None) -> Look:
+    look = Look(way.name, way.title, way.note)
+    steps, items, pictures = way.steps, way.items, int(graph.num_frames)
+    if way.part == "grid":
+        onto = pictures_of_steps(memory, graph).to(memory.frames.device)
+        look = replace(look, note=look.note + _GRID_NOTE)
+        if steps is not None:
+            look = replace(look, frames=_numbers(steps @ onto.t()))
+        if items is not None and (shape := _places(items.shape[2], grid)) is not None:
+            places = torch.einsum("lgp,tg->ltp", items, onto)
+            look = replace(look, places=_numbers(places.unflatten(2, shape)))
+        return look
+    if steps is not None:
+        if steps.shape[1] not in (pictures, 2 * pictures):
+            raise ValueError(f"the memory has {steps.shape[1]} frames and the graph {pictures}: {_ALONE}")
+        joined = steps.shape[1] == 2 * pictures
+        frames = steps.unflatten(1, (-1, pictures)).sum(1)
+        look = replace(look, frames=_numbers(frames), note=look.note + (_JOINED_NOTE if joined else ""))
+    if items is not None:
+        assert memory.region_mask is not None
+        look = replace(look, nodes=_numbers(_nodes(items, memory.region_mask[0], graph)))
+    return look
+
+
+_ALONE = "give the memory of this graph alone"
+
+
+def _nodes(items: Float[Tensor, "L F R"], real: Bool[Tensor, "F R"], graph: Data) -> Float[Tensor, "L N"]:
+    """The inverse of `stg.models.memory.lay_out_regions`: what is real, frame by frame, are the nodes in order."""
+    nodes = items[:, real]
+    if nodes.shape[1] != len(graph.frame):
+        raise ValueError(f"the memory has {nodes.shape[1]} objects and the graph {len(graph.frame)}: {_ALONE}")
+    return nodes
+
+
+def pictures_of_steps(memory: VideoMemory, graph: Data) -> Float[Tensor, "T G"]:
+    """The share of each step of a memory's grid that each picture shows; that of all pictures is 1.
+
+    A picture shows the step that it falls into (``motion_row``), or the nearest where the memory holds but some of the
+    steps; a step that no picture shows by that goes to the nearest picture. Equals share.
+
+    Raises:
+        ValueError: the memory has more steps than the graph.
+    """
+    assert memory.grid is not None
+    pictures, rows, kept = int(graph.num_frames), len(graph.grid), memory.grid.shape[1]
+    if kept > rows:
+        raise ValueError(f"the memory has {kept} steps of a grid and the graph {rows}: {_ALONE}")
+    row, _ = spread_steps(torch.tensor([0, rows]), kept)
+    even = (2 * torch.arange(pictures) + 1) * rows // (2 * pictures)
+    at = graph.motion_row.cpu() if "motion_row" in graph else even
+    apart = (at[:, None] - row).abs()
+    shows = apart == apart.amin(1, keepdim=True)
+    shows |= ~shows.any(0) & (apart == apart.amin(0))
+    return shows.double() / shows.sum(0)
+
+
+def _places(count: int, grid: tuple[int, int] | None) -> tuple[int, int] | None:
+    if grid is None:
+        side = isqrt(count)
+        return (side, side) if side * side == count else None
+    if grid[0] * grid[1] != count:
+        raise ValueError(f"the memory's grid has {count} places, and {grid[0]} x {grid[1]} are {grid[0] * grid[1]}")
+    return grid
+
+
+def _numbers(values: Tensor) -> np.ndarray:
+    return values.cpu().numpy()

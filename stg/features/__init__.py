@@ -1,0 +1,1 @@
+"""From a clip to its features, and on into a store."""

@@ -1,0 +1,285 @@
+"""From a watched clip to its validated features."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int64
+
+from graphs.features import VideoFeatures
+from stg.features.clip_pass import Stages, Watched, watch
+from stg.runtime.errors import UserError
+from stg.video.clip import ClipPart, ClipRequest
+from stg.video.decoding import MAX_PIXELS, SampledFrames
+from stg.video.sampling import RULES, STRIDE
+from stg.vision.backbones import Backbone, BatchedBackbone
+from stg.vision.detectors import BatchedDetector, Detections, Detector
+from stg.vision.inference import roi_features
+
+if TYPE_CHECKING:
+    from stg.vision.motion import MotionNetwork
+    from stg.vision.vggish import SoundNetwork
+
+OBJECTS = ("image", "detector", "image+motion")
+"""Where object features are read off, see :class:`Extractor`."""
+
+PerFrame = Sequence[Float32[np.ndarray, "_ 4"]]
+
+
+class Extractor:
+    """Frozen networks, and how their results become the features of a video.
+
+    Args:
+        detector: finds boxes; its labels, if any, are kept for people to read only. None: no object is looked for.
+        backbone: gives one scene feature a frame (and one object feature a box).
+        num_frames: frames of a video, ``T``; recorded in the manifest, and what :func:`sample_video` should be given.
+            With ``sampling="stride"`` the most frames: T differs from video to video.
+        threshold: least score of a box.
+        max_objects: boxes kept a frame, the best; equal scores keep the detector's order.
+        sampling: rule by which the frames are chosen; recorded like ``num_frames``.
+        objects: ``image``: object features come from the image network's map; ``detector``: from the last map of the
+            detector's own body (Pan et al., 2020, Sec. 4.1); ``image+motion``: from the image and the motion network's
+            maps, side by side (Chen et al., 2019, Sec. 2.1).
+        motion: network over all frames, segment by segment.
+        sound: network over the sound.
+        grid: keep the motion features of all places too (Cherian et al., 2020, Sec. 4.1).
+        stride: with ``sampling="stride"``, one frame for each so many; then recorded like ``num_frames``.
+
+    Raises:
+        UserError: a setting out of its range, or one that needs a network that is not there.
+    """
+
+    def __init__(
+        self,
+        detector: Detector | None,
+        backbone: Backbone,
+        num_frames: int = 10,
+        threshold: float = 0.5,
+        max_objects: int = 5,
+        sampling: str = "centres",
+        *,
+        objects: str = "image",
+        motion: "MotionNetwork | None" = None,
+        sound: "SoundNetwork | None" = None,
+        grid: bool = False,
+        stride: int = STRIDE,
+    ) -> None:
+        if num_frames < 1 or max_objects < 1 or not 0 <= threshold <= 1:
+            raise UserError(
+                f"num_frames and max_objects must be at least 1 and threshold lie in 0..1; "
+                f"got {num_frames}, {max_objects}, {threshold}"
+            )
+        if stride < 1:
+            raise UserError(f"stride must be at least 1; got {stride}")
+        for name, value, known in (("sampling", sampling, RULES), ("objects", objects, OBJECTS)):
+            if value not in known:
+                raise UserError(f"{name} must be one of {', '.join(known)}; got {value!r}")
+        if motion is None and (grid or objects == "image+motion"):
+            raise UserError(
+                f"{'grid' if grid else 'objects=image+motion'} needs a motion network: give one with motion"
+            )
+        self.detector, self.backbone, self.motion, self.sound = detector, backbone, motion, sound
+        self.num_frames, self.threshold, self.max_objects, self.sampling = num_frames, threshold, max_objects, sampling
+        self.objects, self.grid, self.stride = objects, grid, stride
+
+    def manifest(self) -> dict[str, Any]:
+        """Everything that decides the numbers; features made under different manifests never mix."""
+        return {
+            "detector": self.detector.manifest() if self.detector is not None else None,
+            "backbone": self.backbone.manifest(),
+            "motion": self.motion.manifest() if self.motion is not None else None,
+            "sound": self.sound.manifest() if self.sound is not None else None,
+            "num_frames": self.num_frames,
+            "sampling": self.sampling,
+            # Absent otherwise, so that stores made before there was a stride can be continued.
+            **({"stride": self.stride} if self.sampling == "stride" else {}),
+            "threshold": self.threshold,
+            "max_objects": self.max_objects,
+            "objects": self.objects,
+            "grid": self.grid,
+            "layout": "boxes xyxy in pixels of the upright frame, frame by frame, best first",
+            "dtype": "float32",
+        }
+
+    def request(self, max_pixels: int = MAX_PIXELS, min_frames: int = 1) -> ClipRequest:
+        """What has to be read of a clip for these networks."""
+        return ClipRequest(
+            num_frames=self.num_frames,
+            sampling=self.sampling,
+            stride=self.stride,
+            max_pixels=max_pixels,
+            min_frames=min_frames,
+            segments=self.motion.request if self.motion is not None else None,
+            sound=self.sound is not None,
+        )
+
+    def watch(self, parts: Iterable[ClipPart], stages: Stages | None = None) -> Watched:
+        """Go through the parts of a clip, read as :meth:`request` says, keeping what :meth:`extract` needs.
+
+        Args:
+            parts: of one clip.
+            stages: takes the time of ``read``, ``motion`` and ``sound``.
+
+        Raises:
+            VideoError: the clip cannot be used.
+        """
+        maps = self.objects == "image+motion"
+        return watch(parts, self.motion, self.sound, grid=self.grid, maps=maps, stages=stages)
+
+    def __call__(self, clip: Watched | SampledFrames) -> VideoFeatures:
+        """Features of one video: boxes and objects frame by frame, best first; frames without objects are legal."""
+        return self.extract([clip])[0]
+
+    def extract(self, clips: Sequence[Watched | SampledFrames], stages: Stages | None = None) -> list[VideoFeatures]:
+        """Features of several videos, the networks batched over all their frames; the same bytes as one by one.
+
+        The ``manifest`` of each result holds the facts of its video: lengths, and how many boxes were unusable.
+
+        Args:
+            clips: watched as :meth:`request` says; plain sampled frames do where no motion or sound is wanted.
+            stages: takes the time of ``detector`` and ``image``.
+
+        Raises:
+            UserError: a clip has another number of frames than the manifest says (more, with ``sampling="stride"``).
+            ValueError: the networks gave numbers that :class:`graphs.features.VideoFeatures` refuses.
+        """
+        stages = stages or Stages()
+        watched = [Watched(clip) if isinstance(clip, SampledFrames) else clip for clip in clips]
+        samples = [clip.sample for clip in watched]
+        fewer = self.sampling == "stride"
+        for sample in samples:
+            if len(sample.frames) > self.num_frames or (len(sample.frames) < self.num_frames and not fewer):
+                raise UserError(
+                    f"video {sample.video!r} was sampled at {len(sample.frames)} frames; this extractor is set to "
+                    f"{'at most ' if fewer else ''}{self.num_frames}: sample with num_frames={self.num_frames}"
+                )
+        with stages("detector"):
+            picked = [
+                [select(item, size_of(sample), self.threshold, self.max_objects) for item in found]
+                for sample, found in zip(samples, self._detect(samples), strict=True)
+            ]
+        boxes = [[kept.boxes for kept, _ in frames] for frames in picked]
+        with stages("image"):
+            described = self._describe(samples, boxes)
+        return [
+            self._features(clip, frames, scene, objects)
+            for clip, frames, (scene, objects) in zip(watched, picked, described, strict=True)
+        ]
+
+    def _detect(self, samples: Sequence[SampledFrames]) -> list[list[Detections]]:
+        if self.detector is None:
+            nothing = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
+            return [[nothing] * len(sample.frames) for sample in samples]
+        if isinstance(self.detector, BatchedDetector):
+            found = [list(item) for item in self.detector.many(samples)]
+        else:
+            found = [list(self.detector(sample)) for sample in samples]
+        for sample, item in zip(samples, found, strict=True):
+            if len(item) != len(sample.frames):
+                raise ValueError(f"the detector gave {len(item)} lists for {len(sample.frames)} frames")
+        return found
+
+    def _describe(
+        self, samples: Sequence[SampledFrames], boxes: Sequence[PerFrame]
+    ) -> list[tuple[Float32[np.ndarray, "T S"], Float32[np.ndarray, "N D"]]]:
+        if isinstance(self.backbone, BatchedBackbone):
+            return list(self.backbone.many(samples, boxes))
+        return [self.backbone(sample, item) for sample, item in zip(samples, boxes, strict=True)]
+
+    def _features(
+        self, clip: Watched, frames: Sequence[tuple[Detections, int]], scene: np.ndarray, objects: np.ndarray
+    ) -> VideoFeatures:
+        sample, kept = clip.sample, [item for item, _ in frames]
+        if self.detector is not None and self.objects == "detector":
+            objects = self._detector_objects(kept)
+        elif self.detector is not None and self.objects == "image+motion":
+            objects = np.concatenate([objects, self._motion_objects(clip, [item.boxes for item in kept])], axis=1)
+        return VideoFeatures(
+            boxes=_tensor(np.concatenate([item.boxes for item in kept])),
+            objects=_tensor(objects),
+            frame=torch.from_numpy(frame_of([item.boxes for item in kept])),
+            num_frames=len(sample.frames),
+            scores=_tensor(np.concatenate([item.scores for item in kept])),
+            label=_labels(kept),
+            scene=_tensor(scene),
+            motion=_tensor(clip.motion) if clip.motion is not None else None,
+            motion_row=torch.from_numpy(clip.motion_row) if clip.motion_row is not None else None,
+            grid=_tensor(clip.grid) if clip.grid is not None else None,
+            audio=_tensor(clip.audio) if clip.audio is not None else None,
+            audio_mask=torch.from_numpy(clip.audio_mask) if clip.audio_mask is not None else None,
+            frame_number=torch.from_numpy(np.array(sample.frame_number, np.int64)),
+            total_frames=sample.total_frames,
+            fps=sample.fps,
+            size=size_of(sample),
+            video=sample.video,
+            manifest={
+                "total_frames": sample.total_frames,
+                "header_frames": sample.header_frames,
+                "fps": sample.fps,
+                "truncated": sample.truncated,
+                "num_unique": sample.num_unique,
+                "unusable_boxes": sum(count for _, count in frames),
+            },
+        )
+
+    def _detector_objects(self, kept: Sequence[Detections]) -> Float32[np.ndarray, "N D"]:
+        rows = [item.features for item in kept if item.features is not None]
+        if len(rows) != len(kept):
+            raise UserError("objects=detector needs a detector that gives features; use objects=image with this one")
+        return np.concatenate(rows)
+
+    def _motion_objects(self, clip: Watched, boxes: PerFrame) -> Float32[np.ndarray, "N C"]:
+        """RoIAlign on the motion map of each frame's segment (checklist V3), which shows the whole frame, stretched."""
+        if clip.maps is None or self.motion is None:
+            raise UserError("objects=image+motion needs clips that were watched with their motion maps")
+        height, width = self.motion.request.crop
+        rows, columns = size_of(clip.sample)
+        corners = np.concatenate(list(boxes)) * np.array([width / columns, height / rows] * 2, np.float32)
+        stride = height // clip.maps.shape[2]
+        maps, places = _tensor(clip.maps), torch.from_numpy(frame_of(boxes))
+        return roi_features(maps, torch.from_numpy(corners), places, stride=stride).numpy()
+
+
+def select(found: Detections, size: tuple[int, int], threshold: float, max_objects: int) -> tuple[Detections, int]:
+    """Usable boxes of one frame: clipped to the picture, above the threshold, the best first, equal scores in order.
+
+    Boxes that are not finite, or have no area inside the picture, are left out and counted.
+
+    Args:
+        found: boxes, scores, and features and labels if any, in any order.
+        size: height and width of the picture.
+        threshold: least score.
+        max_objects: boxes kept.
+
+    Returns:
+        what is kept, and how many boxes were unusable.
+    """
+    height, width = size
+    finite = np.isfinite(found.boxes).all(axis=1) & np.isfinite(found.scores)
+    boxes = np.where(finite[:, None], found.boxes, 0).clip(0, np.array([width, height] * 2, np.float32))
+    usable = finite & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    rows = np.flatnonzero(usable & (found.scores >= threshold))
+    rows = rows[np.argsort(-found.scores[rows], kind="stable")][:max_objects]
+    features = None if found.features is None else found.features[rows]
+    labels = None if found.labels is None else found.labels[rows]
+    return Detections(boxes[rows].astype(np.float32), found.scores[rows], features, labels), int((~usable).sum())
+
+
+def size_of(sample: SampledFrames) -> tuple[int, int]:
+    """Height and width of the frames."""
+    return sample.frames.shape[1], sample.frames.shape[2]
+
+
+def frame_of(boxes: PerFrame) -> Int64[np.ndarray, " N"]:
+    """The frame of each box, the boxes being listed frame by frame."""
+    return np.repeat(np.arange(len(boxes), dtype=np.int64), [len(item) for item in boxes])
+
+
+def _labels(kept: Sequence[Detections]) -> torch.Tensor | None:
+    labels = [item.labels for item in kept if item.labels is not None]
+    return torch.from_numpy(np.concatenate(labels)) if len(labels) == len(kept) else None
+
+
+def _tensor(array: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array, np.float32))

@@ -1,0 +1,100 @@
+"""Which contents of feature files each video of a store was made from, in a list beside the store."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from stg.runtime.errors import UserError
+from stg.runtime.files import append_jsonl
+
+Stamp = tuple[int, int, int]
+"""Size, time of the last change of the content, and of the last change at all (both in ns), of a file."""
+
+
+@dataclass(frozen=True)
+class Read:
+    """What was read of one array: the stamp of its file before that, and the SHA-256 of its numbers."""
+
+    stamp: Stamp
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a video was made from.
+
+    Args:
+        streams: name -> what was read. A stream that does not have the video is absent.
+        clip: frames of the clip and frames a second, where they are known.
+    """
+
+    streams: Mapping[str, Read]
+    clip: tuple[int, float | None] | None = None
+
+
+def stamp_of(path: Path) -> Stamp:
+    """The stamp of a file. While it stays the same, so does the content.
+
+    The third number sees what the first two do not: another file of that size and date in its place.
+    """
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def content_hash(array: np.ndarray) -> str:
+    """SHA-256 of the type, the shape and the numbers, whatever file they lie in and however that is packed."""
+    digest = hashlib.sha256(f"{array.dtype.str} {array.shape} ".encode())
+    digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+class SourceList:
+    """``STORE.sources.jsonl``: one row a video; of two for one id the last holds.
+
+    A row is written before the video is stored, so that no video that was imported lacks one. Lines that are no rows,
+    such as one that was cut off, do not count.
+
+    Args:
+        path: read if it is there.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._origins: dict[str, Origin] = {}
+        try:
+            raw = self.path.read_bytes() if self.path.exists() else b""
+            if raw and not raw.endswith(b"\n"):
+                with open(self.path, "ab") as file:  # or the next row would be lost with the one that was cut off
+                    file.write(b"\n")
+        except OSError as error:
+            raise UserError(f"could not read {self.path}: {error.strerror or error}") from error
+        for line in raw.split(b"\n"):
+            try:
+                row = json.loads(line)
+                streams = {name: Read(_stamp(of["stamp"]), of["sha256"]) for name, of in row["streams"].items()}
+                clip = row["clip"]
+                self._origins[row["id"]] = Origin(streams, None if clip is None else (clip[0], clip[1]))
+            except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+                continue
+
+    def get(self, video: str) -> Origin | None:
+        """What the video was made from, None where that is not known."""
+        return self._origins.get(video)
+
+    def add(self, video: str, origin: Origin) -> None:
+        """Append a row."""
+        streams = {name: {"stamp": read.stamp, "sha256": read.sha256} for name, read in origin.streams.items()}
+        append_jsonl(self.path, {"id": video, "streams": streams, "clip": origin.clip})
+        self._origins[video] = origin
+
+
+def _stamp(values: list[int]) -> Stamp:
+    size, modified, changed = values
+    return size, modified, changed

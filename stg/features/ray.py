@@ -1,0 +1,286 @@
+"""Extraction as a Ray Data job: many machines, and a bad clip is a row with its error instead of the end of the job.
+
+Needs the extra ``ray``. Ray itself gives up a job at the first exception (ray #59194), and tries a clip that kills its
+worker again for ever. So exceptions are caught where they happen, and the attempts at each clip are counted.
+"""
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from graphs.storage.records import StoreError, StoreFullError
+from graphs.storage.store import GraphStore
+from stg.features.ingest import IngestReport, skip_row
+from stg.features.worker import ClipToRecord, unpack
+from stg.runtime.device import pick_device
+from stg.runtime.errors import StgError, UserError
+from stg.runtime.files import append_jsonl
+from stg.video.decoding import VideoError
+from stg.vision.onnx import available_cores
+
+if TYPE_CHECKING:
+    from stg.config.extraction import ExtractConfig
+
+
+def ingest_with_ray(
+    config: "ExtractConfig",
+    store: GraphStore,
+    clips: Mapping[str, Path],
+    progress: Callable[[int, int], None],
+    *,
+    skip_log: str,
+    clip_log: str,
+) -> IngestReport:
+    """What :func:`stg.features.ingest.ingest` does, with ``config.workers`` workers of Ray; arguments as there."""
+    already = tuple(video for video in clips if video in store)
+    waiting = {video: path for video, path in clips.items() if video not in store}
+    workers = max(config.workers, 1)
+    threads = config.threads or max(1, available_cores() // workers)
+    settings = asdict(replace(config, threads=threads)) | {"features_dtype": store.features_dtype}
+    done: list[str] = []
+    skipped: list[str] = []
+    progress(len(already), len(clips))
+    gpus = 1.0 if str(pick_device(config.device)).startswith("cuda") else 0.0
+    for row in extract_with_ray(waiting, settings, ray_worker, workers, gpus):
+        problem, kind = row.error, row.kind
+        if row.record is not None:
+            facts, record = unpack(row.record)
+            append_jsonl(clip_log, facts)
+            try:
+                store.put_records([(row.video, record)])
+            except StoreFullError:
+                raise
+            except StoreError as error:
+                problem, kind = str(error), "StoreError"
+        if problem is None:
+            done.append(row.video)
+        else:
+            skipped.append(row.video)
+            append_jsonl(skip_log, skip_row(row.video, row.stage or "store", VideoError(problem)) | {"error": kind})
+        progress(len(already) + len(done) + len(skipped), len(clips))
+    return IngestReport(tuple(done), already, tuple(skipped), {})
+
+
+def ray_worker(settings: dict[str, Any]) -> ClipToRecord:
+    """What each of Ray's workers builds from the options of the command."""
+    import torch
+
+    from stg.config.extraction import ExtractConfig
+
+    config = ExtractConfig(**settings)
+    torch.set_num_threads(config.threads)
+    return ClipToRecord(config, config, config, config.features_dtype or "float16")
+
+
+MAX_BLOCKS = 4096
+"""Pieces into which the clips are divided at the most; Ray slows down with many more."""
+
+
+ENVIRONMENT = {
+    "RAY_worker_niceness": "0",  # Ray's own value, 15, starves its workers beside whatever else runs on the machine
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # under `uv run` Ray would set up the project anew for each worker
+}
+"""Read by Ray when it is imported; what the user has set is left alone."""
+
+
+ATTEMPTS = 2
+"""Times that a clip may take its worker down; a worker may also die by chance."""
+
+
+class ClipExtractor(Protocol):
+    """What a worker builds once and keeps."""
+
+    def extract_one(self, video: str, path: Path) -> bytes:
+        """The encoded record of one clip; any exception makes the clip a row with an error."""
+
+
+@dataclass(frozen=True)
+class RayRow:
+    """What became of one clip.
+
+    Args:
+        video: its id.
+        record: the encoded record; None where the clip failed.
+        error: why it failed; None where it did not.
+        stage: ``read``, ``extract`` or ``worker`` (it died), as in the skip log; empty where nothing failed.
+        kind: class of the error, as in the skip log.
+    """
+
+    video: str
+    record: bytes | None
+    error: str | None = None
+    stage: str = ""
+    kind: str = ""
+
+
+def extract_with_ray(
+    clips: Mapping[str, Path],
+    choice: dict[str, Any],
+    build: Callable[[dict[str, Any]], ClipExtractor],
+    workers: int = 2,
+    gpus: float = 0.0,
+) -> Iterator[RayRow]:
+    """Extract clips in the workers of a Ray cluster; a row for each clip, as they are done, not in order.
+
+    Uses the Ray that is running in this process or named by ``RAY_ADDRESS``, and else one of its own on this machine,
+    which ends with the iterator.
+
+    Args:
+        clips: id -> path; the workers must see the same files.
+        choice: settings, given to ``build``. Set the threads of the networks in there: Ray's own setting differs from
+            that of a single process, and with it the last bits of the features.
+        build: made in each worker: settings -> extractor. A function of a module, which is found by name there. What
+            may hang or crash the process, it must keep in a child (:class:`stg.video.readers.Readers`).
+        workers: how many, each with one core.
+        gpus: GPUs of each worker; below 1 they share.
+
+    Raises:
+        UserError: Ray is not installed; or ``build`` raised one.
+        StgError: ``build`` failed otherwise, or the job as a whole did.
+    """
+    if workers < 1:
+        raise UserError(f"workers must be at least 1; got {workers}")
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    try:
+        import ray.data  # noqa: F401
+    except ImportError as error:
+        raise UserError(f"Ray is not installed ({error}): pip install 'stg-video[ray]'") from error
+    return _rows(dict(clips), choice, build, workers, gpus)
+
+
+def _rows(
+    clips: dict[str, Path], choice: dict[str, Any], build: Callable[..., ClipExtractor], workers: int, gpus: float
+) -> Iterator[RayRow]:
+    import ray.data
+
+    # File names need not be text, which Ray's tables insist on.
+    items = [{"video": video, "path": os.fsencode(path.absolute())} for video, path in clips.items()]
+    if not items:
+        return
+    with _running(workers), _quiet():
+        attempts = ray.remote(num_cpus=0)(_Attempts).remote()
+        rows = ray.data.from_items(items, override_num_blocks=min(len(items), MAX_BLOCKS)).map(
+            _Worker,
+            fn_constructor_args=(build, choice, attempts),
+            compute=ray.data.ActorPoolStrategy(size=min(workers, len(items)), max_tasks_in_flight_per_actor=1),
+            num_cpus=1,
+            num_gpus=gpus,
+        )
+        try:
+            for row in rows.iter_rows():
+                yield _told(row)
+        except ray.exceptions.RayError as error:
+            raise StgError(f"the Ray job failed: {type(error).__name__}: {_last_line(error)}") from error
+        finally:
+            ray.kill(attempts)
+
+
+def _told(row: dict[str, Any]) -> RayRow:
+    if row["stage"] == "build":
+        raise (UserError if row["kind"] == "user" else StgError)(row["error"])
+    if row["stage"]:
+        return RayRow(row["video"], None, row["error"], row["stage"], row["kind"])
+    return RayRow(row["video"], row["record"])
+
+
+def _last_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or ["no reason given"])[-1]
+
+
+class _Attempts:
+    """Counts, in a process of its own that no clip can take down, the attempts at each clip that is not done."""
+
+    def __init__(self) -> None:
+        self.begun: dict[str, int] = {}
+
+    def begin(self, video: str) -> int:
+        self.begun[video] = self.begun.get(video, 0) + 1
+        return self.begun[video]
+
+    def finish(self, video: str) -> None:
+        self.begun.pop(video, None)
+
+
+class _Worker:
+    """Lives in a process of Ray's. No exception leaves it."""
+
+    def __init__(self, build: Callable[..., ClipExtractor], choice: dict[str, Any], attempts: Any) -> None:
+        self.extractor: ClipExtractor | None = None
+        self.attempts, self.told, self.kind = attempts, "", ""
+        try:
+            self.extractor = build(choice)
+        except UserError as error:
+            self.told, self.kind = str(error), "user"
+        except Exception as error:
+            self.told = f"a Ray worker could not build the extractor: {type(error).__name__}: {error}"
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        import ray
+
+        video = row["video"]
+        answer = {"video": video, "record": b"", "error": "", "stage": "", "kind": ""}
+        if self.extractor is None:
+            return answer | {"error": _text(self.told), "stage": "build", "kind": self.kind}
+        if ray.get(self.attempts.begin.remote(video)) > ATTEMPTS:
+            told = f"the worker's process died at this clip, {ATTEMPTS} times"
+            return answer | {"error": told, "stage": "worker", "kind": "WorkerDied"}
+        try:
+            answer["record"] = self.extractor.extract_one(video, Path(os.fsdecode(row["path"])))
+        except Exception as error:
+            stage = "read" if isinstance(error, VideoError) else "extract"
+            answer |= {"error": _text(str(error)), "stage": stage, "kind": type(error).__name__}
+        self.attempts.finish.remote(video)
+        return answer
+
+
+def _text(words: str) -> str:
+    return words.encode("utf-8", "backslashreplace").decode()
+
+
+@contextmanager
+def _running(workers: int) -> Iterator[None]:
+    """A Ray to work with; only one that was started here is stopped."""
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    own = {} if os.environ.get("RAY_ADDRESS") else {"address": "local", "num_cpus": workers, "include_dashboard": False}
+    before = signal.getsignal(signal.SIGTERM)
+    ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **own)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)  # Ray put its own there
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No bars and no log lines of Ray Data; all is put back afterwards."""
+    from ray.data import DataContext
+
+    context, log = DataContext.get_current(), logging.getLogger("ray.data")
+    settings = {"enable_progress_bars": False, "print_on_execution_start": False}
+    before = {name: getattr(context, name) for name in settings}
+    for name, value in settings.items():
+        setattr(context, name, value)
+    # Its handlers are set up when it is imported first; its log file in Ray's folder stays.
+    console = [item for item in log.handlers if type(item).__name__ == "PlainRayHandler"]
+    for handler in console:
+        log.removeHandler(handler)
+    try:
+        yield
+    finally:
+        for handler in console:
+            log.addHandler(handler)
+        for name, value in before.items():
+            setattr(context, name, value)

@@ -1,0 +1,75 @@
+"""One clip from file to stored record, for a worker in another process."""
+
+import json
+import struct
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stg.config.extraction import NetworkChoice, SamplingChoice, WorkChoice
+from stg.features.build import make_extractor
+from stg.vision.registry import locate, running
+
+if TYPE_CHECKING:
+    from stg.features.extractor import Extractor
+
+_HEAD = struct.Struct("<Q")
+
+
+class ClipToRecord:
+    """Networks and a decoding process that turn one clip after the other into the records of a store.
+
+    Args:
+        networks, sampling, work: the options of ``stg.extract``. The caller sets torch's threads: they are its
+            process's.
+        features_dtype: how the store keeps features.
+    """
+
+    def __init__(
+        self, networks: NetworkChoice, sampling: SamplingChoice, work: WorkChoice, features_dtype: str
+    ) -> None:
+        from stg.video.readers import Readers
+
+        self.extractor: Extractor
+        self.extractor, self.motion = make_extractor(
+            networks, sampling, running(work, sampling.num_frames), locate(networks, fetch=work.download)
+        )
+        request = self.extractor.request(sampling.max_pixels, sampling.min_frames)
+        # A child even where the caller asked for none: what hangs or crashes must not take the worker with it.
+        self.readers = Readers(request, 1, work.time_limit, int(work.memory_gb * 2**30))
+        self.features_dtype = features_dtype
+
+    def extract_one(self, video: str, path: Path) -> bytes:
+        """The facts of the clip and its record, packed; see :func:`unpack`.
+
+        Raises:
+            VideoError: the clip cannot be used.
+            ValueError: the networks gave numbers that a graph cannot hold.
+        """
+        from graphs.build import build_graph
+        from graphs.storage.graph_records import graph_fields
+        from graphs.storage.records import encode
+        from stg.features.ingest import clip_row, with_motion
+
+        with closing(self.readers.open({video: path})) as opened:  # type: ignore[type-var]
+            _, parts = next(opened)
+            clip = self.extractor.watch(parts)
+        features = self.extractor(clip)
+        graph = build_graph(with_motion(features, video, clip.sample, self.motion))
+        return pack(clip_row(video, features), bytes(encode(graph_fields(graph, self.features_dtype))))
+
+    def close(self) -> None:
+        """End the decoding process; it ends with its worker, too."""
+        self.readers.close()
+
+
+def pack(facts: dict[str, Any], record: bytes) -> bytes:
+    """Both as one value."""
+    head = json.dumps(facts).encode()
+    return _HEAD.pack(len(head)) + head + record
+
+
+def unpack(packed: bytes) -> tuple[dict[str, Any], bytes]:
+    """What :func:`pack` packed."""
+    end = _HEAD.size + _HEAD.unpack_from(packed)[0]
+    return json.loads(packed[_HEAD.size : end]), packed[end:]

@@ -1,0 +1,1 @@
+"""From graph and features to a memory, and on to words."""

@@ -1,0 +1,217 @@
+"""The captioner of Pan et al. (2020): a scene branch, an object branch, and a decoder for each."""
+
+import copy
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from decoders.base import Decoder
+from decoders.memory import VideoMemory
+from graphs.encoder import STGEncoder
+from stg.models.branches import SceneBranch, SceneViews, pad_scene
+from stg.models.feature_kinds import FEATURES
+from stg.models.memory import MemoryParts
+
+Fusion = Literal["distill", "concat", "l2"]
+
+WHOLE_VIDEO = frozenset({"clip", "category"})
+"""Parts of a memory that describe a video and no step of it, and so stay what they are when branches are joined."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What the branches make of a batch of videos.
+
+    Attributes:
+        scene: memory of the scene branch, or None where the model has none.
+        objects: memory of the object branch (per-frame means; frames without objects are masked), or None.
+        has_objects: [B], True for videos with at least one object.
+    """
+
+    scene: VideoMemory | None
+    objects: VideoMemory | None
+    has_objects: Bool[Tensor, " B"]
+
+
+class Captioner(nn.Module):
+    """Two branches that learn together; the scene branch alone captions (Pan et al., 2020, Sec. 3).
+
+    Pass the parts, so that any of them can be one's own. Each branch goes with any decoder: besides frames it hands
+    over what its `MemoryParts` make, in the object branch from the nodes of the graph. With ``fusion="concat"`` the
+    branches join before a single decoder (the ablation "Two Branch + Concat"): by channel through ``join``, or one
+    after the other in time where ``join`` is None; that decoder reads frames, and at most what describes the video as a
+    whole.
+
+    Args:
+        scene: the scene branch, or None for an object-only model.
+        objects: the graph encoder, or None for a scene-only model.
+        scene_decoder: decoder of the scene branch (or of the joined branches).
+        object_decoder: decoder of the object branch.
+        scene_parts: what the scene branch hands over besides its sequences; None: nothing.
+        object_parts: what the object branch hands over besides the means of frames; None: nothing.
+        fusion: how the branches meet: ``distill`` (Eq. 7), ``l2`` (Table 3), ``concat`` (Table 3).
+        join: linear layer from the 2C joined channels to C.
+        standardise: by batch field (``scene``, ``motion``, ``x``, ``grid``, ``audio``), what standardises it first;
+            None leaves features as they are, as the paper does.
+
+    Raises:
+        ValueError: the parts do not fit the fusion, or a decoder reads what its branch does not hand over.
+    """
+
+    def __init__(
+        self,
+        *,
+        scene: SceneBranch | SceneViews | None,
+        objects: STGEncoder | None,
+        scene_decoder: Decoder | None,
+        object_decoder: Decoder | None,
+        scene_parts: MemoryParts | None = None,
+        object_parts: MemoryParts | None = None,
+        fusion: Fusion = "distill",
+        join: nn.Linear | None = None,
+        standardise: nn.ModuleDict | None = None,
+    ) -> None:
+        super().__init__()
+        if scene is None and objects is None:
+            raise ValueError("a captioner needs a scene branch, an object branch, or both; got neither")
+        if fusion == "concat" and (
+            scene is None or objects is None or scene_decoder is None or object_decoder is not None
+        ):
+            raise ValueError("fusion='concat' needs both branches and exactly one decoder, given as scene_decoder")
+        if fusion != "concat" and (
+            (scene is None) != (scene_decoder is None) or (objects is None) != (object_decoder is None)
+        ):
+            raise ValueError("every branch needs its decoder, and every decoder its branch")
+        if scene_decoder is not None and scene is not None:
+            _check_reads("scene", scene_decoder, scene.gives, scene_parts)
+            if fusion == "concat" and (steps := scene_decoder.reads - WHOLE_VIDEO):
+                raise ValueError(
+                    f"fusion='concat' joins the frames of both branches and its decoder reads {_listed(steps)} too: "
+                    "give it one that reads frames alone"
+                )
+        if object_decoder is not None:
+            _check_reads("object", object_decoder, frozenset({"frames"}), object_parts)
+        self.scene, self.objects = scene, objects
+        self.scene_decoder, self.object_decoder = scene_decoder, object_decoder
+        self.scene_parts, self.object_parts = scene_parts, object_parts
+        self.fusion, self.join, self.standardise = fusion, join, standardise
+
+    def encode(self, batch: Data) -> Encoded:
+        """Encode each video of a flat batch once, by every branch of the model.
+
+        Raises:
+            ValueError: the batch lacks features that the model was built with.
+        """
+        if self.standardise is not None:
+            batch = copy.copy(batch)
+            for name, function in self.standardise.items():
+                if name in batch:
+                    batch[name] = function(batch[name])
+        scene_memory = object_memory = None
+        if self.scene is not None:
+            padded = pad_scene(batch)
+            parts = self.scene_parts(batch) if self.scene_parts is not None else {}
+            scene_memory = VideoMemory(frame_mask=padded.mask, **self.scene.views(padded), **parts)
+        if self.objects is not None:
+            nodes, frames, mask = self.objects(
+                batch.x,
+                batch.frame,
+                batch.edge_index,
+                batch.edge_weight,
+                batch=batch.batch,
+                num_frames=batch.num_frames,
+            )
+            parts = self.object_parts(batch, nodes) if self.object_parts is not None else {}
+            object_memory = VideoMemory(frames=frames, frame_mask=mask, **parts)
+            has_objects = mask.any(-1)
+        else:
+            has_objects = torch.zeros(len(batch.num_frames), dtype=torch.bool, device=batch.num_frames.device)
+        if self.fusion == "concat" and scene_memory is not None and object_memory is not None:
+            scene_memory = self._concatenate(scene_memory, object_memory)
+        return Encoded(scene_memory, object_memory, has_objects)
+
+    def _concatenate(self, scene: VideoMemory, objects: VideoMemory) -> VideoMemory:
+        if self.join is None:
+            mask = torch.cat([scene.frame_mask, objects.frame_mask], 1)
+            return replace(scene, frames=torch.cat([scene.frames, objects.frames], 1), frame_mask=mask)
+        return replace(scene, frames=self.join(torch.cat([scene.frames, objects.frames], -1)))
+
+    def anneal(self, temperature: float) -> None:
+        """Let the decoders choose at ``temperature`` what they look at; see `Decoder.anneal`."""
+        for decoder in (self.scene_decoder, self.object_decoder):
+            if decoder is not None:
+                decoder.anneal(temperature)
+
+    @property
+    def decoder(self) -> Decoder:
+        """The decoder that captions at test time: the scene branch's, where there is one (P19)."""
+        decoder = self.scene_decoder or self.object_decoder
+        assert decoder is not None  # the constructor refuses a model without any
+        return decoder
+
+    def memory(self, batch: Data) -> VideoMemory:
+        """What `decoder` reads at test time: the scene branch's memory, or that of an object-only model."""
+        encoded = self.encode(batch)
+        memory = encoded.scene or encoded.objects
+        assert memory is not None
+        return memory
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The kinds of features that captioning reads: of ``scene``, ``motion``, ``objects``, ``grid``, ``audio``."""
+        return frozenset(FEATURES[name].kind for name in self._fields(test_time=True))
+
+    @property
+    def needs_objects(self) -> bool:
+        """Whether captioning reads objects: never for Pan's model, whose scene branch stands alone."""
+        return "objects" in self.reads
+
+    def for_captioning(self) -> "Captioner":
+        """The part that captions: no object branch unless it is read at test time (P19); weights are shared."""
+        if self._captions_with_graph:
+            return self
+        kept = None
+        if self.standardise is not None:
+            read = self._fields(test_time=True)
+            kept = nn.ModuleDict({name: part for name, part in self.standardise.items() if name in read})
+        return Captioner(
+            scene=self.scene,
+            objects=None,
+            scene_decoder=self.scene_decoder,
+            object_decoder=None,
+            scene_parts=self.scene_parts,
+            standardise=kept,
+        )
+
+    @property
+    def _captions_with_graph(self) -> bool:
+        return self.scene is None or self.fusion == "concat"
+
+    def _fields(self, *, test_time: bool) -> frozenset[str]:
+        """The features of a batch that are read."""
+        read = self.scene.fields if self.scene is not None else frozenset()
+        read |= self.scene_parts.fields if self.scene_parts is not None else frozenset()
+        if self.objects is not None and (self._captions_with_graph or not test_time):
+            read |= {"x"} | (self.object_parts.fields if self.object_parts is not None else frozenset())
+        return read
+
+
+def _check_reads(branch: str, decoder: Decoder, gives: frozenset[str], parts: MemoryParts | None) -> None:
+    gives = gives | (parts.gives if parts is not None else frozenset())
+    if missing := decoder.learns_from - gives:
+        raise ValueError(
+            f"{branch}_decoder reads {_listed(missing)}, and its branch hands over {_listed(gives)}: "
+            + (
+                "pass SceneViews as scene"
+                if branch == "scene" and missing == {"motion"}
+                else f"pass {branch}_parts with it"
+            )
+        )
+
+
+def _listed(names: frozenset[str]) -> str:
+    return ", ".join(sorted(names))

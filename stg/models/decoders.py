@@ -1,0 +1,107 @@
+"""Decoders by name: what each reads, and how it is made from settings."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
+
+from decoders.attention_lstm import AttentionLSTMDecoder
+from decoders.base import Decoder
+from decoders.stats import STaTSDecoder
+from decoders.transformer import TransformerDecoder
+from stg.config.model import ModelConfig
+
+Branch = Literal["scene", "object"]
+
+
+class Recipe(NamedTuple):
+    """How a decoder is made from settings.
+
+    ``make`` takes the settings, the branch it is for, and the arguments that all decoders share. ``reads`` says which
+    parts of a memory that decoder will learn from, frames included, and which setting (below ``model.``) asks for each.
+    ``recurrent`` is True where it reads one word after another, and so can go on from its own.
+    """
+
+    make: Callable[[ModelConfig, Branch, dict[str, Any]], Decoder]
+    reads: Callable[[ModelConfig, Branch], dict[str, str]]
+    recurrent: bool = True
+
+
+def _transformer(model: ModelConfig, branch: Branch, shared: dict[str, Any]) -> Decoder:
+    return TransformerDecoder(
+        num_layers=model.layers,
+        num_encoder_layers=model.layers,
+        heads=model.heads,
+        hidden=model.hidden,
+        fusion=None if branch == "object" or model.views == "one" else model.views,
+        **shared,
+    )
+
+
+def _transformer_reads(model: ModelConfig, branch: Branch) -> dict[str, str]:
+    return {"frames": "decoder"} | ({"motion": "views"} if branch == "scene" and model.views != "one" else {})
+
+
+def _stats(model: ModelConfig, branch: Branch, shared: dict[str, Any]) -> Decoder:
+    stats = model.stats
+    return STaTSDecoder(
+        # 256 and 128 at the paper's 512 channels.
+        embedding=max(model.channels // 2, 1),
+        attention=max(model.channels // 4, 1),
+        streams=stats.scene_streams if branch == "scene" else stats.object_streams,
+        order=stats.order,
+        temporal=stats.st.temporal,
+        spatial=stats.st.spatial,
+        mean_join=stats.st.mean_join,
+        rank_margin=stats.st.rank_margin,
+        rank_l2=stats.st.rank_l2,
+        selection=stats.ts.selection,
+        at_test=stats.ts.at_test,
+        top_k=stats.ts.top_k,
+        temperature=stats.ts.temperature,
+        summary=stats.ts.summary,
+        visual=stats.visual,
+        categories=stats.categories,
+        category_use=stats.category_use,
+        category_dropout=stats.category_dropout,
+        **shared,
+    )
+
+
+def _stats_reads(model: ModelConfig, branch: Branch) -> dict[str, str]:
+    streams = model.stats.scene_streams if branch == "scene" else model.stats.object_streams
+    reads: dict[str, str] = dict.fromkeys(streams, f"stats.{branch}_streams")
+    return reads | ({"category": "stats.categories"} if model.stats.categories else {})
+
+
+def _attention_lstm(model: ModelConfig, branch: Branch, shared: dict[str, Any]) -> Decoder:
+    return AttentionLSTMDecoder(
+        embedding=model.channels,
+        attention=model.channels,
+        memory=_attended(model, branch),
+        summary=_summary(model, branch),
+        query_bias=model.attention_lstm.query_bias,
+        **shared,
+    )
+
+
+def _attention_lstm_reads(model: ModelConfig, branch: Branch) -> dict[str, str]:
+    memory = {"none": [], "temporal": ["frames"], "spatial": ["regions"]}[_attended(model, branch)]
+    summary = {"mean": "frames", "clip": "clip"}[_summary(model, branch)]
+    asked = "attention_lstm.memory" if branch == "scene" else "attention_lstm.object_memory"
+    return {summary: "attention_lstm.summary"} | dict.fromkeys(memory, asked)
+
+
+def _attended(model: ModelConfig, branch: Branch) -> Literal["none", "temporal", "spatial"]:
+    settings = model.attention_lstm
+    return settings.memory if branch == "scene" else settings.object_memory
+
+
+def _summary(model: ModelConfig, branch: Branch) -> Literal["clip", "mean"]:
+    # The clip vector holds scene, motion and sound; the object branch is to see objects alone.
+    return model.attention_lstm.summary if branch == "scene" else "mean"
+
+
+DECODERS: Mapping[str, Recipe] = {
+    "transformer": Recipe(_transformer, _transformer_reads, recurrent=False),
+    "stats": Recipe(_stats, _stats_reads),
+    "attention_lstm": Recipe(_attention_lstm, _attention_lstm_reads),
+}

@@ -1,0 +1,60 @@
+"""Pages in notebooks."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stg.runtime.files import write_atomic
+
+if TYPE_CHECKING:
+    from stg.captioning.pipeline import Captioned
+    from stg.pages.videos.views import VideosPage
+
+
+class Shown:
+    """A page of captioned clips, which notebooks show by themselves; made by :func:`stg.show`.
+
+    Args:
+        page: what is on it.
+    """
+
+    def __init__(self, page: "VideosPage") -> None:
+        self.page = page
+
+    @cached_property
+    def html(self) -> str:
+        """The whole page, one file that needs nothing else."""
+        from stg.pages.videos.page import videos_html
+
+        return videos_html(self.page)
+
+    def _repr_html_(self) -> str:
+        from stg.pages.videos.page import video_fragment
+
+        return video_fragment(self.page)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the page to a file; returns its path."""
+        write_atomic(path, self.html)
+        return Path(path)
+
+    def __repr__(self) -> str:
+        told = "; ".join(f"{view.video}: {' '.join(view.told[0].words)}" for view in self.page.videos if view.told)
+        return f"Shown({told or 'nothing'})"
+
+
+def show(result: "Captioned | Sequence[Captioned]") -> Shown:
+    """The page of one captioned clip, or of several; see :func:`stg.show`."""
+    from stg.captioning.pipeline import Captioned
+    from stg.explain.explain import DeletionTests
+    from stg.pages.videos.build import made_by, view_of_clip
+    from stg.pages.videos.views import VideosPage
+
+    found = [result] if isinstance(result, Captioned) else list(result)
+    if not found:
+        raise ValueError("there is nothing to show: give what describe() returned, or several of these")
+    tests = DeletionTests()
+    views = tuple(view_of_clip(one, tests=tests) for one in found)
+    title = Path(found[0].video).name if len(found) == 1 else f"{len(found)} videos"
+    return Shown(VideosPage(title=title, lead="", videos=views, deletions=tests.results(), facts=made_by()))

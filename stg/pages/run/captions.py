@@ -1,0 +1,249 @@
+"""The captions of a run: how those of some videos changed over the epochs, and what one evaluation wrote."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from difflib import SequenceMatcher
+from itertools import groupby, pairwise
+
+from stg.evaluation.predictions import read_captions
+from stg.metrics.scorer import Scorer
+from stg.pages.run.curves import SCORES, Clock
+from stg.pages.run.record import Evaluation, RunRecord
+from stg.pages.run.views import Bar, Grid, History, Missing, Piece, Ranked, Stage, Words, Written, bars
+from stg.runtime.errors import UserError
+from stg.text.tagging import TAGS, LexiconTagger, Tagger
+from stg.text.words import WordReport, broken_endings, count_words
+
+VIDEOS, STAGES, LISTED, REFERENCES = 12, 16, 12, 3
+"""How many videos, captions of one, captions of a list, and references of a video are shown at most."""
+GONE = 6
+"""Words that are gone in one place, as many as are shown."""
+LONGEST = 400
+"""Characters of a text that are shown."""
+
+Pictures = Callable[[str], Sequence[str]]
+"""Video -> a few of its frames, as ``data:`` addresses; none where it is not at hand."""
+
+
+def histories(run: RunRecord, references: Mapping[str, Sequence[str]] | None = None) -> tuple[tuple[History, ...], str]:
+    """Captions of the sample videos over the epochs, equal ones in a row as one; and what is left out, in words."""
+    found: dict[str, list[tuple[Mapping[str, object], str]]] = {}
+    for row in run.validations:
+        samples = row.get("samples")
+        for video, text in (samples if isinstance(samples, dict) else {}).items():
+            found.setdefault(video, []).append((row, str(text)))
+    made = []
+    for video, written in list(found.items())[:VIDEOS]:
+        stages, hidden = _stages(written, run.best)
+        people = tuple(clip(text) for text in (references or {}).get(video, ())[:REFERENCES])
+        made.append(History(clip(video), stages, people, hidden))
+    left_out = f"{VIDEOS} of {len(found)} sample videos are shown." if len(found) > VIDEOS else ""
+    return tuple(made), left_out
+
+
+def changes(before: str, after: str) -> tuple[Piece, ...]:
+    """What became of a caption's words, in the order of the new caption; words that are gone stand where they were.
+
+    Of many words that are gone in one place the first few are told.
+    """
+    old, new = before.split(), after.split()
+    pieces = []
+    for name, start, end, new_start, new_end in SequenceMatcher(a=old, b=new, autojunk=False).get_opcodes():
+        if name == "equal":
+            pieces.append(Piece(" ".join(new[new_start:new_end]), "kept"))
+            continue
+        if start < end:
+            told_of = old[start : min(end, start + GONE)] + ["…"] * (end > start + GONE)
+            pieces.append(Piece(" ".join(told_of), "gone"))
+        if new_start < new_end:
+            pieces.append(Piece(" ".join(new[new_start:new_end]), "new"))
+    return tuple(pieces)
+
+
+def clip(text: str) -> str:
+    """A text that is not endless."""
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
+def _stages(
+    written: Sequence[tuple[Mapping[str, object], str]], best: Mapping[str, object] | None
+) -> tuple[tuple[Stage, ...], int]:
+    """The first and the last captions, as many as are shown, and how many lie between."""
+    kept = [(text, [row for row, _ in group]) for text, group in groupby(written, key=lambda pair: clip(pair[1]))]
+    whole = len(kept) <= STAGES
+    places = [*range(len(kept))] if whole else [*range(STAGES // 2), *range(len(kept) - STAGES // 2, len(kept))]
+    stages = []
+    for place in places:
+        text, rows = kept[place]
+        first, last = Clock.named(rows[0], short=True), Clock.named(rows[-1], short=True)
+        pieces = changes(kept[place - 1][0], text) if place else (Piece(text, "kept"),)
+        stages.append(Stage(first if first == last else f"{first} to {last}", pieces, any(row is best for row in rows)))
+    return tuple(stages), len(kept) - len(places)
+
+
+def choose(evaluations: Sequence[Evaluation], split: str, search: str | None) -> Evaluation | None:
+    """The evaluation that is asked for; with no search named, one that is not greedy where there is one.
+
+    Raises:
+        UserError: that split was not searched so, but otherwise.
+    """
+    there = [one for one in evaluations if one.split == split]
+    if search is None:
+        return next((one for one in there if not one.search.startswith("greedy")), there[0] if there else None)
+    named = next((one for one in there if search in (one.search, one.captions.stem)), None)
+    if named is None and there:
+        raise UserError(
+            f"{split} was not captioned by {search!r}: choose one of {', '.join(repr(one.search) for one in there)}"
+        )
+    return named
+
+
+def written(
+    evaluation: Evaluation,
+    *,
+    references: Mapping[str, Sequence[str]] | None,
+    tagger: Tagger,
+    pictures: Pictures | None = None,
+    shown: int = 8,
+) -> Written:
+    """What there is to tell of the captions of one evaluation.
+
+    Args:
+        references: video -> its captions by people; videos without any are not scored. None: they are not at hand.
+        tagger: for the word report.
+        pictures: of the best and the worst videos.
+        shown: how many best and how many worst videos.
+
+    Raises:
+        UserError: the file of captions is damaged.
+    """
+    texts = {video: found[0] for video, found in read_captions(evaluation.captions).items() if found}
+    counted = Counter(texts.values())
+    open_ends = [(clip(text), count) for text, count in counted.most_common() if broken_endings([text])]
+    broken = sum(count for _, count in open_ends)
+    missing = []
+    people = {video: list(references[video]) for video in texts if references and references.get(video)}
+    best: tuple[Ranked, ...] = ()
+    worst: tuple[Ranked, ...] = ()
+    spread: tuple[Bar, ...] = ()
+    by = ""
+    if people:
+        by, per_video = _per_video(texts, people)
+        ranked = sorted(per_video, key=lambda video: (-per_video[video][by], video))
+        half = min(shown, (len(ranked) + 1) // 2)
+
+        def rows(videos: Sequence[str]) -> tuple[Ranked, ...]:
+            return tuple(_ranked(video, texts[video], per_video[video], people[video], pictures) for video in videos)
+
+        best, worst = rows(ranked[:half]), rows(ranked[half:][-shown:][::-1])
+        spread = _spread([per_video[video][by] for video in ranked])
+    else:
+        missing.append(Missing("Best and worst videos: the captions by people are not at hand."))
+    total = len(texts)
+    sentence = (
+        f"{total} captions, {len(counted)} of them distinct ({_percent(len(counted), total)}); "
+        f"{broken} break off in a word such as a, the, with ({_percent(broken, total)})."
+    )
+    if people:
+        firsts = {found[0] for found in people.values()}
+        sentence += f" The first captions by people of the same videos: {len(firsts)} distinct of {len(people)}."
+    shares, words, notes = _word_report(texts, people, tagger)
+    if shares is None:
+        missing.append(Missing("Word report: the captions hold no word."))
+    return Written(
+        title=f"{evaluation.split}, {evaluation.search}",
+        lead=sentence,
+        frequent=bars([(clip(text) or "(empty)", n) for text, n in counted.most_common(LISTED) if n > 1]),
+        broken=bars(open_ends[:LISTED]),
+        unbroken=max(0, len(open_ends) - LISTED),
+        spread=spread,
+        best=best,
+        worst=worst,
+        ranked_by=SCORES.get(by, by),
+        word_shares=shares,
+        words=words,
+        notes=notes,
+        missing=tuple(missing),
+    )
+
+
+def _per_video(
+    texts: Mapping[str, str], people: Mapping[str, Sequence[str]]
+) -> tuple[str, dict[str, dict[str, float]]]:
+    with Scorer(people) as scorer:
+        found = scorer.score(texts, metrics=("bleu", "rouge", "cider"), partial=True)
+    return "cider" if "cider" in found.values else "bleu4", found.per_video
+
+
+def _ranked(
+    video: str, caption: str, scores: Mapping[str, float], people: Sequence[str], pictures: Pictures | None
+) -> Ranked:
+    shown = {name: f"{scores[name]:.2f}" for name in ("cider", "bleu4", "rouge") if name in scores}
+    distinct = list(dict.fromkeys(people))
+    return Ranked(
+        video=clip(video),
+        caption=clip(caption),
+        scores=tuple((SCORES[name], value) for name, value in shown.items()),
+        references=tuple(clip(text) for text in distinct[:REFERENCES]),
+        unseen=max(0, len(distinct) - REFERENCES),
+        pictures=tuple(pictures(video)) if pictures else (),
+    )
+
+
+def _spread(values: Sequence[float]) -> tuple[Bar, ...]:
+    """How many values are nothing, and how many lie in each of some stretches above."""
+    import numpy as np
+
+    above = np.array([value for value in values if value > 0])
+    counts = [("exactly 0", len(values) - len(above))]
+    if len(above):
+        edges = np.linspace(0.0, max(float(above.max()), 1e-3), 9)
+        numbers, _ = np.histogram(above, edges)
+        names = [f"up to {edges[1]:.2g}", *(f"{low:.2g} to {high:.2g}" for low, high in pairwise(edges[1:]))]
+        counts += list(zip(names, numbers.tolist(), strict=True))
+    return bars(counts)
+
+
+def _word_report(
+    texts: Mapping[str, str], people: Mapping[str, Sequence[str]], tagger: Tagger
+) -> tuple[Grid | None, tuple[Words, ...], tuple[str, ...]]:
+    sets = {"the model": list(texts.values())}
+    if people:
+        # One a video: as many sentences as the model wrote, and of the same videos.
+        sets["people"] = [found[0] for found in people.values()]
+    reports: dict[str, WordReport] = {}
+    for name, sentences in sets.items():
+        try:
+            reports[name] = count_words(sentences, tagger)
+        except UserError:
+            if name == "the model":
+                return None, (), ()
+    named = {"noun": "nouns", "verb": "verbs", "adjective": "adjectives", "other": "other words"}
+    rows = [
+        ("captions", *(str(report.captions) for report in reports.values())),
+        ("words", *(str(report.words) for report in reports.values())),
+        *((f"{named[tag]}, of all words", *(f"{r.share[tag]:.1f} %" for r in reports.values())) for tag in TAGS),
+        ("distinct words", *(str(report.distinct) for report in reports.values())),
+        *(
+            (f"{named[tag]}, of distinct words", *(f"{r.share_of_distinct[tag]:.1f} %" for r in reports.values()))
+            for tag in TAGS
+        ),
+    ]
+    words = tuple(
+        Words(
+            title=name,
+            bars=bars([(clip(item.word), item.count) for item in report.top], [item.kind for item in report.top]),
+            dropped=", ".join(f"{clip(item.word)} {item.count}" for item in report.dropped),
+        )
+        for name, report in reports.items()
+    )
+    notes = [f"Tagged by {tagger.name}."]
+    if "people" in reports:
+        notes.append("People: the first caption of each of the same videos.")
+    if isinstance(tagger, LexiconTagger):
+        notes.append("spaCy with an English pipeline tags better; without it a small lexicon does.")
+    return Grid("Parts of speech", ("", *reports), tuple(rows)), words, tuple(notes)
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{100 * part / max(whole, 1):.0f} %"

@@ -1,0 +1,169 @@
+"""The article of one video, ready for its template: what was told, where the words looked, in rows of pictures."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from stg.explain.explanation import Candidate, Deletion, Look, Told
+from stg.pages.videos.heatmaps import best_frames, for_script, heat_maps, known, shares_of
+from stg.pages.videos.strip import Strip
+from stg.pages.videos.views import Node
+
+SHOWN_BOX = 0.35
+"""Boxes are marked in the row of words from this share of the word's largest on."""
+
+
+def told_for_template(told: Told, strip: Strip, nodes: Sequence[Node]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What one model told, for the template and for the script."""
+    looks, scripts = [], []
+    for look in told.looks:
+        shown: dict[str, Any] = {"title": look.title, "note": look.note, "whole": look.whole, "row": []}
+        read: dict[str, Any] = {"whole": look.whole}
+        if strip.frames:
+            shares = shares_of(look, nodes, len(strip.frames))
+            maps = heat_maps(look) if look.places is not None else None
+            shown["row"] = row(look, shares, maps, strip, told.words)
+            read |= for_script(look, shares, maps, strip.order)
+        looks.append(shown)
+        scripts.append(read)
+    prepared = {
+        "told": told,
+        "confidence": number(told.confidence),
+        "words": [
+            {"text": word, "percent": percent(p), "exact": number(p)}
+            for word, p in zip(told.words, told.probabilities, strict=True)
+        ],
+        "looks": looks,
+        "gate": gate(told),
+        "candidates": [candidate(c) for c in told.candidates],
+        "scored": any(c.score is not None for c in told.candidates),
+        "scores": [(name, f"{v:.3f}" if math.isfinite(v) else "no data") for name, v in told.scores.items()],
+    }
+    return prepared, {"looks": scripts}
+
+
+def row(
+    look: Look,
+    shares: Float[np.ndarray, "L T"] | None,
+    maps: list[list[str]] | None,
+    strip: Strip,
+    words: Sequence[str],
+) -> list[dict[str, Any]]:
+    """The row of pictures under a caption: for each word the frame with the largest share, with its map on it.
+
+    (Cherian et al., 2020, Fig. 6.) A look that holds for the whole caption has every frame (Pan et al., 2020, Fig. 3).
+    """
+    if shares is None:
+        return []
+    if look.whole:
+        pairs: list[tuple[int | None, int | None]] = [(None, frame) for frame in range(len(strip.frames))]
+    else:
+        pairs = list(enumerate(best_frames(shares)))
+    thumbs = []
+    for word, frame in pairs:
+        line = 0 if word is None else word
+        title = "" if word is None else words[word]
+        place = "no data"
+        if frame is not None:
+            place = f"frame {strip.frames[frame].number} · {percent(float(shares[line, frame]))}"
+        thumbs.append(
+            {
+                "word": word,
+                "title": title,
+                "frame": frame,
+                "place": place,
+                "text": f"{title}: {place}" if title else place,
+                "heat": "" if maps is None or frame is None else maps[line][frame],
+                "boxes": [] if look.nodes is None or frame is None else boxes(look.nodes[line], frame, strip),
+            }
+        )
+    return thumbs
+
+
+def boxes(weights: Float[np.ndarray, " N"], frame: int, strip: Strip) -> list[dict[str, float]]:
+    """The boxes of a frame that a word looked at, placed within that frame."""
+    there = known(weights)
+    top = float(there.max(initial=0.0))
+    return [
+        {
+            "x": round(node.x - strip.frames[frame].x, 1),
+            "y": node.y,
+            "width": node.width,
+            "height": node.height,
+            "opacity": round(float(there[node.number]) / top, 2),
+        }
+        for node in strip.nodes
+        if node.frame == frame and top > 0 and there[node.number] >= SHOWN_BOX * top
+    ]
+
+
+def gate(told: Told) -> list[dict[str, Any]]:
+    """A stacked bar a word: the share of each way of looking."""
+    if told.gate is None:
+        return []
+    bars: list[dict[str, Any]] = []
+    for word, shares in zip(told.words, told.gate, strict=True):
+        if not np.isfinite(shares).all() or shares.sum() <= 0:
+            bars.append({"word": word, "text": "no data", "parts": []})
+            continue
+        ends = np.concatenate([[0.0], np.cumsum(100 * shares / shares.sum())])
+        parts = [{"x": round(float(start), 1), "width": round(float(end - start), 1)} for start, end in pairwise(ends)]
+        text = " · ".join(f"{unit} {percent(float(share))}" for unit, share in zip(told.units, shares, strict=True))
+        bars.append({"word": word, "text": text, "parts": parts})
+    return bars
+
+
+def candidate(found: Candidate) -> dict[str, str]:
+    """A row of the table of candidates."""
+    return {
+        "text": found.text,
+        "confidence": number(found.confidence),
+        "log_prob": number(found.log_prob),
+        "score": "" if found.score is None else number(found.score),
+    }
+
+
+def deletion(test: Deletion) -> dict[str, Any]:
+    """A row of the table of deletion tests."""
+    ratios = [test.attended / fall for fall in test.random if fall > 0]
+    ratio = "hiding at random costs nothing"
+    if len(ratios) == len(test.random):
+        ratio = spread(ratios)
+    elif math.isfinite(test.ratio):
+        ratio = f"{number(test.ratio)}, not steady over the seeds"
+    return {
+        "look": test.look,
+        "hides": test.hides if test.count != 1 else test.hides.removesuffix("s"),
+        "words": test.words,
+        "count": test.count,
+        "attended": number(test.attended),
+        "random": spread(test.random),
+        "ratio": ratio,
+    }
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean and, of several values, standard deviation."""
+    mean = number(statistics.fmean(values)) if values else "no data"
+    return f"{mean} ± {number(statistics.stdev(values))}" if len(values) > 1 else mean
+
+
+def number(value: float) -> str:
+    """At most three digits that matter, without an exponent; what is not finite is said to be missing."""
+    if not math.isfinite(value):
+        return "no data"
+    if 0 < abs(value) < 1e-6:
+        return "about 0"
+    return np.format_float_positional(value, precision=3, fractional=False, trim="-")
+
+
+def percent(share: float) -> str:
+    """A share in percent."""
+    if not math.isfinite(share):
+        return "no data"
+    return "< 1\N{NO-BREAK SPACE}%" if 0 < share < 0.005 else f"{100 * share:.0f}\N{NO-BREAK SPACE}%"

@@ -1,0 +1,267 @@
+"""A clip with its boxes, its edges and its growing caption burnt in, as an mp4."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import repeat
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from stg.pages.videos.views import VideoView
+from stg.runtime.files import replacing
+from stg.video.decoding import (
+    MAX_PIXELS,
+    VideoError,
+    check_damage,
+    decode_frames,
+    open_regular,
+    original_numbers,
+    pictures_of,
+    read_index,
+    upright,
+)
+
+if TYPE_CHECKING:
+    from stg.datasets.world.dataset import World
+
+ENCODERS = ("libx264", "libopenh264", "mpeg4")
+"""The first that is there is used."""
+
+WIDEST, TALLEST, WIDE_ENOUGH = 1280, 1080, 640
+"""Pixels of the picture: larger ones are brought down to the first two, smaller ones up to the last across."""
+
+K = 2
+"""Strongest edges into an object, of each kind."""
+
+READING = 0.85
+"""Share of the film over which the caption grows; then it stands whole."""
+
+LEAST_SECONDS = 2
+"""A shorter clip holds its last frame until so many seconds are full, so that its caption can be read."""
+
+
+@dataclass(frozen=True)
+class Footage:
+    """All frames of a video.
+
+    Args:
+        total: number of frames.
+        fps: frames a second.
+        size: height and width.
+        frames: gives them, each once, in the order of time.
+    """
+
+    total: int
+    fps: float
+    size: tuple[int, int]
+    frames: Callable[[], Iterator[UInt8[np.ndarray, "H W 3"]]]
+
+
+def footage_of_clip(path: str | Path, max_pixels: int = MAX_PIXELS) -> Footage:
+    """The frames of a clip by their original numbers; one that cannot be read shows the one before it.
+
+    Raises:
+        VideoError: the clip cannot be read, or too much of it is damaged.
+    """
+    path = Path(path)
+    with open_regular(path) as file:
+        index = read_index(file, path, max_pixels)
+        # Once for the numbers alone, so that damage is told before anything is written.
+        decoded = decode_frames(file, path, (0,), max_pixels)
+        check_damage(path, index, decoded, 1)
+        good = np.frombuffer(decoded.good, dtype=np.int64)
+        told, total = original_numbers(index, decoded, good)
+        first = decoded.frames or decode_frames(file, path, good[:1].tolist(), max_pixels).frames
+    number_of = dict(zip(good.tolist(), told.tolist(), strict=True))
+    if not first:
+        raise VideoError(f"{path.name!r} decodes differently each time: the file is damaged")
+    height, width = next(iter(first.values())).shape[:2]
+
+    def frames() -> Iterator[UInt8[np.ndarray, "H W 3"]]:
+        last, shown, size = None, 0, None
+        with open_regular(path) as file:
+            for place, picture in enumerate(p for p in pictures_of(file, path, max_pixels) if p is not None):
+                if place not in number_of:
+                    continue
+                size = size or (picture.width, picture.height)
+                frame = upright(picture, size)
+                yield from repeat(frame if last is None else last, number_of[place] - shown)
+                yield frame
+                last, shown = frame, number_of[place] + 1
+        if last is not None:
+            yield from repeat(last, total - shown)
+
+    return Footage(total, index.fps, (height, width), frames)
+
+
+def footage_of_world(world: "World", video: str) -> Footage:
+    """The frames of a video of the built-in world.
+
+    Raises:
+        UserError: no such video.
+    """
+    world.event(video)
+
+    def frames() -> Iterator[UInt8[np.ndarray, "H W 3"]]:
+        for start in range(0, world.frames, 64):
+            yield from world.render(video, np.arange(start, min(start + 64, world.frames)))
+
+    return Footage(world.frames, float(world.fps), (world.size, world.size), frames)
+
+
+def write_overlay(
+    clip: str | Path | Footage,
+    view: VideoView,
+    out: str | Path,
+    *,
+    k: int = K,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Write a clip as an mp4 in which every frame shows the graph of the sampled frame that is nearest to it.
+
+    Boxes with class and score, the edges inside the frame (blue), those from its objects to the places of the next
+    sampled frame's objects (red arrows, whichever way the graph gathers along them), and below the picture the caption
+    of ``view.told[0]``, which grows word by word and is whole at the last frame. Frames stream through: memory does not
+    grow with the length. The frame rate is the clip's mean, and the sound is left out. A clip shorter than two seconds
+    holds its last frame until two seconds are full. ``out`` is complete or not there at all.
+
+    Args:
+        clip: the file, or its frames.
+        view: of this video.
+        k: so many of the strongest edges into each object are drawn, of each kind.
+        progress: called with (frames done, of all).
+
+    Raises:
+        VideoError: the clip cannot be read, or is not the one of the view.
+        StgError: ``out`` cannot be written.
+    """
+    footage = clip if isinstance(clip, Footage) else footage_of_clip(clip)
+    _check_same(footage, view)
+    with replacing(out) as temporary:
+        _encode(footage, view, temporary, k, progress or (lambda done, total: None))
+
+
+def _encode(footage: Footage, view: VideoView, path: Path, k: int, tell: Callable[[int, int], None]) -> None:
+    import av
+
+    name = next(name for name in ENCODERS if name in av.codecs_available and _can_write(name))
+    rate, total = frame_rate(footage), length(footage)
+    composed = compose(footage, view, k)
+    with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as file:
+        stream: Any = None
+        for number, picture in enumerate(composed):
+            if stream is None:
+                stream = file.add_stream(name, rate=rate, options=_options(name))
+                stream.height, stream.width = picture.shape[:2]
+                stream.pix_fmt = "yuv420p"
+                stream.codec_context.gop_size = 48
+                if name != "libx264":
+                    stream.bit_rate = 4 * picture.shape[0] * picture.shape[1]
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            file.mux(stream.encode(frame))
+            tell(number + 1, total)
+        if stream is None:
+            raise VideoError(f"video {view.video!r} gives no frame")
+        file.mux(stream.encode(None))
+
+
+def compose(footage: Footage, view: VideoView, k: int = K) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
+    """The frames as they are written, one after the other, the last one held as in `write_overlay`."""
+    from PIL import Image
+
+    from stg.pages.videos.overlay_drawing import CaptionStrip, Overlay
+
+    height, width = size = picture_size(footage.size)
+    across = max(width, 320)
+    overlay = Overlay(view, size, (height / footage.size[0], width / footage.size[1]), k)
+    words = view.told[0].words if view.told else ()
+    kinds = [kind for kind in ("spatial", "temporal", "dense") if overlay.strongest[kind] > 0]
+    strip = CaptionStrip(words, across, kinds)
+    canvas = np.zeros((height + strip.height, across, 3), np.uint8)
+    left, before, layer, total = (across - width) // 2, None, None, length(footage)
+    for number, frame in enumerate(_held(footage)):
+        nearest = nearest_picture(view, number)
+        count = words_shown(number, total, len(words))
+        if before is None or nearest != before[0]:
+            layer = None if nearest is None else overlay.layer(nearest)
+        if (nearest, count) != before:
+            canvas[height:] = strip.image(count, _note(view, nearest))
+            before = nearest, count
+        picture = Image.fromarray(frame).resize((width, height), Image.Resampling.BICUBIC)
+        if layer is not None:
+            picture.paste(layer, mask=layer)
+        canvas[:height, left : left + width] = np.asarray(picture)
+        yield canvas.copy()
+
+
+def picture_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Even height and width at which pictures of a size are shown."""
+    height, width = size
+    scale = min(max(1.0, WIDE_ENOUGH / width), WIDEST / width, TALLEST / height)
+    return max(2 * round(height * scale / 2), 2), max(2 * round(width * scale / 2), 2)
+
+
+def nearest_picture(view: VideoView, number: int) -> int | None:
+    """Which sampled frame is nearest to a frame: of two as near the earlier, of several with one number the last."""
+    places = range(len(view.pictures))
+    return min(places, key=lambda place: (abs(view.pictures[place].number - number), -place), default=None)
+
+
+def words_shown(number: int, total: int, words: int) -> int:
+    """How many words of the caption are there at a frame; at the last, all."""
+    if number >= total - 1:
+        return words
+    return min(words, 1 + int(number * words / (READING * total)))
+
+
+def frame_rate(footage: Footage) -> Fraction:
+    """Frames a second as they are written: 25 where the clip does not tell."""
+    return Fraction(min(max(footage.fps, 0.1), 1000)).limit_denominator(1001) if footage.fps > 0 else Fraction(25)
+
+
+def length(footage: Footage) -> int:
+    """Frames that are written: those of the clip, and as many more as two seconds want."""
+    return max(footage.total, math.ceil(LEAST_SECONDS * frame_rate(footage)))
+
+
+def _held(footage: Footage) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
+    frame = None
+    for frame in footage.frames():
+        yield frame
+    if frame is not None:
+        yield from repeat(frame, length(footage) - footage.total)
+
+
+def _note(view: VideoView, nearest: int | None) -> str:
+    if nearest is None:
+        return ""
+    return f"sampled frame {nearest + 1} of {len(view.pictures)}"
+
+
+def _check_same(footage: Footage, view: VideoView) -> None:
+    numbers = [picture.number for picture in view.pictures]
+    known = view.size != (1, 1) and view.size != footage.size
+    if known or max(numbers, default=0) >= footage.total:
+        (height, width), (high, wide) = footage.size, view.size
+        raise VideoError(
+            f"video {view.video!r}: this is another clip, with {footage.total} frames of {width}x{height}; what is to "
+            f"be drawn belongs to one with at least {max(numbers, default=0) + 1} frames of {wide}x{high}"
+        )
+
+
+def _can_write(name: str) -> bool:
+    import av
+
+    try:
+        av.codec.Codec(name, "w")
+    except (av.codec.codec.UnknownCodecError, ValueError):
+        return False
+    return True
+
+
+def _options(name: str) -> dict[str, str]:
+    return {"crf": "19", "preset": "veryfast"} if name == "libx264" else {}

@@ -1,0 +1,268 @@
+"""What is drawn over a frame of a video and below it: boxes, edges, and a caption that grows."""
+
+import math
+from bisect import bisect_right
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from stg.pages.videos.strip import COLOURS, ranked
+from stg.pages.videos.views import Edge, VideoView
+from stg.runtime.files import printable
+
+BOX, INK, GROUND, QUIET, NEW = (255, 215, 94), (20, 22, 26), (20, 22, 26), (169, 173, 182), (255, 215, 94)
+TEXT = (236, 234, 228)
+
+LINES = 4
+"""Lines of the caption that are seen at once; a longer one moves up."""
+
+LONGEST = 24
+"""Letters of a class on a label."""
+
+Rectangle = tuple[float, float, float, float]
+
+_FINE = 2  # what is drawn is drawn so much larger first, since Pillow does not smooth lines
+
+
+class Overlay:
+    """Boxes and edges of the sampled frames, to be laid over a picture, one frame at a time.
+
+    Args:
+        view: the video; boxes are in pixels of its frames.
+        size: height and width of the picture that is drawn over.
+        scale: its pixels by those of the video.
+        k: so many of the strongest edges into each object are drawn, of each kind.
+    """
+
+    def __init__(self, view: VideoView, size: tuple[int, int], scale: tuple[float, float], k: int) -> None:
+        self.view, self.size, self.k = view, size, k
+        down, across = (factor * _FINE for factor in scale)
+        self.boxes = [
+            (x1 * across, y1 * down, x2 * across, y2 * down) for x1, y1, x2, y2 in (node.box for node in view.nodes)
+        ]
+        self.unit = _FINE * max(1.0, min(size) / 360)
+        self.edges = _by_frame(view, k)
+        self.strongest = {
+            kind: max((edge.weight for edges in self.edges.values() for edge in edges if edge.kind == kind), default=0)
+            for kind in ("spatial", "temporal", "dense")
+        }
+
+    def layer(self, frame: int) -> Any:
+        """A transparent picture with what belongs to a sampled frame: its boxes, and the edges that begin in it."""
+        from PIL import Image, ImageDraw
+
+        large = Image.new("RGBA", (self.size[1] * _FINE, self.size[0] * _FINE))
+        draw = ImageDraw.Draw(large)
+        nodes = [n for n, node in enumerate(self.view.nodes) if node.frame == frame]
+        for number in nodes:
+            self._box(draw, number)
+        for edge in sorted(self.edges.get(frame, ()), key=lambda edge: (edge.kind == "temporal", edge.weight)):
+            self._edge(draw, edge)
+        taken: list[Rectangle] = []
+        for number in sorted(nodes, key=lambda n: -(self.view.nodes[n].score or 0.0)):
+            self._label(draw, number, taken)
+        return large.resize((self.size[1], self.size[0]), Image.Resampling.BOX)
+
+    def _box(self, draw: Any, number: int) -> None:
+        wide = round(2 * self.unit)
+        x1, y1, x2, y2 = self.boxes[number]
+        x1, y1 = min(max(x1, 0), self.size[1] * _FINE - 1), min(max(y1, 0), self.size[0] * _FINE - 1)
+        x2, y2 = max(min(x2, self.size[1] * _FINE - 1), x1), max(min(y2, self.size[0] * _FINE - 1), y1)
+        rim = max(wide // 2, 1)
+        draw.rectangle((x1, y1, x2, y2), outline=(*INK, 150), width=wide + 2 * rim)
+        if x2 - x1 > 2 * rim and y2 - y1 > 2 * rim:
+            draw.rectangle((x1 + rim, y1 + rim, x2 - rim, y2 - rim), outline=(*BOX, 255), width=wide)
+
+    def _edge(self, draw: Any, edge: Edge) -> None:
+        start, end = self._centre(edge.source), self._centre(edge.target)
+        share = edge.weight / self.strongest[edge.kind] if self.strongest[edge.kind] > 0 else 0.0
+        share = min(max(share, 0.0), 1.0)
+        wide, opacity = self.unit * (1.2 + 1.8 * share), round(110 + 145 * share)
+        if edge.kind == "temporal":
+            _arrow(draw, start, end, wide, (*COLOURS["temporal"], opacity), self.unit)
+        else:
+            colour = COLOURS[edge.kind]
+            way = _curve(start, end, -0.1)
+            draw.line(way, fill=(*INK, opacity // 2), width=round(wide + 2 * self.unit), joint="curve")
+            draw.line(way, fill=(*colour, opacity), width=round(wide), joint="curve")
+            for x, y in (start, end):
+                _dot(draw, x, y, 2.5 * self.unit, (*colour, 255))
+
+    def _label(self, draw: Any, number: int, taken: list[Rectangle]) -> None:
+        """Class and score at a corner of the box where no other label is, if there is one."""
+        node = self.view.nodes[number]
+        score = "" if node.score is None or not math.isfinite(node.score) else f"{node.score:.2f}"
+        text = " ".join(part for part in (_plain(node.name)[:LONGEST], score) if part)
+        if not text:
+            return
+        letters = font(round(11 * self.unit))
+        pad, height = 3 * self.unit, 15 * self.unit
+        width = letters.getlength(text) + 2 * pad
+        x1, y1, x2, y2 = self.boxes[number]
+        right, bottom = max(self.size[1] * _FINE - width, 0.0), max(self.size[0] * _FINE - height, 0.0)
+        corners = [(x, y) for y in (y1 - height, y1, y2 - height, y2) for x in (x1, x2 - width)]
+        inside = [(x, y) for x, y in corners if -1 <= y <= bottom + 1]
+        places = [(min(max(x, 0.0), right), min(max(y, 0.0), bottom)) for x, y in inside or corners]
+        free = (place for place in places if not any(_overlap((*place, width, height), other) for other in taken))
+        x, y = next(free, places[0])
+        taken.append((x, y, width, height))
+        draw.rectangle((x, y, x + width, y + height), fill=(*BOX, 235))
+        draw.text((x + pad, y + height / 2), text, fill=(*INK, 255), font=letters, anchor="lm")
+
+    def _centre(self, number: int) -> tuple[float, float]:
+        x1, y1, x2, y2 = self.boxes[number]
+        return (x1 + x2) / 2, (y1 + y2) / 2
+
+
+class CaptionStrip:
+    """The caption below the picture, with a line on what is seen above it.
+
+    Args:
+        words: of the caption; whatever they hold is drawn as text.
+        width: of the strip in pixels.
+        kinds: kinds of edges that are drawn, for the legend.
+    """
+
+    def __init__(self, words: Sequence[str], width: int, kinds: Sequence[str]) -> None:
+        self.width, self.kinds = width, kinds
+        self.size = min(max(round(width / 26), 16), 36)
+        self.pad = max(self.size // 2, 8)
+        self.lines = wrap([_plain(word) for word in words], font(self.size), width - 2 * self.pad)
+        self.row = round(1.35 * self.size)
+        self.small = max(round(0.55 * self.size), 11)
+        shown = min(max(len(self.lines), 1), LINES)
+        height = 2 * self.pad + shown * self.row + round(1.6 * self.small)
+        self.height = height + height % 2
+
+    def image(self, count: int, note: str) -> UInt8[np.ndarray, "H W 3"]:
+        """The strip with the first ``count`` words, the last of them lit, and ``note`` in small letters."""
+        from PIL import Image, ImageDraw
+
+        strip = Image.new("RGB", (self.width, self.height), GROUND)
+        draw, letters = ImageDraw.Draw(strip), font(self.size)
+        current = next((row for row, line in enumerate(self.lines) if line and line[-1][0] >= count - 1), 0)
+        first = max(0, current - LINES + 1)
+        for row, line in enumerate(self.lines[first : first + LINES]):
+            for number, text, x in line:
+                if number < count:
+                    colour = NEW if number == count - 1 else TEXT
+                    draw.text((self.pad + x, self.pad + row * self.row), text, fill=colour, font=letters)
+        self._legend(draw, note)
+        return np.asarray(strip)
+
+    def _legend(self, draw: Any, note: str) -> None:
+        letters, y = font(self.small), self.height - self.pad - self.small // 2
+        draw.text((self.pad, y), note, fill=QUIET, font=letters, anchor="lm")
+        x = float(self.width - self.pad)
+        for kind in reversed(self.kinds):
+            name = "to the next sampled frame" if kind == "temporal" else kind
+            x -= letters.getlength(name)
+            if x - 2.2 * self.small < self.pad + letters.getlength(note) + self.small:
+                return
+            draw.text((x, y), name, fill=QUIET, font=letters, anchor="lm")
+            x -= 0.5 * self.small
+            draw.line((x - 1.2 * self.small, y, x, y), fill=COLOURS[kind], width=max(self.small // 4, 2))
+            x -= 2.0 * self.small
+
+
+def wrap(words: Sequence[str], letters: Any, width: int) -> list[list[tuple[int, str, float]]]:
+    """Lines of (number of the word, text, place across); a word wider than a line goes on in the next one."""
+    lines: list[list[tuple[int, str, float]]] = [[]]
+    space, x = letters.getlength(" "), 0.0
+    for number, word in enumerate(words):
+        if lines[-1] and x + letters.getlength(word) > width:
+            lines.append([])
+            x = 0.0
+        while letters.getlength(word) > width and len(word) > 1:
+            fits = max(bisect_right(range(1, len(word)), width, key=lambda n: letters.getlength(word[:n])), 1)
+            lines[-1].append((number, word[:fits], 0.0))
+            lines.append([])
+            word = word[fits:]
+        lines[-1].append((number, word, x))
+        x += letters.getlength(word) + space
+    return lines
+
+
+@lru_cache(maxsize=16)
+def font(size: int) -> Any:
+    """Pillow's own font."""
+    from PIL import ImageFont
+
+    return ImageFont.load_default(size=size)
+
+
+def _overlap(first: Rectangle, second: Rectangle) -> bool:
+    """Whether two rectangles (left, top, width, height) share a point."""
+    return all(first[i] < second[i] + second[i + 2] and second[i] < first[i] + first[i + 2] for i in (0, 1))
+
+
+def _plain(text: str) -> str:
+    return printable(text[:200])
+
+
+def _by_frame(view: VideoView, k: int) -> dict[int, list[Edge]]:
+    """The edges that are drawn with each sampled frame, one for each pair of objects, from the earlier to the later."""
+    best: dict[tuple[str, int, int], Edge] = {}
+    for _, edge, rank in ranked(view.edges):
+        ends = sorted((edge.source, edge.target), key=lambda n: (view.nodes[n].frame, n))
+        first, last = (view.nodes[n].frame for n in ends)
+        if rank > k or last - first != (edge.kind == "temporal"):
+            continue
+        key = edge.kind, ends[0], ends[1]
+        if key not in best or best[key].weight < edge.weight:
+            best[key] = Edge(ends[0], ends[1], edge.kind, edge.weight)
+    found: dict[int, list[Edge]] = {}
+    for edge in best.values():
+        found.setdefault(view.nodes[edge.source].frame, []).append(edge)
+    return found
+
+
+def _arrow(
+    draw: Any,
+    start: tuple[float, float],
+    end: tuple[float, float],
+    wide: float,
+    colour: tuple[int, int, int, int],
+    unit: float,
+) -> None:
+    """An arrow; a dot in a ring where it would have no length."""
+    across, down = end[0] - start[0], end[1] - start[1]
+    length, head = math.hypot(across, down), 3.5 * unit + 2 * wide
+    if length < 1.2 * head:
+        _dot(draw, *end, 2.2 * unit, colour)
+        x, y, r = *end, 5.5 * unit
+        draw.ellipse((x - r, y - r, x + r, y + r), outline=colour, width=round(1.6 * unit))
+        return
+    way = _curve(start, end, 0.06)
+    before = next(point for point in reversed(way) if math.dist(point, end) >= head)
+    ux, uy = ((end[i] - before[i]) / math.dist(before, end) for i in (0, 1))
+    neck = end[0] - head * ux, end[1] - head * uy
+    way = [*(point for point in way if math.dist(point, end) > head), neck]
+    side = 0.5 * head
+    tip = [end, (neck[0] - side * uy, neck[1] + side * ux), (neck[0] + side * uy, neck[1] - side * ux)]
+    draw.line(way, fill=(*INK, colour[3] // 2), width=round(wide + 2 * unit), joint="curve")
+    draw.line(way, fill=colour, width=round(wide), joint="curve")
+    draw.polygon(tip, fill=colour)
+    _dot(draw, *start, 2.2 * unit, colour)
+
+
+def _curve(start: tuple[float, float], end: tuple[float, float], bend: float) -> list[tuple[float, float]]:
+    """Points of a line bent by a share of its length: downward, or upward where it is negative, there and back."""
+    (x1, y1), (x2, y2) = start, end
+    bend = bend if end > start else -bend
+    middle = (x1 + x2) / 2 - bend * (y2 - y1), (y1 + y2) / 2 + bend * (x2 - x1)
+    shares = [step / 24 for step in range(25)]
+    return [
+        (
+            (1 - t) ** 2 * x1 + 2 * t * (1 - t) * middle[0] + t**2 * x2,
+            (1 - t) ** 2 * y1 + 2 * t * (1 - t) * middle[1] + t**2 * y2,
+        )
+        for t in shares
+    ]
+
+
+def _dot(draw: Any, x: float, y: float, radius: float, colour: tuple[int, int, int, int]) -> None:
+    draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)

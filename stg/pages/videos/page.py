@@ -1,0 +1,215 @@
+"""HTML pages that need nothing but themselves: rendering, the policy that closes them, pages of videos in files."""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup, escape
+
+from stg.explain.explanation import Deletion
+from stg.pages.html import render, templates
+from stg.pages.videos.articles import deletion, told_for_template
+from stg.pages.videos.strip import HEIGHT, LARGEST_K, strip_of
+from stg.pages.videos.views import VideosPage, VideoView
+from stg.runtime.errors import UserError
+from stg.runtime.files import write_atomic
+
+STRONGEST = 2
+"""Edges into each box (of one kind) that are drawn at first."""
+
+
+MAX_VIDEOS = 30
+"""Videos on one page."""
+
+
+GENERATOR = '<meta name="generator" content="stg">'
+"""By which pages of ours are known again."""
+
+
+MAX_HEAD = 200_000
+"""Characters of a page in which its head and its way to other pages are looked for."""
+
+
+MAX_BYTES = 18_000_000
+"""Bytes of one page, so that it can be mailed; only a single video that is larger by itself exceeds it."""
+
+
+def videos_html(page: VideosPage) -> str:
+    """A page of videos as HTML that needs no other file, no network and, to be read, no script."""
+    return filled(page, [article(view, n) for n, view in enumerate(page.videos, start=1)])
+
+
+@dataclass(frozen=True)
+class Article:
+    """One video, ready for its page: its name, its part of the page, and what the page's controls depend on.
+
+    Args:
+        video: its name.
+        html: its part of the page.
+        dense: whether it has edges that are neither spatial nor temporal.
+        largest: the largest rank of an edge that is drawn; 0 where none is.
+    """
+
+    video: str
+    html: Markup
+    dense: bool
+    largest: int
+
+
+def filled(page: VideosPage, articles: Sequence[Article]) -> str:
+    """The page with these articles in it, in place of its own videos."""
+    largest = max((article.largest for article in articles), default=0)
+    return render(
+        "videos.html",
+        title=page.title,
+        lead=page.lead,
+        articles=[article.html for article in articles],
+        names=[article.video for article in articles],
+        dense=any(article.dense for article in articles),
+        k=min(STRONGEST, max(largest, 1)),
+        largest=max(largest, 1),
+        **around(page),
+    )
+
+
+def around(page: VideosPage) -> dict[str, Any]:
+    """Values of the parts that may be filled in later: the way to other pages, and the footer."""
+    return {
+        "others": page.others,
+        "place": page.place,
+        "deletions": [deletion(test) for test in page.deletions],
+        "facts": page.facts,
+    }
+
+
+def article(view: VideoView, number: int) -> Article:
+    """One video as the page shows it; ``number`` is its place on the page, from 1."""
+    strip = strip_of(view)
+    prepared = [told_for_template(told, strip, view.nodes) for told in view.told]
+    html = render(
+        "video.html",
+        n=number,
+        view=view,
+        strip=strip,
+        height=HEIGHT,
+        k=STRONGEST,
+        largest=LARGEST_K,
+        told=[shown for shown, _ in prepared],
+        data={"told": [script for _, script in prepared]},
+    )
+    drawn = {kind: max(edge.rank for edge in edges) for kind, edges in strip.edges}
+    return Article(view.video, Markup(html), dense="dense" in drawn, largest=max(drawn.values(), default=0))
+
+
+def video_fragment(page: VideosPage, height: int = 820) -> str:
+    """HTML for a notebook: the page inside a frame that shares nothing with what is around it.
+
+    Args:
+        page: what to show.
+        height: of the frame in pixels; the reader can drag its lower edge.
+    """
+    return (
+        f'<iframe sandbox="allow-scripts" title="{escape(page.title)}" width="100%" height="{height}" '
+        f'style="border: 0; resize: vertical; overflow: auto" srcdoc="{escape(videos_html(page))}"></iframe>'
+    )
+
+
+def write_pages(
+    out: str | Path,
+    videos: Iterable[VideoView],
+    *,
+    title: str,
+    lead: str = "",
+    facts: tuple[tuple[str, str], ...] = (),
+    deletions: tuple[Deletion, ...] | Callable[[], tuple[Deletion, ...]] = (),
+    max_videos: int = MAX_VIDEOS,
+    max_bytes: int = MAX_BYTES,
+) -> list[Path]:
+    """Write the videos on as many pages as they need, each bounded in size, and return their files.
+
+    Of many videos only those of one page are in memory. Every file is written whole or not at all; at the end the
+    pages get the way to each other and the footer, and further pages that an earlier, longer report left are removed.
+
+    Args:
+        out: the first file, ``report.html``; the others are ``report-2.html``, ... A name without ``.html`` is a
+            folder, made if need be, whose first page is ``index.html``.
+        videos: the videos, one after another.
+        title, lead, facts: of each page.
+        deletions: the deletion tests; a function is asked once every video has been taken.
+        max_videos, max_bytes: where a page ends.
+
+    Raises:
+        UserError: ``out`` cannot be a file there.
+    """
+    first = first_file(Path(out))
+    files: list[Path] = []
+    held: list[Article] = []
+
+    def flush() -> None:
+        file = first if not files else first.with_name(f"{first.stem}-{len(files) + 1}{first.suffix}")
+        write_atomic(file, filled(VideosPage(title, lead, (), facts=facts), held))
+        files.append(file)
+
+    size = 0
+    for view in videos:
+        one = article(view, len(held) + 1)
+        added = len(one.html.encode())
+        if held and (len(held) >= max_videos or size + added > max_bytes):
+            flush()
+            held, size = [], 0
+            one = article(view, 1)
+        held.append(one)
+        size += added
+    flush()
+    tests = deletions() if callable(deletions) else deletions
+    others = tuple((f"page {n} of {len(files)}", file.name) for n, file in enumerate(files, start=1))
+    for place, file in enumerate(files):
+        page = VideosPage(title, lead, (), deletions=tests, facts=facts, others=others, place=place)
+        write_atomic(file, completed(file.read_text(encoding="utf-8"), page))
+    for file in left_over(first, len(files)):
+        file.unlink(missing_ok=True)
+    return files
+
+
+def left_over(first: Path, count: int) -> list[Path]:
+    """Further pages beyond ``count`` that an earlier report with this first file wrote.
+
+    Only a file that has the name of such a page, says that it is one of ours, and leads back to ``first`` is one.
+    """
+    name = re.compile(rf"{re.escape(first.stem)}-([1-9]\d*){re.escape(first.suffix)}")
+    beyond = [file for file in first.parent.iterdir() if (n := name.fullmatch(file.name)) and int(n[1]) > count]
+    back = f'href="{templates().from_string("{{ name|urlencode }}").render(name=first.name)}"'
+    found = []
+    for file in beyond:
+        if file.is_file() and not file.is_symlink():
+            with open(file, encoding="utf-8", errors="replace") as text:
+                head, _, rest = text.read(MAX_HEAD).partition("</head>")
+            if GENERATOR in head and back in rest.partition("<!--/nav-->")[0].partition("<!--nav-->")[2]:
+                found.append(file)
+    return sorted(found)
+
+
+def first_file(out: Path) -> Path:
+    """The first file of a report; its folder is made."""
+    page = out.suffix.lower() in (".html", ".htm")
+    if not page and (out.is_file() or (out.suffix and not out.is_dir())):
+        raise UserError(f"a page is a file that ends in .html, or a folder for several; got {str(out)!r}")
+    file = out if page else out / "index.html"
+    if file.is_dir():
+        raise UserError(f"{file} is a folder; give the name of a file that ends in .html, or of another folder")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"could not make the folder {file.parent} for the report: {error.strerror or error}") from error
+    return file
+
+
+def completed(text: str, page: VideosPage) -> str:
+    """A written page with its navigation and footer filled in again; no value can hold these marks unescaped."""
+    for part, template in (("nav", "navigation.html"), ("closing", "closing.html")):
+        start, end = f"<!--{part}-->", f"<!--/{part}-->"
+        before, _, rest = text.partition(start)
+        text = "".join([before, start, render(template, **around(page)), end, rest.partition(end)[2]])
+    return text

@@ -1,0 +1,190 @@
+"""The sampled frames of a video as pictures for a page, and its graph as plain values."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from jaxtyping import Int64, UInt8
+from torch_geometric.data import Data
+
+from graphs.edges import EDGE_TYPES
+from graphs.variants import DENSE_TYPE
+from stg.pages.videos.strip import data_uri
+from stg.pages.videos.views import Edge, Node, Picture
+from stg.video.decoding import (
+    MAX_PIXELS,
+    SampledFrames,
+    VideoError,
+    check_damage,
+    decode_frames,
+    open_regular,
+    original_numbers,
+    read_index,
+    video_id,
+)
+from stg.vision.detectors import class_name
+
+if TYPE_CHECKING:
+    from stg.datasets.world.dataset import World
+
+WIDTH = 320
+"""Most pixels across a picture on a page; the boxes stay those of the whole frame."""
+
+QUALITY = 80
+"""Of the JPEG coding."""
+
+KINDS: dict[int, Literal["spatial", "temporal", "dense"]] = {
+    EDGE_TYPES.index("spatial"): "spatial",
+    EDGE_TYPES.index("temporal"): "temporal",
+    DENSE_TYPE: "dense",
+}
+"""What each ``edge_type`` is called."""
+
+
+def sample_of_clip(path: str | Path, graph: Data, max_pixels: int = MAX_PIXELS) -> SampledFrames:
+    """The frames of a clip that a graph was made from, by the frame numbers that it holds.
+
+    Args:
+        path: the clip.
+        graph: of this one video.
+        max_pixels: as in :func:`stg.video.decoding.sample_video`.
+
+    Raises:
+        VideoError: the clip cannot be read, a frame of the graph cannot be, or it is another clip: its length or the
+            size of its pictures is not the graph's. Also a graph that does not tell its frame numbers.
+    """
+    path, numbers = Path(path), _frame_numbers(graph)
+    if numbers is None:
+        raise VideoError(f"the graph of {video_id(path)!r} does not tell which frames of {path.name!r} it was made of")
+    with open_regular(path) as file:
+        index = read_index(file, path, max_pixels)
+        decoded = decode_frames(file, path, numbers.tolist(), max_pixels)
+        check_damage(path, index, decoded, 1)
+        good = np.frombuffer(decoded.good, dtype=np.int64)
+        told, total = original_numbers(index, decoded, good)
+        place_of = dict(zip(told.tolist(), good.tolist(), strict=True))
+        places = [place_of[number] for number in numbers.tolist() if number in place_of]
+        if not decoded.frames.keys() >= set(places):
+            decoded = decode_frames(file, path, places, max_pixels)
+    size = next((frame.shape[:2] for frame in decoded.frames.values()), None)
+    _check_same_clip(f"{path.name!r}", graph, total, size)
+    missing = [number for number in numbers.tolist() if decoded.frames.get(place_of.get(number, -1)) is None]
+    if missing:
+        raise VideoError(f"{path.name!r}: frame {missing[0]} of its {total} frames cannot be read")
+    return SampledFrames(
+        video=video_id(path),
+        frames=np.stack([decoded.frames[place] for place in places]),
+        frame_number=numbers,
+        total_frames=total,
+        fps=index.fps,
+        truncated=index.truncated,
+        header_frames=index.header_frames,
+    )
+
+
+def sample_of_world(world: "World", video: str, graph: Data) -> SampledFrames:
+    """The frames of a video of the built-in world that a graph was made from.
+
+    Raises:
+        UserError: the world has no such video.
+        VideoError: the graph was made in another world, or does not tell its frame numbers.
+    """
+    numbers = _frame_numbers(graph)
+    if numbers is None:
+        raise VideoError(f"the graph of {video!r} does not tell which frames it was made of")
+    _check_same_clip(f"video {video!r} of this world", graph, world.frames, (world.size, world.size))
+    return replace(world.sample(video, 1), frames=world.render(video, numbers), frame_number=numbers, num_unique=0)
+
+
+def from_sample(sample: SampledFrames, *, width: int = WIDTH) -> tuple[Picture, ...]:
+    """Pictures of sampled frames, each shown when the video's mean frame rate says.
+
+    Args:
+        width: most pixels across; smaller frames stay as they are.
+    """
+    made: dict[int, bytes] = {}
+    for number, frame in zip(sample.frame_number.tolist(), sample.frames, strict=True):
+        if number not in made:
+            made[number] = jpeg(frame, width)
+    seconds = [_seconds(number, sample.fps) for number in sample.frame_number.tolist()]
+    return tuple(
+        Picture(number, made[number], at) for number, at in zip(sample.frame_number.tolist(), seconds, strict=True)
+    )
+
+
+def glimpse(sample: SampledFrames, *, width: int = WIDTH // 2) -> list[str]:
+    """Sampled frames as small ``data:`` addresses."""
+    pictures = from_sample(sample, width=width)
+    return [data_uri("image/jpeg", picture.jpeg) for picture in pictures if picture.jpeg is not None]
+
+
+def blank(graph: Data) -> tuple[Picture, ...]:
+    """The sampled frames without pictures, where the clip is not at hand.
+
+    Where the graph does not tell their numbers either, the frames are counted from 0.
+    """
+    numbers, fps = _frame_numbers(graph), float(graph.fps) if graph.get("fps") is not None else 0.0
+    if numbers is None:
+        return tuple(Picture(place) for place in range(int(graph.num_frames)))
+    return tuple(Picture(number, None, _seconds(number, fps)) for number in numbers.tolist())
+
+
+def jpeg(frame: UInt8[np.ndarray, "H W 3"], width: int = WIDTH) -> bytes:
+    """A frame as a JPEG file, no larger than ``width`` across and three times that down."""
+    from PIL import Image
+
+    picture, file = Image.fromarray(frame), io.BytesIO()
+    picture.thumbnail((width, 3 * width), Image.Resampling.LANCZOS)
+    picture.save(file, "JPEG", quality=QUALITY, optimize=True)
+    return file.getvalue()
+
+
+def nodes_of(graph: Data) -> tuple[Node, ...]:
+    """The objects of one video, in the order of the graph, by the names of COCO's classes where they are known."""
+    _check_single(graph)
+    count = len(graph.frame)
+    scores = graph.scores.tolist() if graph.get("scores") is not None else [None] * count
+    labels = graph.label.tolist() if graph.get("label") is not None else [0] * count
+    rows = zip(graph.frame.tolist(), graph.boxes.tolist(), scores, labels, strict=True)
+    return tuple(Node(frame, tuple(box), score, class_name(label)) for frame, box, score, label in rows)
+
+
+def edges_of(graph: Data) -> tuple[Edge, ...]:
+    """All edges of one video, in the order of the graph, those from an object to itself included."""
+    _check_single(graph)
+    rows = zip(*graph.edge_index.tolist(), graph.edge_type.tolist(), graph.edge_weight.tolist(), strict=True)
+    return tuple(Edge(source, target, KINDS[kind], weight) for source, target, kind, weight in rows)
+
+
+def _check_single(graph: Data) -> None:
+    if graph.get("ptr") is not None and len(graph.ptr) != 2:
+        raise ValueError(f"one video is shown at a time; got a batch of {len(graph.ptr) - 1}")
+
+
+def _frame_numbers(graph: Data) -> Int64[np.ndarray, " T"] | None:
+    _check_single(graph)
+    return None if graph.get("frame_number") is None else graph.frame_number.cpu().numpy().astype(np.int64)
+
+
+def _check_same_clip(name: str, graph: Data, total: int, size: Sequence[int] | None) -> None:
+    """What the graph knows of its video must be true of this one."""
+    length = graph.get("total_frames")
+    shape = graph["size"] if graph.get("size") is not None else None
+    wrong = []
+    if length is not None and int(length) != total:
+        wrong.append(f"{total} frames instead of {int(length)}")
+    if shape is not None and size is not None and shape.flatten().tolist() != list(size):
+        height, width = shape.flatten().tolist()
+        wrong.append(f"pictures of {size[1]}x{size[0]} instead of {width}x{height}")
+    if wrong:
+        raise VideoError(
+            f"{name} is not what the graph was made from: it has {' and '.join(wrong)}; point to the clip that was "
+            "extracted, or extract this one"
+        )
+
+
+def _seconds(number: int, fps: float) -> float | None:
+    return number / fps if fps > 0 else None

@@ -1,0 +1,184 @@
+"""The film strip of a video: its frames side by side, with boxes and edges at their place, for inline SVG."""
+
+import base64
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from stg.pages.videos.views import Edge, VideoView
+
+HEIGHT = 240
+"""Height of a frame in the units of the drawing; the width follows from the shape of the video."""
+
+GAP = 28
+"""Between two frames, so that an edge from one to the next is seen between them."""
+
+LARGEST_K = 5
+"""Edges beyond the strongest so many into a node (of one kind) are not drawn, so that pages stay bounded."""
+
+MOST_EDGES = 3000
+"""Most edges drawn of one video: with more, fewer ranks than :data:`LARGEST_K` are drawn, though never none."""
+
+KINDS = ("spatial", "temporal", "dense")
+
+COLOURS = {"spatial": (47, 127, 255), "temporal": (255, 56, 56), "dense": (240, 166, 221)}
+"""Red, green and blue of each kind of edge, on light and on dark ground; dashes and arrows tell them apart as well."""
+
+LABELLED = 8
+"""Boxes of a frame, best score first, that have their label at once; the others show it when they are looked at."""
+
+
+@dataclass(frozen=True)
+class DrawnFrame:
+    """A frame: its left edge ``x``, its number and time as text, and its picture as a data URI (or none)."""
+
+    x: int
+    number: int
+    seconds: str
+    jpeg: str
+
+
+@dataclass(frozen=True)
+class DrawnNode:
+    """A box, its corner and size within the strip, and what is written on it."""
+
+    number: int
+    frame: int
+    x: float
+    y: float
+    width: float
+    height: float
+    name: str
+    score: str
+    minor: bool
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        return self.x + self.width / 2, self.y + self.height / 2
+
+
+@dataclass(frozen=True)
+class DrawnEdge:
+    """An edge: which of the video's, its rank among those of its kind into its target, and its line."""
+
+    number: int
+    rank: int
+    weight: float
+    level: int
+    path: str
+
+
+@dataclass(frozen=True)
+class Strip:
+    """All that is drawn of a video; ``edges`` by kind, strongest ranks first, up to rank ``largest``."""
+
+    frame_width: int
+    width: int
+    frames: tuple[DrawnFrame, ...]
+    nodes: tuple[DrawnNode, ...]
+    edges: tuple[tuple[str, tuple[DrawnEdge, ...]], ...]
+    strongest: dict[str, float]
+    largest: int
+
+    @property
+    def order(self) -> list[int]:
+        """Numbers of the drawn edges, in the order of the drawing."""
+        return [edge.number for _, drawn in self.edges for edge in drawn]
+
+
+def strip_of(view: VideoView) -> Strip:
+    """Lay out the frames, boxes and edges of a video."""
+    height, width = view.size
+    frame_width = min(max(round(HEIGHT * width / max(height, 1)), 60), 4 * HEIGHT)
+    lefts = [index * (frame_width + GAP) for index in range(len(view.pictures))]
+    frames = tuple(
+        DrawnFrame(
+            x=x,
+            number=picture.number,
+            seconds="" if picture.seconds is None else f"{picture.seconds:.1f} s",
+            jpeg="" if picture.jpeg is None else data_uri("image/jpeg", picture.jpeg),
+        )
+        for x, picture in zip(lefts, view.pictures, strict=True)
+    )
+    scale = (frame_width / max(width, 1), HEIGHT / max(height, 1))
+    nodes = draw_nodes(view, lefts, scale)
+    rows = ranked(view.edges)
+    largest = next((k for k in range(LARGEST_K, 1, -1) if sum(rank <= k for _, _, rank in rows) <= MOST_EDGES), 1)
+    kept = [row for row in rows if row[2] <= largest]
+    strongest = {kind: max((e.weight for _, e, _ in kept if e.kind == kind), default=0.0) for kind in KINDS}
+    edges = draw_edges(kept, nodes, strongest)
+    total = lefts[-1] + frame_width if lefts else frame_width
+    return Strip(frame_width, total, frames, nodes, edges, strongest, largest)
+
+
+def draw_nodes(view: VideoView, lefts: Sequence[int], scale: tuple[float, float]) -> tuple[DrawnNode, ...]:
+    """The boxes at their place in the strip."""
+    across, down = scale
+    best: dict[int, list[int]] = {}
+    for number in sorted(range(len(view.nodes)), key=lambda n: -(view.nodes[n].score or 0.0)):
+        best.setdefault(view.nodes[number].frame, []).append(number)
+    labelled = {number for numbers in best.values() for number in numbers[:LABELLED]}
+    drawn = []
+    for number, node in enumerate(view.nodes):
+        x1, y1, x2, y2 = node.box
+        score = "" if node.score is None or not math.isfinite(node.score) else f"{node.score:.2f}"
+        drawn.append(
+            DrawnNode(
+                number=number,
+                frame=node.frame,
+                x=round(lefts[node.frame] + x1 * across, 1),
+                y=round(y1 * down, 1),
+                width=round(max(x2 - x1, 0) * across, 1),
+                height=round(max(y2 - y1, 0) * down, 1),
+                name=node.name,
+                score=score,
+                minor=number not in labelled,
+            )
+        )
+    return tuple(drawn)
+
+
+def ranked(edges: Iterable[Edge]) -> list[tuple[int, Edge, int]]:
+    """Number, edge and rank of each edge among those of its kind into its target, strongest first: rank 1.
+
+    An edge from a node to itself has no line, and a weight that is not finite no rank: both are left out.
+    """
+    real = [(i, edge) for i, edge in enumerate(edges) if edge.source != edge.target and math.isfinite(edge.weight)]
+    real.sort(key=lambda pair: (pair[1].kind, pair[1].target, -pair[1].weight))
+    groups = groupby(real, key=lambda pair: (pair[1].kind, pair[1].target))
+    return [(i, edge, rank) for _, group in groups for rank, (i, edge) in enumerate(group, start=1)]
+
+
+def draw_edges(
+    kept: Sequence[tuple[int, Edge, int]], nodes: Sequence[DrawnNode], strongest: dict[str, float]
+) -> tuple[tuple[str, tuple[DrawnEdge, ...]], ...]:
+    """The lines of the edges by kind; their level tells the weight as a part of the ``strongest`` of the kind.
+
+    Temporal edges are drawn forward in time, as in Pan et al. (2020, Fig. 1), whichever way the graph gathers.
+    """
+    drawn: dict[str, list[DrawnEdge]] = {kind: [] for kind in KINDS}
+    for number, edge, rank in sorted(kept, key=lambda row: (row[2], row[0])):
+        share = edge.weight / strongest[edge.kind] if strongest[edge.kind] > 0 else 0.0
+        start, end = nodes[edge.source], nodes[edge.target]
+        if edge.kind == "temporal" and start.frame > end.frame:
+            start, end = end, start
+        path = line(start.centre, end.centre, arrow=edge.kind != "spatial")
+        drawn[edge.kind].append(DrawnEdge(number, rank, edge.weight, min(max(round(9 * share), 0), 9), path))
+    return tuple((kind, tuple(lines)) for kind, lines in drawn.items() if lines)
+
+
+def line(start: tuple[float, float], end: tuple[float, float], *, arrow: bool) -> str:
+    """An SVG path, bent to the right so that there and back lie apart; with an arrow it stops short of the end."""
+    across, down = end[0] - start[0], end[1] - start[1]
+    length = math.hypot(across, down)
+    if arrow and length > 24:
+        across, down = across * (1 - 7 / length), down * (1 - 7 / length)
+    bend = 0.06 if arrow else 0.1
+    middle = (across / 2 - bend * down, down / 2 + bend * across)
+    return f"M{start[0]:.0f} {start[1]:.0f}q{middle[0]:.0f} {middle[1]:.0f} {across:.0f} {down:.0f}".replace(" -", "-")
+
+
+def data_uri(kind: str, payload: bytes) -> str:
+    """``payload`` as an address that holds it."""
+    return f"data:{kind};base64,{base64.b64encode(payload).decode()}"

@@ -1,0 +1,97 @@
+"""What a page shows of a video: plain values, so that what is worked out and how it is drawn stay apart."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from stg.explain.explanation import Deletion, Told
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A sampled frame.
+
+    Args:
+        number: its number in the video, from 0.
+        jpeg: the picture; None where the video file is not at hand.
+        seconds: when it is shown; None where the frame rate is not known.
+    """
+
+    number: int
+    jpeg: bytes | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Node:
+    """An object of the graph.
+
+    Args:
+        frame: which of the pictures it is in.
+        box: corners x1, y1, x2, y2 in pixels of the frame.
+        score: of the detector, in 0..1; None where that is not known.
+        name: class that the detector gave it; empty where that is not known. The graph never uses it.
+    """
+
+    frame: int
+    box: tuple[float, float, float, float]
+    score: float | None = None
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Edge:
+    """An edge along which ``target`` gathers from ``source`` (numbers of nodes); ``weight`` as in the graph."""
+
+    source: int
+    target: int
+    kind: Literal["spatial", "temporal", "dense"]
+    weight: float
+
+
+@dataclass(frozen=True, eq=False)
+class VideoView:
+    """All that a page shows of one video.
+
+    Args:
+        video: its name.
+        size: height and width of its pictures in pixels.
+        pictures: its sampled frames, in the order of time.
+        nodes, edges: its graph; none where no objects were looked for, or found.
+        told: what was said of it: by the model, and by those that it is put beside.
+        references: what people said of it.
+        notes: what is not shown, and why.
+        error: why nothing is shown; None where something is.
+    """
+
+    video: str
+    size: tuple[int, int] = (1, 1)
+    pictures: tuple[Picture, ...] = ()
+    nodes: tuple[Node, ...] = ()
+    edges: tuple[Edge, ...] = ()
+    told: tuple[Told, ...] = ()
+    references: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    error: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class VideosPage:
+    """A page of videos.
+
+    Args:
+        title: of the page.
+        lead: a sentence below it: which run, which split, which search.
+        videos: what is shown, in order.
+        deletions: the deletion test over these videos, one a look.
+        facts: name and value of what the reader may need to know: the model, its features, versions.
+        others: name and file name of the other pages of the same report, this one included, in order.
+        place: which of ``others`` this is.
+    """
+
+    title: str
+    lead: str
+    videos: tuple[VideoView, ...]
+    deletions: tuple[Deletion, ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()
+    others: tuple[tuple[str, str], ...] = ()
+    place: int = 0

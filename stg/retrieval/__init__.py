@@ -1,0 +1,1 @@
+"""A video-text embedding."""

@@ -1,0 +1,144 @@
+"""A trained captioner as one file: weights, settings, vocabulary, and how its features were made."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from graphs.storage.store import GraphStore
+from stg.config.model import GraphConfig, ModelConfig
+from stg.config.schema import differences, from_dict, to_dict
+from stg.models.build import build_captioner
+from stg.models.captioner import Captioner
+from stg.models.feature_kinds import Widths
+from stg.runs.model_file import MODEL_FILE, WHOLE_FILE
+from stg.runs.tensors import CheckpointError, load_tensors, save_tensors
+from stg.runtime.errors import UserError
+from stg.text.vocabulary import Vocabulary
+
+FORMAT, VERSION = "stg-captioner", 1
+
+
+def check_features(trained_on: Mapping[str, Any], store: GraphStore, what: str) -> None:
+    """Refuse a store whose features were made otherwise than those that ``what`` (a model, ...) was trained on.
+
+    Raises:
+        UserError: names the fields that differ, with both values.
+    """
+    if differing := differences(trained_on, store.manifest):
+        listed = "; ".join(f"{key}: trained on {old!r}, store has {new!r}" for key, (old, new) in differing.items())
+        raise UserError(f"the features in {store.path} do not fit this {what}: {listed}. Extract them again as trained")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A captioner with all that is needed to use it.
+
+    Attributes:
+        captioner: the model; in an exported file without the parts that only training needs (P19).
+        vocabulary: its words.
+        model, graph: the settings it was built from.
+        widths: the widths of the features it reads.
+        features: the manifest of those features; others are refused.
+        features_dtype: what they were rounded to in the store.
+    """
+
+    captioner: Captioner
+    vocabulary: Vocabulary
+    model: ModelConfig
+    graph: GraphConfig
+    widths: Widths
+    features: Mapping[str, Any]
+    features_dtype: str = "float16"
+
+    def check(self, store: GraphStore) -> None:
+        """Refuse a store whose features were made otherwise than the ones this model was trained on.
+
+        Raises:
+            UserError: names the fields that differ, with both values.
+        """
+        check_features(self.features, store, "model")
+
+    def begin_with(self, folder: str | Path) -> None:
+        """Give the captioner the weights of a finished run.
+
+        Raises:
+            CheckpointError: no such run.
+            UserError: another vocabulary, other features or other settings of the model or its graph (which are named).
+        """
+        before = Trained.load_whole(folder) or Trained.load(Path(folder) / MODEL_FILE)
+        if before.vocabulary.fingerprint != self.vocabulary.fingerprint:
+            raise UserError(
+                f"{folder} was trained with other words ({len(before.vocabulary)}, now {len(self.vocabulary)}): take "
+                "the same captions, data.min_count and data.max_words"
+            )
+
+        def described(trained: Trained) -> dict[str, Any]:
+            # The graph is of no account to a model without an object branch.
+            graph = {} if trained.model.branches == "scene" else to_dict(trained.graph)
+            model = to_dict(trained.model)
+            unread = {"dropout", "stats", "attention_lstm"} - {trained.model.decoder}
+            model = {key: value for key, value in model.items() if key not in unread}
+            return {"model": model, "graph": graph, "features": dict(trained.features)}
+
+        if changed := differences(described(before), described(self)):
+            listed = "; ".join(f"{key}: was {old!r}, now {new!r}" for key, (old, new) in changed.items())
+            raise UserError(f"{folder} holds another model ({listed}): ask for the same settings to begin with it")
+        self.captioner.load_state_dict(before.captioner.state_dict())
+
+    def save(self, path: Path, *, whole: bool = False) -> None:
+        """Write the part that captions (or, if ``whole``, the object branch too), atomically and with a checksum."""
+        captioner = self.captioner if whole else self.captioner.for_captioning()
+        # A full model whose object branch is gone is a scene model.
+        branches = "scene" if captioner is not self.captioner else self.model.branches
+        header = {
+            "format": FORMAT,
+            "version": VERSION,
+            "model": {**to_dict(self.model), "branches": branches},
+            "graph": to_dict(self.graph),
+            "widths": asdict(self.widths),
+            "vocabulary": self.vocabulary.to_json(),
+            "features": dict(self.features),
+            "features_dtype": self.features_dtype,
+            # For those who need to know before anything is built, or torch loaded.
+            "reads": sorted(captioner.reads),
+        }
+        save_tensors(path, captioner.state_dict(), header)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Trained":
+        """Read an exported captioner, ready to caption.
+
+        Raises:
+            CheckpointError: the file is missing, damaged, of another kind or version, or its weights do not fit its
+                settings.
+        """
+        path = Path(path)
+        tensors, header = load_tensors(path)
+        if header.get("format") != FORMAT or header.get("version") != VERSION:
+            found = f"{header.get('format')} version {header.get('version')}"
+            raise CheckpointError(f"{path} holds {found}; expected {FORMAT} version {VERSION}")
+        try:
+            # Models of before the grid had a largest number of steps read them all.
+            header["model"].get("stats", {}).setdefault("max_steps", 0)
+            model, graph = from_dict(ModelConfig, header["model"]), from_dict(GraphConfig, header["graph"])
+            vocabulary = Vocabulary.from_json(header["vocabulary"])
+            widths = Widths(**header["widths"])
+            captioner = build_captioner(
+                model, graph, widths=widths, vocabulary=len(vocabulary), max_words=vocabulary.max_words
+            )
+            captioner.load_state_dict(tensors)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CheckpointError(f"{path}: settings and weights do not fit each other: {error}") from error
+        kept = header.get("features_dtype", "float16")
+        return cls(captioner.eval(), vocabulary, model, graph, widths, header["features"], kept)
+
+    @classmethod
+    def load_whole(cls, folder: str | Path) -> "Trained | None":
+        """The model of a run with the object branch that only taught it; None where there is no such file.
+
+        Raises:
+            CheckpointError: as `load`.
+        """
+        whole = Path(folder) / WHOLE_FILE
+        return cls.load(whole) if whole.exists() else None

@@ -1,0 +1,85 @@
+"""Stopping on request: the first signal asks, the second ends at once."""
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from stg.runtime.errors import Preempted
+
+REPEATED = 5.0
+"""Seconds in which a launcher may pass on a signal that its processes have got themselves."""
+
+
+class Stopper:
+    """Remembers that somebody asked the run to stop; call it to know."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __call__(self) -> bool:
+        return self.asked
+
+    def ask(self) -> None:
+        """Ask for a stop after the step at hand."""
+        self.asked = True
+
+
+@contextmanager
+def stop_on_signal(*, repeated: float = 0.0) -> Iterator[Stopper]:
+    """Turn SIGTERM and Ctrl-C into a request to stop; the handlers of before return afterwards.
+
+    Args:
+        repeated: seconds in which a second signal is taken for the first one again. A launcher passes on what its
+            processes may have got themselves.
+    """
+    stopper = Stopper()
+    first = 0.0
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal first
+        again = stopper.asked
+        if not again:
+            stopper.ask()
+            first = time.monotonic()
+        if repeated and time.monotonic() - first < repeated:
+            return
+        # The next signal is for the impatient.
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        if again:
+            signal.raise_signal(number)
+
+    for number in before:
+        signal.signal(number, handle)
+    try:
+        yield stopper
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def interrupted_by_sigterm() -> Iterator[None]:
+    """Let a request to terminate do what Ctrl-C does: raise KeyboardInterrupt. The handler of before returns."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def until_stopped(progress: Callable[[int, int], None], stop: Callable[[], bool]) -> Callable[[int, int], None]:
+    """``progress`` (done, total) of graphs that are made, which raises `Preempted` once ``stop`` says so."""
+
+    def go_on(done: int, total: int) -> None:
+        progress(done, total)
+        if stop():
+            raise Preempted(f"stopped with {done} of {total} graphs made: the same command goes on from there")
+
+    return go_on

@@ -1,0 +1,1 @@
+"""Words: tokens, vocabulary, parts of speech, counts."""

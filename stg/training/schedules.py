@@ -1,0 +1,50 @@
+"""Optimisers, and what changes from epoch to epoch."""
+
+from collections.abc import Callable, Mapping
+from math import exp
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from stg.config.training import OptimConfig
+
+FUSED = ("cpu", "cuda")
+"""Devices on which Adam updates all weights in one call; RMSprop has no such call anywhere."""
+
+
+OPTIMISERS: Mapping[str, Callable[[list[nn.Parameter], OptimConfig], Optimizer]] = {
+    "adam": lambda weights, optim: torch.optim.Adam(
+        weights,
+        lr=optim.lr,
+        betas=optim.betas,
+        weight_decay=optim.weight_decay,
+        fused=weights[0].device.type in FUSED,
+    ),
+    "rmsprop": lambda weights, optim: torch.optim.RMSprop(weights, lr=optim.lr, weight_decay=optim.weight_decay),
+}
+"""Name -> optimiser: Adam as in Pan et al. (2020), RMSprop as in Cherian et al. (2020), which names the step alone."""
+
+
+def given_words(eta: float, epoch: int) -> float:
+    r"""The share of words that are read as given, in scheduled sampling (Cherian et al., 2020, Sec. 4.3).
+
+    .. math:: \epsilon_p = \eta / (\eta + \exp(p / \eta))
+
+    With ``eta`` 24, .960 in epoch 0, .913 in epoch 20 and .749 in epoch 50. All other words are the decoder's own,
+    each by a draw of its own (Bengio et al., 2015); the paper does not say whether by word or by sentence.
+
+    Args:
+        eta: the larger, the longer words are given.
+        epoch: ``p``, from 0.
+    """
+    decay = eta * exp(-epoch / eta)  # the fraction multiplied by exp(-p / eta), which cannot overflow
+    return decay / (decay + 1)
+
+
+def annealed(first: float, last: float, epoch: int, epochs: int) -> float:
+    """The temperature of an epoch: geometric from ``first`` in epoch 0 to ``last`` in the last of ``epochs``.
+
+    Cherian et al. (2020, Eq. 9) keep it low throughout. One epoch alone is the last one.
+    """
+    return last * (first / last) ** (1 - epoch / (epochs - 1)) if epochs > 1 else last

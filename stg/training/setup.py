@@ -1,0 +1,128 @@
+"""All that a training run needs before its first step: data, words, model and what judges it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from graphs.storage.store import GraphStore
+from stg.config.training import FitConfig
+from stg.data.batches import TrainingSet, shuffle_features
+from stg.data.prefetch import in_memory
+from stg.datasets.base import CaptionDataset
+from stg.metrics.scorer import Scorer
+from stg.models.build import build_captioner
+from stg.models.feature_kinds import Widths
+from stg.models.statistics import classes_read, fit_statistics
+from stg.runs.bundle import Trained
+from stg.runtime.device import check_precision
+from stg.runtime.distributed import ALONE, Processes
+from stg.runtime.errors import UserError
+from stg.text.vocabulary import Vocabulary
+from stg.training.validation import Validation
+
+
+@dataclass(frozen=True)
+class TrainingSetup:
+    """What is trained, on what, and how it is judged.
+
+    Attributes:
+        dataset, store: captions and graphs.
+        captions: of the training videos, as people wrote them.
+        data: the same as numbers, in batches.
+        trained: the model with its words and settings.
+        validation: captions the validation videos and scores them.
+    """
+
+    dataset: CaptionDataset
+    store: GraphStore
+    captions: Mapping[str, Sequence[str]]
+    data: TrainingSet
+    trained: Trained
+    validation: Validation
+
+
+def check_training(config: FitConfig) -> None:
+    """Refuse settings that do not go together, before anything is made.
+
+    Raises:
+        UserError: scheduled sampling with a decoder that cannot go on from its own words.
+    """
+    from stg.models.decoders import DECODERS
+
+    if config.optim.scheduled_sampling is not None and not DECODERS[config.model.decoder].recurrent:
+        recurrent = " or ".join(name for name, recipe in DECODERS.items() if recipe.recurrent)
+        raise UserError(
+            "optim.scheduled_sampling needs a decoder that reads one word after another; model.decoder is "
+            f"{config.model.decoder!r}, which reads all at once: choose {recurrent}, or leave scheduled_sampling out"
+        )
+
+
+def set_up(
+    config: FitConfig,
+    device: torch.device,
+    *,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    tell: Callable[[str], None] = print,
+    processes: Processes = ALONE,
+) -> TrainingSetup:
+    """Open the data (the built-in world is made first where it is not there yet) and build the model on ``device``.
+
+    Of several ``processes``, the first makes the world and takes the statistics of features; all have the same model.
+
+    Raises:
+        UserError: the data are not there or do not fit the settings.
+    """
+    check_precision(config.optim.precision, device)
+    # By its module's name, for tests that put another data set in its place.
+    from stg.datasets.open import prepare
+
+    with processes.in_turn():
+        prepared = prepare(config.data, config.world, progress=progress, tell=tell)
+    dataset, store = prepared.dataset, prepared.store
+    train_videos, val_videos = dataset.videos("train"), dataset.videos("val")
+    captions = {video: dataset.captions[video] for video in train_videos}
+    vocabulary = Vocabulary.build(
+        (text for texts in captions.values() for text in texts),
+        min_count=config.data.min_count,
+        max_words=config.data.max_words,
+    )
+    encoded = {
+        video: [words for text in texts if (words := vocabulary.encode(text))] for video, texts in captions.items()
+    }
+    widths = Widths.of(store.get(train_videos[0]))
+    model = build_captioner(
+        config.model, config.graph, widths=widths, vocabulary=len(vocabulary), max_words=vocabulary.max_words
+    ).to(device)
+    if processes.is_first:
+        fit_statistics(model, store, train_videos)
+    processes.copy_from_first(model)
+    category = classes_read(model, dataset, config.model.stats.categories)
+    shuffled = config.run.control == "shuffle"
+    edges: dict[str, Any] = {"variant": config.graph.variant, "time_flow": config.graph.time_flow}
+    graphs = in_memory(store, [*train_videos, *val_videos], tell=tell) if config.data.loading == "memory" else store
+    data = TrainingSet(
+        graphs,
+        encoded,
+        batch_videos=config.optim.batch_videos,
+        captions_per_video=config.optim.captions_per_video,
+        epoch_captions=config.optim.epoch_captions,
+        length_buckets=config.optim.length_buckets,
+        pinned=device.type == "cuda",
+        seed=config.run.seed,
+        source=shuffle_features(train_videos, config.run.seed) if shuffled else None,
+        category=category,
+        **edges,
+    )
+    validation = Validation(
+        graphs,
+        val_videos,
+        vocabulary,
+        Scorer({video: dataset.captions[video] for video in val_videos}),
+        source=shuffle_features(val_videos, config.run.seed) if shuffled else None,
+        category=category,
+        **edges,
+    )
+    trained = Trained(model, vocabulary, config.model, config.graph, widths, store.manifest, store.features_dtype)
+    return TrainingSetup(dataset, store, captions, data, trained, validation)

@@ -1,0 +1,111 @@
+"""How good a model is while it is trained: captions of the validation videos, and their scores."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from stg.metrics.scorer import Scorer, Scores
+from stg.models.captioner import Captioner
+from stg.models.generation import Graphs, caption_videos
+from stg.runtime.distributed import ALONE, Processes
+from stg.text.vocabulary import Vocabulary
+from stg.text.words import broken_endings
+
+
+@dataclass(frozen=True)
+class Validated:
+    """What one validation found.
+
+    Attributes:
+        scores: BLEU, ROUGE-L and CIDEr.
+        texts: the caption of each video.
+        broken: how many captions break off.
+    """
+
+    scores: Scores
+    texts: Mapping[str, str]
+    broken: int
+
+    @property
+    def judged(self) -> float:
+        """What models are chosen by: CIDEr, which needs more than one video; a split of one is judged by BLEU-4."""
+        return self.scores.values.get("cider", self.scores.values["bleu4"])
+
+    def __str__(self) -> str:
+        values = self.scores.values
+        return "  ".join(f"{name} {values[name]:.3f}" for name in ("bleu4", "rouge", "cider") if name in values)
+
+    @property
+    def endings(self) -> str:
+        """How many captions break off, in words."""
+        return f"broken endings {self.broken} of {len(self.texts)}"
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Captions some videos greedily and scores them; call it with the model.
+
+    Args:
+        store, variant, time_flow: their graphs, see `graphs.select_edges`.
+        videos: which.
+        vocabulary: the model's words.
+        scorer: knows the references of ``videos``.
+        source: whose features each video gets (the shuffled control); None: its own.
+        category: class of each video, for models that read it.
+    """
+
+    store: Graphs
+    videos: Sequence[str]
+    vocabulary: Vocabulary
+    scorer: Scorer
+    source: Mapping[str, str] | None = None
+    category: Mapping[str, int] | None = None
+    variant: str = "full"
+    time_flow: str = "literal"
+
+    def __call__(
+        self,
+        model: Captioner,
+        device: torch.device | str,
+        *,
+        processes: Processes = ALONE,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> Validated | None:
+        """Caption and score; the mode of the model is kept.
+
+        Args:
+            processes: divide the videos among them; all get the scores of all.
+            stop: asked after each batch; None is returned where some process was to stop.
+        """
+
+        def go_on(done: int) -> None:
+            if stop():
+                raise _Stopped
+
+        try:
+            found = caption_videos(
+                model,
+                self.store,
+                processes.share(self.videos),
+                self.vocabulary,
+                variant=self.variant,
+                time_flow=self.time_flow,
+                source=self.source,
+                category=self.category,
+                device=device,
+                advance=go_on,
+            )
+        except _Stopped:
+            found = None
+        if any(processes.any(found is None)) or found is None:
+            return None
+        together = processes.merge({video: caption.text for video, caption in found.items()})
+        # In one order, whatever the number of processes: sums of floating point numbers are told apart by it.
+        texts = {video: together[video] for video in self.videos}
+        scores = self.scorer.score(texts, metrics=("bleu", "rouge", "cider"))
+        return Validated(scores, texts, broken_endings(texts.values()))
+
+
+class _Stopped(Exception):
+    """Somebody asked for a stop."""

@@ -1,0 +1,1 @@
+"""Decoding of clips; never torch."""

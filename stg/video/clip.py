@@ -1,0 +1,75 @@
+"""What is read of one clip: sampled frames, and where asked for, segments of all frames and the sound.
+
+No torch in here: a process that only decodes imports this and little else.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float32, UInt8
+
+from stg.video.decoding import MAX_PIXELS, SampledFrames
+from stg.video.sampling import STRIDE
+
+
+@dataclass(frozen=True)
+class SegmentRequest:
+    """How a motion network wants to see a video: as segments of consecutive frames, side by side, without gaps.
+
+    Args:
+        span: frames of one segment; the last one is filled up by repeating the last frame of the video (P3).
+        resize: the shorter side in pixels (aspect kept), or (height, width), of the frames before the crop.
+        crop: (height, width) cut from the middle.
+    """
+
+    span: int
+    resize: int | tuple[int, int] = 256
+    crop: tuple[int, int] = (224, 224)
+
+
+@dataclass(frozen=True)
+class ClipRequest:
+    """What to read of a clip. Travels to other processes.
+
+    Args:
+        num_frames, sampling, stride, max_pixels, min_frames: as in :func:`stg.video.decoding.sample_video`.
+        segments: what the motion network wants; None: no segments are read.
+        sound: whether the sound is read.
+    """
+
+    num_frames: int = 10
+    sampling: str = "centres"
+    max_pixels: int = MAX_PIXELS
+    min_frames: int = 1
+    segments: SegmentRequest | None = None
+    sound: bool = False
+    stride: int = STRIDE
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Consecutive frames of a video, resized and cropped as asked.
+
+    Args:
+        row: which segment it is: it starts at frame ``row * span`` of the original numbering.
+        frames: ``[span H W 3]`` RGB.
+    """
+
+    row: int
+    frames: UInt8[np.ndarray, "span H W 3"]
+
+
+@dataclass(frozen=True)
+class Sound:
+    """Some consecutive log-mel examples of the sound, .96 s each; together the parts cover the video.
+
+    Args:
+        examples: ``[k 96 64]`` (10 ms steps, mel bands).
+        heard: ``[k]`` False where the example is silent: its features say nothing and are masked.
+    """
+
+    examples: Float32[np.ndarray, "k 96 64"]
+    heard: Bool[np.ndarray, " k"]
+
+
+ClipPart = SampledFrames | Segment | Sound

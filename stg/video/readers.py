@@ -1,0 +1,275 @@
+"""Clips read ahead by other processes, so that a decoder that crashes, hangs or eats memory costs one clip."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from stg.runtime.errors import StgError, UserError
+from stg.video.clip import ClipPart, ClipRequest
+from stg.video.clips import read_clip
+from stg.video.decoding import VideoError
+from stg.video.reader_process import Read, in_words, name_of, receive, request_values
+
+START_LIMIT = 300.0
+"""Seconds in which a new process must have loaded its libraries; a busy network drive may take a while."""
+
+GRACE = 0.5
+"""Seconds that are spent on the rest of a clip that nobody wanted to the end, before its process is ended instead."""
+
+
+class Readers:
+    """Reads clips in child processes, ahead of whoever uses them.
+
+    Each child reads one clip after the other, stops when what it read is not yet wanted, and so holds one part of a
+    clip at a time. A child that fails is replaced. Results do not depend on the number of children.
+
+    Processes start with the first clip and stay until :meth:`close`; should this process be killed, they end by
+    themselves. They load no torch, and nothing of the program that uses this class.
+
+    Args:
+        request: what to read of each clip.
+        workers: child processes; 0 reads in this process: no limits hold then, and a crash takes everything with it.
+        time_limit: seconds that are waited for one clip, in all.
+        memory: bytes that reading may take in each child, where the system can limit it.
+        read: a function of a module, in place of :func:`stg.video.clips.read_clip`.
+    """
+
+    def __init__(
+        self,
+        request: ClipRequest,
+        workers: int = 1,
+        time_limit: float = 600.0,
+        memory: int = 4 * 2**30,
+        read: Read = read_clip,
+    ) -> None:
+        if workers < 0:
+            raise UserError(f"workers must not be negative; got {workers}")
+        if not time_limit > 0 or memory < 1:
+            raise UserError(f"time_limit and memory must be positive; got {time_limit} and {memory}")
+        self.request, self.workers, self.read = request, workers, read
+        settings = {"request": request_values(request), "read": name_of(read) if workers else None, "memory": memory}
+        self._readers = [_Reader(settings, time_limit) for _ in range(workers)]
+        self._open = False
+
+    def open(self, clips: Mapping[str, Path]) -> Iterator[tuple[str, Iterator[ClipPart]]]:
+        """Each clip in order with its parts, which are read while they are iterated over, and ahead of that.
+
+        The parts of a clip are there until the next clip is asked for; they need not be taken to the end.
+
+        Raises:
+            VideoError: (by the parts) this clip cannot be used, or its process crashed, took too long or too much
+                memory. The next clips are not affected.
+            UserError: (by the parts) the request is wrong for every clip.
+            StgError: (by the parts) the child process does not start.
+        """
+        return self._in_turn(dict(clips)) if self.workers else self._here(dict(clips))
+
+    def close(self) -> None:
+        """End the processes, whatever they are doing. Closing twice is harmless."""
+        for reader in self._readers:
+            reader.leave()
+
+    def __enter__(self) -> "Readers":
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self.close()
+
+    def _in_turn(self, clips: dict[str, Path]) -> Iterator[tuple[str, Iterator[ClipPart]]]:
+        waiting = iter(clips.items())
+        asked: deque[tuple[str, _Reader, int]] = deque()
+
+        def ask(reader: _Reader) -> None:
+            for video, path in waiting:
+                asked.append((video, reader, reader.ask(path)))
+                return
+
+        def parts(reader: _Reader, clip: int) -> Iterator[ClipPart]:
+            try:
+                yield from reader.parts(clip)
+            finally:
+                # The next clip is begun now, not when it is asked for: meanwhile the networks are at this one.
+                if reader.clip == clip and not reader.busy:
+                    ask(reader)
+
+        if self._open:
+            raise RuntimeError("these readers are at work on other clips: use them up, or close that iterator, first")
+        self._open = True
+        try:
+            for reader in self._readers:
+                ask(reader)
+            while asked:
+                video, reader, clip = asked.popleft()
+                yield video, parts(reader, clip)
+                if reader.clip == clip:
+                    reader.skip()
+                    ask(reader)
+        finally:
+            for reader in self._readers:
+                if reader.busy:
+                    reader.leave()
+            self._open = False
+
+    def _here(self, clips: dict[str, Path]) -> Iterator[tuple[str, Iterator[ClipPart]]]:
+        for video, path in clips.items():
+            yield video, _read_here(path, self.request, self.read)
+
+
+def _read_here(path: Path, request: ClipRequest, read: Read) -> Iterator[ClipPart]:
+    try:
+        yield from read(path, request)
+    except Exception as error:
+        raise in_words(path, error) from error
+
+
+class _Reader:
+    """The place of one child process: who is in it, and which clip it was asked for."""
+
+    def __init__(self, settings: dict[str, Any], time_limit: float) -> None:
+        self.settings, self.time_limit = settings, time_limit
+        self.clip = 0  # counts the clips
+        self.busy = False
+        self._path, self._left = Path(), 0.0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._ready = False
+
+    def ask(self, path: Path) -> int:
+        """Have it begin with this clip; returns the number that :meth:`parts` takes."""
+        if self._process is not None and self._process.poll() is not None:
+            self.stop()
+        if self._process is None:
+            self._start()
+        self._command({"path": os.fspath(path)})
+        self._path, self._left = path, self.time_limit
+        self.clip, self.busy = self.clip + 1, True
+        return self.clip
+
+    def parts(self, clip: int) -> Iterator[ClipPart]:
+        """The parts of the clip, as they come."""
+        while True:
+            if self.clip != clip:
+                raise RuntimeError("the parts of this clip are gone: the next was asked for, or the readers closed")
+            if not self.busy:
+                return
+            answer = self._next()
+            if answer["kind"] == "part":
+                yield answer["part"]
+                continue
+            self.busy = False
+            if answer["kind"] == "memory":
+                self.stop()
+                raise VideoError(f"{self._path.name!r}: out of memory{self._limit()}")
+            if answer["kind"] == "error":
+                raise (VideoError if answer["video"] else UserError)(answer["text"])
+
+    def skip(self) -> None:
+        """Leave the rest of the clip."""
+        self._left = min(self._left, GRACE)
+        with suppress(StgError):
+            for _ in self.parts(self.clip):
+                pass
+
+    def leave(self) -> None:
+        """End the process, and whatever is still iterated over."""
+        self.stop()
+        self.clip += 1
+
+    def stop(self) -> None:
+        """End the process, if there is one."""
+        self.busy = False
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            for stream in (self._process.stdin, self._process.stdout):
+                with suppress(BrokenPipeError):
+                    stream.close()  # type: ignore[union-attr]
+        self._process = None
+
+    def _start(self) -> None:
+        # Not by multiprocessing: that runs the user's script once more in the child, torch and all.
+        code = f"import sys; sys.path[:] = {sys.path!a}; from stg.video.reader_process import main; main()"
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,  # out of reach of Ctrl-C
+        )
+        self._ready = False
+        self._command(self.settings)
+
+    def _command(self, values: dict[str, Any]) -> None:
+        stream = self._process.stdin  # type: ignore[union-attr]
+        with suppress(BrokenPipeError):  # the answer tells what became of it
+            stream.write(json.dumps(values).encode() + b"\n")  # type: ignore[union-attr]
+            stream.flush()  # type: ignore[union-attr]
+
+    def _next(self) -> dict[str, Any]:
+        """The next answer about the clip; the process is gone if this raises."""
+        try:
+            if not self._ready:
+                self._answer(START_LIMIT)
+                self._ready = True
+            start = time.monotonic()
+            answer = self._answer(self._left)
+            self._left -= time.monotonic() - start
+        except BaseException:
+            self.stop()
+            raise
+        return answer
+
+    def _answer(self, limit: float) -> dict[str, Any]:
+        process, late = self._process, threading.Event()
+        assert process is not None
+
+        def end() -> None:
+            late.set()
+            process.kill()
+
+        timer = threading.Timer(max(limit, 0), end)
+        timer.daemon = True
+        timer.start()
+        try:
+            answer = receive(process.stdout)  # type: ignore[arg-type]
+        except EOFError:
+            answer = None
+        except (ValueError, KeyError, TypeError) as error:
+            raise VideoError(f"{self._path.name!r}: the decoder's process answers nonsense ({error})") from error
+        finally:
+            timer.cancel()
+            timer.join()
+        if answer is not None and not late.is_set():
+            return answer
+        code = process.wait()
+        if not self._ready:
+            raise StgError(f"a reading process did not start within {limit:g} s" if late.is_set() else _did_not(code))
+        if late.is_set():
+            raise VideoError(
+                f"{self._path.name!r}: no result within {self.time_limit:g} s: the decoder hangs, "
+                "or it is slow and time_limit too short"
+            )
+        raise VideoError(f"{self._path.name!r}: {_ended(code)}")
+
+    def _limit(self) -> str:
+        return f" (limit {self.settings['memory'] / 2**30:.1f} GiB)"
+
+
+def _ended(code: int) -> str:
+    if code >= 0:
+        return f"the decoder ended its process with code {code}"
+    name = signal.Signals(-code).name
+    if name == "SIGKILL":
+        return "the decoder was killed (signal SIGKILL), most often because the machine is out of memory"
+    return f"the decoder crashed (signal {name})"
+
+
+def _did_not(code: int) -> str:
+    return f"a reading process did not start (code {code}); it says why above"

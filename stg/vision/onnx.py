@@ -1,0 +1,109 @@
+"""ONNX networks on the CPU: opened at first use, named by the hash of their bytes."""
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from stg.runtime.errors import StgError, UserError
+from stg.runtime.files import sha256_file
+
+
+class OnnxNetwork:
+    """One ONNX file with one image input and one output.
+
+    Args:
+        path: the file; nothing is ever downloaded.
+        threads: threads of one inference, 0 for all cores that this process may use.
+
+    Raises:
+        UserError: the file is not there; at first use also: ``onnxruntime`` is not installed, not an ONNX network.
+    """
+
+    def __init__(self, path: str | Path, threads: int = 0) -> None:
+        self.path = Path(path)
+        self.threads = threads
+        if not self.path.is_file():
+            raise UserError(
+                f"network {self.path} does not exist; pass the path of an ONNX file (nothing is downloaded)"
+            )
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the file, which is the identity of the network in a manifest."""
+        return sha256_file(self.path)
+
+    @cached_property
+    def session(self) -> Any:
+        """The ``onnxruntime.InferenceSession``."""
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise UserError(
+                "ONNX networks need onnxruntime, which is not installed: pip install 'stg-video[onnx]'"
+            ) from error
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self.threads or available_cores()
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            session = onnxruntime.InferenceSession(self.path.read_bytes(), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's own errors share no base class below Exception
+            raise UserError(
+                f"{self.path} is not an ONNX network that onnxruntime can open: {_first_line(error)}"
+            ) from error
+        if len(session.get_inputs()) != 1 or len(session.get_inputs()[0].shape) != 4:
+            shapes = [item.shape for item in session.get_inputs()]
+            raise UserError(f"{self.path} must have one image input [batch 3 height width]; it has {shapes}")
+        return session
+
+    @property
+    def input_size(self) -> tuple[int, int] | None:
+        """Height and width that the network insists on; None where it takes any."""
+        height, width = self.session.get_inputs()[0].shape[2:]
+        return (height, width) if isinstance(height, int) and isinstance(width, int) else None
+
+    def run(self, images: Float32[np.ndarray, "T 3 h w"], output: str | None = None) -> np.ndarray:
+        """The output named ``output`` (by default the first) for all images, in batches of the size it asks for."""
+        entry = self.session.get_inputs()[0]
+        batch = entry.shape[0] if isinstance(entry.shape[0], int) else max(len(images), 1)
+        names = [output or self.session.get_outputs()[0].name]
+        try:
+            parts = [
+                self.session.run(names, {entry.name: images[start : start + batch]})[0]
+                for start in range(0, len(images), batch)
+            ]
+        except Exception as error:
+            raise StgError(f"{self.path} failed on input {list(images.shape)}: {_first_line(error)}") from error
+        return np.concatenate(parts)
+
+
+def available_cores() -> int:
+    """Cores that this process may use, which can be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def resize(frames: UInt8[np.ndarray, "T H W 3"], height: int, width: int, *, antialias: bool) -> np.ndarray:
+    """Bilinear resize to ``[T 3 height width]`` float32, values 0 to 255, channel order kept.
+
+    Without antialiasing it is what ``cv2.INTER_LINEAR`` does, up to its rounding. The bytes do not depend on the number
+    of threads.
+    """
+    import torch
+    from torch.nn.functional import interpolate
+
+    pixels = torch.from_numpy(frames).permute(0, 3, 1, 2).float()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # torch divides rows over threads, and rounds otherwise at the seams
+    try:
+        resized = interpolate(pixels, (height, width), mode="bilinear", align_corners=False, antialias=antialias)
+    finally:
+        torch.set_num_threads(threads)
+    return resized.numpy()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

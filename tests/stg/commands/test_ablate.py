@@ -1,0 +1,521 @@
+"""Ablations on a tiny world: cells are runs of stg.fit; going on, sharing, failing, stopping."""
+
+import dataclasses
+import io
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+
+import stg.ablation.ablate
+import stg.evaluation.evaluate
+import stg.metrics.java
+import stg.training.loop
+from graphs.storage.store import GraphStore
+from stg.ablation.ablate import ablate, make_plan
+from stg.ablation.cells import Cell
+from stg.ablation.config import AblateConfig
+from stg.ablation.locks import claim
+from stg.commands.ablate import main
+from stg.commands.parser import run_command
+from stg.config.data import DataConfig, WorldConfig
+from stg.config.model import ModelConfig
+from stg.config.store import EdgeChoice
+from stg.config.training import OptimConfig, RunConfig
+from stg.data.edges import redraw
+from stg.datasets.open import prepare
+from stg.datasets.world.dataset import World
+from stg.datasets.world.scores import event_scores
+from stg.metrics.java import JavaError
+from stg.runs.bundle import Trained
+from stg.runtime.errors import Preempted, StgError, UserError
+
+WORLD = WorldConfig(train=6, val=2, test=16)
+ROWS = ("object-none", "object-full", "scene-none")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of the tiny world, made once."""
+    path = tmp_path_factory.mktemp("world") / "store"
+    prepare(DataConfig(store=str(path)), WORLD).store.close()
+    return path
+
+
+@pytest.fixture
+def config(store: Path, tmp_path: Path) -> AblateConfig:
+    """Two rows, one seed."""
+    return AblateConfig(
+        variants="none,full",
+        seeds="0",
+        beam=1,
+        out=str(tmp_path / "out"),
+        data=DataConfig(store=str(store), min_count=1),
+        world=WORLD,
+        model=ModelConfig(channels=16, heads=2, hidden=16, layers=1),
+        optim=OptimConfig(lr=3e-3, batch_videos=3, epochs=1, captions_per_video=2, epoch_captions=2),
+        run=RunConfig(samples=0, save_minutes=1000.0),
+    )
+
+
+def run(config: AblateConfig, *, code: int = 0, stop: Callable[[], bool] = lambda: False) -> str:
+    """Work on the cells and return what was printed."""
+    text = io.StringIO()
+    assert ablate(config, console=Console(file=text, width=200), stop=stop) == code
+    return text.getvalue()
+
+
+def record_of(config: AblateConfig) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((Path(str(config.out)) / "table.json").read_text())
+    return found
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return Trained.load(folder / "model.safetensors").captioner.state_dict()
+
+
+def forbid(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> None:
+    def never(*args: Any, **kwargs: Any) -> Any:
+        raise AssertionError(f"{name} was called")
+
+    monkeypatch.setattr(module, name, never)
+
+
+def test_cells_are_runs_and_done_ones_are_not_run_again(
+    config: AblateConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = dataclasses.replace(config, branches="object,scene", beam=2)
+    shown = run(config)
+    assert "cell 3 of 3, scene-none-seed0: 2 of 3 cells done" in shown
+    out = tmp_path / "out"
+    plan = make_plan(config)
+    names = {f"{row}-seed0" for row in ROWS}
+    assert {cell.name for cell in plan.configs} == names
+    assert {path.name for path in (out / "cells").iterdir() if path.is_dir()} == names
+
+    # A cell is what the command of its own trains, whatever ran in this process before it. The scene branch reads no
+    # graph, whatever its variant, and so has one row; the object branch does.
+    cell = Cell("scene-none", 0)
+    alone = dataclasses.replace(plan.configs[cell].run, out=str(tmp_path / "alone"))
+    full_graph = dataclasses.replace(plan.configs[cell].graph, variant="full")
+    asked = dataclasses.replace(plan.configs[cell], run=alone, graph=full_graph)
+    stg.training.loop.fit(asked, console=Console(quiet=True))
+    expected = weights(tmp_path / "alone")
+    assert all(torch.equal(value, expected[name]) for name, value in weights(plan.run(cell)).items())
+    none, full = (weights(plan.run(Cell(row, 0))) for row in ("object-none", "object-full"))
+    assert not all(torch.equal(value, none[name]) for name, value in full.items())
+
+    record = record_of(config)
+    assert record["missing"] == {}
+    assert [row["name"] for row in record["rows"]] == list(ROWS)
+    row = record["rows"][0]
+    folder = plan.run(Cell("object-none", 0)) / "evaluation"
+    for search, stem in {"greedy": "test-greedy", "beam 2": "test-beam2"}.items():
+        scores = json.loads((folder / f"{stem}-scores.json").read_text())["scores"]
+        assert row["scores"][search]["cider"] == {
+            "mean": scores["cider"],
+            "deviation": None,
+            "values": [scores["cider"]],
+        }
+        captions = json.loads((folder / f"{stem}.json").read_text())
+        captions = {told["image_id"]: told["caption"] for told in captions} if isinstance(captions, list) else captions
+        events = event_scores(World(seed=0, train=6, val=2, test=16), captions)
+        assert row["scores"][search]["event"]["mean"] == events["event"]
+        verbs = row["verbs"][search]
+        assert len(verbs) == 16
+        assert sum(told["mean"] for told in verbs.values()) == pytest.approx(16 * events["event"])
+    model = sum(value.numel() for value in Trained.load(plan.run(cell) / "model.safetensors").captioner.parameters())
+    assert record["rows"][2]["weights"] == {"trained": model, "captioning": model}
+    assert row["minutes"]["mean"] > 0
+    assert (out / "table.md").read_text().startswith("# Ablation grid")
+    assert (out / "table.svg").read_text().startswith("<svg")
+
+    forbid(monkeypatch, stg.training.loop, "fit")
+    forbid(monkeypatch, stg.evaluation.evaluate, "evaluate")
+    again = run(config)
+    assert "cells done" not in again
+    (out / "table.md").unlink()
+    run(dataclasses.replace(config, report=True))
+    assert (out / "table.md").exists()
+
+
+def test_another_split_is_scored_without_training(config: AblateConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = dataclasses.replace(config, variants="none", controls=True)
+    run(config)
+    shuffled = json.loads(
+        (make_plan(config).run(Cell("none", 0, True)) / "evaluation/test-greedy-scores.json").read_text()
+    )
+    assert shuffled["control"] == "shuffle"
+    record = record_of(config)
+    assert [row["name"] for row in record["rows"]] == ["none", "none, shuffled"]
+    assert record["rows"][1]["scores"]["greedy"]["cider"]["values"] == [shuffled["scores"]["cider"]]
+    forbid(monkeypatch, stg.training.loop, "fit")
+    plan = make_plan(config)
+    trained = {"commit": "c0ffee", "machine": {"cpu": "another"}}
+    for cell in plan.configs:
+        plan.write_record(cell, plan.record(cell) | trained)
+    run(dataclasses.replace(config, split="val"))
+    assert record_of(config)["split"] == "val"
+    assert record_of(config)["missing"] == {}
+    # Where it was trained stays what it was.
+    assert all(plan.record(cell).items() >= trained.items() for cell in plan.configs)
+
+
+def test_cells_are_evaluated_where_they_are_asked_to_be(config: AblateConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = dataclasses.replace(config, variants="none")
+    run(config)
+    evaluate = stg.evaluation.evaluate.evaluate
+    seen = []
+
+    def watched(given: Any, **options: Any) -> Any:
+        seen.append((given.device, torch.get_num_threads()))
+        return evaluate(given, **options)
+
+    monkeypatch.setattr(stg.evaluation.evaluate, "evaluate", watched)
+    asked = dataclasses.replace(config, split="val", run=dataclasses.replace(config.run, device="cpu", threads=3))
+    threads = torch.get_num_threads()
+    try:
+        run(asked)
+    finally:
+        torch.set_num_threads(threads)
+    assert seen == [("cpu", 3)]
+    assert "--device cpu" in make_plan(asked).commands(Cell("none", 0))[1]
+
+
+def test_a_stopped_grid_goes_on_to_the_same_end(config: AblateConfig, tmp_path: Path) -> None:
+    run(config)
+    parts = dataclasses.replace(config, out=str(tmp_path / "parts"))
+    second = make_plan(parts).run(Cell("full", 0))
+
+    def stop() -> bool:
+        return (second / "metrics.jsonl").exists()  # in the midst of the second cell
+
+    with pytest.raises(
+        Preempted, match=r"stopped at step 1 with a checkpoint in .*full-seed0: the same command goes on"
+    ):
+        run(parts, stop=stop)
+    assert json.loads((second / "state.json").read_text())["status"] == "preempted"
+    run(dataclasses.replace(parts, report=True))
+    assert record_of(parts)["missing"] == {"full-seed0": "not finished"}
+    assert "**Not all is there: 1 of 2 cells are missing.**" in (tmp_path / "parts/table.md").read_text()
+    assert "missing: full-seed0" in run(dataclasses.replace(parts, report=True))
+    torch.manual_seed(999)
+    run(parts)
+    expected = weights(make_plan(config).run(Cell("full", 0)))
+    assert all(torch.equal(value, expected[name]) for name, value in weights(second).items())
+    whole, made = record_of(config), record_of(parts)
+    assert [row["scores"] for row in made["rows"]] == [row["scores"] for row in whole["rows"]]
+
+
+def test_a_stop_within_an_evaluation_is_made_up_for(config: AblateConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = dataclasses.replace(config, variants="none")
+    plan = make_plan(config)
+    cell = Cell("none", 0)
+    evaluation = plan.run(cell) / "evaluation"
+    with pytest.raises(Preempted, match=r"stopped while .*none-seed0 was evaluated: the same command does that anew"):
+        run(config, stop=evaluation.exists)
+    assert plan.trained(cell)
+    assert not list(evaluation.iterdir())
+    assert plan.record(cell)["failed"] is None
+    forbid(monkeypatch, stg.training.loop, "fit")
+    run(config)
+    assert record_of(config)["missing"] == {}
+
+
+def test_signals_are_taken_as_one_under_a_launcher_alone(config: AblateConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def twice(given: AblateConfig, *, console: Console, stop: Callable[[], bool]) -> int:
+        for _ in range(2):
+            signal.raise_signal(signal.SIGINT)
+        return int(stop())
+
+    monkeypatch.setattr(stg.ablation.ablate, "ablate", twice)
+    with pytest.raises(KeyboardInterrupt):
+        main(config)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    assert main(config) == 1
+
+
+def test_a_stop_before_the_first_cell_begins_none(config: AblateConfig) -> None:
+    with pytest.raises(Preempted, match="stopped with 0 of 2 cells done: the same command goes on from there"):
+        run(config, stop=lambda: True)
+    assert not make_plan(config).run(Cell("none", 0)).exists()
+
+
+def test_a_stop_while_the_world_is_made_is_obeyed_at_once(config: AblateConfig, tmp_path: Path) -> None:
+    asked = on(config, tmp_path / "new" / "store")
+    with pytest.raises(Preempted, match=r"stopped with 0 of 24 graphs made: the same command goes on from there"):
+        run(asked, stop=lambda: True)
+    assert not make_plan(asked).run(Cell("none", 0)).exists()
+
+
+def test_a_whole_store_needs_no_lock(config: AblateConfig, store: Path) -> None:
+    with pytest.raises(Preempted, match="stopped with 0 of 2 cells"):
+        run(config, stop=lambda: True)
+    assert not (store.parent / ".ablation.lock").exists()
+
+
+def test_a_stop_while_another_process_holds_a_lock_is_obeyed(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    asked = 0
+
+    def stop() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked == 3
+
+    with claim(path) as mine:
+        assert mine
+        with (
+            pytest.raises(Preempted, match=r"stopped while another process held .*lock"),
+            claim(path, wait=True, stop=stop),
+        ):
+            raise AssertionError("held twice")
+        with claim(path) as second:
+            assert not second
+    assert asked == 3
+    with claim(path, wait=True, stop=lambda: True) as free:
+        assert free
+
+
+HOLD = "import fcntl, sys, time; f = open(sys.argv[1], 'a'); fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True)"
+
+
+def test_a_cell_of_another_process_is_left_to_it_until_it_dies(config: AblateConfig) -> None:
+    plan = make_plan(config)
+    lock = plan.lock_file(Cell("none", 0))
+    lock.parent.mkdir(parents=True)
+    command = [sys.executable, "-c", f"{HOLD}; time.sleep(600)", str(lock)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder, ExitStack() as at_the_end:
+        at_the_end.callback(holder.kill)
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        asked = 0
+        missing = []
+
+        def stop() -> bool:
+            # Once only the held cell is left: its holder dies.
+            nonlocal asked
+            asked += 1
+            state = plan.state(Cell("full", 0))
+            assert state != "failed", plan.record(Cell("full", 0))  # or this would wait for the holder without end
+            if state == "done" and holder.poll() is None:
+                assert not plan.run(Cell("none", 0)).exists()
+                if asked > 20:
+                    missing.append(record_of(config)["missing"])
+                    holder.kill()
+            return False
+
+        shown = run(config, stop=stop)
+    assert "waiting for 1 cells that other processes work on: none-seed0" in shown
+    assert (
+        shown.index("full-seed0") < shown.index("waiting") < shown.index("cell 1 of 2, none-seed0: 1 of 2 cells done")
+    )
+    assert missing == [{"none-seed0": "being worked on"}]
+    assert record_of(config)["missing"] == {}
+
+
+def test_a_failed_cell_is_reported_and_the_others_go_on(config: AblateConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    fit = stg.training.loop.fit
+
+    def broken(given: Any, **options: Any) -> int:
+        if given.graph.variant == "none":
+            raise StgError("the lights went out")
+        return fit(given, **options)
+
+    monkeypatch.setattr(stg.training.loop, "fit", broken)
+    shown = run(config, code=1)
+    assert "failed: the lights went out. The others go on" in shown
+    assert "failed: none-seed0: the lights went out" in shown
+    assert record_of(config)["missing"] == {"none-seed0": "failed: the lights went out"}
+    assert [row["seeds"] for row in record_of(config)["rows"]] == [[], [0]]
+    monkeypatch.setattr(stg.training.loop, "fit", fit)
+    run(config)
+    assert record_of(config)["missing"] == {}
+
+
+def test_a_fault_of_ours_is_kept_with_its_traceback(config: AblateConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: Any, **kwargs: Any) -> Any:
+        raise KeyError("no such thing")
+
+    monkeypatch.setattr(stg.evaluation.evaluate, "evaluate", broken)
+    run(dataclasses.replace(config, variants="none"), code=1)
+    failed = make_plan(config).record(Cell("none", 0))["failed"]
+    assert failed["error"] == "KeyError: 'no such thing'"
+    assert "Traceback" in failed["traceback"]
+
+
+def test_scores_that_do_not_come_are_a_failure_and_no_endless_loop(
+    config: AblateConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stg.evaluation.evaluate, "evaluate", lambda *args, **kwargs: {})
+    shown = run(dataclasses.replace(config, variants="none"), code=1)
+    assert "was evaluated, and not all scores are there: none" in shown
+
+
+def test_cells_without_meteor_are_evaluated_again_where_java_is(
+    config: AblateConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_java() -> str:
+        raise JavaError("needs Java")
+
+    evaluate = stg.evaluation.evaluate.evaluate
+
+    def without(given: Any, **options: Any) -> Any:
+        return evaluate(dataclasses.replace(given, meteor=False), **options)
+
+    def obtained(given: Any, **options: Any) -> Any:
+        found = without(given, **options)
+        for path in (Path(given.run) / "evaluation").glob("*-scores.json"):
+            told = json.loads(path.read_text())
+            told["scores"]["meteor"] = 0.25
+            path.write_text(json.dumps(told))
+        return found
+
+    config = dataclasses.replace(config, variants="none", meteor=True)
+    monkeypatch.setattr(stg.metrics.java, "java", no_java)
+    words = "METEOR needs Java, and there is none here: cells are scored without, and once more where Java is"
+    assert words in run(config)
+    assert record_of(config)["missing"] == {}
+    assert "METEOR: needs Java" in record_of(config)["notes"]
+    forbid(monkeypatch, stg.training.loop, "fit")
+    forbid(monkeypatch, stg.evaluation.evaluate, "evaluate")
+    assert words in run(config)
+
+    monkeypatch.setattr(stg.metrics.java, "java", lambda: "java")
+    monkeypatch.setattr(stg.evaluation.evaluate, "evaluate", without)
+    assert "was evaluated, and not all scores are there: greedy" in run(config, code=1)
+    monkeypatch.setattr(stg.evaluation.evaluate, "evaluate", obtained)
+    assert words not in run(config)
+    assert record_of(config)["rows"][0]["scores"]["greedy"]["meteor"]["values"] == [0.25]
+    forbid(monkeypatch, stg.evaluation.evaluate, "evaluate")
+    run(config)
+
+
+def test_a_folder_with_other_settings_is_refused(config: AblateConfig) -> None:
+    config = dataclasses.replace(config, variants="none")
+    run(config)
+    longer = dataclasses.replace(config, model=dataclasses.replace(config.model, dropout=0.4))
+    words = r"none-seed0 holds a run with other settings \(model.dropout: was 0.1, now 0.4\): choose another .* --out"
+    with pytest.raises(UserError, match=words):
+        run(longer)
+    state = make_plan(config).run(Cell("none", 0)) / "state.json"
+    before = state.read_bytes()
+    run(config)
+    assert state.read_bytes() == before
+
+
+@pytest.fixture(scope="module")
+def sharp(store: Path) -> Path:
+    """The same videos with sharper edges."""
+    path = store.parent / "sharp"
+    with GraphStore(store) as source, GraphStore(path, "a") as target:
+        redraw(source, target, EdgeChoice(tau_time=0.1), Console(quiet=True))
+    return path
+
+
+def on(config: AblateConfig, store: Path, **changes: Any) -> AblateConfig:
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, store=str(store)), **changes)
+
+
+def test_cells_of_another_store_are_refused(config: AblateConfig, sharp: Path) -> None:
+    config = dataclasses.replace(config, variants="none")
+    run(config)
+    table = Path(str(config.out)) / "table.json"
+    before = table.read_bytes()
+    words = (
+        r"none-seed0 was trained on other features than those of .*/sharp \(edges: trained on None, store has "
+        r"\{.*'tau_time': 0\.1.*\}\): choose another folder with --out, or give the store of then with --data.store"
+    )
+    for changes in ({}, {"report": True}, {"dry_run": True}):
+        with pytest.raises(UserError, match=words):
+            run(on(config, sharp, **changes))
+    # A new cell does not begin beside those of another store either.
+    more = on(config, sharp, seeds="0,1")
+    with pytest.raises(UserError, match=words):
+        run(more)
+    assert not make_plan(more).run(Cell("none", 1)).exists()
+    assert table.read_bytes() == before
+
+
+def test_a_cell_begun_on_another_store_is_refused_before_it_has_a_model(config: AblateConfig, sharp: Path) -> None:
+    config = dataclasses.replace(config, variants="none")
+    plan = make_plan(config)
+    cell = Cell("none", 0)
+    with pytest.raises(Preempted, match="stopped at step 1"):
+        run(config, stop=(plan.run(cell) / "metrics.jsonl").exists)
+    assert not (plan.run(cell) / "model.safetensors").exists()
+    with pytest.raises(UserError, match="none-seed0 was trained on other features than those of"):
+        run(on(config, sharp))
+    run(config)
+    assert record_of(config)["missing"] == {}
+
+
+def test_cells_whose_records_do_not_tell_of_features_are_gone_on_with(
+    config: AblateConfig, store: Path, sharp: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = dataclasses.replace(config, variants="none")
+    run(config)
+    plan = make_plan(config)
+    cell = Cell("none", 0)
+    plan.write_record(cell, {key: value for key, value in plan.record(cell).items() if key != "features"})
+    forbid(monkeypatch, stg.training.loop, "fit")
+    moved = tmp_path / "moved"
+    moved.write_bytes(store.read_bytes())
+    store.rename(hidden := store.with_name("hidden"))
+    try:
+        run(on(config, moved, split="val"))
+    finally:
+        hidden.rename(store)
+    with pytest.raises(UserError, match="was trained on other features"):
+        run(on(config, sharp))
+
+
+def test_training_on_with_override_scores_anew(config: AblateConfig) -> None:
+    config = dataclasses.replace(config, variants="none")
+    run(config)
+    longer = dataclasses.replace(
+        config,
+        optim=dataclasses.replace(config.optim, epochs=2),
+        run=dataclasses.replace(config.run, override=True),
+    )
+    plan = make_plan(longer)
+    scores = plan.run(Cell("none", 0)) / "evaluation" / "test-greedy-scores.json"
+    scores.write_text(scores.read_text().replace('"videos": 16', '"videos": 0'))
+    run(longer)
+    assert json.loads(scores.read_text())["videos"] == 16
+    assert plan.trained(Cell("none", 0))
+    shorter = dataclasses.replace(longer, optim=dataclasses.replace(config.optim, epochs=1))
+    assert "was trained with other settings, and stg.fit does not go on with these" in run(shorter, code=1)
+
+
+def test_a_split_that_cannot_be_scored_is_refused_at_once(config: AblateConfig) -> None:
+    with pytest.raises(UserError, match="has no split 'tset': score on one of train, val, test"):
+        run(dataclasses.replace(config, split="tset"))
+    assert not make_plan(config).run(Cell("none", 0)).exists()
+
+
+def test_what_no_cell_can_be_trained_on_is_refused_at_once(config: AblateConfig) -> None:
+    with pytest.raises(UserError, match=r"needs --data.root"):
+        run(dataclasses.replace(config, data=DataConfig(dataset="msvd")))
+
+
+def test_a_dry_run_lists_cells_and_commands_and_does_nothing(
+    config: AblateConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["graph", "--dry_run", "--seeds", "0", "--out", str(tmp_path / "none"), "--data.store", str(tmp_path / "no")]
+    assert run_command(AblateConfig, main, "", argv) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("seed0: new") == 6
+    assert "python -m stg.fit --data.store" in shown
+    assert f"python -m stg.evaluate {tmp_path}/none/cells/scene-seed0 --split test --meteor false" in shown
+    assert not list(tmp_path.iterdir())
+    assert run_command(AblateConfig, main, "", [*argv, "--run.seed", "1"]) == 2
+    assert "--run.seed is not for all cells: use --seeds" in capsys.readouterr().err

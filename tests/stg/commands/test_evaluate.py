@@ -1,0 +1,264 @@
+"""Captions and scores of a run; the right features or none (X2, P19, faults B3, E5, E9)."""
+
+import dataclasses
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from stg.commands.evaluate import main
+from stg.commands.parser import run_command
+from stg.config.data import DataConfig, WorldConfig
+from stg.config.evaluation import EvaluateConfig
+from stg.config.model import ModelConfig, STaTSConfig
+from stg.config.search import SearchConfig
+from stg.config.training import FitConfig, OptimConfig, RunConfig
+from stg.datasets.open import Prepared, prepare
+from stg.evaluation.evaluate import evaluate
+from stg.models.generation import Caption, candidate_captions
+from stg.runtime.errors import UserError
+from stg.training.loop import fit
+
+WORLD = WorldConfig(train=6, val=3, test=4)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A barely trained run on a tiny world."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    config = FitConfig(
+        data=DataConfig(store=str(folder / "store"), min_count=1),
+        world=WORLD,
+        model=ModelConfig(channels=16, heads=2, hidden=16, layers=1),
+        optim=OptimConfig(epochs=1, epoch_captions=2),
+        run=RunConfig(out=str(folder / "run"), samples=0),
+    )
+    fit(config, console=Console(file=io.StringIO()))
+    return folder / "run"
+
+
+def test_captions_and_scores_are_written_and_shown(run: Path) -> None:
+    text = io.StringIO()
+    config = EvaluateConfig(str(run), split="test", beam=2, meteor=False, show=2)
+    scores = evaluate(config, console=Console(file=text, width=150))
+    assert set(scores) == {"greedy", "beam 2"}
+    captions = json.loads((run / "evaluation" / "test-beam2.json").read_text())
+    assert [row["image_id"] for row in captions] == [f"test-{n:05d}" for n in range(4)]
+    record = json.loads((run / "evaluation" / "test-greedy-scores.json").read_text())
+    assert record["videos"] == 4
+    assert record["scores"]["cider"] == scores["greedy"].values["cider"]
+    shown = text.getvalue()
+    assert "moving objects test, 4 videos" in shown
+    assert "BLEU4" in shown
+    assert f"test-00000: {captions[0]['caption']}" in shown
+
+
+def test_features_made_otherwise_are_refused_naming_the_fields(run: Path, tmp_path: Path) -> None:
+    other = DataConfig(store=str(tmp_path / "other"))
+    prepare(other, dataclasses.replace(WORLD, seed=5)).store.close()
+    config = EvaluateConfig(str(run), split="val", store=str(tmp_path / "other"), meteor=False)
+    with pytest.raises(UserError, match=r"do not fit this model: .*seed: trained on 0, store has 5"):
+        evaluate(_on_world(config, 5, run, tmp_path), console=Console(file=io.StringIO()))
+
+
+def test_another_search_names_its_row_and_its_files(run: Path, tmp_path: Path) -> None:
+    folder, text = tmp_path / "run", io.StringIO()
+    shutil.copytree(run, folder, ignore=shutil.ignore_patterns("evaluation"))
+    search = SearchConfig(beam=3, n_best=2, length_penalty=1.0)
+    config = EvaluateConfig(str(folder), split="test", search=search, meteor=False)
+    assert set(evaluate(config, console=Console(file=text, width=150))) == {"greedy", "beam 3 +penalty1"}
+    stems = ("greedy", "greedy-scores", "beam3+penalty1", "beam3+penalty1-scores", "beam3+penalty1-nbest")
+    assert {path.name for path in (folder / "evaluation").iterdir()} == {f"test-{stem}.json" for stem in stems}
+    first = json.loads((folder / "evaluation" / "test-beam3+penalty1.json").read_text())
+    many = json.loads((folder / "evaluation" / "test-beam3+penalty1-nbest.json").read_text())
+    assert [found["captions"][0] for found in many.values()] == [row["caption"] for row in first]
+    for found in many.values():
+        assert len(found["captions"]) == len(found["log_probs"]) == 2
+        assert found["scores"] == sorted(found["scores"], reverse=True)
+    record = json.loads((folder / "evaluation" / "test-beam3+penalty1-scores.json").read_text())
+    assert record["beam"] == 3
+    assert record["search"]["length_penalty"] == 1.0
+
+
+def test_pycocoevalcap_scores_where_it_is_asked_to(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stg.metrics.scorer import Scorer
+
+    told: list[tuple[bool, str]] = []
+
+    class Watched(Scorer):
+        def __init__(self, *args: Any, reference: bool, tokenizer: str, **kwargs: Any) -> None:
+            told.append((reference, tokenizer))
+            super().__init__(*args, reference=reference, tokenizer="python", **kwargs)
+
+    monkeypatch.setattr("stg.metrics.scorer.Scorer", Watched)
+    config = EvaluateConfig(str(run), "test", beam=1, meteor=False)
+    ours = evaluate(config, console=Console(file=io.StringIO()))["greedy"].values
+    theirs = evaluate(dataclasses.replace(config, reference=True), console=Console(file=io.StringIO()))["greedy"].values
+    assert told == [(False, "python"), (True, "java")]
+    assert ours == pytest.approx(theirs, abs=1e-9)
+
+
+def test_captions_that_end_openly_are_counted(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def caption(*args: Any, **kwargs: Any) -> Any:
+        texts = ["a square moves with a", "a circle", "a square moves to the", "it stands still"]
+        return {video: [Caption(text, -1.0, 5)] for video, text in zip(args[2], texts, strict=True)}
+
+    monkeypatch.setattr("stg.models.generation.candidate_captions", caption)
+    text = io.StringIO()
+    evaluate(EvaluateConfig(str(run), "test", beam=2, meteor=False), console=Console(file=text, width=150))
+    assert "a word such as a, the, with: greedy 2, beam 2 2 of 4" in text.getvalue()
+    assert json.loads((run / "evaluation" / "test-greedy-scores.json").read_text())["broken_endings"] == 2
+
+
+def _on_world(config: EvaluateConfig, seed: int, run: Path, folder: Path) -> EvaluateConfig:
+    """The same model in a run that says another world."""
+    copy = folder / "run"
+    shutil.copytree(run, copy)
+    settings = json.loads((copy / "config.json").read_text())
+    settings["world"]["seed"] = seed
+    (copy / "config.json").write_text(json.dumps(settings))
+    return dataclasses.replace(config, run=str(copy))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("--split", "dev"), "moving objects has no split 'dev': choose one of train, val, test"),
+        (("--beam", "0"), "beam must be at least 1; got 0"),
+        (("--beam", "3", "--search.beam", "4"), "--beam 3 and --search.beam 4 are one setting: give it once"),
+        (("--search.method", "diverse", "--search.groups", "2"), "groups=2 must divide beam=5"),
+        (("--search.methd", "diverse"), "did you mean --search.method "),
+    ],
+)
+def test_wrong_options_are_one_line(
+    change: tuple[str, ...], words: str, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(EvaluateConfig, main, "", [str(run), *change]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_what_is_no_run_or_a_damaged_one_is_told(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(EvaluateConfig, main, "", [str(tmp_path)]) == 2
+    assert "is not a run folder (it has no config.json)" in capsys.readouterr().err
+    shutil.copytree(run, tmp_path / "run")
+    model = bytearray((tmp_path / "run" / "model.safetensors").read_bytes())
+    model[-3] ^= 1
+    (tmp_path / "run" / "model.safetensors").write_bytes(model)
+    assert run_command(EvaluateConfig, main, "", [str(tmp_path / "run")]) == 2
+    assert "model.safetensors is damaged: its SHA-256 differs" in capsys.readouterr().err
+
+
+def test_a_model_that_reads_the_class_is_scored_with_it_and_without(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classes = {f"{split}-{n:05d}": n % 2 for split in ("train", "val", "test") for n in range(5)}
+
+    def prepared(*args: Any, **kwargs: Any) -> Prepared:
+        found = prepare(*args, **kwargs)
+        return Prepared(dataclasses.replace(found.dataset, category=classes), found.store)
+
+    monkeypatch.setattr("stg.datasets.open.prepare", prepared)
+    out = tmp_path / "run"
+    config = FitConfig(
+        data=DataConfig(store=str(run.parent / "store"), min_count=1),
+        world=WORLD,
+        model=ModelConfig("scene", "stats", channels=16, stats=STaTSConfig(categories=2)),
+        optim=OptimConfig(epochs=1, epoch_captions=2),
+        run=RunConfig(out=str(out), samples=0),
+    )
+    fit(config, console=Console(file=io.StringIO()))
+    told: dict[str, Any] = {}
+
+    def caption(*args: Any, **kwargs: Any) -> Any:
+        found = candidate_captions(*args, **kwargs)
+        told[f"{kwargs['search'].name} {kwargs['category'] is not None}"] = next(iter(found.values()))[0]
+        return found
+
+    monkeypatch.setattr("stg.models.generation.candidate_captions", caption)
+    text = io.StringIO()
+    scores = evaluate(
+        EvaluateConfig(str(out), "test", beam=2, meteor=False, show=1), console=Console(file=text, width=150)
+    )
+    assert list(scores) == ["greedy", "greedy, no class", "beam 2", "beam 2, no class"]
+    assert set(told) == {"greedy True", "greedy False", "beam 2 True", "beam 2 False"}
+    assert told["greedy True"] != told["greedy False"]
+    assert f"test-00000: {told['beam 2 True'].text}  " in text.getvalue()
+    assert "beam 2, no class" in text.getvalue()
+    stems = ("greedy", "greedy-noclass", "beam2", "beam2-noclass")
+    names = {f"test-{stem}{end}.json" for stem in stems for end in ("", "-scores")}
+    assert {path.name for path in (out / "evaluation").iterdir()} == names
+    records = {stem: json.loads((out / "evaluation" / f"test-{stem}-scores.json").read_text()) for stem in stems}
+    assert [record["category"] for record in records.values()] == [True, False, True, False]
+    monkeypatch.setattr("stg.datasets.open.prepare", prepare)
+    text = io.StringIO()
+    scores = evaluate(EvaluateConfig(str(out), "test", 1, meteor=False, show=1), console=Console(file=text, width=150))
+    assert list(scores) == ["greedy, no class"]
+    assert "moving objects has no classes, which this model reads: it is scored as for clips without" in text.getvalue()
+    assert f"test-00000: {told['greedy False'].text}  " in text.getvalue()
+    classes |= {"test-00000": 2}
+    monkeypatch.setattr("stg.datasets.open.prepare", prepared)
+    with pytest.raises(UserError, match=r"model.stats.categories is 2 and moving objects has a class number 2"):
+        evaluate(EvaluateConfig(str(out), "test", meteor=False), console=Console(file=io.StringIO()))
+
+
+def test_a_model_that_predicts_the_class_is_scored_once(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+
+    def prepared(*args: Any, **kwargs: Any) -> Prepared:
+        found = prepare(*args, **kwargs)
+        classes = {video: number % 2 for number, video in enumerate(found.dataset.videos("train"))}
+        return Prepared(dataclasses.replace(found.dataset, category=classes), found.store)
+
+    def caption(*args: Any, **kwargs: Any) -> Any:
+        seen.append(kwargs["category"])
+        return candidate_captions(*args, **kwargs)
+
+    monkeypatch.setattr("stg.datasets.open.prepare", prepared)
+    out = tmp_path / "run"
+    config = FitConfig(
+        data=DataConfig(store=str(run.parent / "store"), min_count=1),
+        world=WORLD,
+        model=ModelConfig("scene", "stats", channels=16, stats=STaTSConfig(categories=2, category_use="target")),
+        optim=OptimConfig(epochs=1, epoch_captions=2),
+        run=RunConfig(out=str(out), samples=0),
+    )
+    fit(config, console=Console(file=io.StringIO()))
+    assert all("scene_category" in json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()[:-1])
+    monkeypatch.setattr("stg.models.generation.candidate_captions", caption)
+    for preparation in (prepared, prepare):
+        monkeypatch.setattr("stg.datasets.open.prepare", preparation)
+        scores = evaluate(EvaluateConfig(str(out), "test", 1, meteor=False), console=Console(file=io.StringIO()))
+        assert list(scores) == ["greedy"]
+    assert seen == [None, None]
+
+
+@pytest.mark.shared_data
+def test_a_split_with_too_few_videos_in_the_store_is_refused(shared_data: Path, run: Path) -> None:
+    data = DataConfig(dataset="msvd", root=str(shared_data / "msvd"), store=str(run.parent / "store"))
+    with pytest.raises(UserError, match=r"none of the videos of MSVD .* is among the 13 available ones"):
+        prepare(data, WORLD)
+
+
+def test_a_split_whose_captions_are_withheld_is_captioned_and_not_scored(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def prepared(*args: Any, **kwargs: Any) -> Prepared:
+        found = prepare(*args, **kwargs)
+        captions = {video: texts for video, texts in found.dataset.captions.items() if not video.startswith("test")}
+        return Prepared(dataclasses.replace(found.dataset, captions=captions, unlabelled=("test",)), found.store)
+
+    monkeypatch.setattr("stg.datasets.open.prepare", prepared)
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder, ignore=shutil.ignore_patterns("evaluation"))
+    text = io.StringIO()
+    assert evaluate(EvaluateConfig(str(folder), "test", beam=2, show=1), console=Console(file=text, width=150)) == {}
+    assert {path.name for path in (folder / "evaluation").iterdir()} == {"test-greedy.json", "test-beam2.json"}
+    assert len(json.loads((folder / "evaluation" / "test-greedy.json").read_text())) == WORLD.test
+    assert "the captions of test are withheld: nothing is scored" in text.getvalue()
+    assert "a reference" not in text.getvalue()

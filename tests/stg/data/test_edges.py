@@ -1,0 +1,106 @@
+"""``python -m stg.store edges``: the graphs of a store with other edges."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from graphs.edges import EDGE_TYPES, spatial_edges, temporal_edges
+from graphs.storage.store import GraphStore
+from stg.config.store import EdgeChoice
+from stg.data.edges import recorded_edges
+from stg.runtime.errors import UserError
+from tests.graphs.made_graphs import made_graph
+from tests.stg.run_commands import store_command as main
+
+MANIFEST = {"detector": "boxes"}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "graphs"
+    with GraphStore(path, "w", manifest=MANIFEST) as store:
+        store.put_many((f"v{i}", made_graph([3, 2, 0, 4], seed=i)) for i in range(70))
+    return path
+
+
+def test_the_edges_are_those_of_the_new_temperatures_and_all_else_stays(path: Path, tmp_path: Path) -> None:
+    out = tmp_path / "sharp"
+    options = ["--tau_space", "0.5", "--tau_time", "0.1", "--drop_zero_iou", "true"]
+    assert main(["edges", str(path), "--out", str(out), *options]) == 0
+    with GraphStore(path) as before, GraphStore(out) as after:
+        assert list(before) == list(after)
+        assert after.features_dtype == before.features_dtype
+        for video in before:
+            old, new = before.get(video).to_dict(), after.get(video).to_dict()
+            for name in old.keys() - {"edge_index", "edge_weight", "edge_type", "video"}:
+                assert torch.equal(torch.as_tensor(old[name]), torch.as_tensor(new[name])), name
+            wanted = (
+                spatial_edges(old["boxes"], old["frame"], tau=0.5, iou_threshold=0.0),
+                temporal_edges(old["x"], old["frame"], tau=0.1),
+            )
+            for number, (index, weight) in enumerate(wanted):
+                chosen = new["edge_type"] == number
+                assert torch.equal(new["edge_index"][:, chosen], index), EDGE_TYPES[number]
+                assert torch.equal(new["edge_weight"][chosen], weight), EDGE_TYPES[number]
+
+
+def test_the_manifest_tells_and_is_read_back(path: Path, tmp_path: Path) -> None:
+    out = tmp_path / "sharp"
+    assert main(["edges", str(path), "--out", str(out), "--tau_time", "0.1", "--top_k", "2"]) == 0
+    with GraphStore(out) as store:
+        assert store.manifest["detector"] == "boxes"
+        assert recorded_edges(store.manifest) == EdgeChoice(tau_time=0.1, top_k=2)
+    assert recorded_edges(MANIFEST) == EdgeChoice()
+
+
+def test_it_goes_on_where_it_was_stopped(
+    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, done = tmp_path / "sharp", []
+
+    def stopped(self: GraphStore, graphs: object) -> None:
+        if done:
+            raise KeyboardInterrupt
+        done.append(put(self, graphs))
+
+    put = GraphStore.put_many
+    with monkeypatch.context() as patch:
+        patch.setattr(GraphStore, "put_many", stopped)
+        assert main(["edges", str(path), "--out", str(out), "--tau_time", "0.1"]) != 0
+    assert main(["edges", str(path), "--out", str(out), "--tau_time", "0.1"]) == 0
+    assert "6 graphs with other edges added, 64 there before" in capsys.readouterr().out
+
+
+def test_other_edges_in_the_store_are_refused(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "sharp"
+    assert main(["edges", str(path), "--out", str(out), "--tau_time", "0.1"]) == 0
+    assert main(["edges", str(path), "--out", str(out), "--tau_time", "0.2"]) == 2
+    assert "holds other graphs (edges.tau_time: 0.1 there, now 0.2): choose another --out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["edges", "STORE"], "merge and edges need --out STORE, the other actions take none"),
+        (["edges", "STORE", "STORE", "--out", "new", "--top_k", "1"], "edges takes one store, got 2"),
+        (
+            ["edges", "STORE", "--out", "new"],
+            "edges draws other edges than the paper's: set one of tau_space, tau_time",
+        ),
+        (["edges", "STORE", "--out", "STORE", "--top_k", "1"], "is --out and the store to read: choose another --out"),
+        (["edges", "STORE", "--out", "new", "--tau_time", "0"], "tau_time must be greater than 0; got 0"),
+        (["edges", "STORE", "--out", "new", "--top_k", "0"], "top_k must be at least 1, or null for all; got 0"),
+        (["info", "STORE", "--tau_time", "0.1"], "tau_space, tau_time, top_k, drop_zero_iou are for edges"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(
+    path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+) -> None:
+    assert main([str(path) if argument == "STORE" else argument for argument in arguments]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_edges_of_another_version_are_refused() -> None:
+    with pytest.raises(UserError, match=r"edges that this version cannot draw: .*tau_colour"):
+        recorded_edges({"edges": {"tau_colour": 1}})

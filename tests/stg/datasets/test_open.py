@@ -1,0 +1,185 @@
+"""From annotation and store to a data set ready to train on: table of readers, coverage, strictness (B3, B4)."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args, get_type_hints
+
+import pytest
+
+from graphs.build import build_graph
+from graphs.storage.store import GraphStore
+from stg.config.data import DataConfig, WorldConfig
+from stg.datasets.open import READERS, Prepared, prepare
+from stg.runtime.errors import UserError
+from tests.stg.conftest import made_video
+from tests.stg.make_annotations import write_msrvtt, write_vatex
+from tests.stg.run_commands import store_command
+
+
+def make_store(path: Path, videos: Sequence[str]) -> Path:
+    with GraphStore(path, "w") as store:
+        for number, video in enumerate(videos):
+            store.put(video, build_graph(replace(made_video(number, [2, 1]), video=video)))
+    return path
+
+
+def run(data: DataConfig) -> tuple[Prepared, list[str]]:
+    lines: list[str] = []
+    return prepare(data, WorldConfig(), tell=lines.append), lines
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Ten training videos, two of validation, two captions each."""
+    root = tmp_path / "mine"
+    root.mkdir()
+    splits = ["train"] * 10 + ["val"] * 2
+    rows = [f"v{number}.mp4,a {word} runs,{split}\n" for number, split in enumerate(splits) for word in ("cat", "dog")]
+    (root / "captions.csv").write_text("video,caption,split\n" + "".join(rows))
+    return root
+
+
+def test_every_data_set_has_a_reader() -> None:
+    names = set(get_args(get_type_hints(DataConfig)["dataset"]))
+    assert set(READERS) == names - {"world"}
+
+
+def test_a_folder_to_graphs_and_captions(folder: Path, tmp_path: Path) -> None:
+    store = make_store(tmp_path / "store", [f"v{number}" for number in range(12) if number != 3])
+    prepared, lines = run(DataConfig(dataset="folder", root=str(folder), store=str(store)))
+    assert prepared.dataset.name == "mine"
+    assert len(prepared.dataset.splits["train"]) == 9
+    assert prepared.store.batch(prepared.dataset.splits["val"]).videos == ["v10", "v11"]
+    assert lines == [
+        "split  listed  present  missing  captions  share",
+        "train      10        9        1        18   90 %",
+        "val         2        2        0         4  100 %",
+        f"all missing videos (1) are listed in {store}.missing.jsonl",
+        "train: 1 of 10 videos are missing ('v3'); scores do not cover them",
+    ]
+    prepared.store.close()
+
+
+@pytest.mark.parametrize("limit", [0.5, 0.1])
+def test_every_missing_video_is_listed_beside_the_store(folder: Path, tmp_path: Path, limit: float) -> None:
+    """Also where the coverage is refused, which is when the list is needed most."""
+    store, lines = make_store(tmp_path / "store", ["v0", "v1", "v2", "v10"]), list[str]()
+    data = DataConfig(dataset="folder", root=str(folder), store=str(store), min_coverage=limit)
+    with nullcontext() if limit == 0.1 else pytest.raises(UserError, match="3 of 10 videos are in"):
+        prepare(data, WorldConfig(), tell=lines.append).store.close()
+    log = tmp_path / "store.missing.jsonl"
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    gone = [("train", f"v{number}") for number in range(3, 10)] + [("val", "v11")]
+    assert [(row["split"], row["id"]) for row in rows] == gone
+    assert f"all missing videos (8) are listed in {log}" in lines
+    make_store(store, [f"v{number}" for number in range(12)])
+    run(data)[0].store.close()
+    assert not log.exists()
+
+
+def test_a_list_that_cannot_be_written_is_told(folder: Path, tmp_path: Path) -> None:
+    store = make_store(tmp_path / "store", [f"v{number}" for number in range(1, 12)])
+    log = tmp_path / "store.missing.jsonl"
+    log.mkdir()
+    prepared, lines = run(DataConfig(dataset="folder", root=str(folder), store=str(store)))
+    assert any(
+        line.startswith(f"the list of missing videos is not up to date: could not write {log}") for line in lines
+    )
+    prepared.store.close()
+
+
+@pytest.mark.parametrize(("limit", "allowed"), [(0.5, True), (0.51, False)])
+def test_coverage_above_the_limit_goes_on(folder: Path, tmp_path: Path, limit: float, allowed: bool) -> None:
+    store = make_store(tmp_path / "store", ["v0", "v1", "v2", "v3", "v4", "v10", "v11"])
+    data = DataConfig(dataset="folder", root=str(folder), store=str(store), min_coverage=limit)
+    if allowed:
+        assert len(run(data)[0].dataset.splits["train"]) == 5
+    else:
+        with pytest.raises(UserError, match=r"split 'train' of mine: 5 of 10 videos are in .*store, less than"):
+            run(data)
+
+
+def test_a_split_without_any_video_is_refused(folder: Path, tmp_path: Path) -> None:
+    store = make_store(tmp_path / "store", ["v0"])
+    with pytest.raises(UserError, match="split 'val' of mine: 0 of 2 videos are in"):
+        run(DataConfig(dataset="folder", root=str(folder), store=str(store), min_coverage=0.0))
+
+
+def test_faults_are_told_and_refused_when_strict(tmp_path: Path) -> None:
+    path = write_msrvtt(tmp_path) / "test_videodatainfo.json"
+    path.write_text(path.read_text().replace('"video_id": "video5", "caption"', '"video_id": "video9", "caption"'))
+    store = make_store(tmp_path / "store", [f"video{number}" for number in range(6)])
+    data = DataConfig(dataset="msrvtt", root=str(tmp_path), store=str(store))
+    prepared, lines = run(data)
+    assert "MSR-VTT: without captions: 1 ('video5'); captions without a video: 1 ('video9')" in lines
+    assert any(line.startswith("MSR-VTT: the numbers of videos are not those") for line in lines)
+    assert prepared.dataset.category["video4"] == 4
+    assert prepared.dataset.splits["test"] == ["video4"]  # without a caption there is nothing to score
+    prepared.store.close()
+    strict = DataConfig(dataset="msrvtt", root=str(tmp_path), store=str(store), strict=True)
+    with pytest.raises(UserError, match=r"MSR-VTT is not clean: without captions: 1 \('video5'\); .*--data.strict off"):
+        run(strict)
+
+
+def test_a_private_test_needs_no_coverage(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "store", [f"{name}_000001_000011" for name in ("-a", "-A", "b", "c")])
+    data = DataConfig(dataset="vatex", root=str(write_vatex(tmp_path)), store=str(store), language="zh", strict=True)
+    prepared, lines = run(data)
+    assert prepared.dataset.captions["-A_000001_000011"][1] == "有 人 跑 步"
+    assert "private       1        0        1         0    0 %" in lines
+    prepared.store.close()
+
+
+def test_a_split_without_any_caption_is_refused(folder: Path, tmp_path: Path) -> None:
+    path = folder / "captions.csv"
+    rows = path.read_text().splitlines()
+    path.write_text("\n".join(f"{row.split(',')[0]},?,val" if row.endswith("val") else row for row in rows))
+    store = make_store(tmp_path / "store", [f"v{number}" for number in range(12)])
+    with pytest.raises(UserError, match="split 'val' of mine: none of its 2 videos has a caption"):
+        run(DataConfig(dataset="folder", root=str(folder), store=str(store)))
+
+
+@pytest.mark.parametrize("name", sorted(READERS))
+def test_root_and_store_are_asked_for(name: str, folder: Path) -> None:
+    with pytest.raises(UserError, match=f"--data.dataset {name} needs --data.root"):
+        run(DataConfig(dataset=name))  # type: ignore[arg-type]
+    if name == "folder":
+        with pytest.raises(UserError, match=r"--data.dataset folder needs --data.store: make one with"):
+            run(DataConfig(dataset="folder", root=str(folder)))
+
+
+def test_chinese_is_for_the_data_sets_that_have_it() -> None:
+    with pytest.raises(ValueError, match="language zh is for vatex and folder; msvd is English"):
+        DataConfig(dataset="msvd", language="zh")
+
+
+def test_reading_annotations_imports_no_torch() -> None:
+    modules = "annotation base folder msrvtt msvd vatex".split()  # noqa: SIM905
+    imports = "; ".join(f"import stg.datasets.{name}" for name in modules)
+    code = f"import sys, stg.config.training; {imports}; sys.exit('torch' in sys.modules or 'av' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+def test_the_graphs_of_another_world_are_refused_though_the_ids_are_the_same(tmp_path: Path) -> None:
+    small = {"train": 1, "val": 1, "test": 1}
+    data = DataConfig(store=str(tmp_path / "world"))
+    prepare(data, WorldConfig(**small)).store.close()
+    with pytest.raises(UserError, match=r"holds graphs of another world \(detector.world.seed: 0 there, now 1"):
+        prepare(data, WorldConfig(seed=1, **small))
+
+
+def test_a_store_with_other_edges_serves_the_world_and_is_not_added_to(tmp_path: Path) -> None:
+    small = {"train": 1, "val": 1, "test": 1}
+    path, sharp = tmp_path / "world", tmp_path / "sharp"
+    prepare(DataConfig(store=str(path)), WorldConfig(**small)).store.close()
+    assert store_command(["edges", str(path), "--out", str(sharp), "--tau_time", "0.1"]) == 0
+    data = DataConfig(store=str(sharp))
+    with prepare(data, WorldConfig(**small)).store as store:
+        assert store.manifest["edges"]["tau_time"] == 0.1
+    with pytest.raises(UserError, match="has edges drawn anew and lacks 1 of the world's videos"):
+        prepare(data, WorldConfig(train=2, val=1, test=1))

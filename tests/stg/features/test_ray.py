@@ -1,0 +1,61 @@
+"""Extraction as a Ray job: bad clips are rows, and the job goes on (fault F10). Starts a real local Ray, once."""
+
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from stg.features.ray import ENVIRONMENT, RayRow, _running, extract_with_ray
+from stg.runtime.errors import UserError
+from tests.stg.make_ray_extractor import build
+
+
+# What Ray says about its own code while it is imported and set up.
+@pytest.mark.filterwarnings("ignore:`use_[a-z0-9_]*` is deprecated:DeprecationWarning:ray.data.context")
+def test_bad_clips_are_rows(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable, value in ENVIRONMENT.items():
+        monkeypatch.setenv(variable, value)
+    ray = pytest.importorskip("ray")
+    from ray.data import DataContext
+
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))  # so that Ray's workers find the helper, too
+    before = DataContext.get_current().enable_progress_bars, set(logging.getLogger("ray.data").handlers)
+    handler = signal.getsignal(signal.SIGTERM)
+    clips = {f"v{number}": tmp_path / f"clip {number}\n.mp4" for number in range(40)}
+    clips["v3"] = tmp_path / os.fsdecode(b"-\xff.mp4")
+    found = {}
+    with _running(2):
+        for row in extract_with_ray(clips, {"word": "done"}, build, workers=2):
+            assert row.video not in found
+            found[row.video] = row
+        assert ray.is_initialized()  # it was not the job's to stop
+        with pytest.raises(UserError, match="there are no weights"):
+            list(extract_with_ray(clips, {"word": "wrong"}, build, workers=2))
+        assert signal.getsignal(signal.SIGTERM) is handler
+    assert not ray.is_initialized()
+    assert found.keys() == clips.keys()
+    assert found["v7"] == RayRow("v7", None, f"{clips['v7'].name!r} is broken", "read", "VideoError")
+    assert found["v8"] == RayRow("v8", None, "bad \\udcff luck", "extract", "RuntimeError")
+    assert found["v9"] == RayRow("v9", None, "the worker's process died at this clip, 2 times", "worker", "WorkerDied")
+    good = [row for video, row in found.items() if video not in ("v7", "v8", "v9")]
+    assert all(row.record == f"done {row.video} ".encode() + os.fsencode(clips[row.video].name) for row in good)
+    assert all(row == RayRow(row.video, row.record) for row in good)
+    assert (DataContext.get_current().enable_progress_bars, set(logging.getLogger("ray.data").handlers)) == before
+    told = "".join(capfd.readouterr())
+    assert "Dataset" not in told  # Ray Data's own lines
+    assert "Progress" not in told
+
+
+def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.setitem(sys.modules, "ray.data", None)
+    with pytest.raises(UserError, match=r"Ray is not installed .*: pip install 'stg-video\[ray\]'"):
+        extract_with_ray({}, {}, build)
+
+
+def test_the_number_of_workers_is_checked() -> None:
+    with pytest.raises(UserError, match="workers must be at least 1; got 0"):
+        extract_with_ray({}, {}, build, workers=0)

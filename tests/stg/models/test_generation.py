@@ -1,0 +1,202 @@
+"""Captions from a store: whose class a model is told, and when (S21); what it reads of new clips (P19)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from decoders.base import State
+from decoders.memory import VideoMemory
+from decoders.transformer import TransformerDecoder
+from stg.config.model import AttentionLSTMConfig, GraphConfig, ModelConfig, STaTSConfig
+from stg.config.search import SearchConfig
+from stg.features.rebuild import READS, features_read
+from stg.models.branches import SceneBranch
+from stg.models.build import build_captioner
+from stg.models.captioner import Captioner
+from stg.models.feature_kinds import FEATURES, Widths
+from stg.models.generation import Caption, candidate_captions, caption_videos
+from stg.models.memory import MemoryParts
+from stg.runs.bundle import Trained
+from stg.runs.model_file import model_header
+from stg.runtime.errors import UserError
+from stg.text.vocabulary import Vocabulary
+
+WORDS = Vocabulary.build(["a blue square moves"], min_count=1, max_words=4)
+
+
+class Store:
+    """Hands out videos of random features, and keeps each batch."""
+
+    def __init__(self) -> None:
+        self.batches: list[Any] = []
+
+    def batch(self, videos: Sequence[str], variant: str = "full", time_flow: str = "literal") -> Any:
+        from torch_geometric.data import Data
+
+        counts = torch.full((len(videos),), 2)
+        self.batches.append(Data(scene=torch.randn(2 * len(videos), 5), num_frames=counts, videos=list(videos)))
+        return self.batches[-1]
+
+
+class Fixed(Store):
+    """Hands out the same features of a video every time."""
+
+    def batch(self, videos: Sequence[str], variant: str = "full", time_flow: str = "literal") -> Any:
+        made = super().batch(videos, variant, time_flow)
+        seeds = [torch.Generator().manual_seed(ord(video[0])) for video in videos]
+        made.scene = torch.cat([torch.randn(2, 5, generator=seed) for seed in seeds])
+        return made
+
+
+class Reader(TransformerDecoder):
+    """Says that it reads the class, and keeps what it was told."""
+
+    told: Tensor | None = None
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return frozenset({"category"})
+
+    def init_state(self, memory: VideoMemory) -> State:
+        self.told = memory.category
+        return super().init_state(memory)
+
+
+def captioner(decoder: type[TransformerDecoder]) -> Captioner:
+    torch.manual_seed(0)
+    made = decoder(len(WORDS), channels=8, num_layers=1, num_encoder_layers=1, heads=2, hidden=8, max_length=6)
+    parts = MemoryParts(category="category" in made.reads)
+    scene = SceneBranch(5, None, 8)
+    return Captioner(scene=scene, objects=None, scene_decoder=made, object_decoder=None, scene_parts=parts)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"category": {"a": 3, "c": 0}}, [3, -1, 0]),
+        ({"category": {"a": 3, "c": 0}, "source": {"a": "b", "b": "c", "c": "a"}}, [-1, 0, 3]),
+        ({"category": None}, [-1, -1, -1]),
+        ({}, [-1, -1, -1]),
+    ],
+)
+def test_a_model_is_told_the_class_of_the_video_whose_features_it_sees(
+    settings: dict[str, Any], expected: list[int]
+) -> None:
+    model = captioner(Reader)
+    captions = caption_videos(model, Store(), ["a", "b", "c"], WORDS, **settings)
+    assert list(captions) == ["a", "b", "c"]
+    assert isinstance(model.decoder, Reader)
+    assert model.decoder.told is not None
+    assert model.decoder.told.tolist() == expected
+    assert model.decoder.told.dtype == torch.int64
+
+
+def test_a_model_that_reads_no_class_is_told_none() -> None:
+    store = Store()
+    caption_videos(captioner(TransformerDecoder), store, ["a", "b"], WORDS, category={"a": 1})
+    assert "category" not in store.batches[0]
+
+
+def test_a_model_tells_what_is_to_be_made_of_new_clips(tmp_path: Path) -> None:
+    widths = Widths(scene=5, motion=4, objects=6, grid=3)
+
+    def reads(**settings: Any) -> list[str]:
+        model, graph = ModelConfig(channels=8, heads=2, **settings), GraphConfig(layers=1)
+        made = build_captioner(model, graph, widths=widths, vocabulary=len(WORDS), max_words=4)
+        path = tmp_path / "model.safetensors"
+        Trained(made, WORDS, model, graph, widths, {}).save(path)
+        header = model_header(path)
+        assert ("objects" in header["reads"]) == made.needs_objects
+        return sorted(features_read(header))
+
+    assert reads() == ["motion", "scene"]
+    assert reads(branches="concat") == ["motion", "objects", "scene"]
+    raw = STaTSConfig(scene_streams=("regions",))
+    assert reads(decoder="stats", stats=raw) == ["motion", "objects", "scene"]
+    spatial = AttentionLSTMConfig(memory="spatial")
+    assert "objects" in reads(decoder="attention_lstm", attention_lstm=spatial)
+    assert reads(decoder="stats", stats=STaTSConfig(scene_streams=("grid",))) == ["grid", "motion", "scene"]
+
+
+def test_every_kind_of_feature_is_made_of_new_clips_and_others_are_told() -> None:
+    assert {feature.kind for feature in FEATURES.values()} == READS.keys()
+    header = {"reads": ["scene", "smell"], "model": {"branches": "scene"}, "widths": {"scene": 5, "motion": 0}}
+    with pytest.raises(UserError, match="this model reads smell features, and this version knows scene, motion, "):
+        features_read(header)
+
+
+def test_a_model_of_an_old_version_reads_what_its_branches_do() -> None:
+    header = {"model": {"branches": "full"}, "widths": {"scene": 5, "motion": 0}}
+    assert features_read(header) == ["scene"]
+    assert features_read({**header, "model": {"branches": "object"}}) == ["objects"]
+
+
+def test_candidates_are_the_beams_best_first() -> None:
+    model, videos = captioner(TransformerDecoder), ["a", "b", "c"]
+    torch.manual_seed(1)
+    store = Fixed()
+    found = candidate_captions(model, store, videos, WORDS, search=SearchConfig(beam=4, n_best=3), batch_videos=2)
+    single = caption_videos(model, store, videos, WORDS, beam=4)
+    assert list(found) == videos
+    for video in videos:
+        scores = [caption.score or 0.0 for caption in found[video]]
+        assert len(found[video]) == 3
+        assert scores == sorted(scores, reverse=True)
+        assert found[video][0].text == single[video].text
+        assert len({caption.text for caption in found[video]}) == 3
+    by_mean = SearchConfig(beam=4, n_best=3, length_penalty=1.0)
+    for caption in candidate_captions(model, store, ["a"], WORDS, search=by_mean)["a"]:
+        assert caption.score == pytest.approx(caption.per_word, rel=1e-6)
+
+
+def test_a_search_keeps_to_its_longest_and_shortest() -> None:
+    model = captioner(TransformerDecoder)
+    short = candidate_captions(model, Fixed(), ["a"], WORDS, search=SearchConfig(max_length=2, n_best=2))["a"]
+    long = candidate_captions(model, Fixed(), ["a"], WORDS, search=SearchConfig(min_length=3, n_best=2))["a"]
+    assert all(caption.length <= 2 for caption in short)
+    assert all(len(caption.text.split()) >= 3 for caption in long)
+    with pytest.raises(ValueError, match="max_length=9 words, but the decoder reads at most 6"):
+        candidate_captions(model, Fixed(), ["a"], WORDS, search=SearchConfig(max_length=9))
+
+
+SEARCHES: list[dict[str, Any]] = [
+    {"method": "greedy"},
+    {"beam": 4, "n_best": 4},
+    {"method": "diverse", "beam": 4, "groups": 2, "n_best": 4},
+    {"method": "sample", "n_best": 9, "temperature": 3.0},
+]
+
+
+@pytest.mark.parametrize("settings", SEARCHES)
+def test_the_rules_hold_in_every_search(settings: dict[str, Any]) -> None:
+    model = captioner(TransformerDecoder)
+
+    def texts(**rules: Any) -> list[list[str]]:
+        found = candidate_captions(model, Fixed(), list("abcd"), WORDS, search=SearchConfig(**settings, **rules))
+        assert all(len(captions) == settings.get("n_best", 1) for captions in found.values())
+        return [caption.text.split() for captions in found.values() for caption in captions]
+
+    assert any(len(set(words)) < len(words) for words in texts())
+    assert all(len(set(words)) == len(words) for words in texts(no_repeat_ngram=1))
+    with torch.no_grad():  # a model that likes to end in "a"
+        model.decoder.output.bias[WORDS.words.index("a")] += 9
+    assert any(words[-1:] == ["a"] for words in texts())
+    assert not any(words[-1:] == ["a"] for words in texts(forbidden_endings=True))
+
+
+def test_draws_come_likeliest_first_and_again_with_their_seed() -> None:
+    model, videos = captioner(TransformerDecoder), list("abc")
+
+    def draw(seed: int) -> dict[str, list[Caption]]:
+        search = SearchConfig("sample", n_best=6, seed=seed)
+        return candidate_captions(model, Fixed(), videos, WORDS, search=search)
+
+    assert draw(1) == draw(1) != draw(2)
+    for captions in draw(1).values():
+        likely = [caption.log_prob for caption in captions]
+        assert likely == sorted(likely, reverse=True)
+        assert len(set(likely)) > 1

@@ -1,0 +1,86 @@
+"""Files are written whole or not at all, and read with words."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stg.runtime.errors import StgError, UserError
+from stg.runtime.files import append_jsonl, read_json, sha256_file, write_atomic
+
+
+def test_a_file_is_replaced_whole_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    target = tmp_path / "a.json"
+    write_atomic(target, "old")
+    write_atomic(target, b"new")
+    assert target.read_bytes() == b"new"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "a.json"
+    write_atomic(target, "old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StgError, match=r"could not write .*a.json \(3 bytes\): No space left on device"):
+        write_atomic(target, "new")
+    assert target.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_killed_write_keeps_the_old_file(tmp_path: Path) -> None:
+    target = tmp_path / "a.bin"
+    write_atomic(target, "old")
+    code = (
+        "import os, sys; from stg.runtime.files import write_atomic; os.replace = lambda *_: os._exit(9); "
+        "write_atomic(sys.argv[1], b'x' * 99)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(target)], check=False, timeout=60)
+    assert done.returncode == 9
+    assert target.read_text() == "old"
+
+
+def test_json_faults_are_told_with_file_and_line(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    with pytest.raises(UserError, match=r"could not read .*x.json: No such file"):
+        read_json(path)
+    path.write_text('{"a": 1,\n"b": }')
+    with pytest.raises(UserError, match=r"x.json is not valid JSON: .* at line 2 column 6"):
+        read_json(path)
+    path.write_bytes(b'\xef\xbb\xbf{"a": 1}')
+    assert read_json(path) == {"a": 1}
+    path.write_bytes(b'"\xff"')
+    with pytest.raises(UserError, match="is not UTF-8 text"):
+        read_json(path)
+    path.write_text("[" * 100_000)
+    with pytest.raises(UserError, match="nested too deeply"):
+        read_json(path)
+
+
+def test_rows_append_as_lines(tmp_path: Path) -> None:
+    append_jsonl(tmp_path / "r.jsonl", {"a": "ü\n"})
+    append_jsonl(tmp_path / "r.jsonl", {"a": 2})
+    assert (tmp_path / "r.jsonl").read_text(encoding="utf-8").splitlines() == ['{"a": "ü\\n"}', '{"a": 2}']
+    with pytest.raises(ValueError, match="Out of range float"):
+        append_jsonl(tmp_path / "r.jsonl", {"a": float("nan")})
+
+
+def test_checksum_is_that_of_the_bytes(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    assert sha256_file(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()
+    with pytest.raises(UserError, match="could not read"):
+        sha256_file(tmp_path / "b")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of files are a matter of POSIX systems")
+def test_a_written_file_may_be_read_by_those_who_may_read_others(tmp_path: Path) -> None:
+    plain, ours = tmp_path / "plain", tmp_path / "ours"
+    plain.write_text("x")
+    write_atomic(ours, "x")
+    assert ours.stat().st_mode == plain.stat().st_mode

@@ -1,0 +1,59 @@
+"""The first signal asks, the second ends at once (faults D4)."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from stg.runtime.signals import interrupted_by_sigterm, stop_on_signal
+
+
+def test_the_first_signal_asks_and_handlers_return_afterwards() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with stop_on_signal() as stop:
+        assert not stop()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop()
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_the_second_interrupt_raises() -> None:
+    with stop_on_signal() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_repeated_signal_is_the_first_one_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("stg.runtime.signals.time.monotonic", lambda: now[0])
+    with stop_on_signal(repeated=5.0) as stop:
+        for later in (0.0, 0.1, 4.0):
+            now[0] = 100.0 + later
+            os.kill(os.getpid(), signal.SIGINT)
+            assert stop()
+        now[0] = 106.0
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_the_second_term_ends_the_process() -> None:
+    code = (
+        "import os, signal, stg.runtime.signals as s\n"
+        "with s.stop_on_signal():\n"
+        "    os.kill(os.getpid(), signal.SIGTERM); print('alive', flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGTERM); print('still', flush=True)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == -signal.SIGTERM
+    assert done.stdout == "alive\n"
+
+
+def test_a_request_to_terminate_interrupts() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), interrupted_by_sigterm():
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is before
