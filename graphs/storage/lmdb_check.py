@@ -4,6 +4,7 @@ LMDB trusts its file: a page that is missing at the end of a half-copied file en
 one with SIGSEGV. So size and structure are checked here first.
 """
 
+import fcntl
 import os
 import stat
 import struct
@@ -66,7 +67,6 @@ def check_file(path: str | Path) -> None:
 
 def being_written(path: str | Path) -> bool:
     """Whether a living writer in another process holds the lock ``<path>-writer``."""
-    import fcntl
 
     name = f"{path}-writer"
     if not os.path.exists(name) or _opened_here(name):

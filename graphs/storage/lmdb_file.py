@@ -1,6 +1,7 @@
 """One LMDB file, opened lazily in each process, growing by itself, with one writer and any number of readers."""
 
 import errno
+import fcntl
 import json
 import os
 import shutil
@@ -329,7 +330,6 @@ def _open(path: Path, write: bool, map_growth: int) -> lmdb.Environment:
 
 
 def _lock_writer(path: Path) -> int:
-    import fcntl
 
     name = f"{path}-writer"
     while True:

@@ -8,32 +8,41 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Console
+
+from graphs.storage.store import GraphStore
 from stg.ablation.cells import Plan, Scoring, java_is_there, plan_cells
 from stg.ablation.config import AblateConfig
 from stg.ablation.locks import claim
+from stg.ablation.markdown import to_markdown
+from stg.ablation.report import make_record, read_scores
 from stg.ablation.tables import AXES, TABLES, Table, grid
+from stg.ablation.work import work_on
 from stg.config.data import DataConfig
 from stg.config.training import FitConfig
+from stg.datasets.open import prepare
+from stg.evaluation.plots import to_svg
 from stg.runtime.errors import Preempted, UserError
 from stg.runtime.files import printable, write_atomic
+from stg.runtime.progress import making
+from stg.runtime.provenance import commit, machine
+from stg.runtime.reading import read_json
+from stg.runtime.signals import until_stopped
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from stg.ablation.cells import Cell
 
 
 POLL_SECONDS = 0.5
 
 
-def ablate(config: AblateConfig, *, console: "Console", stop: Callable[[], bool] = lambda: False) -> int:
+def ablate(config: AblateConfig, *, console: Console, stop: Callable[[], bool] = lambda: False) -> int:
     """Work on all cells that nobody else works on, until all are done; 1 where some have failed.
 
     Raises:
         Preempted: ``stop`` said so; what is done is kept.
         UserError: no such table, settings that contradict it, folders of other runs, data that are not there.
     """
-    from rich.console import Console
 
     def tell(line: str) -> None:
         console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
@@ -150,7 +159,6 @@ def _seeds(text: str) -> list[int]:
 
 def _features_there(data: DataConfig) -> dict[str, Any] | None:
     """Manifest of the store that was named, where it is there."""
-    from graphs.storage.store import GraphStore
 
     if data.store is None or not Path(data.store).exists():
         return None
@@ -158,15 +166,12 @@ def _features_there(data: DataConfig) -> dict[str, Any] | None:
         return store.manifest
 
 
-def _prepare(plan: Plan, console: "Console", stop: Callable[[], bool], tell: Callable[[str], None]) -> dict[str, Any]:
+def _prepare(plan: Plan, console: Console, stop: Callable[[], bool], tell: Callable[[str], None]) -> dict[str, Any]:
     """Make the built-in world's store where it is not there, and refuse what no cell could be trained or scored on.
 
     Returns:
         the manifest of the store's features.
     """
-    from stg.datasets.open import prepare
-    from stg.runtime.progress import making
-    from stg.runtime.signals import until_stopped
 
     shared = next(iter(plan.configs.values()))
     folder = Path(shared.data.store).parent if shared.data.store else Path("stores")
@@ -186,9 +191,7 @@ def _prepare(plan: Plan, console: "Console", stop: Callable[[], bool], tell: Cal
     return features
 
 
-def _work(plan: Plan, cell: "Cell", console: "Console", stop: Callable[[], bool], tell: Callable[[str], None]) -> None:
-    from stg.ablation.report import read_scores
-    from stg.ablation.work import work_on
+def _work(plan: Plan, cell: "Cell", console: Console, stop: Callable[[], bool], tell: Callable[[str], None]) -> None:
 
     wrong = work_on(cell, plan, console=console, stop=stop)
     if wrong is not None:
@@ -230,10 +233,6 @@ def write_report(plan: Plan, stop: Callable[[], bool] = lambda: False) -> None:
     Raises:
         Preempted: ``stop`` said so while another process wrote it.
     """
-    from stg.ablation.markdown import to_markdown
-    from stg.ablation.report import make_record
-    from stg.evaluation.plots import to_svg
-    from stg.runtime.provenance import commit, machine
 
     with claim(plan.folder / "cells" / "report.lock", wait=True, stop=stop):
         record = make_record(plan, origin={"machine": machine(), "commit": commit()})
@@ -243,7 +242,6 @@ def write_report(plan: Plan, stop: Callable[[], bool] = lambda: False) -> None:
 
 
 def _tell_report(plan: Plan, tell: Callable[[str], None]) -> None:
-    from stg.runtime.files import read_json
 
     missing = read_json(plan.folder / "table.json")["missing"]
     for name, why in missing.items():

@@ -11,8 +11,12 @@ from stg.ablation.tables import Table
 from stg.config.evaluation import EvaluateConfig
 from stg.config.schema import differences, from_dict, to_dict
 from stg.config.training import FitConfig
+from stg.metrics.java import JavaError, java
+from stg.runs.folder import FREE, Run, load_config
+from stg.runs.model_file import MODEL_FILE, model_header
 from stg.runtime.errors import UserError
-from stg.runtime.files import read_json, write_atomic
+from stg.runtime.files import write_atomic
+from stg.runtime.reading import read_json
 
 State = Literal["done", "failed", "unfinished", "new"]
 
@@ -102,7 +106,6 @@ class Plan:
             UserError: its folder holds something else, or a run with other settings, in the words of stg.fit; or it was
                 trained on features made otherwise than those of the store at hand.
         """
-        from stg.runs.folder import FREE, Run, load_config
 
         folder = self.run(cell)
         if not (folder / "config.json").exists():
@@ -123,7 +126,6 @@ class Plan:
         Raises:
             UserError: the model is damaged.
         """
-        from stg.runs.model_file import MODEL_FILE, model_header
 
         model = self.run(cell) / MODEL_FILE
         found = model_header(model)["features"] if model.exists() else self.record(cell).get("features")
@@ -171,7 +173,6 @@ class Plan:
 
     def scoring_config(self, cell: Cell) -> EvaluateConfig:
         """Settings of stg.evaluate for a cell."""
-        from stg.runs.folder import load_config
 
         run, config = self.run(cell), self.configs[cell]
         asked = self.scoring.config(run, config.run.device)
@@ -305,7 +306,6 @@ def _written(value: Any) -> str:
 
 def java_is_there() -> bool:
     """Whether METEOR can be asked for."""
-    from stg.metrics.java import JavaError, java
 
     try:
         java()

@@ -1,5 +1,6 @@
 """Who works on what: lock files."""
 
+import fcntl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,7 +34,6 @@ def claim(path: Path, *, wait: bool = False, stop: Callable[[], bool] = lambda: 
 
 
 def _locked(file: IO[str]) -> bool:
-    import fcntl
 
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -13,7 +13,7 @@ from stg.config.schema import differences, to_dict
 from stg.metrics.columns import METRICS
 from stg.runs.folder import FREE
 from stg.runtime.errors import UserError
-from stg.runtime.files import read_json
+from stg.runtime.reading import read_json
 
 PAPER_EDGES = "those of Pan et al. (CVPR 2020)"
 

@@ -7,11 +7,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from stg.ablation.cells import Cell, Plan
 from stg.config.training import FitConfig
+from stg.datasets.world.dataset import World
+from stg.datasets.world.scores import event_scores, verb_of
+from stg.evaluation.evaluate import evaluate, file_stem
+from stg.evaluation.predictions import read_predicted
+from stg.runs.bundle import Trained
+from stg.runs.model_file import MODEL_FILE, WHOLE_FILE
 from stg.runtime.errors import Preempted, StgError
 from stg.runtime.files import write_atomic
 from stg.runtime.provenance import commit, machine
+from stg.training.loop import fit
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,10 +32,6 @@ def work_on(cell: Cell, plan: Plan, *, console: "Console", stop: Callable[[], bo
     Raises:
         Preempted: ``stop`` said so; a checkpoint is saved, or what was evaluated is evaluated anew.
     """
-    import torch
-
-    from stg.evaluation.evaluate import evaluate, file_stem
-    from stg.training.loop import fit
 
     config, run = plan.configs[cell], plan.run(cell)
     record = {**plan.record(cell), "failed": None}
@@ -84,8 +89,6 @@ def _add_seconds(record: dict[str, Any], doing: str, began: float) -> None:
 
 def count_weights(run: Path) -> dict[str, int]:
     """Numbers of weights: of all that was trained, and of what captions."""
-    from stg.runs.bundle import Trained
-    from stg.runs.model_file import MODEL_FILE, WHOLE_FILE
 
     found = {}
     for name, files in {"trained": (WHOLE_FILE, MODEL_FILE), "captioning": (MODEL_FILE,)}.items():
@@ -96,9 +99,6 @@ def count_weights(run: Path) -> dict[str, int]:
 
 def write_events(config: FitConfig, evaluation: Path, stem: str) -> None:
     """Score the captions of the built-in world by the event they name: ``STEM-events.json``."""
-    from stg.datasets.world.dataset import World
-    from stg.datasets.world.scores import event_scores
-    from stg.evaluation.predictions import read_predicted
 
     world = World(seed=config.world.seed, train=config.world.train, val=config.world.val, test=config.world.test)
     captions = read_predicted(evaluation / f"{stem}.json")
@@ -108,7 +108,6 @@ def write_events(config: FitConfig, evaluation: Path, stem: str) -> None:
 
 def verb_scores(world: Any, captions: Mapping[str, str]) -> dict[str, dict[str, float | int]]:
     """Event -> in how many videos it happens, and in which share of them the caption names it."""
-    from stg.datasets.world.scores import verb_of
 
     seen: dict[str, list[bool]] = {}
     for video, caption in captions.items():

@@ -2,15 +2,15 @@
 
 import os
 
+from rich.console import Console
+
 from stg.ablation.ablate import ablate
 from stg.ablation.config import AblateConfig
+from stg.runtime.signals import REPEATED, stop_on_signal
 
 
 def main(config: AblateConfig) -> int:
     """The command."""
-    from rich.console import Console
-
-    from stg.runtime.signals import REPEATED, stop_on_signal
 
     # Under torchrun, whose processes share the cells and know nothing else of each other.
     with stop_on_signal(repeated=REPEATED if "TORCHELASTIC_RUN_ID" in os.environ else 0.0) as stop:

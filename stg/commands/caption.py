@@ -8,32 +8,37 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+from rich.console import Console
+
+from stg.captioning.pipeline import load
 from stg.config.captioning import CaptionConfig
+from stg.explain.explain import DeletionTests
+from stg.features.rebuild import features_read, recorded_files
+from stg.pages.videos.build import facts_of, made_by, narrator_of, view_of_clip
+from stg.pages.videos.overlay import write_overlay
+from stg.pages.videos.page import first_file, write_pages
+from stg.pages.videos.split_report import called
+from stg.pages.videos.views import VideoView
+from stg.runs.model_file import model_file, model_header
 from stg.runtime.errors import TooManySkipped, UserError
 from stg.runtime.files import printable
+from stg.runtime.progress import making
+from stg.video.clips import list_clips
+from stg.video.readers import Readers
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from stg.captioning.pipeline import Captioned, VideoCaptioner
-    from stg.pages.videos.views import VideoView
 
 
 def main(config: CaptionConfig) -> int:
     """Caption the clips; returns 0, or raises what the command turns into an exit code."""
-    from rich.console import Console
-
-    from stg.features.rebuild import features_read, recorded_files
-    from stg.runs.model_file import model_file, model_header
-    from stg.video.clips import list_clips
 
     # Whatever is missing is said before torch is loaded, which takes many seconds.
     clips = {str(path): path for path in list_clips(config.videos)}
     if config.overlay and len(clips) != 1:
         raise UserError(f"overlay takes one clip, and {len(clips)} were given: caption them one by one")
     if config.report:
-        from stg.pages.videos.page import first_file
-
         first_file(Path(config.report))
     if config.overlay and not Path(config.overlay).absolute().parent.is_dir():
         raise UserError(f"the folder of {config.overlay} is not there: make it, or give another --overlay")
@@ -43,12 +48,6 @@ def main(config: CaptionConfig) -> int:
     header = model_header(model_file(config.model))
     places = [Path(place) for place in (config.weights.split(os.pathsep) if config.weights else [])]
     files = recorded_files(header["features"], features_read(header), places)
-
-    import torch
-
-    from stg.captioning.pipeline import load
-    from stg.runtime.progress import making
-    from stg.video.readers import Readers
 
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -78,8 +77,6 @@ def main(config: CaptionConfig) -> int:
             for _ in told:
                 pass
     for view in drawn:
-        from stg.pages.videos.overlay import write_overlay
-
         (clip,) = clips.values()
         with making(console, "drawing the clip") as bar:
             write_overlay(clip, view, str(config.overlay), progress=bar)
@@ -105,18 +102,13 @@ def _draw(
     captioner: "VideoCaptioner",
     clips: Mapping[str, Path],
     config: CaptionConfig,
-    console: "Console",
-) -> "list[VideoView]":
+    console: Console,
+) -> list[VideoView]:
     """Write the page of what was seen; returns the views that are to be burnt into their clips."""
-    from stg.explain.explain import DeletionTests
-    from stg.pages.videos.build import facts_of, made_by, narrator_of, view_of_clip
-    from stg.pages.videos.page import write_pages
-    from stg.pages.videos.split_report import called
-    from stg.pages.videos.views import VideoView
 
     tests, drawn, name = DeletionTests(), list[VideoView](), called(config.model)
 
-    def views() -> "Iterator[VideoView]":
+    def views() -> Iterator[VideoView]:
         for one in told:
             view = view_of_clip(one, name, tests=tests)
             if view.error is not None and one.error is None:

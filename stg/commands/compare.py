@@ -2,7 +2,10 @@
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
 
 from stg.config.results import CompareConfig
 from stg.evaluation.compare import METRICS, PAIRED, changes, notes, paired, summary
@@ -14,29 +17,25 @@ from stg.evaluation.results import (
     references,
     require_same_videos,
 )
+from stg.metrics.scorer import Scorer
 from stg.runtime.errors import UserError
 from stg.runtime.files import printable
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 
 def main(config: CompareConfig) -> int:
     """The command."""
-    from rich.console import Console
 
     compare(config, Console(highlight=False, markup=False))
     return 0
 
 
-def compare(config: CompareConfig, console: "Console") -> dict[str, Any]:
+def compare(config: CompareConfig, console: Console) -> dict[str, Any]:
     """Print the comparison; returns what ``--json`` prints.
 
     Raises:
         UserError: a run is no run, given twice, or not evaluated so; a file is damaged; the runs are of different data
             sets or videos; no row has the baseline's name; the annotation cannot be read.
     """
-    from stg.metrics.scorer import Scorer
 
     runs = [read_run(folder, config.split, config.search) for folder in distinct(config.runs)]
     require_same_videos(runs)
@@ -82,7 +81,7 @@ def compare(config: CompareConfig, console: "Console") -> dict[str, Any]:
 # --- what is printed
 
 
-def show(record: Mapping[str, Any], console: "Console") -> None:
+def show(record: Mapping[str, Any], console: Console) -> None:
     """Tables of what :func:`compare` found."""
 
     def tell(line: str) -> None:
@@ -122,7 +121,6 @@ def show(record: Mapping[str, Any], console: "Console") -> None:
 
 def _table(title: str, name: str, *columns: str) -> Any:
     """Where there is little room, names are broken and numbers are not."""
-    from rich.table import Table
 
     table = Table(title=title)
     table.add_column(name, overflow="fold")

@@ -8,16 +8,24 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
 
 from stg.commands.parser import command
 from stg.config.retrieval import EmbedConfig
 from stg.config.schema import differences, from_dict, to_dict
+from stg.datasets.open import prepare
+from stg.retrieval.embedding import TrainedEmbedding
+from stg.retrieval.training import retrieve, sources, train
+from stg.runtime.device import pick_device
 from stg.runtime.errors import UserError
-from stg.runtime.files import printable, read_json, write_atomic
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from stg.runtime.files import printable, write_atomic
+from stg.runtime.progress import making
+from stg.runtime.reading import read_json
+from stg.runtime.signals import stop_on_signal
 
 SETTINGS = "config.json"
 FREE = {"out", "evaluate", "device", "threads", "data.store", "data.root", "optim.epochs", "optim.patience"}
@@ -26,9 +34,6 @@ FREE = {"out", "evaluate", "device", "threads", "data.store", "data.root", "opti
 
 def main(config: EmbedConfig) -> int:
     """The command."""
-    from rich.console import Console
-
-    from stg.runtime.signals import stop_on_signal
 
     if config.evaluate is not None:
         embed(config, console=Console())
@@ -38,20 +43,13 @@ def main(config: EmbedConfig) -> int:
     return 0
 
 
-def embed(config: EmbedConfig, *, console: "Console", stop: Callable[[], bool] = lambda: False) -> dict[str, float]:
+def embed(config: EmbedConfig, *, console: Console, stop: Callable[[], bool] = lambda: False) -> dict[str, float]:
     """Train, or only evaluate, as ``config`` says; returns the recalls and median ranks (`Retrieval.values`).
 
     Raises:
         Preempted: ``stop`` said so; what is done is saved.
         UserError: settings, data and folder do not fit each other.
     """
-    import torch
-
-    from stg.datasets.open import prepare
-    from stg.retrieval.embedding import TrainedEmbedding
-    from stg.retrieval.training import retrieve, sources, train
-    from stg.runtime.device import pick_device
-    from stg.runtime.progress import making
 
     def tell(line: str) -> None:
         console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
@@ -130,7 +128,6 @@ def _begin(config: EmbedConfig, folder: Path) -> None:
 
 
 def _table(values: dict[str, float], *, title: str) -> Any:
-    from rich.table import Table
 
     table = Table("query", "R@1", "R@5", "R@10", "median rank", title=title)
     for name in ("text_to_video", "video_to_text"):

@@ -4,42 +4,37 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+import torch
+from rich.console import Console
+from rich.markup import escape
+
+from graphs.storage.store import GraphStore
 from stg.config.extraction import ExtractConfig
 from stg.data.shards import done_elsewhere, rank_and_world, shard, shard_path, shard_paths
+from stg.features.build import make_extractor
+from stg.features.ingest import ingest
+from stg.features.ray import ingest_with_ray
 from stg.runtime.errors import Preempted, TooManySkipped
+from stg.runtime.progress import making
 from stg.runtime.signals import interrupted_by_sigterm
 from stg.video.clips import find_clips
+from stg.video.readers import Readers
+from stg.vision.registry import locate, running
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from stg.features.ingest import IngestReport
 
 
 def main(config: ExtractConfig) -> int:
     """Extract the clips; returns 0, or raises what the command turns into an exit code."""
-    from stg.vision.registry import locate
 
     clips = find_clips(config.clips)
     files = locate(config, fetch=config.download)  # before anything slow is loaded
-
-    from rich.console import Console
-    from rich.markup import escape
-
-    from graphs.storage.store import GraphStore
-    from stg.features.build import make_extractor
-    from stg.features.ingest import ingest
-    from stg.features.ray import ingest_with_ray
-    from stg.runtime.progress import making
-    from stg.video.readers import Readers
-    from stg.vision.registry import running
 
     rank, world = rank_and_world(os.environ)
     out = shard_path(config.out, rank, world)
     out.parent.mkdir(parents=True, exist_ok=True)
     if config.threads:
-        import torch
-
         torch.set_num_threads(config.threads)
     extractor, motion = make_extractor(config, config, running(config, config.num_frames), files)
     manifest = extractor.manifest()
@@ -90,8 +85,7 @@ def main(config: ExtractConfig) -> int:
     return 0
 
 
-def _summarise(console: "Console", report: "IngestReport", out: str, skip_log: str, seconds: float) -> None:
-    from rich.markup import escape
+def _summarise(console: Console, report: "IngestReport", out: str, skip_log: str, seconds: float) -> None:
 
     rate = f" ({60 * len(report.done) / seconds:.0f} clips a minute)" if seconds and report.done else ""
     console.print(f"{escape(out)}: {len(report.done)} clips added{rate}, {len(report.already)} there before")

@@ -1,16 +1,16 @@
 """Train a captioner."""
 
+from rich.console import Console
+
 from stg.config.training import FitConfig
+from stg.runtime.device import pick_device
+from stg.runtime.distributed import launched
+from stg.runtime.signals import REPEATED, stop_on_signal
 from stg.training.loop import fit
 
 
 def main(config: FitConfig) -> int:
     """The command."""
-    from rich.console import Console
-
-    from stg.runtime.device import pick_device
-    from stg.runtime.distributed import launched
-    from stg.runtime.signals import REPEATED, stop_on_signal
 
     with (
         launched(lambda: pick_device(config.run.device, alone=False)) as processes,

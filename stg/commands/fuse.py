@@ -7,20 +7,37 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.console import Console
+
+from graphs.storage.store import GraphStore
+from stg.captioning.ensemble import (
+    Member,
+    check_vocabularies,
+    ensemble_captions,
+    member_candidates,
+    pool,
+    rerank,
+    similarities,
+)
 from stg.config.retrieval import FuseConfig
 from stg.evaluation.evaluate import score_table
+from stg.evaluation.loaded_run import open_run
+from stg.evaluation.predictions import merge, read_predicted, short_names, write_captions
+from stg.metrics.scorer import Scorer
+from stg.models.statistics import classes_read
+from stg.retrieval.embedding import TrainedEmbedding
+from stg.runs.folder import load_config
+from stg.runtime.device import pick_device
 from stg.runtime.errors import UserError
+from stg.runtime.files import write_atomic
+from stg.runtime.progress import counter, making
 from stg.text.words import broken_endings
 
 if TYPE_CHECKING:
     import torch
-    from rich.console import Console
 
-    from graphs.storage.store import GraphStore
-    from stg.captioning.ensemble import Member
     from stg.metrics.scorer import Scores
     from stg.models.generation import Caption
-    from stg.retrieval.embedding import TrainedEmbedding
 
 
 @dataclass(frozen=True)
@@ -34,23 +51,18 @@ class Fused:
 
 def main(config: FuseConfig) -> int:
     """The command."""
-    from rich.console import Console
 
     fuse(config, console=Console())
     return 0
 
 
-def fuse(config: FuseConfig, *, console: "Console") -> Fused:
+def fuse(config: FuseConfig, *, console: Console) -> Fused:
     """Caption the split, write the captions, and score them where there are references.
 
     Raises:
         UserError: no such run, split or embedding; features made otherwise than in training; unlike data sets or (for
             an ensemble) vocabularies; the output cannot be written there; videos without any caption.
     """
-    from stg.captioning.ensemble import check_vocabularies, ensemble_captions, member_candidates
-    from stg.evaluation.predictions import merge, read_predicted, short_names, write_captions
-    from stg.runtime.device import pick_device
-    from stg.runtime.progress import counter, making
 
     def tell(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -125,12 +137,7 @@ def _check_out(config: FuseConfig) -> None:
             raise UserError(f"{path} is there already: choose another --out, or add --force to replace it")
 
 
-def _open(run: str, name: str, config: FuseConfig, console: "Console", tell: Callable[[str], None]) -> "Member":
-    from stg.captioning.ensemble import Member
-    from stg.evaluation.loaded_run import open_run
-    from stg.models.statistics import classes_read
-    from stg.runs.folder import load_config
-    from stg.runtime.progress import making
+def _open(run: str, name: str, config: FuseConfig, console: Console, tell: Callable[[str], None]) -> Member:
 
     settings = load_config(run)
     if settings.run.control != "none":
@@ -147,11 +154,9 @@ def _open(run: str, name: str, config: FuseConfig, console: "Console", tell: Cal
 
 
 def _chooser(
-    config: FuseConfig, members: Sequence["Member"], device: "torch.device", tell: Callable[[str], None]
+    config: FuseConfig, members: Sequence[Member], device: "torch.device", tell: Callable[[str], None]
 ) -> "Callable[[Sequence[Mapping[str, Sequence[Caption]]]], tuple[dict[str, str], dict[str, str]]]":
     """What turns the runs' candidates into captions and the names of the runs that they are of."""
-    from stg.captioning.ensemble import pool, rerank, similarities
-    from stg.retrieval.embedding import TrainedEmbedding
 
     embedding = TrainedEmbedding.load(str(config.embedding))
     if embedding.control != "none":
@@ -170,8 +175,7 @@ def _chooser(
     return choose
 
 
-def _fitting_store(config: FuseConfig, members: Sequence["Member"], embedding: "TrainedEmbedding") -> "GraphStore":
-    from graphs.storage.store import GraphStore
+def _fitting_store(config: FuseConfig, members: Sequence[Member], embedding: TrainedEmbedding) -> GraphStore:
 
     if config.embedding_store is not None:
         store = GraphStore(config.embedding_store)
@@ -188,7 +192,7 @@ def _fitting_store(config: FuseConfig, members: Sequence["Member"], embedding: "
     raise UserError(f"no run's features are those of the embedding; give --embedding_store. The first run's: {refused}")
 
 
-def _wanted(members: Sequence["Member"], split: str) -> list[str]:
+def _wanted(members: Sequence[Member], split: str) -> list[str]:
     """All videos of the split, those that no store has too, in the order of the first run's data set."""
     there = [video for member in members for video in member.dataset.splits[split]]
     absent = [video for member in members for video in member.dataset.missing.get(split, ())]
@@ -197,13 +201,12 @@ def _wanted(members: Sequence["Member"], split: str) -> list[str]:
 
 def _score(
     config: FuseConfig,
-    members: Sequence["Member"],
+    members: Sequence[Member],
     said: Mapping[str, Mapping[str, str]],
-    console: "Console",
+    console: Console,
     tell: Callable[[str], None],
 ) -> dict[str, "Scores"]:
     """The scores of each run and of the fusion, all on the videos that all have: others would not compare."""
-    from stg.metrics.scorer import Scorer
 
     if any(config.split in member.dataset.unlabelled for member in members):
         tell(f"the captions of {config.split} are withheld: nothing is scored")
@@ -241,7 +244,6 @@ def _write_record(
     origin: Mapping[str, str],
     scores: Mapping[str, "Scores"],
 ) -> None:
-    from stg.runtime.files import write_atomic
 
     record = {
         **asdict(config),

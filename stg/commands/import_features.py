@@ -1,28 +1,27 @@
 """Import features that others have extracted."""
 
+from contextlib import closing
 from pathlib import Path
 
+from rich.console import Console
+
+from graphs.build import build_graph
+from graphs.storage.records import StoreFullError
+from graphs.storage.store import GraphStore
 from stg.config.extraction import ImportConfig
+from stg.features.ingest import skip_row
+from stg.features.precomputed.description import Description
+from stg.features.precomputed.importer import Importer
+from stg.features.precomputed.sources import SourceList
 from stg.runtime.errors import Preempted, TooManySkipped
+from stg.runtime.files import append_jsonl
+from stg.runtime.progress import making
+from stg.runtime.reading import some
+from stg.runtime.signals import interrupted_by_sigterm
 
 
 def main(config: ImportConfig) -> int:
     """Import the features; returns 0, or raises what the command turns into an exit code."""
-    from contextlib import closing
-
-    from rich.console import Console
-
-    from graphs.build import build_graph
-    from graphs.storage.records import StoreFullError
-    from graphs.storage.store import GraphStore
-    from stg.features.ingest import skip_row
-    from stg.features.precomputed.description import Description
-    from stg.features.precomputed.importer import Importer
-    from stg.features.precomputed.sources import SourceList
-    from stg.runtime.files import append_jsonl
-    from stg.runtime.progress import making
-    from stg.runtime.reading import some
-    from stg.runtime.signals import interrupted_by_sigterm
 
     description = Description.read(config.description)
     skip_log = Path(f"{config.out}.skipped.jsonl")

@@ -3,21 +3,23 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from stg.config.results import PredictionsConfig
+from stg.datasets.open import READERS
+from stg.datasets.world.dataset import World
 from stg.evaluation.predictions import (
     merge_files,
     read_captions,
     read_predicted,
     short_names,
 )
+from stg.runs.folder import load_config
 from stg.runtime.errors import UserError
 from stg.runtime.files import printable
-
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
 
 ROWS = 20
 """Videos in a table where nothing else is asked for."""
@@ -28,7 +30,6 @@ NARROW = 18
 
 def main(config: PredictionsConfig) -> int:
     """The command."""
-    from rich.console import Console
 
     console = Console(highlight=False, markup=False)
     if config.out is not None:
@@ -68,7 +69,7 @@ def side_by_side(
     ]
 
 
-def compare(config: PredictionsConfig, console: "Console") -> None:
+def compare(config: PredictionsConfig, console: Console) -> None:
     """Print the captions of several files side by side.
 
     Raises:
@@ -102,10 +103,8 @@ def compare(config: PredictionsConfig, console: "Console") -> None:
             console.print(printable(f"note: {path} has no caption for {lacking} of the videos"), soft_wrap=True)
 
 
-def caption_table(rows: Sequence[Said], names: Sequence[str], *, width: int, references: bool) -> "Table":
+def caption_table(rows: Sequence[Said], names: Sequence[str], *, width: int, references: bool) -> Table:
     """One column a file; where these would be too narrow for captions, one line a file."""
-    from rich.table import Table
-    from rich.text import Text
 
     def cell(text: str | None, style: str = "") -> Text:
         return Text("-", style="dim") if text is None else Text(printable(text), style=style)
@@ -141,16 +140,12 @@ def _references(config: PredictionsConfig) -> Mapping[str, Sequence[str]]:
         return read_captions(config.references)
     if config.run is None:
         return {}
-    from stg.runs.folder import load_config
 
     settings = load_config(config.run)
     data, world = settings.data, settings.world
     if data.dataset == "world":
-        from stg.datasets.world.dataset import World
-
         return World(seed=world.seed, train=world.train, val=world.val, test=world.test).dataset().captions
     if data.root is None:
         raise UserError(f"the run {config.run} names no annotation files: give --references FILE instead")
-    from stg.datasets.open import READERS
 
     return READERS[data.dataset](data.root, data.language).captions

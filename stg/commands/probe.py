@@ -4,27 +4,34 @@ import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from rich.console import Console
 
 from stg.config.data import DataConfig
 from stg.config.probe import HEADS, SHUFFLED, ProbeConfig
 from stg.config.schema import differences
 from stg.config.store import EdgeChoice
+from stg.data.batches import shuffle_features
 from stg.data.edges import recorded_edges
+from stg.datasets.open import prepare
+from stg.datasets.world.dataset import World
+from stg.datasets.world.scores import scores_of
+from stg.evaluation.plots import to_svg
+from stg.evaluation.probing import EventClassifier, train_and_test
+from stg.metrics.columns import spread
+from stg.models.feature_kinds import Widths
 from stg.runtime.errors import Preempted, UserError
-from stg.runtime.files import append_jsonl, read_json, write_atomic
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from stg.datasets.world.dataset import World
+from stg.runtime.files import append_jsonl, write_atomic
+from stg.runtime.progress import making
+from stg.runtime.provenance import commit, machine
+from stg.runtime.reading import read_json
+from stg.runtime.signals import stop_on_signal, until_stopped
 
 
 def main(config: ProbeConfig) -> int:
     """The command."""
-    from rich.console import Console
-
-    from stg.runtime.signals import stop_on_signal
 
     with stop_on_signal() as stop:
         probe(config, console=Console(), stop=stop)
@@ -32,7 +39,7 @@ def main(config: ProbeConfig) -> int:
 
 
 def probe(
-    config: ProbeConfig, *, console: "Console", stop: Callable[[], bool] = lambda: False
+    config: ProbeConfig, *, console: Console, stop: Callable[[], bool] = lambda: False
 ) -> dict[str, dict[int, dict[str, float]]]:
     """Train and test all rows; returns the scores of each row by seed.
 
@@ -40,13 +47,6 @@ def probe(
         UserError: the folder holds results of other settings.
         Preempted: ``stop`` said so; what is done is kept.
     """
-    import torch
-
-    from stg.datasets.open import prepare
-    from stg.datasets.world.dataset import World
-    from stg.runtime.progress import making
-    from stg.runtime.provenance import commit
-    from stg.runtime.signals import until_stopped
 
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -105,17 +105,11 @@ def _one(
     config: ProbeConfig,
     row: str,
     seed: int,
-    world: "World",
+    world: World,
     store: Any,
     splits: Mapping[str, Sequence[str]],
     stop: Callable[[], bool],
 ) -> tuple[float, dict[str, float]] | None:
-    import torch
-
-    from stg.data.batches import shuffle_features
-    from stg.datasets.world.scores import scores_of
-    from stg.evaluation.probing import EventClassifier, train_and_test
-    from stg.models.feature_kinds import Widths
 
     torch.manual_seed(seed)
     variant = row.removesuffix(SHUFFLED)
@@ -159,11 +153,8 @@ def _report(
     edges: EdgeChoice,
     commits: Collection[str | None],
     folder: Path,
-    console: "Console",
+    console: Console,
 ) -> None:
-    from stg.evaluation.plots import to_svg
-    from stg.metrics.columns import spread
-    from stg.runtime.provenance import machine
 
     rows = [
         {

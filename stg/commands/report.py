@@ -5,14 +5,26 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+from rich.console import Console
+
 from stg.config.report import ReportConfig
+from stg.datasets.world.dataset import World
+from stg.evaluation.loaded_run import open_run
+from stg.evaluation.results import captions_of
+from stg.pages.run.page import run_html, run_view
+from stg.pages.videos.page import first_file, write_pages
+from stg.pages.videos.pictures import glimpse
+from stg.pages.videos.split_report import Narration, called
+from stg.runs.folder import load_config
 from stg.runtime.errors import UserError
+from stg.runtime.files import write_atomic
+from stg.runtime.progress import making
 from stg.video.clips import find_clips
+from stg.video.decoding import VideoError, sample_video
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from rich.console import Console
 
     from stg.config.training import FitConfig
 
@@ -23,12 +35,9 @@ GLIMPSES = 4
 
 def main(config: ReportConfig) -> int:
     """The command."""
-    from rich.console import Console
 
     console = Console(stderr=True, soft_wrap=True)
     if config.threads:
-        import torch
-
         torch.set_num_threads(config.threads)
     written = report_videos(config, console=console) if config.split else [report_run(config, console=console)]
     for path in written:
@@ -36,7 +45,7 @@ def main(config: ReportConfig) -> int:
     return 0
 
 
-def report_run(config: ReportConfig, *, console: "Console") -> Path:
+def report_run(config: ReportConfig, *, console: Console) -> Path:
     """Write the page of a run; returns where.
 
     Without the annotation files it does without the best and the worst videos, and says so.
@@ -44,11 +53,6 @@ def report_run(config: ReportConfig, *, console: "Console") -> Path:
     Raises:
         UserError: no such run, or no such ablation.
     """
-    from stg.evaluation.results import captions_of
-    from stg.pages.run.page import run_html, run_view
-    from stg.pages.videos.page import first_file
-    from stg.runs.folder import load_config
-    from stg.runtime.files import write_atomic
 
     settings = load_config(config.run)
     target = first_file(config.target)  # what cannot be is said before the work
@@ -72,9 +76,6 @@ def report_run(config: ReportConfig, *, console: "Console") -> Path:
 
 def _glimpses(config: ReportConfig, settings: "FitConfig") -> "Callable[[str], Sequence[str]] | None":
     """A few frames of a video as ``data:`` addresses, where they are at hand."""
-    from stg.datasets.world.dataset import World
-    from stg.pages.videos.pictures import glimpse
-    from stg.video.decoding import VideoError, sample_video
 
     if settings.data.dataset == "world":
         world = World(**asdict(settings.world))
@@ -92,17 +93,12 @@ def _glimpses(config: ReportConfig, settings: "FitConfig") -> "Callable[[str], S
     return frames if clips else None
 
 
-def report_videos(config: ReportConfig, *, console: "Console") -> list[Path]:
+def report_videos(config: ReportConfig, *, console: Console) -> list[Path]:
     """Write the page, or pages, of the videos of a split; returns where.
 
     Raises:
         UserError: no such run, split, video or clip; or a run beside it that reads other features.
     """
-    from stg.evaluation.loaded_run import open_run
-    from stg.pages.videos.page import first_file, write_pages
-    from stg.pages.videos.split_report import Narration, called
-    from stg.runs.folder import load_config
-    from stg.runtime.progress import making
 
     def tell(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)

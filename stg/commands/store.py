@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+from rich.console import Console
+
+from graphs.storage.store import GraphStore
 from stg.config.store import StoreConfig
 from stg.data.edges import redraw
 from stg.data.merge import info, merge, stores_among, verify
@@ -15,9 +18,6 @@ def main(config: StoreConfig) -> None:
         StgError: broken records (exit code 1).
         ValueError: no store there, or one that is damaged as a whole (exit code 2).
     """
-    from rich.console import Console
-
-    from graphs.storage.store import GraphStore
 
     console = Console(soft_wrap=True, highlight=False, markup=False)
     if config.action == "edges":

@@ -5,7 +5,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from stg.config.results import WordsConfig
 from stg.evaluation.predictions import read_captions, short_names
@@ -14,11 +18,6 @@ from stg.runtime.files import printable
 from stg.text.tagging import SETUP, TAGS, LexiconTagger, Tag, Tagger, pick_tagger
 from stg.text.words import Word, WordReport, count_words
 
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
 BORDER = 8  # columns that the frame and the numbers of a table take
 
 COLOURS = {"verb": "cyan", "noun": "yellow"}
@@ -26,7 +25,6 @@ COLOURS = {"verb": "cyan", "noun": "yellow"}
 
 def main(config: WordsConfig) -> int:
     """The command."""
-    from rich.console import Console
 
     captions = [read_captions(path) for path in config.files]
     tagger = pick_tagger(config.tagger, config.model)
@@ -73,9 +71,8 @@ def _record(config: WordsConfig, reports: Mapping[str, WordReport], tagger: Tagg
     return {"tagger": tagger.name, "drop": config.drop, "top": config.top, "notes": notes, "files": files}
 
 
-def show(reports: Mapping[str, WordReport], *, console: "Console", title: str, notes: Sequence[str] = ()) -> None:
+def show(reports: Mapping[str, WordReport], *, console: Console, title: str, notes: Sequence[str] = ()) -> None:
     """Print the reports side by side, as many as the console is wide enough for, then the next."""
-    from rich.text import Text
 
     names = list(reports)
     console.print(Text(title), soft_wrap=True)
@@ -97,9 +94,7 @@ def show(reports: Mapping[str, WordReport], *, console: "Console", title: str, n
         console.print(Text(f"note: {printable(note)}"), soft_wrap=True)
 
 
-def _shares(reports: Mapping[str, WordReport], shown: Sequence[str]) -> "Table":
-    from rich.table import Table
-    from rich.text import Text
+def _shares(reports: Mapping[str, WordReport], shown: Sequence[str]) -> Table:
 
     table = Table("")
     for name in shown:
@@ -129,9 +124,7 @@ def _shares(reports: Mapping[str, WordReport], shown: Sequence[str]) -> "Table":
     return table
 
 
-def _top(reports: Mapping[str, WordReport], shown: Sequence[str], width: int, bar: str) -> "Table":
-    from rich.table import Table
-    from rich.text import Text
+def _top(reports: Mapping[str, WordReport], shown: Sequence[str], width: int, bar: str) -> Table:
 
     table = Table("", title="most frequent verbs and nouns", title_justify="left")
     for name in shown:
@@ -142,8 +135,7 @@ def _top(reports: Mapping[str, WordReport], shown: Sequence[str], width: int, ba
     return table
 
 
-def _cell(top: Sequence[Word], place: int, width: int, bar: str) -> "Text":
-    from rich.text import Text
+def _cell(top: Sequence[Word], place: int, width: int, bar: str) -> Text:
 
     if place >= len(top):
         return Text("")

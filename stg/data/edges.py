@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from graphs.transforms import paper_edges
 from stg.config.schema import differences
 from stg.config.store import EdgeChoice
 from stg.runtime.errors import UserError
+from stg.runtime.progress import making
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,8 +41,6 @@ def redraw(source: "GraphStore", target: "GraphStore", edges: EdgeChoice, consol
     Raises:
         UserError: ``target`` holds something else.
     """
-    from graphs.transforms import paper_edges
-    from stg.runtime.progress import making
 
     manifest = {**source.manifest, "edges": asdict(edges)}
     if len(target) and (differing := differences(target.manifest, manifest)):

@@ -8,12 +8,16 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from graphs.storage.records import StoreError
+from graphs.storage.store import GraphStore
+from stg.config.schema import differences
 from stg.runtime.errors import StgError, UserError
+from stg.runtime.files import write_atomic
+from stg.runtime.progress import making
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from graphs.storage.store import GraphStore
 
 LISTED = 50
 
@@ -33,7 +37,7 @@ def stores_among(paths: Sequence[str]) -> list[str]:
     return [path for path in paths if path not in beside]
 
 
-def info(store: "GraphStore", console: "Console") -> None:
+def info(store: GraphStore, console: "Console") -> None:
     """Print count, sizes, fields with their widths, and the manifest."""
     sizes = sorted(store.sizes())
     console.print(f"{store.path}: {len(sizes)} videos, {store.path.stat().st_size / 2**20:.1f} MiB on disk")
@@ -45,7 +49,7 @@ def info(store: "GraphStore", console: "Console") -> None:
     console.print(f"manifest: {json.dumps(store.manifest, indent=2, ensure_ascii=False) if store.manifest else 'none'}")
 
 
-def verify(store: "GraphStore", console: "Console") -> None:
+def verify(store: GraphStore, console: "Console") -> None:
     """Read every record again and list the broken ones.
 
     Raises:
@@ -78,9 +82,6 @@ def merge(paths: Sequence[str], out: str, console: "Console", *, strict: bool = 
         UserError: stores made otherwise, or one video with different bytes; named.
         StgError: broken records; named.
     """
-    from graphs.storage.store import GraphStore
-    from stg.runtime.files import write_atomic
-    from stg.runtime.progress import making
 
     target = Path(out).absolute()
     if target.resolve() in {Path(path).resolve() for path in paths}:
@@ -116,8 +117,7 @@ def merge(paths: Sequence[str], out: str, console: "Console", *, strict: bool = 
     console.print(f"{out}: {len(wanted)} videos added from {len(shards)} stores, {before} there before")
 
 
-def _check_alike(stores: Sequence["GraphStore"]) -> None:
-    from stg.config.schema import differences
+def _check_alike(stores: Sequence[GraphStore]) -> None:
 
     # A process that had nothing to do leaves a store that says nothing: it agrees with all others.
     first, *others = [store for store in stores if len(store) or store.manifest] or [stores[0]]
@@ -136,10 +136,9 @@ def _check_alike(stores: Sequence["GraphStore"]) -> None:
 
 
 def _check_records(
-    store: "GraphStore", shards: Sequence["GraphStore"], console: "Console", tell: Callable[[int, int], None]
-) -> "list[tuple[str, GraphStore, int]]":
+    store: GraphStore, shards: Sequence[GraphStore], console: "Console", tell: Callable[[int, int], None]
+) -> list[tuple[str, GraphStore, int]]:
     """What to copy, in key order: video, where it comes from, its bytes. Every record of the shards has been read."""
-    from graphs.storage.records import StoreError
 
     keys = [[(video.encode(), place) for video in shard] for place, shard in enumerate(shards)]
     total, done = sum(len(entries) for entries in keys), 0
@@ -175,7 +174,7 @@ def _check_records(
     return wanted
 
 
-def _chunks(wanted: "Sequence[tuple[str, GraphStore, int]]") -> "Iterator[list[tuple[str, GraphStore, int]]]":
+def _chunks(wanted: Sequence[tuple[str, GraphStore, int]]) -> Iterator[list[tuple[str, GraphStore, int]]]:
     """Runs of records that fill a transaction."""
     chunk: list[tuple[str, GraphStore, int]] = []
     filled = 0

@@ -12,6 +12,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
+from graphs.storage.lmdb_file import LMDBFile
+from graphs.storage.store import GraphStore
 from stg.runtime.errors import UserError
 
 Item = TypeVar("Item")
@@ -73,8 +75,6 @@ def done_elsewhere(out: str | Path, manifest: Mapping[str, Any] | None = None) -
 
 
 def _keys(path: Path, manifest: Mapping[str, Any] | None) -> list[str]:
-    from graphs.storage.lmdb_file import LMDBFile
-    from graphs.storage.store import GraphStore
 
     # Another rank may be making its store at this moment: then the file is empty, or has no header yet.
     if not path.exists() or not path.stat().st_size:

@@ -18,6 +18,9 @@ from stg.datasets.folder import read_folder
 from stg.datasets.msrvtt import read_msrvtt
 from stg.datasets.msvd import read_msvd
 from stg.datasets.vatex import read_vatex
+from stg.datasets.world.dataset import World
+from stg.features.extractor import Extractor
+from stg.features.ingest import ingest, read_ahead
 from stg.runtime.errors import StgError, UserError
 from stg.runtime.files import write_atomic
 from stg.runtime.reading import some
@@ -105,9 +108,6 @@ def _list_missing(dataset: CaptionDataset, path: Path, tell: Callable[[str], Non
 def _world(
     data: DataConfig, world: WorldConfig, progress: Progress, alone: Callable[[], AbstractContextManager[object]]
 ) -> tuple[CaptionDataset, GraphStore]:
-    from stg.datasets.world.dataset import World
-    from stg.features.extractor import Extractor
-    from stg.features.ingest import ingest, read_ahead
 
     made = World(seed=world.seed, train=world.train, val=world.val, test=world.test)
     dataset = made.dataset()

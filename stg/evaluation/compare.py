@@ -4,8 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from stg.config.results import CompareConfig
 from stg.evaluation.results import EvaluatedRun, Row
+from stg.metrics.bootstrap import bleu_statistics, corpus_bleu, difference, resampled_scores
+from stg.text.tokenizer import tokenize_captions
 
 if TYPE_CHECKING:
     from stg.metrics.scorer import Scores
@@ -48,7 +52,6 @@ def notes(rows: Sequence[Row], scores: Mapping[str, "Scores"]) -> list[str]:
 
 def summary(row: Row, scores: Mapping[str, "Scores"], metrics: Sequence[str]) -> dict[str, Any]:
     """Mean of each corpus score over the seeds, and its deviation (that of a sample, n - 1; None for one seed)."""
-    import numpy as np
 
     made = {}
     for metric in metrics:
@@ -73,10 +76,6 @@ def paired(
     BLEU-4 is that of each resampled corpus, averaged over the seeds. The others are means over videos of scores that
     are averaged over the seeds; of METEOR this is not the corpus score.
     """
-    import numpy as np
-
-    from stg.metrics.bootstrap import bleu_statistics, corpus_bleu, difference, resampled_scores
-    from stg.text.tokenizer import tokenize_captions
 
     texts = list(tokenize_captions(known).values())
     averaged = [metric for metric in metrics if metric != "bleu4"]
@@ -106,7 +105,6 @@ def changes(
 
     Each comes with what the run says whose own score is nearest to that average, and the first reference.
     """
-    import numpy as np
 
     videos = list(known)
     before, after = (np.array(over_seeds(found, scores, "cider")) for found in (baseline, row))

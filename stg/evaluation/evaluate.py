@@ -7,8 +7,18 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.table import Table
+
 from stg.config.evaluation import EvaluateConfig
+from stg.data.batches import shuffle_features
+from stg.evaluation.loaded_run import open_run
+from stg.evaluation.predictions import write_predictions
+from stg.metrics.scorer import METRICS, Scorer
+from stg.models.generation import candidate_captions
+from stg.models.statistics import classes_read
 from stg.runtime.errors import Preempted
+from stg.runtime.files import write_atomic
+from stg.runtime.progress import counter, making
 from stg.text.words import broken_endings
 
 if TYPE_CHECKING:
@@ -35,13 +45,6 @@ def evaluate(
         UserError: no such run or split, features made otherwise than in training, or classes that the model does not
             know.
     """
-    from stg.data.batches import shuffle_features
-    from stg.evaluation.loaded_run import open_run
-    from stg.evaluation.predictions import write_predictions
-    from stg.metrics.scorer import METRICS, Scorer
-    from stg.models.generation import candidate_captions
-    from stg.models.statistics import classes_read
-    from stg.runtime.progress import counter, making
 
     folder = Path(config.run)
 
@@ -141,7 +144,6 @@ def file_stem(split: str, name: str) -> str:
 
 def score_table(scores: Mapping[str, "Scores"], *, title: str) -> Any:
     """A rich table, one row a search, in the order in which papers print the scores."""
-    from rich.table import Table
 
     columns = [*COLUMNS, *(["spice"] if any("spice" in found.values for found in scores.values()) else [])]
     table = Table("search", *(name.upper() for name in columns), title=title)
@@ -156,7 +158,6 @@ def broken_line(broken: Mapping[str, int], total: int) -> str:
 
 
 def _write_candidates(path: Path, found: "Mapping[str, Sequence[Caption]]") -> None:
-    from stg.runtime.files import write_atomic
 
     record = {
         video: {
@@ -170,7 +171,6 @@ def _write_candidates(path: Path, found: "Mapping[str, Sequence[Caption]]") -> N
 
 
 def _write_scores(path: Path, scores: "Scores", **about: Any) -> None:
-    from stg.runtime.files import write_atomic
 
     record = {**about, "videos": scores.videos, "scores": scores.values, "unavailable": scores.unavailable}
     write_atomic(path, json.dumps(record, indent=1))

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from stg.runtime.errors import UserError
-from stg.runtime.files import read_json, write_atomic
+from stg.runtime.files import write_atomic
+from stg.runtime.reading import read_json, read_json_lines, read_text, require, require_id, some
 
 
 def read_predictions(path: str | Path) -> dict[str, str]:
@@ -70,8 +71,6 @@ def read_captions(path: str | Path) -> dict[str, list[str]]:
     Raises:
         UserError: unreadable, of another form, a video twice, or without captions; names the file.
     """
-    from stg.evaluation.predictions import read_predictions
-    from stg.runtime.reading import read_json
 
     found: Any
     if Path(path).suffix == ".jsonl":
@@ -128,7 +127,6 @@ def short_names(files: Sequence[str]) -> list[str]:
 
 def _read_lines(path: str | Path) -> dict[str, Any]:
     """The lines of ``stg.caption --json``; clips that could not be captioned are left out."""
-    from stg.runtime.reading import read_json_lines
 
     found: dict[str, Any] = {}
     for where, row in read_json_lines(path):
@@ -178,7 +176,6 @@ def merge_files(
 
 def write_captions(path: str | Path, captions: Mapping[str, str], form: str) -> None:
     """Write one caption a video in COCO's or VATEX's form, whole or not at all."""
-    from stg.evaluation.predictions import write_predictions
 
     if form == "coco":
         write_predictions(path, captions)
@@ -192,7 +189,6 @@ def merge(predictions: Sequence[Mapping[str, str]], wanted: Iterable[str]) -> tu
     Raises:
         UserError: videos without a caption; says how many and names the first three.
     """
-    from stg.runtime.reading import some
 
     merged: dict[str, str] = {}
     source: list[int] = []
@@ -218,7 +214,6 @@ def read_ids(path: str | Path) -> list[str]:
     Raises:
         UserError: unreadable, no ids, one that cannot be an id, or one twice; names the file.
     """
-    from stg.runtime.reading import read_json, read_text, require, require_id
 
     ids: list[str] = []
     if holds_list(path):

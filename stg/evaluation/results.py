@@ -9,9 +9,13 @@ from typing import Any
 
 from stg.config.schema import differences, to_dict
 from stg.config.training import FitConfig
+from stg.datasets.open import READERS
+from stg.datasets.world.dataset import World
 from stg.evaluation.predictions import read_predicted
+from stg.runs.folder import FREE, load_config
+from stg.runs.model_file import MODEL_FILE, model_header
 from stg.runtime.errors import UserError
-from stg.runtime.files import read_json
+from stg.runtime.reading import read_json
 
 _SEED = re.compile(r"(?<=.)[-_.](seed)?\d+$")
 
@@ -36,7 +40,6 @@ class EvaluatedRun:
 
         Each seed has a run of its own to begin with: only whether there is one counts.
         """
-        from stg.runs.folder import FREE
 
         found = differences(to_dict(self.settings), to_dict(other.settings))
         found = {key: pair for key, pair in found.items() if key not in FREE and key != "run.seed"}
@@ -72,8 +75,6 @@ def read_run(folder: str, split: str, search: str) -> EvaluatedRun:
     Raises:
         UserError: not a run, not evaluated so (says how to), or a file is damaged.
     """
-    from stg.runs.folder import load_config
-    from stg.runs.model_file import MODEL_FILE, model_header
 
     settings = load_config(folder)
     place = Path(folder) / "evaluation"
@@ -142,12 +143,9 @@ def captions_of(settings: FitConfig, folder: str, root: str | None = None) -> Ma
     """
     data, world = settings.data, settings.world
     if data.dataset == "world":
-        from stg.datasets.world.dataset import World
-
         return World(seed=world.seed, train=world.train, val=world.val, test=world.test).dataset().captions
     if root is None and data.root is None:
         raise UserError(f"the run {folder} names no annotation files: give their folder with --root")
-    from stg.datasets.open import READERS
 
     return READERS[data.dataset](root or data.root or "", data.language).captions
 

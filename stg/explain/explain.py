@@ -19,6 +19,7 @@ from stg.explain.likelihood import word_log_probs
 from stg.models.generation import Caption
 from stg.runs.bundle import Trained
 from stg.text.vocabulary import Vocabulary
+from stg.vision.backbones import LocatingBackbone
 
 if TYPE_CHECKING:
     from stg.video.decoding import SampledFrames
@@ -174,7 +175,6 @@ def scene_map_of(narrator: Narrator, batch: Data, sample: "SampledFrames | None"
     Raises:
         UserError: the frames are not those of the features.
     """
-    from stg.vision.backbones import LocatingBackbone
 
     if sample is None or not isinstance(narrator.backbone, LocatingBackbone):
         return None

@@ -1,24 +1,18 @@
 """From settings to an extractor."""
 
-from typing import TYPE_CHECKING
-
 from stg.config.extraction import NetworkChoice, SamplingChoice
+from stg.features.extractor import Extractor
+from stg.features.precomputed.motion_table import SPAN as FILE_SPAN
+from stg.features.precomputed.motion_table import MotionFeatures
 from stg.runtime.errors import UserError
 from stg.vision.registry import Files, Running, _backbone, _detector, _motion, _sound
 from stg.vision.weights import DETECTORS
 
-if TYPE_CHECKING:
-    from stg.features.extractor import Extractor
-    from stg.features.precomputed.motion_table import MotionFeatures
-
 
 def make_extractor(
     choice: NetworkChoice, sampling: SamplingChoice, running: Running, files: Files
-) -> "tuple[Extractor, MotionFeatures | None]":
+) -> tuple[Extractor, MotionFeatures | None]:
     """The networks of a choice, ready to work; and the motion features, where these come from a file."""
-    from stg.features.extractor import Extractor
-    from stg.features.precomputed.motion_table import SPAN as FILE_SPAN
-    from stg.features.precomputed.motion_table import MotionFeatures
 
     if sampling.objects == "detector" and choice.detector not in DETECTORS:
         raise UserError(

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float32, Int64
 from stg.video.clip import ClipPart, Segment, Sound
 from stg.video.decoding import SampledFrames, VideoError
 from stg.video.sampling import motion_rows
+from stg.vision.motion import grid, mean_map
 from stg.vision.registry import TOGETHER
 
 if TYPE_CHECKING:
@@ -140,7 +141,6 @@ class _MotionTrack:
         self._check_length(-(-sample.total_frames // network.request.span))
 
     def add(self, segments: Sequence[Segment]) -> None:
-        from stg.vision.motion import grid, mean_map
 
         # Again: a file may decode to more frames than the first time.
         self._check_length(sum(map(len, self.grids)) + len(segments))

@@ -12,10 +12,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
+
+import torch
 
 from graphs.storage.records import StoreError, StoreFullError
 from graphs.storage.store import GraphStore
+from stg.config.extraction import ExtractConfig
 from stg.features.ingest import IngestReport, skip_row
 from stg.features.worker import ClipToRecord, unpack
 from stg.runtime.device import pick_device
@@ -24,12 +27,9 @@ from stg.runtime.files import append_jsonl
 from stg.video.decoding import VideoError
 from stg.vision.onnx import available_cores
 
-if TYPE_CHECKING:
-    from stg.config.extraction import ExtractConfig
-
 
 def ingest_with_ray(
-    config: "ExtractConfig",
+    config: ExtractConfig,
     store: GraphStore,
     clips: Mapping[str, Path],
     progress: Callable[[int, int], None],
@@ -69,9 +69,6 @@ def ingest_with_ray(
 
 def ray_worker(settings: dict[str, Any]) -> ClipToRecord:
     """What each of Ray's workers builds from the options of the command."""
-    import torch
-
-    from stg.config.extraction import ExtractConfig
 
     config = ExtractConfig(**settings)
     torch.set_num_threads(config.threads)

@@ -32,7 +32,6 @@ def features_read(header: Mapping[str, Any]) -> list[str]:
     Raises:
         UserError: it reads features that this version does not know.
     """
-    from stg.features.rebuild import READS, reads_of
 
     # Models of old versions do not say so, and read what their branches do.
     reads: list[str] = header.get("reads") or reads_of(header["model"]["branches"], header["widths"])

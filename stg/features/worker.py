@@ -6,8 +6,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from graphs.build import build_graph
+from graphs.storage.graph_records import graph_fields
+from graphs.storage.records import encode
 from stg.config.extraction import NetworkChoice, SamplingChoice, WorkChoice
 from stg.features.build import make_extractor
+from stg.features.ingest import clip_row, with_motion
+from stg.video.readers import Readers
 from stg.vision.registry import locate, running
 
 if TYPE_CHECKING:
@@ -28,7 +33,6 @@ class ClipToRecord:
     def __init__(
         self, networks: NetworkChoice, sampling: SamplingChoice, work: WorkChoice, features_dtype: str
     ) -> None:
-        from stg.video.readers import Readers
 
         self.extractor: Extractor
         self.extractor, self.motion = make_extractor(
@@ -46,10 +50,6 @@ class ClipToRecord:
             VideoError: the clip cannot be used.
             ValueError: the networks gave numbers that a graph cannot hold.
         """
-        from graphs.build import build_graph
-        from graphs.storage.graph_records import graph_fields
-        from graphs.storage.records import encode
-        from stg.features.ingest import clip_row, with_motion
 
         with closing(self.readers.open({video: path})) as opened:  # type: ignore[type-var]
             _, parts = next(opened)

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
+import pycocoevalcap
+
 from stg.runtime.errors import StgError
 from stg.text.tokenizer import (
     PUNCTUATION,
@@ -30,7 +32,6 @@ class JavaError(StgError):
 
 def jar(*parts: str) -> Path:
     """The path of a file inside the installed pycocoevalcap, which ships the Java programs."""
-    import pycocoevalcap
 
     path = Path(next(iter(pycocoevalcap.__path__))).joinpath(*parts)
     if not path.is_file():
@@ -201,7 +202,7 @@ def _write(stream: IO[bytes], view: memoryview) -> int:
         return len(view)
 
 
-def _stop(process: "subprocess.Popen[bytes]", owner: int) -> None:
+def _stop(process: subprocess.Popen[bytes], owner: int) -> None:
     # A fork inherits the handle but not the right to end its parent's child.
     if os.getpid() != owner:
         return
@@ -225,7 +226,6 @@ def tokenize_captions_java(captions: Mapping[str, Sequence[str]], *, timeout: fl
     Raises:
         JavaError: Java is missing, ended, or needed more than ``timeout`` seconds.
     """
-    from stg.metrics.java import JavaError, JavaProcess, jar
 
     text = "".join(re.sub(r"\s", " ", caption) + "\n" for texts in captions.values() for caption in texts)
     program = ["-cp", str(jar("tokenizer", "stanford-corenlp-3.4.1.jar")), "edu.stanford.nlp.process.PTBTokenizer"]

@@ -6,19 +6,22 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+import numpy as np
+from pycocoevalcap.bleu import bleu_scorer
+from pycocoevalcap.cider import cider_scorer
+from pycocoevalcap.rouge.rouge import Rouge
+
+from stg.metrics.bleu import SentenceBleu
+from stg.metrics.cider import CiderD
 from stg.metrics.java import JavaError, tokenize_captions_java
 from stg.metrics.meteor import Meteor
+from stg.metrics.ngrams import ReferenceNgrams
+from stg.metrics.rouge import RougeL
 from stg.metrics.spice import Spice
 from stg.runtime.errors import UserError
 from stg.text.tokenizer import tokenize_captions
-
-if TYPE_CHECKING:
-    from stg.metrics.bleu import SentenceBleu
-    from stg.metrics.cider import CiderD
-    from stg.metrics.ngrams import ReferenceNgrams
-    from stg.metrics.rouge import RougeL
 
 METRICS = ("bleu", "meteor", "rouge", "cider", "spice")
 BLEU = ("bleu1", "bleu2", "bleu3", "bleu4")
@@ -223,46 +226,39 @@ class _References:
         return _Lexicon(" ")
 
     @cached_property
-    def ngrams(self) -> "ReferenceNgrams":
-        from stg.metrics.ngrams import ReferenceNgrams
+    def ngrams(self) -> ReferenceNgrams:
 
         return ReferenceNgrams([self.lexicon.numbers(texts) for texts in self.words.values()])
 
     @cached_property
-    def bleu(self) -> "SentenceBleu":
-        from stg.metrics.bleu import SentenceBleu
+    def bleu(self) -> SentenceBleu:
 
         return SentenceBleu(self.ngrams)
 
     @cached_property
-    def cider(self) -> "CiderD":
-        from stg.metrics.cider import CiderD
+    def cider(self) -> CiderD:
 
         return CiderD(self.ngrams)
 
     @cached_property
-    def rouge(self) -> "RougeL":
-        from stg.metrics.rouge import RougeL
+    def rouge(self) -> RougeL:
 
         return RougeL([self.rouge_lexicon.numbers(dict.fromkeys(texts)) for texts in self.words.values()])
 
     @cached_property
     def bleu_counts(self) -> list[Any]:
-        from pycocoevalcap.bleu.bleu_scorer import cook_refs
 
-        return [cook_refs(texts) for texts in self.words.values()]
+        return [bleu_scorer.cook_refs(texts) for texts in self.words.values()]
 
     @cached_property
     def cider_counts(self) -> list[Any]:
-        from pycocoevalcap.cider.cider_scorer import cook_refs
 
-        return [cook_refs(texts) for texts in self.words.values()]
+        return [cider_scorer.cook_refs(texts) for texts in self.words.values()]
 
     @cached_property
     def document_frequency(self) -> dict[tuple[str, ...], float]:
-        from pycocoevalcap.cider.cider_scorer import CiderScorer
 
-        scorer = CiderScorer()
+        scorer = cider_scorer.CiderScorer()
         scorer.crefs = self.cider_counts
         scorer.compute_doc_freq()
         return dict(scorer.document_frequency)
@@ -324,18 +320,17 @@ def _lacks_videos(captions: Mapping[str, str], found: _Found) -> bool:
 
 
 def _reference_bleu(captions: Mapping[str, str], references: _References, found: _Found) -> None:
-    from pycocoevalcap.bleu.bleu_scorer import BleuScorer, cook_test
 
-    scorer = BleuScorer(n=4)
+    scorer = bleu_scorer.BleuScorer(n=4)
     scorer.crefs = references.bleu_counts
-    scorer.ctest = [cook_test(text, counts) for text, counts in zip(captions.values(), scorer.crefs, strict=True)]
+    pairs = zip(captions.values(), scorer.crefs, strict=True)
+    scorer.ctest = [bleu_scorer.cook_test(text, counts) for text, counts in pairs]
     values, scores = scorer.compute_score(option="closest", verbose=0)
     for name, value, numbers in zip(BLEU, values, scores, strict=True):
         found.add(name, value, dict(zip(captions, numbers, strict=True)))
 
 
 def _reference_rouge(captions: Mapping[str, str], references: _References, found: _Found) -> None:
-    from pycocoevalcap.rouge.rouge import Rouge
 
     rouge = Rouge()
     scores = {}
@@ -346,13 +341,12 @@ def _reference_rouge(captions: Mapping[str, str], references: _References, found
 
 
 def _reference_cider(captions: Mapping[str, str], references: _References, found: _Found) -> None:
-    from pycocoevalcap.cider.cider_scorer import CiderScorer, cook_test
 
     if _lacks_videos(captions, found):
         return
-    scorer = CiderScorer(n=4, sigma=6.0)
+    scorer = cider_scorer.CiderScorer(n=4, sigma=6.0)
     scorer.crefs = references.cider_counts
-    scorer.ctest = [cook_test(text) for text in captions.values()]
+    scorer.ctest = [cider_scorer.cook_test(text) for text in captions.values()]
     scorer.document_frequency.update(references.document_frequency)
     scores = scorer.compute_cider()
     found.add("cider", _mean(scores), dict(zip(captions, scores, strict=True)))
@@ -363,7 +357,6 @@ _REFERENCE = {"bleu": _reference_bleu, "rouge": _reference_rouge, "cider": _refe
 
 
 def _mean(scores: Sequence[float]) -> float:
-    import numpy as np
 
     return float(np.mean(np.array(scores)))
 

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from stg.captioning.pipeline import Captioned
+from stg.explain.explain import DeletionTests
+from stg.pages.videos.build import made_by, view_of_clip
+from stg.pages.videos.page import video_fragment, videos_html
+from stg.pages.videos.views import VideosPage
 from stg.runtime.files import write_atomic
-
-if TYPE_CHECKING:
-    from stg.captioning.pipeline import Captioned
-    from stg.pages.videos.views import VideosPage
 
 
 class Shown:
@@ -19,18 +19,16 @@ class Shown:
         page: what is on it.
     """
 
-    def __init__(self, page: "VideosPage") -> None:
+    def __init__(self, page: VideosPage) -> None:
         self.page = page
 
     @cached_property
     def html(self) -> str:
         """The whole page, one file that needs nothing else."""
-        from stg.pages.videos.page import videos_html
 
         return videos_html(self.page)
 
     def _repr_html_(self) -> str:
-        from stg.pages.videos.page import video_fragment
 
         return video_fragment(self.page)
 
@@ -44,12 +42,8 @@ class Shown:
         return f"Shown({told or 'nothing'})"
 
 
-def show(result: "Captioned | Sequence[Captioned]") -> Shown:
+def show(result: Captioned | Sequence[Captioned]) -> Shown:
     """The page of one captioned clip, or of several; see :func:`stg.show`."""
-    from stg.captioning.pipeline import Captioned
-    from stg.explain.explain import DeletionTests
-    from stg.pages.videos.build import made_by, view_of_clip
-    from stg.pages.videos.views import VideosPage
 
     found = [result] if isinstance(result, Captioned) else list(result)
     if not found:

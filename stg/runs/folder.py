@@ -10,11 +10,12 @@ from typing import Any, Literal
 
 import yaml
 
-from stg.config.schema import differences, to_dict
+from stg.config.schema import differences, from_dict, to_dict
 from stg.config.training import FitConfig
 from stg.runs.model_file import MODEL_FILE, WHOLE_FILE
 from stg.runtime.errors import Preempted, ProcessLost, StgError, UserError
-from stg.runtime.files import append_jsonl, read_json, write_atomic
+from stg.runtime.files import append_jsonl, write_atomic
+from stg.runtime.reading import read_json
 
 Status = Literal["running", "preempted", "finished", "failed"]
 
@@ -193,7 +194,6 @@ def load_config(folder: str | Path) -> FitConfig:
     Raises:
         UserError: it is not a run folder, or was written by another version.
     """
-    from stg.config.schema import from_dict
 
     path = Path(folder) / "config.json"
     if not path.exists():

@@ -4,17 +4,13 @@ import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from stg.runtime.errors import UserError
-
-if TYPE_CHECKING:
-    import torch
-
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -69,7 +65,7 @@ def _cpu_has_bfloat16(capabilities: Mapping[str, object]) -> bool:
     return any(has is True and name.endswith("bf16") for name, has in capabilities.items())
 
 
-def pick_device(name: str, *, alone: bool = True) -> "torch.device":
+def pick_device(name: str, *, alone: bool = True) -> torch.device:
     """``auto`` is the CUDA device of this process (under torchrun its own, else the first), without one the CPU;
     ``cuda`` is the same, and nothing else will do.
 
@@ -80,7 +76,6 @@ def pick_device(name: str, *, alone: bool = True) -> "torch.device":
     Raises:
         UserError: the device is unknown or not there, or one that other processes would be sent to, too.
     """
-    import torch
 
     here = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("WORLD_SIZE", "1")))
     if not alone and here > 1 and name.startswith("cuda:"):

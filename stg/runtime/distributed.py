@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from jaxtyping import Int
 from safetensors.torch import load, save
 from torch import Tensor, nn
@@ -79,7 +80,6 @@ class Processes:
         """The sum over all processes, the same bits in each."""
         if not self.are_several:
             return values
-        import torch.distributed as dist
 
         total = values.detach().to(self.device, copy=True).contiguous()
         with self._together():
@@ -114,7 +114,6 @@ class Processes:
         """Give the model of every process the weights and statistics of the first."""
         if not self.are_several:
             return
-        import torch.distributed as dist
 
         for value in model.state_dict().values():
             copied = value.detach().to(self.device, copy=True).contiguous()
@@ -126,7 +125,6 @@ class Processes:
         """What each process gave, in the order of their numbers."""
         if not self.are_several:
             return [value]
-        import torch.distributed as dist
 
         lengths = torch.zeros(self.count, dtype=torch.int64)
         lengths[self.rank] = len(value)
@@ -256,7 +254,6 @@ def launched(device: Callable[[], torch.device]) -> Iterator[Processes]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield ALONE
         return
-    import torch.distributed as dist
 
     rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     store, _, _ = next(dist.rendezvous("env://", timeout=TIMEOUT))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from stg.runtime.errors import UserError
 from stg.text.tagging import TAGS, Tag, Tagger
+from stg.text.tokenizer import tokenize
 
 BROKEN_ENDINGS = (
     "a", "an", "the", "this", "his", "its", "my", "your", "and", "or", "of", "with", "to", "in", "at", "for", "from",
@@ -22,7 +23,6 @@ def broken_endings(captions: Iterable[str]) -> int:
     Args:
         captions: as they are written; punctuation and case do not count, and an empty one is not broken.
     """
-    from stg.text.tokenizer import tokenize
 
     endings = (words[-1] for words in map(tokenize, captions) if words)
     return sum(word in BROKEN_ENDINGS for word in endings)
@@ -76,7 +76,6 @@ def count_words(captions: Iterable[str], tagger: Tagger, *, drop: int = 5, top: 
         UserError: the captions hold no word.
         ValueError: the tagger did not give each word one of the four tags.
     """
-    from stg.text.tokenizer import tokenize
 
     texts = Counter(captions)
     split = {text: words for text in texts if (words := tokenize(text))}

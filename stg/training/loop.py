@@ -10,14 +10,29 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import torch
+from rich.console import Console
+
 from stg.config.training import FitConfig
+from stg.data.batches import load_share
+from stg.data.prefetch import read_ahead
+from stg.metrics.java import JavaError, java
+from stg.runs.checkpoints import Checkpoints, random_states
+from stg.runs.folder import Run, default_folder, logger
+from stg.runtime.device import autocast, pick_device
+from stg.runtime.distributed import ALONE
 from stg.runtime.errors import Preempted, StgError, UserError
 from stg.runtime.files import printable
+from stg.runtime.progress import making, training
+from stg.runtime.signals import until_stopped
+from stg.training.losses import captioning_losses
+from stg.training.reinforce import mixed, reward_losses
+from stg.training.rewards import Rewards
+from stg.training.schedules import OPTIMISERS, annealed, given_words
+from stg.training.setup import check_training, set_up
 from stg.training.state import Position
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from stg.runtime.distributed import Processes
 
 
@@ -27,7 +42,7 @@ NAN_LIMIT = 3
 def fit(
     config: FitConfig,
     *,
-    console: "Console",
+    console: Console,
     stop: Callable[[], bool] = lambda: False,
     processes: "Processes | None" = None,
 ) -> int:
@@ -43,9 +58,6 @@ def fit(
         StgError: the loss is not finite `NAN_LIMIT` times in a row.
         ProcessLost: another process does not go on.
     """
-    from stg.runs.folder import Run, default_folder
-    from stg.runtime.distributed import ALONE
-    from stg.training.setup import check_training
 
     check_training(config)
     folder = Path(config.run.out) if config.run.out else default_folder(config)
@@ -54,23 +66,7 @@ def fit(
         return _train(config, run, console, stop, processes)
 
 
-def _train(config: FitConfig, run: Any, console: "Console", stop: Callable[[], bool], processes: "Processes") -> int:
-    import torch
-    from rich.console import Console
-
-    from stg.data.batches import load_share
-    from stg.data.prefetch import read_ahead
-    from stg.metrics.java import JavaError, java
-    from stg.runs.checkpoints import Checkpoints, random_states
-    from stg.runs.folder import logger
-    from stg.runtime.device import autocast, pick_device
-    from stg.runtime.progress import making, training
-    from stg.runtime.signals import until_stopped
-    from stg.training.losses import captioning_losses
-    from stg.training.reinforce import mixed, reward_losses
-    from stg.training.rewards import Rewards
-    from stg.training.schedules import OPTIMISERS, annealed, given_words
-    from stg.training.setup import set_up
+def _train(config: FitConfig, run: Any, console: Console, stop: Callable[[], bool], processes: "Processes") -> int:
 
     if not processes.is_first:
         console = Console(quiet=True, force_terminal=False)

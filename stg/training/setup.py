@@ -11,8 +11,10 @@ from stg.config.training import FitConfig
 from stg.data.batches import TrainingSet, shuffle_features
 from stg.data.prefetch import in_memory
 from stg.datasets.base import CaptionDataset
+from stg.datasets.open import prepare
 from stg.metrics.scorer import Scorer
 from stg.models.build import build_captioner
+from stg.models.decoders import DECODERS
 from stg.models.feature_kinds import Widths
 from stg.models.statistics import classes_read, fit_statistics
 from stg.runs.bundle import Trained
@@ -49,7 +51,6 @@ def check_training(config: FitConfig) -> None:
     Raises:
         UserError: scheduled sampling with a decoder that cannot go on from its own words.
     """
-    from stg.models.decoders import DECODERS
 
     if config.optim.scheduled_sampling is not None and not DECODERS[config.model.decoder].recurrent:
         recurrent = " or ".join(name for name, recipe in DECODERS.items() if recipe.recurrent)
@@ -76,7 +77,6 @@ def set_up(
     """
     check_precision(config.optim.precision, device)
     # By its module's name, for tests that put another data set in its place.
-    from stg.datasets.open import prepare
 
     with processes.in_turn():
         prepared = prepare(config.data, config.world, progress=progress, tell=tell)

@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stg.runtime.errors import UserError
+from stg.video.audio import read_sound
 from stg.video.clip import ClipPart, ClipRequest
-from stg.video.decoding import sample_video
+from stg.video.decoding import sample_video, video_id
+from stg.video.segments import read_segments
 
 SUFFIXES = tuple(
     ".mp4 .m4v .mov .3gp .mkv .webm .avi .mpg .mpeg .ts .m2ts .flv .ogv .wmv .asf".split()  # noqa: SIM905
@@ -29,12 +31,8 @@ def read_clip(path: str | Path, request: ClipRequest) -> Iterator[ClipPart]:
     )
     yield sample
     if request.segments is not None:
-        from stg.video.segments import read_segments
-
         yield from read_segments(path, request.segments, request.max_pixels)
     if request.sound:
-        from stg.video.audio import read_sound
-
         yield from read_sound(path)
 
 
@@ -44,7 +42,6 @@ def find_clips(names: tuple[str, ...]) -> dict[str, Path]:
     Raises:
         UserError: two clips with one id (their ids are their names without the suffix).
     """
-    from stg.video.decoding import video_id
 
     clips: dict[str, Path] = {}
     for path in list_clips(names):

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Float32
 
 from stg.runtime.errors import UserError
-from stg.runtime.files import read_json
+from stg.runtime.reading import read_json
 from stg.video.decoding import SampledFrames
+from stg.vision.inference import in_batches, roi_features
 from stg.vision.onnx import OnnxNetwork, resize
 
 
@@ -258,9 +260,6 @@ class OnnxBackbone:
 
     def _maps(self, samples: Sequence[SampledFrames]) -> list[Float32[np.ndarray, "_ C h w"]]:
         """Feature maps of the frames of every clip, in passes of one size."""
-        import torch
-
-        from stg.vision.inference import in_batches
 
         settings = self.preprocessing
         if self.network.input_size not in (None, settings.size):
@@ -286,9 +285,6 @@ class OnnxBackbone:
     def _describe(
         self, sample: SampledFrames, boxes: Sequence[Float32[np.ndarray, "_ 4"]], maps: Float32[np.ndarray, "T C h w"]
     ) -> tuple[Float32[np.ndarray, "T S"], Float32[np.ndarray, "N D"]]:
-        import torch
-
-        from stg.vision.inference import roi_features
 
         height, width = sample.frames.shape[1:3]
         scale = np.array([self.preprocessing.size[1] / width, self.preprocessing.size[0] / height] * 2, np.float32)

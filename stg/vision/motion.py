@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
 from torch import Tensor, nn
+from torchvision.models.video import s3d
 
 from stg.runtime.errors import UserError
 from stg.runtime.files import sha256_file
@@ -232,7 +233,6 @@ def _i3d_builder(inputs: str, path: Path) -> Callable[[dict[str, Tensor]], nn.Mo
 
 
 def _build_s3d(state: dict[str, Tensor]) -> nn.Module:
-    from torchvision.models.video import s3d
 
     last = state.get("classifier.1.weight")
     return s3d(weights=None, num_classes=400 if last is None else len(last))

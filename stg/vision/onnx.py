@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float32, UInt8
+from torch.nn.functional import interpolate
 
 from stg.runtime.errors import StgError, UserError
 from stg.runtime.files import sha256_file
@@ -92,8 +94,6 @@ def resize(frames: UInt8[np.ndarray, "T H W 3"], height: int, width: int, *, ant
     Without antialiasing it is what ``cv2.INTER_LINEAR`` does, up to its rounding. The bytes do not depend on the number
     of threads.
     """
-    import torch
-    from torch.nn.functional import interpolate
 
     pixels = torch.from_numpy(frames).permute(0, 3, 1, 2).float()
     threads = torch.get_num_threads()

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
+from torchvision.models import get_model
+from torchvision.transforms.functional import center_crop, convert_image_dtype, normalize, resize
 
 from stg.runtime.errors import UserError
 from stg.runtime.files import sha256_file
@@ -151,14 +153,12 @@ class TorchBackbone:
 
 def build(name: str, state: dict[str, Tensor]) -> nn.Module:
     """The network ``name`` with as many classes as the classifier in ``state`` has."""
-    from torchvision.models import get_model
 
     return get_model(name, weights=None, num_classes=len(state["fc.weight"]) if "fc.weight" in state else 1000)
 
 
 def prepare(frames: UInt8[np.ndarray, "T H W 3"]) -> Float32[Tensor, "T 3 h w"]:
     """Whole frames with the shorter side at 256, as the network takes them."""
-    from torchvision.transforms.functional import convert_image_dtype, normalize, resize
 
     pixels = torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2)))
     return normalize(convert_image_dtype(resize(pixels, [SIDE], antialias=True), torch.float32), list(MEAN), list(STD))
@@ -166,7 +166,6 @@ def prepare(frames: UInt8[np.ndarray, "T H W 3"]) -> Float32[Tensor, "T 3 h w"]:
 
 def centre_crop(images: Float32[Tensor, "T 3 h w"]) -> Float32[Tensor, "T 3 224 224"]:
     """The middle 224x224 pixels; an odd rest is rounded half to even, as torchvision does."""
-    from torchvision.transforms.functional import center_crop
 
     return center_crop(images, [CROP, CROP])
 

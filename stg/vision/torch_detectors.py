@@ -8,6 +8,10 @@ from typing import Any
 import torch
 from jaxtyping import Float32
 from torch import Tensor, nn
+from torchvision.models import detection
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.backbone_utils import mobilenet_backbone, resnet_fpn_backbone
+from torchvision.ops import FrozenBatchNorm2d, nms
 
 from stg.runtime.errors import UserError
 from stg.runtime.files import sha256_file
@@ -164,7 +168,6 @@ class TorchDetector:
 
     def _pick(self, result: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Boxes, scores and labels of one frame, the best first."""
-        from torchvision.ops import nms
 
         order = result["scores"].argsort(descending=True, stable=True)
         boxes, scores, labels = (result[name][order] for name in ("boxes", "scores", "labels"))
@@ -182,7 +185,6 @@ class TorchDetector:
             )
 
     def _build(self, state: dict[str, Tensor]) -> nn.Module:
-        from torchvision.ops import FrozenBatchNorm2d
 
         classes = len(state[CLASSES]) if CLASSES in state else COCO_CLASSES
         network = build(
@@ -209,9 +211,6 @@ def build(name: str, classes: int, **settings: Any) -> nn.Module:
         classes: classes of the box head, the background included (91 for COCO, 1601 for Visual Genome).
         settings: what :class:`torchvision.models.detection.FasterRCNN` takes.
     """
-    from torchvision.models import detection
-    from torchvision.models.detection.anchor_utils import AnchorGenerator
-    from torchvision.models.detection.backbone_utils import mobilenet_backbone, resnet_fpn_backbone
 
     if name.endswith("_v2"):
         return detection.__dict__[name](weights=None, weights_backbone=None, num_classes=classes, **settings)

@@ -7,8 +7,9 @@ the same arithmetic in every process. Frames, detector and backbone then take th
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import av
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -29,9 +30,8 @@ from stg.datasets.world.rendering import (
     render,
 )
 from stg.runtime.errors import StgError, UserError
-
-if TYPE_CHECKING:
-    from stg.video.decoding import SampledFrames
+from stg.video.decoding import SampledFrames
+from stg.video.sampling import sample_numbers
 
 SPLITS = ("train", "val", "test")
 # What a stream of draws is for; part of its seed.
@@ -130,14 +130,12 @@ class World:
         """What happens in one video."""
         return self.script(video).event
 
-    def sample(self, video: str, num_frames: int = 10, sampling: str = "centres") -> "SampledFrames":
+    def sample(self, video: str, num_frames: int = 10, sampling: str = "centres") -> SampledFrames:
         """Render the sampled frames of one video, and only those.
 
         Raises:
             UserError: no such video.
         """
-        from stg.video.decoding import SampledFrames
-        from stg.video.sampling import sample_numbers
 
         number = sample_numbers(self.frames, num_frames, sampling)
         return SampledFrames(
@@ -232,7 +230,6 @@ class World:
         Raises:
             StgError: the file cannot be written.
         """
-        import av
 
         path = Path(path)
         frames = self.render(video, np.arange(self.frames))

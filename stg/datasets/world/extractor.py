@@ -2,19 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from stg.datasets.world.perception import WorldBackbone
+from stg.features.extractor import Extractor
 from stg.runtime.errors import UserError
 from stg.video.sampling import STRIDE
 
-if TYPE_CHECKING:
-    from stg.features.extractor import Extractor
 
-
-def _world_extractor(manifest: Mapping[str, Any], reads: Sequence[str]) -> "Extractor":
+def _world_extractor(manifest: Mapping[str, Any], reads: Sequence[str]) -> Extractor:
     """The built-in world's image network, whose numbers all stand in the manifest."""
-    from stg.datasets.world.perception import WorldBackbone
-    from stg.features.extractor import Extractor
 
     if "objects" in reads:
         raise UserError(

@@ -8,11 +8,11 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from stg.runtime.errors import UserError
+from stg.vision.backbones import SceneMap
+from stg.vision.detectors import Detections
 
 if TYPE_CHECKING:
     from stg.video.decoding import SampledFrames
-    from stg.vision.backbones import SceneMap
-    from stg.vision.detectors import Detections
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class WorldDetector:
     invent: float = 0.05
     world: dict[str, Any] = field(default_factory=dict)
 
-    def __call__(self, sample: "SampledFrames") -> list["Detections"]:
+    def __call__(self, sample: "SampledFrames") -> list[Detections]:
         """One :class:`~stg.vision.detectors.Detections` a frame, boxes inside the picture, in no telling order.
 
         Raises:
@@ -77,8 +77,7 @@ class WorldDetector:
 
     def _detect(
         self, boxes: Float[np.ndarray, "O 4"], hidden: Float[np.ndarray, " O"], rng: np.random.Generator
-    ) -> "Detections":
-        from stg.vision.detectors import Detections
+    ) -> Detections:
 
         count = len(boxes)
         side = boxes[:, 2:] - boxes[:, :2]
@@ -155,13 +154,12 @@ class WorldBackbone:
         points = crops(sample.frames, frame, flat, self.crop, self.context)
         return self._scene(_standard(block_means(sample.frames, self.grid))), self._objects(_standard(points))
 
-    def scene_map(self, sample: "SampledFrames") -> "SceneMap":
+    def scene_map(self, sample: "SampledFrames") -> SceneMap:
         """See :class:`stg.vision.backbones.LocatingBackbone`: a place is a patch; over the frame: the cells.
 
         Each quarter of the features is the mean over a quarter of the patches. What a patch counts is shared out evenly
         over the cells that it sees; it also sees their change until the next frame.
         """
-        from stg.vision.backbones import SceneMap
 
         response = self._responses(_standard(block_means(sample.frames, self.grid)))
         places = response.shape[1]

@@ -6,8 +6,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+import yaml
+
 from stg.runtime.errors import UserError
-from stg.runtime.files import read_json
+from stg.runtime.reading import read_json
 from stg.video.sampling import SAMPLING
 
 C = TypeVar("C")
@@ -131,7 +133,6 @@ class Description:
 def _load(path: Path) -> Any:
     if path.suffix.lower() not in (".yaml", ".yml"):
         return read_json(path)
-    import yaml
 
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))

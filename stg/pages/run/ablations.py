@@ -11,7 +11,8 @@ from stg.metrics.columns import COLUMNS, EVENTS, METRICS, spread_text
 from stg.pages.run.record import number
 from stg.pages.run.views import Ablation, Grid, Plot
 from stg.runtime.errors import UserError
-from stg.runtime.files import read_json, without_places
+from stg.runtime.files import without_places
+from stg.runtime.reading import read_json
 
 Record = Mapping[str, Any]
 

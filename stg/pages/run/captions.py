@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from difflib import SequenceMatcher
 from itertools import groupby, pairwise
 
+import numpy as np
+
 from stg.evaluation.predictions import read_captions
 from stg.metrics.scorer import Scorer
 from stg.pages.run.curves import SCORES, Clock
@@ -192,7 +194,6 @@ def _ranked(
 
 def _spread(values: Sequence[float]) -> tuple[Bar, ...]:
     """How many values are nothing, and how many lie in each of some stretches above."""
-    import numpy as np
 
     above = np.array([value for value in values if value > 0])
     counts = [("exactly 0", len(values) - len(above))]

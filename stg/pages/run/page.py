@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from stg.config.schema import differences, to_dict
 from stg.config.training import FitConfig
+from stg.metrics.columns import COLUMNS, EVENTS
 from stg.pages.html import render
 from stg.pages.run.ablations import read_ablation
 from stg.pages.run.captions import Pictures, choose, histories, written
@@ -164,7 +165,6 @@ def _missing(run: RunRecord, split: str, evaluation: Evaluation | None) -> dict[
 
 
 def _score_grid(evaluations: Sequence[Evaluation]) -> Grid | None:
-    from stg.metrics.columns import COLUMNS, EVENTS
 
     scored = [one for one in evaluations if one.record]
     if not scored:

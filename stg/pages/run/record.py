@@ -20,7 +20,7 @@ from stg.evaluation.evaluate import file_stem
 from stg.runs.folder import load_config
 from stg.runs.model_file import MODEL_FILE, WHOLE_FILE
 from stg.runtime.errors import UserError
-from stg.runtime.files import read_json
+from stg.runtime.reading import read_json
 
 STAMP = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 

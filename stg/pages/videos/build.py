@@ -13,6 +13,7 @@ from stg.explain.explain import (
     scene_map_of,
     tell,
 )
+from stg.features.extractor import size_of
 from stg.pages.videos.pictures import edges_of, from_sample, nodes_of
 from stg.pages.videos.views import VideoView
 from stg.runtime.errors import UserError
@@ -51,7 +52,6 @@ def view_of_clip(found: "Captioned", name: str = MODEL, *, tests: DeletionTests 
 
 
 def _clip_view(video: str, seen: "Seen", found: "Captioned", name: str, tests: DeletionTests | None) -> VideoView:
-    from stg.features.extractor import size_of
 
     captioner, sample = seen.captioner, seen.sample
     narrator = narrator_of(captioner, name)

@@ -8,9 +8,12 @@ from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import av
 import numpy as np
 from jaxtyping import UInt8
+from PIL import Image
 
+from stg.pages.videos.overlay_drawing import CaptionStrip, Overlay
 from stg.pages.videos.views import VideoView
 from stg.runtime.files import replacing
 from stg.video.decoding import (
@@ -146,7 +149,6 @@ def write_overlay(
 
 
 def _encode(footage: Footage, view: VideoView, path: Path, k: int, tell: Callable[[int, int], None]) -> None:
-    import av
 
     name = next(name for name in ENCODERS if name in av.codecs_available and _can_write(name))
     rate, total = frame_rate(footage), length(footage)
@@ -171,9 +173,6 @@ def _encode(footage: Footage, view: VideoView, path: Path, k: int, tell: Callabl
 
 def compose(footage: Footage, view: VideoView, k: int = K) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
     """The frames as they are written, one after the other, the last one held as in `write_overlay`."""
-    from PIL import Image
-
-    from stg.pages.videos.overlay_drawing import CaptionStrip, Overlay
 
     height, width = size = picture_size(footage.size)
     across = max(width, 320)
@@ -254,7 +253,6 @@ def _check_same(footage: Footage, view: VideoView) -> None:
 
 
 def _can_write(name: str) -> bool:
-    import av
 
     try:
         av.codec.Codec(name, "w")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
+from PIL import Image, ImageDraw, ImageFont
 
 from stg.pages.videos.strip import COLOURS, ranked
 from stg.pages.videos.views import Edge, VideoView
@@ -52,7 +53,6 @@ class Overlay:
 
     def layer(self, frame: int) -> Any:
         """A transparent picture with what belongs to a sampled frame: its boxes, and the edges that begin in it."""
-        from PIL import Image, ImageDraw
 
         large = Image.new("RGBA", (self.size[1] * _FINE, self.size[0] * _FINE))
         draw = ImageDraw.Draw(large)
@@ -139,7 +139,6 @@ class CaptionStrip:
 
     def image(self, count: int, note: str) -> UInt8[np.ndarray, "H W 3"]:
         """The strip with the first ``count`` words, the last of them lit, and ``note`` in small letters."""
-        from PIL import Image, ImageDraw
 
         strip = Image.new("RGB", (self.width, self.height), GROUND)
         draw, letters = ImageDraw.Draw(strip), font(self.size)
@@ -189,7 +188,6 @@ def wrap(words: Sequence[str], letters: Any, width: int) -> list[list[tuple[int,
 @lru_cache(maxsize=16)
 def font(size: int) -> Any:
     """Pillow's own font."""
-    from PIL import ImageFont
 
     return ImageFont.load_default(size=size)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from jaxtyping import Int64, UInt8
+from PIL import Image
 from torch_geometric.data import Data
 
 from graphs.edges import EDGE_TYPES
@@ -134,7 +135,6 @@ def blank(graph: Data) -> tuple[Picture, ...]:
 
 def jpeg(frame: UInt8[np.ndarray, "H W 3"], width: int = WIDTH) -> bytes:
     """A frame as a JPEG file, no larger than ``width`` across and three times that down."""
-    from PIL import Image
 
     picture, file = Image.fromarray(frame), io.BytesIO()
     picture.thumbnail((width, 3 * width), Image.Resampling.LANCZOS)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from stg.runtime.errors import StgError, UserError
-from stg.runtime.files import append_jsonl, read_json, sha256_file, write_atomic
+from stg.runtime.files import append_jsonl, sha256_file, write_atomic
+from stg.runtime.reading import read_json
 
 
 def test_a_file_is_replaced_whole_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
