@@ -15,7 +15,9 @@ import pytest
 import torch
 from rich.console import Console
 
-import stg.ablation.ablate
+import stg.ablation.cells
+import stg.ablation.work
+import stg.commands.ablate
 import stg.evaluation.evaluate
 import stg.metrics.java
 import stg.training.loop
@@ -138,8 +140,8 @@ def test_cells_are_runs_and_done_ones_are_not_run_again(
     assert (out / "table.md").read_text().startswith("# Ablation grid")
     assert (out / "table.svg").read_text().startswith("<svg")
 
-    forbid(monkeypatch, stg.training.loop, "fit")
-    forbid(monkeypatch, stg.evaluation.evaluate, "evaluate")
+    forbid(monkeypatch, stg.ablation.work, "fit")
+    forbid(monkeypatch, stg.ablation.work, "evaluate")
     again = run(config)
     assert "cells done" not in again
     (out / "table.md").unlink()
@@ -157,7 +159,7 @@ def test_another_split_is_scored_without_training(config: AblateConfig, monkeypa
     record = record_of(config)
     assert [row["name"] for row in record["rows"]] == ["none", "none, shuffled"]
     assert record["rows"][1]["scores"]["greedy"]["cider"]["values"] == [shuffled["scores"]["cider"]]
-    forbid(monkeypatch, stg.training.loop, "fit")
+    forbid(monkeypatch, stg.ablation.work, "fit")
     plan = make_plan(config)
     trained = {"commit": "c0ffee", "machine": {"cpu": "another"}}
     for cell in plan.configs:
@@ -179,7 +181,7 @@ def test_cells_are_evaluated_where_they_are_asked_to_be(config: AblateConfig, mo
         seen.append((given.device, torch.get_num_threads()))
         return evaluate(given, **options)
 
-    monkeypatch.setattr(stg.evaluation.evaluate, "evaluate", watched)
+    monkeypatch.setattr(stg.ablation.work, "evaluate", watched)
     asked = dataclasses.replace(config, split="val", run=dataclasses.replace(config.run, device="cpu", threads=3))
     threads = torch.get_num_threads()
     try:
@@ -225,7 +227,7 @@ def test_a_stop_within_an_evaluation_is_made_up_for(config: AblateConfig, monkey
     assert plan.trained(cell)
     assert not list(evaluation.iterdir())
     assert plan.record(cell)["failed"] is None
-    forbid(monkeypatch, stg.training.loop, "fit")
+    forbid(monkeypatch, stg.ablation.work, "fit")
     run(config)
     assert record_of(config)["missing"] == {}
 
@@ -236,7 +238,7 @@ def test_signals_are_taken_as_one_under_a_launcher_alone(config: AblateConfig, m
             signal.raise_signal(signal.SIGINT)
         return int(stop())
 
-    monkeypatch.setattr(stg.ablation.ablate, "ablate", twice)
+    monkeypatch.setattr(stg.commands.ablate, "ablate", twice)
     with pytest.raises(KeyboardInterrupt):
         main(config)
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
@@ -330,13 +332,13 @@ def test_a_failed_cell_is_reported_and_the_others_go_on(config: AblateConfig, mo
             raise StgError("the lights went out")
         return fit(given, **options)
 
-    monkeypatch.setattr(stg.training.loop, "fit", broken)
+    monkeypatch.setattr(stg.ablation.work, "fit", broken)
     shown = run(config, code=1)
     assert "failed: the lights went out. The others go on" in shown
     assert "failed: none-seed0: the lights went out" in shown
     assert record_of(config)["missing"] == {"none-seed0": "failed: the lights went out"}
     assert [row["seeds"] for row in record_of(config)["rows"]] == [[], [0]]
-    monkeypatch.setattr(stg.training.loop, "fit", fit)
+    monkeypatch.setattr(stg.ablation.work, "fit", fit)
     run(config)
     assert record_of(config)["missing"] == {}
 
@@ -345,7 +347,7 @@ def test_a_fault_of_ours_is_kept_with_its_traceback(config: AblateConfig, monkey
     def broken(*args: Any, **kwargs: Any) -> Any:
         raise KeyError("no such thing")
 
-    monkeypatch.setattr(stg.evaluation.evaluate, "evaluate", broken)
+    monkeypatch.setattr(stg.ablation.work, "evaluate", broken)
     run(dataclasses.replace(config, variants="none"), code=1)
     failed = make_plan(config).record(Cell("none", 0))["failed"]
     assert failed["error"] == "KeyError: 'no such thing'"
@@ -355,7 +357,7 @@ def test_a_fault_of_ours_is_kept_with_its_traceback(config: AblateConfig, monkey
 def test_scores_that_do_not_come_are_a_failure_and_no_endless_loop(
     config: AblateConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stg.evaluation.evaluate, "evaluate", lambda *args, **kwargs: {})
+    monkeypatch.setattr(stg.ablation.work, "evaluate", lambda *args, **kwargs: {})
     shown = run(dataclasses.replace(config, variants="none"), code=1)
     assert "was evaluated, and not all scores are there: none" in shown
 
@@ -380,22 +382,22 @@ def test_cells_without_meteor_are_evaluated_again_where_java_is(
         return found
 
     config = dataclasses.replace(config, variants="none", meteor=True)
-    monkeypatch.setattr(stg.metrics.java, "java", no_java)
+    monkeypatch.setattr(stg.ablation.cells, "java", no_java)
     words = "METEOR needs Java, and there is none here: cells are scored without, and once more where Java is"
     assert words in run(config)
     assert record_of(config)["missing"] == {}
     assert "METEOR: needs Java" in record_of(config)["notes"]
-    forbid(monkeypatch, stg.training.loop, "fit")
-    forbid(monkeypatch, stg.evaluation.evaluate, "evaluate")
+    forbid(monkeypatch, stg.ablation.work, "fit")
+    forbid(monkeypatch, stg.ablation.work, "evaluate")
     assert words in run(config)
 
-    monkeypatch.setattr(stg.metrics.java, "java", lambda: "java")
-    monkeypatch.setattr(stg.evaluation.evaluate, "evaluate", without)
+    monkeypatch.setattr(stg.ablation.cells, "java", lambda: "java")
+    monkeypatch.setattr(stg.ablation.work, "evaluate", without)
     assert "was evaluated, and not all scores are there: greedy" in run(config, code=1)
-    monkeypatch.setattr(stg.evaluation.evaluate, "evaluate", obtained)
+    monkeypatch.setattr(stg.ablation.work, "evaluate", obtained)
     assert words not in run(config)
     assert record_of(config)["rows"][0]["scores"]["greedy"]["meteor"]["values"] == [0.25]
-    forbid(monkeypatch, stg.evaluation.evaluate, "evaluate")
+    forbid(monkeypatch, stg.ablation.work, "evaluate")
     run(config)
 
 
@@ -466,7 +468,7 @@ def test_cells_whose_records_do_not_tell_of_features_are_gone_on_with(
     plan = make_plan(config)
     cell = Cell("none", 0)
     plan.write_record(cell, {key: value for key, value in plan.record(cell).items() if key != "features"})
-    forbid(monkeypatch, stg.training.loop, "fit")
+    forbid(monkeypatch, stg.ablation.work, "fit")
     moved = tmp_path / "moved"
     moved.write_bytes(store.read_bytes())
     store.rename(hidden := store.with_name("hidden"))

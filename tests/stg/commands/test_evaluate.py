@@ -94,7 +94,7 @@ def test_pycocoevalcap_scores_where_it_is_asked_to(run: Path, monkeypatch: pytes
             told.append((reference, tokenizer))
             super().__init__(*args, reference=reference, tokenizer="python", **kwargs)
 
-    monkeypatch.setattr("stg.metrics.scorer.Scorer", Watched)
+    monkeypatch.setattr("stg.evaluation.evaluate.Scorer", Watched)
     config = EvaluateConfig(str(run), "test", beam=1, meteor=False)
     ours = evaluate(config, console=Console(file=io.StringIO()))["greedy"].values
     theirs = evaluate(dataclasses.replace(config, reference=True), console=Console(file=io.StringIO()))["greedy"].values
@@ -107,7 +107,7 @@ def test_captions_that_end_openly_are_counted(run: Path, monkeypatch: pytest.Mon
         texts = ["a square moves with a", "a circle", "a square moves to the", "it stands still"]
         return {video: [Caption(text, -1.0, 5)] for video, text in zip(args[2], texts, strict=True)}
 
-    monkeypatch.setattr("stg.models.generation.candidate_captions", caption)
+    monkeypatch.setattr("stg.evaluation.evaluate.candidate_captions", caption)
     text = io.StringIO()
     evaluate(EvaluateConfig(str(run), "test", beam=2, meteor=False), console=Console(file=text, width=150))
     assert "a word such as a, the, with: greedy 2, beam 2 2 of 4" in text.getvalue()
@@ -161,7 +161,7 @@ def test_a_model_that_reads_the_class_is_scored_with_it_and_without(
         found = prepare(*args, **kwargs)
         return Prepared(dataclasses.replace(found.dataset, category=classes), found.store)
 
-    monkeypatch.setattr("stg.datasets.open.prepare", prepared)
+    monkeypatch.setattr("stg.evaluation.loaded_run.prepare", prepared)
     out = tmp_path / "run"
     config = FitConfig(
         data=DataConfig(store=str(run.parent / "store"), min_count=1),
@@ -178,7 +178,7 @@ def test_a_model_that_reads_the_class_is_scored_with_it_and_without(
         told[f"{kwargs['search'].name} {kwargs['category'] is not None}"] = next(iter(found.values()))[0]
         return found
 
-    monkeypatch.setattr("stg.models.generation.candidate_captions", caption)
+    monkeypatch.setattr("stg.evaluation.evaluate.candidate_captions", caption)
     text = io.StringIO()
     scores = evaluate(
         EvaluateConfig(str(out), "test", beam=2, meteor=False, show=1), console=Console(file=text, width=150)
@@ -193,14 +193,14 @@ def test_a_model_that_reads_the_class_is_scored_with_it_and_without(
     assert {path.name for path in (out / "evaluation").iterdir()} == names
     records = {stem: json.loads((out / "evaluation" / f"test-{stem}-scores.json").read_text()) for stem in stems}
     assert [record["category"] for record in records.values()] == [True, False, True, False]
-    monkeypatch.setattr("stg.datasets.open.prepare", prepare)
+    monkeypatch.setattr("stg.evaluation.loaded_run.prepare", prepare)
     text = io.StringIO()
     scores = evaluate(EvaluateConfig(str(out), "test", 1, meteor=False, show=1), console=Console(file=text, width=150))
     assert list(scores) == ["greedy, no class"]
     assert "moving objects has no classes, which this model reads: it is scored as for clips without" in text.getvalue()
     assert f"test-00000: {told['greedy False'].text}  " in text.getvalue()
     classes |= {"test-00000": 2}
-    monkeypatch.setattr("stg.datasets.open.prepare", prepared)
+    monkeypatch.setattr("stg.evaluation.loaded_run.prepare", prepared)
     with pytest.raises(UserError, match=r"model.stats.categories is 2 and moving objects has a class number 2"):
         evaluate(EvaluateConfig(str(out), "test", meteor=False), console=Console(file=io.StringIO()))
 
@@ -219,7 +219,7 @@ def test_a_model_that_predicts_the_class_is_scored_once(
         seen.append(kwargs["category"])
         return candidate_captions(*args, **kwargs)
 
-    monkeypatch.setattr("stg.datasets.open.prepare", prepared)
+    monkeypatch.setattr("stg.evaluation.loaded_run.prepare", prepared)
     out = tmp_path / "run"
     config = FitConfig(
         data=DataConfig(store=str(run.parent / "store"), min_count=1),
@@ -230,9 +230,9 @@ def test_a_model_that_predicts_the_class_is_scored_once(
     )
     fit(config, console=Console(file=io.StringIO()))
     assert all("scene_category" in json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()[:-1])
-    monkeypatch.setattr("stg.models.generation.candidate_captions", caption)
+    monkeypatch.setattr("stg.evaluation.evaluate.candidate_captions", caption)
     for preparation in (prepared, prepare):
-        monkeypatch.setattr("stg.datasets.open.prepare", preparation)
+        monkeypatch.setattr("stg.evaluation.loaded_run.prepare", preparation)
         scores = evaluate(EvaluateConfig(str(out), "test", 1, meteor=False), console=Console(file=io.StringIO()))
         assert list(scores) == ["greedy"]
     assert seen == [None, None]
@@ -253,7 +253,7 @@ def test_a_split_whose_captions_are_withheld_is_captioned_and_not_scored(
         captions = {video: texts for video, texts in found.dataset.captions.items() if not video.startswith("test")}
         return Prepared(dataclasses.replace(found.dataset, captions=captions, unlabelled=("test",)), found.store)
 
-    monkeypatch.setattr("stg.datasets.open.prepare", prepared)
+    monkeypatch.setattr("stg.evaluation.loaded_run.prepare", prepared)
     folder = tmp_path / "run"
     shutil.copytree(run, folder, ignore=shutil.ignore_patterns("evaluation"))
     text = io.StringIO()

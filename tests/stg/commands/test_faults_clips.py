@@ -274,7 +274,7 @@ def test_a_bad_decoder_costs_one_clip(
 ) -> None:
     for name in ("a", "crash", "greedy", "hang", "z"):
         write_clip(bench.clips / f"{name}.mp4", moving_square())
-    monkeypatch.setattr(stg.video.readers, "Readers", BadReaders)
+    monkeypatch.setattr(stg.commands.extract, "Readers", BadReaders)
     start = time.monotonic()
     limits = ("--time_limit", "2", "--memory_gb", "0.25")
     assert bench.extract(*limits) == 3
@@ -376,7 +376,7 @@ def test_a_place_that_cannot_be_written_is_said_before_a_clip_is_read(
     write_clip(bench.clips / "a.mp4", moving_square())
     bench.out.parent.mkdir()
     monkeypatch.setattr(graphs.storage.file_systems.os, "access", lambda where, mode: mode != os.W_OK)
-    monkeypatch.setattr(stg.video.readers, "Readers", lambda *given: pytest.fail("work began"))
+    monkeypatch.setattr(stg.commands.extract, "Readers", lambda *given: pytest.fail("work began"))
     assert bench.extract() == 2
     assert "read-only for this user" in capsys.readouterr().err
     assert list(bench.out.parent.iterdir()) == []

@@ -167,7 +167,7 @@ def test_stopping_within_an_epoch_of_own_words_changes_no_bit(step: int, store: 
 
 def watch_losses(monkeypatch: pytest.MonkeyPatch, look: Callable[..., Any]) -> list[Any]:
     """What ``look(model, batch, settings)`` says in each step."""
-    import stg.training.losses
+    import stg.training.loop
 
     losses, seen = stg.training.losses.captioning_losses, []
 
@@ -175,7 +175,7 @@ def watch_losses(monkeypatch: pytest.MonkeyPatch, look: Callable[..., Any]) -> l
         seen.append(look(model, batch, given))
         return losses(model, batch, **given)
 
-    monkeypatch.setattr(stg.training.losses, "captioning_losses", watched)
+    monkeypatch.setattr(stg.training.loop, "captioning_losses", watched)
     return seen
 
 
@@ -234,7 +234,8 @@ def with_classes(monkeypatch: pytest.MonkeyPatch) -> None:
         found = prepare(*args, **kwargs)
         return Prepared(dataclasses.replace(found.dataset, category=CLASSES), found.store)
 
-    monkeypatch.setattr("stg.datasets.open.prepare", prepared)
+    for user in ("stg.training.setup", "stg.evaluation.loaded_run"):
+        monkeypatch.setattr(f"{user}.prepare", prepared)
 
 
 @pytest.mark.parametrize("control", ["none", "shuffle"])
@@ -349,7 +350,7 @@ def test_a_finished_run_stays_as_it_was_when_another_is_refused(store: Path, tmp
 def test_a_loss_that_is_not_finite_is_never_applied(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import stg.training.losses
+    import stg.training.loop
 
     losses, calls = stg.training.losses.captioning_losses, iter(range(100))
 
@@ -357,7 +358,7 @@ def test_a_loss_that_is_not_finite_is_never_applied(
         found = losses(*args, **kwargs)
         return {name: value * float("nan") for name, value in found.items()} if next(calls) >= 4 else found
 
-    monkeypatch.setattr(stg.training.losses, "captioning_losses", broken)
+    monkeypatch.setattr(stg.training.loop, "captioning_losses", broken)
     out = tmp_path / "run"
     with pytest.raises(StgError, match=r"not finite 3 times in a row \(step 7\)"):
         run(settings(store, out, run={"save_minutes": 0.0}))
@@ -380,7 +381,7 @@ def test_a_loss_that_is_not_finite_is_never_applied(
 def test_out_of_memory_names_the_batch_and_what_is_kept(
     processes: Processes | None, step: int, kept: str, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import stg.training.losses
+    import stg.training.loop
 
     losses, calls = stg.training.losses.captioning_losses, iter(range(100))
 
@@ -389,7 +390,7 @@ def test_out_of_memory_names_the_batch_and_what_is_kept(
             raise torch.OutOfMemoryError("CUDA out of memory")
         return losses(*args, **kwargs)
 
-    monkeypatch.setattr(stg.training.losses, "captioning_losses", greedy)
+    monkeypatch.setattr(stg.training.loop, "captioning_losses", greedy)
     out = tmp_path / "run"
     config = settings(store, out, run={"save_minutes": 0.0})
     with pytest.raises(StgError, match=rf"memory at step {step} with \d+ captions of 3 videos \({kept}\): lower"):

@@ -136,7 +136,7 @@ def test_videos_that_runs_lack_come_from_the_others_or_the_file(
         there = {video for videos in found.dataset.splits.values() for video in videos} - gone
         return dataclasses.replace(found, dataset=found.dataset.restrict(there))
 
-    monkeypatch.setattr("stg.datasets.open.prepare", prepared)
+    monkeypatch.setattr("stg.evaluation.loaded_run.prepare", prepared)
     spare, text = tmp_path / "spare.json", io.StringIO()
     spare.write_text(json.dumps(dict.fromkeys(VIDEOS, "a spare caption")))
     settings: dict[str, Any] = {
@@ -173,7 +173,7 @@ def test_withheld_captions_are_fused_and_not_scored(
         dataset = dataclasses.replace(found.dataset, captions=captions, unlabelled=("test",))
         return dataclasses.replace(found, dataset=dataset)
 
-    monkeypatch.setattr("stg.datasets.open.prepare", prepared)
+    monkeypatch.setattr("stg.evaluation.loaded_run.prepare", prepared)
     text = io.StringIO()
     found = fused(text, runs=(*runs,), out=str(tmp_path / "out.json"), embedding="e")
     assert found.scores == {}

@@ -55,8 +55,8 @@ def test_training_refuses_it_before_anything_is_made(two_gpus: None, monkeypatch
         device()
         yield ALONE
 
-    monkeypatch.setattr(stg.runtime.distributed, "launched", launched)
-    monkeypatch.setattr("stg.training.loop.fit", None)
+    monkeypatch.setattr(stg.commands.fit, "launched", launched)
+    monkeypatch.setattr("stg.commands.fit.fit", None)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     with pytest.raises(UserError, match="give cuda, and each takes its own"):
         main(FitConfig(run=RunConfig(device="cuda:0")))
