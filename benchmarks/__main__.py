@@ -57,13 +57,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = [name for name in dict.fromkeys(options.names) if name != TABLE] or (
         [] if TABLE in options.names else list(BENCHMARKS)
     )
-    failed = in_turn(names, check if options.quick else measure_apart)
+    failed = main_first(names, check if options.quick else measure_apart)
     if not failed and not options.quick and (TABLE in options.names or not options.names):
         print(f"tables written: {write_tables().name}")
     return 1 if failed else 0
 
 
-def in_turn(names: Sequence[str], run: Callable[[str], str | None]) -> list[str]:
+def main_first(names: Sequence[str], run: Callable[[str], str | None]) -> list[str]:
     """Run each, tell how it went, and at the end of all; returns those that failed.
 
     Args:

@@ -37,11 +37,11 @@ from benchmarks.training_ladder import (
 from stg.config.model import AttentionLSTMConfig, GraphConfig, ModelConfig, STaTSConfig, STConfig
 from stg.data.batches import CaptionBatch
 from stg.models.build import build_captioner
-from stg.models.feature_kinds import Widths
+from stg.models.feature_kinds import FeatureWidths
 from stg.training.losses import captioning_losses
 
 FRAMES, BOXES, PLACES = 10, 5, 49
-WIDTHS = Widths(scene=1280, motion=1024, objects=1280, grid=2048)
+WIDTHS = FeatureWidths(scene=1280, motion=1024, objects=1280, grid=2048)
 
 REGIONS: dict[str, Any] = {"scene_streams": ("regions",)}
 GRID: dict[str, Any] = {"scene_streams": ("grid",)}

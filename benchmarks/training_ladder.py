@@ -29,12 +29,12 @@ from stg.config.model import GraphConfig, ModelConfig
 from stg.data.batches import CaptionBatch, pad_words
 from stg.models.build import build_captioner
 from stg.models.captioner import Captioner
-from stg.models.feature_kinds import Widths
+from stg.models.feature_kinds import FeatureWidths
 from stg.text.vocabulary import BOS, EOS, PAD
 from stg.training.distillation import distillation_loss, language_loss
 from stg.training.losses import captioning_losses
 
-WIDTHS = Widths(scene=2048, motion=1024, objects=2048)
+WIDTHS = FeatureWidths(scene=2048, motion=1024, objects=2048)
 FRAMES, BOXES, PADDED, BUCKETS = 10, 5, 30, 4
 DISTILL = 4.0
 

@@ -2,7 +2,7 @@
 
 from decoders.attention import AdditiveAttention, MultiHeadAttention, masked_softmax
 from decoders.attention_lstm import AttentionLSTMDecoder
-from decoders.base import Decoder, State, Taught, select_state
+from decoders.base import Decoder, State, TrainOutput, select_state
 from decoders.ensemble import EnsembleDecoder, EnsembleMemory
 from decoders.memory import VideoMemory, keep_one_key
 from decoders.recurrent import RecurrentDecoder
@@ -24,7 +24,7 @@ __all__ = [
     "RecurrentDecoder",
     "STaTSDecoder",
     "State",
-    "Taught",
+    "TrainOutput",
     "TransformerDecoder",
     "VideoMemory",
     "beam_search",

@@ -18,7 +18,7 @@ Pick = Literal["sample", "argmax"]
 
 
 @dataclass(frozen=True)
-class Taught:
+class TrainOutput:
     """What a decoder makes of captions that it learns from.
 
     Args:
@@ -149,7 +149,7 @@ class Decoder(nn.Module, ABC):
         real: Bool[Tensor, "W L"] | None = None,
         own_words: float = 0.0,
         pick: Pick = "sample",
-    ) -> Taught:
+    ) -> TrainOutput:
         """`features` with the losses that are the decoder's own, and with scheduled sampling where it can be.
 
         Args:
@@ -163,7 +163,7 @@ class Decoder(nn.Module, ABC):
             ValueError: ``own_words`` is asked of a decoder that reads all words at once.
         """
         self.refuse_own_words(own_words)
-        return Taught(self.features(words, memory, video), words)
+        return TrainOutput(self.features(words, memory, video), words)
 
     def refuse_own_words(self, own_words: float) -> None:
         """Refuse scheduled sampling, for a decoder that reads all words at once.

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from decoders.base import Decoder, Pick, State, Taught, select_state
+from decoders.base import Decoder, Pick, State, TrainOutput, select_state
 from decoders.memory import VideoMemory
 
 Trace = dict[str, Tensor]
@@ -74,7 +74,7 @@ class RecurrentDecoder(Decoder):
         real: Bool[Tensor, "W L"] | None = None,
         own_words: float = 0.0,
         pick: Pick = "sample",
-    ) -> Taught:
+    ) -> TrainOutput:
         """See `Decoder.teach`. Each word is replaced or not by a draw of its own; ``words`` itself is not changed."""
         if not 0 <= own_words <= 1:
             raise ValueError(f"own_words is a probability and must lie in 0..1; got {own_words}")
@@ -86,7 +86,7 @@ class RecurrentDecoder(Decoder):
         real = torch.ones_like(words, dtype=torch.bool) if real is None else real
         losses = self.losses(trace, state, real)
         counts = dict.fromkeys(losses, real.sum()) | self.loss_counts(state, real)
-        return Taught(features, words, losses, counts)
+        return TrainOutput(features, words, losses, counts)
 
     def unroll(self, words: Int[Tensor, "W L"], state: State) -> tuple[Float[Tensor, "W L C"], Trace]:
         """The recurrence over given words, from a state with one row a caption."""

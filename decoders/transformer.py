@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from decoders.base import Decoder, Pick, State, Taught
+from decoders.base import Decoder, Pick, State, TrainOutput
 from decoders.layers import DecoderLayer, Encoder, KeysValues, initialise, sinusoids
 from decoders.memory import VideoMemory, keep_one_key
 from decoders.packing import Packing
@@ -110,13 +110,13 @@ class TransformerDecoder(Decoder):
         real: Bool[Tensor, "W L"] | None = None,
         own_words: float = 0.0,
         pick: Pick = "sample",
-    ) -> Taught:
+    ) -> TrainOutput:
         """See `Decoder.teach`. With ``real``, pads cost nothing but their place in the attention; features are 0 there.
 
         Dropout draws its numbers for the words that are left, so other ones than `features` would.
         """
         self.refuse_own_words(own_words)
-        return Taught(self._features(words, memory, video, None if real is None else Packing.of(real)), words)
+        return TrainOutput(self._features(words, memory, video, None if real is None else Packing.of(real)), words)
 
     def attention(
         self, words: Int[Tensor, "W L"], memory: VideoMemory, video: Int[Tensor, " W"] | None = None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from stg.captioning.pipeline import Captioned, VideoCaptioner
+    from stg.captioning.pipeline import ClipCaption, VideoCaptioner
     from stg.pages.notebook import Shown
 
 __all__ = ["load", "show"]
@@ -22,12 +22,12 @@ def load(run: str | Path, **options: Any) -> "VideoCaptioner":
     with warnings.catch_warnings():
         # torch-scatter and torch-geometric still decorate with torch.jit.script: nothing that a user could act on.
         warnings.filterwarnings("ignore", message=".*torch.jit.script.*")
-        from stg.captioning.pipeline import load as open_run
+        from stg.captioning.pipeline import load as load_run
 
-    return open_run(run, **options)
+    return load_run(run, **options)
 
 
-def show(result: "Captioned | Sequence[Captioned]") -> "Shown":
+def show(result: "ClipCaption | Sequence[ClipCaption]") -> "Shown":
     """A page of a captioned clip, or of several: its graph, its words, and where each word looked.
 
     A notebook shows ``stg.show(model.describe("clip.mp4"))`` by itself; elsewhere ``.save("page.html")`` writes it.

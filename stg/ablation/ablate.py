@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 
 from graphs.storage.store import GraphStore
-from stg.ablation.cells import Plan, Scoring, java_is_there, plan_cells
+from stg.ablation.cells import Cell, Plan, Scoring, java_is_there, plan_cells
 from stg.ablation.config import AblateConfig
 from stg.ablation.locks import claim
 from stg.ablation.markdown import to_markdown
@@ -20,18 +20,14 @@ from stg.ablation.tables import AXES, TABLES, Table, grid
 from stg.ablation.work import work_on
 from stg.config.data import DataConfig
 from stg.config.training import FitConfig
-from stg.datasets.open import prepare
+from stg.datasets.open import open_dataset
 from stg.evaluation.plots import to_svg
 from stg.runtime.errors import Preempted, UserError
 from stg.runtime.files import printable, write_atomic
-from stg.runtime.progress import making
+from stg.runtime.progress import progress_bar
 from stg.runtime.provenance import commit, machine
 from stg.runtime.reading import read_json
 from stg.runtime.signals import until_stopped
-
-if TYPE_CHECKING:
-    from stg.ablation.cells import Cell
-
 
 POLL_SECONDS = 0.5
 
@@ -179,19 +175,19 @@ def _prepare(plan: Plan, console: Console, stop: Callable[[], bool], tell: Calla
     def alone() -> AbstractContextManager[object]:
         return claim(folder / ".ablation.lock", wait=True, stop=stop)
 
-    with making(console, "making the videos' graphs") as progress:
-        prepared = prepare(shared.data, shared.world, progress=until_stopped(progress, stop), tell=tell, alone=alone)
-        features = prepared.store.manifest
-        prepared.store.close()
-    splits, withheld = prepared.dataset.splits, prepared.dataset.unlabelled
+    with progress_bar(console, "making the videos' graphs") as progress:
+        opened = open_dataset(shared.data, shared.world, progress=until_stopped(progress, stop), tell=tell, alone=alone)
+        features = opened.store.manifest
+        opened.store.close()
+    splits, withheld = opened.dataset.splits, opened.dataset.unlabelled
     if (split := plan.scoring.split) not in splits or split in withheld:
         there = ", ".join(name for name in splits if name not in withheld)
         why = "withholds the captions of" if split in splits else "has no"
-        raise UserError(f"{prepared.dataset.name} {why} split {split!r}: score on one of {there}")
+        raise UserError(f"{opened.dataset.name} {why} split {split!r}: score on one of {there}")
     return features
 
 
-def _work(plan: Plan, cell: "Cell", console: Console, stop: Callable[[], bool], tell: Callable[[str], None]) -> None:
+def _work(plan: Plan, cell: Cell, console: Console, stop: Callable[[], bool], tell: Callable[[str], None]) -> None:
 
     wrong = work_on(cell, plan, console=console, stop=stop)
     if wrong is not None:
@@ -203,16 +199,16 @@ def _work(plan: Plan, cell: "Cell", console: Console, stop: Callable[[], bool], 
         tell(f"    {search}: {shown}   ({_clock(seconds)} of training)")
 
 
-def _failed_since(plan: Plan, cell: "Cell", began: float) -> bool:
+def _failed_since(plan: Plan, cell: Cell, began: float) -> bool:
     failed = plan.record(cell).get("failed")
     return failed is not None and failed["at"] >= began
 
 
-def _count(states: "Mapping[Cell, str]") -> str:
+def _count(states: Mapping[Cell, str]) -> str:
     return f"{sum(state == 'done' for state in states.values())} of {len(states)} cells done"
 
 
-def _times(plan: Plan, left: "list[Cell]", began: float) -> str:
+def _times(plan: Plan, left: list[Cell], began: float) -> str:
     told = f"; {_clock(time.monotonic() - began)} so far"
     known = [plan.record(cell) for cell in plan.configs if plan.state(cell) == "done"]
     if not known:

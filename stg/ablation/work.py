@@ -5,9 +5,10 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from rich.console import Console
 
 from stg.ablation.cells import Cell, Plan
 from stg.config.training import FitConfig
@@ -15,18 +16,15 @@ from stg.datasets.world.dataset import World
 from stg.datasets.world.scores import event_scores, verb_of
 from stg.evaluation.evaluate import evaluate, file_stem
 from stg.evaluation.predictions import read_predicted
-from stg.runs.bundle import Trained
+from stg.runs.bundle import CaptionerBundle
 from stg.runs.model_file import MODEL_FILE, WHOLE_FILE
 from stg.runtime.errors import Preempted, StgError
 from stg.runtime.files import write_atomic
 from stg.runtime.provenance import commit, machine
 from stg.training.loop import fit
 
-if TYPE_CHECKING:
-    from rich.console import Console
 
-
-def work_on(cell: Cell, plan: Plan, *, console: "Console", stop: Callable[[], bool]) -> str | None:
+def work_on(cell: Cell, plan: Plan, *, console: Console, stop: Callable[[], bool]) -> str | None:
     """Train a cell to its end and evaluate it, from wherever it is; returns what went wrong, if something did.
 
     Raises:
@@ -93,7 +91,7 @@ def count_weights(run: Path) -> dict[str, int]:
     found = {}
     for name, files in {"trained": (WHOLE_FILE, MODEL_FILE), "captioning": (MODEL_FILE,)}.items():
         path = next(run / file for file in files if (run / file).exists() or file == files[-1])
-        found[name] = sum(weight.numel() for weight in Trained.load(path).captioner.parameters())
+        found[name] = sum(weight.numel() for weight in CaptionerBundle.load(path).captioner.parameters())
     return found
 
 

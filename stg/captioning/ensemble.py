@@ -17,8 +17,8 @@ from decoders.ensemble import EnsembleDecoder, EnsembleMemory
 from graphs.storage.store import GraphStore
 from stg.config.search import SearchConfig
 from stg.datasets.base import CaptionDataset
-from stg.models.generation import Caption, Graphs, candidate_captions, search_captions, video_memory
-from stg.runs.bundle import Trained
+from stg.models.generation import Caption, Graphs, decode_memory, generate, video_memory
+from stg.runs.bundle import CaptionerBundle
 from stg.runtime.errors import UserError
 
 BATCH = 64
@@ -37,7 +37,7 @@ class Member:
     """
 
     name: str
-    trained: Trained
+    trained: CaptionerBundle
     dataset: CaptionDataset
     store: GraphStore
     category: Mapping[str, int] | None = None
@@ -55,7 +55,7 @@ class Candidate:
 
 @runtime_checkable
 class Embedding(Protocol):
-    """What tells how well a text fits a video: :class:`stg.retrieval.embedding.TrainedEmbedding`."""
+    """What tells how well a text fits a video: :class:`stg.retrieval.embedding.EmbeddingBundle`."""
 
     def similarity(
         self, store: Graphs, candidates: Mapping[str, Sequence[str]], device: torch.device | str
@@ -132,7 +132,7 @@ def member_candidates(
 ) -> dict[str, list[Caption]]:
     """The captions of one model for some videos, best first."""
     trained = member.trained
-    return candidate_captions(
+    return generate(
         trained.captioner.to(device),
         member.store,
         videos,
@@ -206,7 +206,7 @@ def ensemble_captions(
                     for member in asked
                 ]
             )
-            captions = search_captions(decoder, memory, vocabulary, search, generator)
+            captions = decode_memory(decoder, memory, vocabulary, search, generator)
             found |= {video: best[0] for video, best in zip(chosen, captions, strict=True)}
             advance(len(chosen))
     return {video: found[video] for video in videos}

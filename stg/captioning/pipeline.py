@@ -4,38 +4,34 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from torch_geometric.data import Data
 
 from graphs.build import build_graph
 from graphs.storage.in_memory import GraphsInMemory
-from stg.config.extraction import WorkChoice
+from stg.config.extraction import ExecutionConfig
 from stg.config.search import SearchConfig, with_candidates, with_shorthands
 from stg.data.edges import recorded_edges
+from stg.features.extractor import Extractor
 from stg.features.rebuild import features_read, is_world, recorded_extractor
-from stg.models.generation import Caption, candidate_captions
-from stg.runs.bundle import Trained
+from stg.models.generation import Caption, generate
+from stg.runs.bundle import CaptionerBundle
 from stg.runs.model_file import model_file, model_header
 from stg.runtime.device import pick_device
 from stg.runtime.errors import UserError
 from stg.video.clip import ClipPart, ClipRequest
 from stg.video.clips import read_clip
-from stg.video.decoding import VideoError
+from stg.video.decoding import SampledFrames, VideoError
 from stg.video.readers import Readers
 from stg.vision.registry import running
 
-if TYPE_CHECKING:
-    from stg.features.extractor import Extractor
-    from stg.video.decoding import SampledFrames
-
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class Evidence:
     """What a caption was made of, for pages that show it: the graph, the sampled frames, and who looked at them."""
 
     graph: Data
-    sample: "SampledFrames"
+    sample: SampledFrames
     captioner: "VideoCaptioner"
 
 
@@ -46,7 +42,7 @@ WORLD_KNOWS = (
 
 
 @dataclass(frozen=True)
-class Captioned:
+class ClipCaption:
     """What the model says of one clip.
 
     Attributes:
@@ -70,7 +66,7 @@ class Captioned:
     truncated: bool = False
     error: str | None = None
     candidates: tuple[Caption, ...] = ()
-    seen: Seen | None = field(default=None, repr=False, compare=False)
+    seen: Evidence | None = field(default=None, repr=False, compare=False)
 
 
 class VideoCaptioner:
@@ -91,13 +87,13 @@ class VideoCaptioner:
 
     def __init__(
         self,
-        trained: Trained,
-        extractor: "Extractor",
+        trained: CaptionerBundle,
+        extractor: Extractor,
         *,
         beam: int = 5,
         device: str = "cpu",
         search: SearchConfig | None = None,
-        whole: Trained | None = None,
+        whole: CaptionerBundle | None = None,
         notes: Sequence[str] = (),
     ) -> None:
         try:
@@ -122,7 +118,7 @@ class VideoCaptioner:
         """
         return self.describe(path).caption
 
-    def describe(self, path: str | Path) -> Captioned:
+    def describe(self, path: str | Path) -> ClipCaption:
         """The caption of one video file, with how sure the model is, and how long it took.
 
         Raises:
@@ -137,14 +133,14 @@ class VideoCaptioner:
         progress: Callable[[int, int], None] = lambda done, total: None,
         *,
         keep_seen: bool = False,
-    ) -> Iterator[Captioned]:
+    ) -> Iterator[ClipCaption]:
         """The captions of many clips in order, the next ones being read meanwhile; a clip that fails has an ``error``.
 
         Args:
             clips: name -> file.
             readers: open, with the :meth:`request` of this captioner.
             progress: called with (done, all).
-            keep_seen: results hold what they were made of (`Captioned.seen`), the frames included.
+            keep_seen: results hold what they were made of (`ClipCaption.seen`), the frames included.
         """
         progress(0, len(clips))
         for done, (name, parts) in enumerate(readers.open(clips), start=1):
@@ -153,14 +149,14 @@ class VideoCaptioner:
                 found = self._describe(name, parts, start)
                 yield found if keep_seen else replace(found, seen=None)
             except (VideoError, ValueError) as error:  # ValueError: features that are not finite, for instance
-                yield Captioned(name, error=str(error), seconds=time.perf_counter() - start)
+                yield ClipCaption(name, error=str(error), seconds=time.perf_counter() - start)
             progress(done, len(clips))
 
-    def _describe(self, name: str, parts: Iterator[ClipPart], start: float) -> Captioned:
+    def _describe(self, name: str, parts: Iterator[ClipPart], start: float) -> ClipCaption:
         clip = self.extractor.watch(parts)
         graph = build_graph(self.extractor(clip), **recorded_edges(self.trained.features).arguments)
         video = clip.sample.video
-        candidates = candidate_captions(
+        candidates = generate(
             self.trained.captioner,
             GraphsInMemory({video: graph}, self.trained.features_dtype),
             [video],
@@ -172,8 +168,8 @@ class VideoCaptioner:
         )[video]
         seconds = time.perf_counter() - start
         found, cut = candidates[0], clip.sample.truncated
-        seen = Seen(graph, clip.sample, self)
-        return Captioned(
+        seen = Evidence(graph, clip.sample, self)
+        return ClipCaption(
             name,
             found.text,
             found.confidence,
@@ -216,15 +212,15 @@ def load(
             made for new clips, or networks that make other features (differences named).
     """
     path = model_file(run)
-    trained = Trained.load(path)
+    trained = CaptionerBundle.load(path)
     where = str(pick_device(device))
     reads = features_read(model_header(path))
     places = [Path(place) for place in ([weights] if isinstance(weights, str | Path) else weights)]
-    how = running(WorkChoice(device=where, threads=threads), int(trained.features.get("num_frames", 10)))
+    how = running(ExecutionConfig(device=where, threads=threads), int(trained.features.get("num_frames", 10)))
     notes: list[str] = []
     extractor, whole = None, None
     if graph:
-        whole = Trained.load_whole(path.parent)
+        whole = CaptionerBundle.load_training_model(path.parent)
         try:
             extractor = recorded_extractor(trained.features, sorted({*reads, "objects"}), how, places)
         except UserError as error:

@@ -6,12 +6,11 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from rich.console import Console
 
-from stg.captioning.pipeline import load
+from stg.captioning.pipeline import ClipCaption, VideoCaptioner, load
 from stg.config.captioning import CaptionConfig
 from stg.explain.explain import DeletionTests
 from stg.features.rebuild import features_read, recorded_files
@@ -23,12 +22,9 @@ from stg.pages.videos.views import VideoView
 from stg.runs.model_file import model_file, model_header
 from stg.runtime.errors import TooManySkipped, UserError
 from stg.runtime.files import printable
-from stg.runtime.progress import making
+from stg.runtime.progress import progress_bar
 from stg.video.clips import list_clips
 from stg.video.readers import Readers
-
-if TYPE_CHECKING:
-    from stg.captioning.pipeline import Captioned, VideoCaptioner
 
 
 def main(config: CaptionConfig) -> int:
@@ -63,11 +59,11 @@ def main(config: CaptionConfig) -> int:
     )
     for note in captioner.notes:
         console.print(note, highlight=False, markup=False)
-    failed: list[Captioned] = []
+    failed: list[ClipCaption] = []
     drawn: list[VideoView] = []
     with (
         Readers(captioner.request(), config.workers, config.time_limit) as readers,
-        making(console, "captioning") as bar,
+        progress_bar(console, "captioning") as bar,
     ):
         found = captioner.describe_many(clips, readers, bar, keep_seen=shown)
         told = _told(found, config, failed)
@@ -78,7 +74,7 @@ def main(config: CaptionConfig) -> int:
                 pass
     for view in drawn:
         (clip,) = clips.values()
-        with making(console, "drawing the clip") as bar:
+        with progress_bar(console, "drawing the clip") as bar:
             write_overlay(clip, view, str(config.overlay), progress=bar)
         console.print(f"written: {config.overlay}", highlight=False, markup=False)
     if failed and len(clips) == 1:
@@ -88,7 +84,7 @@ def main(config: CaptionConfig) -> int:
     return 0
 
 
-def _told(found: "Iterator[Captioned]", config: CaptionConfig, failed: "list[Captioned]") -> "Iterator[Captioned]":
+def _told(found: Iterator[ClipCaption], config: CaptionConfig, failed: list[ClipCaption]) -> Iterator[ClipCaption]:
     """The same, each said when it comes, and those that failed listed."""
     for one in found:
         if one.error is not None:
@@ -98,8 +94,8 @@ def _told(found: "Iterator[Captioned]", config: CaptionConfig, failed: "list[Cap
 
 
 def _draw(
-    told: "Iterator[Captioned]",
-    captioner: "VideoCaptioner",
+    told: Iterator[ClipCaption],
+    captioner: VideoCaptioner,
     clips: Mapping[str, Path],
     config: CaptionConfig,
     console: Console,
@@ -129,7 +125,7 @@ def _draw(
     return drawn
 
 
-def _show(found: "Captioned", as_json: bool, n_best: int) -> None:
+def _show(found: ClipCaption, as_json: bool, n_best: int) -> None:
     if as_json:
         record = asdict(replace(found, seen=None))
         del record["seen"]

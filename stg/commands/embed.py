@@ -17,13 +17,13 @@ from rich.table import Table
 from stg.commands.parser import command
 from stg.config.retrieval import EmbedConfig
 from stg.config.schema import differences, from_dict, to_dict
-from stg.datasets.open import prepare
-from stg.retrieval.embedding import TrainedEmbedding
+from stg.datasets.open import open_dataset
+from stg.retrieval.embedding import EmbeddingBundle
 from stg.retrieval.training import retrieve, sources, train
 from stg.runtime.device import pick_device
 from stg.runtime.errors import UserError
 from stg.runtime.files import printable, write_atomic
-from stg.runtime.progress import making
+from stg.runtime.progress import progress_bar
 from stg.runtime.reading import read_json
 from stg.runtime.signals import stop_on_signal
 
@@ -62,15 +62,15 @@ def embed(config: EmbedConfig, *, console: Console, stop: Callable[[], bool] = l
     if config.threads:
         torch.set_num_threads(config.threads)
     device = pick_device(config.device)
-    with making(console, "making the videos' graphs") as progress:
-        prepared = prepare(settings.data, settings.world, progress=progress, tell=tell)
-    dataset, store = prepared.dataset, prepared.store
+    with progress_bar(console, "making the videos' graphs") as progress:
+        opened = open_dataset(settings.data, settings.world, progress=progress, tell=tell)
+    dataset, store = opened.dataset, opened.store
     if config.evaluate is None:
         train(
             config, folder, dataset, store,
             console=console, tell=tell, begin=lambda: _begin(config, folder), device=device, stop=stop,
         )  # fmt: skip
-    trained = TrainedEmbedding.load(folder)
+    trained = EmbeddingBundle.load(folder)
     trained.check(store)
     captions = dataset.references(split)
     if not captions:

@@ -2,7 +2,6 @@
 
 import os
 import time
-from typing import TYPE_CHECKING
 
 import torch
 from rich.console import Console
@@ -12,17 +11,14 @@ from graphs.storage.store import GraphStore
 from stg.config.extraction import ExtractConfig
 from stg.data.shards import done_elsewhere, rank_and_world, shard, shard_path, shard_paths
 from stg.features.build import make_extractor
-from stg.features.ingest import ingest
+from stg.features.ingest import IngestReport, ingest
 from stg.features.ray import ingest_with_ray
 from stg.runtime.errors import Preempted, TooManySkipped
-from stg.runtime.progress import making
+from stg.runtime.progress import progress_bar
 from stg.runtime.signals import interrupted_by_sigterm
 from stg.video.clips import find_clips
 from stg.video.readers import Readers
 from stg.vision.registry import locate, running
-
-if TYPE_CHECKING:
-    from stg.features.ingest import IngestReport
 
 
 def main(config: ExtractConfig) -> int:
@@ -47,7 +43,7 @@ def main(config: ExtractConfig) -> int:
     with (
         store,
         interrupted_by_sigterm(),
-        making(console, "extracting") as progress,
+        progress_bar(console, "extracting") as progress,
     ):
         share = shard(list(clips), rank, world)
         asked = {video: clips[video] for video in share if video in store or video not in elsewhere}
@@ -85,7 +81,7 @@ def main(config: ExtractConfig) -> int:
     return 0
 
 
-def _summarise(console: Console, report: "IngestReport", out: str, skip_log: str, seconds: float) -> None:
+def _summarise(console: Console, report: IngestReport, out: str, skip_log: str, seconds: float) -> None:
 
     rate = f" ({60 * len(report.done) / seconds:.0f} clips a minute)" if seconds and report.done else ""
     console.print(f"{escape(out)}: {len(report.done)} clips added{rate}, {len(report.already)} there before")

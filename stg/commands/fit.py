@@ -4,7 +4,7 @@ from rich.console import Console
 
 from stg.config.training import FitConfig
 from stg.runtime.device import pick_device
-from stg.runtime.distributed import launched
+from stg.runtime.distributed import init_distributed
 from stg.runtime.signals import REPEATED, stop_on_signal
 from stg.training.loop import fit
 
@@ -13,7 +13,7 @@ def main(config: FitConfig) -> int:
     """The command."""
 
     with (
-        launched(lambda: pick_device(config.run.device, alone=False)) as processes,
-        stop_on_signal(repeated=REPEATED if processes.are_several else 0.0) as stop,
+        init_distributed(lambda: pick_device(config.run.device, alone=False)) as ranks,
+        stop_on_signal(repeated=REPEATED if ranks.is_distributed else 0.0) as stop,
     ):
-        return fit(config, console=Console(), stop=stop, processes=processes)
+        return fit(config, console=Console(), stop=stop, ranks=ranks)

@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import torch
 from rich.console import Console
 
 from graphs.storage.store import GraphStore
@@ -21,23 +21,18 @@ from stg.captioning.ensemble import (
 )
 from stg.config.retrieval import FuseConfig
 from stg.evaluation.evaluate import score_table
-from stg.evaluation.loaded_run import open_run
+from stg.evaluation.loaded_run import load_run
 from stg.evaluation.predictions import merge, read_predicted, short_names, write_captions
-from stg.metrics.scorer import Scorer
+from stg.metrics.scorer import Scorer, Scores
+from stg.models.generation import Caption
 from stg.models.statistics import classes_read
-from stg.retrieval.embedding import TrainedEmbedding
+from stg.retrieval.embedding import EmbeddingBundle
 from stg.runs.folder import load_config
 from stg.runtime.device import pick_device
 from stg.runtime.errors import UserError
 from stg.runtime.files import write_atomic
-from stg.runtime.progress import counter, making
+from stg.runtime.progress import counter, progress_bar
 from stg.text.words import broken_endings
-
-if TYPE_CHECKING:
-    import torch
-
-    from stg.metrics.scorer import Scores
-    from stg.models.generation import Caption
 
 
 @dataclass(frozen=True)
@@ -46,7 +41,7 @@ class Fused:
 
     captions: Mapping[str, str]
     origin: Mapping[str, str]
-    scores: Mapping[str, "Scores"]
+    scores: Mapping[str, Scores]
 
 
 def main(config: FuseConfig) -> int:
@@ -88,14 +83,14 @@ def fuse(config: FuseConfig, *, console: Console) -> Fused:
     found: list[dict[str, list[Caption]]] = []
     for member in members:
         videos = member.dataset.splits[config.split]
-        with making(console, f"captioning, {member.name}") as progress:
+        with progress_bar(console, f"captioning, {member.name}") as progress:
             advance = counter(progress, len(videos))
             found.append(member_candidates(member, videos, search, device=device, advance=advance))
     if choose is not None:
         fused, origin = choose(found)
     else:
         asked = {video: [at for at, said in enumerate(found) if video in said] for said in found for video in said}
-        with making(console, "captioning, together") as progress:
+        with progress_bar(console, "captioning, together") as progress:
             advance = counter(progress, len(asked))
             together = ensemble_captions(members, asked, search, device=device, advance=advance)
         fused = {video: caption.text for video, caption in together.items()}
@@ -143,8 +138,8 @@ def _open(run: str, name: str, config: FuseConfig, console: Console, tell: Calla
     if settings.run.control != "none":
         raise UserError(f"{run} is a control ({settings.run.control}), whose captions tell nothing of the videos")
     tell(f"{name}:")
-    with making(console, "making the videos' graphs") as progress:
-        opened = open_run(run, device="cpu", progress=progress, tell=tell)
+    with progress_bar(console, "making the videos' graphs") as progress:
+        opened = load_run(run, device="cpu", progress=progress, tell=tell)
     opened.require_split(config.split)
     trained, dataset = opened.trained, opened.dataset
     category = None
@@ -154,16 +149,16 @@ def _open(run: str, name: str, config: FuseConfig, console: Console, tell: Calla
 
 
 def _chooser(
-    config: FuseConfig, members: Sequence[Member], device: "torch.device", tell: Callable[[str], None]
-) -> "Callable[[Sequence[Mapping[str, Sequence[Caption]]]], tuple[dict[str, str], dict[str, str]]]":
+    config: FuseConfig, members: Sequence[Member], device: torch.device, tell: Callable[[str], None]
+) -> Callable[[Sequence[Mapping[str, Sequence[Caption]]]], tuple[dict[str, str], dict[str, str]]]:
     """What turns the runs' candidates into captions and the names of the runs that they are of."""
 
-    embedding = TrainedEmbedding.load(str(config.embedding))
+    embedding = EmbeddingBundle.load(str(config.embedding))
     if embedding.control != "none":
         raise UserError(f"{config.embedding} is a control ({embedding.control}), which knows nothing of the videos")
     store = _fitting_store(config, members, embedding)
 
-    def choose(found: "Sequence[Mapping[str, Sequence[Caption]]]") -> tuple[dict[str, str], dict[str, str]]:
+    def choose(found: Sequence[Mapping[str, Sequence[Caption]]]) -> tuple[dict[str, str], dict[str, str]]:
         pooled = pool(found)
         cosines = similarities(embedding, store, pooled, device)
         if blind := len(pooled) - len(cosines):
@@ -175,7 +170,7 @@ def _chooser(
     return choose
 
 
-def _fitting_store(config: FuseConfig, members: Sequence[Member], embedding: TrainedEmbedding) -> GraphStore:
+def _fitting_store(config: FuseConfig, members: Sequence[Member], embedding: EmbeddingBundle) -> GraphStore:
 
     if config.embedding_store is not None:
         store = GraphStore(config.embedding_store)
@@ -205,7 +200,7 @@ def _score(
     said: Mapping[str, Mapping[str, str]],
     console: Console,
     tell: Callable[[str], None],
-) -> dict[str, "Scores"]:
+) -> dict[str, Scores]:
     """The scores of each run and of the fusion, all on the videos that all have: others would not compare."""
 
     if any(config.split in member.dataset.unlabelled for member in members):
@@ -242,7 +237,7 @@ def _write_record(
     config: FuseConfig,
     said: Mapping[str, Mapping[str, str]],
     origin: Mapping[str, str],
-    scores: Mapping[str, "Scores"],
+    scores: Mapping[str, Scores],
 ) -> None:
 
     record = {

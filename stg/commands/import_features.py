@@ -15,7 +15,7 @@ from stg.features.precomputed.importer import Importer
 from stg.features.precomputed.sources import SourceList
 from stg.runtime.errors import Preempted, TooManySkipped
 from stg.runtime.files import append_jsonl
-from stg.runtime.progress import making
+from stg.runtime.progress import progress_bar
 from stg.runtime.reading import some
 from stg.runtime.signals import interrupted_by_sigterm
 
@@ -31,7 +31,7 @@ def main(config: ImportConfig) -> int:
         interrupted_by_sigterm(),
         closing(Importer(description, Path(config.description).parent)) as importer,
         GraphStore(config.out, "a", strict=config.strict) as store,
-        making(console, "importing") as tell,
+        progress_bar(console, "importing") as tell,
     ):
         store.manifest = importer.manifest()
         sources = SourceList(f"{config.out}.sources.jsonl")

@@ -12,19 +12,19 @@ from rich.console import Console
 from stg.config.data import DataConfig
 from stg.config.probe import HEADS, SHUFFLED, ProbeConfig
 from stg.config.schema import differences
-from stg.config.store import EdgeChoice
+from stg.config.store import EdgeConfig
 from stg.data.batches import shuffle_features
 from stg.data.edges import recorded_edges
-from stg.datasets.open import prepare
+from stg.datasets.open import open_dataset
 from stg.datasets.world.dataset import World
 from stg.datasets.world.scores import scores_of
 from stg.evaluation.plots import to_svg
 from stg.evaluation.probing import EventClassifier, train_and_test
 from stg.metrics.columns import spread
-from stg.models.feature_kinds import Widths
+from stg.models.feature_kinds import FeatureWidths
 from stg.runtime.errors import Preempted, UserError
 from stg.runtime.files import append_jsonl, write_atomic
-from stg.runtime.progress import making
+from stg.runtime.progress import progress_bar
 from stg.runtime.provenance import commit, machine
 from stg.runtime.reading import read_json
 from stg.runtime.signals import stop_on_signal, until_stopped
@@ -52,8 +52,8 @@ def probe(
         torch.set_num_threads(config.threads)
     folder = Path(config.out)
     _agree(folder, config.settings)
-    with making(console, "making the videos' graphs") as progress:
-        prepared = prepare(DataConfig(store=config.store), config.world, progress=until_stopped(progress, stop))
+    with progress_bar(console, "making the videos' graphs") as progress:
+        opened = open_dataset(DataConfig(store=config.store), config.world, progress=until_stopped(progress, stop))
     world = World(**asdict(config.world))
     results = folder / "results.jsonl"
     found: dict[str, dict[int, dict[str, float]]] = {row: {} for row in config.chosen}
@@ -66,7 +66,7 @@ def probe(
         for row in config.chosen:
             if seed in found[row]:
                 continue
-            one = _one(config, row, seed, world, prepared.store, prepared.dataset.splits, stop)
+            one = _one(config, row, seed, world, opened.store, opened.dataset.splits, stop)
             if one is None:
                 raise Preempted(f"stopped: what is done is in {results}; the same command goes on from there")
             right, scores = one
@@ -76,7 +76,7 @@ def probe(
             told = "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
             line = f"{row}, seed {seed}: val {right:.3f}, test {told}"
             console.print(line, highlight=False, soft_wrap=True)
-    _report(config, found, recorded_edges(prepared.store.manifest), commits, folder, console)
+    _report(config, found, recorded_edges(opened.store.manifest), commits, folder, console)
     return found
 
 
@@ -113,7 +113,7 @@ def _one(
 
     torch.manual_seed(seed)
     variant = row.removesuffix(SHUFFLED)
-    widths = Widths.of(store.get(splits["train"][0]))
+    widths = FeatureWidths.of(store.get(splits["train"][0]))
     model = EventClassifier(
         scene=widths.scene if variant == "scene" else None,
         objects=widths.objects,
@@ -150,7 +150,7 @@ def _one(
 def _report(
     config: ProbeConfig,
     found: Mapping[str, Mapping[int, Mapping[str, float]]],
-    edges: EdgeChoice,
+    edges: EdgeConfig,
     commits: Collection[str | None],
     folder: Path,
     console: Console,
@@ -189,9 +189,9 @@ def _report(
     console.print(f"table.md, table.json and table.svg are in {folder}")
 
 
-def drawn(edges: EdgeChoice) -> str:
+def drawn(edges: EdgeConfig) -> str:
     """How the edges were drawn, in words."""
-    told = [f"{name} {value}" for name, value in asdict(edges).items() if value != getattr(EdgeChoice(), name)]
+    told = [f"{name} {value}" for name, value in asdict(edges).items() if value != getattr(EdgeConfig(), name)]
     return ", ".join(told) or "as in the paper"
 
 

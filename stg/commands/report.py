@@ -1,16 +1,17 @@
 """Write the page of a run, or of videos of one of its splits."""
 
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from rich.console import Console
 
 from stg.config.report import ReportConfig
+from stg.config.training import FitConfig
 from stg.datasets.world.dataset import World
-from stg.evaluation.loaded_run import open_run
+from stg.evaluation.loaded_run import load_run
 from stg.evaluation.results import captions_of
 from stg.pages.run.page import run_html, run_view
 from stg.pages.videos.page import first_file, write_pages
@@ -19,15 +20,9 @@ from stg.pages.videos.split_report import Narration, called
 from stg.runs.folder import load_config
 from stg.runtime.errors import UserError
 from stg.runtime.files import write_atomic
-from stg.runtime.progress import making
+from stg.runtime.progress import progress_bar
 from stg.video.clips import find_clips
 from stg.video.decoding import VideoError, sample_video
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from stg.config.training import FitConfig
-
 
 GLIMPSES = 4
 """Frames of each of the best and the worst videos on the page of a run."""
@@ -74,7 +69,7 @@ def report_run(config: ReportConfig, *, console: Console) -> Path:
     return target
 
 
-def _glimpses(config: ReportConfig, settings: "FitConfig") -> "Callable[[str], Sequence[str]] | None":
+def _glimpses(config: ReportConfig, settings: FitConfig) -> Callable[[str], Sequence[str]] | None:
     """A few frames of a video as ``data:`` addresses, where they are at hand."""
 
     if settings.data.dataset == "world":
@@ -82,7 +77,7 @@ def _glimpses(config: ReportConfig, settings: "FitConfig") -> "Callable[[str], S
         return lambda video: glimpse(world.sample(video, GLIMPSES))
     clips = find_clips(tuple(_joined(config.clips))) if config.clips else {}
 
-    def frames(video: str) -> "Sequence[str]":
+    def frames(video: str) -> Sequence[str]:
         if video not in clips:
             return ()
         try:
@@ -106,8 +101,8 @@ def report_videos(config: ReportConfig, *, console: Console) -> list[Path]:
     assert config.split is not None  # main() decides by it
     load_config(config.run)
     target = first_file(config.target)  # what cannot be is said before the work
-    with making(console, "making the videos' graphs") as progress:
-        run = open_run(
+    with progress_bar(console, "making the videos' graphs") as progress:
+        run = load_run(
             config.run, store=config.store, root=config.root, device=config.device, progress=progress, tell=tell
         )
     run.require_split(config.split)
@@ -122,10 +117,10 @@ def report_videos(config: ReportConfig, *, console: Console) -> list[Path]:
         explainer=config.explainer,
         tell=tell,
     )
-    with making(console, "captioning") as progress:
+    with progress_bar(console, "captioning") as progress:
         narration.caption(progress)
     videos = narration.chosen(_listed(config.videos), config.order, config.limit)
-    with making(console, "drawing") as progress:
+    with progress_bar(console, "drawing") as progress:
         return write_pages(
             target,
             narration.views(videos, progress),

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from graphs.storage.store import GraphStore
 from stg.config.store import StoreConfig
-from stg.data.edges import redraw
+from stg.data.edges import rebuild_edges
 from stg.data.merge import info, merge, stores_among, verify
 from stg.runtime.errors import UserError
 
@@ -28,7 +28,7 @@ def main(config: StoreConfig) -> None:
             GraphStore(config.paths[0]) as source,
             GraphStore(config.out, "a", source.features_dtype, strict=config.strict) as target,
         ):
-            redraw(source, target, config.edges, console)
+            rebuild_edges(source, target, config.edges, console)
         return
     if config.out is not None:
         merge(stores_among(config.paths), config.out, console, strict=config.strict)

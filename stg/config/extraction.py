@@ -9,7 +9,7 @@ NONE = "none"
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkChoice:
+class NetworkConfig:
     """The frozen networks. Weights are never downloaded unless `download` says so."""
 
     detector: str = "fasterrcnn_resnet50_fpn_v2"
@@ -44,7 +44,7 @@ class NetworkChoice:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SamplingChoice:
+class SamplingConfig:
     """What is looked at in a clip, and what is kept."""
 
     num_frames: int = 10
@@ -81,7 +81,7 @@ class SamplingChoice:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkChoice:
+class ExecutionConfig:
     """How the work is done; nothing here changes a feature (but threads and batch its last bits)."""
 
     workers: int = 1
@@ -113,7 +113,7 @@ class WorkChoice:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExtractConfig(NetworkChoice, SamplingChoice, WorkChoice):
+class ExtractConfig(NetworkConfig, SamplingConfig, ExecutionConfig):
     """What to extract, with which networks, into which store."""
 
     clips: tuple[str, ...] = field(
@@ -132,7 +132,7 @@ class ExtractConfig(NetworkChoice, SamplingChoice, WorkChoice):
     """Refuse a store on a network file system instead of warning."""
 
     def __post_init__(self) -> None:
-        for base in (NetworkChoice, SamplingChoice, WorkChoice):
+        for base in (NetworkConfig, SamplingConfig, ExecutionConfig):
             base.__post_init__(self)
         if not 0 <= self.max_skip <= 1:
             raise ValueError(f"max_skip must lie in 0..1; got {self.max_skip}")

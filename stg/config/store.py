@@ -5,7 +5,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
-class EdgeChoice:
+class EdgeConfig:
     """How edges are drawn (Pan et al., 2020, Eq. 1 and 2); the defaults are the paper's."""
 
     tau_space: float = 1.0
@@ -42,7 +42,7 @@ MAKING = ("merge", "edges")
 
 
 @dataclass(frozen=True, kw_only=True)
-class StoreConfig(EdgeChoice):
+class StoreConfig(EdgeConfig):
     """What to do with which stores."""
 
     action: str = field(metadata={"positional": True, "help": "info, verify, merge or edges"})
@@ -63,12 +63,12 @@ class StoreConfig(EdgeChoice):
         if self.action == "edges" and len(self.paths) != 1:
             raise ValueError(f"edges takes one store, got {len(self.paths)}")
         super().__post_init__()
-        if self.action == "edges" and self.edges == EdgeChoice():
-            raise ValueError(f"edges draws other edges than the paper's: set one of {', '.join(asdict(EdgeChoice()))}")
-        if self.action != "edges" and self.edges != EdgeChoice():
-            raise ValueError(f"{', '.join(asdict(EdgeChoice()))} are for edges; the action is {self.action}")
+        if self.action == "edges" and self.edges == EdgeConfig():
+            raise ValueError(f"edges draws other edges than the paper's: set one of {', '.join(asdict(EdgeConfig()))}")
+        if self.action != "edges" and self.edges != EdgeConfig():
+            raise ValueError(f"{', '.join(asdict(EdgeConfig()))} are for edges; the action is {self.action}")
 
     @property
-    def edges(self) -> EdgeChoice:
+    def edges(self) -> EdgeConfig:
         """How edges are to be drawn."""
-        return EdgeChoice(**{item.name: getattr(self, item.name) for item in fields(EdgeChoice)})
+        return EdgeConfig(**{item.name: getattr(self, item.name) for item in fields(EdgeConfig)})

@@ -12,7 +12,7 @@ from torch_geometric.data import Data
 
 from graphs.storage.in_memory import GraphsInMemory
 from graphs.storage.store import GraphStore
-from stg.runtime.distributed import Processes
+from stg.runtime.distributed import Ranks
 from stg.text.vocabulary import PAD
 
 
@@ -156,9 +156,7 @@ def _cut(items: Sequence[Item], size: int) -> list[tuple[Item, ...]]:
     return [tuple(items[at : at + size]) for at in range(0, len(items), size)]
 
 
-def load_share(
-    load: Callable[[Sequence[Item]], CaptionBatch], items: Sequence[Item], processes: Processes
-) -> CaptionBatch:
+def load_share(load: Callable[[Sequence[Item]], CaptionBatch], items: Sequence[Item], ranks: Ranks) -> CaptionBatch:
     """What of a batch falls to this process; a stand-in where that is nothing.
 
     A batch is divided by videos: all that is learned of a video at once is learned by one process.
@@ -166,7 +164,7 @@ def load_share(
     Args:
         load: of the whole batch, such as `TrainingSet.load`.
     """
-    mine = set(processes.share(list(dict.fromkeys(item.video for item in items))))
+    mine = set(ranks.shard(list(dict.fromkeys(item.video for item in items))))
     share = [item for item in items if item.video in mine]
     return load(share) if share else replace(load(items[:1]), stand_in=True)
 

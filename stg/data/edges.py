@@ -2,37 +2,34 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from rich.console import Console
+
+from graphs.storage.store import GraphStore
 from graphs.transforms import paper_edges
 from stg.config.schema import differences
-from stg.config.store import EdgeChoice
+from stg.config.store import EdgeConfig
 from stg.runtime.errors import UserError
-from stg.runtime.progress import making
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from graphs.storage.store import GraphStore
-
+from stg.runtime.progress import progress_bar
 
 CHUNK = 64
 """Graphs that one transaction takes."""
 
 
-def recorded_edges(manifest: Mapping[str, Any]) -> EdgeChoice:
+def recorded_edges(manifest: Mapping[str, Any]) -> EdgeConfig:
     """How the edges of the graphs of a manifest were drawn.
 
     Raises:
         UserError: the manifest tells of edges that this version does not know.
     """
     try:
-        return EdgeChoice(**manifest.get("edges", {}))
+        return EdgeConfig(**manifest.get("edges", {}))
     except (TypeError, ValueError) as error:
         raise UserError(f"the graphs have edges that this version cannot draw: {manifest['edges']!r}") from error
 
 
-def redraw(source: "GraphStore", target: "GraphStore", edges: EdgeChoice, console: "Console") -> None:
+def rebuild_edges(source: GraphStore, target: GraphStore, edges: EdgeConfig, console: Console) -> None:
     """Copy all graphs of ``source`` into ``target``, with other edges; what is there already is not done again.
 
     The choice goes into the manifest under ``edges``, so that models trained on either refuse the other. Cosines are
@@ -50,7 +47,7 @@ def redraw(source: "GraphStore", target: "GraphStore", edges: EdgeChoice, consol
     draw = paper_edges(**edges.arguments)
     waiting = [video for video in source if video not in target]
     before = len(target)
-    with making(console, "drawing edges") as tell:
+    with progress_bar(console, "drawing edges") as tell:
         for start in range(0, len(waiting), CHUNK):
             chunk = waiting[start : start + CHUNK]
             target.put_many((video, draw(source.get(video))) for video in chunk)

@@ -6,18 +6,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from rich.console import Console
 
 from graphs.storage.records import StoreError
 from graphs.storage.store import GraphStore
 from stg.config.schema import differences
 from stg.runtime.errors import StgError, UserError
 from stg.runtime.files import write_atomic
-from stg.runtime.progress import making
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
+from stg.runtime.progress import progress_bar
 
 LISTED = 50
 
@@ -37,7 +35,7 @@ def stores_among(paths: Sequence[str]) -> list[str]:
     return [path for path in paths if path not in beside]
 
 
-def info(store: GraphStore, console: "Console") -> None:
+def info(store: GraphStore, console: Console) -> None:
     """Print count, sizes, fields with their widths, and the manifest."""
     sizes = sorted(store.sizes())
     console.print(f"{store.path}: {len(sizes)} videos, {store.path.stat().st_size / 2**20:.1f} MiB on disk")
@@ -49,7 +47,7 @@ def info(store: GraphStore, console: "Console") -> None:
     console.print(f"manifest: {json.dumps(store.manifest, indent=2, ensure_ascii=False) if store.manifest else 'none'}")
 
 
-def verify(store: GraphStore, console: "Console") -> None:
+def verify(store: GraphStore, console: Console) -> None:
     """Read every record again and list the broken ones.
 
     Raises:
@@ -65,7 +63,7 @@ def verify(store: GraphStore, console: "Console") -> None:
     console.print(f"{store.path}: all {len(store)} records are whole")
 
 
-def merge(paths: Sequence[str], out: str, console: "Console", *, strict: bool = False) -> None:
+def merge(paths: Sequence[str], out: str, console: Console, *, strict: bool = False) -> None:
     """Copy the records of several stores into one, byte by byte, in the order of their keys.
 
     Everything is checked before the first record is written. A merge that was stopped goes on with the same call; what
@@ -96,7 +94,7 @@ def merge(paths: Sequence[str], out: str, console: "Console", *, strict: bool = 
         before = len(store)
         try:
             _check_alike([store, *shards])
-            with making(console, "checking") as tell:
+            with progress_bar(console, "checking") as tell:
                 wanted = _check_records(store, shards, console, tell)
             lists = {f"{target}{side}": _joined([f"{path}{side}" for path in (target, *paths)]) for side in SIDES}
         except BaseException:
@@ -107,7 +105,7 @@ def merge(paths: Sequence[str], out: str, console: "Console", *, strict: bool = 
             raise
         if first.manifest:
             store.manifest = first.manifest
-        with making(console, "merging") as tell:
+        with progress_bar(console, "merging") as tell:
             for chunk in _chunks(wanted):
                 store.put_records((video, shard.record(video)) for video, shard, _ in chunk)
                 tell(len(store) - before, len(wanted))
@@ -136,7 +134,7 @@ def _check_alike(stores: Sequence[GraphStore]) -> None:
 
 
 def _check_records(
-    store: GraphStore, shards: Sequence[GraphStore], console: "Console", tell: Callable[[int, int], None]
+    store: GraphStore, shards: Sequence[GraphStore], console: Console, tell: Callable[[int, int], None]
 ) -> list[tuple[str, GraphStore, int]]:
     """What to copy, in key order: video, where it comes from, its bytes. Every record of the shards has been read."""
 
@@ -203,7 +201,7 @@ def _joined(names: Sequence[str]) -> list[bytes]:
     return list(lines)
 
 
-def _list(console: "Console", lines: Sequence[str]) -> None:
+def _list(console: Console, lines: Sequence[str]) -> None:
     for line in lines[:LISTED]:
         console.print(line)
     if len(lines) > LISTED:

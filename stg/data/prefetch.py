@@ -31,7 +31,7 @@ def read_ahead(load: Callable[[Item], Batch], items: Sequence[Item]) -> Iterator
             yield ready.result()
 
 
-def in_memory(
+def load_into_memory(
     store: GraphStore, videos: Sequence[str], *, tell: Callable[[str], None] = lambda line: None
 ) -> GraphsInMemory:
     """The graphs of some videos, read once and kept as they lie in the store: batches are the same to the last bit.

@@ -37,21 +37,21 @@ READERS: Mapping[str, Callable[[str, Language], CaptionDataset]] = {
 
 
 @dataclass(frozen=True)
-class Prepared:
+class OpenDataset:
     """``dataset`` restricted to the videos that ``store`` holds and that have captions (if those are not withheld)."""
 
     dataset: CaptionDataset
     store: GraphStore
 
 
-def prepare(
+def open_dataset(
     data: DataConfig,
     world: WorldConfig,
     *,
     progress: Progress = lambda done, total: None,
     tell: Callable[[str], None] = print,
     alone: Callable[[], AbstractContextManager[object]] = nullcontext,
-) -> Prepared:
+) -> OpenDataset:
     """Open the captions and the graphs; the built-in world is made first where it is not there yet.
 
     All missing videos are listed in ``STORE.missing.jsonl``, split and id each; without any there is no such file.
@@ -90,7 +90,7 @@ def prepare(
     for split, videos in dataset.splits.items():
         if videos and not captioned.splits[split]:
             raise UserError(f"split {split!r} of {dataset.name}: none of its {len(videos)} videos has a caption")
-    return Prepared(captioned, store)
+    return OpenDataset(captioned, store)
 
 
 def _list_missing(dataset: CaptionDataset, path: Path, tell: Callable[[str], None]) -> None:

@@ -2,18 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from stg.config.results import CompareConfig
-from stg.evaluation.results import EvaluatedRun, Row
+from stg.evaluation.results import Row, RunResult
 from stg.metrics.bootstrap import bleu_statistics, corpus_bleu, difference, resampled_scores
+from stg.metrics.scorer import Scores
 from stg.text.tokenizer import tokenize_captions
-
-if TYPE_CHECKING:
-    from stg.metrics.scorer import Scores
-
 
 METRICS = {"bleu4": "BLEU-4", "meteor": "METEOR", "rouge": "ROUGE-L", "cider": "CIDEr"}
 
@@ -24,7 +21,7 @@ PAIRED = {**METRICS, "meteor": "METEOR (mean of videos)"}
 # --- numbers
 
 
-def notes(rows: Sequence[Row], scores: Mapping[str, "Scores"]) -> list[str]:
+def notes(rows: Sequence[Row], scores: Mapping[str, Scores]) -> list[str]:
     """What a reader of the table should know."""
     told = []
     for row in rows:
@@ -50,7 +47,7 @@ def notes(rows: Sequence[Row], scores: Mapping[str, "Scores"]) -> list[str]:
     return told
 
 
-def summary(row: Row, scores: Mapping[str, "Scores"], metrics: Sequence[str]) -> dict[str, Any]:
+def summary(row: Row, scores: Mapping[str, Scores], metrics: Sequence[str]) -> dict[str, Any]:
     """Mean of each corpus score over the seeds, and its deviation (that of a sample, n - 1; None for one seed)."""
 
     made = {}
@@ -66,7 +63,7 @@ def summary(row: Row, scores: Mapping[str, "Scores"], metrics: Sequence[str]) ->
 def paired(
     baseline: Row,
     others: Sequence[Row],
-    scores: Mapping[str, "Scores"],
+    scores: Mapping[str, Scores],
     known: Mapping[str, Sequence[str]],
     metrics: Sequence[str],
     config: CompareConfig,
@@ -99,7 +96,7 @@ def paired(
 
 
 def changes(
-    baseline: Row, row: Row, scores: Mapping[str, "Scores"], known: Mapping[str, Sequence[str]], count: int
+    baseline: Row, row: Row, scores: Mapping[str, Scores], known: Mapping[str, Sequence[str]], count: int
 ) -> dict[str, Any]:
     """The videos on which a row gains and loses most CIDEr, averaged over the seeds, at most ``count`` of each.
 
@@ -124,16 +121,16 @@ def changes(
     return {"shown": row.name, "gains": gains, "losses": losses}
 
 
-def over_seeds(row: Row, scores: Mapping[str, "Scores"], metric: str) -> list[float]:
+def over_seeds(row: Row, scores: Mapping[str, Scores], metric: str) -> list[float]:
     """Score of each video, averaged over the row's runs."""
     each = [scores[run.folder].per_video for run in row.runs]
     return [sum(found[video][metric] for found in each) / len(each) for video in each[0]]
 
 
-def _typical(row: Row, scores: Mapping[str, "Scores"], video: str, average: float) -> str:
+def _typical(row: Row, scores: Mapping[str, Scores], video: str, average: float) -> str:
     nearest = min(row.runs, key=lambda run: abs(scores[run.folder].per_video[video]["cider"] - average))
     return nearest.captions[video]
 
 
-def _listed(run: EvaluatedRun, known: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+def _listed(run: RunResult, known: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     return {video: [run.captions[video]] for video in known}

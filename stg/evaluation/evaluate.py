@@ -5,35 +5,29 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 
 from stg.config.evaluation import EvaluateConfig
 from stg.data.batches import shuffle_features
-from stg.evaluation.loaded_run import open_run
+from stg.evaluation.loaded_run import load_run
 from stg.evaluation.predictions import write_predictions
-from stg.metrics.scorer import METRICS, Scorer
-from stg.models.generation import candidate_captions
+from stg.metrics.scorer import METRICS, Scorer, Scores
+from stg.models.generation import Caption, generate
 from stg.models.statistics import classes_read
 from stg.runtime.errors import Preempted
 from stg.runtime.files import write_atomic
-from stg.runtime.progress import counter, making
+from stg.runtime.progress import counter, progress_bar
 from stg.text.words import broken_endings
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from stg.metrics.scorer import Scores
-    from stg.models.generation import Caption
-
 
 COLUMNS = ("bleu1", "bleu2", "bleu3", "bleu4", "meteor", "rouge", "cider")
 
 
 def evaluate(
-    config: EvaluateConfig, *, console: "Console", stop: Callable[[], bool] = lambda: False
-) -> dict[str, "Scores"]:
+    config: EvaluateConfig, *, console: Console, stop: Callable[[], bool] = lambda: False
+) -> dict[str, Scores]:
     """Caption and score; returns the scores of each search by name: ``greedy``, ``beam 5``, ``greedy, no class``, ...;
     none where the captions of the split are withheld.
 
@@ -51,8 +45,8 @@ def evaluate(
     def tell(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    with making(console, "making the videos' graphs") as progress:
-        run = open_run(folder, store=config.store, root=config.root, device=config.device, progress=progress, tell=tell)
+    with progress_bar(console, "making the videos' graphs") as progress:
+        run = load_run(folder, store=config.store, root=config.root, device=config.device, progress=progress, tell=tell)
     run.require_split(config.split)
     settings, trained, dataset, store, device = run.settings, run.trained, run.dataset, run.store, run.device
     told: dict[str, Mapping[str, int] | None] = {"": None}
@@ -82,14 +76,14 @@ def evaluate(
     broken: dict[str, int] = {}
     for search, suffix in product(config.searches(), told):
         name, known = search.name + suffix, told[suffix]
-        with making(console, f"captioning, {name}") as progress:
+        with progress_bar(console, f"captioning, {name}") as progress:
 
             def go_on(done: int, total: int, progress: Callable[[int, int], None] = progress) -> None:
                 progress(done, total)
                 if stop():
                     raise Preempted(f"stopped while {folder} was evaluated: the same command does that anew")
 
-            found = candidate_captions(
+            found = generate(
                 trained.captioner,
                 store,
                 videos,
@@ -142,7 +136,7 @@ def file_stem(split: str, name: str) -> str:
     return f"{split}-{name.replace(', ', '-').replace(' ', '')}"
 
 
-def score_table(scores: Mapping[str, "Scores"], *, title: str) -> Any:
+def score_table(scores: Mapping[str, Scores], *, title: str) -> Any:
     """A rich table, one row a search, in the order in which papers print the scores."""
 
     columns = [*COLUMNS, *(["spice"] if any("spice" in found.values for found in scores.values()) else [])]
@@ -157,7 +151,7 @@ def broken_line(broken: Mapping[str, int], total: int) -> str:
     return ", ".join(f"{name} {count}" for name, count in broken.items()) + f" of {total}"
 
 
-def _write_candidates(path: Path, found: "Mapping[str, Sequence[Caption]]") -> None:
+def _write_candidates(path: Path, found: Mapping[str, Sequence[Caption]]) -> None:
 
     record = {
         video: {
@@ -170,7 +164,7 @@ def _write_candidates(path: Path, found: "Mapping[str, Sequence[Caption]]") -> N
     write_atomic(path, json.dumps(record, ensure_ascii=False, indent=1))
 
 
-def _write_scores(path: Path, scores: "Scores", **about: Any) -> None:
+def _write_scores(path: Path, scores: Scores, **about: Any) -> None:
 
     record = {**about, "videos": scores.videos, "scores": scores.values, "unavailable": scores.unavailable}
     write_atomic(path, json.dumps(record, indent=1))

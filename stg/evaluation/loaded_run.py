@@ -9,9 +9,9 @@ import torch
 
 from graphs.storage.store import GraphStore
 from stg.config.training import FitConfig
-from stg.datasets import open as prepare
 from stg.datasets.base import CaptionDataset
-from stg.runs.bundle import Trained
+from stg.datasets.open import Progress, open_dataset
+from stg.runs.bundle import CaptionerBundle
 from stg.runs.folder import load_config
 from stg.runs.model_file import MODEL_FILE
 from stg.runtime.device import pick_device
@@ -19,12 +19,12 @@ from stg.runtime.errors import UserError
 
 
 @dataclass(frozen=True)
-class OpenRun:
-    """What :func:`open_run` opens; the model is on ``device`` and fits ``store``."""
+class LoadedRun:
+    """What :func:`load_run` opens; the model is on ``device`` and fits ``store``."""
 
     folder: Path
     settings: FitConfig
-    trained: Trained
+    trained: CaptionerBundle
     dataset: CaptionDataset
     store: GraphStore
     device: torch.device
@@ -40,30 +40,30 @@ class OpenRun:
             raise UserError(f"{self.dataset.name} has no split {split!r}: choose one of {known}")
 
 
-def open_run(
+def load_run(
     folder: str | Path,
     *,
     store: str | None = None,
     root: str | None = None,
     device: str = "auto",
-    progress: prepare.Progress = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
     tell: Callable[[str], None] = print,
-) -> OpenRun:
+) -> LoadedRun:
     """Open a run folder of ``stg.fit`` for captioning the videos of its data set.
 
     Args:
         store, root: other places of the graphs and of the annotation files than those of the training.
-        progress, tell: as in :func:`stg.datasets.open.prepare`.
+        progress, tell: as in :func:`stg.datasets.open.open_dataset`.
 
     Raises:
         UserError: no such run, no such store, or features that were made otherwise than in training.
     """
     folder = Path(folder)
     settings = load_config(folder)
-    trained = Trained.load(folder / MODEL_FILE)
+    trained = CaptionerBundle.load(folder / MODEL_FILE)
     where = pick_device(device)
     trained.captioner.to(where)
     data = dataclasses.replace(settings.data, store=store or settings.data.store, root=root or settings.data.root)
-    prepared = prepare.prepare(data, settings.world, progress=progress, tell=tell)
-    trained.check(prepared.store)
-    return OpenRun(folder, settings, trained, prepared.dataset, prepared.store, where)
+    opened = open_dataset(data, settings.world, progress=progress, tell=tell)
+    trained.check(opened.store)
+    return LoadedRun(folder, settings, trained, opened.dataset, opened.store, where)

@@ -21,7 +21,7 @@ _SEED = re.compile(r"(?<=.)[-_.](seed)?\d+$")
 
 
 @dataclass(frozen=True)
-class EvaluatedRun:
+class RunResult:
     """What a run said: ``recorded`` holds the scores of its evaluation, ``features`` what the model reads (None: the
     model is gone)."""
 
@@ -35,7 +35,7 @@ class EvaluatedRun:
     def seed(self) -> int:
         return self.settings.run.seed
 
-    def unlike(self, other: "EvaluatedRun") -> dict[str, tuple[Any, Any]]:
+    def unlike(self, other: "RunResult") -> dict[str, tuple[Any, Any]]:
         """Settings that differ otherwise than from seed to seed; other features count as another store.
 
         Each seed has a run of its own to begin with: only whether there is one counts.
@@ -55,7 +55,7 @@ class Row:
     """Runs that differ in their seed only."""
 
     name: str
-    runs: Sequence[EvaluatedRun]
+    runs: Sequence[RunResult]
 
 
 def distinct(folders: Sequence[str]) -> Sequence[str]:
@@ -69,7 +69,7 @@ def distinct(folders: Sequence[str]) -> Sequence[str]:
     return folders
 
 
-def read_run(folder: str, split: str, search: str) -> EvaluatedRun:
+def read_run(folder: str, split: str, search: str) -> RunResult:
     """Settings, captions and recorded scores of one run.
 
     Raises:
@@ -94,10 +94,10 @@ def read_run(folder: str, split: str, search: str) -> EvaluatedRun:
         raise UserError(f"{scores} holds no scores of stg.evaluate: evaluate {folder} again")
     model = Path(folder) / MODEL_FILE
     features = model_header(model)["features"] if model.exists() else None
-    return EvaluatedRun(folder, settings, read_predicted(captions), values, features)
+    return RunResult(folder, settings, read_predicted(captions), values, features)
 
 
-def require_same_videos(runs: Sequence[EvaluatedRun]) -> None:
+def require_same_videos(runs: Sequence[RunResult]) -> None:
     """Scores on other videos do not compare.
 
     Raises:
@@ -116,7 +116,7 @@ def require_same_videos(runs: Sequence[EvaluatedRun]) -> None:
             )
 
 
-def data_set(run: EvaluatedRun) -> str:
+def data_set(run: RunResult) -> str:
     """What a run's references are from, in words."""
     data = run.settings.data
     if data.dataset == "world":
@@ -125,7 +125,7 @@ def data_set(run: EvaluatedRun) -> str:
     return f"{data.dataset}{own}, language {data.language}"
 
 
-def references(runs: Sequence[EvaluatedRun], root: str | None) -> Mapping[str, Sequence[str]]:
+def references(runs: Sequence[RunResult], root: str | None) -> Mapping[str, Sequence[str]]:
     """Video -> captions of the runs' data set; see `captions_of`."""
     return captions_of(runs[0].settings, runs[0].folder, root)
 
@@ -153,7 +153,7 @@ def captions_of(settings: FitConfig, folder: str, root: str | None = None) -> Ma
 # --- rows
 
 
-def group(runs: Sequence[EvaluatedRun], *, names: str | None = None) -> list[Row]:
+def group(runs: Sequence[RunResult], *, names: str | None = None) -> list[Row]:
     """Runs that differ in their seed only are a row; rows in the order of their first runs.
 
     Args:
@@ -163,7 +163,7 @@ def group(runs: Sequence[EvaluatedRun], *, names: str | None = None) -> list[Row
     Raises:
         UserError: not one name for each row, or one twice.
     """
-    grouped: list[list[EvaluatedRun]] = []
+    grouped: list[list[RunResult]] = []
     for run in runs:
         like = next((members for members in grouped if not run.unlike(members[0])), None)
         if like is None:
@@ -186,7 +186,7 @@ def group(runs: Sequence[EvaluatedRun], *, names: str | None = None) -> list[Row
     return [Row(name, members) for name, members in zip(named, grouped, strict=True)]
 
 
-def name_rows(runs: Sequence[EvaluatedRun]) -> list[str]:
+def name_rows(runs: Sequence[RunResult]) -> list[str]:
     """What tells runs apart: all the settings in which any two of them differ; the store, where features do."""
     settings = [_flat(to_dict(run.settings)) for run in runs]
     keys = dict.fromkeys(key for first in runs for run in runs for key in first.unlike(run))

@@ -14,7 +14,7 @@ from decoders.base import Decoder
 from decoders.memory import VideoMemory
 from stg.explain.attention import Attended, Attentions, attentions
 from stg.explain.explanation import Look
-from stg.models.memory import spread_steps
+from stg.models.memory import subsample_steps
 
 _GRID_NOTE = (
     " Short stretches of the video were looked at, not the pictures: each is shown at the picture nearest in time, and "
@@ -88,7 +88,7 @@ _ALONE = "give the memory of this graph alone"
 
 
 def _nodes(items: Float[Tensor, "L F R"], real: Bool[Tensor, "F R"], graph: Data) -> Float[Tensor, "L N"]:
-    """The inverse of `stg.models.memory.lay_out_regions`: what is real, frame by frame, are the nodes in order."""
+    """The inverse of `stg.models.memory.pad_regions`: what is real, frame by frame, are the nodes in order."""
     nodes = items[:, real]
     if nodes.shape[1] != len(graph.frame):
         raise ValueError(f"the memory has {nodes.shape[1]} objects and the graph {len(graph.frame)}: {_ALONE}")
@@ -108,7 +108,7 @@ def pictures_of_steps(memory: VideoMemory, graph: Data) -> Float[Tensor, "T G"]:
     pictures, rows, kept = int(graph.num_frames), len(graph.grid), memory.grid.shape[1]
     if kept > rows:
         raise ValueError(f"the memory has {kept} steps of a grid and the graph {rows}: {_ALONE}")
-    row, _ = spread_steps(torch.tensor([0, rows]), kept)
+    row, _ = subsample_steps(torch.tensor([0, rows]), kept)
     even = (2 * torch.arange(pictures) + 1) * rows // (2 * pictures)
     at = graph.motion_row.cpu() if "motion_row" in graph else even
     apart = (at[:, None] - row).abs()

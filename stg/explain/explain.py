@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch_geometric.data import Data
@@ -17,14 +16,10 @@ from stg.explain.gradcam import GRADCAM_OF_WORDS, frame_saliency, gradcam, scene
 from stg.explain.graph_attribution import explainer_importance, importance
 from stg.explain.likelihood import word_log_probs
 from stg.models.generation import Caption
-from stg.runs.bundle import Trained
+from stg.runs.bundle import CaptionerBundle
 from stg.text.vocabulary import Vocabulary
-from stg.vision.backbones import LocatingBackbone
-
-if TYPE_CHECKING:
-    from stg.video.decoding import SampledFrames
-    from stg.vision.backbones import Backbone, SceneMap
-
+from stg.video.decoding import SampledFrames
+from stg.vision.backbones import Backbone, LocatingBackbone, SceneMap
 
 OBJECT, OF_OBJECTS = "object.", "Object branch: "
 """What names and titles of looks begin with that are of an object branch that only taught the one that captions."""
@@ -55,12 +50,12 @@ class Narrator:
     """
 
     name: str
-    trained: Trained
-    whole: Trained | None = None
-    backbone: "Backbone | None" = None
+    trained: CaptionerBundle
+    whole: CaptionerBundle | None = None
+    backbone: Backbone | None = None
 
     @property
-    def shown(self) -> Trained:
+    def shown(self) -> CaptionerBundle:
         """The most of the model that there is."""
         return self.whole or self.trained
 
@@ -115,7 +110,7 @@ def tell(
     batch: Data,
     captions: Sequence[Caption],
     *,
-    seen: "SceneMap | None" = None,
+    seen: SceneMap | None = None,
     scores: Mapping[str, float] | None = None,
     category: int = UNKNOWN,
     explainer: int = 0,
@@ -169,7 +164,7 @@ def _attended(decoder: Decoder, ids: Sequence[int], memory: VideoMemory, test: D
     return found
 
 
-def scene_map_of(narrator: Narrator, batch: Data, sample: "SampledFrames | None") -> "SceneMap | None":
+def scene_map_of(narrator: Narrator, batch: Data, sample: SampledFrames | None) -> SceneMap | None:
     """Where in the frames the scene features of a video come from; None where frames or image network are not at hand.
 
     Raises:
@@ -182,7 +177,7 @@ def scene_map_of(narrator: Narrator, batch: Data, sample: "SampledFrames | None"
 
 
 def _causes(
-    narrator: Narrator, batch: Data, ids: Sequence[int], seen: "SceneMap | None", explainer: int
+    narrator: Narrator, batch: Data, ids: Sequence[int], seen: SceneMap | None, explainer: int
 ) -> tuple[Look, ...]:
     """What raised the words' likelihood: places in the frames, objects and edges of the graph."""
     captioner = narrator.shown.captioner

@@ -1,16 +1,16 @@
 """From settings to an extractor."""
 
-from stg.config.extraction import NetworkChoice, SamplingChoice
+from stg.config.extraction import NetworkConfig, SamplingConfig
 from stg.features.extractor import Extractor
 from stg.features.precomputed.motion_table import SPAN as FILE_SPAN
 from stg.features.precomputed.motion_table import MotionFeatures
 from stg.runtime.errors import UserError
-from stg.vision.registry import Files, Running, _backbone, _detector, _motion, _sound
+from stg.vision.registry import ExecutionSettings, Files, _backbone, _detector, _motion, _sound
 from stg.vision.weights import DETECTORS
 
 
 def make_extractor(
-    choice: NetworkChoice, sampling: SamplingChoice, running: Running, files: Files
+    choice: NetworkConfig, sampling: SamplingConfig, running: ExecutionSettings, files: Files
 ) -> tuple[Extractor, MotionFeatures | None]:
     """The networks of a choice, ready to work; and the motion features, where these come from a file."""
 

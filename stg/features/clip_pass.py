@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
@@ -12,12 +11,9 @@ from jaxtyping import Bool, Float32, Int64
 from stg.video.clip import ClipPart, Segment, Sound
 from stg.video.decoding import SampledFrames, VideoError
 from stg.video.sampling import motion_rows
-from stg.vision.motion import grid, mean_map
+from stg.vision.motion import MotionNetwork, grid, mean_map
 from stg.vision.registry import TOGETHER
-
-if TYPE_CHECKING:
-    from stg.vision.motion import MotionNetwork
-    from stg.vision.vggish import SoundNetwork
+from stg.vision.vggish import SoundNetwork
 
 
 class Stages:
@@ -65,8 +61,8 @@ class Watched:
 
 def watch(
     parts: Iterable[ClipPart],
-    motion: "MotionNetwork | None" = None,
-    sound: "SoundNetwork | None" = None,
+    motion: MotionNetwork | None = None,
+    sound: SoundNetwork | None = None,
     *,
     grid: bool = False,
     maps: bool = False,
@@ -131,7 +127,7 @@ def _timed(parts: Iterator[ClipPart], stages: Stages) -> Iterator[ClipPart]:
 class _MotionTrack:
     """The motion features of a clip, gathered segment by segment: a row always covers one, whatever the length."""
 
-    def __init__(self, sample: SampledFrames, network: "MotionNetwork", *, grid: bool, maps: bool) -> None:
+    def __init__(self, sample: SampledFrames, network: MotionNetwork, *, grid: bool, maps: bool) -> None:
         self.sample, self.network = sample, network
         self.pooled: list[np.ndarray] = []
         self.grids: list[np.ndarray] = []

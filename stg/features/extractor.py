@@ -1,7 +1,7 @@
 """From a watched clip to its validated features."""
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,10 +16,8 @@ from stg.video.sampling import RULES, STRIDE
 from stg.vision.backbones import Backbone, BatchedBackbone
 from stg.vision.detectors import BatchedDetector, Detections, Detector
 from stg.vision.inference import roi_features
-
-if TYPE_CHECKING:
-    from stg.vision.motion import MotionNetwork
-    from stg.vision.vggish import SoundNetwork
+from stg.vision.motion import MotionNetwork
+from stg.vision.vggish import SoundNetwork
 
 OBJECTS = ("image", "detector", "image+motion")
 """Where object features are read off, see :class:`Extractor`."""
@@ -60,8 +58,8 @@ class Extractor:
         sampling: str = "centres",
         *,
         objects: str = "image",
-        motion: "MotionNetwork | None" = None,
-        sound: "SoundNetwork | None" = None,
+        motion: MotionNetwork | None = None,
+        sound: SoundNetwork | None = None,
         grid: bool = False,
         stride: int = STRIDE,
     ) -> None:

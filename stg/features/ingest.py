@@ -185,7 +185,7 @@ def read_ahead(read: Callable[[str], SampledFrames]) -> Source:
     return source
 
 
-def _opened(video: str, future: "Future[SampledFrames]") -> tuple[str, Iterator[ClipPart]]:
+def _opened(video: str, future: Future[SampledFrames]) -> tuple[str, Iterator[ClipPart]]:
     return video, (waited.result() for waited in (future,))
 
 

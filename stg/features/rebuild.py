@@ -9,14 +9,14 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stg.config.extraction import NONE, NetworkChoice, SamplingChoice
+from stg.config.extraction import NONE, NetworkConfig, SamplingConfig
 from stg.config.schema import differences
 from stg.datasets.world.extractor import _world_extractor
 from stg.features.build import make_extractor
 from stg.runtime.errors import UserError
 from stg.runtime.files import sha256_file
 from stg.video.sampling import STRIDE
-from stg.vision.registry import MOTION, RAFT, STREAMS, Files, Running
+from stg.vision.registry import MOTION, RAFT, STREAMS, ExecutionSettings, Files
 from stg.vision.weights import DETECTORS, IMAGES, PUBLISHED, cache_folder
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def reads_of(branches: str, widths: Mapping[str, int]) -> list[str]:
 
 
 def recorded_extractor(
-    manifest: Mapping[str, Any], reads: Sequence[str], running: Running, places: Sequence[Path] = ()
+    manifest: Mapping[str, Any], reads: Sequence[str], running: ExecutionSettings, places: Sequence[Path] = ()
 ) -> "Extractor":
     """The networks that made the features of a manifest, as far as a model reads these.
 
@@ -157,7 +157,7 @@ def _other_features(differing: Sequence[str]) -> UserError:
     )
 
 
-def recorded_choice(manifest: Mapping[str, Any], reads: Sequence[str]) -> tuple[NetworkChoice, SamplingChoice]:
+def recorded_choice(manifest: Mapping[str, Any], reads: Sequence[str]) -> tuple[NetworkConfig, SamplingConfig]:
     """The options that name the recorded networks.
 
     Raises:
@@ -174,14 +174,14 @@ def recorded_choice(manifest: Mapping[str, Any], reads: Sequence[str]) -> tuple[
             )
     motion = manifest.get("motion") or {}
     objects = "objects" in reads
-    networks = NetworkChoice(
+    networks = NetworkConfig(
         detector=_named(manifest["detector"], DETECTORS) if objects and manifest["detector"] else NONE,
         backbone=_named(manifest["backbone"], IMAGES),
         motion=_motion_name(motion) if "motion" in reads else NONE,
         motion_span=motion["span"] if "motion" in reads else None,
         sound="vggish" if "audio" in reads else "none",
     )
-    sampling = SamplingChoice(
+    sampling = SamplingConfig(
         num_frames=manifest["num_frames"],
         sampling=manifest["sampling"],
         stride=manifest.get("stride") or STRIDE,

@@ -4,19 +4,17 @@ import json
 import struct
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from graphs.build import build_graph
 from graphs.storage.graph_records import graph_fields
 from graphs.storage.records import encode
-from stg.config.extraction import NetworkChoice, SamplingChoice, WorkChoice
+from stg.config.extraction import ExecutionConfig, NetworkConfig, SamplingConfig
 from stg.features.build import make_extractor
+from stg.features.extractor import Extractor
 from stg.features.ingest import clip_row, with_motion
 from stg.video.readers import Readers
 from stg.vision.registry import locate, running
-
-if TYPE_CHECKING:
-    from stg.features.extractor import Extractor
 
 _HEAD = struct.Struct("<Q")
 
@@ -31,7 +29,7 @@ class ClipToRecord:
     """
 
     def __init__(
-        self, networks: NetworkChoice, sampling: SamplingChoice, work: WorkChoice, features_dtype: str
+        self, networks: NetworkConfig, sampling: SamplingConfig, work: ExecutionConfig, features_dtype: str
     ) -> None:
 
         self.extractor: Extractor

@@ -10,8 +10,8 @@ from stg.config.model import GraphConfig, ModelConfig
 from stg.models.branches import SceneBranch, SceneViews
 from stg.models.captioner import Captioner, Fusion
 from stg.models.decoders import DECODERS, Branch
-from stg.models.feature_kinds import FEATURES, Widths
-from stg.models.memory import ClipVector, MemoryParts
+from stg.models.feature_kinds import FEATURES, FeatureWidths
+from stg.models.memory import ClipVector, MemoryBuilder
 from stg.models.statistics import Standardise
 from stg.text.vocabulary import BOS, EOS, PAD, UNK
 
@@ -29,7 +29,7 @@ MADE_OF = {"motion": "motion", "regions": "x", "grid": "grid"}
 
 
 def build_captioner(
-    model: ModelConfig, graph: GraphConfig, *, widths: Widths, vocabulary: int, max_words: int
+    model: ModelConfig, graph: GraphConfig, *, widths: FeatureWidths, vocabulary: int, max_words: int
 ) -> Captioner:
     """A fresh captioner with its branches and decoders.
 
@@ -107,13 +107,13 @@ def build_captioner(
     )
 
 
-def _parts(branch: Branch, reads: frozenset[str], widths: Widths, model: ModelConfig) -> MemoryParts:
+def _parts(branch: Branch, reads: frozenset[str], widths: FeatureWidths, model: ModelConfig) -> MemoryBuilder:
     channels = model.channels
     regions: nn.Module | None = None
     if "regions" in reads:
         # The graph has projected its nodes already (Eq. 5); raw objects are projected likewise, without a bias.
         regions = nn.Identity() if branch == "object" else nn.Linear(widths.objects, channels, bias=False)
-    return MemoryParts(
+    return MemoryBuilder(
         regions=regions,
         grid=nn.Linear(widths.grid, channels) if "grid" in reads else None,
         clip=ClipVector(widths.scene, widths.motion, widths.audio, channels) if "clip" in reads else None,
@@ -122,7 +122,7 @@ def _parts(branch: Branch, reads: frozenset[str], widths: Widths, model: ModelCo
     )
 
 
-def _check_features(branch: Branch, reads: Mapping[str, str], widths: Widths) -> None:
+def _check_features(branch: Branch, reads: Mapping[str, str], widths: FeatureWidths) -> None:
     for part, setting in reads.items():
         kind, called, options = FEATURES[MADE_OF[part]] if part in MADE_OF else (None, "", "")
         if kind is not None and not getattr(widths, kind):

@@ -14,7 +14,7 @@ from decoders.memory import VideoMemory
 from graphs.encoder import STGEncoder
 from stg.models.branches import SceneBranch, SceneViews, pad_scene
 from stg.models.feature_kinds import FEATURES
-from stg.models.memory import MemoryParts
+from stg.models.memory import MemoryBuilder
 
 Fusion = Literal["distill", "concat", "l2"]
 
@@ -41,7 +41,7 @@ class Captioner(nn.Module):
     """Two branches that learn together; the scene branch alone captions (Pan et al., 2020, Sec. 3).
 
     Pass the parts, so that any of them can be one's own. Each branch goes with any decoder: besides frames it hands
-    over what its `MemoryParts` make, in the object branch from the nodes of the graph. With ``fusion="concat"`` the
+    over what its `MemoryBuilder` make, in the object branch from the nodes of the graph. With ``fusion="concat"`` the
     branches join before a single decoder (the ablation "Two Branch + Concat"): by channel through ``join``, or one
     after the other in time where ``join`` is None; that decoder reads frames, and at most what describes the video as a
     whole.
@@ -69,8 +69,8 @@ class Captioner(nn.Module):
         objects: STGEncoder | None,
         scene_decoder: Decoder | None,
         object_decoder: Decoder | None,
-        scene_parts: MemoryParts | None = None,
-        object_parts: MemoryParts | None = None,
+        scene_parts: MemoryBuilder | None = None,
+        object_parts: MemoryBuilder | None = None,
         fusion: Fusion = "distill",
         join: nn.Linear | None = None,
         standardise: nn.ModuleDict | None = None,
@@ -200,7 +200,7 @@ class Captioner(nn.Module):
         return read
 
 
-def _check_reads(branch: str, decoder: Decoder, gives: frozenset[str], parts: MemoryParts | None) -> None:
+def _check_reads(branch: str, decoder: Decoder, gives: frozenset[str], parts: MemoryBuilder | None) -> None:
     gives = gives | (parts.gives if parts is not None else frozenset())
     if missing := decoder.learns_from - gives:
         raise ValueError(

@@ -12,7 +12,7 @@ from stg.config.model import ModelConfig
 Branch = Literal["scene", "object"]
 
 
-class Recipe(NamedTuple):
+class DecoderSpec(NamedTuple):
     """How a decoder is made from settings.
 
     ``make`` takes the settings, the branch it is for, and the arguments that all decoders share. ``reads`` says which
@@ -100,8 +100,8 @@ def _summary(model: ModelConfig, branch: Branch) -> Literal["clip", "mean"]:
     return model.attention_lstm.summary if branch == "scene" else "mean"
 
 
-DECODERS: Mapping[str, Recipe] = {
-    "transformer": Recipe(_transformer, _transformer_reads, recurrent=False),
-    "stats": Recipe(_stats, _stats_reads),
-    "attention_lstm": Recipe(_attention_lstm, _attention_lstm_reads),
+DECODERS: Mapping[str, DecoderSpec] = {
+    "transformer": DecoderSpec(_transformer, _transformer_reads, recurrent=False),
+    "stats": DecoderSpec(_stats, _stats_reads),
+    "attention_lstm": DecoderSpec(_attention_lstm, _attention_lstm_reads),
 }

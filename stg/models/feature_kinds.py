@@ -8,7 +8,7 @@ from torch_geometric.data import Data
 
 
 @dataclass(frozen=True)
-class Widths:
+class FeatureWidths:
     """Feature widths that a model is built for; 0 where a feature is absent."""
 
     scene: int
@@ -18,7 +18,7 @@ class Widths:
     audio: int = 0
 
     @classmethod
-    def of(cls, graph: Data) -> "Widths":
+    def of(cls, graph: Data) -> "FeatureWidths":
         """The widths of one video's graph (or of a batch)."""
         return cls(**{kind: graph[name].shape[-1] if name in graph else 0 for name, (kind, *_) in FEATURES.items()})
 

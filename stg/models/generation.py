@@ -58,7 +58,7 @@ class Caption:
 
 
 @torch.inference_mode()
-def candidate_captions(
+def generate(
     model: Captioner,
     store: Graphs,
     videos: Sequence[str],
@@ -76,7 +76,7 @@ def candidate_captions(
     """Caption each video with the test-time part of a model; the ``search.n_best`` captions of each, best first.
 
     Args:
-        search: how; see :func:`search_captions`.
+        search: how; see :func:`decode_memory`.
         variant, time_flow: edges, for models that read objects at test time.
         source: whose features each video gets (the shuffled control); None: its own.
         category: class of each video, for models that read it, which comes from ``source`` as the features do; where a
@@ -97,7 +97,7 @@ def candidate_captions(
             memory = video_memory(
                 model, store, sources, variant=variant, time_flow=time_flow, category=category, device=device
             )
-            found = search_captions(model.decoder, memory, vocabulary, search, generator)
+            found = decode_memory(model.decoder, memory, vocabulary, search, generator)
             captions.update(zip(chosen, found, strict=True))
             advance(len(chosen))
     finally:
@@ -120,12 +120,12 @@ def caption_videos(
     device: torch.device | str = "cpu",
     advance: Callable[[int], None] = lambda done: None,
 ) -> dict[str, Caption]:
-    """The best caption of each video: the first of :func:`candidate_captions`.
+    """The best caption of each video: the first of :func:`generate`.
 
     Args:
         beam: 1 is greedy search.
     """
-    found = candidate_captions(
+    found = generate(
         model,
         store,
         videos,
@@ -152,14 +152,14 @@ def video_memory(
     category: Mapping[str, int] | None = None,
     device: torch.device | str = "cpu",
 ) -> VideoMemory:
-    """What the decoder of a model reads of some videos; arguments as in :func:`candidate_captions`."""
+    """What the decoder of a model reads of some videos; arguments as in :func:`generate`."""
     batch = store.batch(videos, variant=variant, time_flow=time_flow)
     if "category" in model.decoder.reads:
         batch.category = classes(videos, category or {})
     return model.memory(batch.to(device))
 
 
-def search_captions(
+def decode_memory(
     decoder: Decoder,
     memory: VideoMemory,
     vocabulary: Vocabulary,

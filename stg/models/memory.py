@@ -9,7 +9,7 @@ from graphs.scatter import segment_mean
 from stg.models.feature_kinds import feature
 
 
-def lay_out_regions(
+def pad_regions(
     nodes: Float[Tensor, "N C"], frame: Int[Tensor, " N"], batch: Int[Tensor, " N"], num_frames: Int[Tensor, " B"]
 ) -> tuple[Float[Tensor, "B T R C"], Bool[Tensor, "B T R"]]:
     """Lay the nodes of a batch out by video, frame, and place in their frame.
@@ -35,7 +35,7 @@ def lay_out_regions(
     return regions.unflatten(0, (videos, longest)), mask.unflatten(0, (videos, longest))
 
 
-def lay_out_grid(
+def pad_grid(
     grid: Float[Tensor, "sumL P C"], ptr: Int[Tensor, " B1"]
 ) -> tuple[Float[Tensor, "B L P C"], Bool[Tensor, "B L"]]:
     """Lay the grid features of a batch out by video and step.
@@ -55,7 +55,7 @@ def lay_out_grid(
     return steps, mask
 
 
-def spread_steps(ptr: Int[Tensor, " B1"], most: int) -> tuple[Int[Tensor, " S"], Int[Tensor, " B1"]]:
+def subsample_steps(ptr: Int[Tensor, " B1"], most: int) -> tuple[Int[Tensor, " S"], Int[Tensor, " B1"]]:
     """Rows of at most ``most`` steps of each video, evenly spread over all of it.
 
     Args:
@@ -111,7 +111,7 @@ class ClipVector(nn.Module):
         return self.project(torch.cat(means, -1))
 
 
-class MemoryParts(nn.Module):
+class MemoryBuilder(nn.Module):
     """What a branch hands its decoder besides sequences of frames; pass what the decoder reads.
 
     Args:
@@ -119,7 +119,7 @@ class MemoryParts(nn.Module):
         grid: what each place of the grid goes through.
         clip: makes the vector of the whole video.
         category: whether the class of a video is handed over, where the batch knows it.
-        max_steps: most steps of the grid a video (`spread_steps`); 0: all.
+        max_steps: most steps of the grid a video (`subsample_steps`); 0: all.
     """
 
     def __init__(
@@ -163,15 +163,15 @@ class MemoryParts(nn.Module):
         parts: dict[str, Tensor] = {}
         if self.regions is not None:
             objects = self.regions(feature(batch, "x") if nodes is None else nodes)
-            laid_out = lay_out_regions(objects, batch.frame, batch.batch, batch.num_frames)
+            laid_out = pad_regions(objects, batch.frame, batch.batch, batch.num_frames)
             parts["regions"], parts["region_mask"] = laid_out
         if self.grid is not None:
             grid, ptr = feature(batch, "grid"), batch.motion_ptr
             if self.max_steps:
-                rows, ptr = spread_steps(ptr, self.max_steps)
+                rows, ptr = subsample_steps(ptr, self.max_steps)
                 grid = grid[rows]
             # Projected before it is padded: a padded place costs memory, but no work.
-            parts["grid"], parts["grid_mask"] = lay_out_grid(self.grid(grid), ptr)
+            parts["grid"], parts["grid_mask"] = pad_grid(self.grid(grid), ptr)
         if self.clip is not None:
             parts["clip"] = self.clip(batch)
         if self.category and "category" in batch:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
-from stg.captioning.pipeline import Captioned
+from stg.captioning.pipeline import ClipCaption
 from stg.explain.explain import DeletionTests
 from stg.pages.videos.build import made_by, view_of_clip
 from stg.pages.videos.page import video_fragment, videos_html
@@ -42,10 +42,10 @@ class Shown:
         return f"Shown({told or 'nothing'})"
 
 
-def show(result: Captioned | Sequence[Captioned]) -> Shown:
+def show(result: ClipCaption | Sequence[ClipCaption]) -> Shown:
     """The page of one captioned clip, or of several; see :func:`stg.show`."""
 
-    found = [result] if isinstance(result, Captioned) else list(result)
+    found = [result] if isinstance(result, ClipCaption) else list(result)
     if not found:
         raise ValueError("there is nothing to show: give what describe() returned, or several of these")
     tests = DeletionTests()

@@ -19,7 +19,7 @@ from graphs.storage.store import GraphStore
 from stg.config.model import GraphConfig
 from stg.config.retrieval import EmbeddingConfig
 from stg.config.schema import from_dict, to_dict
-from stg.models.feature_kinds import FEATURES, Widths, feature
+from stg.models.feature_kinds import FEATURES, FeatureWidths, feature
 from stg.models.generation import Graphs
 from stg.models.memory import ClipVector
 from stg.models.statistics import Standardise
@@ -143,7 +143,7 @@ class VideoTextEmbedding(nn.Module):
 
 
 def build_embedding(
-    config: EmbeddingConfig, graph: GraphConfig, *, widths: Widths, vocabulary: int
+    config: EmbeddingConfig, graph: GraphConfig, *, widths: FeatureWidths, vocabulary: int
 ) -> VideoTextEmbedding:
     """From settings to an embedding.
 
@@ -182,7 +182,7 @@ def pad_texts(captions: Sequence[Sequence[int]]) -> tuple[Int[Tensor, "W L"], In
 
 
 @dataclass(frozen=True)
-class TrainedEmbedding:
+class EmbeddingBundle:
     """A trained embedding with all that is needed to use it.
 
     Attributes:
@@ -199,7 +199,7 @@ class TrainedEmbedding:
     vocabulary: Vocabulary
     model: EmbeddingConfig
     graph: GraphConfig
-    widths: Widths
+    widths: FeatureWidths
     features: Mapping[str, Any]
     features_dtype: str = "float16"
     control: str = "none"
@@ -265,7 +265,7 @@ class TrainedEmbedding:
         save_tensors(_file(path), self.embedding.state_dict(), header)
 
     @classmethod
-    def load(cls, path: str | Path) -> "TrainedEmbedding":
+    def load(cls, path: str | Path) -> "EmbeddingBundle":
         """Read a saved embedding (a file, or the folder that stg.embed printed), ready for use.
 
         Raises:
@@ -279,7 +279,7 @@ class TrainedEmbedding:
             raise CheckpointError(f"{path} holds {found}; expected {FORMAT} version {VERSION}")
         try:
             model, graph = from_dict(EmbeddingConfig, header["model"]), from_dict(GraphConfig, header["graph"])
-            vocabulary, widths = Vocabulary.from_json(header["vocabulary"]), Widths(**header["widths"])
+            vocabulary, widths = Vocabulary.from_json(header["vocabulary"]), FeatureWidths(**header["widths"])
             embedding = build_embedding(model, graph, widths=widths, vocabulary=len(vocabulary))
             embedding.load_state_dict(tensors)
             features, kept = header["features"], header["features_dtype"]

@@ -5,21 +5,21 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
+from rich.console import Console
 from torch import Tensor
 
 from graphs.storage.store import GraphStore
 from stg.config.retrieval import EmbedConfig
 from stg.config.training import OptimConfig
 from stg.data.batches import Item, TrainingSet, shuffle_features
-from stg.data.prefetch import in_memory
+from stg.data.prefetch import load_into_memory
 from stg.datasets.base import CaptionDataset
-from stg.models.feature_kinds import Widths
+from stg.models.feature_kinds import FeatureWidths
 from stg.models.generation import Graphs
 from stg.models.statistics import Standardise
-from stg.retrieval.embedding import TrainedEmbedding, VideoTextEmbedding, build_embedding, pad_texts
+from stg.retrieval.embedding import EmbeddingBundle, VideoTextEmbedding, build_embedding, pad_texts
 from stg.retrieval.ranking import Retrieval, matching_loss, rank
 from stg.runs.checkpoints import Checkpoints
 from stg.runtime.errors import Preempted, StgError, UserError
@@ -28,13 +28,10 @@ from stg.runtime.progress import training
 from stg.text.vocabulary import Vocabulary
 from stg.training.schedules import OPTIMISERS
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
 
 @torch.inference_mode()
 def retrieve(
-    trained: TrainedEmbedding,
+    trained: EmbeddingBundle,
     store: Graphs,
     captions: Mapping[str, Sequence[str]],
     *,
@@ -113,7 +110,7 @@ def train(
     dataset: CaptionDataset,
     store: GraphStore,
     *,
-    console: "Console",
+    console: Console,
     tell: Callable[[str], None],
     begin: Callable[[], None],
     device: torch.device,
@@ -142,11 +139,11 @@ def train(
         max_words=config.data.max_words,
     )
     videos = list(captions)
-    widths = Widths.of(store.get(videos[0]))
+    widths = FeatureWidths.of(store.get(videos[0]))
     model = build_embedding(config.model, config.graph, widths=widths, vocabulary=len(vocabulary))
     fit_statistics(model, store, videos)
     model.to(device)
-    trained = TrainedEmbedding(
+    trained = EmbeddingBundle(
         model,
         vocabulary,
         config.model,
@@ -157,7 +154,7 @@ def train(
         config.control,
     )
     data = TrainingSet(
-        in_memory(store, videos, tell=tell) if config.data.loading == "memory" else store,
+        load_into_memory(store, videos, tell=tell) if config.data.loading == "memory" else store,
         _encode(vocabulary, captions),
         batch_videos=optim.batch_videos,
         captions_per_video=optim.captions_per_video,

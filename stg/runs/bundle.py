@@ -10,7 +10,7 @@ from stg.config.model import GraphConfig, ModelConfig
 from stg.config.schema import differences, from_dict, to_dict
 from stg.models.build import build_captioner
 from stg.models.captioner import Captioner
-from stg.models.feature_kinds import Widths
+from stg.models.feature_kinds import FeatureWidths
 from stg.runs.model_file import MODEL_FILE, WHOLE_FILE
 from stg.runs.tensors import CheckpointError, load_tensors, save_tensors
 from stg.runtime.errors import UserError
@@ -31,7 +31,7 @@ def check_features(trained_on: Mapping[str, Any], store: GraphStore, what: str) 
 
 
 @dataclass(frozen=True)
-class Trained:
+class CaptionerBundle:
     """A captioner with all that is needed to use it.
 
     Attributes:
@@ -47,7 +47,7 @@ class Trained:
     vocabulary: Vocabulary
     model: ModelConfig
     graph: GraphConfig
-    widths: Widths
+    widths: FeatureWidths
     features: Mapping[str, Any]
     features_dtype: str = "float16"
 
@@ -59,21 +59,21 @@ class Trained:
         """
         check_features(self.features, store, "model")
 
-    def begin_with(self, folder: str | Path) -> None:
+    def initialise_from(self, folder: str | Path) -> None:
         """Give the captioner the weights of a finished run.
 
         Raises:
             CheckpointError: no such run.
             UserError: another vocabulary, other features or other settings of the model or its graph (which are named).
         """
-        before = Trained.load_whole(folder) or Trained.load(Path(folder) / MODEL_FILE)
+        before = CaptionerBundle.load_training_model(folder) or CaptionerBundle.load(Path(folder) / MODEL_FILE)
         if before.vocabulary.fingerprint != self.vocabulary.fingerprint:
             raise UserError(
                 f"{folder} was trained with other words ({len(before.vocabulary)}, now {len(self.vocabulary)}): take "
                 "the same captions, data.min_count and data.max_words"
             )
 
-        def described(trained: Trained) -> dict[str, Any]:
+        def described(trained: CaptionerBundle) -> dict[str, Any]:
             # The graph is of no account to a model without an object branch.
             graph = {} if trained.model.branches == "scene" else to_dict(trained.graph)
             model = to_dict(trained.model)
@@ -106,7 +106,7 @@ class Trained:
         save_tensors(path, captioner.state_dict(), header)
 
     @classmethod
-    def load(cls, path: str | Path) -> "Trained":
+    def load(cls, path: str | Path) -> "CaptionerBundle":
         """Read an exported captioner, ready to caption.
 
         Raises:
@@ -123,7 +123,7 @@ class Trained:
             header["model"].get("stats", {}).setdefault("max_steps", 0)
             model, graph = from_dict(ModelConfig, header["model"]), from_dict(GraphConfig, header["graph"])
             vocabulary = Vocabulary.from_json(header["vocabulary"])
-            widths = Widths(**header["widths"])
+            widths = FeatureWidths(**header["widths"])
             captioner = build_captioner(
                 model, graph, widths=widths, vocabulary=len(vocabulary), max_words=vocabulary.max_words
             )
@@ -134,7 +134,7 @@ class Trained:
         return cls(captioner.eval(), vocabulary, model, graph, widths, header["features"], kept)
 
     @classmethod
-    def load_whole(cls, folder: str | Path) -> "Trained | None":
+    def load_training_model(cls, folder: str | Path) -> "CaptionerBundle | None":
         """The model of a run with the object branch that only taught it; None where there is no such file.
 
         Raises:

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -20,11 +20,9 @@ import torch.distributed as dist
 from jaxtyping import Int
 from safetensors.torch import load, save
 from torch import Tensor, nn
+from torch.distributed import Store
 
 from stg.runtime.errors import ProcessLost, StgError
-
-if TYPE_CHECKING:
-    from torch.distributed import Store
 
 Item = TypeVar("Item")
 
@@ -35,11 +33,11 @@ GLANCE = 0.1
 """Seconds between two looks at what the others have noted."""
 
 
-class Processes:
+class Ranks:
     """Which of the processes that train together this is, and what they do together.
 
     All of them call each method but `share` in the same order; it comes back when all have. One process alone
-    (`ALONE`) gets back what it gave.
+    (`SINGLE`) gets back what it gave.
 
     Args:
         rank: number of this process, from 0; the first writes and prints for all.
@@ -52,33 +50,33 @@ class Processes:
     """
 
     def __init__(
-        self, rank: int = 0, count: int = 1, device: torch.device | str = "cpu", store: "Store | None" = None
+        self, rank: int = 0, count: int = 1, device: torch.device | str = "cpu", store: Store | None = None
     ) -> None:
-        self.rank, self.count, self.device = rank, count, torch.device(device)
+        self.rank, self.world_size, self.device = rank, count, torch.device(device)
         self._store, self._turns = store, 0
 
     @property
-    def is_first(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process writes and prints."""
         return self.rank == 0
 
     @property
-    def are_several(self) -> bool:
+    def is_distributed(self) -> bool:
         """Whether there are others."""
-        return self.count > 1
+        return self.world_size > 1
 
-    def draw_apart(self, seed: int, step: int) -> None:
+    def seed_per_rank(self, seed: int, step: int) -> None:
         """Let torch's random numbers be a function of ``seed``, ``step`` and this process from here on."""
         state = np.random.SeedSequence([seed, self.rank, step]).generate_state(1, np.uint64)
         torch.manual_seed(int(state[0]))
 
-    def share(self, items: Sequence[Item]) -> Sequence[Item]:
+    def shard(self, items: Sequence[Item]) -> Sequence[Item]:
         """What of ``items`` falls to this process; nothing, where there are fewer than processes."""
-        return items[self.rank :: self.count]
+        return items[self.rank :: self.world_size]
 
-    def sum(self, values: Tensor) -> Tensor:
+    def all_reduce(self, values: Tensor) -> Tensor:
         """The sum over all processes, the same bits in each."""
-        if not self.are_several:
+        if not self.is_distributed:
             return values
 
         total = values.detach().to(self.device, copy=True).contiguous()
@@ -91,28 +89,28 @@ class Processes:
 
         A mean over what one process counts, times this, is its summand of the mean over what all of them count.
         """
-        return counts.double() / self.sum(counts).clamp(min=1)
+        return counts.double() / self.all_reduce(counts).clamp(min=1)
 
     def any(self, *flags: bool) -> tuple[bool, ...]:
         """For each flag, whether it is set in some process."""
-        if not self.are_several:
+        if not self.is_distributed:
             return flags
-        return tuple((self.sum(torch.tensor(flags, dtype=torch.int64, device=self.device)) > 0).tolist())
+        return tuple((self.all_reduce(torch.tensor(flags, dtype=torch.int64, device=self.device)) > 0).tolist())
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Come back when all have come here."""
         self.any(False)
 
-    def from_first(self, value: float) -> float:
+    def broadcast_value(self, value: float) -> float:
         """The number that the first process gave."""
-        if not self.are_several:
+        if not self.is_distributed:
             return value
         # The others add nothing, so that not a bit changes.
-        return float(self.sum(torch.tensor(value if self.is_first else 0.0, dtype=torch.float64)))
+        return float(self.all_reduce(torch.tensor(value if self.is_main else 0.0, dtype=torch.float64)))
 
-    def copy_from_first(self, model: nn.Module) -> None:
+    def broadcast_module(self, model: nn.Module) -> None:
         """Give the model of every process the weights and statistics of the first."""
-        if not self.are_several:
+        if not self.is_distributed:
             return
 
         for value in model.state_dict().values():
@@ -123,12 +121,12 @@ class Processes:
 
     def gather(self, value: bytes) -> list[bytes]:
         """What each process gave, in the order of their numbers."""
-        if not self.are_several:
+        if not self.is_distributed:
             return [value]
 
-        lengths = torch.zeros(self.count, dtype=torch.int64)
+        lengths = torch.zeros(self.world_size, dtype=torch.int64)
         lengths[self.rank] = len(value)
-        sizes = self.sum(lengths).tolist()
+        sizes = self.all_reduce(lengths).tolist()
         mine = torch.zeros(max(sizes), dtype=torch.uint8)
         mine[: len(value)] = torch.frombuffer(bytearray(value), dtype=torch.uint8) if value else mine[:0]
         mine = mine.to(self.device)
@@ -139,20 +137,20 @@ class Processes:
 
     def gather_tensors(self, tensors: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
         """The tensors of each process by name, in the order of their numbers."""
-        if not self.are_several:
+        if not self.is_distributed:
             return [dict(tensors)]
         return [load(data) for data in self.gather(save(dict(tensors)))]
 
     def merge(self, found: Mapping[str, Any]) -> dict[str, Any]:
         """All processes' dicts, which JSON must be able to hold, as one."""
-        if not self.are_several:
+        if not self.is_distributed:
             return dict(found)
         parts = self.gather(json.dumps(dict(found)).encode())
         return {key: value for part in parts for key, value in json.loads(part).items()}
 
     def agree(self, step: int, model: nn.Module) -> bool:
         """Whether all processes are at the same step with the same bits in their models."""
-        if not self.are_several:
+        if not self.is_distributed:
             return True
         # Of the bits: a sum of the weights would hang on the machine that adds them.
         check = 0
@@ -162,12 +160,12 @@ class Processes:
 
     def add_gradients(self, weights: Iterable[nn.Parameter]) -> None:
         """Give each weight the sum of its gradients over all processes; one that has none anywhere keeps none."""
-        if not self.are_several:
+        if not self.is_distributed:
             return
         several = list(weights)
         have = torch.tensor([weight.grad is not None for weight in several], dtype=several[0].dtype)
         gradients = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in several]
-        flat = self.sum(torch.cat([have.to(gradients[0]), *(gradient.flatten() for gradient in gradients)]))
+        flat = self.all_reduce(torch.cat([have.to(gradients[0]), *(gradient.flatten() for gradient in gradients)]))
         had, *sums = flat.split([len(several), *(weight.numel() for weight in several)])
         for weight, some, total in zip(several, had.tolist(), sums, strict=True):
             if some:
@@ -175,14 +173,14 @@ class Processes:
 
     def add_values(self, values: Mapping[str, Tensor]) -> dict[str, float]:
         """The sum of each scalar over all processes, as numbers; all name the same ones."""
-        if not self.are_several:
+        if not self.is_distributed:
             return {name: value.item() for name, value in values.items()}
         # In double precision, for all names at once.
-        total = self.sum(torch.stack([value.detach().double().cpu() for value in values.values()]))
+        total = self.all_reduce(torch.stack([value.detach().double().cpu() for value in values.values()]))
         return dict(zip(values, total.tolist(), strict=True))
 
     @contextmanager
-    def in_turn(self) -> Iterator[None]:
+    def main_first(self) -> Iterator[None]:
         """The first process does the block before the others, which find done what it made; it may take any time.
 
         Raises:
@@ -193,12 +191,12 @@ class Processes:
             return
         self._turns += 1
         done = f"stg/turn/{self._turns}"
-        while not self.is_first and not self._store.check([done]):
+        while not self.is_main and not self._store.check([done]):
             if self._store.check([FAILURE]):
                 raise self._lost()
             time.sleep(GLANCE)
         yield
-        if self.is_first:
+        if self.is_main:
             self._store.set(done, "done")
 
     def note_failure(self, error: BaseException) -> tuple[bool, int]:
@@ -237,12 +235,12 @@ class Processes:
         return ProcessLost(f"process {note['rank']} of this run ended: {note['words']}", note["code"])
 
 
-ALONE = Processes()
+SINGLE = Ranks()
 """One process, which has nobody to wait for."""
 
 
 @contextmanager
-def launched(device: Callable[[], torch.device]) -> Iterator[Processes]:
+def init_distributed(device: Callable[[], torch.device]) -> Iterator[Ranks]:
     """The processes that ``torchrun`` started with this one, by its environment; `ALONE` without it.
 
     They speak by NCCL where each has a GPU to itself, else by gloo. Where they fail, only the first to do so tells: the
@@ -252,25 +250,25 @@ def launched(device: Callable[[], torch.device]) -> Iterator[Processes]:
         device: what this process works on; asked where there are several.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield ALONE
+        yield SINGLE
         return
 
     rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     store, _, _ = next(dist.rendezvous("env://", timeout=TIMEOUT))
     store = dist.PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
-    processes = Processes(rank, count, store=store)
+    ranks = Ranks(rank, count, store=store)
     try:
         works_on = device()
         nccl = works_on.type == "cuda" and int(os.environ.get("LOCAL_WORLD_SIZE", count)) <= torch.cuda.device_count()
         if nccl:
             torch.cuda.set_device(works_on)
-            processes.device = works_on
+            ranks.device = works_on
         dist.init_process_group("nccl" if nccl else "gloo", store=store, rank=rank, world_size=count, timeout=TIMEOUT)
-        yield processes
+        yield ranks
     except (Exception, KeyboardInterrupt) as error:
         # The launcher asks all to end as soon as one has: that must not cut short what is still to be said.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        tells, code = processes.note_failure(error)
+        tells, code = ranks.note_failure(error)
         if not tells:
             raise SystemExit(code) from error
         raise

@@ -22,7 +22,7 @@ def _bar(console: Console) -> Progress:
 
 
 @contextmanager
-def making(console: Console, title: str) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(console: Console, title: str) -> Iterator[Callable[[int, int], None]]:
     """A bar for work of known size; call what it yields with (done, total)."""
     with _bar(console) as progress:
         task = progress.add_task(title, total=None, note="", visible=False)

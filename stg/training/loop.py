@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import torch
 from rich.console import Console
@@ -20,10 +20,10 @@ from stg.metrics.java import JavaError, java
 from stg.runs.checkpoints import Checkpoints, random_states
 from stg.runs.folder import Run, default_folder, logger
 from stg.runtime.device import autocast, pick_device
-from stg.runtime.distributed import ALONE
+from stg.runtime.distributed import SINGLE, Ranks
 from stg.runtime.errors import Preempted, StgError, UserError
 from stg.runtime.files import printable
-from stg.runtime.progress import making, training
+from stg.runtime.progress import progress_bar, training
 from stg.runtime.signals import until_stopped
 from stg.training.losses import captioning_losses
 from stg.training.reinforce import mixed, reward_losses
@@ -32,8 +32,7 @@ from stg.training.schedules import OPTIMISERS, annealed, given_words
 from stg.training.setup import check_training, set_up
 from stg.training.state import Position
 
-if TYPE_CHECKING:
-    from stg.runtime.distributed import Processes
+pass
 
 
 NAN_LIMIT = 3
@@ -44,11 +43,11 @@ def fit(
     *,
     console: Console,
     stop: Callable[[], bool] = lambda: False,
-    processes: "Processes | None" = None,
+    ranks: Ranks | None = None,
 ) -> int:
     """Train as ``config`` says; ``stop`` is asked after each step.
 
-    With ``processes``, each of which calls this, all take part in each step: losses and gradients are those of one
+    With ``ranks``, each of which calls this, all take part in each step: losses and gradients are those of one
     process with the whole batch, to rounding. What is drawn (dropout, a decoder's own words, captions to be rewarded)
     depends on their number. The first of them writes and prints. None: this process alone.
 
@@ -61,18 +60,18 @@ def fit(
 
     check_training(config)
     folder = Path(config.run.out) if config.run.out else default_folder(config)
-    processes = processes or ALONE
-    with Run(folder, config, processes.rank) as run:
-        return _train(config, run, console, stop, processes)
+    ranks = ranks or SINGLE
+    with Run(folder, config, ranks.rank) as run:
+        return _train(config, run, console, stop, ranks)
 
 
-def _train(config: FitConfig, run: Any, console: Console, stop: Callable[[], bool], processes: "Processes") -> int:
+def _train(config: FitConfig, run: Any, console: Console, stop: Callable[[], bool], ranks: Ranks) -> int:
 
-    if not processes.is_first:
+    if not ranks.is_main:
         console = Console(quiet=True, force_terminal=False)
 
     def tell(line: str) -> None:
-        if not processes.is_first:
+        if not ranks.is_main:
             return
         line = printable(line)
         console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -83,17 +82,17 @@ def _train(config: FitConfig, run: Any, console: Console, stop: Callable[[], boo
     device = pick_device(config.run.device)
     torch.manual_seed(config.run.seed)
 
-    with making(console, "making the videos' graphs") as progress:
-        setup = set_up(config, device, progress=until_stopped(progress, stop), tell=tell, processes=processes)
+    with progress_bar(console, "making the videos' graphs") as progress:
+        setup = set_up(config, device, progress=until_stopped(progress, stop), tell=tell, ranks=ranks)
     dataset, store, captions, data = setup.dataset, setup.store, setup.captions, setup.data
     trained, validate = setup.trained, setup.validation
     model, vocabulary = trained.captioner, trained.vocabulary
     optimiser = OPTIMISERS[config.optim.algorithm](list(model.parameters()), config.optim)
     features = hashlib.sha256(json.dumps(store.manifest, sort_keys=True).encode()).hexdigest()
     checkpoints = Checkpoints(run.checkpoints)
-    header = checkpoints.restore(model, optimiser, warn=tell, rank=processes.rank)
+    header = checkpoints.restore(model, optimiser, warn=tell, rank=ranks.rank)
     at = Position(**header["position"]) if header else Position()
-    if not processes.agree(at.step, model):
+    if not ranks.agree(at.step, model):
         raise UserError(
             f"the run folder {run.folder} is not the same for all processes: it must lie where all of them see it"
         )
@@ -111,18 +110,20 @@ def _train(config: FitConfig, run: Any, console: Console, stop: Callable[[], boo
         return 0
     if config.reward.weight and config.reward.meteor:
         java()  # or it would be missed only when its epoch comes
-    processes.wait()  # so that all have looked before one writes
+    ranks.barrier()  # so that all have looked before one writes
     run.begin()
     run.rewind(at.step, validated=at.batch == 0)
     run.set_state("running", step=at.step)
     if config.run.start and not at.step:
-        trained.begin_with(config.run.start)
+        trained.initialise_from(config.run.start)
         tell(f"beginning with the weights of {config.run.start}")
     saved_by = header.get("processes", 1) if header else 1
-    if header and saved_by != processes.count:
-        tell(f"the last checkpoint is that of {saved_by} processes, {processes.count} go on: same samples, other draws")
-    if processes.rank >= saved_by:
-        processes.draw_apart(config.run.seed, at.step)
+    if header and saved_by != ranks.world_size:
+        tell(
+            f"the last checkpoint is that of {saved_by} processes, {ranks.world_size} go on: same samples, other draws"
+        )
+    if ranks.rank >= saved_by:
+        ranks.seed_per_rank(config.run.seed, at.step)
     size = sum(weight.numel() for weight in model.parameters()) / 1e6
     tell(
         f"{run.folder}: {dataset.name}, {len(data.captions)} training videos, {len(vocabulary)} words, "
@@ -132,13 +133,13 @@ def _train(config: FitConfig, run: Any, console: Console, stop: Callable[[], boo
     def save() -> None:
         position = dataclasses.asdict(at)
         told = {"position": position, "vocabulary": vocabulary.fingerprint, "features": features}
-        states = processes.gather_tensors(random_states())
-        if processes.is_first:
-            checkpoints.save(at.step, model, optimiser, {**told, "processes": processes.count}, states[1:])
+        states = ranks.gather_tensors(random_states())
+        if ranks.is_main:
+            checkpoints.save(at.step, model, optimiser, {**told, "processes": ranks.world_size}, states[1:])
 
     def save_in_trouble() -> str:
         # Of several processes the others are elsewhere in the step and cannot take part.
-        if processes.are_several:
+        if ranks.is_distributed:
             return "the last checkpoint holds" if any(run.checkpoints.glob("step-*")) else "no checkpoint yet"
         save()
         return "checkpoint saved"
@@ -146,7 +147,7 @@ def _train(config: FitConfig, run: Any, console: Console, stop: Callable[[], boo
     def give_way() -> NoReturn:
         save()
         run.set_state("preempted", step=at.step)
-        processes.wait()  # so that none leaves, and has the others ended, before all is written
+        ranks.barrier()  # so that none leaves, and has the others ended, before all is written
         raise Preempted(
             f"stopped at step {at.step} with a checkpoint in {run.folder}: the same command goes on from there"
         )
@@ -158,11 +159,11 @@ def _train(config: FitConfig, run: Any, console: Console, stop: Callable[[], boo
     rewards: Rewards | None = None
 
     def load(items: Any) -> Any:
-        return load_share(data.load, items, processes)
+        return load_share(data.load, items, ranks)
 
     def keep(score: float, epoch: int) -> None:
         at.best, at.best_epoch = score, epoch
-        if not processes.is_first:
+        if not ranks.is_main:
             return
         trained.save(run.model_file)
         if model.for_captioning() is not model:
@@ -170,12 +171,12 @@ def _train(config: FitConfig, run: Any, console: Console, stop: Callable[[], boo
 
     if config.run.start and not at.step:
         # What it begins with is judged too: training that only makes it worse leaves it as the best.
-        found = validate(model, device, processes=processes, stop=stop)
+        found = validate(model, device, ranks=ranks, stop=stop)
         if found is None:
             give_way()
         run.log(kind="start", step=0, **found.scores.values, broken_endings=found.broken)
         tell(f"at the start  {found}  {found.endings}")
-        keep(processes.from_first(found.judged), -1)
+        keep(ranks.broadcast_value(found.judged), -1)
     model.train()
     with (
         ExitStack() as open_rewards,
@@ -198,9 +199,7 @@ def _train(config: FitConfig, run: Any, console: Console, stop: Callable[[], boo
                 optimiser.zero_grad()
                 try:
                     with autocast(config.optim.precision, device):
-                        losses = captioning_losses(
-                            model, batch, own_words=own_words, processes=processes, **loss_settings
-                        )
+                        losses = captioning_losses(model, batch, own_words=own_words, ranks=ranks, **loss_settings)
                     if rewards is not None:
                         told = reward_losses(
                             model,
@@ -210,7 +209,7 @@ def _train(config: FitConfig, run: Any, console: Console, stop: Callable[[], boo
                             samples=reward.samples,
                             dropout=reward.dropout,
                             max_length=vocabulary.max_words + 1,
-                            processes=processes,
+                            ranks=ranks,
                         )
                         losses = mixed(losses, told, reward.weight)
                     losses["loss"].backward()
@@ -223,8 +222,8 @@ def _train(config: FitConfig, run: Any, console: Console, stop: Callable[[], boo
                 except JavaError:
                     save_in_trouble()
                     raise
-                processes.add_gradients(model.parameters())
-                values = processes.add_values(losses)
+                ranks.add_gradients(model.parameters())
+                values = ranks.add_values(losses)
                 norm = torch.nn.utils.get_total_norm([w.grad for w in model.parameters() if w.grad is not None])
                 if config.optim.clip_norm:
                     torch.nn.utils.clip_grads_with_norm_(model.parameters(), config.optim.clip_norm, norm)
@@ -250,17 +249,17 @@ def _train(config: FitConfig, run: Any, console: Console, stop: Callable[[], boo
                             f"in {run.metrics}, the checkpoints before are intact: lower --optim.lr or check the store"
                         )
                 show(at.epoch, at.batch, len(batches), values)
-                stops, due = processes.any(stop(), time.monotonic() - saved_at > 60 * config.run.save_minutes)
+                stops, due = ranks.any(stop(), time.monotonic() - saved_at > 60 * config.run.save_minutes)
                 if stops:
                     give_way()
                 if due:
                     save()
                     saved_at = time.monotonic()
 
-            found = validate(model, device, processes=processes, stop=stop)
+            found = validate(model, device, ranks=ranks, stop=stop)
             if found is None:
                 give_way()
-            judged = processes.from_first(found.judged)
+            judged = ranks.broadcast_value(found.judged)
             improved = judged > at.best
             loss = at.loss_sum / max(at.loss_count, 1)
             at.epoch, at.batch, at.loss_sum, at.loss_count = at.epoch + 1, 0, 0.0, 0
@@ -288,7 +287,7 @@ def _train(config: FitConfig, run: Any, console: Console, stop: Callable[[], boo
             tell(line + ("  best so far" if improved else ""))
             for video, text in samples.items():
                 tell(f"    {video}: {text}   (a reference: {dataset.captions[video][0]})")
-            if any(processes.any(stop())):
+            if any(ranks.any(stop())):
                 give_way()
 
     run.set_state("finished", step=at.step, epoch=at.epoch, best=at.best)

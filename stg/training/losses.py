@@ -9,7 +9,7 @@ from decoders.base import Pick
 from stg.data.batches import CaptionBatch
 from stg.models.captioner import Captioner
 from stg.runtime.device import single
-from stg.runtime.distributed import ALONE, Processes
+from stg.runtime.distributed import SINGLE, Ranks
 from stg.training.distillation import Divergence, Reduction, distilled_losses, feature_loss, language_loss
 
 
@@ -28,7 +28,7 @@ def captioning_losses(
     category_weight: float = 0.1,
     own_words: float = 0.0,
     own_word: Pick = "sample",
-    processes: Processes = ALONE,
+    ranks: Ranks = SINGLE,
 ) -> dict[str, Tensor]:
     r"""The total loss and its parts (Pan et al., 2020, Eq. 8).
 
@@ -43,7 +43,7 @@ def captioning_losses(
     decoders read their own word (``own_word``: drawn or likeliest) in place of the given one; where there are two
     branches, both read what the scene decoder read (P24).
 
-    Where several ``processes`` have a part of the batch each, all losses are those of the whole batch divided into
+    Where several ``ranks`` have a part of the batch each, all losses are those of the whole batch divided into
     summands: added up over the processes (as their gradients are) they are what one process would have found.
 
     Returns:
@@ -100,7 +100,7 @@ def captioning_losses(
         assert encoded.objects is not None
         mask = encoded.objects.frame_mask & encoded.scene.frame_mask
         parts["l2"], counts["l2"] = feature_loss(encoded.scene.frames, encoded.objects.frames, mask), mask.sum()
-    losses = summands({**parts, **own}, counts, processes, stand_in=batch.stand_in)
+    losses = summands({**parts, **own}, counts, ranks, stand_in=batch.stand_in)
     weights = {"rank": rank_weight, "category": category_weight}
     loss = torch.zeros((), device=targets.device)
     for name in own:
@@ -114,7 +114,7 @@ def captioning_losses(
 
 
 def summands(
-    means: Mapping[str, Tensor], counts: Mapping[str, Tensor | int], processes: Processes, *, stand_in: bool = False
+    means: Mapping[str, Tensor], counts: Mapping[str, Tensor | int], ranks: Ranks, *, stand_in: bool = False
 ) -> dict[str, Tensor]:
     """Means over what one process counts, as its summands of the means over what all of them count.
 
@@ -123,9 +123,9 @@ def summands(
         counts: over how many things each is a mean here.
         stand_in: whether nothing of this process counts.
     """
-    if not processes.are_several:
+    if not ranks.is_distributed:
         return dict(means)
     device = next(iter(means.values())).device
     here = torch.stack([torch.as_tensor(counts[name], device=device) for name in means])
-    shares = processes.shares(torch.zeros_like(here) if stand_in else here)
+    shares = ranks.shares(torch.zeros_like(here) if stand_in else here)
     return {name: mean * share.to(mean.dtype) for (name, mean), share in zip(means.items(), shares, strict=True)}

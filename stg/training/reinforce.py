@@ -14,7 +14,7 @@ from decoders.search.greedy_and_beam import greedy_search
 from decoders.search.sampling import sample_search
 from stg.data.batches import CaptionBatch
 from stg.models.captioner import Captioner
-from stg.runtime.distributed import ALONE, Processes
+from stg.runtime.distributed import SINGLE, Ranks
 from stg.training.losses import summands
 from stg.training.rewards import Rewards
 
@@ -30,7 +30,7 @@ def reward_losses(
     samples: int = 1,
     dropout: bool = False,
     max_length: int = 31,
-    processes: Processes = ALONE,
+    ranks: Ranks = SINGLE,
 ) -> dict[str, Tensor]:
     r"""The loss whose gradient is that of the expected reward (Williams, 1992), for the decoder that captions.
 
@@ -79,10 +79,10 @@ def reward_losses(
     else:
         base = leave_one_out(gained)
     given = torch.stack([batch.real.sum(), batch.real.new_tensor(len(batch.real), dtype=torch.int64)])
-    words, captions = processes.sum(given * 0 if batch.stand_in else given)
+    words, captions = ranks.all_reduce(given * 0 if batch.stand_in else given)
     loss = reinforce_loss(log_probs, (gained - base).flatten()) / (words / captions)
     means = {"reward_loss": loss, "reward": gained.mean(), "baseline": base.mean()}
-    return summands(means, dict.fromkeys(means, len(drawn)), processes, stand_in=batch.stand_in)
+    return summands(means, dict.fromkeys(means, len(drawn)), ranks, stand_in=batch.stand_in)
 
 
 def reinforce_loss(log_probs: Float[Tensor, "N L"], advantage: Float[Tensor, " N"]) -> Float[Tensor, ""]:

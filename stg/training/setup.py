@@ -9,17 +9,17 @@ import torch
 from graphs.storage.store import GraphStore
 from stg.config.training import FitConfig
 from stg.data.batches import TrainingSet, shuffle_features
-from stg.data.prefetch import in_memory
+from stg.data.prefetch import load_into_memory
 from stg.datasets.base import CaptionDataset
-from stg.datasets.open import prepare
+from stg.datasets.open import open_dataset
 from stg.metrics.scorer import Scorer
 from stg.models.build import build_captioner
 from stg.models.decoders import DECODERS
-from stg.models.feature_kinds import Widths
+from stg.models.feature_kinds import FeatureWidths
 from stg.models.statistics import classes_read, fit_statistics
-from stg.runs.bundle import Trained
+from stg.runs.bundle import CaptionerBundle
 from stg.runtime.device import check_precision
-from stg.runtime.distributed import ALONE, Processes
+from stg.runtime.distributed import SINGLE, Ranks
 from stg.runtime.errors import UserError
 from stg.text.vocabulary import Vocabulary
 from stg.training.validation import Validation
@@ -41,7 +41,7 @@ class TrainingSetup:
     store: GraphStore
     captions: Mapping[str, Sequence[str]]
     data: TrainingSet
-    trained: Trained
+    trained: CaptionerBundle
     validation: Validation
 
 
@@ -66,11 +66,11 @@ def set_up(
     *,
     progress: Callable[[int, int], None] = lambda done, total: None,
     tell: Callable[[str], None] = print,
-    processes: Processes = ALONE,
+    ranks: Ranks = SINGLE,
 ) -> TrainingSetup:
     """Open the data (the built-in world is made first where it is not there yet) and build the model on ``device``.
 
-    Of several ``processes``, the first makes the world and takes the statistics of features; all have the same model.
+    Of several ``ranks``, the first makes the world and takes the statistics of features; all have the same model.
 
     Raises:
         UserError: the data are not there or do not fit the settings.
@@ -78,9 +78,9 @@ def set_up(
     check_precision(config.optim.precision, device)
     # By its module's name, for tests that put another data set in its place.
 
-    with processes.in_turn():
-        prepared = prepare(config.data, config.world, progress=progress, tell=tell)
-    dataset, store = prepared.dataset, prepared.store
+    with ranks.main_first():
+        opened = open_dataset(config.data, config.world, progress=progress, tell=tell)
+    dataset, store = opened.dataset, opened.store
     train_videos, val_videos = dataset.videos("train"), dataset.videos("val")
     captions = {video: dataset.captions[video] for video in train_videos}
     vocabulary = Vocabulary.build(
@@ -91,17 +91,19 @@ def set_up(
     encoded = {
         video: [words for text in texts if (words := vocabulary.encode(text))] for video, texts in captions.items()
     }
-    widths = Widths.of(store.get(train_videos[0]))
+    widths = FeatureWidths.of(store.get(train_videos[0]))
     model = build_captioner(
         config.model, config.graph, widths=widths, vocabulary=len(vocabulary), max_words=vocabulary.max_words
     ).to(device)
-    if processes.is_first:
+    if ranks.is_main:
         fit_statistics(model, store, train_videos)
-    processes.copy_from_first(model)
+    ranks.broadcast_module(model)
     category = classes_read(model, dataset, config.model.stats.categories)
     shuffled = config.run.control == "shuffle"
     edges: dict[str, Any] = {"variant": config.graph.variant, "time_flow": config.graph.time_flow}
-    graphs = in_memory(store, [*train_videos, *val_videos], tell=tell) if config.data.loading == "memory" else store
+    graphs = (
+        load_into_memory(store, [*train_videos, *val_videos], tell=tell) if config.data.loading == "memory" else store
+    )
     data = TrainingSet(
         graphs,
         encoded,
@@ -124,5 +126,7 @@ def set_up(
         category=category,
         **edges,
     )
-    trained = Trained(model, vocabulary, config.model, config.graph, widths, store.manifest, store.features_dtype)
+    trained = CaptionerBundle(
+        model, vocabulary, config.model, config.graph, widths, store.manifest, store.features_dtype
+    )
     return TrainingSetup(dataset, store, captions, data, trained, validation)

@@ -8,7 +8,7 @@ import torch
 from stg.metrics.scorer import Scorer, Scores
 from stg.models.captioner import Captioner
 from stg.models.generation import Graphs, caption_videos
-from stg.runtime.distributed import ALONE, Processes
+from stg.runtime.distributed import SINGLE, Ranks
 from stg.text.vocabulary import Vocabulary
 from stg.text.words import broken_endings
 
@@ -69,7 +69,7 @@ class Validation:
         model: Captioner,
         device: torch.device | str,
         *,
-        processes: Processes = ALONE,
+        ranks: Ranks = SINGLE,
         stop: Callable[[], bool] = lambda: False,
     ) -> Validated | None:
         """Caption and score; the mode of the model is kept.
@@ -87,7 +87,7 @@ class Validation:
             found = caption_videos(
                 model,
                 self.store,
-                processes.share(self.videos),
+                ranks.shard(self.videos),
                 self.vocabulary,
                 variant=self.variant,
                 time_flow=self.time_flow,
@@ -98,9 +98,9 @@ class Validation:
             )
         except _Stopped:
             found = None
-        if any(processes.any(found is None)) or found is None:
+        if any(ranks.any(found is None)) or found is None:
             return None
-        together = processes.merge({video: caption.text for video, caption in found.items()})
+        together = ranks.merge({video: caption.text for video, caption in found.items()})
         # In one order, whatever the number of processes: sums of floating point numbers are told apart by it.
         texts = {video: together[video] for video in self.videos}
         scores = self.scorer.score(texts, metrics=("bleu", "rouge", "cider"))

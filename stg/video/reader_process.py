@@ -168,7 +168,7 @@ def _answer(answers: BinaryIO, path: Path, request: ClipRequest, read: Read) -> 
         send(answers, {"kind": "end"})
 
 
-def _listen(commands: "SimpleQueue[dict[str, Any]]") -> None:
+def _listen(commands: SimpleQueue[dict[str, Any]]) -> None:
     with open(0, "rb", closefd=False) as stream:
         for line in stream:
             commands.put(json.loads(line))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stg.config.extraction import NONE, NetworkChoice, SamplingChoice, WorkChoice
+from stg.config.extraction import NONE, ExecutionConfig, NetworkConfig, SamplingConfig
 from stg.runtime.errors import UserError
 from stg.vision.weights import DETECTORS, IMAGES, PUBLISHED, download, find_weights, load_state_dict
 
@@ -39,7 +39,7 @@ SPAN = 16
 
 
 @dataclass(frozen=True)
-class Running:
+class ExecutionSettings:
     """How networks run: what changes no feature.
 
     Args:
@@ -61,7 +61,7 @@ Files = Mapping[str, Path]
 """File of each network by its role: detector, backbone, or the name of a motion or sound network."""
 
 
-def locate(choice: NetworkChoice, *, fetch: bool = False) -> Files:
+def locate(choice: NetworkConfig, *, fetch: bool = False) -> Files:
     """Find all files that the networks of a choice need, at once and without loading torch.
 
     Args:
@@ -120,7 +120,7 @@ def _onnx_file(name: str, role: str) -> Path:
     return path
 
 
-def _detector(name: str, files: Files, running: Running, sampling: SamplingChoice) -> "Detector | None":
+def _detector(name: str, files: Files, running: ExecutionSettings, sampling: SamplingConfig) -> "Detector | None":
     if name == NONE:
         return None
     path, min_score = files["detector"], min(MIN_SCORE, sampling.threshold)
@@ -140,7 +140,7 @@ def _detector(name: str, files: Files, running: Running, sampling: SamplingChoic
     return OnnxYoloX(path, threads=running.threads, min_score=min_score)
 
 
-def _backbone(name: str, files: Files, running: Running, *, objects: bool) -> "Backbone":
+def _backbone(name: str, files: Files, running: ExecutionSettings, *, objects: bool) -> "Backbone":
     path = files["backbone"]
     if name in IMAGES:
         from stg.vision.torch_backbones import TorchBackbone
@@ -151,7 +151,7 @@ def _backbone(name: str, files: Files, running: Running, *, objects: bool) -> "B
     return OnnxBackbone(path, threads=running.threads, batch=running.batch)
 
 
-def _motion(choice: NetworkChoice, files: Files, running: Running, *, whole: bool) -> "MotionNetwork | None":
+def _motion(choice: NetworkConfig, files: Files, running: ExecutionSettings, *, whole: bool) -> "MotionNetwork | None":
     if choice.motion not in MOTION:
         return None
     from stg.vision.flow import RaftFlow
@@ -177,20 +177,20 @@ def _raft_size(path: Path) -> str:
     return "small" if first is not None and first.ndim == 4 and len(first) == 32 else "large"
 
 
-def _sound(files: Files, running: Running) -> "SoundNetwork":
+def _sound(files: Files, running: ExecutionSettings) -> "SoundNetwork":
     from stg.vision.vggish import SoundNetwork
 
     return SoundNetwork(files["vggish"], device=running.device)
 
 
-def running(work: WorkChoice, num_frames: int) -> Running:
+def running(work: ExecutionConfig, num_frames: int) -> ExecutionSettings:
     """The device that is there, and the batches that suit it; one that was asked for holds for all networks."""
     from stg.runtime.device import pick_device
 
     device = pick_device(work.device)
     cpu = device.type == "cpu"
     batch = work.batch or num_frames * (1 if cpu else work.group)
-    return Running(
+    return ExecutionSettings(
         batch=batch,
         device=str(device),
         threads=work.threads,

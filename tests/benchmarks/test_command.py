@@ -36,7 +36,7 @@ def test_help_lists_every_benchmark(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_one_that_fails_does_not_stop_the_others(capsys: pytest.CaptureFixture[str]) -> None:
-    failed = command.in_turn(["edges", "store"], lambda name: "they differ" if name == "edges" else None)
+    failed = command.main_first(["edges", "store"], lambda name: "they differ" if name == "edges" else None)
     assert failed == ["edges"]
     told = capsys.readouterr().out
     assert "[2/2] store" in told

@@ -23,8 +23,8 @@ from stg.config.model import AttentionLSTMConfig, GraphConfig, ModelConfig, STaT
 from stg.config.training import FitConfig, LossConfig, OptimConfig, RewardConfig, RunConfig
 from stg.data.batches import CaptionBatch, Item, TrainingSet, load_share, pad_words
 from stg.models.build import build_captioner
-from stg.models.feature_kinds import Widths
-from stg.runtime.distributed import ALONE, Processes, launched
+from stg.models.feature_kinds import FeatureWidths
+from stg.runtime.distributed import SINGLE, Ranks, init_distributed
 from stg.runtime.errors import Preempted, UserError
 from stg.runtime.signals import REPEATED, stop_on_signal
 from stg.training.loop import fit
@@ -93,7 +93,7 @@ class MadeRewards(Rewards):
         return Pending(np.array(values) + np.array([int(video[1]) for video in videos]), None, 0.0)
 
 
-def solve(case: tuple[str, str], processes: Processes) -> dict[str, torch.Tensor]:
+def solve(case: tuple[str, str], ranks: Ranks) -> dict[str, torch.Tensor]:
     """Losses and gradients of a step, by name."""
     import stg.training.reinforce
 
@@ -102,10 +102,10 @@ def solve(case: tuple[str, str], processes: Processes) -> dict[str, torch.Tensor
     model_config = dataclasses.replace(model_config, channels=8, heads=2, hidden=8, layers=1, dropout=0.0)
     data = Made()
     torch.manual_seed(0)
-    widths = Widths.of(data.load(ITEMS).graphs)
+    widths = FeatureWidths.of(data.load(ITEMS).graphs)
     model = build_captioner(model_config, GraphConfig(layers=1), widths=widths, vocabulary=12, max_words=8).double()
-    batch = load_share(data.load, BATCHES[batch_name], processes)
-    losses = captioning_losses(model, batch, processes=processes, **dataclasses.asdict(loss))
+    batch = load_share(data.load, BATCHES[batch_name], ranks)
+    losses = captioning_losses(model, batch, ranks=ranks, **dataclasses.asdict(loss))
     if "rewards" in name:
         # The best captions in place of drawn ones: the same ones, however the batch is divided.
         def best(decoder: Any, memory: Any, samples: int, max_length: int) -> Any:
@@ -114,21 +114,21 @@ def solve(case: tuple[str, str], processes: Processes) -> dict[str, torch.Tensor
         baseline: Any = "greedy" if name.startswith("greedy") else "leave_one_out"
         with mock.patch.object(stg.training.reinforce, "sample_search", best):
             told = stg.training.reinforce.reward_losses(
-                model, batch, MadeRewards(), baseline=baseline, samples=3, max_length=6, processes=processes
+                model, batch, MadeRewards(), baseline=baseline, samples=3, max_length=6, ranks=ranks
             )
         losses = stg.training.reinforce.mixed(losses, told, 0.3)
     losses["loss"].backward()
-    processes.add_gradients(model.parameters())
-    found = processes.add_values(losses)
+    ranks.add_gradients(model.parameters())
+    found = ranks.add_values(losses)
     values = {f"loss {name}": torch.tensor(value, dtype=torch.float64) for name, value in found.items()}
     gradients = {f"of {name}": weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
     return values | gradients
 
 
-def look_around(processes: Processes, folder: Path) -> dict[str, Any]:
+def look_around(ranks: Ranks, folder: Path) -> dict[str, Any]:
     """What each collective gives this process."""
-    rank = processes.rank
-    with processes.in_turn():
+    rank = ranks.rank
+    with ranks.main_first():
         found = sorted(path.name for path in folder.glob("made-by-*"))
         if not rank:
             time.sleep(0.5)
@@ -137,26 +137,26 @@ def look_around(processes: Processes, folder: Path) -> dict[str, Any]:
     all_.grad = torch.tensor([1.0 + rank, 2.0])
     if rank == 1:
         some.grad = torch.tensor([5.0, 6.0])
-    processes.add_gradients([none, some, all_])
+    ranks.add_gradients([none, some, all_])
     layer = torch.nn.BatchNorm1d(2)
     layer.running_mean.fill_(rank + 3)
-    processes.copy_from_first(layer)
-    processes.draw_apart(7, 0)
+    ranks.broadcast_module(layer)
+    ranks.seed_per_rank(7, 0)
     return {
         "in_turn": found,
-        "share": list(processes.share(list(range(5)))),
-        "sum": processes.sum(torch.tensor([rank + 1, 10])).tolist(),
-        "shares": processes.shares(torch.tensor([rank + 1, 0, 2 * rank])).tolist(),
-        "any": processes.any(rank == 1, False),
-        "from_first": processes.from_first(0.1 + rank),
-        "gather": [value.decode() for value in processes.gather(b"" if rank else "größer".encode())],
-        "gather_tensors": [list(found) for found in processes.gather_tensors({f"of {rank}": torch.ones(rank + 1)})],
-        "merge": processes.merge({f"video{rank}": "a cat"}),
+        "share": list(ranks.shard(list(range(5)))),
+        "sum": ranks.all_reduce(torch.tensor([rank + 1, 10])).tolist(),
+        "shares": ranks.shares(torch.tensor([rank + 1, 0, 2 * rank])).tolist(),
+        "any": ranks.any(rank == 1, False),
+        "from_first": ranks.broadcast_value(0.1 + rank),
+        "gather": [value.decode() for value in ranks.gather(b"" if rank else "größer".encode())],
+        "gather_tensors": [list(found) for found in ranks.gather_tensors({f"of {rank}": torch.ones(rank + 1)})],
+        "merge": ranks.merge({f"video{rank}": "a cat"}),
         "gradients": [None if weight.grad is None else weight.grad.tolist() for weight in (none, some, all_)],
         "copied": layer.running_mean.tolist(),
         "drawn": torch.rand(1).item(),
-        "summands": summands({"a": torch.tensor(2.0)}, {"a": rank}, processes)["a"].item(),
-        "stand_in": summands({"a": torch.tensor(2.0)}, {"a": 4}, processes, stand_in=rank == 1)["a"].item(),
+        "summands": summands({"a": torch.tensor(2.0)}, {"a": rank}, ranks)["a"].item(),
+        "stand_in": summands({"a": torch.tensor(2.0)}, {"a": 4}, ranks, stand_in=rank == 1)["a"].item(),
     }
 
 
@@ -186,47 +186,47 @@ RANDOM: dict[str, Any] = {
 """Whatever draws random numbers."""
 
 
-def run(config: FitConfig, *, after: int | None = None, processes: Processes = ALONE) -> str:
+def run(config: FitConfig, *, after: int | None = None, ranks: Ranks = SINGLE) -> str:
     """Train, or until ``after`` steps are done, and return what was printed."""
     text = io.StringIO()
     metrics = Path(str(config.run.out)) / "metrics.jsonl"
 
     def stop() -> bool:
         # Asked of one process alone, the one that writes: all must follow.
-        if after is None or not processes.is_first or not metrics.exists():
+        if after is None or not ranks.is_main or not metrics.exists():
             return False
         return sum('"kind": "step"' in line for line in metrics.read_text().splitlines()) >= after
 
     torch.manual_seed(999)  # nothing hangs on what was drawn before
     try:
-        fit(config, console=Console(file=text, width=200), stop=stop, processes=processes)
+        fit(config, console=Console(file=text, width=200), stop=stop, ranks=ranks)
     except Preempted as error:
         text.write(f"{error}\n")
     return text.getvalue()
 
 
-def equal(folder: Path, processes: Processes) -> None:
+def equal(folder: Path, ranks: Ranks) -> None:
     """All that two processes do without a fault."""
-    (folder / f"around-{processes.rank}.json").write_text(json.dumps(look_around(processes, folder)))
+    (folder / f"around-{ranks.rank}.json").write_text(json.dumps(look_around(ranks, folder)))
     for number, case in enumerate(CASES):
-        found = solve(case, processes)
-        if processes.is_first:
+        found = solve(case, ranks)
+        if ranks.is_main:
             whole = {name: value.contiguous() for name, value in found.items()}
             save_file(whole, folder / f"case-{number}.safetensors")
     store = folder / "store"
     runs: dict[str, Callable[[], str]] = {
-        "two": lambda: run(settings(store, folder / "two"), processes=processes),
-        "whole": lambda: run(settings(store, folder / "whole", **RANDOM), processes=processes),
-        "parts": lambda: run(settings(store, folder / "parts", **RANDOM), after=5, processes=processes),
-        "parts again": lambda: run(settings(store, folder / "parts", **RANDOM), processes=processes),
-        "mixed": lambda: run(settings(store, folder / "mixed"), after=4, processes=processes),
-        "broken": lambda: broken(settings(store, folder / "broken"), processes),
+        "two": lambda: run(settings(store, folder / "two"), ranks=ranks),
+        "whole": lambda: run(settings(store, folder / "whole", **RANDOM), ranks=ranks),
+        "parts": lambda: run(settings(store, folder / "parts", **RANDOM), after=5, ranks=ranks),
+        "parts again": lambda: run(settings(store, folder / "parts", **RANDOM), ranks=ranks),
+        "mixed": lambda: run(settings(store, folder / "mixed"), after=4, ranks=ranks),
+        "broken": lambda: broken(settings(store, folder / "broken"), ranks),
     }
     printed = {name: train() for name, train in runs.items()}
-    (folder / f"printed-{processes.rank}.json").write_text(json.dumps(printed))
+    (folder / f"printed-{ranks.rank}.json").write_text(json.dumps(printed))
 
 
-def broken(config: FitConfig, processes: Processes) -> str:
+def broken(config: FitConfig, ranks: Ranks) -> str:
     """A run in whose third step the second process finds no number."""
     import stg.training.losses
 
@@ -234,12 +234,12 @@ def broken(config: FitConfig, processes: Processes) -> str:
 
     def spoiled(*args: Any, **given: Any) -> Any:
         found = losses(*args, **given)
-        bad = next(steps) == 2 and processes.rank == 1
+        bad = next(steps) == 2 and ranks.rank == 1
         return {name: value * float("nan") for name, value in found.items()} if bad else found
 
     stg.training.losses.captioning_losses = spoiled
     try:
-        return run(config, processes=processes)
+        return run(config, ranks=ranks)
     finally:
         stg.training.losses.captioning_losses = losses
 
@@ -257,10 +257,10 @@ def trouble(kind: str, folder: Path) -> int:
 
     def main(config: FitConfig) -> int:
         # As stg.fit does: the launcher may ask the other to end before that one has noticed anything.
-        with launched(lambda: torch.device("cpu")) as processes, stop_on_signal(repeated=REPEATED) as stop:
+        with init_distributed(lambda: torch.device("cpu")) as ranks, stop_on_signal(repeated=REPEATED) as stop:
             if kind == "refused":
                 raise UserError("this cannot be: choose another")
-            return fit(settings(folder / "store", folder / kind), console=Console(), stop=stop, processes=processes)
+            return fit(settings(folder / "store", folder / kind), console=Console(), stop=stop, ranks=ranks)
 
     TrainingSet.load = fail  # type: ignore[method-assign]
     return run_command(FitConfig, main, "", [])
@@ -271,5 +271,5 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     if job != "equal":
         sys.exit(trouble(job, where))
-    with launched(lambda: torch.device("cpu")) as started:
+    with init_distributed(lambda: torch.device("cpu")) as started:
         equal(where, started)

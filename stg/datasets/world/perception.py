@@ -2,17 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32
 
 from stg.runtime.errors import UserError
+from stg.video.decoding import SampledFrames
 from stg.vision.backbones import SceneMap
 from stg.vision.detectors import Detections
-
-if TYPE_CHECKING:
-    from stg.video.decoding import SampledFrames
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class WorldDetector:
     invent: float = 0.05
     world: dict[str, Any] = field(default_factory=dict)
 
-    def __call__(self, sample: "SampledFrames") -> list[Detections]:
+    def __call__(self, sample: SampledFrames) -> list[Detections]:
         """One :class:`~stg.vision.detectors.Detections` a frame, boxes inside the picture, in no telling order.
 
         Raises:
@@ -136,7 +134,7 @@ class WorldBackbone:
             )
 
     def __call__(
-        self, sample: "SampledFrames", boxes: Sequence[np.ndarray]
+        self, sample: SampledFrames, boxes: Sequence[np.ndarray]
     ) -> tuple[Float32[np.ndarray, "T S"], Float32[np.ndarray, "N D"]]:
         """Scene features of every frame and object features of every box, in the order of the frames.
 
@@ -154,7 +152,7 @@ class WorldBackbone:
         points = crops(sample.frames, frame, flat, self.crop, self.context)
         return self._scene(_standard(block_means(sample.frames, self.grid))), self._objects(_standard(points))
 
-    def scene_map(self, sample: "SampledFrames") -> SceneMap:
+    def scene_map(self, sample: SampledFrames) -> SceneMap:
         """See :class:`stg.vision.backbones.LocatingBackbone`: a place is a patch; over the frame: the cells.
 
         Each quarter of the features is the mean over a quarter of the patches. What a patch counts is shared out evenly

@@ -101,7 +101,7 @@ def _lead(run: RunRecord) -> str:
     told_of = f"A captioner trained on {data}: {BRANCHES.get(config.model.branches, config.model.branches)}"
     if config.model.branches != "scene":
         told_of += f", graph with {config.graph.variant} edges"
-    control = " Trained on shuffled features, as a control." if config.run.control == "shuffle" else ""
+    control = " CaptionerBundle on shuffled features, as a control." if config.run.control == "shuffle" else ""
     return f"{told_of}; decoder {config.model.decoder}.{control}"
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from graphs.storage.in_memory import GraphsInMemory
+from stg.captioning.pipeline import ClipCaption, Evidence, VideoCaptioner
 from stg.explain.explain import (
     MODEL,
     DeletionTests,
@@ -20,16 +20,13 @@ from stg.runtime.errors import UserError
 from stg.runtime.files import without_places
 from stg.runtime.provenance import commit
 
-if TYPE_CHECKING:
-    from stg.captioning.pipeline import Captioned, Seen, VideoCaptioner
 
-
-def narrator_of(captioner: "VideoCaptioner", name: str = MODEL) -> Narrator:
+def narrator_of(captioner: VideoCaptioner, name: str = MODEL) -> Narrator:
     """The model of a captioner, as a page shows it."""
     return Narrator(name, captioner.trained, captioner.whole, captioner.extractor.backbone)
 
 
-def view_of_clip(found: "Captioned", name: str = MODEL, *, tests: DeletionTests | None = None) -> VideoView:
+def view_of_clip(found: ClipCaption, name: str = MODEL, *, tests: DeletionTests | None = None) -> VideoView:
     """What a page shows of a clip that `stg.captioning.pipeline.VideoCaptioner` has captioned.
 
     Args:
@@ -51,7 +48,7 @@ def view_of_clip(found: "Captioned", name: str = MODEL, *, tests: DeletionTests 
         return VideoView(video, error=without_places(error))
 
 
-def _clip_view(video: str, seen: "Seen", found: "Captioned", name: str, tests: DeletionTests | None) -> VideoView:
+def _clip_view(video: str, seen: Evidence, found: ClipCaption, name: str, tests: DeletionTests | None) -> VideoView:
 
     captioner, sample = seen.captioner, seen.sample
     narrator = narrator_of(captioner, name)

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import av
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from stg.datasets.world.dataset import World
 from stg.pages.videos.overlay_drawing import CaptionStrip, Overlay
 from stg.pages.videos.views import VideoView
 from stg.runtime.files import replacing
@@ -27,9 +28,6 @@ from stg.video.decoding import (
     read_index,
     upright,
 )
-
-if TYPE_CHECKING:
-    from stg.datasets.world.dataset import World
 
 ENCODERS = ("libx264", "libopenh264", "mpeg4")
 """The first that is there is used."""
@@ -101,7 +99,7 @@ def footage_of_clip(path: str | Path, max_pixels: int = MAX_PIXELS) -> Footage:
     return Footage(total, index.fps, (height, width), frames)
 
 
-def footage_of_world(world: "World", video: str) -> Footage:
+def footage_of_world(world: World, video: str) -> Footage:
     """The frames of a video of the built-in world.
 
     Raises:

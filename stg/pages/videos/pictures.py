@@ -4,7 +4,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Int64, UInt8
@@ -13,6 +13,7 @@ from torch_geometric.data import Data
 
 from graphs.edges import EDGE_TYPES
 from graphs.variants import DENSE_TYPE
+from stg.datasets.world.dataset import World
 from stg.pages.videos.strip import data_uri
 from stg.pages.videos.views import Edge, Node, Picture
 from stg.video.decoding import (
@@ -27,9 +28,6 @@ from stg.video.decoding import (
     video_id,
 )
 from stg.vision.detectors import class_name
-
-if TYPE_CHECKING:
-    from stg.datasets.world.dataset import World
 
 WIDTH = 320
 """Most pixels across a picture on a page; the boxes stay those of the whole frame."""
@@ -86,7 +84,7 @@ def sample_of_clip(path: str | Path, graph: Data, max_pixels: int = MAX_PIXELS) 
     )
 
 
-def sample_of_world(world: "World", video: str, graph: Data) -> SampledFrames:
+def sample_of_world(world: World, video: str, graph: Data) -> SampledFrames:
     """The frames of a video of the built-in world that a graph was made from.
 
     Raises:

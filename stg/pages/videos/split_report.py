@@ -3,36 +3,34 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch_geometric.data import Data
 
-from stg.config.extraction import WorkChoice
+from stg.config.extraction import ExecutionConfig
 from stg.config.search import SearchConfig
 from stg.config.training import FitConfig
 from stg.datasets.world.dataset import World
-from stg.evaluation.loaded_run import OpenRun
+from stg.evaluation.loaded_run import LoadedRun
 from stg.explain.explain import UNKNOWN, DeletionTests, Narrator, scene_map_of, tell
 from stg.explain.explanation import Deletion, Told
 from stg.features.rebuild import recorded_extractor
 from stg.metrics.scorer import Scorer
-from stg.models.generation import Caption, candidate_captions
+from stg.models.generation import Caption, generate
 from stg.models.statistics import classes_read
 from stg.pages.videos.build import facts_of, made_by
 from stg.pages.videos.pictures import blank, edges_of, from_sample, nodes_of, sample_of_clip, sample_of_world
 from stg.pages.videos.views import VideoView
-from stg.runs.bundle import Trained
+from stg.runs.bundle import CaptionerBundle
 from stg.runs.folder import load_config
 from stg.runs.model_file import MODEL_FILE
 from stg.runtime.errors import UserError
 from stg.runtime.files import without_places
 from stg.runtime.progress import counter
 from stg.video.decoding import SampledFrames, VideoError
+from stg.vision.backbones import Backbone, SceneMap
 from stg.vision.registry import running
-
-if TYPE_CHECKING:
-    from stg.vision.backbones import Backbone, SceneMap
 
 Progress = Callable[[int, int], None]
 Order = Literal["given", "best", "worst"]
@@ -59,7 +57,7 @@ class Narration:
 
     def __init__(
         self,
-        run: OpenRun,
+        run: LoadedRun,
         split: str,
         *,
         search: SearchConfig,
@@ -93,7 +91,7 @@ class Narration:
         self.captions, self.scores = [], []
         for narrator in self.narrators:
             self.captions.append(
-                candidate_captions(
+                generate(
                     narrator.trained.captioner,
                     self.run.store,
                     self.videos,
@@ -186,7 +184,7 @@ class Narration:
             notes=tuple(notes),
         )
 
-    def _told(self, place: int, video: str, seen: "SceneMap | None") -> Told:
+    def _told(self, place: int, video: str, seen: SceneMap | None) -> Told:
         """What the model at this place says; its deletion test has one more video then."""
         narrator, captions = self.narrators[place], self.captions[place][video]
         batch = self.run.store.batch([video], **narrator.edges).to(self.run.device)
@@ -222,12 +220,12 @@ class Narration:
             notes.append(f"No pictures: {without_places(error)}")
             return None
 
-    def _backbone(self, weights: Sequence[Path], narrators: Sequence[Narrator]) -> "Backbone | None":
+    def _backbone(self, weights: Sequence[Path], narrators: Sequence[Narrator]) -> Backbone | None:
         """The image network of the scene features, which are the same for all models; None where none reads them."""
         if not any("scene" in narrator.trained.captioner.reads for narrator in narrators):
             return None
         features = self.run.trained.features
-        how = running(WorkChoice(device=str(self.run.device)), int(features.get("num_frames", 10)))
+        how = running(ExecutionConfig(device=str(self.run.device)), int(features.get("num_frames", 10)))
         try:
             return recorded_extractor(features, ["scene"], how, weights).backbone
         except UserError as error:
@@ -235,7 +233,7 @@ class Narration:
             return None
 
     def _beside(self, folder: Path) -> Narrator:
-        settings, trained = load_config(folder), Trained.load(folder / MODEL_FILE)
+        settings, trained = load_config(folder), CaptionerBundle.load(folder / MODEL_FILE)
         _refuse_control(folder, settings)
         if (settings.data.dataset, settings.world) != (self.run.settings.data.dataset, self.run.settings.world):
             raise UserError(
@@ -272,8 +270,8 @@ def _refuse_control(folder: Path, settings: FitConfig) -> None:
         )
 
 
-def _whole(folder: Path, device: torch.device) -> Trained | None:
-    whole = Trained.load_whole(folder)
+def _whole(folder: Path, device: torch.device) -> CaptionerBundle | None:
+    whole = CaptionerBundle.load_training_model(folder)
     if whole is not None:
         whole.captioner.to(device)
     return whole

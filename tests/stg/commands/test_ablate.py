@@ -30,14 +30,14 @@ from stg.commands.ablate import main
 from stg.commands.parser import run_command
 from stg.config.data import DataConfig, WorldConfig
 from stg.config.model import ModelConfig
-from stg.config.store import EdgeChoice
+from stg.config.store import EdgeConfig
 from stg.config.training import OptimConfig, RunConfig
-from stg.data.edges import redraw
-from stg.datasets.open import prepare
+from stg.data.edges import rebuild_edges
+from stg.datasets.open import open_dataset
 from stg.datasets.world.dataset import World
 from stg.datasets.world.scores import event_scores
 from stg.metrics.java import JavaError
-from stg.runs.bundle import Trained
+from stg.runs.bundle import CaptionerBundle
 from stg.runtime.errors import Preempted, StgError, UserError
 
 WORLD = WorldConfig(train=6, val=2, test=16)
@@ -48,7 +48,7 @@ ROWS = ("object-none", "object-full", "scene-none")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store of the tiny world, made once."""
     path = tmp_path_factory.mktemp("world") / "store"
-    prepare(DataConfig(store=str(path)), WORLD).store.close()
+    open_dataset(DataConfig(store=str(path)), WORLD).store.close()
     return path
 
 
@@ -81,7 +81,7 @@ def record_of(config: AblateConfig) -> dict[str, Any]:
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return Trained.load(folder / "model.safetensors").captioner.state_dict()
+    return CaptionerBundle.load(folder / "model.safetensors").captioner.state_dict()
 
 
 def forbid(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> None:
@@ -134,7 +134,9 @@ def test_cells_are_runs_and_done_ones_are_not_run_again(
         verbs = row["verbs"][search]
         assert len(verbs) == 16
         assert sum(told["mean"] for told in verbs.values()) == pytest.approx(16 * events["event"])
-    model = sum(value.numel() for value in Trained.load(plan.run(cell) / "model.safetensors").captioner.parameters())
+    model = sum(
+        value.numel() for value in CaptionerBundle.load(plan.run(cell) / "model.safetensors").captioner.parameters()
+    )
     assert record["rows"][2]["weights"] == {"trained": model, "captioning": model}
     assert row["minutes"]["mean"] > 0
     assert (out / "table.md").read_text().startswith("# Ablation grid")
@@ -419,7 +421,7 @@ def sharp(store: Path) -> Path:
     """The same videos with sharper edges."""
     path = store.parent / "sharp"
     with GraphStore(store) as source, GraphStore(path, "a") as target:
-        redraw(source, target, EdgeChoice(tau_time=0.1), Console(quiet=True))
+        rebuild_edges(source, target, EdgeConfig(tau_time=0.1), Console(quiet=True))
     return path
 
 

@@ -24,9 +24,9 @@ from stg.config.extraction import ExtractConfig
 from stg.config.model import GraphConfig, ModelConfig
 from stg.config.search import SearchConfig
 from stg.models.build import build_captioner
-from stg.models.feature_kinds import Widths
+from stg.models.feature_kinds import FeatureWidths
 from stg.models.generation import Caption, caption_videos
-from stg.runs.bundle import Trained
+from stg.runs.bundle import CaptionerBundle
 from stg.runtime.errors import UserError
 from stg.text.vocabulary import Vocabulary
 from stg.video.decoding import VideoError
@@ -67,13 +67,13 @@ class Bench:
             torch.manual_seed(3)
             model = ModelConfig(branches=branches, channels=16, hidden=16, heads=2, **(settings or {}))
             graph = GraphConfig(layers=1)
-            widths = Widths.of(store.get("clip0"))
+            widths = FeatureWidths.of(store.get("clip0"))
             captioner = build_captioner(model, graph, widths=widths, vocabulary=len(WORDS), max_words=8).eval()
             with torch.no_grad():  # an untrained model hardly looks at its video
                 for name, weight in captioner.named_parameters():
                     if any(part in name for part in ("frames", "fuse", "parts")):
                         weight.mul_(10)
-            trained = Trained(captioner, WORDS, model, graph, widths, store.manifest, store.features_dtype)
+            trained = CaptionerBundle(captioner, WORDS, model, graph, widths, store.manifest, store.features_dtype)
         replace(trained, **changes).save(self.run / "model.safetensors")
 
     def caption(self, *more: str, clips: list[str] | None = None) -> int:
@@ -89,7 +89,7 @@ def bench(tmp_path: Path) -> Bench:
 
 def from_store(bench: Bench, beam: int) -> dict[str, Caption]:
     """What the model says of the stored graphs, as ``stg.evaluate`` would."""
-    trained = Trained.load(bench.run / "model.safetensors")
+    trained = CaptionerBundle.load(bench.run / "model.safetensors")
     with GraphStore(bench.store) as store:
         return caption_videos(trained.captioner, store, store.keys(), trained.vocabulary, beam=beam)
 

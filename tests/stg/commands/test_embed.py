@@ -16,8 +16,8 @@ from stg.commands.embed import default_folder, embed, main
 from stg.commands.parser import run_command
 from stg.config.data import DataConfig, WorldConfig
 from stg.config.retrieval import EmbedConfig, EmbeddingConfig, MatchingConfig
-from stg.datasets.open import prepare
-from stg.retrieval.embedding import TrainedEmbedding
+from stg.datasets.open import open_dataset
+from stg.retrieval.embedding import EmbeddingBundle
 from stg.retrieval.ranking import Retrieval
 from stg.retrieval.training import retrieve
 from stg.runtime.errors import Preempted, StgError, UserError
@@ -29,7 +29,7 @@ WORLD = WorldConfig(train=12, val=4, test=4)
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store of the tiny world, made once."""
     path = tmp_path_factory.mktemp("world") / "store"
-    prepare(DataConfig(store=str(path)), WORLD).store.close()
+    open_dataset(DataConfig(store=str(path)), WORLD).store.close()
     return path
 
 
@@ -69,20 +69,20 @@ def rows(out: Path) -> list[dict[str, Any]]:
 
 
 def weights(out: Path) -> dict[str, torch.Tensor]:
-    return TrainedEmbedding.load(out).embedding.state_dict()
+    return EmbeddingBundle.load(out).embedding.state_dict()
 
 
 def test_it_learns_which_caption_goes_with_which_video(store: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     shown = run(settings(store, out, optim={"epochs": 20, "lr": 3e-3, "hard_after": 0, "patience": 20}))
     assert rows(out)[-1]["loss"] < 0.5 * rows(out)[0]["loss"]
-    prepared = prepare(DataConfig(store=str(store)), WORLD, tell=lambda line: None)
-    captions = prepared.dataset.references("train")
-    found = retrieve(TrainedEmbedding.load(out), prepared.store, captions)
+    opened = open_dataset(DataConfig(store=str(store)), WORLD, tell=lambda line: None)
+    captions = opened.dataset.references("train")
+    found = retrieve(EmbeddingBundle.load(out), opened.store, captions)
     # Which epoch is kept hangs on four videos: with six seeds the sum was 3.4 to 5.9, on wrong features 0.9 to 1.8.
     assert found.recall_sum > 2.5
     control = dict(zip(captions, [*list(captions)[1:], next(iter(captions))], strict=True))
-    wrong = retrieve(TrainedEmbedding.load(out), prepared.store, captions, source=control)
+    wrong = retrieve(EmbeddingBundle.load(out), opened.store, captions, source=control)
     assert wrong.recall_sum < found.recall_sum - 1
     assert "text to video" in shown
     assert "median rank" in shown

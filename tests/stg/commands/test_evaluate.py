@@ -17,9 +17,9 @@ from stg.config.evaluation import EvaluateConfig
 from stg.config.model import ModelConfig, STaTSConfig
 from stg.config.search import SearchConfig
 from stg.config.training import FitConfig, OptimConfig, RunConfig
-from stg.datasets.open import Prepared, prepare
+from stg.datasets.open import OpenDataset, open_dataset
 from stg.evaluation.evaluate import evaluate
-from stg.models.generation import Caption, candidate_captions
+from stg.models.generation import Caption, generate
 from stg.runtime.errors import UserError
 from stg.training.loop import fit
 
@@ -59,7 +59,7 @@ def test_captions_and_scores_are_written_and_shown(run: Path) -> None:
 
 def test_features_made_otherwise_are_refused_naming_the_fields(run: Path, tmp_path: Path) -> None:
     other = DataConfig(store=str(tmp_path / "other"))
-    prepare(other, dataclasses.replace(WORLD, seed=5)).store.close()
+    open_dataset(other, dataclasses.replace(WORLD, seed=5)).store.close()
     config = EvaluateConfig(str(run), split="val", store=str(tmp_path / "other"), meteor=False)
     with pytest.raises(UserError, match=r"do not fit this model: .*seed: trained on 0, store has 5"):
         evaluate(_on_world(config, 5, run, tmp_path), console=Console(file=io.StringIO()))
@@ -107,7 +107,7 @@ def test_captions_that_end_openly_are_counted(run: Path, monkeypatch: pytest.Mon
         texts = ["a square moves with a", "a circle", "a square moves to the", "it stands still"]
         return {video: [Caption(text, -1.0, 5)] for video, text in zip(args[2], texts, strict=True)}
 
-    monkeypatch.setattr("stg.evaluation.evaluate.candidate_captions", caption)
+    monkeypatch.setattr("stg.evaluation.evaluate.generate", caption)
     text = io.StringIO()
     evaluate(EvaluateConfig(str(run), "test", beam=2, meteor=False), console=Console(file=text, width=150))
     assert "a word such as a, the, with: greedy 2, beam 2 2 of 4" in text.getvalue()
@@ -157,11 +157,11 @@ def test_a_model_that_reads_the_class_is_scored_with_it_and_without(
 ) -> None:
     classes = {f"{split}-{n:05d}": n % 2 for split in ("train", "val", "test") for n in range(5)}
 
-    def prepared(*args: Any, **kwargs: Any) -> Prepared:
-        found = prepare(*args, **kwargs)
-        return Prepared(dataclasses.replace(found.dataset, category=classes), found.store)
+    def opened(*args: Any, **kwargs: Any) -> OpenDataset:
+        found = open_dataset(*args, **kwargs)
+        return OpenDataset(dataclasses.replace(found.dataset, category=classes), found.store)
 
-    monkeypatch.setattr("stg.evaluation.loaded_run.prepare", prepared)
+    monkeypatch.setattr("stg.evaluation.loaded_run.open_dataset", opened)
     out = tmp_path / "run"
     config = FitConfig(
         data=DataConfig(store=str(run.parent / "store"), min_count=1),
@@ -174,11 +174,11 @@ def test_a_model_that_reads_the_class_is_scored_with_it_and_without(
     told: dict[str, Any] = {}
 
     def caption(*args: Any, **kwargs: Any) -> Any:
-        found = candidate_captions(*args, **kwargs)
+        found = generate(*args, **kwargs)
         told[f"{kwargs['search'].name} {kwargs['category'] is not None}"] = next(iter(found.values()))[0]
         return found
 
-    monkeypatch.setattr("stg.evaluation.evaluate.candidate_captions", caption)
+    monkeypatch.setattr("stg.evaluation.evaluate.generate", caption)
     text = io.StringIO()
     scores = evaluate(
         EvaluateConfig(str(out), "test", beam=2, meteor=False, show=1), console=Console(file=text, width=150)
@@ -193,14 +193,14 @@ def test_a_model_that_reads_the_class_is_scored_with_it_and_without(
     assert {path.name for path in (out / "evaluation").iterdir()} == names
     records = {stem: json.loads((out / "evaluation" / f"test-{stem}-scores.json").read_text()) for stem in stems}
     assert [record["category"] for record in records.values()] == [True, False, True, False]
-    monkeypatch.setattr("stg.evaluation.loaded_run.prepare", prepare)
+    monkeypatch.setattr("stg.evaluation.loaded_run.open_dataset", open_dataset)
     text = io.StringIO()
     scores = evaluate(EvaluateConfig(str(out), "test", 1, meteor=False, show=1), console=Console(file=text, width=150))
     assert list(scores) == ["greedy, no class"]
     assert "moving objects has no classes, which this model reads: it is scored as for clips without" in text.getvalue()
     assert f"test-00000: {told['greedy False'].text}  " in text.getvalue()
     classes |= {"test-00000": 2}
-    monkeypatch.setattr("stg.evaluation.loaded_run.prepare", prepared)
+    monkeypatch.setattr("stg.evaluation.loaded_run.open_dataset", opened)
     with pytest.raises(UserError, match=r"model.stats.categories is 2 and moving objects has a class number 2"):
         evaluate(EvaluateConfig(str(out), "test", meteor=False), console=Console(file=io.StringIO()))
 
@@ -210,16 +210,16 @@ def test_a_model_that_predicts_the_class_is_scored_once(
 ) -> None:
     seen: list[Any] = []
 
-    def prepared(*args: Any, **kwargs: Any) -> Prepared:
-        found = prepare(*args, **kwargs)
+    def opened(*args: Any, **kwargs: Any) -> OpenDataset:
+        found = open_dataset(*args, **kwargs)
         classes = {video: number % 2 for number, video in enumerate(found.dataset.videos("train"))}
-        return Prepared(dataclasses.replace(found.dataset, category=classes), found.store)
+        return OpenDataset(dataclasses.replace(found.dataset, category=classes), found.store)
 
     def caption(*args: Any, **kwargs: Any) -> Any:
         seen.append(kwargs["category"])
-        return candidate_captions(*args, **kwargs)
+        return generate(*args, **kwargs)
 
-    monkeypatch.setattr("stg.evaluation.loaded_run.prepare", prepared)
+    monkeypatch.setattr("stg.evaluation.loaded_run.open_dataset", opened)
     out = tmp_path / "run"
     config = FitConfig(
         data=DataConfig(store=str(run.parent / "store"), min_count=1),
@@ -230,9 +230,9 @@ def test_a_model_that_predicts_the_class_is_scored_once(
     )
     fit(config, console=Console(file=io.StringIO()))
     assert all("scene_category" in json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()[:-1])
-    monkeypatch.setattr("stg.evaluation.evaluate.candidate_captions", caption)
-    for preparation in (prepared, prepare):
-        monkeypatch.setattr("stg.evaluation.loaded_run.prepare", preparation)
+    monkeypatch.setattr("stg.evaluation.evaluate.generate", caption)
+    for preparation in (opened, open_dataset):
+        monkeypatch.setattr("stg.evaluation.loaded_run.open_dataset", preparation)
         scores = evaluate(EvaluateConfig(str(out), "test", 1, meteor=False), console=Console(file=io.StringIO()))
         assert list(scores) == ["greedy"]
     assert seen == [None, None]
@@ -242,18 +242,18 @@ def test_a_model_that_predicts_the_class_is_scored_once(
 def test_a_split_with_too_few_videos_in_the_store_is_refused(shared_data: Path, run: Path) -> None:
     data = DataConfig(dataset="msvd", root=str(shared_data / "msvd"), store=str(run.parent / "store"))
     with pytest.raises(UserError, match=r"none of the videos of MSVD .* is among the 13 available ones"):
-        prepare(data, WORLD)
+        open_dataset(data, WORLD)
 
 
 def test_a_split_whose_captions_are_withheld_is_captioned_and_not_scored(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def prepared(*args: Any, **kwargs: Any) -> Prepared:
-        found = prepare(*args, **kwargs)
+    def opened(*args: Any, **kwargs: Any) -> OpenDataset:
+        found = open_dataset(*args, **kwargs)
         captions = {video: texts for video, texts in found.dataset.captions.items() if not video.startswith("test")}
-        return Prepared(dataclasses.replace(found.dataset, captions=captions, unlabelled=("test",)), found.store)
+        return OpenDataset(dataclasses.replace(found.dataset, captions=captions, unlabelled=("test",)), found.store)
 
-    monkeypatch.setattr("stg.evaluation.loaded_run.prepare", prepared)
+    monkeypatch.setattr("stg.evaluation.loaded_run.open_dataset", opened)
     folder = tmp_path / "run"
     shutil.copytree(run, folder, ignore=shutil.ignore_patterns("evaluation"))
     text = io.StringIO()

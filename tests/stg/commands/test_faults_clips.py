@@ -27,9 +27,9 @@ from stg.config.captioning import CaptionConfig
 from stg.config.extraction import ExtractConfig
 from stg.config.model import GraphConfig, ModelConfig
 from stg.models.build import build_captioner
-from stg.models.feature_kinds import Widths
+from stg.models.feature_kinds import FeatureWidths
 from stg.models.generation import caption_videos
-from stg.runs.bundle import Trained
+from stg.runs.bundle import CaptionerBundle
 from stg.text.vocabulary import Vocabulary
 from stg.video.clip import ClipPart, ClipRequest, Segment, SegmentRequest
 from stg.video.decoding import SampledFrames, VideoError
@@ -89,15 +89,15 @@ class Bench:
         with GraphStore(self.out) as store:
             return list(store.keys())
 
-    def model(self, branches: str = "scene", variant: str = "full") -> Trained:
+    def model(self, branches: str = "scene", variant: str = "full") -> CaptionerBundle:
         """An untrained model for the features in the store, saved as a run of ``stg.fit`` would."""
         with GraphStore(self.out) as store:
             torch.manual_seed(3)
             model = ModelConfig(branches=branches, channels=16, hidden=16, heads=2)  # type: ignore[arg-type]
             graph = GraphConfig(layers=2, variant=variant)  # type: ignore[arg-type]
-            widths = Widths.of(store.get(next(iter(store.keys()))))
+            widths = FeatureWidths.of(store.get(next(iter(store.keys()))))
             captioner = build_captioner(model, graph, widths=widths, vocabulary=len(WORDS), max_words=6).eval()
-            trained = Trained(captioner, WORDS, model, graph, widths, store.manifest, store.features_dtype)
+            trained = CaptionerBundle(captioner, WORDS, model, graph, widths, store.manifest, store.features_dtype)
         trained.save(self.run / "model.safetensors")
         return trained
 

@@ -24,9 +24,9 @@ from stg.config.data import DataConfig, WorldConfig
 from stg.config.model import ModelConfig, STaTSConfig, TSConfig
 from stg.config.training import FitConfig, OptimConfig, RunConfig
 from stg.data.batches import TrainingSet, shuffle_features
-from stg.datasets.open import Prepared, prepare
-from stg.runs.bundle import Trained
-from stg.runtime.distributed import Processes
+from stg.datasets.open import OpenDataset, open_dataset
+from stg.runs.bundle import CaptionerBundle
+from stg.runtime.distributed import Ranks
 from stg.runtime.errors import Preempted, StgError, UserError
 from stg.training.loop import fit
 
@@ -38,7 +38,7 @@ WORLD = WorldConfig(train=8, val=3, test=3)
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store of the tiny world, made once."""
     path = tmp_path_factory.mktemp("world") / "store"
-    prepare(DataConfig(store=str(path)), WORLD).store.close()
+    open_dataset(DataConfig(store=str(path)), WORLD).store.close()
     return path
 
 
@@ -55,10 +55,10 @@ def settings(store: Path, out: Path, **changes: Any) -> FitConfig:
     return config
 
 
-def run(config: FitConfig, stop: Callable[[], bool] = lambda: False, processes: Processes | None = None) -> str:
+def run(config: FitConfig, stop: Callable[[], bool] = lambda: False, ranks: Ranks | None = None) -> str:
     """Train and return what was printed."""
     text = io.StringIO()
-    fit(config, console=Console(file=text, width=200), stop=stop, processes=processes)
+    fit(config, console=Console(file=text, width=200), stop=stop, ranks=ranks)
     return text.getvalue()
 
 
@@ -71,7 +71,7 @@ def stop_after(steps: int, out: Path) -> Callable[[], bool]:
     return lambda: len(rows(out, "step")) >= steps
 
 
-class FirstOfTwo(Processes):
+class FirstOfTwo(Ranks):
     """The first of two processes, the other of which has no part in any batch and does the same."""
 
     def __init__(self, other: bytes | None = None) -> None:
@@ -84,7 +84,7 @@ class FirstOfTwo(Processes):
     def sum(self, values: torch.Tensor) -> torch.Tensor:
         return values
 
-    def copy_from_first(self, model: torch.nn.Module) -> None:
+    def broadcast_module(self, model: torch.nn.Module) -> None:
         pass
 
     def gather(self, value: bytes) -> list[bytes]:
@@ -92,7 +92,7 @@ class FirstOfTwo(Processes):
 
 
 def weights(out: Path) -> dict[str, torch.Tensor]:
-    return Trained.load(out / "whole.safetensors").captioner.state_dict()
+    return CaptionerBundle.load(out / "whole.safetensors").captioner.state_dict()
 
 
 def test_a_run_learns_and_leaves_what_is_needed(store: Path, tmp_path: Path) -> None:
@@ -230,12 +230,12 @@ CLASSES = {f"{split}-{n:05d}": n % 3 for split in ("train", "val", "test") for n
 def with_classes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give the world classes; the eighth training video has none."""
 
-    def prepared(*args: Any, **kwargs: Any) -> Prepared:
-        found = prepare(*args, **kwargs)
-        return Prepared(dataclasses.replace(found.dataset, category=CLASSES), found.store)
+    def opened(*args: Any, **kwargs: Any) -> OpenDataset:
+        found = open_dataset(*args, **kwargs)
+        return OpenDataset(dataclasses.replace(found.dataset, category=CLASSES), found.store)
 
     for user in ("stg.training.setup", "stg.evaluation.loaded_run"):
-        monkeypatch.setattr(f"{user}.prepare", prepared)
+        monkeypatch.setattr(f"{user}.open_dataset", opened)
 
 
 @pytest.mark.parametrize("control", ["none", "shuffle"])
@@ -316,9 +316,9 @@ def test_processes_that_do_not_see_the_same_run_folder_are_refused(store: Path, 
         run(config, stop_after(2, tmp_path / "run"), FirstOfTwo())
     before = tree(tmp_path / "run")
     with pytest.raises(UserError, match="is not the same for all processes: it must lie where all of them see it"):
-        run(config, processes=FirstOfTwo(other=b"0 123"))
+        run(config, ranks=FirstOfTwo(other=b"0 123"))
     assert tree(tmp_path / "run") == before
-    assert "going on at step 2" in run(config, processes=FirstOfTwo())
+    assert "going on at step 2" in run(config, ranks=FirstOfTwo())
 
 
 def test_a_run_that_is_refused_leaves_no_trace(store: Path, tmp_path: Path) -> None:
@@ -379,7 +379,7 @@ def test_a_loss_that_is_not_finite_is_never_applied(
     ],
 )
 def test_out_of_memory_names_the_batch_and_what_is_kept(
-    processes: Processes | None, step: int, kept: str, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ranks: Ranks | None, step: int, kept: str, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import stg.training.loop
 
@@ -394,7 +394,7 @@ def test_out_of_memory_names_the_batch_and_what_is_kept(
     out = tmp_path / "run"
     config = settings(store, out, run={"save_minutes": 0.0})
     with pytest.raises(StgError, match=rf"memory at step {step} with \d+ captions of 3 videos \({kept}\): lower"):
-        run(config, processes=processes)
+        run(config, ranks=ranks)
     assert (out / "checkpoints").exists() == (kept != "no checkpoint yet")
     assert len(rows(out, "step")) == step if step else not (out / "metrics.jsonl").exists()
 
@@ -418,7 +418,7 @@ def test_the_control_trains_on_other_videos_features(store: Path, tmp_path: Path
 def test_every_ablation_trains_and_exports(branches: str, store: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     run(settings(store, out, model={"branches": branches}, optim={"epochs": 1}))
-    assert Trained.load(out / "model.safetensors").vocabulary.words[:2] == ("<pad>", "<bos>")
+    assert CaptionerBundle.load(out / "model.safetensors").vocabulary.words[:2] == ("<pad>", "<bos>")
 
 
 def test_tiny_splits_and_large_batches_run(store: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from stg.config.data import DataConfig
-from stg.datasets.open import prepare
+from stg.datasets.open import open_dataset
 from stg.runs.tensors import load_tensors
 from tests.stg.make_processes import WORLD
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals are those of
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     where = tmp_path_factory.mktemp("two")
-    prepare(DataConfig(store=str(where / "store")), WORLD).store.close()
+    open_dataset(DataConfig(store=str(where / "store")), WORLD).store.close()
     return where
 
 
@@ -42,10 +42,10 @@ def endless(folder: Path, out: Path) -> list[str]:
     return [part for name, value in options.items() for part in (f"--{name}", str(value))]
 
 
-def wait_for_steps(out: Path, processes: list[subprocess.Popen[str]]) -> None:
+def wait_for_steps(out: Path, ranks: list[subprocess.Popen[str]]) -> None:
     until = time.monotonic() + PATIENCE
     while not (out / "metrics.jsonl").exists() and time.monotonic() < until:
-        assert all(process.poll() is None for process in processes), [p.communicate()[1] for p in processes]
+        assert all(process.poll() is None for process in ranks), [p.communicate()[1] for p in ranks]
         time.sleep(0.1)
 
 
@@ -81,7 +81,7 @@ def test_a_signal_to_one_process_stops_both_at_one_step_with_code_75(folder: Pat
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    processes = [
+    ranks = [
         subprocess.Popen(
             [sys.executable, "-m", "stg.fit", *endless(folder, out)],
             cwd=ROOT,
@@ -96,13 +96,13 @@ def test_a_signal_to_one_process_stops_both_at_one_step_with_code_75(folder: Pat
         )
         for rank in range(2)
     ]
-    wait_for_steps(out, processes)
+    wait_for_steps(out, ranks)
     # Twice, as where a launcher passes on what its process has got itself.
-    processes[1].send_signal(signal.SIGTERM)
+    ranks[1].send_signal(signal.SIGTERM)
     time.sleep(0.01)
-    processes[1].send_signal(signal.SIGTERM)
-    errors = [process.communicate(timeout=PATIENCE)[1] for process in processes]
-    assert [process.returncode for process in processes] == [75, 75], errors
+    ranks[1].send_signal(signal.SIGTERM)
+    errors = [process.communicate(timeout=PATIENCE)[1] for process in ranks]
+    assert [process.returncode for process in ranks] == [75, 75], errors
     assert sum(text.count("the same command goes on from there") for text in errors) == 1
     state = json.loads((out / "state.json").read_text())
     assert (state["status"], state["step"]) == ("preempted", newest(out)[1]["step"])

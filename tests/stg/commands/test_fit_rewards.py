@@ -14,9 +14,9 @@ from rich.console import Console
 from stg.config.data import DataConfig, WorldConfig
 from stg.config.model import ModelConfig
 from stg.config.training import FitConfig, OptimConfig, RewardConfig, RunConfig
-from stg.datasets.open import prepare
+from stg.datasets.open import open_dataset
 from stg.metrics.java import JavaError
-from stg.runs.bundle import Trained
+from stg.runs.bundle import CaptionerBundle
 from stg.runtime.errors import Preempted, UserError
 from stg.training.loop import fit
 from stg.training.rewards import Rewards
@@ -27,7 +27,7 @@ WORLD = WorldConfig(train=8, val=3, test=3)
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("world") / "store"
-    prepare(DataConfig(store=str(path)), WORLD).store.close()
+    open_dataset(DataConfig(store=str(path)), WORLD).store.close()
     return path
 
 
@@ -117,8 +117,8 @@ def test_a_run_begins_with_another_and_keeps_it_unless_it_improves(store: Path, 
     assert f"beginning with the weights of {first}" in shown
     (start,) = rows(second, "start")
     assert start["cider"] == max(row["cider"] for row in rows(first, "validation"))
-    expected = Trained.load(first / "whole.safetensors").captioner.state_dict()
-    found = Trained.load(second / "whole.safetensors").captioner.state_dict()
+    expected = CaptionerBundle.load(first / "whole.safetensors").captioner.state_dict()
+    found = CaptionerBundle.load(second / "whole.safetensors").captioner.state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in found.items())
     assert "at the start" in shown
 

@@ -15,8 +15,8 @@ import stg.runtime.device
 from stg.config.data import DataConfig, WorldConfig
 from stg.config.model import ModelConfig
 from stg.config.training import FitConfig, OptimConfig, RunConfig
-from stg.datasets.open import prepare
-from stg.runs.bundle import Trained
+from stg.datasets.open import open_dataset
+from stg.runs.bundle import CaptionerBundle
 from stg.runtime.errors import Preempted, UserError
 from stg.training.loop import fit
 
@@ -26,7 +26,7 @@ WORLD = WorldConfig(train=8, val=3, test=3)
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("world") / "store"
-    prepare(DataConfig(store=str(path)), WORLD).store.close()
+    open_dataset(DataConfig(store=str(path)), WORLD).store.close()
     return path
 
 
@@ -53,7 +53,7 @@ def steps(out: Path) -> list[dict[str, Any]]:
 
 
 def weights(out: Path) -> dict[str, torch.Tensor]:
-    return Trained.load(out / "whole.safetensors").captioner.state_dict()
+    return CaptionerBundle.load(out / "whole.safetensors").captioner.state_dict()
 
 
 def test_graphs_in_memory_change_no_bit_and_may_be_taken_up_midway(store: Path, tmp_path: Path) -> None:

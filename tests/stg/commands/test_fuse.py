@@ -19,7 +19,7 @@ from stg.config.model import ModelConfig
 from stg.config.retrieval import FuseConfig
 from stg.config.search import SearchConfig
 from stg.config.training import FitConfig, OptimConfig, RunConfig
-from stg.datasets.open import Prepared, prepare
+from stg.datasets.open import OpenDataset, open_dataset
 from stg.runtime.errors import UserError
 from stg.training.loop import fit
 
@@ -71,7 +71,7 @@ class Oracle:
 @pytest.fixture
 def oracle(monkeypatch: pytest.MonkeyPatch) -> Oracle:
     made = Oracle()
-    monkeypatch.setattr("stg.retrieval.embedding.TrainedEmbedding.load", lambda folder: made)
+    monkeypatch.setattr("stg.retrieval.embedding.EmbeddingBundle.load", lambda folder: made)
     return made
 
 
@@ -131,12 +131,12 @@ def test_videos_that_runs_lack_come_from_the_others_or_the_file(
     lacking = {"one": {VIDEOS[1], VIDEOS[2]}, "two": {VIDEOS[2]}}
     names = iter(lacking)
 
-    def prepared(*args: Any, **kwargs: Any) -> Prepared:
-        found, gone = prepare(*args, **kwargs), lacking[next(names)]
+    def opened(*args: Any, **kwargs: Any) -> OpenDataset:
+        found, gone = open_dataset(*args, **kwargs), lacking[next(names)]
         there = {video for videos in found.dataset.splits.values() for video in videos} - gone
         return dataclasses.replace(found, dataset=found.dataset.restrict(there))
 
-    monkeypatch.setattr("stg.evaluation.loaded_run.prepare", prepared)
+    monkeypatch.setattr("stg.evaluation.loaded_run.open_dataset", opened)
     spare, text = tmp_path / "spare.json", io.StringIO()
     spare.write_text(json.dumps(dict.fromkeys(VIDEOS, "a spare caption")))
     settings: dict[str, Any] = {
@@ -167,13 +167,13 @@ def test_videos_that_runs_lack_come_from_the_others_or_the_file(
 def test_withheld_captions_are_fused_and_not_scored(
     runs: list[str], oracle: Oracle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def prepared(*args: Any, **kwargs: Any) -> Prepared:
-        found = prepare(*args, **kwargs)
+    def opened(*args: Any, **kwargs: Any) -> OpenDataset:
+        found = open_dataset(*args, **kwargs)
         captions = {video: texts for video, texts in found.dataset.captions.items() if not video.startswith("test")}
         dataset = dataclasses.replace(found.dataset, captions=captions, unlabelled=("test",))
         return dataclasses.replace(found, dataset=dataset)
 
-    monkeypatch.setattr("stg.evaluation.loaded_run.prepare", prepared)
+    monkeypatch.setattr("stg.evaluation.loaded_run.open_dataset", opened)
     text = io.StringIO()
     found = fused(text, runs=(*runs,), out=str(tmp_path / "out.json"), embedding="e")
     assert found.scores == {}

@@ -22,7 +22,7 @@ from stg.commands.parser import run_command
 from stg.config.extraction import ImportConfig
 from stg.features.precomputed.description import Description
 from stg.features.precomputed.importer import Importer
-from stg.models.feature_kinds import Widths
+from stg.models.feature_kinds import FeatureWidths
 from stg.runtime.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -154,7 +154,7 @@ def test_videos_without_objects_or_sound_and_the_scene_model_on_them(tmp_path: P
     assert command(tmp_path / "features.json", tmp_path / "out") == 0
     with GraphStore(tmp_path / "out") as store:
         batch = store.batch(["a", "b"])
-        assert Widths.of(store.get("a")) == Widths(scene=3, motion=0, objects=0, audio=2)
+        assert FeatureWidths.of(store.get("a")) == FeatureWidths(scene=3, motion=0, objects=0, audio=2)
         assert (batch.x.shape, batch.audio_ptr.tolist()) == ((0, 0), [0, 3, 3])
         assert store.verify() == []
 

@@ -19,7 +19,7 @@ from stg.config.schema import differences, to_dict
 from stg.config.training import FitConfig
 from stg.data.batches import TrainingSet
 from stg.models.build import build_captioner
-from stg.models.feature_kinds import Widths
+from stg.models.feature_kinds import FeatureWidths
 from stg.models.generation import caption_videos
 from stg.text.vocabulary import SPECIAL, Vocabulary
 from stg.training.losses import captioning_losses
@@ -280,7 +280,7 @@ def test_a_preset_learns_four_videos_by_heart(name: str, tmp_path: Path) -> None
         encoded = {video: [vocabulary.encode(text)] * TIMES for video, text in texts.items()}
         data = TrainingSet(store, encoded, captions_per_video=TIMES, category=category, **edges)
         batch = data.load(data.epoch(0)[0])
-        widths = Widths.of(store.get("a"))
+        widths = FeatureWidths.of(store.get("a"))
         torch.manual_seed(0)
         model = build_captioner(
             config.model, config.graph, widths=widths, vocabulary=len(vocabulary), max_words=vocabulary.max_words

@@ -11,9 +11,9 @@ from graphs.storage.store import GraphStore
 from stg.commands.probe import drawn, probe, to_markdown
 from stg.config.data import DataConfig, WorldConfig
 from stg.config.probe import ProbeConfig
-from stg.config.store import EdgeChoice
+from stg.config.store import EdgeConfig
 from stg.data.batches import shuffle_features
-from stg.datasets.open import prepare
+from stg.datasets.open import open_dataset
 from stg.evaluation.probing import EventClassifier, train_and_test
 from stg.runtime.errors import Preempted, UserError
 from tests.graphs.made_graphs import made_graph
@@ -25,7 +25,7 @@ QUIET = Console(quiet=True)
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("probe") / "world"
-    prepare(DataConfig(store=str(path)), WORLD).store.close()
+    open_dataset(DataConfig(store=str(path)), WORLD).store.close()
     return path
 
 
@@ -85,7 +85,7 @@ def test_markdown_has_mean_and_deviation() -> None:
     record = {
         "title": "which events",
         "dataset": "world",
-        "edges": drawn(EdgeChoice(tau_time=0.1, drop_zero_iou=True)),
+        "edges": drawn(EdgeConfig(tau_time=0.1, drop_zero_iou=True)),
         "settings": {"world": {"train": 3, "val": 2, "test": 1}},
         "commits": ["c", "d"],
         "rows": [{"name": "full", "seeds": [0, 1], "scores": told}],
@@ -93,7 +93,7 @@ def test_markdown_has_mean_and_deviation() -> None:
     assert "| full | 2 | 0.500 ± 0.125 |" in to_markdown(record)
     assert "Commit c, d." in to_markdown(record)
     assert "Edges: tau_time 0.1, drop_zero_iou True." in to_markdown(record)
-    assert drawn(EdgeChoice()) == "as in the paper"
+    assert drawn(EdgeConfig()) == "as in the paper"
 
 
 def graphs(path: Path) -> tuple[GraphStore, dict[str, list[str]], dict[str, int]]:

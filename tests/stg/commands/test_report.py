@@ -25,10 +25,10 @@ from stg.config.report import ReportConfig
 from stg.config.search import SearchConfig
 from stg.config.training import FitConfig, OptimConfig, RunConfig
 from stg.datasets.world.dataset import World
-from stg.evaluation.loaded_run import open_run
+from stg.evaluation.loaded_run import load_run
 from stg.explain.explain import Narrator, tell
 from stg.models.build import build_captioner
-from stg.models.feature_kinds import Widths
+from stg.models.feature_kinds import FeatureWidths
 from stg.models.generation import Caption
 from stg.pages.videos.build import view_of_clip
 from stg.pages.videos.split_report import Narration
@@ -82,7 +82,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def narration(run: Path, **options: object) -> Narration:
-    opened = open_run(run, device="cpu", tell=lambda line: None)
+    opened = load_run(run, device="cpu", tell=lambda line: None)
     return Narration(opened, "test", search=SearchConfig(beam=3, n_best=3), tell=lambda line: None, **options)  # type: ignore[arg-type]
 
 
@@ -201,7 +201,7 @@ def test_one_video_that_cannot_be_drawn_does_not_stop_the_others(run: Path, monk
     monkeypatch.setattr(telling, "tell", tell)
     said: list[str] = []
     told = Narration(
-        open_run(run, device="cpu", tell=said.append), "test", search=SearchConfig("greedy"), tell=said.append
+        load_run(run, device="cpu", tell=said.append), "test", search=SearchConfig("greedy"), tell=said.append
     )
     told.caption()
     views = list(told.views(told.videos[:3]))
@@ -279,7 +279,7 @@ def test_another_clip_of_the_same_name_is_not_shown(run: Path, clip: Path, tmp_p
     other = tmp_path / "test-00000.mp4"
     dataclasses.replace(World(train=6, val=3, test=4), size=64).write_mp4("test-00000", other)
     said: list[str] = []
-    opened = open_run(run, device="cpu", tell=said.append)
+    opened = load_run(run, device="cpu", tell=said.append)
     told = Narration(opened, "test", search=SearchConfig("greedy"), clips={"test-00000": other}, tell=said.append)
     told.world = None
     told.caption()
@@ -329,10 +329,10 @@ def test_a_model_that_reads_the_class_is_told_it(run: Path) -> None:
     """The probabilities on the page are those of the video's class, where it is known."""
     stats = STaTSConfig(categories=3, scene_streams=("regions",))
     settings = ModelConfig(decoder="stats", branches="scene", channels=16, stats=stats)
-    opened = open_run(run, device="cpu", tell=lambda line: None)
+    opened = load_run(run, device="cpu", tell=lambda line: None)
     batch = opened.store.batch(["test-00000"])
     torch.manual_seed(0)
-    vocabulary, widths = opened.trained.vocabulary, Widths.of(batch)
+    vocabulary, widths = opened.trained.vocabulary, FeatureWidths.of(batch)
     captioner = build_captioner(
         settings, GraphConfig(), widths=widths, vocabulary=len(vocabulary), max_words=vocabulary.max_words
     ).eval()

@@ -15,7 +15,7 @@ from stg.data.batches import Item, TrainingSet, pad_words, shuffle_features
 from stg.datasets.base import CaptionDataset
 from stg.models.branches import SceneBranch
 from stg.models.captioner import Captioner
-from stg.models.memory import MemoryParts
+from stg.models.memory import MemoryBuilder
 from stg.models.statistics import Standardise, classes_read, fit_statistics
 from stg.runtime.errors import UserError
 from stg.text.vocabulary import BOS, EOS, PAD
@@ -164,7 +164,7 @@ class Reader(TransformerDecoder):
 def test_classes_are_read_where_a_decoder_reads_them_and_refused_where_they_do_not_fit() -> None:
     def model(scene: type[TransformerDecoder], objects: type[TransformerDecoder]) -> Captioner:
         made = [kind(9, channels=8, heads=2, hidden=8) for kind in (scene, objects)]
-        parts = [MemoryParts(category=True) for _ in made]
+        parts = [MemoryBuilder(category=True) for _ in made]
         return Captioner(
             scene=SceneBranch(5, None, 8),
             objects=STGEncoder(6, 8, 1),

@@ -7,7 +7,7 @@ import torch
 
 from graphs.edges import EDGE_TYPES, spatial_edges, temporal_edges
 from graphs.storage.store import GraphStore
-from stg.config.store import EdgeChoice
+from stg.config.store import EdgeConfig
 from stg.data.edges import recorded_edges
 from stg.runtime.errors import UserError
 from tests.graphs.made_graphs import made_graph
@@ -50,8 +50,8 @@ def test_the_manifest_tells_and_is_read_back(path: Path, tmp_path: Path) -> None
     assert main(["edges", str(path), "--out", str(out), "--tau_time", "0.1", "--top_k", "2"]) == 0
     with GraphStore(out) as store:
         assert store.manifest["detector"] == "boxes"
-        assert recorded_edges(store.manifest) == EdgeChoice(tau_time=0.1, top_k=2)
-    assert recorded_edges(MANIFEST) == EdgeChoice()
+        assert recorded_edges(store.manifest) == EdgeConfig(tau_time=0.1, top_k=2)
+    assert recorded_edges(MANIFEST) == EdgeConfig()
 
 
 def test_it_goes_on_where_it_was_stopped(

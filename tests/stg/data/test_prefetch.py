@@ -12,7 +12,7 @@ import stg.runtime.device
 from graphs.storage.in_memory import GraphsInMemory
 from graphs.storage.records import StoreError
 from graphs.storage.store import GraphStore
-from stg.data.prefetch import in_memory, read_ahead
+from stg.data.prefetch import load_into_memory, read_ahead
 from stg.runtime.device import free_memory
 from stg.runtime.errors import UserError
 from tests.graphs.made_graphs import made_graph, same
@@ -91,7 +91,7 @@ def test_what_a_store_refuses_in_the_thread_is_told_by_name(store: GraphStore) -
 
 def test_graphs_in_memory_give_the_batches_of_their_store(store: GraphStore) -> None:
     told: list[str] = []
-    kept = in_memory(store, ["v4", "v0", "v2", "v0"], tell=told.append)
+    kept = load_into_memory(store, ["v4", "v0", "v2", "v0"], tell=told.append)
     expected = [store.batch(["v2", "v4"], variant, "both") for variant in ("full", "temporal")]
     store.close()
     assert told == ["keeping the graphs of 3 videos in memory (0 MiB)"]
@@ -111,12 +111,12 @@ def test_what_does_not_fit_is_refused_before_it_is_read(store: GraphStore, monke
     monkeypatch.setattr(stg.data.prefetch, "free_memory", lambda: needed - 1)
     monkeypatch.setattr(GraphStore, "record", None)
     with pytest.raises(UserError, match=r"would keep 0\.0 GiB of graphs and .* are free: set data.loading to ahead"):
-        in_memory(store, list(store))
+        load_into_memory(store, list(store))
     monkeypatch.undo()
     monkeypatch.setattr(stg.data.prefetch, "free_memory", lambda: needed)
-    in_memory(store, list(store))
+    load_into_memory(store, list(store))
     monkeypatch.setattr(stg.data.prefetch, "free_memory", lambda: None)
-    in_memory(store, list(store))
+    load_into_memory(store, list(store))
 
 
 def test_each_process_of_a_machine_keeps_its_own_graphs(store: GraphStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,9 +124,9 @@ def test_each_process_of_a_machine_keeps_its_own_graphs(store: GraphStore, monke
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
     monkeypatch.setattr(stg.data.prefetch, "free_memory", lambda: 3 * needed - 1)
     with pytest.raises(UserError, match=r"would keep 0\.0 GiB of graphs in each of 3 processes and"):
-        in_memory(store, list(store))
+        load_into_memory(store, list(store))
     monkeypatch.setattr(stg.data.prefetch, "free_memory", lambda: 3 * needed)
-    in_memory(store, list(store))
+    load_into_memory(store, list(store))
 
 
 def test_free_memory_is_the_least_that_system_and_container_leave(

@@ -14,7 +14,7 @@ import pytest
 from graphs.build import build_graph
 from graphs.storage.store import GraphStore
 from stg.config.data import DataConfig, WorldConfig
-from stg.datasets.open import READERS, Prepared, prepare
+from stg.datasets.open import READERS, OpenDataset, open_dataset
 from stg.runtime.errors import UserError
 from tests.stg.conftest import made_video
 from tests.stg.make_annotations import write_msrvtt, write_vatex
@@ -28,9 +28,9 @@ def make_store(path: Path, videos: Sequence[str]) -> Path:
     return path
 
 
-def run(data: DataConfig) -> tuple[Prepared, list[str]]:
+def run(data: DataConfig) -> tuple[OpenDataset, list[str]]:
     lines: list[str] = []
-    return prepare(data, WorldConfig(), tell=lines.append), lines
+    return open_dataset(data, WorldConfig(), tell=lines.append), lines
 
 
 @pytest.fixture
@@ -51,10 +51,10 @@ def test_every_data_set_has_a_reader() -> None:
 
 def test_a_folder_to_graphs_and_captions(folder: Path, tmp_path: Path) -> None:
     store = make_store(tmp_path / "store", [f"v{number}" for number in range(12) if number != 3])
-    prepared, lines = run(DataConfig(dataset="folder", root=str(folder), store=str(store)))
-    assert prepared.dataset.name == "mine"
-    assert len(prepared.dataset.splits["train"]) == 9
-    assert prepared.store.batch(prepared.dataset.splits["val"]).videos == ["v10", "v11"]
+    opened, lines = run(DataConfig(dataset="folder", root=str(folder), store=str(store)))
+    assert opened.dataset.name == "mine"
+    assert len(opened.dataset.splits["train"]) == 9
+    assert opened.store.batch(opened.dataset.splits["val"]).videos == ["v10", "v11"]
     assert lines == [
         "split  listed  present  missing  captions  share",
         "train      10        9        1        18   90 %",
@@ -62,7 +62,7 @@ def test_a_folder_to_graphs_and_captions(folder: Path, tmp_path: Path) -> None:
         f"all missing videos (1) are listed in {store}.missing.jsonl",
         "train: 1 of 10 videos are missing ('v3'); scores do not cover them",
     ]
-    prepared.store.close()
+    opened.store.close()
 
 
 @pytest.mark.parametrize("limit", [0.5, 0.1])
@@ -71,7 +71,7 @@ def test_every_missing_video_is_listed_beside_the_store(folder: Path, tmp_path: 
     store, lines = make_store(tmp_path / "store", ["v0", "v1", "v2", "v10"]), list[str]()
     data = DataConfig(dataset="folder", root=str(folder), store=str(store), min_coverage=limit)
     with nullcontext() if limit == 0.1 else pytest.raises(UserError, match="3 of 10 videos are in"):
-        prepare(data, WorldConfig(), tell=lines.append).store.close()
+        open_dataset(data, WorldConfig(), tell=lines.append).store.close()
     log = tmp_path / "store.missing.jsonl"
     rows = [json.loads(line) for line in log.read_text().splitlines()]
     gone = [("train", f"v{number}") for number in range(3, 10)] + [("val", "v11")]
@@ -86,11 +86,11 @@ def test_a_list_that_cannot_be_written_is_told(folder: Path, tmp_path: Path) -> 
     store = make_store(tmp_path / "store", [f"v{number}" for number in range(1, 12)])
     log = tmp_path / "store.missing.jsonl"
     log.mkdir()
-    prepared, lines = run(DataConfig(dataset="folder", root=str(folder), store=str(store)))
+    opened, lines = run(DataConfig(dataset="folder", root=str(folder), store=str(store)))
     assert any(
         line.startswith(f"the list of missing videos is not up to date: could not write {log}") for line in lines
     )
-    prepared.store.close()
+    opened.store.close()
 
 
 @pytest.mark.parametrize(("limit", "allowed"), [(0.5, True), (0.51, False)])
@@ -115,12 +115,12 @@ def test_faults_are_told_and_refused_when_strict(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace('"video_id": "video5", "caption"', '"video_id": "video9", "caption"'))
     store = make_store(tmp_path / "store", [f"video{number}" for number in range(6)])
     data = DataConfig(dataset="msrvtt", root=str(tmp_path), store=str(store))
-    prepared, lines = run(data)
+    opened, lines = run(data)
     assert "MSR-VTT: without captions: 1 ('video5'); captions without a video: 1 ('video9')" in lines
     assert any(line.startswith("MSR-VTT: the numbers of videos are not those") for line in lines)
-    assert prepared.dataset.category["video4"] == 4
-    assert prepared.dataset.splits["test"] == ["video4"]  # without a caption there is nothing to score
-    prepared.store.close()
+    assert opened.dataset.category["video4"] == 4
+    assert opened.dataset.splits["test"] == ["video4"]  # without a caption there is nothing to score
+    opened.store.close()
     strict = DataConfig(dataset="msrvtt", root=str(tmp_path), store=str(store), strict=True)
     with pytest.raises(UserError, match=r"MSR-VTT is not clean: without captions: 1 \('video5'\); .*--data.strict off"):
         run(strict)
@@ -129,10 +129,10 @@ def test_faults_are_told_and_refused_when_strict(tmp_path: Path) -> None:
 def test_a_private_test_needs_no_coverage(tmp_path: Path) -> None:
     store = make_store(tmp_path / "store", [f"{name}_000001_000011" for name in ("-a", "-A", "b", "c")])
     data = DataConfig(dataset="vatex", root=str(write_vatex(tmp_path)), store=str(store), language="zh", strict=True)
-    prepared, lines = run(data)
-    assert prepared.dataset.captions["-A_000001_000011"][1] == "有 人 跑 步"
+    opened, lines = run(data)
+    assert opened.dataset.captions["-A_000001_000011"][1] == "有 人 跑 步"
     assert "private       1        0        1         0    0 %" in lines
-    prepared.store.close()
+    opened.store.close()
 
 
 def test_a_split_without_any_caption_is_refused(folder: Path, tmp_path: Path) -> None:
@@ -168,18 +168,18 @@ def test_reading_annotations_imports_no_torch() -> None:
 def test_the_graphs_of_another_world_are_refused_though_the_ids_are_the_same(tmp_path: Path) -> None:
     small = {"train": 1, "val": 1, "test": 1}
     data = DataConfig(store=str(tmp_path / "world"))
-    prepare(data, WorldConfig(**small)).store.close()
+    open_dataset(data, WorldConfig(**small)).store.close()
     with pytest.raises(UserError, match=r"holds graphs of another world \(detector.world.seed: 0 there, now 1"):
-        prepare(data, WorldConfig(seed=1, **small))
+        open_dataset(data, WorldConfig(seed=1, **small))
 
 
 def test_a_store_with_other_edges_serves_the_world_and_is_not_added_to(tmp_path: Path) -> None:
     small = {"train": 1, "val": 1, "test": 1}
     path, sharp = tmp_path / "world", tmp_path / "sharp"
-    prepare(DataConfig(store=str(path)), WorldConfig(**small)).store.close()
+    open_dataset(DataConfig(store=str(path)), WorldConfig(**small)).store.close()
     assert store_command(["edges", str(path), "--out", str(sharp), "--tau_time", "0.1"]) == 0
     data = DataConfig(store=str(sharp))
-    with prepare(data, WorldConfig(**small)).store as store:
+    with open_dataset(data, WorldConfig(**small)).store as store:
         assert store.manifest["edges"]["tau_time"] == 0.1
     with pytest.raises(UserError, match="has edges drawn anew and lacks 1 of the world's videos"):
-        prepare(data, WorldConfig(train=2, val=1, test=1))
+        open_dataset(data, WorldConfig(train=2, val=1, test=1))

@@ -18,7 +18,7 @@ from graphs.encoder import STGEncoder
 from stg.explain.attention import attentions
 from stg.explain.attention_maps import looks_of
 from stg.models.captioner import Captioner
-from stg.models.memory import MemoryParts, lay_out_grid, lay_out_regions, spread_steps
+from stg.models.memory import MemoryBuilder, pad_grid, pad_regions, subsample_steps
 from tests.stg.conftest import made_batch, made_video
 
 C, WORDS = 8, [4, 5, 6, 5]
@@ -141,7 +141,7 @@ def ragged_graph() -> Any:
 def test_the_weight_of_a_place_goes_to_its_object():
     graph = ragged_graph()
     numbers = torch.arange(1.0, 7.0)
-    regions, mask = lay_out_regions(numbers[:, None], graph.frame, graph.batch, graph.num_frames)
+    regions, mask = pad_regions(numbers[:, None], graph.frame, graph.batch, graph.num_frames)
     memory = VideoMemory(torch.zeros(1, 5, C), torch.ones(1, 5, dtype=torch.bool), regions, mask)
     told = Given({"attention": regions[0, :, :, 0].flatten()}, frozenset({"regions"}))
     (look,), gate, units = looks_of(told, WORDS, memory, graph=graph)
@@ -161,7 +161,7 @@ def test_a_whole_object_branch_lights_the_objects_it_read():
         objects=STGEncoder(6, C, 1),
         scene_decoder=None,
         object_decoder=lstm("spatial"),
-        object_parts=MemoryParts(regions=torch.nn.Identity()),
+        object_parts=MemoryBuilder(regions=torch.nn.Identity()),
     ).eval()
     (look,), _, _ = looks_of(captioner.decoder, WORDS, captioner.memory(graph), graph=graph)
     nodes, _, _ = captioner.objects(
@@ -178,8 +178,8 @@ def test_a_whole_object_branch_lights_the_objects_it_read():
 def grid_memory(graph: Any, most: int = 0, places: int = 3) -> VideoMemory:
     rows, ptr = torch.arange(len(graph.grid)), graph.motion_ptr
     if most:
-        rows, ptr = spread_steps(ptr, most)
-    grid, mask = lay_out_grid(torch.zeros(len(rows), places, C), ptr)
+        rows, ptr = subsample_steps(ptr, most)
+    grid, mask = pad_grid(torch.zeros(len(rows), places, C), ptr)
     pictures = int(graph.num_frames)
     return VideoMemory(
         torch.zeros(1, pictures, C), torch.ones(1, pictures, dtype=torch.bool), grid=grid, grid_mask=mask
@@ -243,7 +243,7 @@ def test_places_need_the_shape_of_their_grid():
 def test_streams_units_and_gate_have_names():
     graph, memory = ragged_graph(), video(places=4)
     regions = torch.randn(6, C)
-    laid_out, mask = lay_out_regions(regions, graph.frame, graph.batch, graph.num_frames)
+    laid_out, mask = pad_regions(regions, graph.frame, graph.batch, graph.num_frames)
     memory = replace(memory, regions=laid_out, region_mask=mask)
     decoder = stats("frames", "grid", "regions")
     looks, gate, units = looks_of(decoder, WORDS, memory, graph=graph)

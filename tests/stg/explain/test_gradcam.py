@@ -16,12 +16,12 @@ from stg.explain.gradcam import frame_saliency, gradcam, scene_gradients, scene_
 from stg.explain.likelihood import word_log_probs
 from stg.models.build import build_captioner
 from stg.models.captioner import Captioner
-from stg.models.feature_kinds import Widths
+from stg.models.feature_kinds import FeatureWidths
 from stg.models.statistics import Standardise
 from stg.runtime.errors import UserError
 from stg.video.decoding import SampledFrames
 from stg.vision.backbones import LocatingBackbone, OnnxBackbone
-from stg.vision.torch_backbones import CROP, TorchBackbone, centre_crop, prepare, uncrop
+from stg.vision.torch_backbones import CROP, TorchBackbone, centre_crop, open_dataset, uncrop
 from tests.stg.make_networks import write_backbone
 from tests.stg.vision.test_torch_backbones import made, narrow, sample_of
 
@@ -47,7 +47,7 @@ def build(scene: int, *, motion: int = 4, **settings: object) -> Captioner:
     settings = {"branches": "full", "dropout": 0.5} | settings
     model = ModelConfig(channels=16, heads=2, hidden=16, **settings)  # type: ignore[arg-type]
     torch.manual_seed(0)
-    widths = Widths(scene=scene, motion=motion, objects=6)
+    widths = FeatureWidths(scene=scene, motion=motion, objects=6)
     captioner = build_captioner(model, GraphConfig(), widths=widths, vocabulary=VOCABULARY, max_words=8)
     if captioner.standardise is not None:
         for part in captioner.standardise.values():
@@ -94,7 +94,7 @@ def torch_backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TorchBack
 def test_equals_slow_autograd_through_the_map_of_a_real_network(torch_backbone: TorchBackbone) -> None:
     sample = sample_of(3, 4, 60, 84)
     captioner = build(2048).double()
-    images = centre_crop(prepare(sample.frames)).double()
+    images = centre_crop(open_dataset(sample.frames)).double()
     maps = narrow().double()
     for key in ("avgpool", "fc"):
         setattr(maps, key, torch.nn.Identity())
@@ -284,7 +284,7 @@ def slow_scene(backbone: LocatingBackbone, sample: SampledFrames, hidden: np.nda
         return np.concatenate(scene, -1)
     if isinstance(backbone, TorchBackbone):
         with torch.no_grad():
-            maps = backbone.body(centre_crop(prepare(sample.frames))).numpy()
+            maps = backbone.body(centre_crop(open_dataset(sample.frames))).numpy()
     else:
         assert isinstance(backbone, OnnxBackbone)
         maps = backbone.feature_maps(sample)

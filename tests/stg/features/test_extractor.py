@@ -17,7 +17,7 @@ from graphs.build import build_graph
 from graphs.storage.store import GraphStore
 from stg.commands.extract import main as extract_clips
 from stg.commands.parser import run_command
-from stg.config.extraction import ExtractConfig, SamplingChoice
+from stg.config.extraction import ExtractConfig, SamplingConfig
 from stg.features.extractor import Extractor, select
 from stg.models.branches import pad_scene
 from stg.runtime.errors import UserError
@@ -256,10 +256,10 @@ def test_the_stride_of_a_model_is_kept(tmp_path: Path) -> None:
 
 def test_options_of_sampling_out_of_range_are_refused() -> None:
     with pytest.raises(ValueError, match=r"stride must be at least 1; got 0"):
-        SamplingChoice(sampling="stride", stride=0)
+        SamplingConfig(sampling="stride", stride=0)
     with pytest.raises(ValueError, match=r"stride=16 needs sampling=stride; got sampling=centres"):
-        SamplingChoice(stride=16)
-    assert SamplingChoice(sampling="stride", stride=16).stride == 16
+        SamplingConfig(stride=16)
+    assert SamplingConfig(sampling="stride", stride=16).stride == 16
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from stg.config.model import AttentionLSTMConfig, STaTSConfig
 from stg.features.rebuild import recorded_extractor, recorded_files
 from stg.runtime.errors import UserError
 from stg.runtime.files import sha256_file
-from stg.vision.registry import Running
+from stg.vision.registry import ExecutionSettings
 from stg.vision.weights import PUBLISHED
 from tests.stg.commands import test_caption
 from tests.stg.commands.test_caption import clip, from_store
@@ -243,13 +243,13 @@ def test_imported_features_are_refused(bench: Bench, tmp_path: Path) -> None:
         with pytest.raises(
             UserError, match=r"were not made by stg\.extract, or .* \(their manifest lacks backbone, .*\): it can"
         ):
-            recorded_extractor(manifest, reads, Running(), [bench.weights])
+            recorded_extractor(manifest, reads, ExecutionSettings(), [bench.weights])
 
 
 def test_objects_of_a_store_without_a_detector(bench: Bench) -> None:
     """Nothing reads them, yet a manifest may be asked so."""
     with GraphStore(bench.store) as store:
-        extractor = recorded_extractor(store.manifest, ["scene", "objects"], Running(), [bench.weights])
+        extractor = recorded_extractor(store.manifest, ["scene", "objects"], ExecutionSettings(), [bench.weights])
     assert extractor.detector is None
 
 
@@ -301,7 +301,10 @@ def test_older_manifests_are_refused_with_all_that_they_lack(bench: Bench, weigh
         (["motion"], manifest | {"motion": {"kind": "s3d"}}, "motion.weights, motion.sha256, motion.span"),
         (["scene"], {"backbone": {"name": "world-backbone"}, "dtype": "float32"}, "num_frames, sampling"),
     ):  # fmt: skip
-        for refuse in (recorded_files, lambda made, reads: recorded_extractor(made, reads, Running(), [weights])):
+        for refuse in (
+            recorded_files,
+            lambda made, reads: recorded_extractor(made, reads, ExecutionSettings(), [weights]),
+        ):
             with pytest.raises(UserError, match=rf"\(their manifest lacks {lacks}\): it can caption"):
                 refuse(made, reads)
 

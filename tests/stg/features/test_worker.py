@@ -11,7 +11,7 @@ import pytest
 from graphs.storage.store import GraphStore
 from stg.commands.extract import main
 from stg.commands.parser import run_command
-from stg.config.extraction import ExtractConfig, NetworkChoice, SamplingChoice, WorkChoice
+from stg.config.extraction import ExecutionConfig, ExtractConfig, NetworkConfig, SamplingConfig
 from stg.features.worker import ClipToRecord, pack, unpack
 from stg.video.decoding import VideoError
 from stg.video.readers import Readers
@@ -31,7 +31,7 @@ def _shrunk() -> Iterator[None]:
 
 
 def test_the_record_is_that_of_the_command(tmp_path: Path) -> None:
-    networks = NetworkChoice(
+    networks = NetworkConfig(
         detector=RESNEXT,
         detector_weights=str(write_torch_detector(tmp_path / "eye.pth", RESNEXT)),
         backbone_weights=str(write_image(tmp_path / "image.pth")),
@@ -41,14 +41,14 @@ def test_the_record_is_that_of_the_command(tmp_path: Path) -> None:
         sound="vggish",
         sound_weights=str(write_vggish(tmp_path / "ear.pth")),
     )
-    sampling = SamplingChoice(num_frames=3, threshold=0.2, objects="image+motion", grid=True)
+    sampling = SamplingConfig(num_frames=3, threshold=0.2, objects="image+motion", grid=True)
     clips = [clip(tmp_path / f"clip{i}.mp4", seed=i) for i in range(2)]
     given = {**vars(networks), **vars(sampling), "out": tmp_path / "store", "threads": 1}
     options = [str(item) for name, value in given.items() if value is not None for item in (f"--{name}", value)]
     assert run_command(ExtractConfig, main, "", [*options, "--", *map(str, clips)]) == 0
     facts = [json.loads(line) for line in (tmp_path / "store.clips.jsonl").read_text().splitlines()]
     with GraphStore(tmp_path / "store") as store:
-        worker = ClipToRecord(networks, sampling, WorkChoice(threads=1), store.features_dtype)
+        worker = ClipToRecord(networks, sampling, ExecutionConfig(threads=1), store.features_dtype)
         with closing(worker):
             assert worker.extractor.manifest() == store.manifest
             for row, path in zip(facts, clips, strict=True):
@@ -60,8 +60,8 @@ def test_the_record_is_that_of_the_command(tmp_path: Path) -> None:
 def worker(tmp_path: Path) -> Iterator[ClipToRecord]:
     """One with tiny ONNX networks."""
     detector, backbone = write_detector(tmp_path / "eye.onnx"), write_backbone(tmp_path / "net.onnx")
-    networks = NetworkChoice(detector=str(detector), backbone=str(backbone))
-    with closing(ClipToRecord(networks, SamplingChoice(num_frames=4), WorkChoice(threads=1), "float16")) as made:
+    networks = NetworkConfig(detector=str(detector), backbone=str(backbone))
+    with closing(ClipToRecord(networks, SamplingConfig(num_frames=4), ExecutionConfig(threads=1), "float16")) as made:
         yield made
 
 

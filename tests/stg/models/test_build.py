@@ -15,15 +15,15 @@ from stg.models.branches import SceneViews
 from stg.models.build import build_captioner
 from stg.models.captioner import Captioner
 from stg.models.decoders import DECODERS as RECIPES
-from stg.models.feature_kinds import Widths
-from stg.runs.bundle import Trained
+from stg.models.feature_kinds import FeatureWidths
+from stg.runs.bundle import CaptionerBundle
 from stg.runs.tensors import load_tensors
 from stg.text.vocabulary import SPECIAL, Vocabulary
 from stg.training.losses import captioning_losses
 from tests.stg.conftest import made_batch, rich_videos
 
 WORDS = 10
-POOR, RICH = Widths(scene=5, motion=4, objects=6), Widths(scene=5, motion=4, objects=6, grid=7, audio=8)
+POOR, RICH = FeatureWidths(scene=5, motion=4, objects=6), FeatureWidths(scene=5, motion=4, objects=6, grid=7, audio=8)
 DECODERS = {
     "transformer": ModelConfig(),
     "add": ModelConfig(views="add"),
@@ -63,7 +63,7 @@ def small(name: str, branches: str) -> ModelConfig:
     return dataclasses.replace(DECODERS[name], branches=branches, channels=16, heads=2, hidden=16, dropout=0.0)  # type: ignore[arg-type]
 
 
-def assemble(model: ModelConfig, widths: Widths = RICH) -> Captioner:
+def assemble(model: ModelConfig, widths: FeatureWidths = RICH) -> Captioner:
     torch.manual_seed(0)
     return build_captioner(model, GraphConfig(), widths=widths, vocabulary=WORDS, max_words=8)
 
@@ -125,11 +125,11 @@ def test_captioning_reads_these_features_and_its_file_says_so(
 ) -> None:
     settings = small(name, branches)
     vocabulary = Vocabulary((*SPECIAL, "a", "b", "c", "d", "e", "f"), 8)
-    made = Trained(assemble(settings).eval(), vocabulary, settings, GraphConfig(), RICH, {"detector": "made"})
+    made = CaptionerBundle(assemble(settings).eval(), vocabulary, settings, GraphConfig(), RICH, {"detector": "made"})
     assert made.captioner.reads == reads
     assert made.captioner.needs_objects == ("objects" in reads)
     made.save(tmp_path / "model.safetensors")
-    again = Trained.load(tmp_path / "model.safetensors")
+    again = CaptionerBundle.load(tmp_path / "model.safetensors")
     assert again.captioner.reads == reads
     assert again.widths == RICH
     assert again.model == dataclasses.replace(made.model, branches=again.model.branches)
@@ -268,8 +268,8 @@ def test_recipes_say_what_their_decoders_learn_from(name: str) -> None:
 
 
 def test_widths_are_those_of_the_graph(caption_batch: CaptionBatch, rich_batch: CaptionBatch) -> None:
-    assert Widths.of(caption_batch.graphs) == POOR
-    assert Widths.of(rich_batch.graphs) == RICH
+    assert FeatureWidths.of(caption_batch.graphs) == POOR
+    assert FeatureWidths.of(rich_batch.graphs) == RICH
 
 
 @pytest.mark.parametrize(("branches", "lacking"), [("full", "objects"), ("object", "objects"), ("scene", "scene")])

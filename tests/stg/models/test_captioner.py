@@ -12,15 +12,15 @@ from stg.data.batches import CaptionBatch
 from stg.models.branches import SceneBranch, SceneFrames, pad_scene
 from stg.models.build import build_captioner
 from stg.models.captioner import Captioner
-from stg.models.feature_kinds import Widths
+from stg.models.feature_kinds import FeatureWidths
 from stg.models.statistics import Standardise
-from stg.runs.bundle import Trained
+from stg.runs.bundle import CaptionerBundle
 from stg.runs.tensors import load_tensors, save_tensors
 from stg.text.vocabulary import SPECIAL, Vocabulary
 from stg.training.losses import captioning_losses
 
 WORDS = 10
-POOR = Widths(scene=5, motion=4, objects=6)
+POOR = FeatureWidths(scene=5, motion=4, objects=6)
 
 
 def build(branches: str = "full", **settings: object) -> Captioner:
@@ -185,12 +185,12 @@ def test_parts_must_fit_the_fusion() -> None:
         )
 
 
-def trained(branches: str) -> Trained:
+def trained(branches: str) -> CaptionerBundle:
     settings = ModelConfig(branches=branches, channels=16, heads=2, hidden=16)  # type: ignore[arg-type]
     torch.manual_seed(0)
     model = build_captioner(settings, GraphConfig(), widths=POOR, vocabulary=WORDS, max_words=8).eval()
     vocabulary = Vocabulary((*SPECIAL, "a", "b", "c", "d", "e", "f"), 8)
-    return Trained(model, vocabulary, settings, GraphConfig(), POOR, {"detector": "made"})
+    return CaptionerBundle(model, vocabulary, settings, GraphConfig(), POOR, {"detector": "made"})
 
 
 def test_the_exported_model_holds_no_object_branch_and_captions_without_objects(
@@ -199,7 +199,7 @@ def test_the_exported_model_holds_no_object_branch_and_captions_without_objects(
     whole = trained("full")
     whole.save(tmp_path / "model.safetensors")
     whole.save(tmp_path / "whole.safetensors", whole=True)
-    small = Trained.load(tmp_path / "model.safetensors")
+    small = CaptionerBundle.load(tmp_path / "model.safetensors")
     assert small.model.branches == "scene"
     assert not [name for name in small.captioner.state_dict() if name.startswith("object")]
     batch = caption_batch.graphs
@@ -210,7 +210,7 @@ def test_the_exported_model_holds_no_object_branch_and_captions_without_objects(
         del batch[name]
     found = small.captioner.decoder(words, small.captioner.memory(batch), caption_batch.video)
     assert torch.equal(found, expected)
-    both = Trained.load(tmp_path / "whole.safetensors")
+    both = CaptionerBundle.load(tmp_path / "whole.safetensors")
     assert both.model.branches == "full"
     assert both.captioner.objects is not None
     assert (tmp_path / "model.safetensors").stat().st_size < 0.6 * (tmp_path / "whole.safetensors").stat().st_size
@@ -226,7 +226,7 @@ def test_a_file_of_before_other_decoders_still_loads(tmp_path: Path, caption_bat
         del header["widths"][name]
     del header["reads"]
     save_tensors(tmp_path / "old.safetensors", tensors, header)
-    old = Trained.load(tmp_path / "old.safetensors")
+    old = CaptionerBundle.load(tmp_path / "old.safetensors")
     assert old.widths == POOR
     frames = made.captioner.memory(caption_batch.graphs).frames
     assert torch.equal(old.captioner.memory(caption_batch.graphs).frames, frames)
@@ -234,18 +234,18 @@ def test_a_file_of_before_other_decoders_still_loads(tmp_path: Path, caption_bat
 
 def test_a_file_of_before_the_largest_number_of_steps_reads_them_all(tmp_path: Path) -> None:
     trained("scene").save(tmp_path / "model.safetensors")
-    assert Trained.load(tmp_path / "model.safetensors").model.stats.max_steps == 64
+    assert CaptionerBundle.load(tmp_path / "model.safetensors").model.stats.max_steps == 64
     tensors, header = load_tensors(tmp_path / "model.safetensors")
     del header["model"]["stats"]["max_steps"]
     save_tensors(tmp_path / "old.safetensors", tensors, header)
-    assert Trained.load(tmp_path / "old.safetensors").model.stats.max_steps == 0
+    assert CaptionerBundle.load(tmp_path / "old.safetensors").model.stats.max_steps == 0
 
 
 @pytest.mark.parametrize("branches", ["concat", "object"])
 def test_models_that_read_objects_keep_them(branches: str, tmp_path: Path, caption_batch: CaptionBatch) -> None:
     made = trained(branches)
     made.save(tmp_path / "model.safetensors")
-    again = Trained.load(tmp_path / "model.safetensors")
+    again = CaptionerBundle.load(tmp_path / "model.safetensors")
     assert again.captioner.needs_objects
     first, second = (one.captioner.memory(caption_batch.graphs).frames for one in (made, again))
     assert torch.equal(first, second)

@@ -17,10 +17,10 @@ from stg.features.rebuild import READS, features_read
 from stg.models.branches import SceneBranch
 from stg.models.build import build_captioner
 from stg.models.captioner import Captioner
-from stg.models.feature_kinds import FEATURES, Widths
-from stg.models.generation import Caption, candidate_captions, caption_videos
-from stg.models.memory import MemoryParts
-from stg.runs.bundle import Trained
+from stg.models.feature_kinds import FEATURES, FeatureWidths
+from stg.models.generation import Caption, caption_videos, generate
+from stg.models.memory import MemoryBuilder
+from stg.runs.bundle import CaptionerBundle
 from stg.runs.model_file import model_header
 from stg.runtime.errors import UserError
 from stg.text.vocabulary import Vocabulary
@@ -69,7 +69,7 @@ class Reader(TransformerDecoder):
 def captioner(decoder: type[TransformerDecoder]) -> Captioner:
     torch.manual_seed(0)
     made = decoder(len(WORDS), channels=8, num_layers=1, num_encoder_layers=1, heads=2, hidden=8, max_length=6)
-    parts = MemoryParts(category="category" in made.reads)
+    parts = MemoryBuilder(category="category" in made.reads)
     scene = SceneBranch(5, None, 8)
     return Captioner(scene=scene, objects=None, scene_decoder=made, object_decoder=None, scene_parts=parts)
 
@@ -102,13 +102,13 @@ def test_a_model_that_reads_no_class_is_told_none() -> None:
 
 
 def test_a_model_tells_what_is_to_be_made_of_new_clips(tmp_path: Path) -> None:
-    widths = Widths(scene=5, motion=4, objects=6, grid=3)
+    widths = FeatureWidths(scene=5, motion=4, objects=6, grid=3)
 
     def reads(**settings: Any) -> list[str]:
         model, graph = ModelConfig(channels=8, heads=2, **settings), GraphConfig(layers=1)
         made = build_captioner(model, graph, widths=widths, vocabulary=len(WORDS), max_words=4)
         path = tmp_path / "model.safetensors"
-        Trained(made, WORDS, model, graph, widths, {}).save(path)
+        CaptionerBundle(made, WORDS, model, graph, widths, {}).save(path)
         header = model_header(path)
         assert ("objects" in header["reads"]) == made.needs_objects
         return sorted(features_read(header))
@@ -139,7 +139,7 @@ def test_candidates_are_the_beams_best_first() -> None:
     model, videos = captioner(TransformerDecoder), ["a", "b", "c"]
     torch.manual_seed(1)
     store = Fixed()
-    found = candidate_captions(model, store, videos, WORDS, search=SearchConfig(beam=4, n_best=3), batch_videos=2)
+    found = generate(model, store, videos, WORDS, search=SearchConfig(beam=4, n_best=3), batch_videos=2)
     single = caption_videos(model, store, videos, WORDS, beam=4)
     assert list(found) == videos
     for video in videos:
@@ -149,18 +149,18 @@ def test_candidates_are_the_beams_best_first() -> None:
         assert found[video][0].text == single[video].text
         assert len({caption.text for caption in found[video]}) == 3
     by_mean = SearchConfig(beam=4, n_best=3, length_penalty=1.0)
-    for caption in candidate_captions(model, store, ["a"], WORDS, search=by_mean)["a"]:
+    for caption in generate(model, store, ["a"], WORDS, search=by_mean)["a"]:
         assert caption.score == pytest.approx(caption.per_word, rel=1e-6)
 
 
 def test_a_search_keeps_to_its_longest_and_shortest() -> None:
     model = captioner(TransformerDecoder)
-    short = candidate_captions(model, Fixed(), ["a"], WORDS, search=SearchConfig(max_length=2, n_best=2))["a"]
-    long = candidate_captions(model, Fixed(), ["a"], WORDS, search=SearchConfig(min_length=3, n_best=2))["a"]
+    short = generate(model, Fixed(), ["a"], WORDS, search=SearchConfig(max_length=2, n_best=2))["a"]
+    long = generate(model, Fixed(), ["a"], WORDS, search=SearchConfig(min_length=3, n_best=2))["a"]
     assert all(caption.length <= 2 for caption in short)
     assert all(len(caption.text.split()) >= 3 for caption in long)
     with pytest.raises(ValueError, match="max_length=9 words, but the decoder reads at most 6"):
-        candidate_captions(model, Fixed(), ["a"], WORDS, search=SearchConfig(max_length=9))
+        generate(model, Fixed(), ["a"], WORDS, search=SearchConfig(max_length=9))
 
 
 SEARCHES: list[dict[str, Any]] = [
@@ -176,7 +176,7 @@ def test_the_rules_hold_in_every_search(settings: dict[str, Any]) -> None:
     model = captioner(TransformerDecoder)
 
     def texts(**rules: Any) -> list[list[str]]:
-        found = candidate_captions(model, Fixed(), list("abcd"), WORDS, search=SearchConfig(**settings, **rules))
+        found = generate(model, Fixed(), list("abcd"), WORDS, search=SearchConfig(**settings, **rules))
         assert all(len(captions) == settings.get("n_best", 1) for captions in found.values())
         return [caption.text.split() for captions in found.values() for caption in captions]
 
@@ -193,7 +193,7 @@ def test_draws_come_likeliest_first_and_again_with_their_seed() -> None:
 
     def draw(seed: int) -> dict[str, list[Caption]]:
         search = SearchConfig("sample", n_best=6, seed=seed)
-        return candidate_captions(model, Fixed(), videos, WORDS, search=search)
+        return generate(model, Fixed(), videos, WORDS, search=search)
 
     assert draw(1) == draw(1) != draw(2)
     for captions in draw(1).values():

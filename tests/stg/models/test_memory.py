@@ -11,7 +11,7 @@ from graphs.encoder import STGEncoder
 from stg.data.batches import CaptionBatch
 from stg.models.branches import SceneBranch, SceneViews
 from stg.models.captioner import Captioner
-from stg.models.memory import ClipVector, MemoryParts, lay_out_grid, lay_out_regions, spread_steps
+from stg.models.memory import ClipVector, MemoryBuilder, pad_grid, pad_regions, subsample_steps
 from tests.stg.conftest import made_batch, made_video, rich_videos
 
 ALL = frozenset({"motion", "regions", "grid", "clip", "category"})
@@ -38,8 +38,8 @@ class Reader(Decoder):
         raise NotImplementedError
 
 
-def all_parts(regions: nn.Module) -> MemoryParts:
-    return MemoryParts(regions=regions, grid=nn.Linear(7, 8), clip=ClipVector(5, 4, 8, 8), category=True)
+def all_parts(regions: nn.Module) -> MemoryBuilder:
+    return MemoryBuilder(regions=regions, grid=nn.Linear(7, 8), clip=ClipVector(5, 4, 8, 8), category=True)
 
 
 def both_branches() -> Captioner:
@@ -60,7 +60,7 @@ def double(batch: Data) -> Data:
 
 def test_regions_against_a_loop(rich_batch: CaptionBatch) -> None:
     batch = rich_batch.graphs
-    regions, mask = lay_out_regions(batch.x, batch.frame, batch.batch, batch.num_frames)
+    regions, mask = pad_regions(batch.x, batch.frame, batch.batch, batch.num_frames)
     assert regions.shape == (3, 4, 4, 6)
     for video in range(3):
         for frame in range(4):
@@ -78,7 +78,7 @@ def test_regions_against_a_loop(rich_batch: CaptionBatch) -> None:
 
 def test_a_batch_without_any_object_has_one_masked_region() -> None:
     batch = made_batch([made_video(1, [0, 0, 0]), made_video(2, [0])])
-    regions, mask = lay_out_regions(batch.x, batch.frame, batch.batch, batch.num_frames)
+    regions, mask = pad_regions(batch.x, batch.frame, batch.batch, batch.num_frames)
     assert regions.shape == (2, 3, 1, 6)
     assert not mask.any()
 
@@ -86,7 +86,7 @@ def test_a_batch_without_any_object_has_one_masked_region() -> None:
 def test_gradients_of_regions_reach_their_nodes_and_nothing_else() -> None:
     batch = made_batch([made_video(1, [2, 1]), made_video(2, [0, 3, 1])])
     nodes = batch.x.clone().requires_grad_()
-    regions, mask = lay_out_regions(nodes, batch.frame, batch.batch, batch.num_frames)
+    regions, mask = pad_regions(nodes, batch.frame, batch.batch, batch.num_frames)
     weights = torch.randn_like(regions)
     (regions * weights).sum().backward()
     assert nodes.grad is not None
@@ -97,7 +97,7 @@ def test_gradients_of_regions_reach_their_nodes_and_nothing_else() -> None:
 def test_grid_against_a_loop(counts: list[int]) -> None:
     flat = torch.randn(sum(counts), 4, 5, generator=torch.Generator().manual_seed(0))
     ptr = torch.tensor([0, *counts]).cumsum(0)
-    grid, mask = lay_out_grid(flat, ptr)
+    grid, mask = pad_grid(flat, ptr)
     assert grid.shape == (len(counts), max(*counts, 1), 4, 5)
     for video, count in enumerate(counts):
         assert torch.equal(grid[video, :count], flat[ptr[video] : ptr[video] + count])
@@ -231,7 +231,7 @@ def test_steps_of_long_videos_are_spread_over_all_of_them(
     counts: list[int], most: int, expected: list[list[int]]
 ) -> None:
     ptr = torch.tensor([0, *counts]).cumsum(0)
-    rows, begin = spread_steps(ptr, most)
+    rows, begin = subsample_steps(ptr, most)
     found = [(rows[begin[n] : begin[n + 1]] - ptr[n]).tolist() for n in range(len(counts))]
     assert found == expected
     assert len(rows) == begin[-1]
@@ -239,11 +239,11 @@ def test_steps_of_long_videos_are_spread_over_all_of_them(
 
 def test_a_grid_has_no_more_steps_than_it_may(rich_batch: CaptionBatch) -> None:
     batch = rich_batch.graphs
-    parts = MemoryParts(grid=nn.Identity(), max_steps=2)(batch)
+    parts = MemoryBuilder(grid=nn.Identity(), max_steps=2)(batch)
     assert parts["grid_mask"].tolist() == [[True, True], [True, True], [True, False]]
     assert torch.equal(parts["grid"][0], batch.grid[[0, 2]])
     assert torch.equal(parts["grid"][1], batch.grid[3:5])
-    assert MemoryParts(grid=nn.Identity())(batch)["grid"].shape[1] == 3
+    assert MemoryBuilder(grid=nn.Identity())(batch)["grid"].shape[1] == 3
 
 
 def test_a_category_that_no_batch_knows_is_left_out(rich_batch: CaptionBatch) -> None:
@@ -254,12 +254,12 @@ def test_a_category_that_no_batch_knows_is_left_out(rich_batch: CaptionBatch) ->
 
 
 def test_a_decoder_that_reads_more_than_its_branch_hands_over_is_refused() -> None:
-    def build(scene: nn.Module, reads: frozenset[str], parts: MemoryParts | None = None) -> None:
+    def build(scene: nn.Module, reads: frozenset[str], parts: MemoryBuilder | None = None) -> None:
         Captioner(scene=scene, objects=None, scene_decoder=Reader(reads), object_decoder=None, scene_parts=parts)  # type: ignore[arg-type]
 
     with pytest.raises(ValueError, match="reads motion, and its branch hands over frames: pass SceneViews as scene"):
         build(SceneBranch(5, 4, 8), frozenset({"motion"}))
-    parts = MemoryParts(category=True)
+    parts = MemoryBuilder(category=True)
     with pytest.raises(ValueError, match="reads clip, grid, and its branch hands over category, frames: pass scene_pa"):
         build(SceneBranch(5, 4, 8), frozenset({"clip", "grid", "category"}), parts)
     with pytest.raises(ValueError, match=r"object_decoder reads motion, .* pass object_parts with it"):
@@ -269,7 +269,7 @@ def test_a_decoder_that_reads_more_than_its_branch_hands_over_is_refused() -> No
 
 
 def test_joined_branches_need_a_decoder_that_reads_no_other_steps(rich_batch: CaptionBatch) -> None:
-    def join(reads: frozenset[str], parts: MemoryParts) -> Captioner:
+    def join(reads: frozenset[str], parts: MemoryBuilder) -> Captioner:
         return Captioner(
             scene=SceneBranch(5, 4, 8),
             objects=STGEncoder(6, 8),
@@ -281,7 +281,7 @@ def test_joined_branches_need_a_decoder_that_reads_no_other_steps(rich_batch: Ca
 
     with pytest.raises(ValueError, match=r"fusion='concat' joins the frames .* its decoder reads grid, regions too"):
         join(frozenset({"regions", "grid"}), all_parts(nn.Linear(6, 8)))
-    parts = MemoryParts(clip=ClipVector(5, 4, 8, 8), category=True)
+    parts = MemoryBuilder(clip=ClipVector(5, 4, 8, 8), category=True)
     memory = join(frozenset({"clip", "category"}), parts).memory(rich_batch.graphs)
     assert memory.frames.shape == (3, 8, 8)
     assert memory.clip is not None

@@ -15,11 +15,11 @@ from graphs.storage.in_memory import GraphsInMemory
 from graphs.storage.store import GraphStore
 from stg.config.model import GraphConfig
 from stg.config.retrieval import EmbeddingConfig, MatchingConfig
-from stg.models.feature_kinds import Widths
+from stg.models.feature_kinds import FeatureWidths
 from stg.retrieval.embedding import (
     EMBEDDING_FILE,
+    EmbeddingBundle,
     TextEncoder,
-    TrainedEmbedding,
     VideoEncoder,
     VideoTextEmbedding,
     build_embedding,
@@ -33,7 +33,7 @@ from tests.stg.conftest import made_batch, rich_videos
 
 WORDS = Vocabulary(("<pad>", "<bos>", "<eos>", "<unk>", "a", "cat", "dog", "runs"))
 SMALL = EmbeddingConfig(channels=8, words=6, hidden=5, dropout=0.0)
-WIDTHS = Widths(scene=5, motion=4, objects=6, grid=7, audio=8)
+WIDTHS = FeatureWidths(scene=5, motion=4, objects=6, grid=7, audio=8)
 
 
 Encoder = Literal["mean", "graph", "mean+graph"]
@@ -44,8 +44,8 @@ def made(config: EmbeddingConfig = SMALL, seed: int = 0) -> VideoTextEmbedding:
     return build_embedding(config, GraphConfig(), widths=WIDTHS, vocabulary=len(WORDS)).eval()
 
 
-def trained(config: EmbeddingConfig = SMALL, features: dict[str, Any] | None = None) -> TrainedEmbedding:
-    return TrainedEmbedding(made(config), WORDS, config, GraphConfig(), WIDTHS, features or {"layer": "last"})
+def trained(config: EmbeddingConfig = SMALL, features: dict[str, Any] | None = None) -> EmbeddingBundle:
+    return EmbeddingBundle(made(config), WORDS, config, GraphConfig(), WIDTHS, features or {"layer": "last"})
 
 
 def unit(rows: int, seed: int) -> Tensor:
@@ -204,7 +204,7 @@ def test_similarity_is_the_cosine_of_each_candidate_in_order(video: Encoder) -> 
 def test_a_saved_embedding_comes_back(tmp_path: Path) -> None:
     first = trained(replace(SMALL, video="mean+graph"))
     first.save(tmp_path)
-    again = TrainedEmbedding.load(tmp_path)
+    again = EmbeddingBundle.load(tmp_path)
     assert (again.vocabulary, again.model, again.graph, again.widths) == (WORDS, first.model, first.graph, WIDTHS)
     candidates = {"v1": ["a cat", "a dog runs"]}
     assert again.similarity(stored(), candidates) == first.similarity(stored(), candidates)
@@ -212,17 +212,17 @@ def test_a_saved_embedding_comes_back(tmp_path: Path) -> None:
 
 def test_damaged_and_foreign_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=f"there is no file .*{EMBEDDING_FILE}"):
-        TrainedEmbedding.load(tmp_path)
+        EmbeddingBundle.load(tmp_path)
     trained().save(tmp_path)
     path = tmp_path / EMBEDDING_FILE
     whole = bytearray(path.read_bytes())
     whole[-5] ^= 1
     path.write_bytes(whole)
     with pytest.raises(CheckpointError, match="is damaged"):
-        TrainedEmbedding.load(tmp_path)
+        EmbeddingBundle.load(tmp_path)
     replace(trained(), model=replace(SMALL, channels=9)).save(tmp_path)
     with pytest.raises(CheckpointError, match="settings and weights do not fit each other"):
-        TrainedEmbedding.load(tmp_path)
+        EmbeddingBundle.load(tmp_path)
 
 
 def test_other_features_are_refused(tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ def test_other_features_are_refused(tmp_path: Path) -> None:
 
 def test_wrong_settings_are_told() -> None:
     with pytest.raises(ValueError, match=r"model\.video graph needs object features: extract with a --detector"):
-        build_embedding(replace(SMALL, video="graph"), GraphConfig(), widths=Widths(5, 0, 0), vocabulary=8)
+        build_embedding(replace(SMALL, video="graph"), GraphConfig(), widths=FeatureWidths(5, 0, 0), vocabulary=8)
     with pytest.raises(ValueError, match="needs a clip vector, a graph encoder, or both; got neither"):
         VideoEncoder(None, None)
     with pytest.raises(ValueError, match=r"dropout must lie in 0\.\.1"):

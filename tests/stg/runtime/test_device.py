@@ -10,7 +10,7 @@ import stg.runtime.distributed
 from stg.commands.fit import main
 from stg.config.training import FitConfig, RunConfig
 from stg.runtime.device import pick_device
-from stg.runtime.distributed import ALONE, Processes
+from stg.runtime.distributed import SINGLE, Ranks
 from stg.runtime.errors import UserError
 
 
@@ -51,11 +51,11 @@ def test_one_device_for_several_processes_of_a_machine_is_refused(
 
 def test_training_refuses_it_before_anything_is_made(two_gpus: None, monkeypatch: pytest.MonkeyPatch) -> None:
     @contextmanager
-    def launched(device: Callable[[], torch.device]) -> Iterator[Processes]:
+    def init_distributed(device: Callable[[], torch.device]) -> Iterator[Ranks]:
         device()
-        yield ALONE
+        yield SINGLE
 
-    monkeypatch.setattr(stg.commands.fit, "launched", launched)
+    monkeypatch.setattr(stg.commands.fit, "launched", init_distributed)
     monkeypatch.setattr("stg.commands.fit.fit", None)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     with pytest.raises(UserError, match="give cuda, and each takes its own"):

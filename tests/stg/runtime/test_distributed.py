@@ -17,9 +17,9 @@ from torch_geometric.data import Data
 
 from stg.config.data import DataConfig
 from stg.data.batches import CaptionBatch, Item, load_share
-from stg.datasets.open import prepare
+from stg.datasets.open import open_dataset
 from stg.runs.tensors import load_tensors
-from stg.runtime.distributed import ALONE, Processes
+from stg.runtime.distributed import SINGLE, Ranks
 from stg.runtime.errors import ProcessLost
 from tests.stg.make_processes import CASES, WORLD, run, settings, solve
 
@@ -30,7 +30,7 @@ LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--npro
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the launch leaves; the run ``mixed`` was begun by one process before."""
     where = tmp_path_factory.mktemp("two")
-    prepare(DataConfig(store=str(where / "store")), WORLD).store.close()
+    open_dataset(DataConfig(store=str(where / "store")), WORLD).store.close()
     run(settings(where / "store", where / "mixed"), after=2)
     script = Path(__file__).parents[1] / "make_processes.py"
     done = subprocess.run([*LAUNCH, str(script), "equal", str(where)], capture_output=True, text=True, timeout=300)
@@ -53,7 +53,7 @@ def printed(folder: Path, name: str) -> list[str]:
 
 @pytest.mark.parametrize("number", range(len(CASES)), ids=[", ".join(case) for case in CASES])
 def test_losses_and_gradients_are_those_of_one_process(number: int, folder: Path) -> None:
-    found, expected = load_file(folder / f"case-{number}.safetensors"), solve(CASES[number], ALONE)
+    found, expected = load_file(folder / f"case-{number}.safetensors"), solve(CASES[number], SINGLE)
     assert found.keys() == expected.keys()
     learns = any(value.abs().max() > 1e-3 for name, value in expected.items() if name.startswith("of "))
     assert learns == (CASES[number] != ("transformer, objects", "a video without objects"))
@@ -93,10 +93,10 @@ def test_a_batch_is_divided_by_videos_and_an_empty_share_is_a_stand_in() -> None
 
     a, b, c = Item("a", (0,)), Item("b", (0,)), Item("a", (1,))
     load = Asked().load
-    shares = [load_share(load, (a, b, c), Processes(rank, 2)) for rank in range(2)]
+    shares = [load_share(load, (a, b, c), Ranks(rank, 2)) for rank in range(2)]
     assert [share.items for share in shares] == [(a, c), (b,)]
     assert [share.stand_in for share in shares] == [False, False]
-    shares = [load_share(load, (a, c), Processes(rank, 2)) for rank in range(2)]
+    shares = [load_share(load, (a, c), Ranks(rank, 2)) for rank in range(2)]
     assert [share.items for share in shares] == [(a, c), (a,)]
     assert [share.stand_in for share in shares] == [False, True]
 
@@ -166,19 +166,19 @@ def test_a_loss_that_is_not_finite_in_one_process_is_skipped_by_all(folder: Path
 
 def test_processes_agree_where_steps_and_all_bits_of_the_weights_do(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[bytes] = []
-    monkeypatch.setattr(Processes, "gather", lambda self, value: given.append(value) or given)
+    monkeypatch.setattr(Ranks, "gather", lambda self, value: given.append(value) or given)
     first, second = torch.nn.BatchNorm1d(3), torch.nn.BatchNorm1d(3)
-    assert Processes(0, 2).agree(5, first)
-    assert Processes(1, 2).agree(5, second)
-    assert not Processes(1, 2).agree(4, second)
+    assert Ranks(0, 2).agree(5, first)
+    assert Ranks(1, 2).agree(5, second)
+    assert not Ranks(1, 2).agree(4, second)
     given[1:] = []
     second.weight.data[1], second.weight.data[2] = 1 + 2**-23, 1 - 2**-23
-    assert not Processes(1, 2).agree(5, second)
+    assert not Ranks(1, 2).agree(5, second)
     given[1:] = []
     second.load_state_dict(first.state_dict())
     second.running_mean[0] = -0.0
-    assert not Processes(1, 2).agree(5, second)
-    assert ALONE.agree(4, second)
+    assert not Ranks(1, 2).agree(5, second)
+    assert SINGLE.agree(4, second)
 
 
 def test_what_the_library_says_is_told_unless_another_process_has_noted_why(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,9 +187,9 @@ def test_what_the_library_says_is_told_unless_another_process_has_noted_why(monk
 
     monkeypatch.setattr(torch.distributed, "all_reduce", fail)
     store = torch.distributed.HashStore()
-    processes = Processes(0, 2, store=store)
+    ranks = Ranks(0, 2, store=store)
     with pytest.raises(ProcessLost, match=r"from the last checkpoint \(RuntimeError: no route to host\)$"):
-        processes.wait()
-    Processes(1, 2, store=store).note_failure(ValueError("the disk caught fire"))
+        ranks.barrier()
+    Ranks(1, 2, store=store).note_failure(ValueError("the disk caught fire"))
     with pytest.raises(ProcessLost, match=r"^process 1 of this run ended: ValueError: the disk caught fire$"):
-        processes.wait()
+        ranks.barrier()

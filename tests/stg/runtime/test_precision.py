@@ -11,13 +11,13 @@ from stg.config.model import GraphConfig, ModelConfig
 from stg.data.batches import CaptionBatch
 from stg.models.build import build_captioner
 from stg.models.captioner import Captioner
-from stg.models.feature_kinds import Widths
+from stg.models.feature_kinds import FeatureWidths
 from stg.runtime.device import autocast, check_precision, cpu_capabilities, has_bfloat16
 from stg.runtime.errors import UserError
 from stg.training.losses import captioning_losses
 
 CPU = torch.device("cpu")
-BATCH_WIDTHS = Widths(scene=5, motion=4, objects=6, grid=7, audio=8)
+BATCH_WIDTHS = FeatureWidths(scene=5, motion=4, objects=6, grid=7, audio=8)
 
 
 def model(decoder: Any = "transformer") -> Captioner:

@@ -20,7 +20,7 @@ from torchvision.models.video import s3d
 from graphs.storage.store import GraphStore
 from stg.commands.extract import main
 from stg.commands.parser import run_command
-from stg.config.extraction import ExtractConfig, NetworkChoice, SamplingChoice, WorkChoice
+from stg.config.extraction import ExecutionConfig, ExtractConfig, NetworkConfig, SamplingConfig
 from stg.features.build import make_extractor
 from stg.runtime.errors import UserError
 from stg.video.audio import read_sound
@@ -223,7 +223,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "torch" / "hub" / "checkpoints"
 
 
-def told(choice: NetworkChoice, **how: Any) -> str:
+def told(choice: NetworkConfig, **how: Any) -> str:
     """The one line that a choice is answered with."""
     with pytest.raises(UserError) as error:
         locate(choice, **how)
@@ -249,7 +249,7 @@ def about(words: str, option: str) -> str:
 
 
 def test_all_that_is_missing_is_told_at_once(cache: Path) -> None:
-    words = told(NetworkChoice(detector="maskrcnn_resnet50_fpn", motion="s3d", sound="vggish"))
+    words = told(NetworkConfig(detector="maskrcnn_resnet50_fpn", motion="s3d", sound="vggish"))
     for network, option in (("maskrcnn_resnet50_fpn", "detector"), ("resnet101", "backbone"), ("s3d", "motion")):
         assert_published(words, network, f"{option}_weights", cache)
     assert "no weights of vggish are published" in about(words, "sound_weights")
@@ -257,12 +257,12 @@ def test_all_that_is_missing_is_told_at_once(cache: Path) -> None:
 
 @pytest.mark.parametrize("name", IMAGES)
 def test_offline_an_image_network_is_told(cache: Path, name: str) -> None:
-    assert_published(told(NetworkChoice(detector="none", backbone=name)), name, "backbone_weights", cache)
+    assert_published(told(NetworkConfig(detector="none", backbone=name)), name, "backbone_weights", cache)
 
 
 @pytest.mark.parametrize("name", [name for name in DETECTORS if name != RESNEXT])
 def test_offline_a_detector_is_told(cache: Path, name: str) -> None:
-    assert_published(told(NetworkChoice(detector=name)), name, "detector_weights", cache)
+    assert_published(told(NetworkConfig(detector=name)), name, "detector_weights", cache)
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ def test_offline_the_other_networks_are_told(
     cache: Path, bench: Bench, choice: dict[str, Any], missing: str, option: str
 ) -> None:
     here = {"detector": "none", "backbone_weights": "bench"} | choice
-    words = told(NetworkChoice(**{key: str(bench.image) if value == "bench" else value for key, value in here.items()}))
+    words = told(NetworkConfig(**{key: str(bench.image) if value == "bench" else value for key, value in here.items()}))
     if missing in PUBLISHED:
         assert_published(words, missing, option, cache)
     else:
@@ -298,7 +298,7 @@ def test_offline_the_other_networks_are_told(
 
 
 def test_a_download_without_a_network_is_one_line(cache: Path) -> None:
-    words = told(NetworkChoice(detector="none"), fetch=True)
+    words = told(NetworkConfig(detector="none"), fetch=True)
     assert words.startswith(f"could not download {PUBLISHED['resnet101'][0].address} (170.5 MB) to {cache}")
     assert words.endswith("put it there, or give the path of a file (--backbone_weights FILE)")
     assert "the network is down" in words
@@ -340,7 +340,7 @@ def test_offline_the_command_answers_before_it_loads_anything(bench: Bench, tmp_
     ],
 )
 def test_unknown_names_list_the_known_ones(bench: Bench, choice: dict[str, str], words: str) -> None:
-    assert words in told(NetworkChoice(**{"detector": "none", "backbone_weights": str(bench.image)} | choice))
+    assert words in told(NetworkConfig(**{"detector": "none", "backbone_weights": str(bench.image)} | choice))
 
 
 class Payload:
@@ -393,16 +393,16 @@ def test_weights_that_do_not_fit_begin_no_store(
 
 def test_detectors_and_motion_take_little_at_a_time_on_a_cpu(bench: Bench) -> None:
     for asked, batches in (5, (5, 5, 1)), (20, (20, 20, 4)):
-        found = running(WorkChoice(device="cpu", batch=asked), num_frames=10)
+        found = running(ExecutionConfig(device="cpu", batch=asked), num_frames=10)
         assert (found.batch, found.detector_batch, found.segments) == batches
-    choice = NetworkChoice(
+    choice = NetworkConfig(
         detector=RESNEXT,
         detector_weights=str(bench.detector()),
         backbone_weights=str(bench.image),
         motion="i3d",
         motion_weights=str(bench.rgb),
     )
-    usual = running(WorkChoice(device="cpu"), num_frames=10)
-    extractor, _ = make_extractor(choice, SamplingChoice(), usual, locate(choice))
+    usual = running(ExecutionConfig(device="cpu"), num_frames=10)
+    extractor, _ = make_extractor(choice, SamplingConfig(), usual, locate(choice))
     parts: list[Any] = [extractor.backbone, extractor.detector, extractor.motion]
     assert tuple(part.batch for part in parts) == (10, 2, 1)
