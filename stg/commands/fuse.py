@@ -31,7 +31,7 @@ from stg.runs.folder import load_config
 from stg.runtime.device import pick_device
 from stg.runtime.errors import UserError
 from stg.runtime.files import write_atomic
-from stg.runtime.progress import counter, progress_bar
+from stg.runtime.progress import advance_by, progress_bar
 from stg.text.words import broken_endings
 
 
@@ -84,14 +84,14 @@ def fuse(config: FuseConfig, *, console: Console) -> Fused:
     for member in members:
         videos = member.dataset.splits[config.split]
         with progress_bar(console, f"captioning, {member.name}") as progress:
-            advance = counter(progress, len(videos))
+            advance = advance_by(progress, len(videos))
             found.append(member_candidates(member, videos, search, device=device, advance=advance))
     if choose is not None:
         fused, origin = choose(found)
     else:
         asked = {video: [at for at, said in enumerate(found) if video in said] for said in found for video in said}
         with progress_bar(console, "captioning, together") as progress:
-            advance = counter(progress, len(asked))
+            advance = advance_by(progress, len(asked))
             together = ensemble_captions(members, asked, search, device=device, advance=advance)
         fused = {video: caption.text for video, caption in together.items()}
         origin = {video: " + ".join(names[at] for at in asked[video]) for video in fused}

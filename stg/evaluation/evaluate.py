@@ -19,7 +19,7 @@ from stg.models.generation import Caption, generate
 from stg.models.statistics import classes_read
 from stg.runtime.errors import Preempted
 from stg.runtime.files import write_atomic
-from stg.runtime.progress import counter, progress_bar
+from stg.runtime.progress import advance_by, progress_bar
 from stg.text.words import broken_endings
 
 COLUMNS = ("bleu1", "bleu2", "bleu3", "bleu4", "meteor", "rouge", "cider")
@@ -94,7 +94,7 @@ def evaluate(
                 source=source,
                 category=known,
                 device=device,
-                advance=counter(go_on, len(videos)),
+                advance=advance_by(go_on, len(videos)),
             )
         captions = {video: candidates[0].text for video, candidates in found.items()}
         broken[name] = broken_endings(captions.values())

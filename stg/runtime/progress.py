@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from stg.runtime.reporter import Reporter
+
 
 def _bar(console: Console) -> Progress:
     return Progress(
@@ -42,7 +44,33 @@ def training(console: Console, epochs: int) -> Iterator[Callable[[int, int, int,
         yield show
 
 
-def counter(progress: Callable[[int, int], None], total: int) -> Callable[[int], None]:
+class ConsoleReporter(Reporter):
+    """Shows lines and bars on a terminal, and stops when asked to.
+
+    Args:
+        console: where lines and bars go.
+        stop: asked at each safe point of the work, such as `stg.runtime.signals.stop_on_signal` yields.
+    """
+
+    def __init__(self, console: Console, stop: Callable[[], bool] = lambda: False) -> None:
+        self.console, self._stop = console, stop
+
+    def say(self, line: str) -> None:
+        """Print the line as it is: brackets are no markup, numbers get no colours, long lines are not folded."""
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    @contextmanager
+    def bar(self, title: str) -> Iterator[Callable[[int, int], None]]:
+        """A bar on a terminal; nothing elsewhere."""
+        with progress_bar(self.console, title) as progress:
+            yield progress
+
+    def should_stop(self) -> bool:
+        """What ``stop`` says."""
+        return self._stop()
+
+
+def advance_by(progress: Callable[[int, int], None], total: int) -> Callable[[int], None]:
     """From what is called with (done, total) to what is called with how many more are done."""
     done = 0
 

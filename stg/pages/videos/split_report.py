@@ -27,7 +27,7 @@ from stg.runs.folder import load_config
 from stg.runs.model_file import MODEL_FILE
 from stg.runtime.errors import UserError
 from stg.runtime.files import without_places
-from stg.runtime.progress import counter
+from stg.runtime.progress import advance_by
 from stg.video.decoding import SampledFrames, VideoError
 from stg.vision.backbones import Backbone, SceneMap
 from stg.vision.registry import running
@@ -87,7 +87,7 @@ class Narration:
 
     def caption(self, progress: Progress = lambda done, total: None) -> None:
         """Caption and score every video of the split with every model; CIDEr's idf is that of the whole split."""
-        advance = counter(progress, len(self.videos) * len(self.narrators))
+        advance = advance_by(progress, len(self.videos) * len(self.narrators))
         self.captions, self.scores = [], []
         for narrator in self.narrators:
             self.captions.append(

@@ -1,0 +1,31 @@
+"""What a library function says while it works, and whether it should stop."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+Progress = Callable[[int, int], None]
+"""Called with (done, total) as work goes on."""
+
+
+class Reporter:
+    """Hears what long work has to say. This one is silent and never stops anything; subclasses show and ask.
+
+    A function that works long takes one of these as its ``reporter`` in place of a console, a bar and a question.
+    `stg.runtime.progress.ConsoleReporter` shows all of it on a terminal.
+    """
+
+    def say(self, line: str) -> None:
+        """One line of plain text for the user, without markup."""
+
+    @contextmanager
+    def bar(self, title: str) -> Iterator[Progress]:
+        """Show work of known size while the block runs; call what it yields with (done, total)."""
+        yield lambda done, total: None
+
+    def should_stop(self) -> bool:
+        """Whether the work should end at its next safe point."""
+        return False
+
+
+SILENT = Reporter()
+"""For callers that want to hear nothing."""
