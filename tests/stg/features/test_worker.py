@@ -67,7 +67,7 @@ def worker(tmp_path: Path) -> Iterator[ClipToRecord]:
 
 CRASH = """
 import os, signal
-from stg.video.clip import read_clip
+from stg.video.clips import read_clip
 def read(path, request):
     yield next(read_clip(path, request))
     os.kill(os.getpid(), signal.SIGSEGV)
