@@ -30,7 +30,7 @@ FLOW = partial(RaftFlow, updates=1)
 
 def shrink(patch: pytest.MonkeyPatch) -> None:
     """Give image networks and detectors one thin block a stage, and show detectors small pictures."""
-    patch.setattr("torchvision.models.get_model", lambda name, *, weights, num_classes: made(num_classes))
+    patch.setattr("stg.vision.torch_backbones.get_model", lambda name, *, weights, num_classes: made(num_classes))
     patch.setattr(torch_detectors, "TorchDetector", DETECTOR)
     patch.setattr("stg.vision.flow.RaftFlow", FLOW)
     patch.setattr(torch_detectors, "build", partial(build, rpn_post_nms_top_n_test=PROPOSALS))

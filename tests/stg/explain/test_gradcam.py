@@ -86,7 +86,7 @@ def scores(captioner: Captioner, batch: Data) -> Tensor:
 
 @pytest.fixture
 def torch_backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TorchBackbone:
-    monkeypatch.setattr("torchvision.models.get_model", lambda name, *, weights, num_classes: made(num_classes))
+    monkeypatch.setattr("stg.vision.torch_backbones.get_model", lambda name, *, weights, num_classes: made(num_classes))
     torch.save(narrow().state_dict(), tmp_path / "tiny.pth")
     return TorchBackbone("resnet101", weights=tmp_path / "tiny.pth")
 

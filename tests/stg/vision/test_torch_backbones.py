@@ -55,7 +55,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         assert name == "resnet101"
         return made(num_classes)
 
-    monkeypatch.setattr("torchvision.models.get_model", get_model)
+    monkeypatch.setattr("stg.vision.torch_backbones.get_model", get_model)
     torch.save(narrow().state_dict(), tmp_path / "tiny.pth")
     return tmp_path / "tiny.pth"
 
