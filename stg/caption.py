@@ -1,7 +1,7 @@
 """Caption video files with a trained model.
 
-The model says how its training videos were looked at; the clips are looked at in the same way. Pan's model runs no
-detector. Weights of the networks are looked for in --weights and in torch's cache; nothing is downloaded.
+The model records which networks made the features of its training videos; the same networks describe the clips. Pan's
+model runs no detector. The networks' weights are searched for in --weights and in torch's cache; nothing is downloaded.
 """
 
 from stg.commands.parser import command
@@ -16,4 +16,4 @@ def main(config: CaptionConfig) -> int:
 
 
 if __name__ == "__main__":
-    command(CaptionConfig, main, __doc__ or "")
+    command("caption", CaptionConfig, main, __doc__ or "")

@@ -1,11 +1,12 @@
-"""Compare trained runs on the captions that stg.evaluate wrote: `compare RUN... --split test --search beam5`.
+"""Compare trained runs on the captions that stg.evaluate wrote, with confidence intervals.
 
-Runs that differ only in their seed are one row: mean and deviation over the seeds. Each row is set against the first
-(or --baseline) by a paired bootstrap over videos: the difference of each score, its 95 % interval, and the share of
-resamples in which it is better. Below stand the videos on which the last row gains and loses most CIDEr.
+`compare RUN... --split test --search beam5` prints a table. Runs that differ only in their seed are one row: mean and
+deviation over the seeds. Each row is set against the first (or --baseline) by a paired bootstrap over videos: the
+difference of each score, its 95 % interval, and the share of resamples in which it is better. The videos on which the
+last row gains and loses most CIDEr follow below.
 
-Scores are fractions, and are made anew from the captions. The intervals speak of other videos, not of other seeds: the
-scores of a row are averages over its seeds. CIDEr's idf is not resampled: it stays that of all videos.
+Scores are fractions, and are computed again from the captions. The intervals are over other videos, not over other
+seeds: the scores of a row are averages over its seeds. CIDEr's idf is not resampled: it stays that of all videos.
 """
 
 from stg.commands.parser import command
@@ -20,4 +21,4 @@ def main(config: CompareConfig) -> int:
 
 
 if __name__ == "__main__":
-    command(CompareConfig, main, __doc__ or "")
+    command("compare", CompareConfig, main, __doc__ or "")

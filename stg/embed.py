@@ -1,7 +1,8 @@
-"""Train a video-text embedding (VSE++), by which stg.fuse chooses among captions. The built-in world by default.
+"""Train a video-text embedding (VSE++), by which stg.fuse chooses among captions.
 
-Prints how well videos and captions find each other: recall at 1, 5 and 10 and the median rank, both ways. The same
-command goes on with unfinished training. Afterwards, once: python -m stg.embed --out FOLDER --evaluate test
+The built-in world is the default data set. Prints recall at 1, 5 and 10 and the median rank, from videos to captions
+and from captions to videos. The same command resumes unfinished training. Afterwards, once: python -m stg.embed --out
+FOLDER --evaluate test
 """
 
 from stg.commands.parser import command
@@ -16,4 +17,4 @@ def main(config: EmbedConfig) -> int:
 
 
 if __name__ == "__main__":
-    command(EmbedConfig, main, __doc__ or "")
+    command("embed", EmbedConfig, main, __doc__ or "")

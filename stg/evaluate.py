@@ -1,7 +1,7 @@
 """Caption a split with a trained run and score it as COCO does.
 
 Prints greedy and beam search side by side and writes captions and scores to RUN/evaluation. Scores are fractions;
-papers print them times 100. --search.* takes another search than the beam: other methods, rules, several captions a
+papers print them times 100. --search.* chooses another search than the beam: other methods, rules, several captions a
 video. A model that reads the videos' class (model.stats.categories) is scored with it and
 without ("no class"), or without alone where the data set has none: clips from elsewhere have none.
 """
@@ -18,4 +18,4 @@ def main(config: EvaluateConfig) -> int:
 
 
 if __name__ == "__main__":
-    command(EvaluateConfig, main, __doc__ or "")
+    command("evaluate", EvaluateConfig, main, __doc__ or "")

@@ -1,8 +1,8 @@
 """Turn video clips into a store of object graphs.
 
 Each clip is sampled at a few frames; a detector finds objects in them, an image network describes frames and objects,
-and the graph over the objects goes into an LMDB store. What is in the store already is not done again, so a stopped
-run goes on with the same command. Clips that cannot be used are listed in STORE.skipped.jsonl, the length and frame
+and the graph over the objects goes into an LMDB store. Clips that are in the store already are left out, so that the
+same command resumes a stopped run. Clips that cannot be used are listed in STORE.skipped.jsonl, the length and frame
 rate of the others in STORE.clips.jsonl.
 """
 
@@ -18,4 +18,4 @@ def main(config: ExtractConfig) -> int:
 
 
 if __name__ == "__main__":
-    command(ExtractConfig, main, __doc__ or "")
+    command("extract", ExtractConfig, main, __doc__ or "")

@@ -1,6 +1,6 @@
-"""Train a captioner. With no option at all: the full two-branch model on the built-in world.
+"""Train a captioner; with no options: the full two-branch model on the built-in world.
 
-The run folder keeps settings, metrics, checkpoints and the best model. The same command goes on with an unfinished run.
+The run folder keeps settings, metrics, checkpoints and the best model. The same command resumes an unfinished run.
 Several processes: torchrun --nproc-per-node 2 -m stg.fit OPTIONS; together they take the steps that one would.
 Afterwards: python -m stg.evaluate RUN
 """
@@ -17,4 +17,4 @@ def main(config: FitConfig) -> int:
 
 
 if __name__ == "__main__":
-    command(FitConfig, main, __doc__ or "")
+    command("fit", FitConfig, main, __doc__ or "")

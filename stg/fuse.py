@@ -20,4 +20,4 @@ def main(config: FuseConfig) -> int:
 
 
 if __name__ == "__main__":
-    command(FuseConfig, main, __doc__ or "")
+    command("fuse", FuseConfig, main, __doc__ or "")

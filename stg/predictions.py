@@ -1,10 +1,10 @@
-"""Join caption files to one submission (merge), or print what several models say of the same videos (compare).
+"""Join caption files into one submission (merge), or print several models' captions side by side (compare).
 
-A challenge wants a caption for every video of its list, but some clips are gone: the captions of a second model, on the
-features that the organisers provide, fill the gaps (Chen et al., 2019, section 3, on VATEX). `merge MINE.json
-FALLBACK.json --videos LIST.json --form vatex --out submission.json` takes each caption from the first file that has one
-for the video; an empty caption is none. With --videos exactly these are written, in that order, and gaps are refused;
-without it, all videos of the files.
+A challenge asks for a caption of every video of its list, but some clips are no longer published: the captions of a
+second model, on the features that the organisers provide, fill the gaps (Chen et al., 2019, section 3, on VATEX).
+`merge MINE.json FALLBACK.json --videos LIST.json --form vatex --out submission.json` takes each caption from the first
+file that has one for the video; an empty caption is none. With --videos exactly these are written, in that order, and
+gaps are refused; without it, all videos of the files.
 
 `compare ST.json TS.json --run RUN --different true` prints captions side by side, as in Fig. 1 of that paper and in
 Fig. 4, Fig. 10 and Table 5 of STaTS (Cherian et al., 2020), with a reference from the annotation that RUN was trained
@@ -26,4 +26,4 @@ def main(config: PredictionsConfig) -> int:
 
 
 if __name__ == "__main__":
-    command(PredictionsConfig, main, __doc__ or "")
+    command("predictions", PredictionsConfig, main, __doc__ or "")

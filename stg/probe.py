@@ -1,8 +1,8 @@
-"""Which events can a graph tell apart? A classifier by verb on the built-in world, one row a variant of the graph.
+"""Classify the events of the built-in world by each branch and each variant of the graph.
 
-Captions need more than the event: who does it, and words. Here each branch of the captioner is asked for the event
+A caption needs more than the event: who does it, and words. Here each branch of the captioner predicts the event
 alone, over several seeds: the scene branch, and the graph branch with no edges, spatial, temporal, dense or all edges.
-Results go to --out as they come (results.jsonl; the same command goes on), then as table.md, table.json and table.svg.
+Results go to --out as they come (results.jsonl; the same command resumes), then as table.md, table.json and table.svg.
 """
 
 from stg.commands.parser import command
@@ -17,4 +17,4 @@ def main(config: ProbeConfig) -> int:
 
 
 if __name__ == "__main__":
-    command(ProbeConfig, main, __doc__ or "")
+    command("probe", ProbeConfig, main, __doc__ or "")

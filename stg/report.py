@@ -1,9 +1,10 @@
-"""Pages that show a run: `report RUN --split test` its videos, `report RUN` the run itself.
+"""Write HTML pages of a run, or of the videos of one of its splits.
 
-With --split, the page shows videos of that split: their frames with the boxes and edges of the graph, the caption word
-by word with where each word looked, the candidates of the beam, references and scores. Pictures come from --clips (the
-built-in world needs none), Grad-CAM also from the image network, which is looked for in --weights. Without --split, the
-page shows how the run went: curves, validation captions, scores, best and worst videos, words, ablations.
+With --split (`report RUN --split test`), the page shows videos of that split: their frames with the boxes and edges of
+the graph, the caption word by word with each word's attention, the candidates of the beam, references and scores.
+Pictures come from --clips (the built-in world needs none), Grad-CAM also from the image network, which is searched for
+in --weights. Without --split, the page shows how the run went: curves, validation captions, scores, best and worst
+videos, words, ablations.
 
 Every page is one file that needs no network and no other file, and may be mailed.
 """
@@ -20,4 +21,4 @@ def main(config: ReportConfig) -> int:
 
 
 if __name__ == "__main__":
-    command(ReportConfig, main, __doc__ or "")
+    command("report", ReportConfig, main, __doc__ or "")

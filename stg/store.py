@@ -1,12 +1,13 @@
-"""What a store of video graphs holds (info), whether every record is whole (verify), many stores as one (merge), and
-other edges for its graphs (edges).
+"""List, verify or merge stores of video graphs, or rebuild their edges.
 
-Merging copies the records of stores made alike, such as one of each process, byte by byte into the store --out, in the
-order of their keys; what is there already is not copied again. The lists beside them (.clips.jsonl, .skipped.jsonl) are
-joined too.
+Info prints what a store holds, verify whether every record is whole.
 
-Edges draws the edges of a store's graphs anew, into the store --out: sharper ones, or fewer. Nothing is extracted
-again. Models trained on the one store refuse the other.
+Merge copies the records of stores made with the same settings, such as one of each process, byte by byte into the store
+--out, in the order of their keys; what is there already is not copied again. The lists next to them (.clips.jsonl,
+.skipped.jsonl) are joined too.
+
+Edges rebuilds the edges of a store's graphs, sharper or fewer, into the store --out. Nothing is extracted again. Models
+trained on the one store refuse the other.
 """
 
 from stg.commands.parser import command
@@ -21,4 +22,4 @@ def main(config: StoreConfig) -> None:
 
 
 if __name__ == "__main__":
-    command(StoreConfig, main, __doc__ or "")
+    command("store", StoreConfig, main, __doc__ or "")

@@ -26,4 +26,4 @@ def main(config: WordsConfig) -> int:
 
 
 if __name__ == "__main__":
-    command(WordsConfig, main, __doc__ or "")
+    command("words", WordsConfig, main, __doc__ or "")

@@ -120,15 +120,22 @@ def known_keys(config_class: type, prefix: str = "") -> list[str]:
     return names
 
 
-def command(config_class: type[C], main: Callable[[C], int | None], description: str) -> NoReturn:
-    """Run ``main`` on the parsed command line and end the process with the exit code of the house."""
-    sys.exit(run_command(config_class, main, description, sys.argv[1:]))
+def command(name: str, config_class: type[C], main: Callable[[C], int | None], description: str) -> NoReturn:
+    """Run ``main`` on the parsed command line and end the process with the command's exit code."""
+    # `stg` and `python -m stg` set the program's name, a command's own module is named by its path.
+    prog = sys.argv[0] if sys.argv[0].endswith(f" {name}") else f"python -m stg.{name}"
+    sys.exit(run_command(config_class, main, description, sys.argv[1:], prog=prog))
 
 
-def run_command(config_class: type[C], main: Callable[[C], int | None], description: str, argv: Sequence[str]) -> int:
+def run_command(
+    config_class: type[C],
+    main: Callable[[C], int | None],
+    description: str,
+    argv: Sequence[str],
+    *,
+    prog: str = "python -m stg",
+) -> int:
     """`command` without ending the process: returns 0, or 1 failed, 2 wrong input, 3 too much skipped, 75 preempted."""
-    name = main.__module__.rpartition(".")[2] if main.__module__ != "__main__" else Path(sys.argv[0]).stem
-    prog = f"python -m stg.{name}"
     debug, parsed = "--debug" in argv, False
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
