@@ -1,8 +1,4 @@
-"""Train a video-text embedding (VSE++), by which stg.fuse chooses among captions. The built-in world by default.
-
-Prints how well videos and captions find each other: recall at 1, 5 and 10 and the median rank, both ways. The same
-command goes on with unfinished training. Afterwards, once: python -m stg.embed --out FOLDER --evaluate test
-"""
+"""Train a video-text embedding, or evaluate one."""
 
 import dataclasses
 import json
@@ -14,7 +10,6 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from stg.commands.parser import command
 from stg.config.retrieval import EmbedConfig
 from stg.config.schema import differences, from_dict, to_dict
 from stg.datasets.open import open_dataset
@@ -134,7 +129,3 @@ def _table(values: dict[str, float], *, title: str) -> Any:
         recalls = [f"{100 * values[f'{name}_r{cut}']:.1f}" for cut in (1, 5, 10)]
         table.add_row(name.replace("_", " "), *recalls, f"{values[f'{name}_median']:g}")
     return table
-
-
-if __name__ == "__main__":
-    command(EmbedConfig, main, __doc__ or "")
