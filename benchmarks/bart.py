@@ -10,9 +10,7 @@ import importlib.util
 import torch
 from torch import Tensor, nn
 
-from decoders.attention import MultiHeadAttention
-from decoders.memory import VideoMemory
-from decoders.transformer import TransformerDecoder
+from decoders import MultiHeadAttention, TransformerDecoder, VideoMemory
 
 
 def installed() -> bool:

@@ -22,8 +22,7 @@ from torch import Tensor
 from torch_geometric.nn import GCNConv
 
 from benchmarks.timing import bar, growth, measure, write
-from graphs.conv import STGConv, sparse_operator, symmetric_norm
-from graphs.edges import spatial_edges, temporal_edges
+from graphs import STGConv, sparse_operator, spatial_edges, symmetric_norm, temporal_edges
 
 CHANNELS = 512
 CASES = (

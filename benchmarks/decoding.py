@@ -14,12 +14,15 @@ from torch import Tensor, nn
 from benchmarks import bart
 from benchmarks.lengths import Ending, drawn_lengths, greedy_one_by_one, greedy_to_the_end
 from benchmarks.timing import growth, measure, write
-from decoders.attention_lstm import AttentionLSTMDecoder
-from decoders.base import Decoder
-from decoders.layers import DecoderLayer
-from decoders.memory import VideoMemory
-from decoders.search.greedy_and_beam import beam_search, greedy_search
-from decoders.transformer import TransformerDecoder
+from decoders import (
+    AttentionLSTMDecoder,
+    Decoder,
+    DecoderLayer,
+    TransformerDecoder,
+    VideoMemory,
+    beam_search,
+    greedy_search,
+)
 
 HF = "Hugging Face BART, cached"
 

@@ -23,9 +23,7 @@ from torch import Tensor
 from torch_geometric.utils import softmax
 
 from benchmarks.timing import bar, growth, measure, write
-from graphs.build import build_graph
-from graphs.edges import spatial_edges, temporal_edges
-from graphs.features import VideoFeatures
+from graphs import VideoFeatures, build_graph, spatial_edges, temporal_edges
 
 WIDTH = 2048
 Edges = tuple[Tensor, Tensor]

@@ -26,8 +26,7 @@ import av
 import numpy as np
 
 from benchmarks.timing import measure, write
-from graphs.build import build_graph
-from graphs.storage.store import GraphStore
+from graphs import GraphStore, build_graph
 from stg.datasets.world.dataset import World
 from stg.features.extractor import Extractor
 from stg.features.ingest import ingest

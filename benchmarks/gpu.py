@@ -20,11 +20,8 @@ from torch import Tensor
 
 from benchmarks.timing import machine, measure, write
 from benchmarks.training import WIDTHS, made_batch
-from decoders.memory import VideoMemory
-from decoders.search.greedy_and_beam import beam_search, greedy_search
-from decoders.transformer import TransformerDecoder
-from graphs.conv import STGConv, sparse_operator
-from graphs.edges import spatial_edges, temporal_edges
+from decoders import TransformerDecoder, VideoMemory, beam_search, greedy_search
+from graphs import STGConv, sparse_operator, spatial_edges, temporal_edges
 from stg.config.model import GraphConfig, ModelConfig
 from stg.models.build import build_captioner
 from stg.training.losses import captioning_losses

@@ -4,8 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from decoders.base import Decoder, State
-from decoders.memory import VideoMemory
+from decoders import Decoder, State, VideoMemory
 
 
 class Ending(Decoder):

@@ -24,9 +24,7 @@ from benchmarks.scores import made, text
 from benchmarks.timing import measure, write
 from benchmarks.training import WIDTHS, made_batch
 from benchmarks.usual_cider import UsualCiderD
-from decoders.policy import policy_log_probs
-from decoders.search.greedy_and_beam import greedy_search
-from decoders.search.sampling import sample_search
+from decoders import greedy_search, policy_log_probs, sample_search
 from stg.config.model import AttentionLSTMConfig, GraphConfig, ModelConfig
 from stg.metrics.bleu import SentenceBleu
 from stg.metrics.cider import CiderD

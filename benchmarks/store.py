@@ -33,7 +33,7 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data
 
 from benchmarks.timing import bar, growth, measure, quartiles, write
-from graphs.storage.store import GraphStore
+from graphs import GraphStore
 
 FRAMES, BOXES, WIDTH, SCENE, MOTION = 10, 5, 2048, 2048, 1024
 FEATURES = ("x", "scene", "motion")

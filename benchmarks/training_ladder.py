@@ -22,9 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 
-from graphs.conv import symmetric_norm
-from graphs.edges import spatial_edges, temporal_edges
-from graphs.encoder import STGEncoder, VideoStates
+from graphs import STGEncoder, VideoStates, spatial_edges, symmetric_norm, temporal_edges
 from stg.config.model import GraphConfig, ModelConfig
 from stg.data.batches import CaptionBatch, pad_words
 from stg.models.build import build_captioner

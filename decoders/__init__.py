@@ -2,10 +2,12 @@
 
 from decoders.attention import AdditiveAttention, MultiHeadAttention, masked_softmax
 from decoders.attention_lstm import AttentionLSTMDecoder
-from decoders.base import Decoder, State, TrainOutput, select_state
+from decoders.base import Decoder, Pick, State, TrainOutput, select_state
 from decoders.ensemble import EnsembleDecoder, EnsembleMemory
-from decoders.memory import VideoMemory, keep_one_key
-from decoders.recurrent import RecurrentDecoder
+from decoders.layers import DecoderLayer, sinusoids
+from decoders.memory import VideoMemory, keep_one_key, mean_of_real
+from decoders.policy import policy_log_probs
+from decoders.recurrent import RecurrentDecoder, Trace
 from decoders.search.diverse import diverse_beam_search
 from decoders.search.greedy_and_beam import beam_search, greedy_search
 from decoders.search.hypotheses import Hypotheses
@@ -17,13 +19,16 @@ __all__ = [
     "AdditiveAttention",
     "AttentionLSTMDecoder",
     "Decoder",
+    "DecoderLayer",
     "EnsembleDecoder",
     "EnsembleMemory",
     "Hypotheses",
     "MultiHeadAttention",
+    "Pick",
     "RecurrentDecoder",
     "STaTSDecoder",
     "State",
+    "Trace",
     "TrainOutput",
     "TransformerDecoder",
     "VideoMemory",
@@ -32,6 +37,9 @@ __all__ = [
     "greedy_search",
     "keep_one_key",
     "masked_softmax",
+    "mean_of_real",
+    "policy_log_probs",
     "sample_search",
     "select_state",
+    "sinusoids",
 ]

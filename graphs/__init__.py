@@ -3,40 +3,58 @@
 >>> data = graphs.build_graph(graphs.VideoFeatures(boxes, objects, frame, num_frames=10))
 >>> encoder = graphs.STGEncoder(in_channels=2048)
 >>> states = encoder(data.x, data.frame, data.edge_index, data.edge_weight, None, data.num_frames)
+
+Names are imported when they are first asked for: PyTorch Geometric, which takes several times as long to import as
+PyTorch, comes with the first name that needs it.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from graphs.build import build_graph
-from graphs.conv import SparseOperator, STGConv, sparse_operator, symmetric_norm
-from graphs.edges import EDGE_TYPES, dense_edges, spatial_edges, temporal_edges
-from graphs.encoder import STGEncoder, VideoStates
-from graphs.features import VideoFeatures
-from graphs.transforms import DenseEdges, SelectVariant, SpatialEdges, TemporalEdges
-from graphs.variants import TIME_FLOWS, VARIANTS, select_edges
-
 if TYPE_CHECKING:
+    from graphs.build import build_graph
+    from graphs.conv import SparseOperator, STGConv, sparse_operator, symmetric_norm
+    from graphs.edges import EDGE_TYPES, dense_edges, spatial_edges, temporal_edges
+    from graphs.encoder import STGEncoder, VideoStates
+    from graphs.features import VideoFeatures
+    from graphs.scatter import segment_mean, segment_sum
+    from graphs.source import GraphSource
     from graphs.storage.database import LMDBDatabase
+    from graphs.storage.graph_records import encode_graph
+    from graphs.storage.in_memory import GraphsInMemory
+    from graphs.storage.lmdb_file import LMDBFile
+    from graphs.storage.records import StoreError, StoreFullError
     from graphs.storage.store import GraphStore
+    from graphs.transforms import DenseEdges, SelectVariant, SpatialEdges, TemporalEdges, paper_edges
+    from graphs.variants import DENSE_TYPE, TIME_FLOWS, VARIANTS, select_edges
 
 __all__ = [
+    "DENSE_TYPE",
     "EDGE_TYPES",
     "TIME_FLOWS",
     "VARIANTS",
     "DenseEdges",
+    "GraphSource",
     "GraphStore",
+    "GraphsInMemory",
     "LMDBDatabase",
+    "LMDBFile",
     "STGConv",
     "STGEncoder",
     "SelectVariant",
     "SparseOperator",
     "SpatialEdges",
+    "StoreError",
+    "StoreFullError",
     "TemporalEdges",
     "VideoFeatures",
     "VideoStates",
     "build_graph",
     "dense_edges",
+    "encode_graph",
+    "paper_edges",
+    "segment_mean",
+    "segment_sum",
     "select_edges",
     "sparse_operator",
     "spatial_edges",
@@ -44,9 +62,62 @@ __all__ = [
     "temporal_edges",
 ]
 
+_HOMES = {
+    "graphs.build": ("build_graph",),
+    "graphs.conv": (
+        "SparseOperator",
+        "STGConv",
+        "sparse_operator",
+        "symmetric_norm",
+    ),
+    "graphs.edges": (
+        "EDGE_TYPES",
+        "dense_edges",
+        "spatial_edges",
+        "temporal_edges",
+    ),
+    "graphs.encoder": (
+        "STGEncoder",
+        "VideoStates",
+    ),
+    "graphs.features": ("VideoFeatures",),
+    "graphs.scatter": (
+        "segment_mean",
+        "segment_sum",
+    ),
+    "graphs.source": ("GraphSource",),
+    "graphs.storage.database": ("LMDBDatabase",),
+    "graphs.storage.graph_records": ("encode_graph",),
+    "graphs.storage.in_memory": ("GraphsInMemory",),
+    "graphs.storage.lmdb_file": ("LMDBFile",),
+    "graphs.storage.records": (
+        "StoreError",
+        "StoreFullError",
+    ),
+    "graphs.storage.store": ("GraphStore",),
+    "graphs.transforms": (
+        "DenseEdges",
+        "SelectVariant",
+        "SpatialEdges",
+        "TemporalEdges",
+        "paper_edges",
+    ),
+    "graphs.variants": (
+        "DENSE_TYPE",
+        "TIME_FLOWS",
+        "VARIANTS",
+        "select_edges",
+    ),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
 
 def __getattr__(name: str) -> Any:
-    # The store brings LMDB along: only those who use it pay for it.
-    if name in ("GraphStore", "LMDBDatabase"):
-        return getattr(import_module("graphs.storage.store"), name)
-    raise AttributeError(f"module 'graphs' has no attribute '{name}'")
+    if name not in _HOME:
+        raise AttributeError(f"module 'graphs' has no attribute '{name}'")
+    value = globals()[name] = getattr(import_module(_HOME[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

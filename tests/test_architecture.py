@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,26 @@ def test_rooms_do_not_speak_of_the_other_side(room: str) -> None:
     for file in sorted((ROOT / room).rglob("*.py")):
         for name in identifiers(file.read_text()):
             assert not any(word in name for word in SILENT[room]), f"{file} says {name}"
+
+
+@pytest.mark.parametrize("room", ["stg", "benchmarks"])
+def test_graphs_and_decoders_are_used_by_their_public_names(room: str) -> None:
+    public = {name: set(import_module(name).__all__) for name in ("graphs", "decoders")}
+    for file in sorted((ROOT / room).rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                modules = [node.module or ""]
+                found = {alias.name for alias in node.names} - public.get(node.module or "", set())
+                assert node.module not in public or not found, f"{file} imports {found}, which {node.module} has not"
+            inner = [name for name in modules if name.startswith(("graphs.", "decoders."))]
+            assert not inner, f"{file} reaches into {inner}: export the name from the package"
+
+
+@pytest.mark.parametrize("room", ["graphs", "decoders"])
+def test_every_public_name_is_there(room: str) -> None:
+    package = import_module(room)
+    assert [name for name in package.__all__ if not hasattr(package, name)] == []
 
 
 def test_the_import_reader_sees_nested_and_relative_imports() -> None:

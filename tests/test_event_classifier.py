@@ -5,8 +5,7 @@ from torch_geometric.data import Data
 from torch_geometric.loader import DataLoader
 from torch_geometric.nn import global_mean_pool
 
-from graphs.build import build_graph
-from graphs.encoder import STGEncoder
+from graphs import STGEncoder, build_graph
 from stg.datasets.world.dataset import World
 from stg.features.extractor import Extractor
 

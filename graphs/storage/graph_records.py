@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from graphs.storage.records import Field, Slot, StoreError
+from graphs.storage.records import Field, Slot, StoreError, encode
 
 
 class Spec(NamedTuple):
@@ -82,6 +82,15 @@ def graph_fields(data: Data, features_dtype: str) -> dict[str, Field]:
     fields = {name: _field(name, values[name], features_dtype) for name in FIELDS if name in values}
     check_graph(fields)
     return fields
+
+
+def encode_graph(data: Data, features_dtype: str) -> bytes:
+    """The record of one graph, as a store that keeps its features in ``features_dtype`` would hold it.
+
+    Raises:
+        StoreError: as :func:`graph_fields`.
+    """
+    return bytes(encode(graph_fields(data, features_dtype)))
 
 
 def check_graph(fields: Mapping[str, Field]) -> None:

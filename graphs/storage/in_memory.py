@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from torch_geometric.data import Data
 
 from graphs.storage.collate import Located, collate
-from graphs.storage.graph_records import graph_fields
-from graphs.storage.records import StoreError, encode, layout
+from graphs.storage.graph_records import encode_graph
+from graphs.storage.records import StoreError, layout
 from graphs.storage.store import GraphStore
 from graphs.variants import select_edges
 
@@ -28,7 +28,7 @@ class GraphsInMemory:
         self._records: dict[str, Located] = {}
         for video, data in graphs.items():
             try:
-                record = bytes(encode(graph_fields(data, features_dtype)))
+                record = encode_graph(data, features_dtype)
             except StoreError as error:
                 raise StoreError(f"video {video!r}: {error}") from error
             self._records[video] = record, layout(record)[1]

@@ -9,15 +9,12 @@ from typing import Any
 import numpy as np
 from torch_geometric.data import Data
 
-from graphs.storage.database import LMDBDatabase
 from graphs.storage.graph_records import FEATURE_TYPES, FEATURES, check_graph, graph, graph_fields, widths
 from graphs.storage.known_records import KnownRecords, checked
 from graphs.storage.lmdb_check import check_file
 from graphs.storage.lmdb_file import HEADER_KEY, MAP_GROWTH, Item, LMDBFile, Transaction
-from graphs.storage.records import Field, Record, StoreError, StoreFullError, decode, encode
+from graphs.storage.records import Field, Record, StoreError, decode, encode
 from graphs.variants import select_edges
-
-__all__ = ["GraphStore", "LMDBDatabase", "StoreError", "StoreFullError"]
 
 FORMAT = "stg video graphs 1"
 MODES = ("r", "a", "w")

@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from graphs.storage.store import GraphStore
+from graphs import GraphStore
 from stg.ablation.cells import Cell, Plan, Scoring, java_is_there, plan_cells
 from stg.ablation.config import AblateConfig
 from stg.ablation.locks import claim

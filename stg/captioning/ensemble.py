@@ -13,11 +13,11 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
-from decoders.ensemble import EnsembleDecoder, EnsembleMemory
-from graphs.storage.store import GraphStore
+from decoders import EnsembleDecoder, EnsembleMemory
+from graphs import GraphSource, GraphStore
 from stg.config.search import SearchConfig
 from stg.datasets.base import CaptionDataset
-from stg.models.generation import Caption, Graphs, decode_memory, generate, video_memory
+from stg.models.generation import Caption, decode_memory, generate, video_memory
 from stg.runs.bundle import CaptionerBundle
 from stg.runtime.errors import UserError
 
@@ -58,7 +58,7 @@ class Embedding(Protocol):
     """What tells how well a text fits a video: :class:`stg.retrieval.embedding.EmbeddingBundle`."""
 
     def similarity(
-        self, store: Graphs, candidates: Mapping[str, Sequence[str]], device: torch.device | str
+        self, store: GraphSource, candidates: Mapping[str, Sequence[str]], device: torch.device | str
     ) -> dict[str, list[float]]:
         """The cosine of each candidate text with its video, in order."""
         ...

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from torch_geometric.data import Data
 
-from graphs.build import build_graph
-from graphs.storage.in_memory import GraphsInMemory
+from graphs import GraphsInMemory, build_graph
 from stg.config.extraction import ExecutionConfig
 from stg.config.search import SearchConfig, with_candidates, with_shorthands
 from stg.data.edges import recorded_edges

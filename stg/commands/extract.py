@@ -7,7 +7,7 @@ import torch
 from rich.console import Console
 from rich.markup import escape
 
-from graphs.storage.store import GraphStore
+from graphs import GraphStore
 from stg.config.extraction import ExtractConfig
 from stg.data.shards import done_elsewhere, rank_and_world, shard, shard_path, shard_paths
 from stg.features.build import make_extractor

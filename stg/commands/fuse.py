@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from graphs.storage.store import GraphStore
+from graphs import GraphStore
 from stg.captioning.ensemble import (
     Member,
     check_vocabularies,

@@ -5,9 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from graphs.build import build_graph
-from graphs.storage.records import StoreFullError
-from graphs.storage.store import GraphStore
+from graphs import GraphStore, StoreFullError, build_graph
 from stg.config.extraction import ImportConfig
 from stg.features.ingest import skip_row
 from stg.features.precomputed.description import Description

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from graphs.storage.store import GraphStore
+from graphs import GraphStore
 from stg.config.store import StoreConfig
 from stg.data.edges import rebuild_edges
 from stg.data.merge import info, merge, stores_among, verify

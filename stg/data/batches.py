@@ -10,8 +10,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from torch_geometric.data import Data
 
-from graphs.storage.in_memory import GraphsInMemory
-from graphs.storage.store import GraphStore
+from graphs import GraphsInMemory, GraphStore
 from stg.runtime.distributed import Ranks
 from stg.text.vocabulary import PAD
 

@@ -6,8 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from graphs.storage.store import GraphStore
-from graphs.transforms import paper_edges
+from graphs import GraphStore, paper_edges
 from stg.config.schema import differences
 from stg.config.store import EdgeConfig
 from stg.runtime.errors import UserError

@@ -10,8 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from graphs.storage.records import StoreError
-from graphs.storage.store import GraphStore
+from graphs import GraphStore, StoreError
 from stg.config.schema import differences
 from stg.runtime.errors import StgError, UserError
 from stg.runtime.files import write_atomic

@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from graphs.storage.in_memory import GraphsInMemory
-from graphs.storage.store import GraphStore
+from graphs import GraphsInMemory, GraphStore
 from stg.runtime.device import free_memory
 from stg.runtime.errors import UserError
 

@@ -12,8 +12,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
-from graphs.storage.lmdb_file import LMDBFile
-from graphs.storage.store import GraphStore
+from graphs import GraphStore, LMDBFile
 from stg.runtime.errors import UserError
 
 Item = TypeVar("Item")

@@ -8,8 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from graphs.storage.records import StoreError
-from graphs.storage.store import GraphStore
+from graphs import GraphStore, StoreError
 from stg.config.data import DataConfig, WorldConfig
 from stg.config.schema import differences
 from stg.datasets.annotation import Language

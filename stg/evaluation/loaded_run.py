@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from graphs.storage.store import GraphStore
+from graphs import GraphStore
 from stg.config.training import FitConfig
 from stg.datasets.base import CaptionDataset
 from stg.datasets.open import Progress, open_dataset

@@ -8,9 +8,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from decoders.layers import sinusoids
-from graphs.encoder import STGEncoder
-from graphs.storage.store import GraphStore
+from decoders import sinusoids
+from graphs import GraphStore, STGEncoder
 from stg.models.branches import SceneBranch, pad_scene
 from stg.models.statistics import Standardise
 

@@ -8,11 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from decoders.attention_lstm import AttentionLSTMDecoder
-from decoders.base import Decoder
-from decoders.memory import VideoMemory
-from decoders.stats import STaTSDecoder
-from decoders.transformer import TransformerDecoder
+from decoders import AttentionLSTMDecoder, Decoder, STaTSDecoder, TransformerDecoder, VideoMemory
 
 Part = Literal["frames", "motion", "regions", "grid"]
 Maps = Mapping[str, Tensor]

@@ -10,8 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch_geometric.data import Data
 
-from decoders.base import Decoder
-from decoders.memory import VideoMemory
+from decoders import Decoder, VideoMemory
 from stg.explain.attention import Attended, Attentions, attentions
 from stg.explain.explanation import Look
 from stg.models.memory import subsample_steps

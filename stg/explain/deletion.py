@@ -11,8 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch_geometric.data import Data
 
-from decoders.base import Decoder
-from decoders.memory import VideoMemory
+from decoders import Decoder, VideoMemory
 from stg.explain.attention import Attended, attentions
 from stg.explain.explanation import Deletion
 from stg.explain.gradcam import scene_gradients

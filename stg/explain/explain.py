@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch_geometric.data import Data
 
-from decoders.base import Decoder
-from decoders.memory import VideoMemory
+from decoders import Decoder, VideoMemory
 from stg.explain.attention import Attentions, attentions
 from stg.explain.attention_maps import lay_out
 from stg.explain.deletion import DeletionTest

@@ -7,8 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from decoders.base import Decoder
-from decoders.memory import VideoMemory
+from decoders import Decoder, VideoMemory
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Int64
 
-from graphs.features import VideoFeatures
+from graphs import VideoFeatures
 from stg.features.clip_pass import Stages, Watched, watch
 from stg.runtime.errors import UserError
 from stg.video.clip import ClipPart, ClipRequest

@@ -11,10 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from graphs.build import build_graph
-from graphs.features import VideoFeatures
-from graphs.storage.records import StoreFullError
-from graphs.storage.store import GraphStore
+from graphs import GraphStore, StoreFullError, VideoFeatures, build_graph
 from stg.features.clip_pass import Stages, Watched
 from stg.features.extractor import Extractor
 from stg.runtime.files import append_jsonl

@@ -16,8 +16,7 @@ from typing import Any, Protocol
 
 import torch
 
-from graphs.storage.records import StoreError, StoreFullError
-from graphs.storage.store import GraphStore
+from graphs import GraphStore, StoreError, StoreFullError
 from stg.config.extraction import ExtractConfig
 from stg.features.ingest import IngestReport, skip_row
 from stg.features.worker import ClipToRecord, unpack

@@ -6,9 +6,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from graphs.build import build_graph
-from graphs.storage.graph_records import graph_fields
-from graphs.storage.records import encode
+from graphs import build_graph, encode_graph
 from stg.config.extraction import ExecutionConfig, NetworkConfig, SamplingConfig
 from stg.features.build import make_extractor
 from stg.features.extractor import Extractor
@@ -54,7 +52,7 @@ class ClipToRecord:
             clip = self.extractor.watch(parts)
         features = self.extractor(clip)
         graph = build_graph(with_motion(features, video, clip.sample, self.motion))
-        return pack(clip_row(video, features), bytes(encode(graph_fields(graph, self.features_dtype))))
+        return pack(clip_row(video, features), encode_graph(graph, self.features_dtype))
 
     def close(self) -> None:
         """End the decoding process; it ends with its worker, too."""

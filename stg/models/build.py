@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from decoders.base import Decoder
-from graphs.encoder import STGEncoder
+from decoders import Decoder
+from graphs import STGEncoder
 from stg.config.model import GraphConfig, ModelConfig
 from stg.models.branches import SceneBranch, SceneViews
 from stg.models.captioner import Captioner, Fusion

@@ -9,9 +9,8 @@ from jaxtyping import Bool
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from decoders.base import Decoder
-from decoders.memory import VideoMemory
-from graphs.encoder import STGEncoder
+from decoders import Decoder, VideoMemory
+from graphs import STGEncoder
 from stg.models.branches import SceneBranch, SceneViews, pad_scene
 from stg.models.feature_kinds import FEATURES
 from stg.models.memory import MemoryBuilder

@@ -3,10 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
-from decoders.attention_lstm import AttentionLSTMDecoder
-from decoders.base import Decoder
-from decoders.stats import STaTSDecoder
-from decoders.transformer import TransformerDecoder
+from decoders import AttentionLSTMDecoder, Decoder, STaTSDecoder, TransformerDecoder
 from stg.config.model import ModelConfig
 
 Branch = Literal["scene", "object"]

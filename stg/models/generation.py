@@ -3,31 +3,17 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
-from torch_geometric.data import Data
 
-from decoders.base import Decoder
-from decoders.memory import VideoMemory
-from decoders.search.diverse import diverse_beam_search
-from decoders.search.greedy_and_beam import beam_search, greedy_search
-from decoders.search.hypotheses import Hypotheses
-from decoders.search.sampling import sample_search
+from decoders import Decoder, Hypotheses, VideoMemory, beam_search, diverse_beam_search, greedy_search, sample_search
+from graphs import GraphSource
 from stg.config.search import SearchConfig
 from stg.data.batches import classes
 from stg.models.captioner import Captioner
 from stg.text.vocabulary import Vocabulary
 from stg.text.words import BROKEN_ENDINGS
-
-
-@runtime_checkable
-class Graphs(Protocol):
-    """Where graphs come from: a :class:`graphs.GraphStore`, or :class:`graphs.storage.in_memory.GraphsInMemory`."""
-
-    def batch(self, videos: Sequence[str], variant: str = "full", time_flow: str = "literal") -> Data:
-        """The graphs of some videos as one flat batch."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -60,7 +46,7 @@ class Caption:
 @torch.inference_mode()
 def generate(
     model: Captioner,
-    store: Graphs,
+    store: GraphSource,
     videos: Sequence[str],
     vocabulary: Vocabulary,
     *,
@@ -107,7 +93,7 @@ def generate(
 
 def caption_videos(
     model: Captioner,
-    store: Graphs,
+    store: GraphSource,
     videos: Sequence[str],
     vocabulary: Vocabulary,
     *,
@@ -144,7 +130,7 @@ def caption_videos(
 
 def video_memory(
     model: Captioner,
-    store: Graphs,
+    store: GraphSource,
     videos: Sequence[str],
     *,
     variant: str = "full",

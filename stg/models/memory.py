@@ -5,7 +5,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from graphs.scatter import segment_mean
+from graphs import segment_mean
 from stg.models.feature_kinds import feature
 
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from graphs.storage.store import GraphStore
+from graphs import GraphStore
 from stg.datasets.base import CaptionDataset
 from stg.models.captioner import Captioner
 from stg.runtime.errors import UserError

@@ -13,14 +13,12 @@ from torch.nn.functional import normalize
 from torch.nn.utils.rnn import pack_padded_sequence
 from torch_geometric.data import Data
 
-from decoders.memory import mean_of_real
-from graphs.encoder import STGEncoder
-from graphs.storage.store import GraphStore
+from decoders import mean_of_real
+from graphs import GraphSource, GraphStore, STGEncoder
 from stg.config.model import GraphConfig
 from stg.config.retrieval import EmbeddingConfig
 from stg.config.schema import from_dict, to_dict
 from stg.models.feature_kinds import FEATURES, FeatureWidths, feature
-from stg.models.generation import Graphs
 from stg.models.memory import ClipVector
 from stg.models.statistics import Standardise
 from stg.runs.bundle import check_features
@@ -221,7 +219,7 @@ class EmbeddingBundle:
     @torch.inference_mode()
     def similarity(
         self,
-        store: Graphs,
+        store: GraphSource,
         candidates: Mapping[str, Sequence[str]],
         device: torch.device | str = "cpu",
         *,

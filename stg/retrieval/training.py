@@ -10,14 +10,13 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from graphs.storage.store import GraphStore
+from graphs import GraphSource, GraphStore
 from stg.config.retrieval import EmbedConfig
 from stg.config.training import OptimConfig
 from stg.data.batches import Item, TrainingSet, shuffle_features
 from stg.data.prefetch import load_into_memory
 from stg.datasets.base import CaptionDataset
 from stg.models.feature_kinds import FeatureWidths
-from stg.models.generation import Graphs
 from stg.models.statistics import Standardise
 from stg.retrieval.embedding import EmbeddingBundle, VideoTextEmbedding, build_embedding, pad_texts
 from stg.retrieval.ranking import Retrieval, matching_loss, rank
@@ -32,7 +31,7 @@ from stg.training.schedules import OPTIMISERS
 @torch.inference_mode()
 def retrieve(
     trained: EmbeddingBundle,
-    store: Graphs,
+    store: GraphSource,
     captions: Mapping[str, Sequence[str]],
     *,
     source: Mapping[str, str] | None = None,
@@ -72,7 +71,9 @@ def _encode(vocabulary: Vocabulary, captions: Mapping[str, Sequence[str]]) -> di
     return {video: texts for video, texts in encoded.items() if texts}
 
 
-def fit_statistics(model: VideoTextEmbedding, store: Graphs, videos: Sequence[str], *, batch_videos: int = 64) -> None:
+def fit_statistics(
+    model: VideoTextEmbedding, store: GraphSource, videos: Sequence[str], *, batch_videos: int = 64
+) -> None:
     """Let an embedding that standardises its features take their statistics over ``videos``."""
 
     def blocks(name: str) -> Iterator[Tensor]:

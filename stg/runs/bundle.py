@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from graphs.storage.store import GraphStore
+from graphs import GraphStore
 from stg.config.model import GraphConfig, ModelConfig
 from stg.config.schema import differences, from_dict, to_dict
 from stg.models.build import build_captioner

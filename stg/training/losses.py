@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from decoders.base import Pick
+from decoders import Pick
 from stg.data.batches import CaptionBatch
 from stg.models.captioner import Captioner
 from stg.runtime.device import single

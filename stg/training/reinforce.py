@@ -8,10 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from decoders.base import Decoder
-from decoders.policy import policy_log_probs
-from decoders.search.greedy_and_beam import greedy_search
-from decoders.search.sampling import sample_search
+from decoders import Decoder, greedy_search, policy_log_probs, sample_search
 from stg.data.batches import CaptionBatch
 from stg.models.captioner import Captioner
 from stg.runtime.distributed import SINGLE, Ranks

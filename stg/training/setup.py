@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from graphs.storage.store import GraphStore
+from graphs import GraphStore
 from stg.config.training import FitConfig
 from stg.data.batches import TrainingSet, shuffle_features
 from stg.data.prefetch import load_into_memory

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import torch
 
+from graphs import GraphSource
 from stg.metrics.scorer import Scorer, Scores
 from stg.models.captioner import Captioner
-from stg.models.generation import Graphs, caption_videos
+from stg.models.generation import caption_videos
 from stg.runtime.distributed import SINGLE, Ranks
 from stg.text.vocabulary import Vocabulary
 from stg.text.words import broken_endings
@@ -55,7 +56,7 @@ class Validation:
         category: class of each video, for models that read it.
     """
 
-    store: Graphs
+    store: GraphSource
     videos: Sequence[str]
     vocabulary: Vocabulary
     scorer: Scorer

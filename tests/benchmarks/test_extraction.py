@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.extraction import check, contestants, made_clips, pipeline, plain
-from graphs.storage.store import GraphStore
+from graphs import GraphStore
 from stg.datasets.world.dataset import World
 from stg.features.extractor import Extractor
 from stg.video.readers import Readers

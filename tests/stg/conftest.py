@@ -39,7 +39,7 @@ def made_video(
     """
     import torch
 
-    from graphs.features import VideoFeatures
+    from graphs import VideoFeatures
 
     random = torch.Generator().manual_seed(seed)
     total, frames = sum(counts), len(counts)
@@ -64,7 +64,7 @@ def made_batch(videos: list[Any], categories: list[int] | None = None) -> Any:
     import torch
     from torch_geometric.data import Batch
 
-    from graphs.build import build_graph
+    from graphs import build_graph
 
     batch = Batch.from_data_list([build_graph(video) for video in videos])
     for pointer, name in (("motion_ptr", "motion"), ("audio_ptr", "audio")):

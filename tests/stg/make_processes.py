@@ -16,7 +16,7 @@ import torch
 from rich.console import Console
 from safetensors.torch import save_file
 
-from decoders.search.greedy_and_beam import beam_search
+from decoders import beam_search
 from stg.commands.parser import run_command
 from stg.config.data import DataConfig, WorldConfig
 from stg.config.model import AttentionLSTMConfig, GraphConfig, ModelConfig, STaTSConfig, STConfig

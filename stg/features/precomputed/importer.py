@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Int64
 
-from graphs.features import VideoFeatures
+from graphs import VideoFeatures
 from stg.features.precomputed.description import Description
 from stg.features.precomputed.files import FeatureSource, UnusableFeatures, open_source
 from stg.features.precomputed.sources import Origin, Read, content_hash

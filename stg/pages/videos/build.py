@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from graphs.storage.in_memory import GraphsInMemory
+from graphs import GraphsInMemory
 from stg.captioning.pipeline import ClipCaption, Evidence, VideoCaptioner
 from stg.explain.explain import (
     MODEL,

@@ -11,8 +11,7 @@ from jaxtyping import Int64, UInt8
 from PIL import Image
 from torch_geometric.data import Data
 
-from graphs.edges import EDGE_TYPES
-from graphs.variants import DENSE_TYPE
+from graphs import DENSE_TYPE, EDGE_TYPES
 from stg.datasets.world.dataset import World
 from stg.pages.videos.strip import data_uri
 from stg.pages.videos.views import Edge, Node, Picture

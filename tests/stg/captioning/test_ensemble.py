@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from graphs.storage.store import GraphStore
+from graphs import GraphStore
 from stg.captioning.ensemble import Candidate, Embedding, Member, check_vocabularies, pool, rerank, similarities
 from stg.models.generation import Caption
 from stg.runtime.errors import UserError

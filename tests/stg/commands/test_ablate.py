@@ -21,7 +21,7 @@ import stg.commands.ablate
 import stg.evaluation.evaluate
 import stg.metrics.java
 import stg.training.loop
-from graphs.storage.store import GraphStore
+from graphs import GraphStore
 from stg.ablation.ablate import ablate, make_plan
 from stg.ablation.cells import Cell
 from stg.ablation.config import AblateConfig

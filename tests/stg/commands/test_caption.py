@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import stg
-from graphs.storage.store import GraphStore
+from graphs import GraphStore
 from stg.commands.caption import main
 from stg.commands.extract import main as extract
 from stg.commands.parser import run_command

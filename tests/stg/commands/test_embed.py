@@ -11,7 +11,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from graphs.storage.store import GraphStore
+from graphs import GraphStore
 from stg.commands.embed import default_folder, embed, main
 from stg.commands.parser import run_command
 from stg.config.data import DataConfig, WorldConfig

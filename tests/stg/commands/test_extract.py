@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from graphs.build import build_graph
-from graphs.storage.store import GraphStore
+from graphs import GraphStore, build_graph
 from stg.commands.extract import main
 from stg.commands.parser import run_command
 from stg.config.extraction import ExtractConfig

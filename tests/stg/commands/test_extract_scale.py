@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graphs.storage.store import GraphStore
+from graphs import GraphStore
 from stg.commands.extract import main
 from stg.commands.parser import run_command
 from stg.config.extraction import ExtractConfig

@@ -19,7 +19,7 @@ import torch
 import graphs.storage.file_systems
 import stg.commands.extract
 import stg.video.readers
-from graphs.storage.store import GraphStore
+from graphs import GraphStore
 from stg.commands.caption import main as caption
 from stg.commands.extract import main as extract
 from stg.commands.parser import run_command

@@ -15,8 +15,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from graphs.build import build_graph
-from graphs.storage.store import GraphStore
+from graphs import GraphStore, build_graph
 from stg.commands.evaluate import main as evaluate
 from stg.commands.fit import main as fit
 from stg.commands.import_features import main as import_features

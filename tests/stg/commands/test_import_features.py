@@ -16,7 +16,7 @@ import pytest
 import torch
 from numpy.testing import assert_array_equal
 
-from graphs.storage.store import GraphStore
+from graphs import GraphStore
 from stg.commands.import_features import main
 from stg.commands.parser import run_command
 from stg.config.extraction import ImportConfig

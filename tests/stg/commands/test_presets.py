@@ -10,9 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
-from graphs.build import build_graph
-from graphs.features import VideoFeatures
-from graphs.storage.store import GraphStore
+from graphs import GraphStore, VideoFeatures, build_graph
 from stg.commands.parser import PRESETS, parse, presets
 from stg.config.extraction import ExtractConfig, ImportConfig
 from stg.config.schema import differences, to_dict

@@ -7,7 +7,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from graphs.storage.store import GraphStore
+from graphs import GraphStore
 from stg.commands.probe import drawn, probe, to_markdown
 from stg.config.data import DataConfig, WorldConfig
 from stg.config.probe import ProbeConfig

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from graphs.storage.store import GraphStore
+from graphs import GraphStore
 from tests.graphs.made_graphs import made_graph
 from tests.stg.run_commands import store_command as main
 

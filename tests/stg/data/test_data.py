@@ -8,9 +8,8 @@ import pytest
 import torch
 from torch_geometric.data import Data
 
-from decoders.transformer import TransformerDecoder
-from graphs.encoder import STGEncoder
-from graphs.storage.store import GraphStore
+from decoders import TransformerDecoder
+from graphs import GraphStore, STGEncoder
 from stg.data.batches import Item, TrainingSet, pad_words, shuffle_features
 from stg.datasets.base import CaptionDataset
 from stg.models.branches import SceneBranch

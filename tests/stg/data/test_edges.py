@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from graphs.edges import EDGE_TYPES, spatial_edges, temporal_edges
-from graphs.storage.store import GraphStore
+from graphs import EDGE_TYPES, GraphStore, spatial_edges, temporal_edges
 from stg.config.store import EdgeConfig
 from stg.data.edges import recorded_edges
 from stg.runtime.errors import UserError

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import stg.data.merge
+from graphs import GraphStore
 from graphs.storage.records import Field, decode, encode
-from graphs.storage.store import GraphStore
 from stg.data.merge import stores_among
 from tests.graphs.made_graphs import made_graph
 from tests.stg.run_commands import store_command as main

@@ -9,9 +9,7 @@ import torch
 
 import stg.data.prefetch
 import stg.runtime.device
-from graphs.storage.in_memory import GraphsInMemory
-from graphs.storage.records import StoreError
-from graphs.storage.store import GraphStore
+from graphs import GraphsInMemory, GraphStore, StoreError
 from stg.data.prefetch import load_into_memory, read_ahead
 from stg.runtime.device import free_memory
 from stg.runtime.errors import UserError

@@ -17,11 +17,8 @@ from hypothesis import strategies as st
 from lmdb.verify import VerifyError, verify
 
 import graphs.storage.lmdb_check
-from graphs.build import build_graph
-from graphs.features import VideoFeatures
+from graphs import GraphStore, StoreError, VideoFeatures, build_graph
 from graphs.storage.lmdb_check import being_written, read_extent
-from graphs.storage.records import StoreError
-from graphs.storage.store import GraphStore
 from stg.data.shards import done_elsewhere, rank_and_world, shard, shard_path, shard_paths
 from stg.runtime.errors import UserError
 
@@ -106,7 +103,7 @@ def test_a_shard_made_otherwise_does_not_count_but_is_refused(tmp_path: Path) ->
 
 
 def test_a_shard_that_is_just_being_made_holds_nothing_yet(tmp_path: Path) -> None:
-    from graphs.storage.lmdb_file import LMDBFile
+    from graphs import LMDBFile
 
     out = tmp_path / "made"
     shard_path(out, 0, 2).touch()

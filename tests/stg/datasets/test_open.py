@@ -11,8 +11,7 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from graphs.build import build_graph
-from graphs.storage.store import GraphStore
+from graphs import GraphStore, build_graph
 from stg.config.data import DataConfig, WorldConfig
 from stg.datasets.open import READERS, OpenDataset, open_dataset
 from stg.runtime.errors import UserError

@@ -9,12 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from decoders.attention_lstm import AttentionLSTMDecoder
-from decoders.base import Decoder
-from decoders.memory import VideoMemory
-from decoders.stats import STaTSDecoder
-from decoders.transformer import TransformerDecoder
-from graphs.encoder import STGEncoder
+from decoders import AttentionLSTMDecoder, Decoder, STaTSDecoder, TransformerDecoder, VideoMemory
+from graphs import STGEncoder
 from stg.explain.attention import attentions
 from stg.explain.attention_maps import looks_of
 from stg.models.captioner import Captioner

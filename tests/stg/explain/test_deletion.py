@@ -6,11 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from decoders.attention_lstm import AttentionLSTMDecoder
-from decoders.base import Decoder
-from decoders.memory import VideoMemory
-from decoders.stats import STaTSDecoder
-from decoders.transformer import TransformerDecoder
+from decoders import AttentionLSTMDecoder, Decoder, STaTSDecoder, TransformerDecoder, VideoMemory
 from stg.explain.attention import attentions
 from stg.explain.deletion import DeletionTest
 from stg.explain.explanation import Deletion

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from decoders.transformer import TransformerDecoder
+from decoders import TransformerDecoder
 from stg.explain.deletion import DeletionTest, mean_scene
 from stg.explain.explanation import Deletion
 from stg.explain.likelihood import word_log_probs

@@ -7,9 +7,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch_geometric.data import Data
 
-from decoders.base import Decoder, State
-from decoders.memory import VideoMemory
-from graphs.encoder import STGEncoder
+from decoders import Decoder, State, VideoMemory
+from graphs import STGEncoder
 from stg.explain.explanation import Look
 from stg.explain.graph_attribution import CaptionOfGraph, explainer_importance, importance
 from stg.explain.likelihood import input_gradients

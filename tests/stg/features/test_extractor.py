@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 import stg
-from graphs.build import build_graph
-from graphs.storage.store import GraphStore
+from graphs import GraphStore, build_graph
 from stg.commands.extract import main as extract_clips
 from stg.commands.parser import run_command
 from stg.config.extraction import ExtractConfig, SamplingConfig

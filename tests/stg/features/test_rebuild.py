@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import stg
-from graphs.storage.store import GraphStore
+from graphs import GraphStore
 from stg.captioning.pipeline import VideoCaptioner
 from stg.commands.extract import main as extract
 from stg.commands.import_features import main as import_features

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from graphs.storage.store import GraphStore
+from graphs import GraphStore
 from stg.commands.extract import main
 from stg.commands.parser import run_command
 from stg.config.extraction import ExecutionConfig, ExtractConfig, NetworkConfig, SamplingConfig

@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from decoders.recurrent import RecurrentDecoder
-from graphs.build import build_graph
-from graphs.storage.in_memory import GraphsInMemory
+from decoders import RecurrentDecoder
+from graphs import GraphsInMemory, build_graph
 from stg.config.model import AttentionLSTMConfig, GraphConfig, ModelConfig, STaTSConfig, STConfig, TSConfig
 from stg.data.batches import CaptionBatch
 from stg.models.branches import SceneViews

@@ -8,9 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from decoders.base import State
-from decoders.memory import VideoMemory
-from decoders.transformer import TransformerDecoder
+from decoders import State, TransformerDecoder, VideoMemory
 from stg.config.model import AttentionLSTMConfig, GraphConfig, ModelConfig, STaTSConfig
 from stg.config.search import SearchConfig
 from stg.features.rebuild import READS, features_read

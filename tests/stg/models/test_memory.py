@@ -5,9 +5,8 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from decoders.base import Decoder, State
-from decoders.memory import VideoMemory
-from graphs.encoder import STGEncoder
+from decoders import Decoder, State, VideoMemory
+from graphs import STGEncoder
 from stg.data.batches import CaptionBatch
 from stg.models.branches import SceneBranch, SceneViews
 from stg.models.captioner import Captioner

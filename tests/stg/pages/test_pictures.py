@@ -10,9 +10,7 @@ import torch
 from PIL import Image
 from torch_geometric.data import Batch, Data
 
-from graphs.build import build_graph
-from graphs.features import VideoFeatures
-from graphs.variants import select_edges
+from graphs import VideoFeatures, build_graph, select_edges
 from stg.datasets.world.dataset import World
 from stg.features.extractor import size_of
 from stg.pages.videos.pictures import blank, edges_of, from_sample, jpeg, nodes_of, sample_of_clip, sample_of_world

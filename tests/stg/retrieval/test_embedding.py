@@ -9,10 +9,8 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from decoders.memory import mean_of_real
-from graphs.build import build_graph
-from graphs.storage.in_memory import GraphsInMemory
-from graphs.storage.store import GraphStore
+from decoders import mean_of_real
+from graphs import GraphsInMemory, GraphStore, build_graph
 from stg.config.model import GraphConfig
 from stg.config.retrieval import EmbeddingConfig, MatchingConfig
 from stg.models.feature_kinds import FeatureWidths

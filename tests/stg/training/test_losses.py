@@ -8,10 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from decoders.base import State
-from decoders.memory import VideoMemory
-from decoders.recurrent import RecurrentDecoder, Trace
-from graphs.encoder import STGEncoder
+from decoders import RecurrentDecoder, State, Trace, VideoMemory
+from graphs import STGEncoder
 from stg.config.training import OptimConfig
 from stg.data.batches import CaptionBatch
 from stg.models.branches import SceneBranch

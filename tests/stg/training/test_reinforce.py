@@ -8,9 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from decoders.attention_lstm import AttentionLSTMDecoder
-from decoders.policy import policy_log_probs
-from decoders.transformer import TransformerDecoder
+from decoders import AttentionLSTMDecoder, TransformerDecoder, policy_log_probs
 from stg.data.batches import CaptionBatch
 from stg.models.branches import SceneBranch
 from stg.models.captioner import Captioner

@@ -17,7 +17,7 @@ from torchvision.models import ResNet101_Weights
 from torchvision.models.feature_extraction import create_feature_extractor
 from torchvision.models.video import s3d
 
-from graphs.storage.store import GraphStore
+from graphs import GraphStore
 from stg.commands.extract import main
 from stg.commands.parser import run_command
 from stg.config.extraction import ExecutionConfig, ExtractConfig, NetworkConfig, SamplingConfig
