@@ -7,15 +7,13 @@ the same arithmetic in every process. Frames, detector and backbone then take th
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import av
 import numpy as np
 from jaxtyping import Float, Int
 
 from stg.datasets.base import CaptionDataset
 from stg.datasets.world.events import EVENTS, Needs, plan_event
-from stg.datasets.world.perception import WorldBackbone, WorldDetector
 from stg.datasets.world.phrases import captions_for
 from stg.datasets.world.rendering import (
     COLOURS,
@@ -32,6 +30,10 @@ from stg.datasets.world.rendering import (
 from stg.runtime.errors import StgError, UserError
 from stg.video.decoding import SampledFrames
 from stg.video.sampling import sample_numbers
+
+if TYPE_CHECKING:
+    # Both bring torch along, and the world's pixels are drawn without it.
+    from stg.datasets.world.perception import WorldBackbone, WorldDetector
 
 SPLITS = ("train", "val", "test")
 # What a stream of draws is for; part of its seed.
@@ -167,8 +169,10 @@ class World:
         boxes = boxes_of(script.things, motion)
         return boxes, hidden_share(boxes, motion.depth)
 
-    def detector(self) -> WorldDetector:
+    def detector(self) -> "WorldDetector":
         """The made detector of this world."""
+        from stg.datasets.world.perception import WorldDetector
+
         return WorldDetector(
             truth=self.truth,
             size=self.size,
@@ -177,8 +181,10 @@ class World:
             world={"world": self.manifest()},
         )
 
-    def backbone(self) -> WorldBackbone:
+    def backbone(self) -> "WorldBackbone":
         """The made backbone: the same for every world."""
+        from stg.datasets.world.perception import WorldBackbone
+
         return WorldBackbone()
 
     def manifest(self) -> dict[str, Any]:
@@ -230,6 +236,8 @@ class World:
         Raises:
             StgError: the file cannot be written.
         """
+
+        import av
 
         path = Path(path)
         frames = self.render(video, np.arange(self.frames))

@@ -21,7 +21,7 @@ from stg.models.statistics import Standardise
 from stg.runtime.errors import UserError
 from stg.video.decoding import SampledFrames
 from stg.vision.backbones import LocatingBackbone, OnnxBackbone
-from stg.vision.torch_backbones import CROP, TorchBackbone, centre_crop, open_dataset, uncrop
+from stg.vision.torch_backbones import CROP, TorchBackbone, centre_crop, prepare, uncrop
 from tests.stg.make_networks import write_backbone
 from tests.stg.vision.test_torch_backbones import made, narrow, sample_of
 
@@ -94,7 +94,7 @@ def torch_backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TorchBack
 def test_equals_slow_autograd_through_the_map_of_a_real_network(torch_backbone: TorchBackbone) -> None:
     sample = sample_of(3, 4, 60, 84)
     captioner = build(2048).double()
-    images = centre_crop(open_dataset(sample.frames)).double()
+    images = centre_crop(prepare(sample.frames)).double()
     maps = narrow().double()
     for key in ("avgpool", "fc"):
         setattr(maps, key, torch.nn.Identity())
@@ -284,7 +284,7 @@ def slow_scene(backbone: LocatingBackbone, sample: SampledFrames, hidden: np.nda
         return np.concatenate(scene, -1)
     if isinstance(backbone, TorchBackbone):
         with torch.no_grad():
-            maps = backbone.body(centre_crop(open_dataset(sample.frames))).numpy()
+            maps = backbone.body(centre_crop(prepare(sample.frames))).numpy()
     else:
         assert isinstance(backbone, OnnxBackbone)
         maps = backbone.feature_maps(sample)
