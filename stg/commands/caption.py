@@ -12,25 +12,47 @@ from rich.console import Console
 
 from stg.captioning.pipeline import ClipCaption, VideoCaptioner, load
 from stg.config.captioning import CaptionConfig
-from stg.explain.explain import DeletionTests
+from stg.explain import DeletionTests
 from stg.features.rebuild import features_read, recorded_files
-from stg.pages.videos.build import facts_of, made_by, narrator_of, view_of_clip
+from stg.pages import write_video_pages
+from stg.pages.html import first_file
+from stg.pages.videos.build import page_facts
+from stg.pages.videos.clips import explained_model, view_of_clip
 from stg.pages.videos.overlay import write_overlay
-from stg.pages.videos.page import first_file, write_pages
-from stg.pages.videos.split_report import called
+from stg.pages.videos.split_report import run_name
 from stg.pages.videos.views import VideoView
 from stg.runs.model_file import model_file, model_header
 from stg.runtime.errors import TooManySkipped, UserError
 from stg.runtime.files import printable
-from stg.runtime.progress import progress_bar
+from stg.runtime.progress import ConsoleReporter
+from stg.runtime.reporter import Reporter
 from stg.video.clips import list_clips
 from stg.video.readers import Readers
 
 
 def main(config: CaptionConfig) -> int:
     """Caption the clips; returns 0, or raises what the command turns into an exit code."""
+    clips = _clips(config)
+    captioner = _load(config)
+    reporter = ConsoleReporter(Console(stderr=True, soft_wrap=True))
+    for note in captioner.notes:
+        reporter.say(note)
+    failed, views = _caption(captioner, clips, config, reporter)
+    if config.overlay:
+        for view in views:
+            (clip,) = clips.values()
+            with reporter.bar("drawing the clip") as progress:
+                write_overlay(clip, view, str(config.overlay), progress=progress)
+            reporter.say(f"written: {config.overlay}")
+    if failed and len(clips) == 1:
+        raise UserError(str(failed[0].error))
+    if failed:
+        raise TooManySkipped(f"{len(failed)} of {len(clips)} clips could not be captioned; the others are done")
+    return 0
 
-    # Whatever is missing is said before torch is loaded, which takes many seconds.
+
+def _clips(config: CaptionConfig) -> dict[str, Path]:
+    """The clips by the names they were given; refuses outputs that cannot be written, or that would replace a clip."""
     clips = {str(path): path for path in list_clips(config.videos)}
     if config.overlay and len(clips) != 1:
         raise UserError(f"overlay takes one clip, and {len(clips)} were given: caption them one by one")
@@ -41,91 +63,74 @@ def main(config: CaptionConfig) -> int:
     for written in filter(None, (config.report, config.overlay)):
         if any(Path(written).exists() and os.path.samefile(written, path) for path in clips.values()):
             raise UserError(f"{written} is a clip to caption, which would be lost: give another name to write to")
+    return clips
+
+
+def _load(config: CaptionConfig) -> VideoCaptioner:
+    # A missing file is reported before the model and the networks are opened, which takes seconds.
     header = model_header(model_file(config.model))
     places = [Path(place) for place in (config.weights.split(os.pathsep) if config.weights else [])]
     files = recorded_files(header["features"], features_read(header), places)
-
     if config.threads:
         torch.set_num_threads(config.threads)
-    console = Console(stderr=True, soft_wrap=True)
-    shown = bool(config.report or config.overlay)
-    captioner = load(
+    return load(
         config.model,
         weights=[*files.values(), *places],
         device=config.device,
         threads=config.threads,
         search=config.searched(),
-        graph=shown,
+        graph=bool(config.report or config.overlay),
     )
-    for note in captioner.notes:
-        console.print(note, highlight=False, markup=False)
-    failed: list[ClipCaption] = []
-    drawn: list[VideoView] = []
+
+
+def _caption(
+    captioner: VideoCaptioner, clips: Mapping[str, Path], config: CaptionConfig, reporter: Reporter
+) -> tuple[list[ClipCaption], list[VideoView]]:
+    """Caption, print, and write the page; returns what failed, and the views of clips to draw on."""
+    failed, drawn = list[ClipCaption](), list[VideoView]()
+    shown = bool(config.report or config.overlay)
+    tests, name = DeletionTests(), run_name(config.model)
+
     with (
         Readers(captioner.request(), config.workers, config.time_limit) as readers,
-        progress_bar(console, "captioning") as bar,
+        reporter.bar("captioning") as progress,
     ):
-        found = captioner.describe_many(clips, readers, bar, keep_seen=shown)
-        told = _told(found, config, failed)
-        if shown:
-            drawn = _draw(told, captioner, clips, config, console)
+        found = captioner.describe_many(clips, readers, progress, keep_seen=shown)
+
+        # Each clip is printed and becomes part of the page as soon as it is captioned: of many clips, the frames of
+        # one are in memory.
+        def printed() -> Iterator[ClipCaption]:
+            for one in found:
+                if one.error is not None:
+                    failed.append(one)
+                _print(one, config.json, config.searched().n_best)
+                yield one
+
+        def views() -> Iterator[VideoView]:
+            for one in printed():
+                view = view_of_clip(one, name, tests=tests)
+                if view.error is not None and one.error is None:
+                    reporter.say(f"{one.video} is not shown: {view.error}")
+                if config.overlay and view.error is None:
+                    drawn.append(view)
+                yield view
+
+        if config.report:
+            title = next(iter(clips.values())).name if len(clips) == 1 else f"{len(clips)} clips"
+            lead = f"Captioned by {name}; search: {captioner.search.name}."
+            facts = page_facts([(name, explained_model(captioner))])
+            files = write_video_pages(
+                config.report, views(), title=title, lead=lead, facts=facts, deletions=tests.results
+            )
+            for path in files:
+                reporter.say(f"written: {path}")
         else:
-            for _ in told:
+            for _ in views() if shown else printed():
                 pass
-    for view in drawn:
-        (clip,) = clips.values()
-        with progress_bar(console, "drawing the clip") as bar:
-            write_overlay(clip, view, str(config.overlay), progress=bar)
-        console.print(f"written: {config.overlay}", highlight=False, markup=False)
-    if failed and len(clips) == 1:
-        raise UserError(str(failed[0].error))
-    if failed:
-        raise TooManySkipped(f"{len(failed)} of {len(clips)} clips could not be captioned; the others are done")
-    return 0
+    return failed, drawn
 
 
-def _told(found: Iterator[ClipCaption], config: CaptionConfig, failed: list[ClipCaption]) -> Iterator[ClipCaption]:
-    """The same, each said when it comes, and those that failed listed."""
-    for one in found:
-        if one.error is not None:
-            failed.append(one)
-        _show(one, config.json, config.searched().n_best)
-        yield one
-
-
-def _draw(
-    told: Iterator[ClipCaption],
-    captioner: VideoCaptioner,
-    clips: Mapping[str, Path],
-    config: CaptionConfig,
-    console: Console,
-) -> list[VideoView]:
-    """Write the page of what was seen; returns the views that are to be burnt into their clips."""
-
-    tests, drawn, name = DeletionTests(), list[VideoView](), called(config.model)
-
-    def views() -> Iterator[VideoView]:
-        for one in told:
-            view = view_of_clip(one, name, tests=tests)
-            if view.error is not None and one.error is None:
-                console.print(f"{one.video} is not shown: {view.error}", highlight=False, markup=False)
-            if config.overlay and view.error is None:
-                drawn.append(view)
-            yield view
-
-    if config.report:
-        title = next(iter(clips.values())).name if len(clips) == 1 else f"{len(clips)} clips"
-        lead = f"Captioned by {name}; search: {captioner.search.name}."
-        facts = (*facts_of(narrator_of(captioner, name)), *made_by())
-        for path in write_pages(config.report, views(), title=title, lead=lead, facts=facts, deletions=tests.results):
-            console.print(f"written: {path}", highlight=False, markup=False)
-        return drawn
-    for _ in views():
-        pass
-    return drawn
-
-
-def _show(found: ClipCaption, as_json: bool, n_best: int) -> None:
+def _print(found: ClipCaption, as_json: bool, n_best: int) -> None:
     if as_json:
         record = asdict(replace(found, seen=None))
         del record["seen"]

@@ -13,14 +13,15 @@ from stg.config.training import FitConfig
 from stg.datasets.world.dataset import World
 from stg.evaluation.loaded_run import load_run
 from stg.evaluation.results import captions_of
-from stg.pages.run.page import run_html, run_view
-from stg.pages.videos.page import first_file, write_pages
+from stg.explain import EXPLAINERS, Explainer
+from stg.pages import write_run_page, write_video_pages
+from stg.pages.html import first_file
 from stg.pages.videos.pictures import glimpse
-from stg.pages.videos.split_report import Narration, called
+from stg.pages.videos.split_report import SplitReport, run_name
 from stg.runs.folder import load_config
 from stg.runtime.errors import UserError
-from stg.runtime.files import write_atomic
-from stg.runtime.progress import progress_bar
+from stg.runtime.progress import ConsoleReporter
+from stg.runtime.reporter import Reporter
 from stg.video.clips import find_clips
 from stg.video.decoding import VideoError, sample_video
 
@@ -30,17 +31,21 @@ GLIMPSES = 4
 
 def main(config: ReportConfig) -> int:
     """The command."""
-
     console = Console(stderr=True, soft_wrap=True)
+    reporter = ConsoleReporter(console)
     if config.threads:
         torch.set_num_threads(config.threads)
-    written = report_videos(config, console=console) if config.split else [report_run(config, console=console)]
+    if config.split:
+        written = report_videos(config, reporter=reporter)
+    else:
+        with console.status("reading the run"):
+            written = [report_run(config, reporter=reporter)]
     for path in written:
         print(path)
     return 0
 
 
-def report_run(config: ReportConfig, *, console: Console) -> Path:
+def report_run(config: ReportConfig, *, reporter: Reporter) -> Path:
     """Write the page of a run; returns where.
 
     Without the annotation files it does without the best and the worst videos, and says so.
@@ -48,30 +53,26 @@ def report_run(config: ReportConfig, *, console: Console) -> Path:
     Raises:
         UserError: no such run, or no such ablation.
     """
-
     settings = load_config(config.run)
-    target = first_file(config.target)  # what cannot be is said before the work
+    first_file(config.target)  # what cannot be written is said before the work
     tested = any((Path(config.run) / "evaluation").glob("test-*-scores.json"))
     references = None
-    with console.status("reading the run"):
-        try:
-            references = captions_of(settings, config.run, config.root)
-        except UserError as error:
-            console.print(f"no best and worst videos: {error}", highlight=False, markup=False)
-        view = run_view(
-            config.run,
-            ablations=_listed(config.ablations),
-            split="test" if tested else "val",
-            references=references,
-            pictures=_glimpses(config, settings),
-        )
-    write_atomic(target, run_html(view))
-    return target
+    try:
+        references = captions_of(settings, config.run, config.root)
+    except UserError as error:
+        reporter.say(f"no best and worst videos: {error}")
+    return write_run_page(
+        config.target,
+        config.run,
+        ablations=_listed(config.ablations),
+        split="test" if tested else "val",
+        references=references,
+        pictures=_glimpses(config, settings),
+    )
 
 
 def _glimpses(config: ReportConfig, settings: FitConfig) -> Callable[[str], Sequence[str]] | None:
-    """A few frames of a video as ``data:`` addresses, where they are at hand."""
-
+    """A few frames of a video as ``data:`` addresses, if they are at hand."""
     if settings.data.dataset == "world":
         world = World(**asdict(settings.world))
         return lambda video: glimpse(world.sample(video, GLIMPSES))
@@ -83,52 +84,59 @@ def _glimpses(config: ReportConfig, settings: FitConfig) -> Callable[[str], Sequ
         try:
             return glimpse(sample_video(clips[video], GLIMPSES))
         except VideoError:
-            return ()  # a picture more or less: the caption is what is shown here
+            return ()  # the page shows captions: it can do without a picture
 
     return frames if clips else None
 
 
-def report_videos(config: ReportConfig, *, console: Console) -> list[Path]:
+def report_videos(config: ReportConfig, *, reporter: Reporter) -> list[Path]:
     """Write the page, or pages, of the videos of a split; returns where.
 
     Raises:
-        UserError: no such run, split, video or clip; or a run beside it that reads other features.
+        UserError: no such run, split, video, clip or explainer; or a run alongside that reads other features.
     """
-
-    def tell(line: str) -> None:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-
     assert config.split is not None  # main() decides by it
     load_config(config.run)
-    target = first_file(config.target)  # what cannot be is said before the work
-    with progress_bar(console, "making the videos' graphs") as progress:
+    explainers = _explainers(config)
+    first_file(config.target)  # what cannot be written is said before the work
+    with reporter.bar("making the videos' graphs") as progress:
         run = load_run(
-            config.run, store=config.store, root=config.root, device=config.device, progress=progress, tell=tell
+            config.run,
+            store=config.store,
+            root=config.root,
+            device=config.device,
+            progress=progress,
+            tell=reporter.say,
         )
     run.require_split(config.split)
-    places = [Path(place) for place in _joined(config.weights)]
-    narration = Narration(
+    report = SplitReport(
         run,
         config.split,
         search=config.searched(),
         beside=_listed(config.beside),
         clips=find_clips(tuple(_joined(config.clips))) if config.clips else {},
-        weights=places,
-        explainer=config.explainer,
-        tell=tell,
+        weights=[Path(place) for place in _joined(config.weights)],
+        explainers=explainers,
+        reporter=reporter,
     )
-    with progress_bar(console, "captioning") as progress:
-        narration.caption(progress)
-    videos = narration.chosen(_listed(config.videos), config.order, config.limit)
-    with progress_bar(console, "drawing") as progress:
-        return write_pages(
-            target,
-            narration.views(videos, progress),
-            title=f"{run.dataset.name}, {config.split}: {called(run.folder)}",
-            lead=narration.lead(len(videos), "given" if config.videos else config.order),
-            facts=narration.facts(),
-            deletions=narration.deletions,
-        )
+    report.caption()
+    videos = report.chosen(_listed(config.videos), config.order, config.limit)
+    return write_video_pages(
+        config.target,
+        report.views(videos),
+        title=f"{run.dataset.name}, {config.split}: {run_name(run.folder)}",
+        lead=report.lead(len(videos), "given" if config.videos else config.order),
+        facts=report.facts(),
+        deletions=report.deletions,
+    )
+
+
+def _explainers(config: ReportConfig) -> list[Explainer]:
+    names = _listed(config.explainers)
+    if unknown := [name for name in names if name not in EXPLAINERS]:
+        raise UserError(f"no explainer {unknown[0]!r}: choose from {', '.join(EXPLAINERS)}")
+    made = [EXPLAINERS[name]() for name in names]
+    return made + ([EXPLAINERS["gnn_explainer"](epochs=config.explainer)] if config.explainer else [])
 
 
 def _listed(names: str | None) -> list[str]:

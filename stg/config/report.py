@@ -6,7 +6,19 @@ from typing import Literal
 
 from stg.config.search import SearchConfig, with_candidates, with_shorthands
 
-OF_VIDEOS = ("videos", "order", "limit", "weights", "beside", "beam", "search", "explainer", "store", "device")
+OF_VIDEOS = (
+    "videos",
+    "order",
+    "limit",
+    "weights",
+    "beside",
+    "beam",
+    "search",
+    "explainer",
+    "explainers",
+    "store",
+    "device",
+)
 """Options that say nothing of the page of a run."""
 
 
@@ -38,6 +50,9 @@ class ReportConfig:
     explainer: int = 0
     """Steps of GNNExplainer, which finds few objects and edges that suffice for a caption: 60 take seconds a video; 0:
     gradient times input alone tells what objects and edges did."""
+    explainers: str = "scene,graph"
+    """With commas, what explains a caption besides attention: scene (Grad-CAM; without pictures, gradients of the
+    frames), graph (gradient times input of objects and edges), and what a plugin adds."""
     ablations: str | None = None
     """Without --split: folders of stg.ablate or stg.probe whose tables are shown too, with commas."""
     store: str | None = None

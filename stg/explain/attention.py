@@ -1,4 +1,4 @@
-"""Where the words of a caption looked, as a decoder's memory is laid out, in words that say what the numbers are."""
+"""What the words of a caption attend to in a decoder's memory, with words that say what the numbers are."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from decoders import AttentionLSTMDecoder, Decoder, STaTSDecoder, TransformerDecoder, VideoMemory
 
 Part = Literal["frames", "motion", "regions", "grid"]
-Maps = Mapping[str, Tensor]
+Weights = Mapping[str, Tensor]
 
 _ONE = {"frames": "frame", "motion": "motion", "regions": "frame", "grid": "step"}
 _SEVERAL = {"regions": "objects", "grid": "places"}
@@ -20,11 +20,11 @@ _GRAPH = "Where a graph joined the objects, each had taken from others before."
 
 
 @dataclass(frozen=True, eq=False)
-class Attended:
-    """One way in which the words of a caption looked at their video, laid out as the memory that was looked at.
+class AttentionMap:
+    """One map from the words of a caption to the parts of the memory that they attend to.
 
     Args:
-        name, title, note: see `stg.explain.explanation.Look`.
+        name, title, note: see `stg.explain.Attribution`.
         part: of the memory that was attended to.
         steps: ``[L F]`` weight of each step of that part; None where no step is chosen.
         items: ``[L F n]`` share of each item of each step in what was read; None where a step is one item, or its items
@@ -41,22 +41,22 @@ class Attended:
 
 @dataclass(frozen=True, eq=False)
 class Attentions:
-    """All ways of looking of a decoder, and the share of each of its units where a gate weighs them.
+    """All attention maps of a decoder, and the share of each of its units where a gate weighs them.
 
     Args:
-        ways: the most telling first: those with items before those without.
-        gate: ``[L U]``; None where there is nothing to weigh.
+        maps: the most detailed first: those with items before those without.
+        gate: ``[L U]``; None for a single unit.
         units: names of the units.
     """
 
-    ways: tuple[Attended, ...] = ()
+    maps: tuple[AttentionMap, ...] = ()
     gate: Float[Tensor, "L U"] | None = None
     units: tuple[str, ...] = ()
 
 
 @torch.no_grad()
 def attentions(decoder: Decoder, words: Sequence[int], memory: VideoMemory) -> Attentions:
-    """Where each word of a caption looked when it was predicted from the words before it.
+    """What each word of a caption attended to when it was predicted from the words before it.
 
     Args:
         decoder: in evaluation mode.
@@ -71,16 +71,16 @@ def attentions(decoder: Decoder, words: Sequence[int], memory: VideoMemory) -> A
     if not words:
         return Attentions()
     read = torch.tensor([[decoder.bos, *words[:-1]]], device=memory.frames.device)
-    maps = {name: value[0].double() for name, value in decoder.attention(read, memory).items()}
-    ways = []
-    for name in maps:
+    weights = {name: value[0].double() for name, value in decoder.attention(read, memory).items()}
+    maps = []
+    for name in weights:
         kind, _, stream = name.partition(".")
-        if kind in _WAYS:
-            ways.append(_WAYS[kind](decoder, maps, stream, memory))
-    ways.sort(key=lambda way: (way.items is None, not way.name.startswith("ts")))
+        if kind in _MAPS:
+            maps.append(_MAPS[kind](decoder, weights, stream, memory))
+    maps.sort(key=lambda found: (found.items is None, not found.name.startswith("ts")))
     if isinstance(decoder, STaTSDecoder) and len(decoder.units) > 1:
-        return Attentions(tuple(ways), maps["gate"], tuple(map(_unit, decoder.units)))
-    return Attentions(tuple(ways))
+        return Attentions(tuple(maps), weights["gate"], tuple(map(_unit, decoder.units)))
+    return Attentions(tuple(maps))
 
 
 def _unit(name: str) -> str:
@@ -91,14 +91,14 @@ def _unit(name: str) -> str:
 # --- the Transformer
 
 
-def _frames(decoder: Decoder, maps: Maps, stream: str, memory: VideoMemory) -> Attended:
+def _frames(decoder: Decoder, weights: Weights, stream: str, memory: VideoMemory) -> AttentionMap:
     note = f"How much each frame was looked at for the word. {_heads(decoder, 'frames')}{_NO_CAUSE}"
-    return Attended("frames", "Attention to frames", note, "frames", maps["frames"])
+    return AttentionMap("frames", "Attention to frames", note, "frames", weights["frames"])
 
 
-def _motion(decoder: Decoder, maps: Maps, stream: str, memory: VideoMemory) -> Attended:
+def _motion(decoder: Decoder, weights: Weights, stream: str, memory: VideoMemory) -> AttentionMap:
     note = f"How much the motion around each frame was looked at for the word. {_heads(decoder, 'motion')}{_NO_CAUSE}"
-    return Attended("motion", "Attention to motion", note, "motion", maps["motion"])
+    return AttentionMap("motion", "Attention to motion", note, "motion", weights["motion"])
 
 
 def _heads(decoder: Decoder, view: str) -> str:
@@ -114,69 +114,73 @@ def _heads(decoder: Decoder, view: str) -> str:
 # --- the two-layer LSTM
 
 
-def _list(decoder: Decoder, maps: Maps, stream: str, memory: VideoMemory) -> Attended:
+def _list(decoder: Decoder, weights: Weights, stream: str, memory: VideoMemory) -> AttentionMap:
     clip = isinstance(decoder, AttentionLSTMDecoder) and decoder.summary == "clip"
     besides = f"Each word also read {'one vector of the whole video' if clip else 'the mean of all frames'}."
     if "regions" not in decoder.reads:
         note = f"Share of each frame in the sum that was read for the word. {besides} {_NO_CAUSE}"
-        return Attended("temporal", "Temporal attention", note, "frames", maps["attention"])
+        return AttentionMap("temporal", "Temporal attention", note, "frames", weights["attention"])
     assert memory.region_mask is not None
-    items = maps["attention"].unflatten(1, memory.region_mask.shape[1:])
+    items = weights["attention"].unflatten(1, memory.region_mask.shape[1:])
     note = (
         "Share of each object in the sum that was read for the word; a frame has that of all its objects. "
         f"{besides} {_GRAPH} {_NO_CAUSE}"
     )
-    return Attended("spatial", "Spatial attention", note, "regions", items.sum(2), items)
+    return AttentionMap("spatial", "Spatial attention", note, "regions", items.sum(2), items)
 
 
 # --- STaTS
 
 
-def _frame_then_places(decoder: Decoder, maps: Maps, stream: str, memory: VideoMemory) -> Attended:
-    steps, slots = maps[f"ts_frames.{stream}"], maps.get(f"ts_regions.{stream}")
+def _frame_then_places(decoder: Decoder, weights: Weights, stream: str, memory: VideoMemory) -> AttentionMap:
+    steps, slots = weights[f"ts_frames.{stream}"], weights.get(f"ts_regions.{stream}")
     if slots is None:
         note = f"Share of each frame in what was read for the word. {_NO_CAUSE}"
-        return Attended(_name("ts", maps, stream), f"TS: which {_ONE[stream]}", note, _part(stream), steps)
+        return AttentionMap(_name("ts", weights, stream), f"TS: which {_ONE[stream]}", note, _part(stream), steps)
     # Eq. 10: slot j is the mean of what stands there, by the steps' weights; so each item's share of the sum follows.
     here = steps[:, :, None] * _real(memory, stream)
     items = slots[:, None] * here / here.sum(1, keepdim=True).clamp(min=torch.finfo(here.dtype).tiny)
-    seen = _SEVERAL[stream]
+    what = _SEVERAL[stream]
     note = (
-        f"First a frame was chosen, then {seen} in it. Frames show the first choice, {seen} their share in what was "
+        f"First a frame was chosen, then {what} in it. Frames show the first choice, {what} their share in what was "
         "read. Where the choice of a frame is soft, several frames are read as one. "
         f"{_graph(stream)}{_NO_CAUSE}"
     )
-    return Attended(_name("ts", maps, stream), f"TS: a frame, then its {seen}", note, _part(stream), steps, items)
+    return AttentionMap(
+        _name("ts", weights, stream), f"TS: a frame, then its {what}", note, _part(stream), steps, items
+    )
 
 
-def _places_then_time(decoder: Decoder, maps: Maps, stream: str, memory: VideoMemory) -> Attended:
-    weights, real, seen = maps[f"st_regions.{stream}"], _real(memory, stream), _SEVERAL[stream]
-    shared = weights.ndim == 2
-    items = (weights[:, None] * real if shared else weights) / real.any(1).sum().clamp(min=1)
+def _places_then_time(decoder: Decoder, weights: Weights, stream: str, memory: VideoMemory) -> AttentionMap:
+    places, real, what = weights[f"st_regions.{stream}"], _real(memory, stream), _SEVERAL[stream]
+    shared = places.ndim == 2
+    items = (places[:, None] * real if shared else places) / real.any(1).sum().clamp(min=1)
     note = (
-        f"First {seen} were weighed, {'once for all frames' if shared else 'in each frame by itself'}; then all frames "
+        f"First {what} were weighed, {'once for all frames' if shared else 'in each frame by itself'}; then all frames "
         "were read together, by their mean or a recurrent network. No frame was chosen, and each counts the same here. "
         f"{_graph(stream)}{_NO_CAUSE}"
     )
-    return Attended(_name("st", maps, stream), f"ST: {seen}, then time", note, _part(stream), None, items)
+    return AttentionMap(_name("st", weights, stream), f"ST: {what}, then time", note, _part(stream), None, items)
 
 
-def _all_items(decoder: Decoder, maps: Maps, stream: str, memory: VideoMemory) -> Attended:
-    items, seen = maps[f"st_items.{stream}"], _SEVERAL[stream]
-    note = f"Share of each of the {seen} of all frames in what was read for the word. {_graph(stream)}{_NO_CAUSE}"
-    return Attended(_name("st", maps, stream), f"ST: {seen} of all frames", note, _part(stream), items.sum(2), items)
-
-
-def _steps(decoder: Decoder, maps: Maps, stream: str, memory: VideoMemory) -> Attended:
-    what = f"the mean of all {_SEVERAL[stream]} of each frame" if stream in _SEVERAL else "each frame"
-    note = f"Share of {what} in what was read for the word. {_graph(stream)}{_NO_CAUSE}"
-    return Attended(
-        _name("st", maps, stream), f"ST: which {_ONE[stream]}", note, _part(stream), maps[f"st_frames.{stream}"]
+def _all_items(decoder: Decoder, weights: Weights, stream: str, memory: VideoMemory) -> AttentionMap:
+    items, what = weights[f"st_items.{stream}"], _SEVERAL[stream]
+    note = f"Share of each of the {what} of all frames in what was read for the word. {_graph(stream)}{_NO_CAUSE}"
+    return AttentionMap(
+        _name("st", weights, stream), f"ST: {what} of all frames", note, _part(stream), items.sum(2), items
     )
 
 
-def _name(order: str, maps: Maps, stream: str) -> str:
-    streams = {name.partition(".")[2] for name in maps} - {""}
+def _steps(decoder: Decoder, weights: Weights, stream: str, memory: VideoMemory) -> AttentionMap:
+    what = f"the mean of all {_SEVERAL[stream]} of each frame" if stream in _SEVERAL else "each frame"
+    note = f"Share of {what} in what was read for the word. {_graph(stream)}{_NO_CAUSE}"
+    return AttentionMap(
+        _name("st", weights, stream), f"ST: which {_ONE[stream]}", note, _part(stream), weights[f"st_frames.{stream}"]
+    )
+
+
+def _name(order: str, weights: Weights, stream: str) -> str:
+    streams = {name.partition(".")[2] for name in weights} - {""}
     return order if len(streams) == 1 else f"{order}.{stream}"
 
 
@@ -198,7 +202,7 @@ def _real(memory: VideoMemory, stream: str) -> Tensor:
     return (memory.region_mask[0] & memory.frame_mask[0, :, None]).double()
 
 
-_WAYS: Mapping[str, Callable[[Decoder, Maps, str, VideoMemory], Attended]] = {
+_MAPS: Mapping[str, Callable[[Decoder, Weights, str, VideoMemory], AttentionMap]] = {
     "frames": _frames,
     "motion": _motion,
     "attention": _list,

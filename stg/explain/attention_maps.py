@@ -1,6 +1,5 @@
-"""Where the words of a caption looked, laid over the pictures and the objects of its video."""
+"""Attention over a memory, laid over the pictures and the objects of its video."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from math import isqrt
 
@@ -10,9 +9,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch_geometric.data import Data
 
-from decoders import Decoder, VideoMemory
-from stg.explain.attention import Attended, Attentions, attentions
-from stg.explain.explanation import Look
+from decoders import VideoMemory
+from stg.explain.attention import AttentionMap, Attentions
+from stg.explain.explanation import Attribution
 from stg.models.memory import subsample_steps
 
 _GRID_NOTE = (
@@ -22,65 +21,48 @@ _GRID_NOTE = (
 _JOINED_NOTE = " Each picture was two steps here, one of the scene and one of its objects: their shares are added."
 
 
-@torch.no_grad()
-def looks_of(
-    decoder: Decoder,
-    words: Sequence[int],
-    memory: VideoMemory,
-    *,
-    graph: Data,
-    grid: tuple[int, int] | None = None,
-) -> tuple[tuple[Look, ...], Float[np.ndarray, "L U"] | None, tuple[str, ...]]:
-    """Where each word of a caption looked when it was predicted from the words before it.
+def attributions_of(
+    found: Attentions, memory: VideoMemory, *, graph: Data, grid: tuple[int, int] | None = None
+) -> tuple[Attribution, ...]:
+    """What the words of a caption attend to, laid over the pictures and the objects of their video.
 
     Args:
-        decoder: in evaluation mode.
-        words: ids of the ``L`` words of the caption, without the first (bos) and the last (eos) one.
+        found: the attention maps of a decoder over ``memory``.
         memory: what the decoder reads of the video, made from ``graph`` alone.
         graph: the video, with its objects in the order of the memory.
         grid: height and width of the grid of a memory that has one; None: it is taken for a square, and its places are
             left out where their number is not that of one.
 
-    Returns:
-        The looks, the most telling first; the share ``[L U]`` of each unit where a gate weighs them; their names.
-
     Raises:
         ValueError: the memory is not of this graph, or the grid has another number of places.
     """
-    found = attentions(decoder, words, memory)
-    gate = None if found.gate is None else found.gate.cpu().numpy()
-    return lay_out(found, memory, graph=graph, grid=grid), gate, found.units
+    return tuple(_attribution(one, memory, graph, grid) for one in found.maps)
 
 
-def lay_out(
-    found: Attentions, memory: VideoMemory, *, graph: Data, grid: tuple[int, int] | None = None
-) -> tuple[Look, ...]:
-    """What a decoder attended to, over the pictures and objects of its video; arguments and errors as `looks_of`."""
-    return tuple(_look(way, memory, graph, grid) for way in found.ways)
-
-
-def _look(way: Attended, memory: VideoMemory, graph: Data, grid: tuple[int, int] | None) -> Look:
-    look = Look(way.name, way.title, way.note)
-    steps, items, pictures = way.steps, way.items, int(graph.num_frames)
-    if way.part == "grid":
+def _attribution(found: AttentionMap, memory: VideoMemory, graph: Data, grid: tuple[int, int] | None) -> Attribution:
+    made = Attribution(found.name, found.title, found.note)
+    steps, items, pictures = found.steps, found.items, int(graph.num_frames)
+    # Steps of a grid are stretches of time: each is spread over the pictures that lie in it.
+    if found.part == "grid":
         onto = pictures_of_steps(memory, graph).to(memory.frames.device)
-        look = replace(look, note=look.note + _GRID_NOTE)
+        made = replace(made, note=made.note + _GRID_NOTE)
         if steps is not None:
-            look = replace(look, frames=_numbers(steps @ onto.t()))
+            made = replace(made, frames=_numbers(steps @ onto.t()))
         if items is not None and (shape := _places(items.shape[2], grid)) is not None:
             places = torch.einsum("lgp,tg->ltp", items, onto)
-            look = replace(look, places=_numbers(places.unflatten(2, shape)))
-        return look
+            made = replace(made, places=_numbers(places.unflatten(2, shape)))
+        return made
+    # A model that joins scene and objects frame by frame has each picture twice, one after the other.
     if steps is not None:
         if steps.shape[1] not in (pictures, 2 * pictures):
             raise ValueError(f"the memory has {steps.shape[1]} frames and the graph {pictures}: {_ALONE}")
         joined = steps.shape[1] == 2 * pictures
         frames = steps.unflatten(1, (-1, pictures)).sum(1)
-        look = replace(look, frames=_numbers(frames), note=look.note + (_JOINED_NOTE if joined else ""))
+        made = replace(made, frames=_numbers(frames), note=made.note + (_JOINED_NOTE if joined else ""))
     if items is not None:
         assert memory.region_mask is not None
-        look = replace(look, nodes=_numbers(_nodes(items, memory.region_mask[0], graph)))
-    return look
+        made = replace(made, nodes=_numbers(_nodes(items, memory.region_mask[0], graph)))
+    return made
 
 
 _ALONE = "give the memory of this graph alone"

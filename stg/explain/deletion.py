@@ -1,4 +1,4 @@
-"""Whether words hang on what they looked at: the deletion test of attention."""
+"""Whether words depend on what they attend to: the deletion test."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from decoders import Decoder, VideoMemory
-from stg.explain.attention import Attended, attentions
+from stg.explain.attention import AttentionMap, attentions
 from stg.explain.explanation import Deletion
 from stg.explain.gradcam import scene_gradients
 from stg.models.captioner import Captioner
@@ -24,7 +24,7 @@ HIDES: dict[Mask, str] = {"frame_mask": "frames", "region_mask": "regions", "gri
 """What is hidden by the mask of a memory that hides it."""
 
 GRADCAM = "gradcam"
-"""The look that `DeletionTest.add_gradcam` tests."""
+"""Name of the attribution that `DeletionTest.add_gradcam` tests."""
 
 
 @dataclass
@@ -37,7 +37,7 @@ class _Sums:
 
 
 class DeletionTest:
-    """Hide what a word attended to most, or as many items drawn at random, and see how far its probability falls.
+    """Hide what a word attended to most, or as many random items, and see how far its probability falls.
 
     For each word of each video, the ``k`` items with the largest weights are marked as not real in the memory, and the
     word's log-probability is taken given the words before it, which stay as they are. Weights that say nothing lose by
@@ -46,7 +46,7 @@ class DeletionTest:
 
     Hidden items are gone for an encoder in the decoder and for means over frames too, but not for what was made before
     the memory: a vector of the whole video, or neighbours in a graph. Both views of a frame are hidden together. What a
-    look has no choice of (places of a grid) is not tested.
+    map has no choice of (places of a grid) is not tested.
 
     Grad-CAM is tested likewise (`add_gradcam`): places of the image network's last map, of all frames together, are
     replaced by the mean feature of the training videos before the scene features are taken.
@@ -69,53 +69,55 @@ class DeletionTest:
         self._sums: dict[str, _Sums] = {}
 
     def add(
-        self, decoder: Decoder, words: Sequence[int], memory: VideoMemory, ways: Iterable[Attended] | None = None
+        self, decoder: Decoder, words: Sequence[int], memory: VideoMemory, maps: Iterable[AttentionMap] | None = None
     ) -> None:
         """Test one video, unless it has no more real items than are hidden.
 
         Args:
             decoder, words, memory: see `stg.explain.attention.attentions`.
-            ways: where the words looked; default: where the decoder says.
+            maps: to test; default: those of the decoder.
         """
         if not words:
             return
-        for way in attentions(decoder, words, memory).ways if ways is None else ways:
-            target = _target(way, memory)
+        for one in attentions(decoder, words, memory).maps if maps is None else maps:
+            target = _target(one, memory)
             if target is not None:
                 mask, weights, real = target
-                self._gather(way.name, HIDES[mask], weights, real, partial(_masked_falls, decoder, words, memory, mask))
+                self._gather(one.name, HIDES[mask], weights, real, partial(_masked_falls, decoder, words, memory, mask))
 
-    def add_gradcam(self, captioner: Captioner, batch: Data, words: Sequence[int], seen: SceneMap) -> None:
+    def add_gradcam(self, captioner: Captioner, batch: Data, words: Sequence[int], image_map: SceneMap) -> None:
         """Test Grad-CAM of one video, unless its map has no more places than are hidden.
 
-        Words that no place raised are left out: there is nothing that they would have looked at.
+        Words that no place raised are left out: nothing could be hidden from them.
 
         Args:
             captioner, batch, words: see `stg.explain.gradcam.gradcam`.
-            seen: the map of the frames that ``batch.scene`` describes.
+            image_map: the map of the frames that ``batch.scene`` describes.
         """
         gradient = scene_gradients(captioner, batch, words)
         if gradient is None or not words:
             return
-        weights = torch.from_numpy(seen.gradcam(gradient[:-1].cpu().numpy()))
+        weights = torch.from_numpy(image_map.gradcam(gradient[:-1].cpu().numpy()))
         raised = weights.flatten(1).any(1)
-        places, fill = weights[0].numel(), mean_scene(captioner, seen.maps.shape[1])
+        places, fill = weights[0].numel(), mean_scene(captioner, image_map.maps.shape[1])
 
         def falls(hidden: Tensor) -> Tensor:
             # The last row is the video as it is.
             gone = torch.zeros(len(hidden) + 1, places, dtype=torch.bool)
             gone[:-1].scatter_(1, hidden, True)
-            scenes = torch.from_numpy(seen.without(gone.unflatten(1, weights.shape[1:]).numpy(), fill)).to(gradient)
+            scenes = torch.from_numpy(image_map.without(gone.unflatten(1, weights.shape[1:]).numpy(), fill)).to(
+                gradient
+            )
             return _falls(captioner.decoder, words, memory_of_scenes(captioner, batch, scenes), raised.nonzero()[:, 0])
 
         if raised.any():
             self._gather(GRADCAM, "places", weights.flatten(1)[raised], torch.ones(places, dtype=torch.bool), falls)
 
     def results(self) -> tuple[Deletion, ...]:
-        """What was found, one for each look that was tested on any word; ``count`` is the mean over words, rounded."""
+        """What was found, one for each attribution tested on any word; ``count`` is the mean over words, rounded."""
         return tuple(
             Deletion(
-                look=name,
+                title=name,
                 hides=sums.hides,
                 words=sums.words,
                 count=round(sums.hidden / sums.words),
@@ -150,23 +152,23 @@ class DeletionTest:
         sums.random = [total + fall for total, fall in zip(sums.random, found[1:], strict=True)]
 
 
-def _target(way: Attended, memory: VideoMemory) -> tuple[Mask, Tensor, Tensor] | None:
-    """The mask that hides items of a look, their weights ``[L M]``, and which are real ``[M]``; None: nothing can be
-    hidden as the look tells it."""
-    if way.part == "regions" and way.items is not None:
+def _target(tested: AttentionMap, memory: VideoMemory) -> tuple[Mask, Tensor, Tensor] | None:
+    """The mask that hides items of a map, their weights ``[L M]``, and which are real ``[M]``; None: nothing can be
+    hidden."""
+    if tested.part == "regions" and tested.items is not None:
         assert memory.region_mask is not None
         real = memory.region_mask[0] & memory.frame_mask[0, :, None]
-        return "region_mask", way.items.flatten(1), real.flatten()
-    if way.steps is None:
+        return "region_mask", tested.items.flatten(1), real.flatten()
+    if tested.steps is None:
         return None
-    if way.part == "grid":
+    if tested.part == "grid":
         assert memory.grid_mask is not None
-        return "grid_mask", way.steps, memory.grid_mask[0]
+        return "grid_mask", tested.steps, memory.grid_mask[0]
     real = memory.frame_mask[0]
-    if way.part == "regions":
+    if tested.part == "regions":
         assert memory.region_mask is not None
         real = real & memory.region_mask[0].any(1)
-    return "frame_mask", way.steps, real
+    return "frame_mask", tested.steps, real
 
 
 def _masked_falls(

@@ -1,23 +1,22 @@
-"""What is known of a caption: attributions of its words, and their deletion test."""
+"""What explains a caption: attributions of its words, and their deletion test."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
-    """Where each word of a caption looked, in one way of telling.
+class Attribution:
+    """How much each part of a video counts for each word of a caption, by one method.
 
-    Rows are words, in the order of the caption. Weights are not negative; what is not finite is shown as missing.
+    Rows are words, in the order of the caption. Weights are not negative; what is not finite is missing.
     Several of the arrays may be there: a decoder that first takes a frame and then places in it has both.
 
     Args:
-        name: short and unique among the looks of a caption: ``frames``, ``ts``, ``gradcam``, ...
-        title: what it is called on the page.
-        note: a sentence or two: what this picture is, and what it is not.
+        name: short and unique among the attributions of a caption: ``frames``, ``ts``, ``gradcam``, ...
+        title: its name in plain words.
+        note: a sentence or two: what the numbers are, and what they are not.
         frames: ``[L T]`` share of each picture.
         nodes: ``[L N]`` share of each object.
         places: ``[L T h w]`` share of each place of a grid over each picture, row by row.
@@ -41,41 +40,23 @@ def as_shares(weights: Float[np.ndarray, "L *items"]) -> Float[np.ndarray, "L *i
     return weights / np.where(total > 0, total, 1)
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A caption that the search found; ``confidence`` is the geometric mean of its words' probabilities."""
-
-    text: str
-    log_prob: float
-    confidence: float
-    score: float | None = None
-
-
 @dataclass(frozen=True, eq=False)
-class Told:
-    """What one model said of a video.
+class Explanation:
+    """What a model's words of a video depend on.
 
     Args:
-        model: what the model is called on the page.
-        words: of its caption.
+        words: of the caption.
         probabilities: of each word, given those before it.
-        confidence: geometric mean of the words' probabilities, the end of the sentence included.
-        candidates: of the search, best first; the first is the caption.
-        looks: where the words looked; the first is shown at first.
-        gate: ``[L U]`` share that each way of looking (``units``) had in each word; None where there is no gate.
-        units: the names of those ways.
-        scores: of the caption against the references, by metric.
+        attributions: of the words to parts of the video; the first says most.
+        gate: ``[L U]`` share that each attention unit (``units``) had in each word; None where there is no gate.
+        units: the names of those units.
     """
 
-    model: str
     words: tuple[str, ...]
     probabilities: tuple[float, ...]
-    confidence: float
-    candidates: tuple[Candidate, ...] = ()
-    looks: tuple[Look, ...] = ()
+    attributions: tuple[Attribution, ...] = ()
     gate: Float[np.ndarray, "L U"] | None = None
     units: tuple[str, ...] = ()
-    scores: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -83,7 +64,7 @@ class Deletion:
     """How much a word's probability falls when what it attended to most is hidden, and when as much else is.
 
     Args:
-        look: title of the `Look` that was tested.
+        title: of the `Attribution` that was tested.
         hides: what is hidden: "frames", "regions", "steps" of a grid, or "places" of the image network's last map.
         words: how many words it is a mean over.
         count: how many items were hidden of each word's video: the mean over words, rounded.
@@ -91,7 +72,7 @@ class Deletion:
         random: the same with random items hidden, one mean a seed.
     """
 
-    look: str
+    title: str
     hides: str
     words: int
     count: int

@@ -7,15 +7,15 @@ from jaxtyping import Float
 from torch import Tensor
 from torch_geometric.data import Data
 
-from stg.explain.explanation import Look, as_shares
+from stg.explain.explanation import Attribution, as_shares
 from stg.explain.likelihood import input_gradients, word_log_probs
 from stg.models.captioner import Captioner
 from stg.runtime.errors import UserError
 from stg.video.decoding import SampledFrames
 from stg.vision.backbones import LocatingBackbone, SceneMap
 
-GRADCAM_OF_WORDS = "Grad-CAM of each word"
-"""What the page calls it."""
+WORDS_TITLE = "Grad-CAM of each word"
+"""Title of Grad-CAM word by word."""
 
 LIMITS = (
     "It holds to first order, says nothing of the motion and object features that the model may read as well, and "
@@ -39,7 +39,7 @@ def scene_map(backbone: LocatingBackbone, batch: Data, sample: SampledFrames) ->
     return backbone.scene_map(sample)
 
 
-def gradcam(captioner: Captioner, batch: Data, words: Sequence[int], seen: SceneMap) -> tuple[Look, ...]:
+def gradcam(captioner: Captioner, batch: Data, words: Sequence[int], image_map: SceneMap) -> tuple[Attribution, ...]:
     r"""Grad-CAM of each word's log-probability and of the caption's log-likelihood, at the image network's last map.
 
     Pan et al. (2020, Fig. 3) show saliency maps without saying how they were made; this is our reading: Grad-CAM
@@ -52,7 +52,7 @@ def gradcam(captioner: Captioner, batch: Data, words: Sequence[int], seen: Scene
         captioner: any with a scene branch, in any mode; it is left as it was.
         batch: flat batch of the one video.
         words: ids of the caption, without the first and the last special word.
-        seen: from `scene_map`.
+        image_map: from `scene_map`.
 
     Returns:
         ``gradcam``, one row a word, and ``gradcam.caption``, one row; ``places`` ``[L T h w]`` that sum to 1 in a row
@@ -66,18 +66,18 @@ def gradcam(captioner: Captioner, batch: Data, words: Sequence[int], seen: Scene
     if gradient is None or not words:
         return ()
     scores = torch.cat([gradient[:-1], gradient.sum(0, keepdim=True)])
-    places = seen.over_frame(seen.gradcam(scores.cpu().numpy()))
+    places = image_map.over_frame(image_map.gradcam(scores.cpu().numpy()))
     height, width = places.shape[-2:]
     return (
-        Look(
+        Attribution(
             "gradcam",
-            GRADCAM_OF_WORDS,
+            WORDS_TITLE,
             f"Where the picture raised the probability of the word, given those before it, through the scene branch: "
             f"Grad-CAM at the last map of the image network, drawn as {height} x {width} places and no finer than that "
             f"map. {LIMITS}",
             places=as_shares(places[:-1]),
         ),
-        Look(
+        Attribution(
             "gradcam.caption",
             "Grad-CAM of the caption",
             f"Where the picture raised the likelihood of the caption as a whole, through the scene branch: Grad-CAM at "
@@ -89,7 +89,7 @@ def gradcam(captioner: Captioner, batch: Data, words: Sequence[int], seen: Scene
     )
 
 
-def frame_saliency(captioner: Captioner, batch: Data, words: Sequence[int]) -> tuple[Look, ...]:
+def frame_saliency(captioner: Captioner, batch: Data, words: Sequence[int]) -> tuple[Attribution, ...]:
     """Gradient times scene feature of each frame, for when the pictures are not at hand.
 
     It is what the places of Grad-CAM add up to in a frame before those that lowered the score are left out.
@@ -112,13 +112,13 @@ def frame_saliency(captioner: Captioner, batch: Data, words: Sequence[int]) -> t
     frames = (scores * batch.scene.to(scores)).sum(-1).clamp_min(0).cpu().numpy()
     note = "gradient times scene feature, summed over each frame. It tells frames, and no place in them. " + LIMITS
     return (
-        Look(
+        Attribution(
             "gradient",
             "Gradient x feature of each word",
             f"Which frames raised the probability of the word, given those before it, through the scene branch: {note}",
             frames=as_shares(frames[:-1]),
         ),
-        Look(
+        Attribution(
             "gradient.caption",
             "Gradient x feature of the caption",
             f"Which frames raised the likelihood of the caption as a whole, through the scene branch: {note}",
@@ -153,10 +153,10 @@ def scene_gradients(captioner: Captioner, batch: Data, words: Sequence[int]) -> 
 
 def _check_frames(batch: Data, sample: SampledFrames) -> None:
     """Refuse pictures that are not those of the features."""
-    seen = sample.frame_number.tolist()
+    given = sample.frame_number.tolist()
     known = batch.frame_number.tolist() if "frame_number" in batch else None
-    if len(seen) != int(batch.num_frames) or known not in (None, seen):
+    if len(given) != int(batch.num_frames) or known not in (None, given):
         raise UserError(
-            f"the frames at hand of video {sample.video!r} are not those of its features: numbers {seen}, and the "
+            f"the frames at hand of video {sample.video!r} are not those of its features: numbers {given}, and the "
             f"features are of {known if known is not None else f'{int(batch.num_frames)} frames'}"
         )

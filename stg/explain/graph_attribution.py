@@ -13,7 +13,7 @@ from torch_geometric.explain.algorithm import ExplainerAlgorithm
 from torch_geometric.explain.algorithm.utils import clear_masks, set_masks
 from torch_geometric.explain.config import MaskType, ModelMode
 
-from stg.explain.explanation import Look, as_shares
+from stg.explain.explanation import Attribution, as_shares
 from stg.explain.likelihood import input_gradients, word_log_probs
 from stg.models.captioner import Captioner
 
@@ -24,7 +24,7 @@ LIMITS = (
 )
 
 
-def importance(captioner: Captioner, batch: Data, words: Sequence[int]) -> tuple[Look, ...]:
+def importance(captioner: Captioner, batch: Data, words: Sequence[int]) -> tuple[Attribution, ...]:
     """Which objects and messages raised each word, and the caption, by gradient times input.
 
     Args:
@@ -53,7 +53,7 @@ def importance(captioner: Captioner, batch: Data, words: Sequence[int]) -> tuple
         "none. It holds to first order and shows nothing of what lowered the likelihood. "
     )
     return (
-        likelihood.look(
+        likelihood.attribution(
             "importance",
             "Objects and edges of each word",
             "Which objects, and which messages along edges, raised the probability of the word, given those before it, "
@@ -61,7 +61,7 @@ def importance(captioner: Captioner, batch: Data, words: Sequence[int]) -> tuple
             found.node_rows[:-1],
             found.edge_rows[:-1] if messages else None,
         ),
-        likelihood.look(
+        likelihood.attribution(
             "importance.caption",
             "Objects and edges of the caption",
             "Which objects, and which messages along edges, raised the likelihood of the caption as a whole in the "
@@ -75,7 +75,7 @@ def importance(captioner: Captioner, batch: Data, words: Sequence[int]) -> tuple
 
 def explainer_importance(
     captioner: Captioner, batch: Data, words: Sequence[int], *, seed: int = 0, epochs: int = 60
-) -> tuple[Look, ...]:
+) -> tuple[Attribution, ...]:
     """Which objects and edges suffice for the caption, by GNNExplainer (Ying et al., 2019) as PyG has it.
 
     Masks over objects and messages are learned that keep the log-probability of every word, while they are pressed to
@@ -101,7 +101,7 @@ def explainer_importance(
         torch.manual_seed(seed)
         found = _explain(likelihood, algorithm)
     return (
-        likelihood.look(
+        likelihood.attribution(
             "explainer",
             "Objects and edges that suffice for the caption",
             "A small set of objects and edges from which the graph branch still gives every word of the caption nearly "
@@ -155,7 +155,7 @@ class CaptionOfGraph(nn.Module):
         assert encoded.scene is not None  # joined branches have one decoder and one memory
         return word_log_probs(captioner.decoder, encoded.scene, self.words)
 
-    def look(
+    def attribution(
         self,
         name: str,
         title: str,
@@ -164,12 +164,12 @@ class CaptionOfGraph(nn.Module):
         edges: Float[Tensor, "L E"] | None,
         *,
         whole: bool = False,
-    ) -> Look:
+    ) -> Attribution:
         """Rows of importances as shares."""
         node = as_shares(nodes.cpu().numpy())
         frames = node @ np.eye(int(self.batch.num_frames), dtype=node.dtype)[self.batch.frame.cpu().numpy()]
         edge = as_shares(edges.cpu().numpy()) if edges is not None else None
-        return Look(name, title, note, frames=frames, nodes=node, edges=edge, whole=whole)
+        return Attribution(name, title, note, frames=frames, nodes=node, edges=edge, whole=whole)
 
 
 class GradientTimesInput(ExplainerAlgorithm):

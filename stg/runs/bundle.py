@@ -51,6 +51,11 @@ class CaptionerBundle:
     features: Mapping[str, Any]
     features_dtype: str = "float16"
 
+    @property
+    def num_weights(self) -> int:
+        """How many weights the captioner has."""
+        return sum(weight.numel() for weight in self.captioner.parameters())
+
     def check(self, store: GraphStore) -> None:
         """Refuse a store whose features were made otherwise than the ones this model was trained on.
 

@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 
@@ -37,6 +38,16 @@ def commit() -> str | None:
         return None
     changed = _git(here, "status", "--porcelain", "--untracked-files=no", "--", "stg", "graphs", "decoders")
     return found + ("+changes" if changed else "")
+
+
+def provenance() -> str:
+    """The version of this package, and its commit if it is known."""
+    try:
+        name = f"stg-video {version('stg-video')}"
+    except PackageNotFoundError:  # run from its source, not installed
+        name = "stg-video"
+    known = commit()
+    return name + (f", commit {known}" if known else "")
 
 
 def _git(folder: Path, *words: str) -> str | None:

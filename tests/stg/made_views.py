@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from stg.explain.explanation import Candidate, Deletion, Look, Told
-from stg.pages.videos.views import Edge, Node, Picture, VideosPage, VideoView
+from stg.explain import Attribution, Deletion, Explanation
+from stg.models.generation import Caption
+from stg.pages.videos.views import Edge, ModelCaption, Node, Picture, VideosPage, VideoView
 
 NAMES = ("person", "dog", "bicycle", "ball", "kite", "car")
 HOSTILE = (
@@ -67,23 +68,23 @@ def blobs(random: np.random.Generator, words: int, frames: int, grid: tuple[int,
     return spots / spots.sum(axis=(2, 3), keepdims=True)
 
 
-def made_looks(
+def made_attributions(
     random: np.random.Generator, words: int, frames: int, nodes: Sequence[Node], edges: int, grid: tuple[int, int]
-) -> tuple[Look, ...]:
-    """One look over frames and places, one over boxes, one over the whole caption."""
+) -> tuple[Attribution, ...]:
+    """One attribution to frames and places, one to boxes, one of the whole caption."""
     share = random.dirichlet(np.full(frames, 0.5), words)
     places = blobs(random, words, frames, grid)
     over_nodes = random.dirichlet(np.full(max(len(nodes), 1), 0.2), words)[:, : len(nodes)]
     note = "This is made at random for a test. It is not what a model looked at."
-    looks = [Look("ts", "Frames, then places in them", note, frames=share, places=places)]
+    attributions = [Attribution("ts", "Frames, then places in them", note, frames=share, places=places)]
     if nodes:
-        looks.append(Look("regions", "Boxes", note, nodes=over_nodes))
-        looks.append(
-            Look("importance", "Importance of boxes and edges for the whole caption", note,
+        attributions.append(Attribution("regions", "Boxes", note, nodes=over_nodes))
+        attributions.append(
+            Attribution("importance", "Importance of boxes and edges for the whole caption", note,
                  nodes=over_nodes[:1], edges=random.random((1, edges)), whole=True)
         )  # fmt: skip
-    looks.append(Look("gradcam", "Grad-CAM of the whole caption", note, places=places[:1], whole=True))
-    return tuple(looks)
+    attributions.append(Attribution("gradcam", "Grad-CAM of the whole caption", note, places=places[:1], whole=True))
+    return tuple(attributions)
 
 
 def made_view(
@@ -104,32 +105,25 @@ def made_view(
     nodes, edges = made_graph(random, frames=frames, per_frame=per_frame, size=size)
     if jpegs is None:
         jpegs = [made_jpeg(seed * 100 + t, width=size[1], height=size[0]) for t in range(frames)]
-    told = []
+    captions = []
     for model in models:
         probabilities = tuple(float(p) for p in random.uniform(0.2, 1, len(words)))
-        told.append(
-            Told(
-                model=model,
-                words=tuple(words),
-                probabilities=probabilities,
-                confidence=float(np.exp(np.mean(np.log(probabilities)))),
-                candidates=(
-                    Candidate(" ".join(words), -4.2, 0.61, 1.25),
-                    Candidate("a person rides a horse", -5.125, 0.52, 0.9),
-                ),
-                looks=made_looks(random, len(words), frames, nodes, len(edges), grid),
-                gate=random.dirichlet((2.0, 2.0), len(words)) if gate else None,
-                units=("ST", "TS") if gate else (),
-                scores={"CIDEr-D": 0.812, "BLEU-4": 0.41},
-            )
+        explanation = Explanation(
+            words=tuple(words),
+            probabilities=probabilities,
+            attributions=made_attributions(random, len(words), frames, nodes, len(edges), grid),
+            gate=random.dirichlet((2.0, 2.0), len(words)) if gate else None,
+            units=("ST", "TS") if gate else (),
         )
+        candidates = (Caption(" ".join(words), -4.2, 9, 1.25), Caption("a person rides a horse", -5.125, 8, 0.9))
+        captions.append(ModelCaption(model, explanation, candidates, {"CIDEr-D": 0.812, "BLEU-4": 0.41}))
     return VideoView(
         video=video,
         size=size,
         pictures=tuple(Picture(12 * t + 5, jpegs[t], round(0.48 * t + 0.2, 2)) for t in range(frames)),
         nodes=nodes,
         edges=edges,
-        told=tuple(told),
+        captions=tuple(captions),
         references=("a man rides a horse", "someone is riding"),
     )
 
@@ -154,25 +148,32 @@ def hostile(view: VideoView) -> VideoView:
     def worse(text: str) -> str:
         return text + HOSTILE
 
-    told = tuple(
+    def worse_explanation(one: Explanation) -> Explanation:
+        return dataclasses.replace(
+            one,
+            words=tuple(map(worse, one.words)),
+            attributions=tuple(
+                dataclasses.replace(k, name=worse(k.name), title=worse(k.title), note=worse(k.note))
+                for k in one.attributions
+            ),
+            units=tuple(map(worse, one.units)),
+        )
+
+    captions = tuple(
         dataclasses.replace(
             one,
             model=worse(one.model),
-            words=tuple(map(worse, one.words)),
+            explanation=worse_explanation(one.explanation),
             candidates=tuple(dataclasses.replace(c, text=worse(c.text)) for c in one.candidates),
-            looks=tuple(
-                dataclasses.replace(k, name=worse(k.name), title=worse(k.title), note=worse(k.note)) for k in one.looks
-            ),
-            units=tuple(map(worse, one.units)),
             scores={worse(name): value for name, value in one.scores.items()},
         )
-        for one in view.told
+        for one in view.captions
     )
     return dataclasses.replace(
         view,
         video=worse(view.video),
         nodes=tuple(dataclasses.replace(node, name=worse(node.name)) for node in view.nodes),
-        told=told,
+        captions=captions,
         references=tuple(map(worse, view.references)),
         notes=tuple(map(worse, view.notes)),
         error=None if view.error is None else worse(view.error),
@@ -186,7 +187,9 @@ def hostile_page(page: VideosPage) -> VideosPage:
         title=page.title + HOSTILE,
         lead=page.lead + HOSTILE,
         videos=tuple(map(hostile, page.videos)),
-        deletions=tuple(dataclasses.replace(d, look=d.look + HOSTILE, hides=d.hides + HOSTILE) for d in page.deletions),
+        deletions=tuple(
+            dataclasses.replace(d, title=d.title + HOSTILE, hides=d.hides + HOSTILE) for d in page.deletions
+        ),
         facts=tuple((a + HOSTILE, b + HOSTILE) for a, b in page.facts),
         others=tuple((a + HOSTILE, b + HOSTILE) for a, b in page.others),
     )

@@ -7,14 +7,14 @@ from typing import Any, Literal
 from stg.config.schema import differences, to_dict
 from stg.config.training import FitConfig
 from stg.metrics.columns import COLUMNS, EVENTS
-from stg.pages.html import render
+from stg.pages.html import first_file, render
 from stg.pages.run.ablations import read_ablation
 from stg.pages.run.captions import Pictures, choose, histories, written
 from stg.pages.run.curves import SCORES, Clock, curves, decimal, numbers
 from stg.pages.run.record import Evaluation, RunRecord, number, read_run
 from stg.pages.run.views import Grid, Missing, RunPage
 from stg.runs.model_file import MODEL_FILE, WHOLE_FILE
-from stg.runtime.files import without_places
+from stg.runtime.files import without_places, write_atomic
 from stg.text.tagging import Tagger, pick_tagger
 
 BRANCHES = {
@@ -30,6 +30,42 @@ STATUS = {
     "failed": "failed",
     "finished": "finished",
 }
+
+
+def write_run_page(
+    out: str | Path,
+    folder: str | Path,
+    *,
+    ablations: Sequence[str | Path] = (),
+    split: str = "val",
+    search: str | None = None,
+    references: Mapping[str, Sequence[str]] | None = None,
+    pictures: Pictures | None = None,
+    tagger: Tagger | Literal["auto", "spacy", "lexicon"] = "auto",
+    shown: int = 8,
+) -> Path:
+    """Write the page of a run; returns its file.
+
+    Args:
+        out: the file, ``run.html``; a name without ``.html`` is a folder, made if need be, that gets ``index.html``.
+        folder, ablations, split, search, references, pictures, tagger, shown: as in `run_view`.
+
+    Raises:
+        UserError: as `run_view`, or ``out`` cannot be a file.
+    """
+    file = first_file(Path(out))
+    page = run_view(
+        folder,
+        ablations=ablations,
+        split=split,
+        search=search,
+        references=references,
+        pictures=pictures,
+        tagger=tagger,
+        shown=shown,
+    )
+    write_atomic(file, run_html(page))
+    return file
 
 
 def run_html(page: RunPage) -> str:

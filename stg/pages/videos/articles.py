@@ -1,4 +1,4 @@
-"""The article of one video, ready for its template: what was told, where the words looked, in rows of pictures."""
+"""The article of one video, ready for its template: captions, and attributions of their words in rows of pictures."""
 
 import math
 import statistics
@@ -9,46 +9,52 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from stg.explain.explanation import Candidate, Deletion, Look, Told
+from stg.explain import Attribution, Deletion, Explanation
+from stg.models.generation import Caption
 from stg.pages.videos.heatmaps import best_frames, for_script, heat_maps, known, shares_of
 from stg.pages.videos.strip import Strip
-from stg.pages.videos.views import Node
+from stg.pages.videos.views import ModelCaption, Node
 
 SHOWN_BOX = 0.35
 """Boxes are marked in the row of words from this share of the word's largest on."""
 
 
-def told_for_template(told: Told, strip: Strip, nodes: Sequence[Node]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What one model told, for the template and for the script."""
-    looks, scripts = [], []
-    for look in told.looks:
-        shown: dict[str, Any] = {"title": look.title, "note": look.note, "whole": look.whole, "row": []}
-        read: dict[str, Any] = {"whole": look.whole}
+def caption_for_template(
+    caption: ModelCaption, strip: Strip, nodes: Sequence[Node]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The caption of one model, for the template and for the script."""
+    explanation = caption.explanation
+    attributions, scripts = [], []
+    for one in explanation.attributions:
+        shown: dict[str, Any] = {"title": one.title, "note": one.note, "whole": one.whole, "row": []}
+        read: dict[str, Any] = {"whole": one.whole}
         if strip.frames:
-            shares = shares_of(look, nodes, len(strip.frames))
-            maps = heat_maps(look) if look.places is not None else None
-            shown["row"] = row(look, shares, maps, strip, told.words)
-            read |= for_script(look, shares, maps, strip.order)
-        looks.append(shown)
+            shares = shares_of(one, nodes, len(strip.frames))
+            maps = heat_maps(one) if one.places is not None else None
+            shown["row"] = row(one, shares, maps, strip, explanation.words)
+            read |= for_script(one, shares, maps, strip.order)
+        attributions.append(shown)
         scripts.append(read)
     prepared = {
-        "told": told,
-        "confidence": number(told.confidence),
+        "model": caption.model,
+        "text": " ".join(explanation.words),
+        "confidence": number(caption.confidence),
         "words": [
             {"text": word, "percent": percent(p), "exact": number(p)}
-            for word, p in zip(told.words, told.probabilities, strict=True)
+            for word, p in zip(explanation.words, explanation.probabilities, strict=True)
         ],
-        "looks": looks,
-        "gate": gate(told),
-        "candidates": [candidate(c) for c in told.candidates],
-        "scored": any(c.score is not None for c in told.candidates),
-        "scores": [(name, f"{v:.3f}" if math.isfinite(v) else "no data") for name, v in told.scores.items()],
+        "looks": attributions,
+        "units": explanation.units,
+        "gate": gate(explanation),
+        "candidates": [candidate(c) for c in caption.candidates],
+        "scored": any(c.score is not None for c in caption.candidates),
+        "scores": [(name, f"{v:.3f}" if math.isfinite(v) else "no data") for name, v in caption.scores.items()],
     }
     return prepared, {"looks": scripts}
 
 
 def row(
-    look: Look,
+    attribution: Attribution,
     shares: Float[np.ndarray, "L T"] | None,
     maps: list[list[str]] | None,
     strip: Strip,
@@ -56,11 +62,11 @@ def row(
 ) -> list[dict[str, Any]]:
     """The row of pictures under a caption: for each word the frame with the largest share, with its map on it.
 
-    (Cherian et al., 2020, Fig. 6.) A look that holds for the whole caption has every frame (Pan et al., 2020, Fig. 3).
+    (Cherian et al., 2020, Fig. 6.) An attribution of the whole caption has every frame (Pan et al., 2020, Fig. 3).
     """
     if shares is None:
         return []
-    if look.whole:
+    if attribution.whole:
         pairs: list[tuple[int | None, int | None]] = [(None, frame) for frame in range(len(strip.frames))]
     else:
         pairs = list(enumerate(best_frames(shares)))
@@ -79,14 +85,16 @@ def row(
                 "place": place,
                 "text": f"{title}: {place}" if title else place,
                 "heat": "" if maps is None or frame is None else maps[line][frame],
-                "boxes": [] if look.nodes is None or frame is None else boxes(look.nodes[line], frame, strip),
+                "boxes": []
+                if attribution.nodes is None or frame is None
+                else boxes(attribution.nodes[line], frame, strip),
             }
         )
     return thumbs
 
 
 def boxes(weights: Float[np.ndarray, " N"], frame: int, strip: Strip) -> list[dict[str, float]]:
-    """The boxes of a frame that a word looked at, placed within that frame."""
+    """The boxes of a frame that count for a word, placed within that frame."""
     there = known(weights)
     top = float(there.max(initial=0.0))
     return [
@@ -102,23 +110,25 @@ def boxes(weights: Float[np.ndarray, " N"], frame: int, strip: Strip) -> list[di
     ]
 
 
-def gate(told: Told) -> list[dict[str, Any]]:
-    """A stacked bar a word: the share of each way of looking."""
-    if told.gate is None:
+def gate(explanation: Explanation) -> list[dict[str, Any]]:
+    """A stacked bar a word: the share of each attention unit."""
+    if explanation.gate is None:
         return []
     bars: list[dict[str, Any]] = []
-    for word, shares in zip(told.words, told.gate, strict=True):
+    for word, shares in zip(explanation.words, explanation.gate, strict=True):
         if not np.isfinite(shares).all() or shares.sum() <= 0:
             bars.append({"word": word, "text": "no data", "parts": []})
             continue
         ends = np.concatenate([[0.0], np.cumsum(100 * shares / shares.sum())])
         parts = [{"x": round(float(start), 1), "width": round(float(end - start), 1)} for start, end in pairwise(ends)]
-        text = " · ".join(f"{unit} {percent(float(share))}" for unit, share in zip(told.units, shares, strict=True))
+        text = " · ".join(
+            f"{unit} {percent(float(share))}" for unit, share in zip(explanation.units, shares, strict=True)
+        )
         bars.append({"word": word, "text": text, "parts": parts})
     return bars
 
 
-def candidate(found: Candidate) -> dict[str, str]:
+def candidate(found: Caption) -> dict[str, str]:
     """A row of the table of candidates."""
     return {
         "text": found.text,
@@ -137,7 +147,7 @@ def deletion(test: Deletion) -> dict[str, Any]:
     elif math.isfinite(test.ratio):
         ratio = f"{number(test.ratio)}, not steady over the seeds"
     return {
-        "look": test.look,
+        "title": test.title,
         "hides": test.hides if test.count != 1 else test.hides.removesuffix("s"),
         "words": test.words,
         "count": test.count,

@@ -1,102 +1,75 @@
-"""What a model said of a video and where it looked, put together for a page."""
+"""A video and its models as values for a page."""
 
-from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
-from graphs import GraphsInMemory
-from stg.captioning.pipeline import ClipCaption, Evidence, VideoCaptioner
-from stg.explain.explain import (
-    MODEL,
-    DeletionTests,
-    Narrator,
-    scene_map_of,
-    tell,
-)
+from torch_geometric.data import Data
+
+from stg.explain import ExplainedModel
 from stg.features.extractor import size_of
-from stg.pages.videos.pictures import edges_of, from_sample, nodes_of
-from stg.pages.videos.views import VideoView
-from stg.runtime.errors import UserError
-from stg.runtime.files import without_places
-from stg.runtime.provenance import commit
+from stg.pages.videos.pictures import blank, edges_of, from_sample, nodes_of
+from stg.pages.videos.views import ModelCaption, VideoView
+from stg.runtime.provenance import provenance
+from stg.video.decoding import SampledFrames
+
+Facts = tuple[tuple[str, str], ...]
 
 
-def narrator_of(captioner: VideoCaptioner, name: str = MODEL) -> Narrator:
-    """The model of a captioner, as a page shows it."""
-    return Narrator(name, captioner.trained, captioner.whole, captioner.extractor.backbone)
-
-
-def view_of_clip(found: ClipCaption, name: str = MODEL, *, tests: DeletionTests | None = None) -> VideoView:
-    """What a page shows of a clip that `stg.captioning.pipeline.VideoCaptioner` has captioned.
+def video_view(
+    video: str,
+    batch: Data,
+    sample: SampledFrames | None,
+    captions: Sequence[ModelCaption],
+    *,
+    references: Sequence[str] = (),
+    notes: Sequence[str] = (),
+) -> VideoView:
+    """What a page shows of a video.
 
     Args:
-        found: with all that was seen.
-        name: of the model on the page.
-        tests: take part in these, too.
-
-    Raises:
-        ValueError: what was seen was not kept.
+        batch: its graph, with the edges to draw.
+        sample: its sampled frames; None if they are not at hand.
     """
-    video = Path(found.video).name
-    if found.error is not None:
-        return VideoView(video, error=without_places(found.error))
-    if found.seen is None:
-        raise ValueError(f"of {found.video!r} only the caption was kept: ask describe_many for keep_seen=True")
-    try:
-        return _clip_view(video, found.seen, found, name, tests)
-    except (UserError, ValueError) as error:  # one clip of many: the others go on
-        return VideoView(video, error=without_places(error))
-
-
-def _clip_view(video: str, seen: Evidence, found: ClipCaption, name: str, tests: DeletionTests | None) -> VideoView:
-
-    captioner, sample = seen.captioner, seen.sample
-    narrator = narrator_of(captioner, name)
-    batch = (
-        GraphsInMemory({found.video: seen.graph}, captioner.trained.features_dtype)
-        .batch([found.video], **narrator.edges)
-        .to(captioner.device)
-    )
-    scene = scene_map_of(narrator, batch, sample)
-    notes = [*map(without_places, captioner.notes)]
-    if found.truncated:
-        notes.append("The file is cut short: this is what there is of it.")
     return VideoView(
         video=video,
-        size=size_of(sample),
-        pictures=from_sample(sample),
+        size=_size_of(batch) if sample is None else size_of(sample),
+        pictures=blank(batch) if sample is None else from_sample(sample),
         nodes=nodes_of(batch),
         edges=edges_of(batch),
-        told=(tell(narrator, batch, found.candidates, seen=scene, tests=tests),),
+        captions=tuple(captions),
+        references=tuple(references),
         notes=tuple(notes),
     )
 
 
-def facts_of(narrator: Narrator) -> tuple[tuple[str, str], ...]:
+def model_facts(name: str, model: ExplainedModel) -> Facts:
     """The model, its graph and its features, without a path of the machine."""
-    trained, graph = narrator.shown, narrator.shown.graph
-    features = trained.features
-    made = {part: features.get(part) for part in ("backbone", "detector", "motion")}
+    bundle, features = model.largest, model.largest.features
+    entries = {part: features.get(part) for part in ("backbone", "detector", "motion")}
     named = ", ".join(
         f"{part}: {entry.get('name') or entry.get('weights')}"
-        for part, entry in made.items()
+        for part, entry in entries.items()
         if isinstance(entry, Mapping)
     )
-    weights = sum(weight.numel() for weight in narrator.trained.captioner.parameters()) / 1e6
-    drawn = f"{graph.variant}, {graph.layers} convolutions" if trained.captioner.objects is not None else "not read"
+    edges = f"{bundle.graph.variant}, {bundle.graph.layers} convolutions"
     return (
-        (f"{narrator.name}: model", f"{trained.model.decoder} decoder, branches {trained.model.branches}"),
-        (f"{narrator.name}: weights that caption", f"{weights:.2f} million"),
-        (f"{narrator.name}: graph", drawn),
-        (f"{narrator.name}: features", named or "not told"),
+        (f"{name}: model", f"{bundle.model.decoder} decoder, branches {bundle.model.branches}"),
+        (f"{name}: weights that caption", f"{model.trained.num_weights / 1e6:.2f} million"),
+        (f"{name}: graph", edges if bundle.captioner.objects is not None else "not read"),
+        (f"{name}: features", named or "not told"),
     )
 
 
-def made_by() -> tuple[tuple[str, str], ...]:
-    """The version of this package, and its commit where it is known, as a fact of a page."""
-    try:
-        name = f"stg-video {version('stg-video')}"
-    except PackageNotFoundError:  # run from its source, not installed
-        name = "stg-video"
-    known = commit()
-    return (("made by", name + (f", commit {known}" if known else "")),)
+def page_facts(models: Sequence[tuple[str, ExplainedModel]] = ()) -> Facts:
+    """What a reader may need to know of a page: its models with their names, and what made it."""
+    return (*(fact for name, model in models for fact in model_facts(name, model)), ("made by", provenance()))
+
+
+def _size_of(graph: Data) -> tuple[int, int]:
+    """Height and width of the pictures; if the graph does not say, so large that they hold every box."""
+    if "size" in graph:
+        height, width = graph["size"][0].tolist()
+        return height, width
+    if not len(graph.boxes):
+        return 1, 1
+    right, bottom = graph.boxes[:, 2:].amax(0).ceil().int().tolist()
+    return max(bottom, 1), max(right, 1)

@@ -1,4 +1,4 @@
-"""What a look lights up: shares of the frames, heat maps, and the numbers that the page's script reads."""
+"""An attribution on the page: shares of the frames, heat maps, and the numbers that the page's script reads."""
 
 import io
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from stg.explain.explanation import Look, as_shares
+from stg.explain.explanation import Attribution, as_shares
 from stg.pages.videos.strip import data_uri
 from stg.pages.videos.views import Node
 
@@ -22,17 +22,17 @@ _COLOURS = np.array(
 )
 
 
-def shares_of(look: Look, nodes: Sequence[Node], count: int) -> Float[np.ndarray, "L T"] | None:
-    """Share of each of ``count`` frames for each word; summed over places or objects where the look has no frames.
+def shares_of(attribution: Attribution, nodes: Sequence[Node], count: int) -> Float[np.ndarray, "L T"] | None:
+    """Share of each of ``count`` frames for each word; summed over places or objects if the attribution has no frames.
 
-    NaN where the look has no finite number; None where it tells nothing about frames.
+    NaN where the attribution has no finite number; None if it says nothing of frames.
     """
-    if look.frames is not None:
-        return finite(look.frames)
-    if look.places is not None:
-        return as_shares(known_sum(finite(look.places).reshape(*look.places.shape[:2], -1)))
-    if look.nodes is not None and len(nodes):
-        weights = finite(look.nodes)
+    if attribution.frames is not None:
+        return finite(attribution.frames)
+    if attribution.places is not None:
+        return as_shares(known_sum(finite(attribution.places).reshape(*attribution.places.shape[:2], -1)))
+    if attribution.nodes is not None and len(nodes):
+        weights = finite(attribution.nodes)
         by_frame = np.zeros((len(weights), count))
         frame = np.array([node.frame for node in nodes])
         np.add.at(by_frame.T, frame, known(weights).T)
@@ -64,15 +64,15 @@ def levels(row: Float[np.ndarray, " N"]) -> str:
     return "".join(LEVELS[step] if real else "-" for step, real in zip(steps, there, strict=True))
 
 
-def heat_maps(look: Look) -> list[list[str]]:
+def heat_maps(attribution: Attribution) -> list[list[str]]:
     """For each word and frame a heat map as a data URI; empty where there is nothing to show.
 
-    A look that also has frames tells by these how much each frame counts, so each map has its own scale; otherwise
+    The frames of an attribution, if it has them, show how much each frame counts: each map has its own scale. Otherwise
     the maps of a word have one scale, and a frame that counts little is dark.
     """
-    assert look.places is not None
-    places = finite(look.places)
-    per_word = tuple(range(1, places.ndim)) if look.frames is None else (2, 3)
+    assert attribution.places is not None
+    places = finite(attribution.places)
+    per_word = tuple(range(1, places.ndim)) if attribution.frames is None else (2, 3)
     top = known(places).max(axis=per_word, keepdims=True, initial=0.0)
     scaled = known(places) / np.where(top > 0, top, 1.0)
     shown = np.isfinite(places).any(axis=(2, 3))
@@ -97,18 +97,21 @@ def coloured(heat: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 4"]:
 
 
 def for_script(
-    look: Look, shares: Float[np.ndarray, "L T"] | None, maps: list[list[str]] | None, order: Sequence[int]
+    attribution: Attribution,
+    shares: Float[np.ndarray, "L T"] | None,
+    maps: list[list[str]] | None,
+    order: Sequence[int],
 ) -> dict[str, Any]:
-    """A look as the script reads it; ``order`` names the edges that are drawn."""
+    """An attribution as the script reads it; ``order`` names the edges that are drawn."""
     data: dict[str, Any] = {}
     if shares is not None:
         data["frames"] = [[round(float(s), 3) if np.isfinite(s) else None for s in row] for row in shares]
-    if look.nodes is not None:
-        nodes = finite(look.nodes)
+    if attribution.nodes is not None:
+        nodes = finite(attribution.nodes)
         data["nodes"] = [levels(row) for row in nodes]
         data["top"] = [round(float(row[np.isfinite(row)].max()), 3) if np.isfinite(row).any() else 0 for row in nodes]
-    if look.edges is not None:
-        data["edges"] = [levels(row[list(order)]) for row in finite(look.edges)]
+    if attribution.edges is not None:
+        data["edges"] = [levels(row[list(order)]) for row in finite(attribution.edges)]
     if maps is not None:
         data["maps"] = [[uri.removeprefix("data:image/png;base64,") for uri in row] for row in maps]
     return data

@@ -126,9 +126,9 @@ def write_overlay(
 
     Boxes with class and score, the edges inside the frame (blue), those from its objects to the places of the next
     sampled frame's objects (red arrows, whichever way the graph gathers along them), and below the picture the caption
-    of ``view.told[0]``, which grows word by word and is whole at the last frame. Frames stream through: memory does not
-    grow with the length. The frame rate is the clip's mean, and the sound is left out. A clip shorter than two seconds
-    holds its last frame until two seconds are full. ``out`` is complete or not there at all.
+    of ``view.captions[0]``, which grows word by word and is whole at the last frame. Frames stream through: memory
+    does not grow with the length. The frame rate is the clip's mean, and the sound is left out. A clip shorter than two
+    seconds holds its last frame until two seconds are full. ``out`` is complete or not there at all.
 
     Args:
         clip: the file, or its frames.
@@ -175,7 +175,7 @@ def compose(footage: Footage, view: VideoView, k: int = K) -> Iterator[UInt8[np.
     height, width = size = picture_size(footage.size)
     across = max(width, 320)
     overlay = Overlay(view, size, (height / footage.size[0], width / footage.size[1]), k)
-    words = view.told[0].words if view.told else ()
+    words = view.captions[0].explanation.words if view.captions else ()
     kinds = [kind for kind in ("spatial", "temporal", "dense") if overlay.strongest[kind] > 0]
     strip = CaptionStrip(words, across, kinds)
     canvas = np.zeros((height + strip.height, across, 3), np.uint8)

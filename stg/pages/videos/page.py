@@ -1,4 +1,4 @@
-"""HTML pages that need nothing but themselves: rendering, the policy that closes them, pages of videos in files."""
+"""Pages of videos: articles into HTML files of bounded size."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -8,12 +8,11 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from stg.explain.explanation import Deletion
-from stg.pages.html import render, templates
-from stg.pages.videos.articles import deletion, told_for_template
+from stg.explain import Deletion
+from stg.pages.html import first_file, render, templates
+from stg.pages.videos.articles import caption_for_template, deletion
 from stg.pages.videos.strip import HEIGHT, LARGEST_K, strip_of
 from stg.pages.videos.views import VideosPage, VideoView
-from stg.runtime.errors import UserError
 from stg.runtime.files import write_atomic
 
 STRONGEST = 2
@@ -25,7 +24,7 @@ MAX_VIDEOS = 30
 
 
 GENERATOR = '<meta name="generator" content="stg">'
-"""By which pages of ours are known again."""
+"""Marks pages that this package wrote."""
 
 
 MAX_HEAD = 200_000
@@ -87,7 +86,7 @@ def around(page: VideosPage) -> dict[str, Any]:
 def article(view: VideoView, number: int) -> Article:
     """One video as the page shows it; ``number`` is its place on the page, from 1."""
     strip = strip_of(view)
-    prepared = [told_for_template(told, strip, view.nodes) for told in view.told]
+    prepared = [caption_for_template(caption, strip, view.nodes) for caption in view.captions]
     html = render(
         "video.html",
         n=number,
@@ -96,7 +95,7 @@ def article(view: VideoView, number: int) -> Article:
         height=HEIGHT,
         k=STRONGEST,
         largest=LARGEST_K,
-        told=[shown for shown, _ in prepared],
+        captions=[shown for shown, _ in prepared],
         data={"told": [script for _, script in prepared]},
     )
     drawn = {kind: max(edge.rank for edge in edges) for kind, edges in strip.edges}
@@ -116,7 +115,7 @@ def video_fragment(page: VideosPage, height: int = 820) -> str:
     )
 
 
-def write_pages(
+def write_video_pages(
     out: str | Path,
     videos: Iterable[VideoView],
     *,
@@ -176,7 +175,7 @@ def write_pages(
 def left_over(first: Path, count: int) -> list[Path]:
     """Further pages beyond ``count`` that an earlier report with this first file wrote.
 
-    Only a file that has the name of such a page, says that it is one of ours, and leads back to ``first`` is one.
+    Only a file that has the name of such a page, has the mark of this package, and leads back to ``first`` is one.
     """
     name = re.compile(rf"{re.escape(first.stem)}-([1-9]\d*){re.escape(first.suffix)}")
     beyond = [file for file in first.parent.iterdir() if (n := name.fullmatch(file.name)) and int(n[1]) > count]
@@ -189,21 +188,6 @@ def left_over(first: Path, count: int) -> list[Path]:
             if GENERATOR in head and back in rest.partition("<!--/nav-->")[0].partition("<!--nav-->")[2]:
                 found.append(file)
     return sorted(found)
-
-
-def first_file(out: Path) -> Path:
-    """The first file of a report; its folder is made."""
-    page = out.suffix.lower() in (".html", ".htm")
-    if not page and (out.is_file() or (out.suffix and not out.is_dir())):
-        raise UserError(f"a page is a file that ends in .html, or a folder for several; got {str(out)!r}")
-    file = out if page else out / "index.html"
-    if file.is_dir():
-        raise UserError(f"{file} is a folder; give the name of a file that ends in .html, or of another folder")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"could not make the folder {file.parent} for the report: {error.strerror or error}") from error
-    return file
 
 
 def completed(text: str, page: VideosPage) -> str:

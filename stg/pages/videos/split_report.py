@@ -1,7 +1,7 @@
-"""The videos of a split as a run tells them: captioned, scored, chosen, and looked at one after another."""
+"""The videos of a split, captioned by a run and by others alongside: scored, chosen and explained one after another."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,33 +13,45 @@ from stg.config.search import SearchConfig
 from stg.config.training import FitConfig
 from stg.datasets.world.dataset import World
 from stg.evaluation.loaded_run import LoadedRun
-from stg.explain.explain import UNKNOWN, DeletionTests, Narrator, scene_map_of, tell
-from stg.explain.explanation import Deletion, Told
+from stg.explain import Deletion, DeletionTests, ExplainedModel, Explainer, explain
+from stg.explain.explain import UNKNOWN
+from stg.explain.explainers import USUAL
 from stg.features.rebuild import recorded_extractor
 from stg.metrics.scorer import Scorer
 from stg.models.generation import Caption, generate
 from stg.models.statistics import classes_read
-from stg.pages.videos.build import facts_of, made_by
-from stg.pages.videos.pictures import blank, edges_of, from_sample, nodes_of, sample_of_clip, sample_of_world
-from stg.pages.videos.views import VideoView
+from stg.pages.videos.build import Facts, page_facts, video_view
+from stg.pages.videos.pictures import sample_of_clip, sample_of_world
+from stg.pages.videos.views import ModelCaption, VideoView
 from stg.runs.bundle import CaptionerBundle
 from stg.runs.folder import load_config
 from stg.runs.model_file import MODEL_FILE
 from stg.runtime.errors import UserError
 from stg.runtime.files import without_places
 from stg.runtime.progress import advance_by
+from stg.runtime.reporter import SILENT, Reporter
 from stg.video.decoding import SampledFrames, VideoError
 from stg.vision.backbones import Backbone, SceneMap
 from stg.vision.registry import running
 
-Progress = Callable[[int, int], None]
 Order = Literal["given", "best", "worst"]
 SHOWN = {"cider": "CIDEr", "bleu4": "BLEU-4", "rouge": "ROUGE-L"}
-"""Scores that stand beside a caption."""
+"""Scores that stand next to a caption."""
 
 
-class Narration:
-    """Captions the videos of a split with a run, and with others beside it, and shows them.
+@dataclass(frozen=True)
+class ReportedModel:
+    """A model of a report, and what it says of the split: captions and scores of each video, its deletion tests."""
+
+    name: str
+    model: ExplainedModel
+    captions: dict[str, list[Caption]] = field(default_factory=dict)
+    scores: dict[str, dict[str, float]] = field(default_factory=dict)
+    tests: DeletionTests = field(default_factory=DeletionTests)
+
+
+class SplitReport:
+    """Captions the videos of a split with a run, and with others alongside, and explains the captions.
 
     Args:
         run: open.
@@ -48,11 +60,11 @@ class Narration:
         beside: folders of other runs on the same features.
         clips: name of a video -> its file; the built-in world needs none.
         weights: files of the image network, and folders with them, for Grad-CAM.
-        explainer: steps of GNNExplainer for each video; 0: none.
-        tell: called with lines for the user.
+        explainers: as in `stg.explain.explain`.
+        reporter: hears what is not shown, and why.
 
     Raises:
-        UserError: a run beside it that is none, or reads other features.
+        UserError: a run alongside that is none, or reads other features.
     """
 
     def __init__(
@@ -64,47 +76,44 @@ class Narration:
         beside: Sequence[str] = (),
         clips: Mapping[str, Path] | None = None,
         weights: Sequence[Path] = (),
-        explainer: int = 0,
-        tell: Callable[[str], None] = print,
+        explainers: Sequence[str | Explainer] = USUAL,
+        reporter: Reporter = SILENT,
     ) -> None:
-        self.run, self.split, self.search, self.clips, self.say = run, split, search, dict(clips or {}), tell
-        self.explainer = explainer
+        self.run, self.split, self.search, self.clips = run, split, search, dict(clips or {})
+        self.explainers, self.reporter = explainers, reporter
         _refuse_control(run.folder, run.settings)
-        own = Narrator(called(run.folder), run.trained, _whole(run.folder, run.device))
-        narrators = [own, *(self._beside(Path(folder)) for folder in beside)]
-        backbone = self._backbone(weights, narrators)
-        self.narrators = [replace(narrator, backbone=backbone) for narrator in narrators]
+        named = [(run_name(run.folder), ExplainedModel(run.trained, _whole(run.folder, run.device)))]
+        named += [(run_name(folder), self._alongside(Path(folder))) for folder in beside]
+        backbone = self._backbone(weights, [model for _, model in named])
+        self.models = [ReportedModel(name, replace(model, backbone=backbone)) for name, model in named]
         dataset = run.dataset
         withheld = split in dataset.unlabelled
         self.videos = [video for video in dataset.splits[split] if withheld or dataset.captions.get(video)]
         self.references: dict[str, Sequence[str]] = (
             {} if withheld else {video: dataset.captions[video] for video in self.videos}
         )
-        self.captions: list[dict[str, list[Caption]]] = []
-        self.scores: list[dict[str, dict[str, float]]] = []
         self.world = World(**asdict(run.settings.world)) if run.settings.data.dataset == "world" else None
-        self._deletions = [DeletionTests() for _ in self.narrators]
 
-    def caption(self, progress: Progress = lambda done, total: None) -> None:
+    def caption(self) -> None:
         """Caption and score every video of the split with every model; CIDEr's idf is that of the whole split."""
-        advance = advance_by(progress, len(self.videos) * len(self.narrators))
-        self.captions, self.scores = [], []
-        for narrator in self.narrators:
-            self.captions.append(
-                generate(
-                    narrator.trained.captioner,
+        with self.reporter.bar("captioning") as progress:
+            advance = advance_by(progress, len(self.videos) * len(self.models))
+            for one in self.models:
+                trained = one.model.trained
+                captions = generate(
+                    trained.captioner,
                     self.run.store,
                     self.videos,
-                    narrator.trained.vocabulary,
+                    trained.vocabulary,
                     search=self.search,
-                    category=self._category(narrator),
+                    category=self._classes(one.model),
                     device=self.run.device,
                     advance=advance,
-                    variant=narrator.trained.graph.variant,
-                    time_flow=narrator.trained.graph.time_flow,
+                    variant=trained.graph.variant,
+                    time_flow=trained.graph.time_flow,
                 )
-            )
-            self.scores.append(self._scored(self.captions[-1]))
+                one.captions.update(captions)
+                one.scores.update(self._scores(captions))
 
     def chosen(self, names: Sequence[str], order: Order, limit: int) -> list[str]:
         """The videos to show.
@@ -117,7 +126,8 @@ class Narration:
         Raises:
             UserError: a name that is not one of the split's, or no references to tell good from bad by.
         """
-        if unknown := [name for name in names if name not in self.captions[0]]:
+        first = self.models[0]
+        if unknown := [name for name in names if name not in first.captions]:
             raise UserError(
                 f"the split {self.split!r} has no video {unknown[0]!r}: its names are such as {self.videos[0]!r}"
             )
@@ -127,84 +137,72 @@ class Narration:
                 raise UserError(
                     f"the captions of {self.split} are withheld: there is no best or worst, use --order given"
                 )
-            judged = {video: scores.get("cider", scores["bleu4"]) for video, scores in self.scores[0].items()}
+            judged = {video: scores.get("cider", scores["bleu4"]) for video, scores in first.scores.items()}
             videos.sort(key=judged.__getitem__, reverse=order == "best")
         return videos[: limit or None]
 
-    def views(self, videos: Sequence[str], progress: Progress = lambda done, total: None) -> Iterator[VideoView]:
-        """The videos one after another; what goes wrong with one is said on its place of the page, and told."""
+    def views(self, videos: Sequence[str]) -> Iterator[VideoView]:
+        """The videos one after another; what goes wrong with one is said in its place on the page, and reported."""
         absent = 0 if self.world is not None else sum(video not in self.clips for video in videos)
         if absent:
-            self.say(f"no pictures of {absent} of {len(videos)} videos: their files are not among --clips")
-        progress(0, len(videos))
-        for done, video in enumerate(videos, start=1):
-            try:
-                view = self._view(video)
-            except (UserError, ValueError) as error:  # what libraries underneath refuse, too: the other videos go on
-                self.say(f"{video} is not shown: {error}")
-                view = VideoView(video, error=without_places(error))
-            yield view
-            progress(done, len(videos))
+            self.reporter.say(f"no pictures of {absent} of {len(videos)} videos: their files are not among --clips")
+        with self.reporter.bar("drawing") as progress:
+            progress(0, len(videos))
+            for done, video in enumerate(videos, start=1):
+                try:
+                    view = self._view(video)
+                # Also what libraries refuse: the other videos are shown.
+                except (UserError, ValueError) as error:
+                    self.reporter.say(f"{video} is not shown: {error}")
+                    view = VideoView(video, error=without_places(error))
+                yield view
+                progress(done, len(videos))
 
     def deletions(self) -> tuple[Deletion, ...]:
-        """The deletion tests over the videos that were looked at, of each model."""
-        found = [
-            (narrator.name, tests.results()) for narrator, tests in zip(self.narrators, self._deletions, strict=True)
-        ]
-        if len(found) == 1:
-            return found[0][1]
-        return tuple(replace(one, look=f"{name}: {one.look}") for name, results in found for one in results)
+        """The deletion tests over the videos that were explained, of each model."""
+        if len(self.models) == 1:
+            return self.models[0].tests.results()
+        return tuple(
+            replace(found, title=f"{one.name}: {found.title}") for one in self.models for found in one.tests.results()
+        )
 
     def lead(self, shown: int, order: Order = "given") -> str:
         """What the page is of, in a sentence."""
-        models = ", ".join(narrator.name for narrator in self.narrators)
-        chosen = "" if order == "given" else f", the {order} by the scores of {self.narrators[0].name}"
+        names = [one.name for one in self.models]
+        chosen = "" if order == "given" else f", the {order} by the scores of {names[0]}"
+        models = ", ".join(names)
         return f"{shown} of {len(self.videos)} videos{chosen}, captioned by {models}; search: {self.search.name}."
 
-    def facts(self) -> tuple[tuple[str, str], ...]:
+    def facts(self) -> Facts:
         """What a reader may need to know of the models."""
-        return (*(fact for narrator in self.narrators for fact in facts_of(narrator)), *made_by())
+        return page_facts([(one.name, one.model) for one in self.models])
 
     def _view(self, video: str) -> VideoView:
-        own, graphs = self.narrators[0], self.run.store
-        batch = graphs.batch([video], **own.edges).to(self.run.device)
-        notes: list[str] = []
+        first, notes = self.models[0].model, list[str]()
+        batch = self.run.store.batch([video], **first.edges).to(self.run.device)
         sample = self._sample(video, batch, notes)
-        seen = scene_map_of(own, batch, sample)
-        told = [self._told(place, video, seen) for place in range(len(self.narrators))]
-        height, width = batch["size"][0].tolist() if "size" in batch else _reach(batch)
-        return VideoView(
-            video=video,
-            size=(height, width),
-            pictures=blank(batch) if sample is None else from_sample(sample),
-            nodes=nodes_of(batch),
-            edges=edges_of(batch),
-            told=tuple(told),
-            references=tuple(self.references.get(video, ())),
-            notes=tuple(notes),
-        )
+        image_map = first.image_map(batch, sample)
+        captions = [self._caption(one, video, image_map) for one in self.models]
+        return video_view(video, batch, sample, captions, references=self.references.get(video, ()), notes=notes)
 
-    def _told(self, place: int, video: str, seen: SceneMap | None) -> Told:
-        """What the model at this place says; its deletion test has one more video then."""
-        narrator, captions = self.narrators[place], self.captions[place][video]
-        batch = self.run.store.batch([video], **narrator.edges).to(self.run.device)
-        category = (self._category(narrator) or {}).get(video, UNKNOWN)
-        found = self.scores[place].get(video, {})
-        scores = {SHOWN[name]: value for name, value in found.items() if name in SHOWN}
-        told = tell(
-            narrator,
-            batch,
-            captions,
-            seen=seen,
-            scores=scores,
-            category=category,
-            explainer=self.explainer,
-            tests=self._deletions[place],
+    def _caption(self, one: ReportedModel, video: str, image_map: SceneMap | None) -> ModelCaption:
+        """What a model says of a video, explained; its deletion tests have one more video then."""
+        model, candidates = one.model, one.captions[video]
+        explanation = explain(
+            model,
+            self.run.store.batch([video], **model.edges).to(self.run.device),
+            candidates[0],
+            image_map=image_map,
+            category=(self._classes(model) or {}).get(video, UNKNOWN),
+            explainers=self.explainers,
+            tests=one.tests,
         )
-        if narrator.edges == self.narrators[0].edges:
-            return told
         # The page draws the edges of the first model, and knows no others.
-        return replace(told, looks=tuple(replace(look, edges=None) for look in told.looks))
+        if model.edges != self.models[0].model.edges:
+            without = tuple(replace(found, edges=None) for found in explanation.attributions)
+            explanation = replace(explanation, attributions=without)
+        scores = {SHOWN[name]: value for name, value in one.scores.get(video, {}).items() if name in SHOWN}
+        return ModelCaption(one.name, explanation, tuple(candidates), scores)
 
     def _sample(self, video: str, graph: Data, notes: list[str]) -> SampledFrames | None:
         if self.world is not None:
@@ -216,23 +214,23 @@ class Narration:
         try:
             return sample_of_clip(path, graph)
         except VideoError as error:
-            self.say(f"no pictures of {video}: {error}")
+            self.reporter.say(f"no pictures of {video}: {error}")
             notes.append(f"No pictures: {without_places(error)}")
             return None
 
-    def _backbone(self, weights: Sequence[Path], narrators: Sequence[Narrator]) -> Backbone | None:
-        """The image network of the scene features, which are the same for all models; None where none reads them."""
-        if not any("scene" in narrator.trained.captioner.reads for narrator in narrators):
+    def _backbone(self, weights: Sequence[Path], models: Sequence[ExplainedModel]) -> Backbone | None:
+        """The image network of the scene features, which are the same for all models; None if no model reads them."""
+        if not any("scene" in model.trained.captioner.reads for model in models):
             return None
         features = self.run.trained.features
-        how = running(ExecutionConfig(device=str(self.run.device)), int(features.get("num_frames", 10)))
+        execution = running(ExecutionConfig(device=str(self.run.device)), int(features.get("num_frames", 10)))
         try:
-            return recorded_extractor(features, ["scene"], how, weights).backbone
+            return recorded_extractor(features, ["scene"], execution, weights).backbone
         except UserError as error:
-            self.say(f"no Grad-CAM: {error}")
+            self.reporter.say(f"no Grad-CAM: {error}")
             return None
 
-    def _beside(self, folder: Path) -> Narrator:
+    def _alongside(self, folder: Path) -> ExplainedModel:
         settings, trained = load_config(folder), CaptionerBundle.load(folder / MODEL_FILE)
         _refuse_control(folder, settings)
         if (settings.data.dataset, settings.world) != (self.run.settings.data.dataset, self.run.settings.world):
@@ -241,14 +239,15 @@ class Narration:
             )
         trained.check(self.run.store)
         trained.captioner.to(self.run.device)
-        return Narrator(called(folder), trained, _whole(folder, self.run.device))
+        return ExplainedModel(trained, _whole(folder, self.run.device))
 
-    def _category(self, narrator: Narrator) -> Mapping[str, int] | None:
-        if "category" not in narrator.trained.captioner.decoder.reads or not self.run.dataset.category:
+    def _classes(self, model: ExplainedModel) -> Mapping[str, int] | None:
+        trained = model.trained
+        if "category" not in trained.captioner.decoder.reads or not self.run.dataset.category:
             return None
-        return classes_read(narrator.trained.captioner, self.run.dataset, narrator.trained.model.stats.categories)
+        return classes_read(trained.captioner, self.run.dataset, trained.model.stats.categories)
 
-    def _scored(self, captions: Mapping[str, Sequence[Caption]]) -> dict[str, dict[str, float]]:
+    def _scores(self, captions: Mapping[str, Sequence[Caption]]) -> dict[str, dict[str, float]]:
         if not self.references:
             return {}
         with Scorer(self.references) as scorer:
@@ -256,8 +255,8 @@ class Narration:
             return scorer.score(texts, metrics=("bleu", "rouge", "cider")).per_video
 
 
-def called(run: str | Path) -> str:
-    """What a run folder, or the model in one, is called on a page."""
+def run_name(run: str | Path) -> str:
+    """Name of a run folder, or of the model in one, on a page."""
     place = Path(run).resolve()
     return (place if place.is_dir() else place.parent).name
 
@@ -275,11 +274,3 @@ def _whole(folder: Path, device: torch.device) -> CaptionerBundle | None:
     if whole is not None:
         whole.captioner.to(device)
     return whole
-
-
-def _reach(graph: Data) -> tuple[int, int]:
-    """A size of pictures that holds every box, where the graph does not tell it."""
-    if not len(graph.boxes):
-        return 1, 1
-    right, bottom = graph.boxes[:, 2:].amax(0).ceil().int().tolist()
-    return max(bottom, 1), max(right, 1)

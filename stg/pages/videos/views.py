@@ -1,9 +1,11 @@
-"""What a page shows of a video: plain values, so that what is worked out and how it is drawn stay apart."""
+"""What a page shows of a video: plain values, apart from how they are computed and how they are drawn."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
-from stg.explain.explanation import Deletion, Told
+from stg.explain import Deletion, Explanation
+from stg.models.generation import Caption
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,28 @@ class Edge:
 
 
 @dataclass(frozen=True, eq=False)
+class ModelCaption:
+    """The caption that one model gave a video.
+
+    Args:
+        model: its name on the page.
+        explanation: of the caption.
+        candidates: of the search, best first; the first is the caption.
+        scores: of the caption against the references, by metric.
+    """
+
+    model: str
+    explanation: Explanation
+    candidates: tuple[Caption, ...] = ()
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def confidence(self) -> float:
+        """Geometric mean of the words' probabilities, the end of the sentence included; NaN if it is not known."""
+        return self.candidates[0].confidence if self.candidates else float("nan")
+
+
+@dataclass(frozen=True, eq=False)
 class VideoView:
     """All that a page shows of one video.
 
@@ -57,8 +81,8 @@ class VideoView:
         size: height and width of its pictures in pixels.
         pictures: its sampled frames, in the order of time.
         nodes, edges: its graph; none where no objects were looked for, or found.
-        told: what was said of it: by the model, and by those that it is put beside.
-        references: what people said of it.
+        captions: by the model, and by those that are shown alongside.
+        references: captions by people.
         notes: what is not shown, and why.
         error: why nothing is shown; None where something is.
     """
@@ -68,7 +92,7 @@ class VideoView:
     pictures: tuple[Picture, ...] = ()
     nodes: tuple[Node, ...] = ()
     edges: tuple[Edge, ...] = ()
-    told: tuple[Told, ...] = ()
+    captions: tuple[ModelCaption, ...] = ()
     references: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     error: str | None = None
@@ -82,7 +106,7 @@ class VideosPage:
         title: of the page.
         lead: a sentence below it: which run, which split, which search.
         videos: what is shown, in order.
-        deletions: the deletion test over these videos, one a look.
+        deletions: the deletion test over these videos, one an attribution.
         facts: name and value of what the reader may need to know: the model, its features, versions.
         others: name and file name of the other pages of the same report, this one included, in order.
         place: which of ``others`` this is.

@@ -26,13 +26,14 @@ from stg.config.search import SearchConfig
 from stg.config.training import FitConfig, OptimConfig, RunConfig
 from stg.datasets.world.dataset import World
 from stg.evaluation.loaded_run import load_run
-from stg.explain.explain import Narrator, tell
+from stg.explain import EXPLAINERS, ExplainedModel, explain
 from stg.models.build import build_captioner
 from stg.models.feature_kinds import FeatureWidths
 from stg.models.generation import Caption
-from stg.pages.videos.build import view_of_clip
-from stg.pages.videos.split_report import Narration
+from stg.pages.videos.clips import view_of_clip
+from stg.pages.videos.split_report import SplitReport
 from stg.runtime.errors import UserError
+from stg.runtime.reporter import SILENT, Reporter
 from stg.text.vocabulary import BOS
 from stg.training.loop import fit
 
@@ -81,16 +82,26 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def narration(run: Path, **options: object) -> Narration:
+class Said(Reporter):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+
+def split_report(run: Path, **options: object) -> SplitReport:
     opened = load_run(run, device="cpu", tell=lambda line: None)
-    return Narration(opened, "test", search=SearchConfig(beam=3, n_best=3), tell=lambda line: None, **options)  # type: ignore[arg-type]
+    return SplitReport(opened, "test", search=SearchConfig(beam=3, n_best=3), **options)  # type: ignore[arg-type]
 
 
-def test_a_video_is_shown_with_its_graph_its_words_and_where_they_looked(run: Path) -> None:
-    told = narration(run, explainer=3)
-    told.caption()
-    (view,) = told.views(["test-00002"])
-    graph = told.run.store.batch(["test-00002"])
+def test_a_video_is_shown_with_its_graph_its_words_and_their_attributions(run: Path) -> None:
+    report = split_report(run, explainers=["scene", "graph", EXPLAINERS["gnn_explainer"](epochs=3)])
+    report.caption()
+    (view,) = report.views(["test-00002"])
+    graph = report.run.store.batch(["test-00002"])
     assert view.video == "test-00002"
     assert view.size == (96, 96)
     assert [picture.number for picture in view.pictures] == graph.frame_number.tolist()
@@ -98,18 +109,19 @@ def test_a_video_is_shown_with_its_graph_its_words_and_where_they_looked(run: Pa
     assert len(view.nodes) == len(graph.x)
     np.testing.assert_allclose([node.box for node in view.nodes], graph.boxes)
     assert [(edge.source, edge.target) for edge in view.edges] == list(zip(*graph.edge_index.tolist(), strict=True))
-    assert view.references == tuple(told.run.dataset.captions["test-00002"])
-    (model,) = view.told
-    assert " ".join(model.words) == model.candidates[0].text == told.captions[0]["test-00002"][0].text
+    assert view.references == tuple(report.run.dataset.captions["test-00002"])
+    (model,) = view.captions
+    explanation = model.explanation
+    assert " ".join(explanation.words) == model.candidates[0].text == report.models[0].captions["test-00002"][0].text
     assert len(model.candidates) == 3
     assert set(model.scores) == {"CIDEr", "BLEU-4", "ROUGE-L"}
-    looks = {look.name: look for look in model.looks}
+    attributions = {look.name: look for look in explanation.attributions}
     # The branch that captions, the one that taught it, Grad-CAM of the first, the objects of the second.
-    assert set(looks) == {
+    assert set(attributions) == {
         "frames", "object.frames", "gradcam", "gradcam.caption", "importance", "importance.caption", "explainer",
     }  # fmt: skip
-    for name, look in looks.items():
-        rows = 1 if name.endswith(".caption") or name == "explainer" else len(model.words)
+    for name, look in attributions.items():
+        rows = 1 if name.endswith(".caption") or name == "explainer" else len(explanation.words)
         for value, width in (
             (look.frames, len(view.pictures)),
             (look.nodes, len(view.nodes)),
@@ -117,59 +129,59 @@ def test_a_video_is_shown_with_its_graph_its_words_and_where_they_looked(run: Pa
         ):
             assert value is None or value.shape == (rows, width)
         assert look.frames is not None or look.places is not None
-    np.testing.assert_allclose(looks["frames"].frames.sum(1), 1, rtol=1e-5)
+    np.testing.assert_allclose(attributions["frames"].frames.sum(1), 1, rtol=1e-5)
 
 
 def test_the_words_probabilities_are_those_of_the_search(run: Path) -> None:
-    told = narration(run)
-    told.caption()
-    (view,) = told.views(["test-00000"])
-    best = told.captions[0]["test-00000"][0]
-    probabilities = view.told[0].probabilities
-    assert len(probabilities) == len(view.told[0].words)
-    vocabulary, batch = told.run.trained.vocabulary, told.run.store.batch(["test-00000"])
+    report = split_report(run)
+    report.caption()
+    (view,) = report.views(["test-00000"])
+    best = report.models[0].captions["test-00000"][0]
+    probabilities = view.captions[0].explanation.probabilities
+    assert len(probabilities) == len(view.captions[0].explanation.words)
+    vocabulary, batch = report.run.trained.vocabulary, report.run.store.batch(["test-00000"])
     ids = torch.tensor([vocabulary.encode(best.text)])
     with torch.inference_mode():
-        logits = told.run.trained.captioner.decoder(ids[:, :-1], told.run.trained.captioner.memory(batch))
+        logits = report.run.trained.captioner.decoder(ids[:, :-1], report.run.trained.captioner.memory(batch))
     said = logits.log_softmax(-1)[0].gather(1, ids[0, 1:, None])[:, 0]
     np.testing.assert_allclose(np.log(probabilities), said[:-1], rtol=1e-4)
     if best.length == len(said):  # the sentence ends by itself and is not cut
         assert best.log_prob == pytest.approx(float(said.sum()), rel=1e-4)
-    assert view.told[0].confidence == pytest.approx(best.confidence)
+    assert view.captions[0].confidence == pytest.approx(best.confidence)
 
 
 def test_videos_are_chosen_by_name_or_by_score(run: Path) -> None:
-    told = narration(run)
-    told.caption()
-    cider = {video: scores["cider"] for video, scores in told.scores[0].items()}
-    best = told.chosen([], "best", 0)
+    report = split_report(run)
+    report.caption()
+    cider = {video: scores["cider"] for video, scores in report.models[0].scores.items()}
+    best = report.chosen([], "best", 0)
     assert [cider[video] for video in best] == sorted(cider.values(), reverse=True)
-    assert told.chosen([], "worst", 2) == best[::-1][:2]
-    assert told.chosen([], "given", 3) == told.videos[:3]
-    assert told.chosen(["test-00003", "test-00001"], "given", 30) == ["test-00003", "test-00001"]
+    assert report.chosen([], "worst", 2) == best[::-1][:2]
+    assert report.chosen([], "given", 3) == report.videos[:3]
+    assert report.chosen(["test-00003", "test-00001"], "given", 30) == ["test-00003", "test-00001"]
     with pytest.raises(UserError, match=r"the split 'test' has no video 'vid9': its names are such as 'test-00000'"):
-        told.chosen(["vid9"], "given", 0)
+        report.chosen(["vid9"], "given", 0)
 
 
-def test_another_run_stands_beside(run: Path, trained: Callable[..., Path]) -> None:
-    """Each with its own captions and looks; Grad-CAM also where the first reads no scene."""
+def test_another_run_is_shown_alongside(run: Path, trained: Callable[..., Path]) -> None:
+    """Each with its own captions and attributions; Grad-CAM also where the first reads no scene."""
     scene, objects = trained("scene", branches="scene"), trained("objects", branches="object")
-    told = narration(objects, beside=[str(scene), str(run)])
-    told.caption()
-    (view,) = told.views(["test-00001"])
-    assert [one.model for one in view.told] == ["objects", "scene", "run"]
-    alone = narration(scene)
+    report = split_report(objects, beside=[str(scene), str(run)])
+    report.caption()
+    (view,) = report.views(["test-00001"])
+    assert [one.model for one in view.captions] == ["objects", "scene", "run"]
+    alone = split_report(scene)
     alone.caption()
-    (own,) = next(alone.views(["test-00001"])).told
-    beside = view.told[1]
+    (own,) = (one.explanation for one in next(alone.views(["test-00001"])).captions)
+    beside = view.captions[1].explanation
     assert beside.words == own.words
     assert beside.probabilities == own.probabilities
-    assert [look.name for look in beside.looks] == [look.name for look in own.looks]
-    names = [{look.name for look in one.looks} for one in view.told]
+    assert [look.name for look in beside.attributions] == [look.name for look in own.attributions]
+    names = [{look.name for look in one.explanation.attributions} for one in view.captions]
     assert "gradcam" not in names[0]
     assert names[1] == {"frames", "gradcam", "gradcam.caption"}
     assert {"gradcam", "importance", "object.frames"} <= names[2]
-    tested = {(found.look.split(": ")[0], found.hides) for found in told.deletions()}
+    tested = {(found.title.split(": ")[0], found.hides) for found in report.deletions()}
     assert tested == {
         ("objects", "frames"),
         ("scene", "frames"),
@@ -182,40 +194,39 @@ def test_another_run_stands_beside(run: Path, trained: Callable[..., Path]) -> N
 def test_a_control_is_refused(run: Path, trained: Callable[..., Path]) -> None:
     control = trained("control", branches="scene", control="shuffle")
     with pytest.raises(UserError, match=r"control is a control \(shuffle\): it saw other videos"):
-        narration(control)
+        split_report(control)
     with pytest.raises(UserError, match=r"control is a control \(shuffle\): it saw other videos"):
-        narration(run, beside=[str(control)])
+        split_report(run, beside=[str(control)])
 
 
 def test_one_video_that_cannot_be_drawn_does_not_stop_the_others(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from stg.pages.videos import split_report as telling
+    from stg.pages.videos import split_report as module
 
-    drawn, calls = telling.tell, []
+    drawn, calls = module.explain, []
 
-    def tell(*args: Any, **options: Any) -> object:
+    def explain_but_second(*args: Any, **options: Any) -> object:
         calls.append(args)
         if len(calls) == 2:
             raise ValueError("odd features in /home/somebody/store")
         return drawn(*args, **options)
 
-    monkeypatch.setattr(telling, "tell", tell)
-    said: list[str] = []
-    told = Narration(
-        load_run(run, device="cpu", tell=said.append), "test", search=SearchConfig("greedy"), tell=said.append
-    )
-    told.caption()
-    views = list(told.views(told.videos[:3]))
+    monkeypatch.setattr(module, "explain", explain_but_second)
+    said = Said()
+    opened = load_run(run, device="cpu", tell=said.say)
+    report = SplitReport(opened, "test", search=SearchConfig("greedy"), reporter=said)
+    report.caption()
+    views = list(report.views(report.videos[:3]))
     assert [view.error for view in views] == [None, "odd features in …/store", None]
-    assert "test-00001 is not shown: odd features in /home/somebody/store" in said
+    assert "test-00001 is not shown: odd features in /home/somebody/store" in said.lines
 
 
-def test_a_run_on_other_videos_cannot_stand_beside(run: Path, tmp_path: Path) -> None:
+def test_a_run_on_other_videos_cannot_be_shown_alongside(run: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(run, other)
     text = (other / "config.json").read_text()
     (other / "config.json").write_text(text.replace('"train": 6', '"train": 7'))
     with pytest.raises(UserError, match=r"other was trained on other videos than .*run: put runs of one data set"):
-        narration(run, beside=[str(other)])
+        split_report(run, beside=[str(other)])
 
 
 def test_the_command_writes_a_page_that_names_no_path(
@@ -265,27 +276,27 @@ def test_options_that_do_not_go_together_are_refused(
 
 
 def test_a_store_without_clips_is_shown_without_pictures(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = narration(run)
-    told.world = None
-    told.caption()
-    (view,) = told.views(["test-00000"])
+    report = split_report(run)
+    report.world = None
+    report.caption()
+    (view,) = report.views(["test-00000"])
     assert view.notes == ("No pictures: the file of this video was not given (--clips).",)
     assert all(picture.jpeg is None for picture in view.pictures)
     assert len(view.nodes)
-    assert {"gradient", "gradient.caption"} <= {look.name for look in view.told[0].looks}
+    assert {"gradient", "gradient.caption"} <= {look.name for look in view.captions[0].explanation.attributions}
 
 
 def test_another_clip_of_the_same_name_is_not_shown(run: Path, clip: Path, tmp_path: Path) -> None:
     other = tmp_path / "test-00000.mp4"
     dataclasses.replace(World(train=6, val=3, test=4), size=64).write_mp4("test-00000", other)
-    said: list[str] = []
-    opened = load_run(run, device="cpu", tell=said.append)
-    told = Narration(opened, "test", search=SearchConfig("greedy"), clips={"test-00000": other}, tell=said.append)
-    told.world = None
-    told.caption()
-    (view,) = told.views(["test-00000"])
+    said = Said()
+    opened = load_run(run, device="cpu", tell=said.say)
+    report = SplitReport(opened, "test", search=SearchConfig("greedy"), clips={"test-00000": other}, reporter=said)
+    report.world = None
+    report.caption()
+    (view,) = report.views(["test-00000"])
     assert "is not what the graph was made from" in view.notes[0]
-    assert said == [f"no pictures of test-00000: {view.notes[0].removeprefix('No pictures: ')}"]
+    assert said.lines == [f"no pictures of test-00000: {view.notes[0].removeprefix('No pictures: ')}"]
 
 
 def test_a_clip_is_captioned_onto_a_page(
@@ -325,7 +336,7 @@ def test_what_is_searched_for_stays_what_was_asked_for() -> None:
     assert ReportConfig("run", "test", search=drawn).searched() == drawn
 
 
-def test_a_model_that_reads_the_class_is_told_it(run: Path) -> None:
+def test_a_model_that_reads_the_class_is_given_it(run: Path) -> None:
     """The probabilities on the page are those of the video's class, where it is known."""
     stats = STaTSConfig(categories=3, scene_streams=("regions",))
     settings = ModelConfig(decoder="stats", branches="scene", channels=16, stats=stats)
@@ -338,16 +349,16 @@ def test_a_model_that_reads_the_class_is_told_it(run: Path) -> None:
     ).eval()
     trained = dataclasses.replace(opened.trained, captioner=captioner, model=settings, widths=widths)
     caption = Caption(vocabulary.decode([5, 6, 7]), -3.0, 4)
-    told = {known: tell(Narrator("classes", trained), batch, [caption], category=known) for known in (-1, 0, 2)}
-    for known, one in told.items():
+    found = {known: explain(ExplainedModel(trained), batch, caption, category=known) for known in (-1, 0, 2)}
+    for known, one in found.items():
         memory = captioner.memory(batch.clone().update({"category": torch.tensor([known])}))
         ids = torch.tensor([[BOS, 5, 6]])
         expected = captioner.decoder(ids, memory).softmax(-1)[0, torch.arange(3), torch.tensor([5, 6, 7])]
         np.testing.assert_allclose(one.probabilities, expected.detach(), rtol=1e-5)
-        assert {look.name for look in one.looks} >= {"ts", "st"}
+        assert {look.name for look in one.attributions} >= {"ts", "st"}
         assert one.gate is not None
         assert one.gate.shape == (3, 2)
-    assert told[0].probabilities != told[2].probabilities
+    assert found[0].probabilities != found[2].probabilities
 
 
 def test_no_clip_is_written_over(run: Path, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -381,13 +392,13 @@ def test_show_in_a_notebook(run: Path, clip: Path, tmp_path: Path) -> None:
     assert len(found.candidates) == 2
     assert str(clip.parent) not in shown.html
     assert shown.save(tmp_path / "page.html").read_text() == shown.html
-    assert view_of_clip(found).told[0].words == tuple(found.caption.split())
+    assert view_of_clip(found).captions[0].explanation.words == tuple(found.caption.split())
     kept = dataclasses.replace(found, seen=None)
     with pytest.raises(ValueError, match="only the caption was kept"):
         stg.show(kept)
 
 
-def test_looking_changes_no_caption(run: Path, clip: Path) -> None:
+def test_explaining_changes_no_caption(run: Path, clip: Path) -> None:
     plain = stg.load(run, beam=2, device="cpu").describe(clip)
     shown = stg.load(run, beam=2, device="cpu", graph=True).describe(clip)
     assert (plain.caption, plain.log_prob) == (shown.caption, shown.log_prob)
@@ -401,6 +412,6 @@ def test_a_page_is_the_same_twice(run: Path, tmp_path: Path) -> None:
     pages = []
     for name in ("a.html", "b.html"):
         config = ReportConfig(str(run), split="test", limit=2, out=str(tmp_path / name), device="cpu")
-        report_videos(config, console=Console(file=io.StringIO()))
+        report_videos(config, reporter=SILENT)
         pages.append((tmp_path / name).read_text())
     assert pages[0] == pages[1]

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from decoders import AttentionLSTMDecoder, Decoder, STaTSDecoder, TransformerDecoder, VideoMemory
 from graphs import STGEncoder
+from stg.explain import Attribution
 from stg.explain.attention import attentions
-from stg.explain.attention_maps import looks_of
+from stg.explain.attention_maps import attributions_of
 from stg.models.captioner import Captioner
 from stg.models.memory import MemoryBuilder, pad_grid, pad_regions, subsample_steps
 from tests.stg.conftest import made_batch, made_video
@@ -59,6 +60,15 @@ def lstm(memory: str, **settings: Any) -> AttentionLSTMDecoder:
     return decoder
 
 
+def attributed(
+    decoder: Decoder, words: list[int], memory: VideoMemory, *, graph: Any, grid: tuple[int, int] | None = None
+) -> tuple[tuple[Attribution, ...], np.ndarray | None, tuple[str, ...]]:
+    """The attributions of the words, the share of each unit where a gate weighs them, and the units' names."""
+    found = attentions(decoder, words, memory)
+    gate = None if found.gate is None else found.gate.cpu().numpy()
+    return attributions_of(found, memory, graph=graph, grid=grid), gate, found.units
+
+
 class Given(Decoder):
     """Says that it looked where it is told, whatever it reads."""
 
@@ -99,7 +109,7 @@ def read_by(unit: torch.nn.Module, decoder: Decoder, memory: VideoMemory) -> Ten
 @torch.no_grad()
 def test_items_times_their_share_are_what_was_read(name, settings, stream):
     decoder, memory = stats(stream, **settings), video()
-    (way,) = attentions(decoder, WORDS, memory).ways
+    (way,) = attentions(decoder, WORDS, memory).maps
     assert (way.name, way.part, way.items is not None) == (name, stream, True)
     values = torch.nan_to_num(getattr(memory, stream)[0])
     read = torch.einsum("lfn,fnc->lc", way.items, values)
@@ -113,9 +123,9 @@ def test_a_row_belongs_to_the_word_that_was_predicted():
     for decoder in (TransformerDecoder(9, C, heads=2, hidden=8), lstm("spatial"), stats("regions")):
         decoder.eval()
         before = decoder.attention(torch.tensor([[1, 4, 5, 6]]), memory)
-        ways = attentions(decoder, WORDS, memory).ways
-        last = attentions(decoder, [*WORDS[:3], 8], memory).ways
-        first = attentions(decoder, [8, *WORDS[1:]], memory).ways
+        ways = attentions(decoder, WORDS, memory).maps
+        last = attentions(decoder, [*WORDS[:3], 8], memory).maps
+        first = attentions(decoder, [8, *WORDS[1:]], memory).maps
         for way, same, other in zip(ways, last, first, strict=True):
             for part in ("steps", "items"):
                 rows = getattr(way, part)
@@ -140,7 +150,7 @@ def test_the_weight_of_a_place_goes_to_its_object():
     regions, mask = pad_regions(numbers[:, None], graph.frame, graph.batch, graph.num_frames)
     memory = VideoMemory(torch.zeros(1, 5, C), torch.ones(1, 5, dtype=torch.bool), regions, mask)
     told = Given({"attention": regions[0, :, :, 0].flatten()}, frozenset({"regions"}))
-    (look,), gate, units = looks_of(told, WORDS, memory, graph=graph)
+    (look,), gate, units = attributed(told, WORDS, memory, graph=graph)
     assert (look.name, gate, units) == ("spatial", None, ())
     np.testing.assert_array_equal(look.nodes, numbers.expand(4, -1))
     np.testing.assert_array_equal(look.frames, torch.tensor([3.0, 0.0, 12.0, 6.0, 0.0]).expand(4, -1))
@@ -159,7 +169,7 @@ def test_a_whole_object_branch_lights_the_objects_it_read():
         object_decoder=lstm("spatial"),
         object_parts=MemoryBuilder(regions=torch.nn.Identity()),
     ).eval()
-    (look,), _, _ = looks_of(captioner.decoder, WORDS, captioner.memory(graph), graph=graph)
+    (look,), _, _ = attributed(captioner.decoder, WORDS, captioner.memory(graph), graph=graph)
     nodes, _, _ = captioner.objects(
         graph.x, graph.frame, graph.edge_index, graph.edge_weight, batch=graph.batch, num_frames=graph.num_frames
     )
@@ -211,7 +221,7 @@ def test_steps_of_a_grid_go_to_the_nearest_pictures(pictures, row, rows, most, e
         chosen = torch.zeros(kept)
         chosen[step] = 1
         told = Given({"ts_frames.grid": chosen, "ts_regions.grid": torch.tensor([0.2, 0.3, 0.5])})
-        (look,), _, _ = looks_of(told, WORDS, memory, graph=graph, grid=(1, 3))
+        (look,), _, _ = attributed(told, WORDS, memory, graph=graph, grid=(1, 3))
         share = np.array(expected[step])
         np.testing.assert_allclose(look.frames, np.tile(share, (4, 1)), atol=1e-12)
         np.testing.assert_allclose(look.places[0], share[:, None, None] * np.array([[[0.2, 0.3, 0.5]]]), atol=1e-12)
@@ -222,14 +232,14 @@ def test_places_need_the_shape_of_their_grid():
     graph = ragged_graph()
     told = Given({"st_regions.grid": torch.arange(6.0)})
     memory = grid_memory(graph, places=6)
-    (look,), _, _ = looks_of(told, WORDS, memory, graph=graph, grid=(2, 3))
+    (look,), _, _ = attributed(told, WORDS, memory, graph=graph, grid=(2, 3))
     assert look.frames is None
     np.testing.assert_allclose(look.places.sum(1)[0], [[0, 1, 2], [3, 4, 5]])
-    (look,), _, _ = looks_of(told, WORDS, memory, graph=graph)
+    (look,), _, _ = attributed(told, WORDS, memory, graph=graph)
     assert look.places is None
     with pytest.raises(ValueError, match="grid has 6 places, and 2 x 4 are 8"):
-        looks_of(told, WORDS, memory, graph=graph, grid=(2, 4))
-    (look,), _, _ = looks_of(
+        attributed(told, WORDS, memory, graph=graph, grid=(2, 4))
+    (look,), _, _ = attributed(
         Given({"st_regions.grid": torch.arange(4.0)}), WORDS, grid_memory(graph, places=4), graph=graph
     )
     assert look.places.shape == (4, 5, 2, 2)
@@ -242,18 +252,18 @@ def test_streams_units_and_gate_have_names():
     laid_out, mask = pad_regions(regions, graph.frame, graph.batch, graph.num_frames)
     memory = replace(memory, regions=laid_out, region_mask=mask)
     decoder = stats("frames", "grid", "regions")
-    looks, gate, units = looks_of(decoder, WORDS, memory, graph=graph)
-    assert [look.name for look in looks] == ["ts.grid", "ts.regions", "st.grid", "st.regions", "ts.frames"]
+    attributions, gate, units = attributed(decoder, WORDS, memory, graph=graph)
+    assert [look.name for look in attributions] == ["ts.grid", "ts.regions", "st.grid", "st.regions", "ts.frames"]
     assert units == ("ST of frames", "TS of frames", "ST of places", "TS of places", "ST of objects", "TS of objects")
     assert gate.shape == (4, 6)
     np.testing.assert_allclose(gate.sum(1), 1)
-    for look in looks:
+    for look in attributions:
         assert look.note.count("not proof") == 1, look.name
         shown = [each for each in (look.frames, look.nodes, look.places) if each is not None]
         assert shown
         for each in shown:
             np.testing.assert_allclose(each.reshape(4, -1).sum(1), 1, err_msg=look.name)
-    (look,), gate, units = looks_of(stats("frames", order="ts"), WORDS, memory, graph=graph)
+    (look,), gate, units = attributed(stats("frames", order="ts"), WORDS, memory, graph=graph)
     assert (look.name, gate, units) == ("ts", None, ())
 
 
@@ -261,14 +271,14 @@ def test_streams_units_and_gate_have_names():
 def test_views_of_the_transformer_and_what_is_said_of_them():
     graph, memory = ragged_graph(), video()
     mixing = TransformerDecoder(9, C, heads=2, hidden=8, fusion="add").eval()
-    looks, _, _ = looks_of(mixing, WORDS, memory, graph=graph)
+    attributions, _, _ = attributed(mixing, WORDS, memory, graph=graph)
     read = torch.tensor([[1, *WORDS[:-1]]])
-    for look in looks:
+    for look in attributions:
         np.testing.assert_array_equal(look.frames, mixing.attention(read, memory)[look.name][0].numpy())
         assert "encoder has mixed" in look.note
-    assert [look.name for look in looks] == ["frames", "motion"]
+    assert [look.name for look in attributions] == ["frames", "motion"]
     plain = TransformerDecoder(9, C, num_encoder_layers=0, heads=2, hidden=8).eval()
-    (look,), _, _ = looks_of(plain, WORDS, memory, graph=graph)
+    (look,), _, _ = attributed(plain, WORDS, memory, graph=graph)
     assert "encoder" not in look.note
 
 
@@ -276,7 +286,7 @@ def test_views_of_the_transformer_and_what_is_said_of_them():
 def test_branches_joined_in_time_share_their_pictures():
     graph = ragged_graph()
     memory = VideoMemory(torch.zeros(1, 10, C), torch.ones(1, 10, dtype=torch.bool))
-    (look,), _, _ = looks_of(Given({"frames": torch.arange(10.0)}), WORDS, memory, graph=graph)
+    (look,), _, _ = attributed(Given({"frames": torch.arange(10.0)}), WORDS, memory, graph=graph)
     np.testing.assert_array_equal(look.frames[0], [5, 7, 9, 11, 13])
     assert "two steps" in look.note
 
@@ -295,31 +305,31 @@ def test_a_video_without_anything_has_zeros():
     )
     decoders = [TransformerDecoder(9, C, heads=2, hidden=8), lstm("temporal"), lstm("spatial")]
     for decoder in [*decoders, stats("frames", "regions", "grid"), stats("regions", order="st", temporal="temp_att")]:
-        looks, _, _ = looks_of(decoder.eval(), WORDS, memory, graph=graph)
-        assert looks
-        for look in looks:
+        attributions, _, _ = attributed(decoder.eval(), WORDS, memory, graph=graph)
+        assert attributions
+        for look in attributions:
             for shown in (look.frames, look.nodes, look.places):
                 assert shown is None or not shown.any(), (type(decoder).__name__, look.name)
 
 
 def test_no_words_and_nothing_to_tell():
     graph, memory = ragged_graph(), video()
-    assert looks_of(lstm("temporal"), [], memory, graph=graph) == ((), None, ())
-    assert looks_of(lstm("none"), WORDS, memory, graph=graph) == ((), None, ())
-    assert looks_of(Given({"other": torch.ones(3)}), WORDS, memory, graph=graph) == ((), None, ())
+    assert attributed(lstm("temporal"), [], memory, graph=graph) == ((), None, ())
+    assert attributed(lstm("none"), WORDS, memory, graph=graph) == ((), None, ())
+    assert attributed(Given({"other": torch.ones(3)}), WORDS, memory, graph=graph) == ((), None, ())
 
 
 def test_a_memory_of_something_else_is_refused():
     graph, memory = ragged_graph(), video()
     with pytest.raises(ValueError, match="the memory holds 2 videos"):
-        looks_of(lstm("temporal"), WORDS, memory.select(torch.tensor([0, 0])), graph=graph)
+        attributed(lstm("temporal"), WORDS, memory.select(torch.tensor([0, 0])), graph=graph)
     with pytest.raises(ValueError, match="the memory has 4 frames and the graph 5: give the memory of this graph"):
-        looks_of(lstm("temporal"), WORDS, video(frames=4), graph=graph)
+        attributed(lstm("temporal"), WORDS, video(frames=4), graph=graph)
     mask = torch.ones(1, 5, 3, dtype=torch.bool)
     with pytest.raises(ValueError, match="the memory has 15 objects and the graph 6"):
-        looks_of(
+        attributed(
             lstm("spatial"), WORDS, replace(memory, region_mask=mask, regions=torch.zeros(1, 5, 3, C)), graph=graph
         )
     few = made_batch([made_video(1, [1] * 5, rows=2, grid=True)])
     with pytest.raises(ValueError, match="the memory has 3 steps of a grid and the graph 2"):
-        looks_of(stats("grid"), WORDS, memory, graph=few)
+        attributed(stats("grid"), WORDS, memory, graph=few)

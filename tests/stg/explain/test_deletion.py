@@ -60,17 +60,17 @@ def run(decoder: Decoder, name: str, moved: int = 0) -> Deletion:
     test = DeletionTest(count=1)
     for row, caption in enumerate(words.tolist()):
         one = memory.select(torch.tensor([row]))
-        ways = [
+        maps = [
             replace(
                 way,
                 steps=way.steps.roll(moved, 1),
                 items=None if way.items is None else way.items.roll((moved, moved), (1, 2)),
             )
-            for way in attentions(decoder, caption, one).ways
+            for way in attentions(decoder, caption, one).maps
         ]
-        test.add(decoder, caption, one, ways if moved else None)
+        test.add(decoder, caption, one, maps if moved else None)
     (found,) = test.results()
-    assert (found.look, found.hides, found.words, found.count) == (name, HIDES[name], 48, 1)
+    assert (found.title, found.hides, found.words, found.count) == (name, HIDES[name], 48, 1)
     return found
 
 
@@ -111,8 +111,8 @@ def test_hiding_is_what_hiding_one_by_one_is(name):
     real = getattr(memory, mask).clone()
     real[0, 1] = False
     memory = replace(memory, **{mask: real})
-    (way,) = attentions(decoder, words, memory).ways
-    weights = way.steps if way.items is None else way.items.flatten(1)
+    (found,) = attentions(decoder, words, memory).maps
+    weights = found.steps if found.items is None else found.items.flatten(1)
     test = DeletionTest(count=2)
     test.add(decoder, words, memory)
     (found,) = test.results()
@@ -148,7 +148,7 @@ def test_steps_of_a_grid_are_hidden_and_what_is_no_choice_is_not_tested():
     decoder = STaTSDecoder(V, C, 8, 8, streams=("grid", "regions"), temporal="mean+temp_att").eval()
     test = DeletionTest()
     test.add(decoder, [4, 5], memory)
-    found = {each.look: (each.hides, each.count) for each in test.results()}
+    found = {each.title: (each.hides, each.count) for each in test.results()}
     assert found == {
         "ts.grid": ("steps", 1),
         "ts.regions": ("regions", 2),

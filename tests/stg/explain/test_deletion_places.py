@@ -65,7 +65,7 @@ def run(captioner: Captioner, *, moved: bool = False, count: int | None = 1) -> 
         seen = Moved(seen.maps, seen.weights) if moved else seen
         test.add_gradcam(captioner, batch_of(one.mean((2, 3))[None]), [word], seen)
     (found,) = test.results()
-    assert (found.look, found.hides, found.words) == ("gradcam", "places", 24)
+    assert (found.title, found.hides, found.words) == ("gradcam", "places", 24)
     return found
 
 

@@ -9,7 +9,7 @@ from torch_geometric.data import Data
 
 from decoders import Decoder, State, VideoMemory
 from graphs import STGEncoder
-from stg.explain.explanation import Look
+from stg.explain.explanation import Attribution
 from stg.explain.graph_attribution import CaptionOfGraph, explainer_importance, importance
 from stg.explain.likelihood import input_gradients
 from stg.models.captioner import Captioner
@@ -78,10 +78,10 @@ def relay() -> tuple[Captioner, Data]:
     return captioner, batch
 
 
-def parts(look: Look) -> tuple[np.ndarray, np.ndarray]:
-    assert look.nodes is not None
-    assert look.edges is not None
-    return look.nodes, look.edges
+def parts(one: Attribution) -> tuple[np.ndarray, np.ndarray]:
+    assert one.nodes is not None
+    assert one.edges is not None
+    return one.nodes, one.edges
 
 
 def test_the_object_that_tells_a_word_and_its_edge_rank_first() -> None:
@@ -102,13 +102,13 @@ def test_the_object_that_tells_a_word_and_its_edge_rank_first() -> None:
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_explainer_keeps_what_tells_the_words(seed: int) -> None:
     captioner, batch = relay()
-    (look,) = explainer_importance(captioner, batch, [FIRST, SECOND], seed=seed)
-    assert look.whole
-    nodes, edges = parts(look)
+    (one,) = explainer_importance(captioner, batch, [FIRST, SECOND], seed=seed)
+    assert one.whole
+    nodes, edges = parts(one)
     assert set(nodes[0].argsort()[-2:]) == {TELLS_FIRST, TELLS_SECOND}
     assert set(edges[0].argsort()[-2:]) == {1, 3}
-    assert look.edges is not None
-    assert look.edges[0, [1, 3]].min() > 1.2 * np.delete(look.edges[0], [1, 3]).max()
+    assert one.edges is not None
+    assert one.edges[0, [1, 3]].min() > 1.2 * np.delete(one.edges[0], [1, 3]).max()
 
 
 def test_a_seed_gives_one_explanation_and_leaves_the_numbers_of_others_alone() -> None:
@@ -157,8 +157,8 @@ def test_gradients_are_those_of_masking_an_object_or_a_message(settings: dict[st
             values.append(_masked(likelihood, x, mask))
         return (values[0] - values[1]) / (2 * step)
 
-    for look, pick in ((words, lambda one: one[:-1]), (whole, lambda one: one.sum()[None])):
-        nodes, edges = parts(look)
+    for one, pick in ((words, lambda one: one[:-1]), (whole, lambda one: one.sum()[None])):
+        nodes, edges = parts(one)
         slow = torch.stack([pick(rise(node, None)) for node in range(len(batch.x))], 1)
         np.testing.assert_allclose(nodes, _shares(slow), rtol=1e-4, atol=1e-7)
         slow = torch.stack([pick(rise(None, edge)) for edge in range(edges.shape[1])], 1)
@@ -198,8 +198,11 @@ def test_the_captioner_is_left_as_it_was() -> None:
     captioner.eval()
     with torch.inference_mode():
         before = captioner.encode(batch).objects
-        for looks in (importance(captioner, batch, WORDS), explainer_importance(captioner, batch, WORDS, epochs=2)):
-            assert looks
+        for found in (
+            importance(captioner, batch, WORDS),
+            explainer_importance(captioner, batch, WORDS, epochs=2),
+        ):
+            assert found
         after = captioner.encode(batch).objects
     assert before is not None
     assert after is not None
@@ -223,22 +226,22 @@ def test_graphs_without_edges_or_layers_show_objects_alone() -> None:
     bare = batch.clone()
     bare.edge_index, bare.edge_weight = batch.edge_index[:, :0], batch.edge_weight[:0]
     bare.frame = torch.zeros(6, dtype=torch.int64)
-    for looks in (importance(captioner, bare, [FIRST, SECOND]), explainer_importance(captioner, bare, [FIRST])):
-        for look in looks:
-            assert look.edges is None
-            assert look.nodes is not None
-            assert np.isfinite(look.nodes).all()
+    for found in (importance(captioner, bare, [FIRST, SECOND]), explainer_importance(captioner, bare, [FIRST])):
+        for one in found:
+            assert one.edges is None
+            assert one.nodes is not None
+            assert np.isfinite(one.nodes).all()
     words = importance(captioner, bare, [FIRST, SECOND])[0]
     assert parts_of(words) == [5, TELLS_SECOND]
     assert captioner.objects is not None
     captioner.objects.convs = torch.nn.ModuleList()
-    for looks in (importance(captioner, batch, [FIRST]), explainer_importance(captioner, batch, [FIRST])):
-        assert looks[0].edges is None
+    for found in (importance(captioner, batch, [FIRST]), explainer_importance(captioner, batch, [FIRST])):
+        assert found[0].edges is None
 
 
-def parts_of(look: Look) -> list[int]:
-    assert look.nodes is not None
-    return look.nodes.argmax(1).tolist()
+def parts_of(one: Attribution) -> list[int]:
+    assert one.nodes is not None
+    return one.nodes.argmax(1).tolist()
 
 
 def test_nothing_is_shown_where_there_is_nothing_to_show() -> None:
@@ -260,7 +263,7 @@ def test_nothing_is_shown_where_there_is_nothing_to_show() -> None:
 def test_the_words_of_the_page_say_that_the_scene_branch_wrote_the_caption() -> None:
     captioner, batch = relay()
     with input_gradients(captioner):
-        looks = (*importance(captioner, batch, [FIRST]), *explainer_importance(captioner, batch, [FIRST]))
-    assert [look.name for look in looks] == ["importance", "importance.caption", "explainer"]
-    for look in looks:
-        assert "where the scene branch captions alone" in look.note
+        found = (*importance(captioner, batch, [FIRST]), *explainer_importance(captioner, batch, [FIRST]))
+    assert [one.name for one in found] == ["importance", "importance.caption", "explainer"]
+    for one in found:
+        assert "where the scene branch captions alone" in one.note

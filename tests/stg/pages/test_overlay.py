@@ -15,7 +15,7 @@ import pytest
 
 import stg.pages.videos.overlay
 from stg.datasets.world.dataset import World
-from stg.explain.explanation import Told
+from stg.explain import Explanation
 from stg.pages.videos.overlay import (
     Footage,
     compose,
@@ -28,7 +28,7 @@ from stg.pages.videos.overlay import (
 )
 from stg.pages.videos.overlay_drawing import BOX, CaptionStrip, font, wrap
 from stg.pages.videos.strip import COLOURS
-from stg.pages.videos.views import Edge, Node, Picture, VideoView
+from stg.pages.videos.views import Edge, ModelCaption, Node, Picture, VideoView
 from stg.runtime.errors import StgError
 from stg.video.decoding import VideoError
 from tests.stg.make_clips import grey_frames, level, write_clip
@@ -49,14 +49,14 @@ def view_of(*words: str, nodes: bool = True) -> VideoView:
         Edge(2, 0, "temporal", 0.9),
         Edge(0, 0, "spatial", 0.9),
     )
-    told = Told("model", words, (0.5,) * len(words), 0.5)
+    caption = ModelCaption("model", Explanation(words, (0.5,) * len(words)))
     return VideoView(
         "v",
         (240, 320),
         (Picture(5), Picture(15)),
         boxes if nodes else (),
         edges if nodes else (),
-        (told,) if words else (),
+        (caption,) if words else (),
     )
 
 

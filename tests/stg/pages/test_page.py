@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stg.explain.explanation import Deletion, Look, Told
+from stg.explain import Attribution, Deletion, Explanation
 from stg.pages.html import render, source
 from stg.pages.videos.articles import deletion, number, percent
 from stg.pages.videos.heatmaps import LEVELS, best_frames, heat_maps, levels, shares_of
-from stg.pages.videos.page import video_fragment, videos_html, write_pages
+from stg.pages.videos.page import video_fragment, videos_html, write_video_pages
 from stg.pages.videos.strip import COLOURS, LARGEST_K, line, ranked, strip_of
-from stg.pages.videos.views import Edge, Node, Picture, VideosPage, VideoView
+from stg.pages.videos.views import Edge, ModelCaption, Node, Picture, VideosPage, VideoView
 from stg.runtime.errors import UserError
 from tests.stg.made_views import everything, hostile_page, made_jpeg, made_page, made_view
 
@@ -172,26 +172,26 @@ def test_shares_of_frames_come_from_frames_or_else_places_or_else_objects() -> N
     random = np.random.default_rng(1)
     frames, places, nodes = random.random((3, 4)), random.random((3, 4, 2, 2)), random.random((3, 5))
     objects = [Node(frame, (0.0, 0.0, 1.0, 1.0)) for frame in (0, 0, 2, 3, 3)]
-    both = Look("a", "", "", frames=frames, places=places, nodes=nodes)
+    both = Attribution("a", "", "", frames=frames, places=places, nodes=nodes)
     np.testing.assert_allclose(shares_of(both, objects, 4), frames)
     np.testing.assert_allclose(
         shares_of(dataclasses.replace(both, frames=None), objects, 4),
         places.sum((2, 3)) / places.sum((1, 2, 3))[:, None],
     )
-    by_object = shares_of(Look("a", "", "", nodes=nodes), objects, 4)
+    by_object = shares_of(Attribution("a", "", "", nodes=nodes), objects, 4)
     assert by_object is not None
     np.testing.assert_allclose(by_object[:, 3], nodes[:, 3:].sum(1) / nodes.sum(1))
     assert (by_object[:, 1] == 0).all()
-    assert shares_of(Look("a", "", "", edges=random.random((1, 7))), objects, 4) is None
+    assert shares_of(Attribution("a", "", "", edges=random.random((1, 7))), objects, 4) is None
 
 
 def test_what_is_not_finite_is_missing_and_not_nothing() -> None:
     frames = np.array([[0.2, np.nan, 0.8], [np.nan, np.nan, np.inf]])
-    shares = shares_of(Look("a", "", "", frames=frames), (), 3)
+    shares = shares_of(Attribution("a", "", "", frames=frames), (), 3)
     assert best_frames(shares) == [2, None]
     places = np.ones((1, 2, 2, 2))
     places[0, 1] = np.nan
-    look = Look("a", "", "", places=places)
+    look = Attribution("a", "", "", places=places)
     assert [bool(uri) for uri in heat_maps(look)[0]] == [True, False]
     assert best_frames(shares_of(look, (), 2)) == [0]
     assert levels(np.array([1.0, np.nan, 0.5])) == f"{LEVELS[63]}-{LEVELS[32]}"
@@ -214,8 +214,10 @@ def test_the_brightest_place_of_a_heat_map_is_the_one_with_the_largest_share() -
         pixels = np.asarray(picture.convert("RGBA"), dtype=float)
         return pixels[..., :3].sum(-1) * pixels[..., 3]
 
-    together = [[light(uri) for uri in row] for row in heat_maps(Look("a", "", "", places=places))]
-    apart = [[light(u) for u in row] for row in heat_maps(Look("a", "", "", frames=np.ones((2, 3)), places=places))]
+    together = [[light(uri) for uri in row] for row in heat_maps(Attribution("a", "", "", places=places))]
+    apart = [
+        [light(u) for u in row] for row in heat_maps(Attribution("a", "", "", frames=np.ones((2, 3)), places=places))
+    ]
     for word in range(2):
         for frame in range(3):
             assert apart[word][frame].ravel()[places[word, frame].argmax()] == apart[word][frame].max()
@@ -225,10 +227,11 @@ def test_the_brightest_place_of_a_heat_map_is_the_one_with_the_largest_share() -
 
 def test_what_is_missing_is_shown_as_missing() -> None:
     view = made_view("v", jpegs=[None] * 6, per_frame=0)
-    (told,) = view.told
-    broken = dataclasses.replace(told.looks[0], frames=np.full((9, 6), np.nan))
-    told = dataclasses.replace(told, looks=(broken,), gate=np.full((9, 2), np.nan))
-    text = "".join(Elements(videos_html(made_page(dataclasses.replace(view, told=(told,))))).text)
+    (caption,) = view.captions
+    broken = dataclasses.replace(caption.explanation.attributions[0], frames=np.full((9, 6), np.nan))
+    explanation = dataclasses.replace(caption.explanation, attributions=(broken,), gate=np.full((9, 2), np.nan))
+    caption = dataclasses.replace(caption, explanation=explanation)
+    text = "".join(Elements(videos_html(made_page(dataclasses.replace(view, captions=(caption,))))).text)
     assert "There are no boxes to draw" in text
     assert text.count("no data") >= 9
     assert "frame 17" in text
@@ -238,12 +241,12 @@ def test_what_is_missing_is_shown_as_missing() -> None:
 
 
 def test_a_video_of_nothing_and_a_caption_of_nothing_are_drawn() -> None:
-    empty = Told(model="m", words=(), probabilities=(), confidence=float("nan"))
-    text = videos_html(VideosPage("t", "", (VideoView("v", told=(empty,)), VideoView("w"))))
+    empty = ModelCaption("m", Explanation(words=(), probabilities=()))
+    text = videos_html(VideosPage("t", "", (VideoView("v", captions=(empty,)), VideoView("w"))))
     assert "No words: the model ended the caption at once." in text
     assert "Where the words looked is not known" not in text
     assert "Where the words looked is not known" in videos_html(
-        VideosPage("t", "", (VideoView("v", told=(dataclasses.replace(empty, words=("a",), probabilities=(0.5,)),)),))
+        VideosPage("t", "", (VideoView("v", captions=(ModelCaption("m", Explanation(("a",), (0.5,))),)),))
     )
     assert "There is no video to show." in videos_html(VideosPage("t", "", ()))
 
@@ -282,7 +285,7 @@ def test_many_videos_go_on_pages_of_bounded_size_that_lead_to_each_other(tmp_pat
         assert taken == 65
         return (Deletion("look-that-was-tested", "frames", 10, 2, 0.6, (0.2, 0.3)),)
 
-    files = write_pages(tmp_path / "out.html", videos(), title="Many", deletions=deletions)
+    files = write_video_pages(tmp_path / "out.html", videos(), title="Many", deletions=deletions)
     assert [file.name for file in files] == ["out.html", "out-2.html", "out-3.html"]
     assert sorted(tmp_path.iterdir()) == sorted(files)
     pages = [Elements(file.read_text()) for file in files]
@@ -295,7 +298,7 @@ def test_many_videos_go_on_pages_of_bounded_size_that_lead_to_each_other(tmp_pat
 def test_a_page_ends_before_it_is_too_large(tmp_path: Path) -> None:
     view = made_view()
     size = len(videos_html(made_page(view)).encode())
-    files = write_pages(tmp_path / "new" / "folder", [view] * 5, title="t", max_bytes=3 * size)
+    files = write_video_pages(tmp_path / "new" / "folder", [view] * 5, title="t", max_bytes=3 * size)
     assert [file.name for file in files] == ["index.html", "index-2.html"]
     assert all(file.stat().st_size <= 3 * size for file in files)
 
@@ -303,7 +306,7 @@ def test_a_page_ends_before_it_is_too_large(tmp_path: Path) -> None:
 def test_a_shorter_report_takes_away_the_further_pages_of_the_one_before_and_nothing_else(tmp_path: Path) -> None:
     def write(name: str, count: int) -> list[Path]:
         views = [VideoView(f"v{n}", error="not at hand") for n in range(count)]
-        return write_pages(tmp_path / name, views, title="t", max_videos=1)
+        return write_video_pages(tmp_path / name, views, title="t", max_videos=1)
 
     write("a b[1].html", 5)
     others = [*write("a b[1]-7.html", 2), *write("a b.html", 3)]
@@ -326,17 +329,17 @@ def test_numbers_have_three_digits_and_no_exponent() -> None:
 
 
 def test_no_video_gives_a_page_that_says_so(tmp_path: Path) -> None:
-    (file,) = write_pages(tmp_path / "out.html", [], title="None")
+    (file,) = write_video_pages(tmp_path / "out.html", [], title="None")
     assert "There is no video to show." in file.read_text()
 
 
 def test_a_report_that_cannot_be_written_there_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out.html").mkdir()
     with pytest.raises(UserError, match=r"out\.html is a folder; give the name of a file"):
-        write_pages(tmp_path / "out.html", [], title="t")
+        write_video_pages(tmp_path / "out.html", [], title="t")
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="could not make the folder"):
-        write_pages(tmp_path / "file" / "out.html", [], title="t")
+        write_video_pages(tmp_path / "file" / "out.html", [], title="t")
 
 
 def test_a_notebook_gets_the_page_in_a_frame_of_its_own() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page
 
-from stg.pages.videos.page import video_fragment, videos_html, write_pages
+from stg.pages.videos.page import video_fragment, videos_html, write_video_pages
 from stg.pages.videos.views import VideosPage
 from tests.stg.made_views import everything, hostile_page, made_page, made_view
 
@@ -81,7 +81,7 @@ def slide(control: Locator, value: int) -> None:
 
 def test_stepping_through_the_words_lights_what_each_looked_at(opened: Opener) -> None:
     view = made_view()
-    shares = view.told[0].looks[0].frames
+    shares = view.captions[0].explanation.attributions[0].frames
     assert shares is not None
     page = opened(made_page(view))
     assert lit_frames(page) == []
@@ -108,7 +108,7 @@ def test_stepping_through_the_words_lights_what_each_looked_at(opened: Opener) -
 
 def test_pointing_at_a_word_lights_it_and_a_click_keeps_it(opened: Opener) -> None:
     view = made_view()
-    shares = view.told[0].looks[0].frames
+    shares = view.captions[0].explanation.attributions[0].frames
     assert shares is not None
     page = opened(made_page(view))
     words = page.locator(".word")
@@ -128,7 +128,7 @@ def test_pointing_at_a_word_lights_it_and_a_click_keeps_it(opened: Opener) -> No
 
 def test_a_look_over_boxes_lights_the_boxes_and_says_which(opened: Opener) -> None:
     view = made_view()
-    weights = view.told[0].looks[1].nodes
+    weights = view.captions[0].explanation.attributions[1].nodes
     assert weights is not None
     page = opened(made_page(view))
     page.get_by_label("Boxes", exact=True).check()
@@ -234,8 +234,10 @@ def test_each_box_of_the_bar_hides_what_it_names(opened: Opener, name: str, hidd
 
 def test_the_strip_scrolls_to_the_frame_that_a_word_looked_at(opened: Opener) -> None:
     view = made_view(frames=12)
-    looks = (dataclasses.replace(view.told[0].looks[0], frames=np.eye(12)[[0, 11, 0, 5, 0, 0, 0, 0, 0]]),)
-    view = dataclasses.replace(view, told=(dataclasses.replace(view.told[0], looks=looks),))
+    (caption,) = view.captions
+    first = dataclasses.replace(caption.explanation.attributions[0], frames=np.eye(12)[[0, 11, 0, 5, 0, 0, 0, 0, 0]])
+    explanation = dataclasses.replace(caption.explanation, attributions=(first,))
+    view = dataclasses.replace(view, captions=(dataclasses.replace(caption, explanation=explanation),))
     page = opened(made_page(view), width=800)
     assert page.locator(".strip").evaluate("strip => strip.scrollLeft") == 0
     page.locator(".word").nth(1).click()
@@ -253,10 +255,10 @@ def test_models_side_by_side_share_the_frames_and_keep_their_words(opened: Opene
     assert boxes[0] is not None
     assert boxes[1] is not None
     assert boxes[0]["y"] == boxes[1]["y"]
-    for section, told in ((left, view.told[0]), (right, view.told[1])):
+    for section, explanation in ((left, view.captions[0].explanation), (right, view.captions[1].explanation)):
         section.locator(".word").nth(2).click()
-        assert told.looks[0].frames is not None
-        assert lit_frames(page) == [int(told.looks[0].frames[2].argmax())]
+        assert explanation.attributions[0].frames is not None
+        assert lit_frames(page) == [int(explanation.attributions[0].frames[2].argmax())]
         assert page.locator('.word[aria-pressed="true"]').count() == 1
     page.set_viewport_size({"width": 390, "height": 800})
     boxes = left.bounding_box(), right.bounding_box()
@@ -307,7 +309,7 @@ def test_without_scripts_caption_frames_boxes_and_some_edges_are_there(opened: O
         assert page.locator(selector).first.is_visible(), selector
     assert page.locator(".thumb:visible").count() == 9
     assert not page.locator(".controls").is_visible()
-    titles = [look.title for look in made_view().told[0].looks]
+    titles = [look.title for look in made_view().captions[0].explanation.attributions]
     assert page.locator(".look h4:visible").all_inner_texts() == titles
     assert all(heading.bounding_box()["height"] > 8 for heading in page.locator(".look h4").all())
     for folded in page.locator(".look > summary").all():
@@ -385,7 +387,9 @@ def test_a_notebook_frame_draws_the_page_and_its_words_work(opened: Opener) -> N
 
 
 def test_links_lead_from_page_to_page(opened: Opener, browser: Browser, tmp_path: Path) -> None:
-    files = write_pages(tmp_path / "many pages.html", [made_view(f"v{n}") for n in range(3)], title="t", max_videos=1)
+    files = write_video_pages(
+        tmp_path / "many pages.html", [made_view(f"v{n}") for n in range(3)], title="t", max_videos=1
+    )
     tab = browser.new_page()
     tab.goto(files[0].as_uri())
     for name in ("v1", "v2"):

@@ -1,0 +1,54 @@
+"""Captioned clips, explained, as a page shows them."""
+
+from pathlib import Path
+
+from graphs import GraphsInMemory
+from stg.captioning.pipeline import ClipCaption, Evidence, VideoCaptioner
+from stg.explain import DeletionTests, ExplainedModel, explain
+from stg.pages.videos.build import video_view
+from stg.pages.videos.views import ModelCaption, VideoView
+from stg.runtime.errors import UserError
+from stg.runtime.files import without_places
+
+MODEL = "the model"
+"""Name of a model that is shown alone."""
+
+
+def explained_model(captioner: VideoCaptioner) -> ExplainedModel:
+    """The model of a captioner, with all that it has to explain its captions."""
+    return ExplainedModel(captioner.trained, captioner.whole, captioner.extractor.backbone)
+
+
+def view_of_clip(found: ClipCaption, name: str = MODEL, *, tests: DeletionTests | None = None) -> VideoView:
+    """What a page shows of a clip that `stg.captioning.pipeline.VideoCaptioner` has captioned.
+
+    Args:
+        found: with its evidence.
+        name: of the model on the page.
+        tests: take part in these, too.
+
+    Raises:
+        ValueError: the evidence was not kept.
+    """
+    video = Path(found.video).name
+    if found.error is not None:
+        return VideoView(video, error=without_places(found.error))
+    if found.seen is None:
+        raise ValueError(f"of {found.video!r} only the caption was kept: ask describe_many for keep_seen=True")
+    try:
+        return _view(video, found.seen, found, name, tests)
+    except (UserError, ValueError) as error:  # one clip of many: the others are shown
+        return VideoView(video, error=without_places(error))
+
+
+def _view(video: str, evidence: Evidence, found: ClipCaption, name: str, tests: DeletionTests | None) -> VideoView:
+    captioner, sample = evidence.captioner, evidence.sample
+    model = explained_model(captioner)
+    graphs = GraphsInMemory({found.video: evidence.graph}, captioner.trained.features_dtype)
+    batch = graphs.batch([found.video], **model.edges).to(captioner.device)
+    image_map = model.image_map(batch, sample)
+    explanation = explain(model, batch, found.candidates[0], image_map=image_map, tests=tests)
+    notes = [*map(without_places, captioner.notes)]
+    if found.truncated:
+        notes.append("The file is cut short: this is what there is of it.")
+    return video_view(video, batch, sample, [ModelCaption(name, explanation, found.candidates)], notes=notes)
