@@ -12,8 +12,8 @@ from stg.config.evaluation import EvaluateConfig
 from stg.config.schema import differences, from_dict, to_dict
 from stg.config.training import FitConfig
 from stg.metrics.java import JavaError, java
-from stg.runs.folder import FREE, Run, load_config
-from stg.runs.model_file import MODEL_FILE, model_header
+from stg.runs.folder import FREE, RunFolder, load_config
+from stg.runs.training_run import TrainingRun
 from stg.runtime.errors import UserError
 from stg.runtime.files import write_atomic
 from stg.runtime.reading import read_json
@@ -111,11 +111,11 @@ class Plan:
         if not (folder / "config.json").exists():
             return False  # stg.fit looks at it itself; somebody may be making it at this moment
         try:
-            run = Run(folder, self.configs[cell])
+            TrainingRun(folder, self.configs[cell])
         except UserError as error:
             raise UserError(str(error).replace("--run.out", "--out")) from error
         self._check_features(cell)
-        if run.state.get("status") != "finished":
+        if not RunFolder(folder).finished:
             return False
         return not differences(to_dict(load_config(folder)), to_dict(self.configs[cell])).keys() - FREE
 
@@ -127,8 +127,8 @@ class Plan:
             UserError: the model is damaged.
         """
 
-        model = self.run(cell) / MODEL_FILE
-        found = model_header(model)["features"] if model.exists() else self.record(cell).get("features")
+        header = RunFolder(self.run(cell)).header
+        found = header["features"] if header is not None else self.record(cell).get("features")
         return found if isinstance(found, dict) else None
 
     def _check_features(self, cell: Cell) -> None:

@@ -14,9 +14,10 @@ from stg.ablation.cells import Cell, Plan
 from stg.config.training import FitConfig
 from stg.datasets.world.dataset import World
 from stg.datasets.world.scores import event_scores, verb_of
-from stg.evaluation.evaluate import evaluate, file_stem
+from stg.evaluation.evaluate import evaluate
 from stg.evaluation.predictions import read_predicted
 from stg.runs.bundle import CaptionerBundle
+from stg.runs.evaluations import file_stem
 from stg.runs.model_file import MODEL_FILE, WHOLE_FILE
 from stg.runtime.errors import Preempted, StgError
 from stg.runtime.files import write_atomic

@@ -17,6 +17,7 @@ from stg.evaluation.predictions import write_predictions
 from stg.metrics.scorer import METRICS, Scorer, Scores
 from stg.models.generation import Caption, generate
 from stg.models.statistics import classes_read
+from stg.runs.evaluations import file_stem
 from stg.runtime.errors import Preempted
 from stg.runtime.files import write_atomic
 from stg.runtime.progress import advance_by, progress_bar
@@ -129,11 +130,6 @@ def evaluate(
     else:
         tell(f"captions and scores are in {out}")
     return scores
-
-
-def file_stem(split: str, name: str) -> str:
-    """What the names of the files of a search begin with: ``test-beam5``, ``test-greedy-noclass``."""
-    return f"{split}-{name.replace(', ', '-').replace(' ', '')}"
 
 
 def score_table(scores: Mapping[str, Scores], *, title: str) -> Any:

@@ -12,8 +12,7 @@ from stg.config.training import FitConfig
 from stg.datasets.open import READERS
 from stg.datasets.world.dataset import World
 from stg.evaluation.predictions import read_predicted
-from stg.runs.folder import FREE, load_config
-from stg.runs.model_file import MODEL_FILE, model_header
+from stg.runs.folder import FREE, RunFolder
 from stg.runtime.errors import UserError
 from stg.runtime.reading import read_json
 
@@ -76,13 +75,13 @@ def read_run(folder: str, split: str, search: str) -> RunResult:
         UserError: not a run, not evaluated so (says how to), or a file is damaged.
     """
 
-    settings = load_config(folder)
-    place = Path(folder) / "evaluation"
-    captions, scores = place / f"{split}-{search}.json", place / f"{split}-{search}-scores.json"
+    run = RunFolder(folder)
+    settings, stem = run.config, f"{split}-{search}"
+    captions, scores = run.evaluation_file(stem), run.evaluation_file(stem, "scores")
     if not captions.exists() or not scores.exists():
         width = search.removeprefix("beam").split("-")[0]
         beam = f" --beam {width}" if width.isdecimal() else ""
-        there = [path.name.removesuffix("-scores.json") for path in sorted(place.glob("*-scores.json"))]
+        there = [path.name.removesuffix("-scores.json") for path in sorted(run.evaluation.glob("*-scores.json"))]
         withheld = ", whose captions may be withheld" if captions.exists() else ""
         raise UserError(
             f"{folder} has no scores of {split} with search {search}{withheld} (there: {', '.join(there) or 'none'}): "
@@ -92,8 +91,8 @@ def read_run(folder: str, split: str, search: str) -> RunResult:
     values = recorded.get("scores") if isinstance(recorded, dict) else None
     if not isinstance(values, dict) or not all(isinstance(value, int | float) for value in values.values()):
         raise UserError(f"{scores} holds no scores of stg.evaluate: evaluate {folder} again")
-    model = Path(folder) / MODEL_FILE
-    features = model_header(model)["features"] if model.exists() else None
+    header = run.header
+    features = header["features"] if header is not None else None
     return RunResult(folder, settings, read_predicted(captions), values, features)
 
 

@@ -1,26 +1,23 @@
-"""A run folder: settings, metrics, log, state. Everything in it is relative to it."""
+"""A run folder, read: settings, state, metrics, model, evaluations. Nothing here needs torch but the model itself."""
 
 import json
-import logging
+import re
 from collections.abc import Mapping
-from logging.handlers import MemoryHandler
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, TypeGuard
 
-import yaml
-
-from stg.config.schema import differences, from_dict, to_dict
+from stg.config.schema import from_dict
 from stg.config.training import FitConfig
-from stg.runs.model_file import MODEL_FILE, WHOLE_FILE
-from stg.runtime.errors import Preempted, ProcessLost, StgError, UserError
-from stg.runtime.files import append_jsonl, write_atomic
-from stg.runtime.reading import read_json
+from stg.runs.evaluations import Evaluation, read_evaluations
+from stg.runs.model_file import MODEL_FILE, WHOLE_FILE, model_header, weight_count
+from stg.runtime.errors import UserError
+from stg.runtime.reading import number, read_json
 
-Status = Literal["running", "preempted", "finished", "failed"]
+if TYPE_CHECKING:
+    from stg.runs.bundle import CaptionerBundle
 
-
-# Options that change nothing in what is learned: they may differ on resume without a word.
 FREE = {
     "run.out",
     "run.device",
@@ -32,26 +29,15 @@ FREE = {
     "data.root",
     "data.loading",
 }
+"""Options that change nothing in what is learned: a run resumes with other values of them without a word."""
 
-# Options that may differ on resume with --run.override true; all others define the run.
-NEGOTIABLE = {
-    "optim.lr",
-    "reward.lr",
-    "optim.epochs",
-    "optim.patience",
-    "optim.clip_norm",
-    "optim.weight_decay",
-    "data.min_coverage",
-}
-
-
-logger = logging.getLogger("stg")
+_STAMP = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 
 
 def default_folder(config: FitConfig) -> Path:
     """``runs/<dataset>-<branches>-<variant>[-<decoder>][-shuffle]-seed<seed>``.
 
-    One's own folder of clips is named, too; the Transformer is not.
+    The user's own folder of clips is named, too; the Transformer is not.
     """
     own = [Path(config.data.root).name] if config.data.dataset == "folder" and config.data.root else []
     parts: list[str] = [config.data.dataset, *own, config.model.branches]
@@ -64,141 +50,162 @@ def default_folder(config: FitConfig) -> Path:
     return Path("runs") / "-".join([*parts, f"seed{config.run.seed}"])
 
 
-class Run:
-    """The folder of one training run; a context that records how it ended.
+@dataclass(frozen=True)
+class Metrics:
+    """The rows of ``metrics.jsonl`` that have a kind and a step, in order, and how many lines had not."""
 
-    Nothing is written before :meth:`begin`: a run that is refused leaves no trace, and a finished one as it was.
+    rows: tuple[Mapping[str, Any], ...] = ()
+    unread: int = 0
+
+    def of_kind(self, kind: str) -> list[Mapping[str, Any]]:
+        """The rows of one kind: ``step``, ``broken``, ``validation`` or ``start``."""
+        return [row for row in self.rows if row["kind"] == kind]
+
+
+class RunFolder:
+    """What lies in a run folder; each file is read when it is asked for, and the settings once.
+
+    Whatever takes a path takes this, too; printed, it is its path.
 
     Args:
-        folder: made by :meth:`begin` if absent.
-        config: what the run is asked to do.
-        rank: of several processes that train together, which this is; only the first writes, the others no more than
-            the log of an error of their own.
-
-    Raises:
-        UserError: the folder holds something else, or a run with other settings (the differences are listed).
+        path: as ``stg.fit`` printed it; it need not exist.
     """
 
-    def __init__(self, folder: Path, config: FitConfig, rank: int = 0) -> None:
-        self.folder, self.config, self.rank = folder, config, rank
-        self.metrics, self.state_file = folder / "metrics.jsonl", folder / "state.json"
-        self.model_file, self.whole_file = folder / MODEL_FILE, folder / WHOLE_FILE
-        self.checkpoints = folder / "checkpoints"
-        self._settings = folder / "config.json"
-        if self._settings.exists():
-            # As this version reads them: what an older one could not set has its default.
-            self._agree(to_dict(load_config(folder)))
-        elif folder.exists() and any(folder.iterdir()):
-            raise UserError(f"{folder} is not empty and is not a run of ours: choose another folder with --run.out")
-        self._begun = False
-        self._handler = MemoryHandler(capacity=10_000, flushLevel=logging.CRITICAL + 1, flushOnClose=False)
+    def __init__(self, path: "str | Path | RunFolder") -> None:
+        self.path = Path(path)
+        self.config_file, self.state_file = self.path / "config.json", self.path / "state.json"
+        self.metrics_file, self.log_file = self.path / "metrics.jsonl", self.path / "train.log"
+        self.model_file, self.whole_file = self.path / MODEL_FILE, self.path / WHOLE_FILE
+        self.checkpoints, self.evaluation = self.path / "checkpoints", self.path / "evaluation"
 
-    def begin(self) -> None:
-        """Write the settings and open the log, which then holds what was said before, too.
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def begun(self) -> bool:
+        """Whether a run has been started here."""
+        return self.config_file.exists()
+
+    @cached_property
+    def config(self) -> FitConfig:
+        """The settings, as this version reads them: what an older one could not set has its default.
 
         Raises:
-            UserError: the folder cannot be written to.
+            UserError: it is not a run folder, or was written by another version.
         """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            name = f"train-{self.rank}.log" if self.rank else "train.log"
-            file = logging.FileHandler(self.folder / name, encoding="utf-8", delay=bool(self.rank))
-        except OSError as error:
-            raise UserError(f"the run folder {self.folder} cannot be written to: {error.strerror or error}") from error
-        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        self._handler.setTarget(file)
-        self._handler.flushLevel = logging.NOTSET
-        self._handler.flush()
-        self._begun = True
-        if self.rank:
-            return
-        write_atomic(self._settings, json.dumps(to_dict(self.config), indent=1))
-        write_atomic(self.folder / "config.yaml", yaml.safe_dump(to_dict(self.config), sort_keys=False))
-
-    def __enter__(self) -> "Run":
-        logger.addHandler(self._handler)
-        logger.setLevel(logging.INFO)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        try:
-            if isinstance(error, Preempted):
-                logger.info("%s", error)
-            elif error is not None and not (self.rank and isinstance(error, ProcessLost)):
-                logger.error("run failed", exc_info=error)
-                if self._begun:
-                    self.set_state("failed", error=f"{type(error).__name__}: {error}")
-        finally:
-            logger.removeHandler(self._handler)
-            if self._handler.target is not None:
-                self._handler.target.close()
-            self._handler.close()
-
-    def _agree(self, before: Mapping[str, Any]) -> None:
-        differing = {key: pair for key, pair in differences(before, to_dict(self.config)).items() if key not in FREE}
-        if not differing:
-            return
-        listed = "; ".join(f"{key}: was {old!r}, now {new!r}" for key, (old, new) in differing.items())
-        fixed = sorted(set(differing) - NEGOTIABLE)
-        if fixed:
+        if not self.begun:
             raise UserError(
-                f"{self.folder} holds a run with other settings ({listed}): choose another folder with --run.out"
+                f"{self.path} is not a run folder (it has no config.json): give the folder that stg.fit printed"
             )
-        if not self.config.run.override:
-            raise UserError(
-                f"{self.folder} holds a run with other settings ({listed}): add --run.override true to go on so"
-            )
+        try:
+            return from_dict(FitConfig, read_json(self.config_file))
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{self.config_file} does not fit this version: {error}") from error
 
     @property
     def state(self) -> dict[str, Any]:
-        """What ``state.json`` says: ``status`` and details; empty for a run that never saved one."""
-        return read_json(self.state_file) if self.state_file.exists() else {}
+        """What ``state.json`` says: ``status`` and details; empty for a run that never saved one.
 
-    def set_state(self, status: Status, **details: Any) -> None:
-        """Record how far the run is; a run that cannot write its state says so in its log and goes on."""
-        if self.rank:
-            return
-        try:
-            write_atomic(self.state_file, json.dumps({"status": status, **details}, indent=1))
-        except StgError as error:
-            logger.warning("%s", error)
-
-    def log(self, **row: Any) -> None:
-        """Append a row to ``metrics.jsonl``."""
-        if not self.rank:
-            append_jsonl(self.metrics, row)
-
-    def rewind(self, step: int, *, validated: bool) -> None:
-        """Drop the rows after ``step``, which will be made again, and a half-written last row.
-
-        ``validated``: whether the validation that follows ``step`` is done already.
+        Raises:
+            UserError: it holds something else.
         """
-        if self.rank or not self.metrics.exists():
-            return
-        kept = []
-        for line in self.metrics.read_text(encoding="utf-8").splitlines():
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError:
-                continue
-            if row["step"] < step or (0 < row["step"] == step and (validated or row["kind"] != "validation")):
-                kept.append(line)
-        write_atomic(self.metrics, "".join(f"{line}\n" for line in kept))
+        state = read_json(self.state_file) if self.state_file.exists() else {}
+        if not isinstance(state, dict):
+            raise UserError(f"{self.state_file} must hold an object, got {state!r:.80}")
+        return state
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has been trained to its end."""
+        return bool(self.state.get("status") == "finished")
+
+    @property
+    def header(self) -> dict[str, Any] | None:
+        """Settings and features of the model, read without torch; None if there is no model yet.
+
+        Raises:
+            UserError: the model is damaged.
+        """
+        return model_header(self.model_file) if self.model_file.exists() else None
+
+    def bundle(self, *, whole: bool = False) -> "CaptionerBundle":
+        """The trained model; ``whole``: with the parts that only training needs, where the run has kept them.
+
+        Raises:
+            CheckpointError: there is no model, or it is damaged.
+        """
+        from stg.runs.bundle import CaptionerBundle
+
+        return CaptionerBundle.load(self.whole_file if whole and self.whole_file.exists() else self.model_file)
+
+    @property
+    def weights(self) -> dict[str, int]:
+        """File name -> how many weights it holds: of the model that captions, and of the whole one where it is kept.
+
+        Raises:
+            UserError: a file is damaged.
+        """
+        return {path.name: weight_count(path) for path in (self.model_file, self.whole_file) if path.exists()}
+
+    @property
+    def metrics(self) -> Metrics:
+        """What was logged step by step; lines that are not rows are counted.
+
+        Raises:
+            UserError: the file cannot be read.
+        """
+        if not self.metrics_file.exists():
+            return Metrics()
+        rows, unread = [], 0
+        try:
+            with open(self.metrics_file, encoding="utf-8", errors="replace") as file:
+                for line in file:
+                    try:
+                        row = json.loads(line)
+                    except ValueError:
+                        row = None
+                    if _is_row(row):
+                        rows.append(row)
+                    else:
+                        unread += bool(line.strip())
+        except OSError as error:
+            raise UserError(f"could not read {self.metrics_file}: {error.strerror or error}") from error
+        return Metrics(tuple(rows), unread)
+
+    @property
+    def times(self) -> tuple[str, str]:
+        """First and last time in the log; empty if there is none."""
+        if not self.log_file.exists():
+            return "", ""
+        with open(self.log_file, encoding="utf-8", errors="replace") as file:
+            times = [match[0] for line in file if (match := _STAMP.match(line))]
+        return (times[0], times[-1]) if times else ("", "")
+
+    @property
+    def evaluations(self) -> tuple[Evaluation, ...]:
+        """What `stg.evaluate` wrote, in the order of split and search.
+
+        Raises:
+            UserError: a file is not what it writes.
+        """
+        return read_evaluations(self.evaluation)
+
+    def evaluation_file(self, stem: str, kind: str = "") -> Path:
+        """The file of an evaluation: its captions, or ``kind`` ``scores``, ``events`` or ``nbest``.
+
+        Args:
+            stem: of `stg.runs.evaluations.file_stem`: ``val-beam5``.
+        """
+        return self.evaluation / (f"{stem}-{kind}.json" if kind else f"{stem}.json")
+
+
+def _is_row(row: object) -> TypeGuard[dict[str, Any]]:
+    return isinstance(row, dict) and isinstance(row.get("kind"), str) and number(row.get("step")) is not None
 
 
 def load_config(folder: str | Path) -> FitConfig:
-    """The settings of a run folder.
-
-    Raises:
-        UserError: it is not a run folder, or was written by another version.
-    """
-
-    path = Path(folder) / "config.json"
-    if not path.exists():
-        raise UserError(f"{folder} is not a run folder (it has no config.json): give the folder that stg.fit printed")
-    try:
-        return from_dict(FitConfig, read_json(path))
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{path} does not fit this version: {error}") from error
+    """The settings of a run folder: `RunFolder.config`."""
+    return RunFolder(folder).config

@@ -1,6 +1,7 @@
 """The header of a model file, read without torch."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,10 @@ MODEL_FILE, WHOLE_FILE = "model.safetensors", "whole.safetensors"
 
 
 def model_file(run: str | Path) -> Path:
-    """The trained model of a run folder (or the file itself, where that is given).
+    """The trained model of a run folder (or the file itself, if that is given).
 
     Raises:
-        UserError: there is none.
+        UserError: it is missing.
     """
     path = Path(run)
     path = path / MODEL_FILE if path.is_dir() else path
@@ -23,16 +24,13 @@ def model_file(run: str | Path) -> Path:
 
 
 def model_header(path: Path) -> dict[str, Any]:
-    """The settings of a trained model, read without torch; whether its weights are whole is not looked at.
+    """The settings of a trained model, read without torch; its weights are not checked.
 
     Raises:
-        UserError: no model of ours.
+        UserError: the file is not a trained model.
     """
     try:
-        with open(path, "rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            described = json.loads(file.read(min(length, path.stat().st_size)))
-        header: dict[str, Any] = json.loads(described["__metadata__"]["stg"])
+        header: dict[str, Any] = json.loads(_described(path)["__metadata__"]["stg"])
         for part, keys in {"features": (), "model": ("branches",), "widths": ("scene", "motion")}.items():
             if not isinstance(header[part], dict) or not header[part].keys() >= set(keys):
                 raise ValueError(f"{part} is {header[part]!r}")
@@ -41,3 +39,27 @@ def model_header(path: Path) -> dict[str, Any]:
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is not a trained model, or is damaged: {error}") from error
     return header
+
+
+def weight_count(path: Path) -> int:
+    """How many weights a model file holds, by the shapes in its header.
+
+    Raises:
+        UserError: the file is not a trained model.
+    """
+    try:
+        # Means and deviations of features lie among the weights and are none.
+        shapes = [
+            entry["shape"] for name, entry in _described(path).items() if not name.startswith(("__", "standardise."))
+        ]
+        return sum(math.prod(shape) for shape in shapes)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"{path} is not a trained model, or is damaged: {error}") from error
+
+
+def _described(path: Path) -> Any:
+    """The JSON header of a safetensors file: names, shapes and what was written along."""
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        # A damaged length must not ask for more memory than the file has bytes.
+        return json.loads(file.read(min(length, path.stat().st_size)))

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import re
 import stat
 from collections import Counter
@@ -221,3 +222,10 @@ def _limit_depth(value: Any, where: str, max_depth: int) -> None:
         if not level:
             return
     raise UserError(f"{where} is nested more than {max_depth} levels deep{level[0][0]}: it is no annotation file")
+
+
+def number(value: object) -> float | None:
+    """A finite number, or None."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) else None

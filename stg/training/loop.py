@@ -18,7 +18,8 @@ from stg.data.batches import load_share
 from stg.data.prefetch import read_ahead
 from stg.metrics.java import JavaError, java
 from stg.runs.checkpoints import Checkpoints, random_states
-from stg.runs.folder import Run, default_folder, logger
+from stg.runs.folder import default_folder
+from stg.runs.training_run import TrainingRun, logger
 from stg.runtime.device import autocast, pick_device
 from stg.runtime.distributed import SINGLE, Ranks
 from stg.runtime.errors import Preempted, StgError, UserError
@@ -61,7 +62,7 @@ def fit(
     check_training(config)
     folder = Path(config.run.out) if config.run.out else default_folder(config)
     ranks = ranks or SINGLE
-    with Run(folder, config, ranks.rank) as run:
+    with TrainingRun(folder, config, ranks.rank) as run:
         return _train(config, run, console, stop, ranks)
 
 
@@ -89,7 +90,7 @@ def _train(config: FitConfig, run: Any, console: Console, stop: Callable[[], boo
     model, vocabulary = trained.captioner, trained.vocabulary
     optimiser = OPTIMISERS[config.optim.algorithm](list(model.parameters()), config.optim)
     features = hashlib.sha256(json.dumps(store.manifest, sort_keys=True).encode()).hexdigest()
-    checkpoints = Checkpoints(run.checkpoints)
+    checkpoints = Checkpoints(run.folder.checkpoints)
     header = checkpoints.restore(model, optimiser, warn=tell, rank=ranks.rank)
     at = Position(**header["position"]) if header else Position()
     if not ranks.agree(at.step, model):
@@ -140,7 +141,7 @@ def _train(config: FitConfig, run: Any, console: Console, stop: Callable[[], boo
     def save_in_trouble() -> str:
         # Of several processes the others are elsewhere in the step and cannot take part.
         if ranks.is_distributed:
-            return "the last checkpoint holds" if any(run.checkpoints.glob("step-*")) else "no checkpoint yet"
+            return "the last checkpoint holds" if any(run.folder.checkpoints.glob("step-*")) else "no checkpoint yet"
         save()
         return "checkpoint saved"
 
@@ -165,9 +166,9 @@ def _train(config: FitConfig, run: Any, console: Console, stop: Callable[[], boo
         at.best, at.best_epoch = score, epoch
         if not ranks.is_main:
             return
-        trained.save(run.model_file)
+        trained.save(run.folder.model_file)
         if model.for_captioning() is not model:
-            trained.save(run.whole_file, whole=True)
+            trained.save(run.folder.whole_file, whole=True)
 
     if config.run.start and not at.step:
         # What it begins with is judged too: training that only makes it worse leaves it as the best.
@@ -246,7 +247,8 @@ def _train(config: FitConfig, run: Any, console: Console, stop: Callable[[], boo
                     if at.broken == NAN_LIMIT:
                         raise StgError(
                             f"loss or gradient not finite {NAN_LIMIT} times in a row (step {at.step}); the videos are "
-                            f"in {run.metrics}, the checkpoints before are intact: lower --optim.lr or check the store"
+                            f"in {run.folder.metrics_file}, the checkpoints before are intact: "
+                            "lower --optim.lr or check the store"
                         )
                 show(at.epoch, at.batch, len(batches), values)
                 stops, due = ranks.any(stop(), time.monotonic() - saved_at > 60 * config.run.save_minutes)

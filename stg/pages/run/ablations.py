@@ -8,11 +8,10 @@ from typing import Any
 
 from stg.evaluation.plots import to_svg
 from stg.metrics.columns import COLUMNS, EVENTS, METRICS, spread_text
-from stg.pages.run.record import number
 from stg.pages.run.views import Ablation, Grid, Plot
 from stg.runtime.errors import UserError
 from stg.runtime.files import without_places
-from stg.runtime.reading import read_json
+from stg.runtime.reading import number, read_json
 
 Record = Mapping[str, Any]
 

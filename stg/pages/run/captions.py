@@ -10,8 +10,9 @@ import numpy as np
 from stg.evaluation.predictions import read_captions
 from stg.metrics.scorer import Scorer
 from stg.pages.run.curves import SCORES, Clock
-from stg.pages.run.record import Evaluation, RunRecord
+from stg.pages.run.record import RunRecord
 from stg.pages.run.views import Bar, Grid, History, Missing, Piece, Ranked, Stage, Words, Written, bars
+from stg.runs.evaluations import Evaluation
 from stg.runtime.errors import UserError
 from stg.text.tagging import TAGS, LexiconTagger, Tagger
 from stg.text.words import WordReport, broken_endings, count_words

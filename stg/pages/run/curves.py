@@ -7,8 +7,9 @@ import numpy as np
 from jaxtyping import Float
 
 from stg.pages.run.charts import MOST_POINTS, Chart, Series, draw
-from stg.pages.run.record import RunRecord, number
+from stg.pages.run.record import RunRecord
 from stg.pages.run.views import Grid
+from stg.runtime.reading import number
 
 SCORES = {"bleu1": "BLEU-1", "bleu2": "BLEU-2", "bleu3": "BLEU-3", "bleu4": "BLEU-4", "meteor": "METEOR"}
 SCORES |= {"rouge": "ROUGE-L", "cider": "CIDEr", "spice": "SPICE"}

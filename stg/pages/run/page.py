@@ -11,10 +11,12 @@ from stg.pages.html import first_file, render
 from stg.pages.run.ablations import read_ablation
 from stg.pages.run.captions import Pictures, choose, histories, written
 from stg.pages.run.curves import SCORES, Clock, curves, decimal, numbers
-from stg.pages.run.record import Evaluation, RunRecord, number, read_run
+from stg.pages.run.record import RunRecord, read_run
 from stg.pages.run.views import Grid, Missing, RunPage
+from stg.runs.evaluations import Evaluation
 from stg.runs.model_file import MODEL_FILE, WHOLE_FILE
 from stg.runtime.files import without_places, write_atomic
+from stg.runtime.reading import number
 from stg.text.tagging import Tagger, pick_tagger
 
 BRANCHES = {

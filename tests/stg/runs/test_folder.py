@@ -11,14 +11,15 @@ from stg.config.data import DataConfig
 from stg.config.model import GraphConfig, ModelConfig
 from stg.config.schema import to_dict
 from stg.config.training import FitConfig, OptimConfig, RunConfig
-from stg.runs.folder import Run, default_folder, load_config
+from stg.runs.folder import default_folder, load_config
+from stg.runs.training_run import TrainingRun
 from stg.runtime.errors import UserError
 
 
 def begun(out: Path, **parts: Any) -> FitConfig:
     """The settings of a run that was begun there."""
     config = FitConfig(run=RunConfig(out=str(out)), **parts)
-    with Run(out, config) as run:
+    with TrainingRun(out, config) as run:
         run.begin()
     return config
 
@@ -43,16 +44,16 @@ def test_a_folder_with_another_run_is_refused_with_the_differences(tmp_path: Pat
     out = tmp_path / "run"
     config = begun(out)
     with pytest.raises(UserError, match=r"other settings \(model.channels: was 128, now 32\): choose another folder"):
-        Run(out, dataclasses.replace(config, model=ModelConfig(channels=32)))
+        TrainingRun(out, dataclasses.replace(config, model=ModelConfig(channels=32)))
     longer = dataclasses.replace(config, optim=OptimConfig(epochs=3))
     with pytest.raises(UserError, match=r"optim.epochs: was 25, now 3\): add --run.override true"):
-        Run(out, longer)
-    Run(out, dataclasses.replace(longer, run=RunConfig(out=str(out), override=True)))
+        TrainingRun(out, longer)
+    TrainingRun(out, dataclasses.replace(longer, run=RunConfig(out=str(out), override=True)))
     other = tmp_path / "other"
     other.mkdir()
     (other / "thesis.tex").write_text("x")
-    with pytest.raises(UserError, match="is not empty and is not a run of ours"):
-        Run(other, config)
+    with pytest.raises(UserError, match="is not empty and is not a run of this project"):
+        TrainingRun(other, config)
 
 
 def test_a_run_of_an_earlier_version_is_gone_on_with(tmp_path: Path) -> None:
@@ -66,9 +67,9 @@ def test_a_run_of_an_earlier_version_is_gone_on_with(tmp_path: Path) -> None:
         del old["optim"][name]
     out = tmp_path / "run"
     written(out, old)
-    Run(out, config)
+    TrainingRun(out, config)
     with pytest.raises(UserError, match=r"\(model.decoder: was 'transformer', now 'stats'\): choose another folder"):
-        Run(out, FitConfig(model=ModelConfig(decoder="stats")))
+        TrainingRun(out, FitConfig(model=ModelConfig(decoder="stats")))
 
 
 def test_a_run_with_settings_that_this_version_lacks_is_refused(tmp_path: Path) -> None:
@@ -77,6 +78,6 @@ def test_a_run_with_settings_that_this_version_lacks_is_refused(tmp_path: Path) 
     out = tmp_path / "run"
     written(out, old)
     with pytest.raises(UserError, match=r"does not fit this version: unknown key 'momentum' of OptimConfig; known: "):
-        Run(out, FitConfig())
+        TrainingRun(out, FitConfig())
     with pytest.raises(UserError, match="does not fit this version"):
         load_config(out)

@@ -1,0 +1,152 @@
+"""A training run, written: its settings, log, metrics and state."""
+
+import json
+import logging
+from logging.handlers import MemoryHandler
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import yaml
+
+from stg.config.schema import differences, to_dict
+from stg.config.training import FitConfig
+from stg.runs.folder import FREE, RunFolder
+from stg.runtime.errors import Preempted, ProcessLost, StgError, UserError
+from stg.runtime.files import append_jsonl, write_atomic
+
+Status = Literal["running", "preempted", "finished", "failed"]
+
+NEGOTIABLE = {
+    "optim.lr",
+    "reward.lr",
+    "optim.epochs",
+    "optim.patience",
+    "optim.clip_norm",
+    "optim.weight_decay",
+    "data.min_coverage",
+}
+"""Options that may differ when a run resumes, with ``--run.override true``; all others but `FREE` define the run."""
+
+logger = logging.getLogger("stg")
+
+
+class TrainingRun:
+    """The folder of one training run, to be written to; a context that records how the run ended.
+
+    Nothing is written before :meth:`begin`: a run that is refused leaves no trace, and a finished one as it was.
+
+    Args:
+        folder: made by :meth:`begin` if absent.
+        config: what the run is asked to do.
+        rank: of several processes that train together, which this is; only the first writes, the others no more than
+            the log of an error of their own.
+
+    Raises:
+        UserError: the folder holds something else, or a run with other settings (the differences are listed).
+    """
+
+    def __init__(self, folder: str | Path, config: FitConfig, rank: int = 0) -> None:
+        self.folder, self.config, self.rank = RunFolder(folder), config, rank
+        path = self.folder.path
+        if self.folder.begun:
+            self._refuse_other_settings()
+        elif path.exists() and any(path.iterdir()):
+            raise UserError(
+                f"{path} is not empty and is not a run of this project: choose another folder with --run.out"
+            )
+        self._begun = False
+        # The log of a run that is refused is never written: lines wait here until the run begins.
+        self._handler = MemoryHandler(capacity=10_000, flushLevel=logging.CRITICAL + 1, flushOnClose=False)
+
+    def begin(self) -> None:
+        """Write the settings and open the log, which then holds what was said before, too.
+
+        Raises:
+            UserError: the folder cannot be written to.
+        """
+        path = self.folder.path
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            log = path / f"train-{self.rank}.log" if self.rank else self.folder.log_file
+            file = logging.FileHandler(log, encoding="utf-8", delay=bool(self.rank))
+        except OSError as error:
+            raise UserError(f"the run folder {path} cannot be written to: {error.strerror or error}") from error
+        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        self._handler.setTarget(file)
+        self._handler.flushLevel = logging.NOTSET
+        self._handler.flush()
+        self._begun = True
+        if self.rank:
+            return
+        write_atomic(self.folder.config_file, json.dumps(to_dict(self.config), indent=1))
+        write_atomic(path / "config.yaml", yaml.safe_dump(to_dict(self.config), sort_keys=False))
+
+    def __enter__(self) -> "TrainingRun":
+        logger.addHandler(self._handler)
+        logger.setLevel(logging.INFO)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if isinstance(error, Preempted):
+                logger.info("%s", error)
+            elif error is not None and not (self.rank and isinstance(error, ProcessLost)):
+                logger.error("run failed", exc_info=error)
+                if self._begun:
+                    self.set_state("failed", error=f"{type(error).__name__}: {error}")
+        finally:
+            logger.removeHandler(self._handler)
+            if self._handler.target is not None:
+                self._handler.target.close()
+            self._handler.close()
+
+    def _refuse_other_settings(self) -> None:
+        changed = differences(to_dict(self.folder.config), to_dict(self.config))
+        changed = {key: pair for key, pair in changed.items() if key not in FREE}
+        if not changed:
+            return
+        listed = "; ".join(f"{key}: was {old!r}, now {new!r}" for key, (old, new) in changed.items())
+        fixed = sorted(set(changed) - NEGOTIABLE)
+        if fixed:
+            raise UserError(
+                f"{self.folder} holds a run with other settings ({listed}): choose another folder with --run.out"
+            )
+        if not self.config.run.override:
+            raise UserError(
+                f"{self.folder} holds a run with other settings ({listed}): add --run.override true to resume with them"
+            )
+
+    def set_state(self, status: Status, **details: Any) -> None:
+        """Record how far the run is; a run that cannot write its state says so in its log and continues."""
+        if self.rank:
+            return
+        try:
+            write_atomic(self.folder.state_file, json.dumps({"status": status, **details}, indent=1))
+        except StgError as error:
+            logger.warning("%s", error)
+
+    def log(self, **row: Any) -> None:
+        """Append a row to ``metrics.jsonl``."""
+        if not self.rank:
+            append_jsonl(self.folder.metrics_file, row)
+
+    def rewind(self, step: int, *, validated: bool) -> None:
+        """Drop the rows after ``step``, which will be made again, and a half-written last row.
+
+        ``validated``: whether the validation that follows ``step`` is done already.
+        """
+        metrics = self.folder.metrics_file
+        if self.rank or not metrics.exists():
+            return
+        kept = []
+        for line in metrics.read_text(encoding="utf-8").splitlines():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            if row["step"] < step or (0 < row["step"] == step and (validated or row["kind"] != "validation")):
+                kept.append(line)
+        write_atomic(metrics, "".join(f"{line}\n" for line in kept))
