@@ -78,10 +78,10 @@ class FirstOfTwo(Ranks):
         super().__init__(0, 2)
         self.other = other
 
-    def share(self, items: Sequence[Any]) -> Sequence[Any]:
+    def shard(self, items: Sequence[Any]) -> Sequence[Any]:
         return items
 
-    def sum(self, values: torch.Tensor) -> torch.Tensor:
+    def all_reduce(self, values: torch.Tensor) -> torch.Tensor:
         return values
 
     def broadcast_module(self, model: torch.nn.Module) -> None:
@@ -371,7 +371,7 @@ def test_a_loss_that_is_not_finite_is_never_applied(
 
 
 @pytest.mark.parametrize(
-    ("processes", "step", "kept"),
+    ("ranks", "step", "kept"),
     [
         (None, 0, "checkpoint saved"),
         (FirstOfTwo(), 0, "no checkpoint yet"),
