@@ -16,6 +16,7 @@ import torch
 from decoders import EnsembleDecoder, EnsembleMemory
 from graphs import GraphSource, GraphStore
 from stg.config.search import SearchConfig
+from stg.data.batches import BatchSource
 from stg.datasets.base import CaptionDataset
 from stg.models.generation import Caption, decode_memory, generate, video_memory
 from stg.runs.bundle import CaptionerBundle
@@ -33,14 +34,14 @@ class Member:
         trained: the model.
         dataset: the captions, as far as the store has the videos.
         store: the videos' features.
-        category: class of each video, for models that read it.
+        source: what the model reads of the videos.
     """
 
     name: str
     trained: CaptionerBundle
     dataset: CaptionDataset
     store: GraphStore
-    category: Mapping[str, int] | None = None
+    source: BatchSource
 
 
 @dataclass(frozen=True)
@@ -134,13 +135,10 @@ def member_candidates(
     trained = member.trained
     return generate(
         trained.captioner.to(device),
-        member.store,
+        member.source,
         videos,
         trained.vocabulary,
         search=search,
-        variant=trained.graph.variant,
-        time_flow=trained.graph.time_flow,
-        category=member.category,
         device=device,
         advance=advance,
     )
@@ -193,18 +191,7 @@ def ensemble_captions(
         for start in range(0, len(grouped), BATCH):
             chosen = grouped[start : start + BATCH]
             memory = EnsembleMemory(
-                [
-                    video_memory(
-                        member.trained.captioner,
-                        member.store,
-                        chosen,
-                        variant=member.trained.graph.variant,
-                        time_flow=member.trained.graph.time_flow,
-                        category=member.category,
-                        device=device,
-                    )
-                    for member in asked
-                ]
+                [video_memory(member.trained.captioner, member.source, chosen, device) for member in asked]
             )
             captions = decode_memory(decoder, memory, vocabulary, search, generator)
             found |= {video: best[0] for video, best in zip(chosen, captions, strict=True)}

@@ -10,6 +10,7 @@ from torch_geometric.data import Data
 from graphs import GraphsInMemory, build_graph
 from stg.config.extraction import ExecutionConfig
 from stg.config.search import SearchConfig, with_candidates, with_shorthands
+from stg.data.batches import BatchSource
 from stg.data.edges import recorded_edges
 from stg.features.extractor import Extractor
 from stg.features.rebuild import features_read, is_world, recorded_extractor
@@ -155,14 +156,13 @@ class VideoCaptioner:
         clip = self.extractor.watch(parts)
         graph = build_graph(self.extractor(clip), **recorded_edges(self.trained.features).arguments)
         video = clip.sample.video
+        graphs = GraphsInMemory({video: graph}, self.trained.features_dtype)
         candidates = generate(
             self.trained.captioner,
-            GraphsInMemory({video: graph}, self.trained.features_dtype),
+            BatchSource(graphs, self.trained.graph.variant, self.trained.graph.time_flow),
             [video],
             self.trained.vocabulary,
             search=self.search,
-            variant=self.trained.graph.variant,
-            time_flow=self.trained.graph.time_flow,
             device=self.device,
         )[video]
         seconds = time.perf_counter() - start

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
 from rich.console import Console
@@ -21,11 +22,10 @@ from stg.captioning.ensemble import (
 )
 from stg.config.retrieval import FuseConfig
 from stg.evaluation.evaluate import score_table
-from stg.evaluation.loaded_run import load_run
+from stg.evaluation.loaded_run import batch_source, load_run
 from stg.evaluation.predictions import merge, read_predicted, short_names, write_captions
 from stg.metrics.scorer import Scorer, Scores
 from stg.models.generation import Caption
-from stg.models.statistics import classes_read
 from stg.retrieval.embedding import EmbeddingBundle
 from stg.runs.folder import load_config
 from stg.runtime.device import pick_device
@@ -142,10 +142,7 @@ def _open(run: str, name: str, config: FuseConfig, console: Console, tell: Calla
         opened = load_run(run, device="cpu", progress=progress, tell=tell)
     opened.require_split(config.split)
     trained, dataset = opened.trained, opened.dataset
-    category = None
-    if "category" in trained.captioner.decoder.reads and dataset.category:
-        category = classes_read(trained.captioner, dataset, trained.model.stats.categories)
-    return Member(name, trained, dataset, opened.store, category)
+    return Member(name, trained, dataset, opened.store, batch_source(trained, opened.store, dataset))
 
 
 def _chooser(
@@ -170,7 +167,12 @@ def _chooser(
     return choose
 
 
-def _fitting_store(config: FuseConfig, members: Sequence[Member], embedding: EmbeddingBundle) -> GraphStore:
+@runtime_checkable
+class _Checked(Protocol):
+    def check(self, store: GraphStore) -> None: ...
+
+
+def _fitting_store(config: FuseConfig, members: Sequence[Member], embedding: _Checked) -> GraphStore:
 
     if config.embedding_store is not None:
         store = GraphStore(config.embedding_store)

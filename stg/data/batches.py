@@ -10,7 +10,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from torch_geometric.data import Data
 
-from graphs import GraphsInMemory, GraphStore
+from graphs import GraphSource
 from stg.runtime.distributed import Ranks
 from stg.text.vocabulary import PAD
 
@@ -70,11 +70,38 @@ def pad_words(captions: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, Tensor
     return words, targets, torch.arange(longest) < lengths[:, None]
 
 
+@dataclass(frozen=True)
+class BatchSource:
+    """Videos in, a flat batch of their graphs out.
+
+    Args:
+        graphs: where the graphs are: a store, or graphs in memory.
+        variant, time_flow: their edges, see `graphs.select_edges`.
+        shuffled: from which video the features of each video are taken (the control); None: from itself.
+        category: class of each video, which then goes into the batch (`classes`); it comes from the same video as the
+            features. None: batches have none.
+    """
+
+    graphs: GraphSource
+    variant: str = "full"
+    time_flow: str = "literal"
+    shuffled: Mapping[str, str] | None = None
+    category: Mapping[str, int] | None = None
+
+    def batch(self, videos: Sequence[str]) -> Data:
+        """The graphs of some videos, in order."""
+        sources = [self.shuffled[video] for video in videos] if self.shuffled else list(videos)
+        batch = self.graphs.batch(sources, variant=self.variant, time_flow=self.time_flow)
+        if self.category is not None:
+            batch.category = classes(sources, self.category)
+        return batch
+
+
 class TrainingSet:
     """The (video, caption) pairs of a split, in an order that is a function of seed and epoch alone (faults D9).
 
     Args:
-        store: where the graphs are: a store, or graphs in memory.
+        source: where the graphs come from.
         captions: encoded captions of each video; videos without any are left out.
         batch_videos: items in a batch.
         captions_per_video: captions in an item.
@@ -82,16 +109,12 @@ class TrainingSet:
         length_buckets: from 2 on, the items of as many batches are sorted by their longest caption before they are cut
             into batches, which then come in random order: less padding, but captions meet their like alone.
         pinned: batches lie where a GPU may fetch them by itself, while the host goes on.
-        variant, time_flow: the edges of the graphs, see `graphs.select_edges`.
         seed: of the order.
-        source: from which video the features of a video are taken; None: from itself.
-        category: class of each video, which then goes into the batch (`classes`), that of ``source`` where given as
-            the features are; None: batches have none.
     """
 
     def __init__(
         self,
-        store: GraphStore | GraphsInMemory,
+        source: BatchSource,
         captions: Mapping[str, Sequence[Sequence[int]]],
         *,
         batch_videos: int = 16,
@@ -99,13 +122,9 @@ class TrainingSet:
         epoch_captions: int | None = None,
         length_buckets: int = 1,
         pinned: bool = False,
-        variant: str = "full",
-        time_flow: str = "literal",
         seed: int = 0,
-        source: Mapping[str, str] | None = None,
-        category: Mapping[str, int] | None = None,
     ) -> None:
-        self.store, self.seed, self.source, self.category = store, seed, source, category
+        self.source, self.seed = source, seed
         self.captions = {video: list(texts) for video, texts in captions.items() if texts}
         self.batch_videos, self.captions_per_video, self.epoch_captions = (
             batch_videos,
@@ -113,7 +132,6 @@ class TrainingSet:
             epoch_captions,
         )
         self.length_buckets, self.pinned = length_buckets, pinned
-        self.variant, self.time_flow = variant, time_flow
         if not self.captions:
             raise ValueError("the training split has no video with a caption: check the captions and the store")
 
@@ -139,10 +157,7 @@ class TrainingSet:
         """Read the videos of a batch, each once, and pad its captions."""
         videos = list(dict.fromkeys(item.video for item in items))
         row = {video: number for number, video in enumerate(videos)}
-        sources = [self.source[video] for video in videos] if self.source else videos
-        graphs = self.store.batch(sources, variant=self.variant, time_flow=self.time_flow)
-        if self.category is not None:
-            graphs.category = classes(sources, self.category)
+        graphs = self.source.batch(videos)
         words, targets, real = pad_words(
             [self.captions[item.video][number] for item in items for number in item.captions]
         )

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,10 @@ from rich.table import Table
 
 from stg.config.evaluation import EvaluateConfig
 from stg.data.batches import shuffle_features
-from stg.evaluation.loaded_run import load_run
+from stg.evaluation.loaded_run import batch_source, load_run
 from stg.evaluation.predictions import write_predictions
 from stg.metrics.scorer import METRICS, Scorer, Scores
 from stg.models.generation import Caption, generate
-from stg.models.statistics import classes_read
 from stg.runs.evaluations import file_stem
 from stg.runtime.errors import Preempted
 from stg.runtime.files import write_atomic
@@ -50,16 +49,19 @@ def evaluate(
         run = load_run(folder, store=config.store, root=config.root, device=config.device, progress=progress, tell=tell)
     run.require_split(config.split)
     settings, trained, dataset, store, device = run.settings, run.trained, run.dataset, run.store, run.device
-    told: dict[str, Mapping[str, int] | None] = {"": None}
+    source = batch_source(trained, store, dataset)
+    told = {"": source}
     if "category" in trained.captioner.decoder.reads:
-        told = {", no class": None}
+        told = {", no class": replace(source, category=None)}
         if dataset.category:
-            told = {"": classes_read(trained.captioner, dataset, trained.model.stats.categories), **told}
+            told = {"": source, **told}
         else:
             tell(f"{dataset.name} has no classes, which this model reads: it is scored as for clips without one")
     withheld = config.split in dataset.unlabelled
     videos = [video for video in dataset.splits[config.split] if withheld or dataset.captions.get(video)]
-    source = shuffle_features(videos, settings.run.seed) if settings.run.control == "shuffle" else None
+    if settings.run.control == "shuffle":
+        shuffled = shuffle_features(videos, settings.run.seed)
+        told = {suffix: replace(source, shuffled=shuffled) for suffix, source in told.items()}
     scorer = None
     if not withheld:
         scorer = Scorer(
@@ -86,14 +88,10 @@ def evaluate(
 
             found = generate(
                 trained.captioner,
-                store,
+                known,
                 videos,
                 trained.vocabulary,
                 search=search,
-                variant=trained.graph.variant,
-                time_flow=trained.graph.time_flow,
-                source=source,
-                category=known,
                 device=device,
                 advance=advance_by(go_on, len(videos)),
             )
@@ -113,7 +111,7 @@ def evaluate(
             "beam": 1 if search.greedy else search.beam,
             "search": asdict(search),
             "control": settings.run.control,
-            "category": known is not None,
+            "category": known.category is not None,
             "broken_endings": broken[name],
         }
         _write_scores(out / f"{stem}-scores.json", scores[name], **about)

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import torch
 
-from graphs import GraphStore
+from graphs import GraphSource, GraphStore
 from stg.config.training import FitConfig
+from stg.data.batches import BatchSource
 from stg.datasets.base import CaptionDataset
 from stg.datasets.open import Progress, open_dataset
+from stg.models.statistics import classes_read
 from stg.runs.bundle import CaptionerBundle
 from stg.runs.folder import load_config
 from stg.runs.model_file import MODEL_FILE
@@ -38,6 +40,18 @@ class LoadedRun:
         if split not in self.dataset.splits:
             known = ", ".join(self.dataset.splits)
             raise UserError(f"{self.dataset.name} has no split {split!r}: choose one of {known}")
+
+
+def batch_source(trained: CaptionerBundle, store: GraphSource, dataset: CaptionDataset) -> BatchSource:
+    """What a model reads of a data set when it captions: its own edges and, if it reads classes, those of the videos.
+
+    Raises:
+        UserError: the data set has more classes than the model knows.
+    """
+    category = None
+    if "category" in trained.captioner.decoder.reads and dataset.category:
+        category = classes_read(trained.captioner, dataset.category, trained.model.stats.categories, dataset.name)
+    return BatchSource(store, trained.graph.variant, trained.graph.time_flow, category=category)
 
 
 def load_run(

@@ -1,16 +1,15 @@
 """Captions for many videos: batches from the store, one search, words back to text."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from math import exp
 from typing import Any
 
 import torch
 
 from decoders import Decoder, Hypotheses, VideoMemory, beam_search, diverse_beam_search, greedy_search, sample_search
-from graphs import GraphSource
 from stg.config.search import SearchConfig
-from stg.data.batches import classes
+from stg.data.batches import BatchSource
 from stg.models.captioner import Captioner
 from stg.text.vocabulary import Vocabulary
 from stg.text.words import BROKEN_ENDINGS
@@ -46,27 +45,20 @@ class Caption:
 @torch.inference_mode()
 def generate(
     model: Captioner,
-    store: GraphSource,
+    source: BatchSource,
     videos: Sequence[str],
     vocabulary: Vocabulary,
     *,
     search: SearchConfig,
-    variant: str = "full",
-    time_flow: str = "literal",
     batch_videos: int = 64,
-    source: Mapping[str, str] | None = None,
-    category: Mapping[str, int] | None = None,
     device: torch.device | str = "cpu",
     advance: Callable[[int], None] = lambda done: None,
 ) -> dict[str, list[Caption]]:
     """Caption each video with the test-time part of a model; the ``search.n_best`` captions of each, best first.
 
     Args:
+        source: what the model reads of the videos.
         search: how; see :func:`decode_memory`.
-        variant, time_flow: edges, for models that read objects at test time.
-        source: whose features each video gets (the shuffled control); None: its own.
-        category: class of each video, for models that read it, which comes from ``source`` as the features do; where a
-            video or the whole is absent, its class is unknown.
         advance: called with the number of videos done, after each batch.
 
     Raises:
@@ -79,10 +71,7 @@ def generate(
     try:
         for start in range(0, len(videos), batch_videos):
             chosen = videos[start : start + batch_videos]
-            sources = [source[video] for video in chosen] if source else list(chosen)
-            memory = video_memory(
-                model, store, sources, variant=variant, time_flow=time_flow, category=category, device=device
-            )
+            memory = video_memory(model, source, chosen, device)
             found = decode_memory(model.decoder, memory, vocabulary, search, generator)
             captions.update(zip(chosen, found, strict=True))
             advance(len(chosen))
@@ -91,58 +80,17 @@ def generate(
     return captions
 
 
-def caption_videos(
-    model: Captioner,
-    store: GraphSource,
-    videos: Sequence[str],
-    vocabulary: Vocabulary,
-    *,
-    beam: int = 1,
-    variant: str = "full",
-    time_flow: str = "literal",
-    batch_videos: int = 64,
-    source: Mapping[str, str] | None = None,
-    category: Mapping[str, int] | None = None,
-    device: torch.device | str = "cpu",
-    advance: Callable[[int], None] = lambda done: None,
-) -> dict[str, Caption]:
-    """The best caption of each video: the first of :func:`generate`.
-
-    Args:
-        beam: 1 is greedy search.
-    """
-    found = generate(
-        model,
-        store,
-        videos,
-        vocabulary,
-        search=SearchConfig(beam=beam),
-        variant=variant,
-        time_flow=time_flow,
-        batch_videos=batch_videos,
-        source=source,
-        category=category,
-        device=device,
-        advance=advance,
-    )
-    return {video: captions[0] for video, captions in found.items()}
-
-
 def video_memory(
-    model: Captioner,
-    store: GraphSource,
-    videos: Sequence[str],
-    *,
-    variant: str = "full",
-    time_flow: str = "literal",
-    category: Mapping[str, int] | None = None,
-    device: torch.device | str = "cpu",
+    model: Captioner, source: BatchSource, videos: Sequence[str], device: torch.device | str = "cpu"
 ) -> VideoMemory:
-    """What the decoder of a model reads of some videos; arguments as in :func:`generate`."""
-    batch = store.batch(videos, variant=variant, time_flow=time_flow)
-    if "category" in model.decoder.reads:
-        batch.category = classes(videos, category or {})
-    return model.memory(batch.to(device))
+    """What the decoder of a model reads of some videos at test time.
+
+    A decoder that reads the class of a video gets it where ``source`` knows it, and "unknown" otherwise; others get
+    none, though they may have learned to predict it.
+    """
+    reads_class = "category" in model.decoder.reads
+    source = replace(source, category=(source.category or {}) if reads_class else None)
+    return model.memory(source.batch(videos).to(device))
 
 
 def decode_memory(

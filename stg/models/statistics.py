@@ -7,16 +7,19 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from graphs import GraphStore
-from stg.datasets.base import CaptionDataset
 from stg.models.captioner import Captioner
 from stg.runtime.errors import UserError
 
 
-def classes_read(model: Captioner, dataset: CaptionDataset, categories: int) -> Mapping[str, int] | None:
+def classes_read(
+    model: Captioner, category: Mapping[str, int], categories: int, dataset: str
+) -> Mapping[str, int] | None:
     """The class of each video of a data set, where a decoder of the model learns from it; None where none does.
 
     Args:
+        category: class of each video; empty where the data set has none.
         categories: how many classes the model was built for.
+        dataset: its name, for errors.
 
     Raises:
         UserError: the data set has no classes, or more than the model.
@@ -24,17 +27,17 @@ def classes_read(model: Captioner, dataset: CaptionDataset, categories: int) -> 
     decoders = (model.scene_decoder, model.object_decoder)
     if not any("category" in decoder.learns_from for decoder in decoders if decoder is not None):
         return None
-    if not dataset.category:
+    if not category:
         raise UserError(
-            f"model.stats.categories is {categories} and {dataset.name} has no classes: set it to 0, or take a data "
+            f"model.stats.categories is {categories} and {dataset} has no classes: set it to 0, or take a data "
             "set whose videos have a class (msrvtt)"
         )
-    if (largest := max(dataset.category.values())) >= categories:
+    if (largest := max(category.values())) >= categories:
         raise UserError(
-            f"model.stats.categories is {categories} and {dataset.name} has a class number {largest}: set it to "
+            f"model.stats.categories is {categories} and {dataset} has a class number {largest}: set it to "
             f"{largest + 1} or more"
         )
-    return dataset.category
+    return category
 
 
 def fit_statistics(model: Captioner, store: GraphStore, videos: Sequence[str], *, batch_videos: int = 64) -> None:

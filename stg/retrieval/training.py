@@ -13,7 +13,7 @@ from torch import Tensor
 from graphs import GraphSource, GraphStore
 from stg.config.retrieval import EmbedConfig
 from stg.config.training import OptimConfig
-from stg.data.batches import Item, TrainingSet, shuffle_features
+from stg.data.batches import BatchSource, Item, TrainingSet, shuffle_features
 from stg.data.prefetch import load_into_memory
 from stg.datasets.base import CaptionDataset
 from stg.models.feature_kinds import FeatureWidths
@@ -155,14 +155,16 @@ def train(
         config.control,
     )
     data = TrainingSet(
-        load_into_memory(store, videos, tell=tell) if config.data.loading == "memory" else store,
+        BatchSource(
+            load_into_memory(store, videos, tell=tell) if config.data.loading == "memory" else store,
+            **trained.edges,
+            shuffled=sources(config, videos),
+        ),
         _encode(vocabulary, captions),
         batch_videos=optim.batch_videos,
         captions_per_video=optim.captions_per_video,
         epoch_captions=optim.epoch_captions,
         seed=config.seed,
-        source=sources(config, videos),
-        **trained.edges,
     )
     weights = list(model.parameters())
     optimiser = OPTIMISERS["adam"](weights, OptimConfig(lr=optim.lr, weight_decay=optim.weight_decay))

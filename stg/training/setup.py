@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from graphs import GraphStore
 from stg.config.training import FitConfig
-from stg.data.batches import TrainingSet, shuffle_features
+from stg.data.batches import BatchSource, TrainingSet, shuffle_features
 from stg.data.prefetch import load_into_memory
 from stg.datasets.base import CaptionDataset
 from stg.datasets.open import open_dataset
@@ -98,14 +97,18 @@ def set_up(
     if ranks.is_main:
         fit_statistics(model, store, train_videos)
     ranks.broadcast_module(model)
-    category = classes_read(model, dataset, config.model.stats.categories)
+    category = classes_read(model, dataset.category, config.model.stats.categories, dataset.name)
     shuffled = config.run.control == "shuffle"
-    edges: dict[str, Any] = {"variant": config.graph.variant, "time_flow": config.graph.time_flow}
     graphs = (
         load_into_memory(store, [*train_videos, *val_videos], tell=tell) if config.data.loading == "memory" else store
     )
+
+    def source(videos: Sequence[str]) -> BatchSource:
+        others = shuffle_features(videos, config.run.seed) if shuffled else None
+        return BatchSource(graphs, config.graph.variant, config.graph.time_flow, others, category)
+
     data = TrainingSet(
-        graphs,
+        source(train_videos),
         encoded,
         batch_videos=config.optim.batch_videos,
         captions_per_video=config.optim.captions_per_video,
@@ -113,18 +116,9 @@ def set_up(
         length_buckets=config.optim.length_buckets,
         pinned=device.type == "cuda",
         seed=config.run.seed,
-        source=shuffle_features(train_videos, config.run.seed) if shuffled else None,
-        category=category,
-        **edges,
     )
     validation = Validation(
-        graphs,
-        val_videos,
-        vocabulary,
-        Scorer({video: dataset.captions[video] for video in val_videos}),
-        source=shuffle_features(val_videos, config.run.seed) if shuffled else None,
-        category=category,
-        **edges,
+        source(val_videos), val_videos, vocabulary, Scorer({video: dataset.captions[video] for video in val_videos})
     )
     trained = CaptionerBundle(
         model, vocabulary, config.model, config.graph, widths, store.manifest, store.features_dtype

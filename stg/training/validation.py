@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import torch
 
-from graphs import GraphSource
+from stg.config.search import SearchConfig
+from stg.data.batches import BatchSource
 from stg.metrics.scorer import Scorer, Scores
 from stg.models.captioner import Captioner
-from stg.models.generation import caption_videos
+from stg.models.generation import generate
 from stg.runtime.distributed import SINGLE, Ranks
 from stg.text.vocabulary import Vocabulary
 from stg.text.words import broken_endings
@@ -48,22 +49,16 @@ class Validation:
     """Captions some videos greedily and scores them; call it with the model.
 
     Args:
-        store, variant, time_flow: their graphs, see `graphs.select_edges`.
+        source: their graphs, in the control those of others.
         videos: which.
         vocabulary: the model's words.
         scorer: knows the references of ``videos``.
-        source: whose features each video gets (the shuffled control); None: its own.
-        category: class of each video, for models that read it.
     """
 
-    store: GraphSource
+    source: BatchSource
     videos: Sequence[str]
     vocabulary: Vocabulary
     scorer: Scorer
-    source: Mapping[str, str] | None = None
-    category: Mapping[str, int] | None = None
-    variant: str = "full"
-    time_flow: str = "literal"
 
     def __call__(
         self,
@@ -85,15 +80,12 @@ class Validation:
                 raise _Stopped
 
         try:
-            found = caption_videos(
+            found = generate(
                 model,
-                self.store,
+                self.source,
                 ranks.shard(self.videos),
                 self.vocabulary,
-                variant=self.variant,
-                time_flow=self.time_flow,
-                source=self.source,
-                category=self.category,
+                search=SearchConfig(beam=1),
                 device=device,
                 advance=go_on,
             )
@@ -101,7 +93,7 @@ class Validation:
             found = None
         if any(ranks.any(found is None)) or found is None:
             return None
-        together = ranks.merge({video: caption.text for video, caption in found.items()})
+        together = ranks.merge({video: captions[0].text for video, captions in found.items()})
         # In one order, whatever the number of processes: sums of floating point numbers are told apart by it.
         texts = {video: together[video] for video in self.videos}
         scores = self.scorer.score(texts, metrics=("bleu", "rouge", "cider"))

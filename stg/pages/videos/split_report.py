@@ -11,15 +11,15 @@ from torch_geometric.data import Data
 from stg.config.extraction import ExecutionConfig
 from stg.config.search import SearchConfig
 from stg.config.training import FitConfig
+from stg.data.batches import BatchSource
 from stg.datasets.world.dataset import World
-from stg.evaluation.loaded_run import LoadedRun
+from stg.evaluation.loaded_run import LoadedRun, batch_source
 from stg.explain import Deletion, DeletionTests, ExplainedModel, Explainer, explain
 from stg.explain.explain import UNKNOWN
 from stg.explain.explainers import USUAL
 from stg.features.rebuild import recorded_extractor
 from stg.metrics.scorer import Scorer
 from stg.models.generation import Caption, generate
-from stg.models.statistics import classes_read
 from stg.pages.videos.build import Facts, page_facts, video_view
 from stg.pages.videos.pictures import sample_of_clip, sample_of_world
 from stg.pages.videos.views import ModelCaption, VideoView
@@ -102,15 +102,12 @@ class SplitReport:
                 trained = one.model.trained
                 captions = generate(
                     trained.captioner,
-                    self.run.store,
+                    self._source(one.model),
                     self.videos,
                     trained.vocabulary,
                     search=self.search,
-                    category=self._classes(one.model),
                     device=self.run.device,
                     advance=advance,
-                    variant=trained.graph.variant,
-                    time_flow=trained.graph.time_flow,
                 )
                 one.captions.update(captions)
                 one.scores.update(self._scores(captions))
@@ -193,7 +190,7 @@ class SplitReport:
             self.run.store.batch([video], **model.edges).to(self.run.device),
             candidates[0],
             image_map=image_map,
-            category=(self._classes(model) or {}).get(video, UNKNOWN),
+            category=(self._source(model).category or {}).get(video, UNKNOWN),
             explainers=self.explainers,
             tests=one.tests,
         )
@@ -241,11 +238,8 @@ class SplitReport:
         trained.captioner.to(self.run.device)
         return ExplainedModel(trained, _whole(folder, self.run.device))
 
-    def _classes(self, model: ExplainedModel) -> Mapping[str, int] | None:
-        trained = model.trained
-        if "category" not in trained.captioner.decoder.reads or not self.run.dataset.category:
-            return None
-        return classes_read(trained.captioner, self.run.dataset, trained.model.stats.categories)
+    def _source(self, model: ExplainedModel) -> BatchSource:
+        return batch_source(model.trained, self.run.store, self.run.dataset)
 
     def _scores(self, captions: Mapping[str, Sequence[Caption]]) -> dict[str, dict[str, float]]:
         if not self.references:

@@ -25,11 +25,12 @@ from stg.config.model import GraphConfig, ModelConfig
 from stg.config.search import SearchConfig
 from stg.models.build import build_captioner
 from stg.models.feature_kinds import FeatureWidths
-from stg.models.generation import Caption, caption_videos
+from stg.models.generation import Caption
 from stg.runs.bundle import CaptionerBundle
 from stg.runtime.errors import UserError
 from stg.text.vocabulary import Vocabulary
 from stg.video.decoding import VideoError
+from tests.stg.best_captions import best_captions
 from tests.stg.make_clips import grey_frames, write_clip
 from tests.stg.make_networks import write_backbone, write_detector
 
@@ -91,7 +92,7 @@ def from_store(bench: Bench, beam: int) -> dict[str, Caption]:
     """What the model says of the stored graphs, as ``stg.evaluate`` would."""
     trained = CaptionerBundle.load(bench.run / "model.safetensors")
     with GraphStore(bench.store) as store:
-        return caption_videos(trained.captioner, store, store.keys(), trained.vocabulary, beam=beam)
+        return best_captions(trained.captioner, store, store.keys(), trained.vocabulary, beam=beam)
 
 
 @pytest.mark.parametrize("beam", [1, 3])

@@ -175,7 +175,7 @@ def test_a_model_that_reads_the_class_is_scored_with_it_and_without(
 
     def caption(*args: Any, **kwargs: Any) -> Any:
         found = generate(*args, **kwargs)
-        told[f"{kwargs['search'].name} {kwargs['category'] is not None}"] = next(iter(found.values()))[0]
+        told[f"{kwargs['search'].name} {args[1].category is not None}"] = next(iter(found.values()))[0]
         return found
 
     monkeypatch.setattr("stg.evaluation.evaluate.generate", caption)
@@ -216,7 +216,7 @@ def test_a_model_that_predicts_the_class_is_scored_once(
         return OpenDataset(dataclasses.replace(found.dataset, category=classes), found.store)
 
     def caption(*args: Any, **kwargs: Any) -> Any:
-        seen.append(kwargs["category"])
+        seen.append(args[1].category)
         return generate(*args, **kwargs)
 
     monkeypatch.setattr("stg.evaluation.loaded_run.open_dataset", opened)

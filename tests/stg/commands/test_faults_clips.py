@@ -26,15 +26,16 @@ from stg.commands.parser import run_command
 from stg.config.captioning import CaptionConfig
 from stg.config.extraction import ExtractConfig
 from stg.config.model import GraphConfig, ModelConfig
+from stg.data.batches import BatchSource
 from stg.models.build import build_captioner
 from stg.models.feature_kinds import FeatureWidths
-from stg.models.generation import caption_videos
 from stg.runs.bundle import CaptionerBundle
 from stg.text.vocabulary import Vocabulary
 from stg.video.clip import ClipPart, ClipRequest, Segment, SegmentRequest
 from stg.video.decoding import SampledFrames, VideoError
 from stg.video.readers import Readers
 from stg.video.sampling import segment_centres
+from tests.stg.best_captions import best_captions
 from tests.stg.make_bad_decoder import read
 from tests.stg.make_clips import level, write_clip
 from tests.stg.make_networks import write_backbone, write_detector
@@ -164,10 +165,10 @@ def test_short_clips_go_all_the_way(bench: Bench, frames: int) -> None:
             assert all(torch.isfinite(graph[key]).all() for key in ("x", "edge_weight", "scene", "boxes"))
         for branches in ("full", "object", "concat"):
             for variant in ("full", "temporal"):
-                trained = bench.model(branches, variant)
-                found = caption_videos(trained.captioner, store, sorted(LENGTHS), WORDS, variant=variant)
+                trained, source = bench.model(branches, variant), BatchSource(store, variant)
+                found = best_captions(trained.captioner, source, sorted(LENGTHS), WORDS)
                 assert all(np.isfinite(one.log_prob) for one in found.values())
-                alone = caption_videos(trained.captioner, store, ["one"], WORDS, variant=variant)
+                alone = best_captions(trained.captioner, source, ["one"], WORDS)
                 assert alone["one"].log_prob == pytest.approx(found["one"].log_prob, abs=1e-4)
 
 

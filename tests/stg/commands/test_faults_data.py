@@ -23,7 +23,7 @@ from stg.commands.parser import run_command
 from stg.config.evaluation import EvaluateConfig
 from stg.config.extraction import ImportConfig
 from stg.config.training import FitConfig
-from stg.data.batches import Item, TrainingSet
+from stg.data.batches import BatchSource, Item, TrainingSet
 from stg.datasets.annotation import Captions
 from stg.datasets.folder import read_folder
 from stg.datasets.vatex import FILES, read_vatex
@@ -212,7 +212,7 @@ def test_any_captions_survive_the_batch(texts: list[str]) -> None:
     kept = captions.texts["v"]
     assert len(kept) + captions.dropped["v"] == len(texts) + 1
     known = Vocabulary.build(["a cat runs"], min_count=1, max_words=7)
-    data = TrainingSet(OneGraph(), {"v": [known.encode(text) for text in kept]})
+    data = TrainingSet(BatchSource(OneGraph()), {"v": [known.encode(text) for text in kept]})
     batch = data.load([Item("v", tuple(range(len(kept))))])
     for row, text in enumerate(kept):
         words = tokenize(text)[:7]

@@ -15,13 +15,13 @@ from stg.commands.parser import PRESETS, parse, presets
 from stg.config.extraction import ExtractConfig, ImportConfig
 from stg.config.schema import differences, to_dict
 from stg.config.training import FitConfig
-from stg.data.batches import TrainingSet
+from stg.data.batches import BatchSource, TrainingSet
 from stg.models.build import build_captioner
 from stg.models.feature_kinds import FeatureWidths
-from stg.models.generation import caption_videos
 from stg.text.vocabulary import SPECIAL, Vocabulary
 from stg.training.losses import captioning_losses
 from stg.training.schedules import OPTIMISERS, given_words
+from tests.stg.best_captions import best_captions
 
 
 class Row(NamedTuple):
@@ -266,7 +266,6 @@ def test_a_preset_learns_four_videos_by_heart(name: str, tmp_path: Path) -> None
     texts = dict(zip("abcd", LESSONS.get(config.model.decoder, TWO_WORDS), strict=True))
     vocabulary = Vocabulary((*SPECIAL, *sorted({word for text in texts.values() for word in text.split()})), 30)
     category = {video: number for number, video in enumerate(texts)} if "category" in features else None
-    edges: dict[str, Any] = {"variant": config.graph.variant, "time_flow": config.graph.time_flow}
     optim = dataclasses.replace(config.optim, lr=STEP[config.model.decoder])
     settings: dict[str, Any] = dataclasses.asdict(config.loss)
     if optim.scheduled_sampling is not None:
@@ -276,7 +275,8 @@ def test_a_preset_learns_four_videos_by_heart(name: str, tmp_path: Path) -> None
         for video in texts:
             store.put(video, build_graph(made_features(video, features)))
         encoded = {video: [vocabulary.encode(text)] * TIMES for video, text in texts.items()}
-        data = TrainingSet(store, encoded, captions_per_video=TIMES, category=category, **edges)
+        source = BatchSource(store, config.graph.variant, config.graph.time_flow, category=category)
+        data = TrainingSet(source, encoded, captions_per_video=TIMES)
         batch = data.load(data.epoch(0)[0])
         widths = FeatureWidths.of(store.get("a"))
         torch.manual_seed(0)
@@ -286,7 +286,7 @@ def test_a_preset_learns_four_videos_by_heart(name: str, tmp_path: Path) -> None
         optimiser = OPTIMISERS[optim.algorithm](list(model.parameters()), optim)
 
         def captions() -> dict[str, str]:
-            found = caption_videos(model, store, list(texts), vocabulary, category=category, **edges)
+            found = best_captions(model, source, list(texts), vocabulary)
             return {video: caption.text for video, caption in found.items()}
 
         found = captions()

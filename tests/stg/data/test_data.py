@@ -1,7 +1,6 @@
 """Batches: order, grouping, padding, the shuffled control."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ from torch_geometric.data import Data
 
 from decoders import TransformerDecoder
 from graphs import GraphStore, STGEncoder
-from stg.data.batches import Item, TrainingSet, pad_words, shuffle_features
+from stg.data.batches import BatchSource, Item, TrainingSet, pad_words, shuffle_features
 from stg.datasets.base import CaptionDataset
 from stg.models.branches import SceneBranch
 from stg.models.captioner import Captioner
@@ -37,9 +36,9 @@ def captions(videos: int = 7, each: int = 5) -> dict[str, list[list[int]]]:
     return {f"v{v}": [[BOS, *range(4, 4 + (v + c) % 3 + 1), EOS] for c in range(each)] for v in range(videos)}
 
 
-def make(**settings: Any) -> TrainingSet:
-    store: Any = Recorder()
-    return TrainingSet(store, captions(), **{"batch_videos": 3, "captions_per_video": 2, "seed": 1, **settings})
+def make(source: BatchSource | None = None, **settings: Any) -> TrainingSet:
+    source = source or BatchSource(Recorder())
+    return TrainingSet(source, captions(), **{"batch_videos": 3, "captions_per_video": 2, "seed": 1, **settings})
 
 
 def pairs(batches: list[tuple[Item, ...]]) -> list[tuple[str, int]]:
@@ -77,11 +76,10 @@ def longest(item: Item) -> int:
 
 
 def bucketed(buckets: int, **settings: Any) -> TrainingSet:
-    store: Any = Recorder()
     given = {"batch_videos": 3, "captions_per_video": 1, "seed": 1, **settings}
     if buckets > 1:
         given["length_buckets"] = buckets
-    return TrainingSet(store, captions(12), **given)
+    return TrainingSet(BatchSource(Recorder()), captions(12), **given)
 
 
 def test_buckets_hold_every_pair_once_in_an_order_of_seed_and_epoch_alone() -> None:
@@ -111,9 +109,9 @@ def padding(batches: list[tuple[Item, ...]]) -> int:
 
 
 def test_each_video_of_a_batch_is_read_once_for_all_its_captions() -> None:
-    data = make(variant="spatial", time_flow="both")
+    data = make(BatchSource(Recorder(), "spatial", "both"))
     batch = data.load([Item("v1", (0, 1)), Item("v2", (3,)), Item("v1", (4,))])
-    store: Any = data.store
+    store: Any = data.source.graphs
     assert store.asked == [(["v1", "v2"], "spatial", "both")]
     assert batch.video.tolist() == [0, 0, 1, 0]
     assert len(batch.words) == 4
@@ -134,21 +132,22 @@ def test_the_control_reads_other_videos_features() -> None:
     assert shuffle_features(videos, seed=3) == source
     assert shuffle_features(videos, seed=4) != source
     assert shuffle_features(["only"], seed=0) == {"only": "only"}
-    data = make(source=source)
+    data = make(BatchSource(Recorder(), shuffled=source))
     data.load([Item("v1", (0,))])
-    store: Any = data.store
+    store: Any = data.source.graphs
     assert store.asked[0][0] == [source["v1"]]
 
 
 def test_a_batch_has_the_class_of_the_video_whose_features_it_has() -> None:
     items = [Item("v1", (0, 1)), Item("v6", (3,)), Item("v2", (0,))]
     category = {"v1": 4, "v2": 0}
-    found = make(category=category).load(items).graphs.category
+    found = make(BatchSource(Recorder(), category=category)).load(items).graphs.category
     assert found.dtype == torch.int64
     assert found.tolist() == [4, -1, 0]
     source = {f"v{v}": f"v{(v + 1) % 7}" for v in range(7)}
-    assert make(category=category, source=source).load(items).graphs.category.tolist() == [0, -1, -1]
-    assert make(category={}).load(items).graphs.category.tolist() == [-1, -1, -1]
+    shuffled = BatchSource(Recorder(), category=category, shuffled=source)
+    assert make(shuffled).load(items).graphs.category.tolist() == [0, -1, -1]
+    assert make(BatchSource(Recorder(), category={})).load(items).graphs.category.tolist() == [-1, -1, -1]
     assert "category" not in make().load(items).graphs
 
 
@@ -176,20 +175,20 @@ def test_classes_are_read_where_a_decoder_reads_them_and_refused_where_they_do_n
     category = {"a": 0, "b": 6}
     data = CaptionDataset("MSR-VTT", {"a": ["x"], "b": ["y"]}, {"train": ["a", "b"]}, category=category)
     plain = model(TransformerDecoder, TransformerDecoder)
-    assert classes_read(plain, data, 0) is None
+    assert classes_read(plain, category, 0, data.name) is None
     for reader in (model(Reader, TransformerDecoder), model(TransformerDecoder, Reader)):
-        assert classes_read(reader, data, 7) == category
+        assert classes_read(reader, category, 7, data.name) == category
         with pytest.raises(UserError, match="categories is 6 and MSR-VTT has a class number 6: set it to 7 or more"):
-            classes_read(reader, data, 6)
+            classes_read(reader, category, 6, data.name)
         with pytest.raises(UserError, match="categories is 20 and MSR-VTT has no classes: set it to 0"):
-            classes_read(reader, replace(data, category={}), 20)
+            classes_read(reader, {}, 20, data.name)
 
 
 def test_videos_without_captions_are_left_out_and_none_at_all_is_refused() -> None:
-    store: Any = Recorder()
-    assert list(TrainingSet(store, {"a": [], "b": [[BOS, 4, EOS]]}).captions) == ["b"]
+    source = BatchSource(Recorder())
+    assert list(TrainingSet(source, {"a": [], "b": [[BOS, 4, EOS]]}).captions) == ["b"]
     with pytest.raises(ValueError, match="training split has no video with a caption"):
-        TrainingSet(store, {"a": []})
+        TrainingSet(source, {"a": []})
 
 
 def test_statistics_of_sound_are_those_of_what_is_heard() -> None:

@@ -145,10 +145,12 @@ def test_free_memory_is_the_least_that_system_and_container_leave(
 
 @pytest.mark.gpu
 def test_pinned_batches_reach_a_gpu_whole(store: GraphStore) -> None:
-    from stg.data.batches import TrainingSet
+    from stg.data.batches import BatchSource, TrainingSet
 
     captions = {f"v{n}": [[1, 4 + n, 2]] for n in range(5)}
-    plain, pinned = (TrainingSet(store, captions, batch_videos=2, pinned=wanted) for wanted in (False, True))
+    plain, pinned = (
+        TrainingSet(BatchSource(store), captions, batch_videos=2, pinned=wanted) for wanted in (False, True)
+    )
     batches = plain.epoch(0)
     for items, batch in zip(batches, read_ahead(pinned.load, batches), strict=True):
         assert batch.words.is_pinned()

@@ -11,17 +11,19 @@ from torch import Tensor
 from decoders import State, TransformerDecoder, VideoMemory
 from stg.config.model import AttentionLSTMConfig, GraphConfig, ModelConfig, STaTSConfig
 from stg.config.search import SearchConfig
+from stg.data.batches import BatchSource
 from stg.features.rebuild import READS, features_read
 from stg.models.branches import SceneBranch
 from stg.models.build import build_captioner
 from stg.models.captioner import Captioner
 from stg.models.feature_kinds import FEATURES, FeatureWidths
-from stg.models.generation import Caption, caption_videos, generate
+from stg.models.generation import Caption, generate
 from stg.models.memory import MemoryBuilder
 from stg.runs.bundle import CaptionerBundle
 from stg.runs.model_file import model_header
 from stg.runtime.errors import UserError
 from stg.text.vocabulary import Vocabulary
+from tests.stg.best_captions import best_captions
 
 WORDS = Vocabulary.build(["a blue square moves"], min_count=1, max_words=4)
 
@@ -76,7 +78,7 @@ def captioner(decoder: type[TransformerDecoder]) -> Captioner:
     ("settings", "expected"),
     [
         ({"category": {"a": 3, "c": 0}}, [3, -1, 0]),
-        ({"category": {"a": 3, "c": 0}, "source": {"a": "b", "b": "c", "c": "a"}}, [-1, 0, 3]),
+        ({"category": {"a": 3, "c": 0}, "shuffled": {"a": "b", "b": "c", "c": "a"}}, [-1, 0, 3]),
         ({"category": None}, [-1, -1, -1]),
         ({}, [-1, -1, -1]),
     ],
@@ -85,7 +87,7 @@ def test_a_model_is_told_the_class_of_the_video_whose_features_it_sees(
     settings: dict[str, Any], expected: list[int]
 ) -> None:
     model = captioner(Reader)
-    captions = caption_videos(model, Store(), ["a", "b", "c"], WORDS, **settings)
+    captions = best_captions(model, BatchSource(Store(), **settings), ["a", "b", "c"], WORDS)
     assert list(captions) == ["a", "b", "c"]
     assert isinstance(model.decoder, Reader)
     assert model.decoder.told is not None
@@ -95,7 +97,7 @@ def test_a_model_is_told_the_class_of_the_video_whose_features_it_sees(
 
 def test_a_model_that_reads_no_class_is_told_none() -> None:
     store = Store()
-    caption_videos(captioner(TransformerDecoder), store, ["a", "b"], WORDS, category={"a": 1})
+    best_captions(captioner(TransformerDecoder), BatchSource(store, category={"a": 1}), ["a", "b"], WORDS)
     assert "category" not in store.batches[0]
 
 
@@ -137,8 +139,8 @@ def test_candidates_are_the_beams_best_first() -> None:
     model, videos = captioner(TransformerDecoder), ["a", "b", "c"]
     torch.manual_seed(1)
     store = Fixed()
-    found = generate(model, store, videos, WORDS, search=SearchConfig(beam=4, n_best=3), batch_videos=2)
-    single = caption_videos(model, store, videos, WORDS, beam=4)
+    found = generate(model, BatchSource(store), videos, WORDS, search=SearchConfig(beam=4, n_best=3), batch_videos=2)
+    single = best_captions(model, store, videos, WORDS, beam=4)
     assert list(found) == videos
     for video in videos:
         scores = [caption.score or 0.0 for caption in found[video]]
@@ -147,18 +149,18 @@ def test_candidates_are_the_beams_best_first() -> None:
         assert found[video][0].text == single[video].text
         assert len({caption.text for caption in found[video]}) == 3
     by_mean = SearchConfig(beam=4, n_best=3, length_penalty=1.0)
-    for caption in generate(model, store, ["a"], WORDS, search=by_mean)["a"]:
+    for caption in generate(model, BatchSource(store), ["a"], WORDS, search=by_mean)["a"]:
         assert caption.score == pytest.approx(caption.per_word, rel=1e-6)
 
 
 def test_a_search_keeps_to_its_longest_and_shortest() -> None:
     model = captioner(TransformerDecoder)
-    short = generate(model, Fixed(), ["a"], WORDS, search=SearchConfig(max_length=2, n_best=2))["a"]
-    long = generate(model, Fixed(), ["a"], WORDS, search=SearchConfig(min_length=3, n_best=2))["a"]
+    short = generate(model, BatchSource(Fixed()), ["a"], WORDS, search=SearchConfig(max_length=2, n_best=2))["a"]
+    long = generate(model, BatchSource(Fixed()), ["a"], WORDS, search=SearchConfig(min_length=3, n_best=2))["a"]
     assert all(caption.length <= 2 for caption in short)
     assert all(len(caption.text.split()) >= 3 for caption in long)
     with pytest.raises(ValueError, match="max_length=9 words, but the decoder reads at most 6"):
-        generate(model, Fixed(), ["a"], WORDS, search=SearchConfig(max_length=9))
+        generate(model, BatchSource(Fixed()), ["a"], WORDS, search=SearchConfig(max_length=9))
 
 
 SEARCHES: list[dict[str, Any]] = [
@@ -174,7 +176,7 @@ def test_the_rules_hold_in_every_search(settings: dict[str, Any]) -> None:
     model = captioner(TransformerDecoder)
 
     def texts(**rules: Any) -> list[list[str]]:
-        found = generate(model, Fixed(), list("abcd"), WORDS, search=SearchConfig(**settings, **rules))
+        found = generate(model, BatchSource(Fixed()), list("abcd"), WORDS, search=SearchConfig(**settings, **rules))
         assert all(len(captions) == settings.get("n_best", 1) for captions in found.values())
         return [caption.text.split() for captions in found.values() for caption in captions]
 
@@ -191,7 +193,7 @@ def test_draws_come_likeliest_first_and_again_with_their_seed() -> None:
 
     def draw(seed: int) -> dict[str, list[Caption]]:
         search = SearchConfig("sample", n_best=6, seed=seed)
-        return generate(model, Fixed(), videos, WORDS, search=search)
+        return generate(model, BatchSource(Fixed()), videos, WORDS, search=search)
 
     assert draw(1) == draw(1) != draw(2)
     for captions in draw(1).values():
