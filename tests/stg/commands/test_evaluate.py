@@ -161,6 +161,7 @@ def test_a_model_that_reads_the_class_is_scored_with_it_and_without(
         found = open_dataset(*args, **kwargs)
         return OpenDataset(dataclasses.replace(found.dataset, category=classes), found.store)
 
+    monkeypatch.setattr("stg.training.setup.open_dataset", opened)
     monkeypatch.setattr("stg.evaluation.loaded_run.open_dataset", opened)
     out = tmp_path / "run"
     config = FitConfig(
@@ -219,6 +220,7 @@ def test_a_model_that_predicts_the_class_is_scored_once(
         seen.append(args[1].category)
         return generate(*args, **kwargs)
 
+    monkeypatch.setattr("stg.training.setup.open_dataset", opened)
     monkeypatch.setattr("stg.evaluation.loaded_run.open_dataset", opened)
     out = tmp_path / "run"
     config = FitConfig(
