@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from stg.ablation.tables import Table
 from stg.config.evaluation import EvaluateConfig
-from stg.config.schema import differences, from_dict, to_dict
+from stg.config.schema import describe, differences, from_dict, to_dict
 from stg.config.training import FitConfig
 from stg.metrics.java import JavaError, java
 from stg.runs.folder import FREE, RunFolder, load_config
@@ -136,7 +136,7 @@ class Plan:
         found = self.features_of(cell)
         if self.features is None or found is None or not (differing := differences(found, self.features)):
             return
-        listed = "; ".join(f"{key}: trained on {old!r}, store has {new!r}" for key, (old, new) in differing.items())
+        listed = describe(differing, "trained on {old!r}, store has {new!r}")
         store = self.configs[cell].data.store or "the store of the built-in world"
         raise UserError(
             f"{self.run(cell)} was trained on other features than those of {store} ({listed}): choose another folder "
@@ -281,7 +281,8 @@ def _refuse_contradictions(name: str, table: Table, base: FitConfig, given: Sequ
 def fit_command(config: FitConfig) -> str:
     """``python -m stg.fit`` with all that is not its default."""
     changed = differences(to_dict(FitConfig()), to_dict(config))
-    options = [f"--{key} {shlex.quote(_written(value))}" for key, (_, value) in changed.items()]
+    plugins = [f"--plugin {shlex.quote(plugin)}" for plugin in config.plugin]
+    options = plugins + [f"--{key} {shlex.quote(_written(value))}" for key, (_, value) in changed.items()]
     return " ".join(["python -m stg.fit", *options])
 
 

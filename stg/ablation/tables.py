@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, get_args
 
-from stg.config.model import ModelConfig, Variant
+from stg.config.model import ModelConfig
+from stg.config.plugins import known
 from stg.runtime.errors import UserError
 
 METRICS = ("bleu4", "meteor", "rouge", "cider")
@@ -271,11 +272,11 @@ AXES: Mapping[str, str] = {
 }
 """Axes of a grid, as the options name them -> the setting along each."""
 
-_CHOICES: Mapping[str, Sequence[str]] = {
-    "branches": get_args(ModelConfig.__annotations__["branches"]),
-    "variants": get_args(Variant),
-    "decoders": get_args(ModelConfig.__annotations__["decoder"]),
-}
+
+def _choices(axis: str) -> Sequence[str]:
+    """What an axis may take, the names of plugins included."""
+    names = {"variants": "variant", "decoders": "decoder"}
+    return known(names[axis]) if axis in names else get_args(ModelConfig.__annotations__[axis])
 
 
 def grid(**axes: Sequence[str]) -> Table:
@@ -293,10 +294,10 @@ def grid(**axes: Sequence[str]) -> Table:
     """
     used = {name: tuple(axes[name]) for name in AXES if axes.get(name)}
     for name, values in used.items():
-        unknown = [value for value in values if value not in _CHOICES[name]]
+        unknown = [value for value in values if value not in _choices(name)]
         if unknown or len(set(values)) < len(values):
             came = ",".join(unknown or values)
-            raise UserError(f"--{name} must be different ones of {', '.join(_CHOICES[name])}; got {came!r}")
+            raise UserError(f"--{name} must be different ones of {', '.join(_choices(name))}; got {came!r}")
     if not used:
         raise UserError(f"a grid needs an axis: {', '.join(f'--{name}' for name in AXES)}")
     firsts = {name: values[0] for name, values in used.items()}

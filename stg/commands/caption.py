@@ -15,7 +15,6 @@ from stg.config.captioning import CaptionConfig
 from stg.explain import DeletionTests
 from stg.features.rebuild import features_read, recorded_files
 from stg.pages import write_video_pages
-from stg.pages.html import first_file
 from stg.pages.videos.build import page_facts
 from stg.pages.videos.clips import explained_model, view_of_clip
 from stg.pages.videos.overlay import write_overlay
@@ -32,7 +31,7 @@ from stg.video.readers import Readers
 
 def main(config: CaptionConfig) -> int:
     """Caption the clips; returns 0, or raises what the command turns into an exit code."""
-    clips = _clips(config)
+    clips = {str(path): path for path in list_clips(config.videos)}
     captioner = _load(config)
     reporter = ConsoleReporter(Console(stderr=True, soft_wrap=True))
     for note in captioner.notes:
@@ -49,21 +48,6 @@ def main(config: CaptionConfig) -> int:
     if failed:
         raise TooManySkipped(f"{len(failed)} of {len(clips)} clips could not be captioned; the others are done")
     return 0
-
-
-def _clips(config: CaptionConfig) -> dict[str, Path]:
-    """The clips by the names they were given; refuses outputs that cannot be written, or that would replace a clip."""
-    clips = {str(path): path for path in list_clips(config.videos)}
-    if config.overlay and len(clips) != 1:
-        raise UserError(f"overlay takes one clip, and {len(clips)} were given: caption them one by one")
-    if config.report:
-        first_file(Path(config.report))
-    if config.overlay and not Path(config.overlay).absolute().parent.is_dir():
-        raise UserError(f"the folder of {config.overlay} is not there: make it, or give another --overlay")
-    for written in filter(None, (config.report, config.overlay)):
-        if any(Path(written).exists() and os.path.samefile(written, path) for path in clips.values()):
-            raise UserError(f"{written} is a clip to caption, which would be lost: give another name to write to")
-    return clips
 
 
 def _load(config: CaptionConfig) -> VideoCaptioner:

@@ -10,8 +10,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from stg.config.plugins import require_plugins
 from stg.config.retrieval import EmbedConfig
-from stg.config.schema import differences, from_dict, to_dict
+from stg.config.schema import describe, differences, from_dict, to_dict
 from stg.datasets.open import open_dataset
 from stg.retrieval.embedding import EmbeddingBundle
 from stg.retrieval.training import retrieve, sources, train
@@ -23,7 +24,7 @@ from stg.runtime.reading import read_json
 from stg.runtime.signals import stop_on_signal
 
 SETTINGS = "config.json"
-FREE = {"out", "evaluate", "device", "threads", "data.store", "data.root", "optim.epochs", "optim.patience"}
+FREE = {"plugin", "out", "evaluate", "device", "threads", "data.store", "data.root", "optim.epochs", "optim.patience"}
 """Options that may differ when training goes on."""
 
 
@@ -90,8 +91,10 @@ def _settings(folder: Path) -> EmbedConfig:
     path = folder / SETTINGS
     if not path.exists():
         raise UserError(f"{folder} holds no embedding (it has no {SETTINGS}): give the folder that stg.embed printed")
+    values = read_json(path)
+    require_plugins(values.get("plugin", ()) if isinstance(values, dict) else (), f"the embedding {folder}")
     try:
-        return from_dict(EmbedConfig, read_json(path))
+        return from_dict(EmbedConfig, values)
     except (TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path} is not that of an embedding of this version: {error}") from error
 
@@ -110,8 +113,10 @@ def _agree(config: EmbedConfig, folder: Path) -> None:
             raise UserError(f"{folder} is not empty and holds no embedding: choose another folder with --out")
         return
     differing = differences(to_dict(_settings(folder)), to_dict(config))
-    if listed := "; ".join(f"{k}: was {old!r}, now {new!r}" for k, (old, new) in differing.items() if k not in FREE):
-        raise UserError(f"{folder} holds an embedding with other settings ({listed}): choose another with --out")
+    if fixed := {key: pair for key, pair in differing.items() if key not in FREE}:
+        raise UserError(
+            f"{folder} holds an embedding with other settings ({describe(fixed)}): choose another with --out"
+        )
 
 
 def _begin(config: EmbedConfig, folder: Path) -> None:

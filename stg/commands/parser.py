@@ -10,17 +10,22 @@ import traceback
 import warnings
 from argparse import ArgumentError
 from collections.abc import Callable, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import Field, fields, is_dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import NoReturn, TypeVar, get_args, get_origin
+from typing import Any, NoReturn, TypeVar, get_args, get_origin
 
 from jsonargparse import ArgumentParser, set_parsing_settings
 
+from stg.config.plugins import load_plugin, require_plugins
 from stg.runtime.errors import StgError, UserError
 
 C = TypeVar("C")
 PRESETS = Path(__file__).parents[1] / "presets"
+PLUGIN_HELP = (
+    "a Python file or module that adds decoders, edge variants, data sets, ...; imported before the options are read; "
+    "may be given several times"
+)
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
@@ -30,15 +35,16 @@ def build_parser(config_class: type, *, prog: str, description: str) -> Argument
 
     A field whose metadata says ``positional=True`` becomes a positional argument (many where its type is a tuple; with
     ``optional=True`` it may be left out), one that says ``flag=True`` an option without a value; one that says
-    ``given=True`` is no option: `parse` puts the names of all options into it that the user has set. A nested dataclass
-    becomes dotted options (``--optim.lr 1e-4``).
-    Every command has ``--config`` (a YAML file, or the name of a preset; ``help`` lists these), ``--print_config`` and
-    ``--debug``.
+    ``given=True`` is no option: `parse` puts the names of all options into it that the user has set; one that says
+    ``kept=True`` is none either and keeps its default. A nested dataclass becomes dotted options (``--optim.lr 1e-4``).
+    Every command has ``--config`` (a YAML file, or the name of a preset; ``help`` lists these), ``--print_config``,
+    ``--plugin`` and ``--debug``.
     """
     parser = ArgumentParser(prog=prog, description=description, exit_on_error=False, default_env=False)
     count = len(presets(config_class))
     named = f", or the name of one of {count} presets: --config help lists them" if count else ""
     parser.add_argument("--config", action="config", help=f"YAML file of options{named}")
+    parser.add_argument("--plugin", type=list[str], default=[], metavar="FILE_OR_MODULE", help=PLUGIN_HELP)
     parser.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
     positional = [item for item in fields(config_class) if item.metadata.get("positional")]
     for item in positional:
@@ -51,8 +57,8 @@ def build_parser(config_class: type, *, prog: str, description: str) -> Argument
     flags = [item for item in fields(config_class) if item.metadata.get("flag")]
     for item in flags:
         parser.add_argument(f"--{item.name}", action="store_true", help=item.metadata.get("help"))
-    given = [item for item in fields(config_class) if item.metadata.get("given")]
-    parser.add_class_arguments(config_class, None, skip={item.name for item in [*positional, *flags, *given]})
+    no_options = [item for item in fields(config_class) if _is_no_option(item)]
+    parser.add_class_arguments(config_class, None, skip={item.name for item in [*positional, *flags, *no_options]})
     return parser
 
 
@@ -87,6 +93,10 @@ def parse(config_class: type[C], argv: Sequence[str], *, prog: str, description:
     if "help" in _config_files(argv):
         print(list_presets(config_class))
         sys.exit(0)
+    # What a plugin adds may be named by the options.
+    plugins, argv = _split_plugins(argv)
+    for plugin in plugins:
+        load_plugin(plugin)
     if len(named := [name for name in _config_files(argv) if name in presets()]) > 1:
         raise UserError(f"presets {' and '.join(named)} would mix into a row of neither: give one of them")
     parser = build_parser(config_class, prog=prog, description=description)
@@ -94,8 +104,11 @@ def parse(config_class: type[C], argv: Sequence[str], *, prog: str, description:
         parsed = parser.parse_args(_resolve_presets(list(argv)))
         made = parser.instantiate(parsed)
         debug = bool(made.debug)
+        require_plugins(made.plugin, "a file of --config")
         values = {}
         for item in fields(config_class):  # type: ignore[arg-type]
+            if item.metadata.get("kept"):
+                continue
             if item.metadata.get("given"):
                 set_by_user = parser.parse_args(_resolve_presets(list(argv)), defaults=False)
                 values[item.name] = tuple(sorted(map(str, set_by_user.keys())))
@@ -111,7 +124,7 @@ def known_keys(config_class: type, prefix: str = "") -> list[str]:
     """The dotted names of all fields of a nested dataclass."""
     names = []
     for item in fields(config_class):
-        if item.metadata.get("given"):
+        if _is_no_option(item):
             continue
         if isinstance(item.type, type) and is_dataclass(item.type):
             names += known_keys(item.type, f"{prefix}{item.name}.")
@@ -120,11 +133,31 @@ def known_keys(config_class: type, prefix: str = "") -> list[str]:
     return names
 
 
+def _is_no_option(item: Field[Any]) -> bool:
+    return bool(item.metadata.get("given") or item.metadata.get("kept"))
+
+
+def _split_plugins(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The values of ``--plugin``, and all other words of a command line."""
+    plugins, others, words = list[str](), list[str](), iter(argv)
+    for word in words:
+        if word == "--":
+            return plugins, [*others, word, *words]
+        if word == "--plugin" and (value := next(words, None)) is not None:
+            plugins.append(value)
+        elif word.startswith("--plugin="):
+            plugins.append(word.removeprefix("--plugin="))
+        else:
+            others.append(word)
+    return plugins, others
+
+
 def command(name: str, config_class: type[C], main: Callable[[C], int | None], description: str) -> NoReturn:
     """Run ``main`` on the parsed command line and end the process with the command's exit code."""
     # `stg` and `python -m stg` set the program's name, a command's own module is named by its path.
     prog = sys.argv[0] if sys.argv[0].endswith(f" {name}") else f"python -m stg.{name}"
-    sys.exit(run_command(config_class, main, description, sys.argv[1:], prog=prog))
+    loading = os.environ.get("RANK", "0") == "0"
+    sys.exit(run_command(config_class, main, description, sys.argv[1:], prog=prog, loading=loading))
 
 
 def run_command(
@@ -134,8 +167,12 @@ def run_command(
     argv: Sequence[str],
     *,
     prog: str = "python -m stg",
+    loading: bool = False,
 ) -> int:
-    """`command` without ending the process: returns 0, or 1 failed, 2 wrong input, 3 too much skipped, 75 preempted."""
+    """`command` without ending the process: returns 0, or 1 failed, 2 wrong input, 3 too much skipped, 75 preempted.
+
+    ``loading``: say so once the options are found good, as importing torch takes seconds.
+    """
     debug, parsed = "--debug" in argv, False
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -144,7 +181,12 @@ def run_command(
     warnings.filterwarnings("ignore", message=".*torch.jit.script.*")
     try:
         config, debug = parse(config_class, argv, prog=prog, description=description)
+        from stg.commands.checks import check  # NumPy and more, which --help does without
+
+        check(config)
         parsed = True
+        if loading:
+            print("loading ...", file=sys.stderr, flush=True)
         return main(config) or 0
     except StgError as error:
         if not parsed and os.environ.get("WORLD_SIZE", "1") not in ("", "1") and os.environ.get("RANK", "0") != "0":
@@ -164,7 +206,7 @@ def run_command(
         return _fail(f"{error.filename or 'input/output'}: {error.strerror or error}", 1, debug)
     except Exception as error:
         return _fail(
-            f"{type(error).__name__}: {error} (a fault of ours: run again with --debug and report it)", 1, debug
+            f"{type(error).__name__}: {error} (a fault of this program: run again with --debug and report it)", 1, debug
         )
 
 
@@ -190,18 +232,24 @@ def _resolve_presets(argv: list[str]) -> list[str]:
 
 
 SECTION = re.compile(r"^(\w+):", re.MULTILINE)
-UNKNOWN_IN_FILE = re.compile(r"does not accept option '([\w.]+)'|Option '([\w.]+)' is not accepted")
-CHOICES = re.compile(r'Parser key "([\w.]+)": Expected a Literal\[(.*?)\]\. Got value: (\S+)$')
-UNKNOWN_OPTION = re.compile(r"unrecognized arguments: --([\w.]+)")
+
+# What jsonargparse says, by what is wrong: the one place that depends on its words, which a test compares with it.
+MESSAGES = {
+    "unknown key": re.compile(r"does not accept option '([\w.]+)'|Option '([\w.]+)' is not accepted"),
+    "unknown option": re.compile(r"unrecognized arguments: --([\w.]+)"),
+    "not a choice": re.compile(r'Parser key "([\w.]+)": Expected a Literal\[(.*?)\]\. Got value: (\S+)$'),
+    "bad file": re.compile(r"^Problems parsing config"),
+    "no file": re.compile(r'key "config": File does not exist'),
+}
 
 
 def _explain(message: str, known: list[str], argv: Sequence[str], named: list[str]) -> str:
     """One line from the parser's words: with the file, and with the nearest known option or preset."""
     line = " ".join(message.replace("typing.", "").replace("<unicode string>", "the file").split())
-    in_file = UNKNOWN_IN_FILE.search(line)
-    if in_file or line.startswith("Problems parsing config"):
+    in_file = MESSAGES["unknown key"].search(line)
+    if in_file or MESSAGES["bad file"].search(line):
         line = f"{', '.join(_config_files(argv))}: {line}"
-    match = in_file or UNKNOWN_OPTION.search(line)
+    match = in_file or MESSAGES["unknown option"].search(line)
     if match:
         name = next(group for group in match.groups() if group)
         last = name.rsplit(".", 1)[-1]
@@ -210,12 +258,12 @@ def _explain(message: str, known: list[str], argv: Sequence[str], named: list[st
         if not in_file:
             near = [f"--{key}" for key in near]
         line += f"; did you mean {' or '.join(near)}?" if near else f"; known options: {', '.join(known)}"
-    elif named and 'key "config": File does not exist' in line:
+    elif named and MESSAGES["no file"].search(line):
         near = [name for given in _config_files(argv) for name in difflib.get_close_matches(given, named, n=3)]
         line += f"; did you mean the preset {' or '.join(near)}?" if near else "; --config help lists the presets"
     elif dashed := [token for token in argv if token.startswith("-") and os.path.exists(token)]:
         line += f"; put -- before {dashed[0]!r}, which is a file and no option"
-    if choices := CHOICES.search(line):
+    if choices := MESSAGES["not a choice"].search(line):
         name, listed, given = choices.groups()
         line = f"{line[: choices.start()]}--{name} must be one of {listed.replace(chr(39), '')}; got {given}"
     return line

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from stg.config.data import DataConfig
 from stg.config.probe import HEADS, SHUFFLED, ProbeConfig
-from stg.config.schema import differences
+from stg.config.schema import describe, differences
 from stg.config.store import EdgeConfig
 from stg.data.batches import shuffle_features
 from stg.data.edges import recorded_edges
@@ -94,7 +94,7 @@ def _agree(folder: Path, settings: Mapping[str, Any]) -> None:
     settings = json.loads(json.dumps(settings))
     if path.exists():
         if differing := differences(read_json(path), settings):
-            listed = "; ".join(f"{key}: was {old!r}, now {new!r}" for key, (old, new) in differing.items())
+            listed = describe(differing)
             raise UserError(f"{folder} holds results of other settings ({listed}): choose another --out")
         return
     folder.mkdir(parents=True, exist_ok=True)

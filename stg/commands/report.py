@@ -15,11 +15,11 @@ from stg.evaluation.loaded_run import load_run
 from stg.evaluation.results import captions_of
 from stg.explain import EXPLAINERS, Explainer
 from stg.pages import write_run_page, write_video_pages
-from stg.pages.html import first_file
 from stg.pages.videos.pictures import glimpse
 from stg.pages.videos.split_report import SplitReport, run_name
 from stg.runs.folder import load_config
 from stg.runtime.errors import UserError
+from stg.runtime.files import page_file
 from stg.runtime.progress import ConsoleReporter
 from stg.runtime.reporter import Reporter
 from stg.video.clips import find_clips
@@ -54,7 +54,7 @@ def report_run(config: ReportConfig, *, reporter: Reporter) -> Path:
         UserError: no such run, or no such ablation.
     """
     settings = load_config(config.run)
-    first_file(config.target)  # what cannot be written is said before the work
+    page_file(config.target)  # what cannot be written is said before the work
     tested = any((Path(config.run) / "evaluation").glob("test-*-scores.json"))
     references = None
     try:
@@ -98,7 +98,7 @@ def report_videos(config: ReportConfig, *, reporter: Reporter) -> list[Path]:
     assert config.split is not None  # main() decides by it
     load_config(config.run)
     explainers = _explainers(config)
-    first_file(config.target)  # what cannot be written is said before the work
+    page_file(config.target)  # what cannot be written is said before the work
     with reporter.bar("making the videos' graphs") as progress:
         run = load_run(
             config.run,

@@ -14,7 +14,7 @@ class EvaluateConfig:
     """val, test or train, or another that the data set has. Choose on val; look at test once. A split whose captions
     are withheld (VATEX's private test) is captioned, for submission, and not scored."""
     beam: int = 5
-    """Width of the beam search that is reported beside greedy search; 1: greedy alone."""
+    """Width of the beam search that is reported next to greedy search; 1: greedy alone."""
     search: SearchConfig = field(default_factory=SearchConfig)
     """Another search than the beam, with rules or more captions a video."""
     store: str | None = None
@@ -28,17 +28,17 @@ class EvaluateConfig:
         metadata={"flag": True, "help": "score with pycocoevalcap's own code, Java tokenizer included"},
     )
     spice: str | None = None
-    """Folder with the files that SPICE needs besides pycocoevalcap (stanford-corenlp-3.6.0.jar and -models.jar), for
-    SPICE beside the other scores; it is slow and needs Java."""
+    """Folder with the files that SPICE needs in addition to pycocoevalcap (stanford-corenlp-3.6.0.jar and -models.jar),
+    to print SPICE too; it is slow and needs Java."""
     device: str = "auto"
     """auto, cpu, cuda, ..."""
     show: int = 5
-    """Captions to print beside a reference."""
+    """Captions to print, each with a reference."""
 
     def __post_init__(self) -> None:
         self.searches()
 
     def searches(self) -> list[SearchConfig]:
-        """Greedy search, and the one that was asked for beside it."""
+        """Greedy search, and the one that was asked for."""
         greedy, chosen = SearchConfig("greedy"), with_shorthands(self.search, beam=self.beam)
         return [greedy] if chosen.name == greedy.name else [greedy, chosen]

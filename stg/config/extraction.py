@@ -1,8 +1,9 @@
-"""Which frames of a clip are taken, and which networks look at them."""
+"""Which frames of a clip are taken, and which networks describe them."""
 
 from dataclasses import dataclass, field
 from typing import Literal
 
+from stg.config.plugins import check_name
 from stg.video.sampling import STRIDE
 
 NONE = "none"
@@ -19,7 +20,7 @@ class NetworkConfig:
     """A file, or a name that torchvision gives to published weights (COCO_V1); default: the published ones."""
     backbone: str = "resnet101"
     """Describes frames: resnet101, resnet152, resnext101_32x8d, resnext101_64x4d, or the path of an .onnx file that
-    ends in a feature map (a JSON file beside it states its preprocessing)."""
+    ends in a feature map (a JSON file next to it states its preprocessing)."""
     backbone_weights: str | None = None
     """A file, or a name such as IMAGENET1K_V1."""
     motion: str = NONE
@@ -33,19 +34,20 @@ class NetworkConfig:
     """The weights of RAFT, which computes the flow."""
     motion_span: int | None = None
     """Frames that one row of motion features covers; default: 16 for networks, 32 for a file."""
-    sound: Literal["none", "vggish"] = "none"
-    """Listens to the sound."""
+    sound: str = NONE
+    """Describes the sound: vggish, or none."""
     sound_weights: str | None = None
     """A file: VGGish weights."""
 
     def __post_init__(self) -> None:
+        check_name("sound", "sound", self.sound)
         if self.motion_span is not None and self.motion_span < 1:
             raise ValueError(f"motion_span must be at least 1; got {self.motion_span}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingConfig:
-    """What is looked at in a clip, and what is kept."""
+    """Which frames of a clip are read, and what is kept of them."""
 
     num_frames: int = 10
     """Frames sampled from each clip; with sampling=stride the most frames."""

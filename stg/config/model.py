@@ -3,9 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from stg.config.plugins import check_name
 from stg.config.schema import not_negative, positive
-
-Variant = Literal["full", "spatial", "temporal", "dense", "none"]
 
 TimeFlow = Literal["literal", "forward", "both"]
 
@@ -14,8 +13,9 @@ TimeFlow = Literal["literal", "forward", "both"]
 class GraphConfig:
     """Which edges of the stored graph are used, and how often they are walked."""
 
-    variant: Variant = "full"
-    """full: IoU edges inside frames and cosine edges between them; spatial, temporal: one kind; dense: all pairs."""
+    variant: str = "full"
+    """full: IoU edges inside frames and cosine edges between them; spatial, temporal: one kind; dense: all pairs;
+    none: no edges."""
     time_flow: TimeFlow = "literal"
     """Direction of information along temporal edges: literal (Eq. 4: a node gathers from the next frame), forward,
     both."""
@@ -23,6 +23,7 @@ class GraphConfig:
     """Graph convolutions (Eq. 4)."""
 
     def __post_init__(self) -> None:
+        check_name("variant", "graph.variant", self.variant)
         not_negative(self, "layers")
 
 
@@ -80,10 +81,10 @@ class STaTSConfig:
     order: Literal["st", "ts", "stats"] = "stats"
     """st: space, then time; ts: a frame, then places in it; stats: both, weighed for every word (Eq. 12)."""
     scene_streams: tuple[SceneStream, ...] = ("frames",)
-    """What the scene branch hands over: frames (motion fused in), motion apart, regions (raw objects), grid. Several
+    """What the scene branch passes on: frames (motion fused in), motion apart, regions (raw objects), grid. Several
     streams have their st and ts each, and one gate over all."""
     object_streams: tuple[ObjectStream, ...] = ("regions",)
-    """What the object branch hands over: regions (graph nodes), frames (their means), grid."""
+    """What the object branch passes on: regions (graph nodes), frames (their means), grid."""
     max_steps: int = 64
     """Most steps of the grid; of longer clips as many, evenly spread over the whole clip. 0: all of them."""
     st: STConfig = field(default_factory=STConfig)
@@ -132,7 +133,7 @@ class ModelConfig:
 
     branches: Literal["full", "scene", "object", "concat", "l2"] = "full"
     """full: scene and object branch with distillation (Pan et al.); scene, object: one alone; concat, l2: Table 3."""
-    decoder: Literal["transformer", "stats", "attention_lstm"] = "transformer"
+    decoder: str = "transformer"
     """transformer (Pan et al.), stats (Cherian et al.), attention_lstm (Chen et al.); of either branch."""
     channels: int = 128
     """Width of features, Transformer and LSTMs (512 in Pan et al. and STaTS). In STaTS words have half of it, the
@@ -154,9 +155,10 @@ class ModelConfig:
     standardise: bool = True
     """Shift and scale features by their mean and deviation over the training videos (the paper takes them raw)."""
     concat_axis: Literal["channel", "time"] = "channel"
-    """Where `concat` joins the branches: channels then a linear layer, or one after the other in time (P26)."""
+    """Where `concat` joins the branches: channels then a linear layer, or one after the other in time."""
 
     def __post_init__(self) -> None:
+        check_name("decoder", "model.decoder", self.decoder)
         positive(self, "channels", "layers", "heads", "hidden")
         if self.channels % self.heads:
             raise ValueError(f"model.channels must be divisible by model.heads; got {self.channels} and {self.heads}")

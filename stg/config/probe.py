@@ -65,5 +65,5 @@ class ProbeConfig:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What a result depends on, besides row and seed."""
+        """What a result depends on, apart from row and seed."""
         return {name: value for name, value in asdict(self).items() if name not in ("out", "rows", "seeds", "threads")}

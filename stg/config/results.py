@@ -59,7 +59,7 @@ class PredictionsConfig:
     it."""
     force: bool = field(default=False, metadata={"flag": True, "help": "merge: replace the file --out"})
     references: str | None = None
-    """compare: a caption file whose first caption of each video is shown beside the predictions."""
+    """compare: a caption file whose first caption of each video is shown next to the predictions."""
     run: str | None = None
     """compare: a run folder; the references are those of its data set."""
     show: int | None = None

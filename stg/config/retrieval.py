@@ -6,6 +6,7 @@ from typing import Literal
 
 from stg.config.data import DataConfig, WorldConfig
 from stg.config.model import GraphConfig
+from stg.config.plugins import loaded_plugins
 from stg.config.schema import not_negative, positive
 from stg.config.search import SearchConfig
 
@@ -49,7 +50,7 @@ class MatchingConfig:
     """Captions a step of each of these videos."""
     epochs: int = 30
     epoch_captions: int | None = 10
-    """Captions of each video in one epoch, drawn anew each time; null: all of them."""
+    """Captions of each video in one epoch, drawn again each time; null: all of them."""
     patience: int = 10
     """Stop after this many epochs without a better sum of recalls on validation."""
     clip_norm: float = 2.0
@@ -78,7 +79,7 @@ class EmbedConfig:
     optim: MatchingConfig = field(default_factory=MatchingConfig)
     """Loss and optimisation."""
     out: str | None = None
-    """Folder of the embedding; default runs/<dataset>-embed-<video>-seed<seed>. Unfinished training is gone on with."""
+    """Folder of the embedding; default runs/<dataset>-embed-<video>-seed<seed>. Unfinished training is resumed."""
     seed: int = 0
     """Weights, order, dropout, and the shuffle of the control."""
     control: Literal["none", "shuffle"] = "none"
@@ -89,6 +90,7 @@ class EmbedConfig:
     """auto, cpu, cuda, cuda:1, mps."""
     threads: int | None = None
     """CPU threads; default: all cores."""
+    plugin: tuple[str, ...] = field(default_factory=loaded_plugins, metadata={"kept": True})
 
     def __post_init__(self) -> None:
         not_negative(self, "seed")
@@ -102,7 +104,7 @@ class FuseConfig:
 
     runs: tuple[str, ...] = field(metadata={"positional": True, "help": "run folders, as printed by stg.fit"})
     out: str
-    """The caption file to write; the scores go beside it (NAME-scores.json)."""
+    """The caption file to write; the scores go next to it (NAME-scores.json)."""
     embedding: str | None = None
     """rerank: folder of stg.embed."""
     split: str = "val"
@@ -110,7 +112,7 @@ class FuseConfig:
     method: Literal["rerank", "ensemble"] = "rerank"
     """rerank: the embedding chooses among the runs' captions; ensemble: the runs choose each word together."""
     mix: float = 0.0
-    """rerank: weight of the mean log-probability of a caption's words, beside the cosine."""
+    """rerank: weight of the mean log-probability of a caption's words, next to the cosine."""
     candidates: int = 5
     """rerank: captions that each run offers for a video."""
     search: SearchConfig = field(default_factory=SearchConfig)
@@ -149,7 +151,7 @@ class FuseConfig:
             if self.search.method == "diverse" and self.candidates > self.search.beam:
                 raise ValueError(f"--candidates {self.candidates} do not fit --search.beam {self.search.beam}")
         if self.search.n_best != 1:
-            raise ValueError(f"--search.n_best {self.search.n_best} is said with --candidates here")
+            raise ValueError(f"--search.n_best {self.search.n_best} is set by --candidates here")
         self.searched()
 
     def searched(self) -> SearchConfig:

@@ -13,6 +13,8 @@ def to_dict(config: Any) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for item in fields(config):
         value = getattr(config, item.name)
+        if item.metadata.get("kept") and not value:
+            continue  # files of runs without plugins stay as they were
         values[item.name] = (
             to_dict(value) if is_dataclass(value) else list(value) if isinstance(value, tuple) else value
         )
@@ -53,6 +55,16 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
         elif before != after:
             found[prefix + name] = (before, after)
     return found
+
+
+def describe(found: Mapping[str, tuple[Any, Any]], wording: str = "was {old!r}, now {new!r}") -> str:
+    """Differences in one line: ``optim.lr: was 0.1, now 0.2; run.seed: was 0, now 1``.
+
+    Args:
+        found: of :func:`differences`.
+        wording: of one pair, with ``{old!r}`` and ``{new!r}``.
+    """
+    return "; ".join(f"{key}: {wording.format(old=old, new=new)}" for key, (old, new) in found.items())
 
 
 def positive(section: object, *names: str) -> None:

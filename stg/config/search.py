@@ -2,10 +2,8 @@
 
 from dataclasses import dataclass, fields, replace
 from math import isfinite
-from typing import Literal, get_args
 
-Method = Literal["greedy", "beam", "diverse", "sample"]
-
+from stg.config.plugins import check_name
 
 ONLY = {
     "beam": ("beam", "diverse"),
@@ -18,7 +16,7 @@ ONLY = {
     "length_penalty": ("beam", "diverse"),
     "n_best": ("beam", "diverse", "sample"),
 }
-"""Setting -> the methods that look at it; all others are looked at by every method."""
+"""Setting -> the methods that read it; every method reads all others."""
 
 
 CANDIDATES = 5
@@ -29,7 +27,7 @@ CANDIDATES = 5
 class SearchConfig:
     """How captions are searched for (:mod:`decoders`)."""
 
-    method: Method = "beam"
+    method: str = "beam"
     """greedy; beam; diverse: groups of beams that keep away from each other's words (Vijayakumar et al., 2016); sample:
     words drawn from the model's distribution."""
     beam: int = 5
@@ -60,8 +58,7 @@ class SearchConfig:
     """Most words, the end of the sentence counting as one. By default as long as the captions of training."""
 
     def __post_init__(self) -> None:
-        if self.method not in get_args(Method):
-            raise ValueError(f"method must be one of {', '.join(get_args(Method))}; got {self.method!r}")
+        check_name("search", "method", self.method)
         for name in ("beam", "groups", "min_length", "n_best", "max_length"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -137,11 +134,11 @@ def with_shorthands(search: SearchConfig, **given: int) -> SearchConfig:
     Raises:
         ValueError: a setting has two values, or the whole cannot be (:class:`SearchConfig`).
     """
-    told = {name: value for name, value in given.items() if value != _DEFAULTS[name]}
-    for name, value in told.items():
+    set_here = {name: value for name, value in given.items() if value != _DEFAULTS[name]}
+    for name, value in set_here.items():
         if (other := getattr(search, name)) not in (value, _DEFAULTS[name]):
             raise ValueError(f"--{name} {value} and --search.{name} {other} are one setting: give it once")
-    return replace(search, **told)  # type: ignore[arg-type]
+    return replace(search, **set_here)  # type: ignore[arg-type]
 
 
 def with_candidates(search: SearchConfig) -> SearchConfig:

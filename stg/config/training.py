@@ -9,6 +9,7 @@ from typing import Literal
 
 from stg.config.data import DataConfig, WorldConfig
 from stg.config.model import GraphConfig, ModelConfig
+from stg.config.plugins import check_name, loaded_plugins
 from stg.config.schema import not_negative, positive
 
 
@@ -27,7 +28,7 @@ class LossConfig:
     reduction: Literal["positions", "batchmean"] = "positions"
     """Mean over real words, or their sum divided by the number of captions."""
     keep_empty: bool = False
-    """Let captions of videos without any object count in the object and distillation losses (P15)."""
+    """Let captions of videos without any object count in the object and distillation losses."""
     rank_weight: float = 0.1
     """Weight of the ranking loss of STaTS (Eq. 6) in each branch that has one; the paper names none."""
     category_weight: float = 0.1
@@ -42,7 +43,7 @@ class LossConfig:
 class OptimConfig:
     """How to train."""
 
-    algorithm: Literal["adam", "rmsprop"] = "adam"
+    algorithm: str = "adam"
     """adam (Pan et al.), rmsprop (Cherian et al.)."""
     lr: float = 1e-3
     """Fixed step size (1e-4 in Pan et al. and in STaTS; Chen et al. name none)."""
@@ -58,7 +59,7 @@ class OptimConfig:
     that have it in hardware; refused elsewhere."""
     epochs: int = 25
     epoch_captions: int | None = None
-    """Captions of each video in one epoch, drawn anew each time; null: all of them."""
+    """Captions of each video in one epoch, drawn again each time; null: all of them."""
     patience: int = 10
     """Stop after this many epochs without a better validation CIDEr."""
     clip_norm: float = 0.0
@@ -73,6 +74,7 @@ class OptimConfig:
     """How scheduled sampling picks the decoder's own word."""
 
     def __post_init__(self) -> None:
+        check_name("optimiser", "optim.algorithm", self.algorithm)
         if self.scheduled_sampling is not None and self.scheduled_sampling <= 0:
             raise ValueError(f"scheduled_sampling must be greater than 0, or null; got {self.scheduled_sampling}")
         positive(self, "lr", "batch_videos", "captions_per_video", "length_buckets", "epochs", "patience")
@@ -86,7 +88,7 @@ class RewardConfig:
     """Training on scores of sampled captions (REINFORCE), mixed with cross-entropy."""
 
     weight: float = 0.0
-    """g of (1 - g) * cross-entropy + g * reward loss: 0 for none, 0.5 for STaTS (S22), 0.9 for VATEX (V7)."""
+    """g of (1 - g) * cross-entropy + g * reward loss: 0 for none, 0.5 in STaTS, 0.9 in VATEX."""
     from_epoch: int = 10
     """First epoch, from 0, that learns from rewards; patience counts from there. 0 with run.start."""
     cider: float = 1.0
@@ -101,7 +103,7 @@ class RewardConfig:
     """Captions drawn of each video of a step; leave_one_out needs two or more."""
     dropout: bool = False
     """Learn from drawn captions with the model's dropout. They are drawn without it, so that the gradient is no longer
-    exactly that of the expected reward; but few videos are learned by heart without it."""
+    exactly that of the expected reward; but few videos are memorised without it."""
     lr: float | None = None
     """Step size while rewards are learned from; null: optim.lr."""
 
@@ -124,7 +126,7 @@ class RunConfig:
 
     out: str | None = None
     """Run folder; default runs/<dataset>-<branches>-<variant>-<decoder>-seed<seed> (the Transformer is not named). An
-    unfinished run in it is gone on with."""
+    unfinished run in it is resumed."""
     start: str | None = None
     """Run folder of a trained model with the same settings of graph and model, whose weights this run begins with."""
     seed: int = 0
@@ -136,9 +138,9 @@ class RunConfig:
     threads: int | None = None
     """CPU threads of each process; default: all cores, or what torchrun sets (one)."""
     save_minutes: float = 2.0
-    """A checkpoint at least this often, besides one an epoch."""
+    """A checkpoint at least this often, and one an epoch."""
     override: bool = False
-    """Go on with a run although harmless options differ from those it was started with."""
+    """Resume a run although harmless options differ from those it was started with."""
     samples: int = 3
     """Validation captions shown after each epoch."""
 
@@ -166,6 +168,7 @@ class FitConfig:
     """Training on rewards."""
     run: RunConfig = field(default_factory=RunConfig)
     """Run folder, seed, device."""
+    plugin: tuple[str, ...] = field(default_factory=loaded_plugins, metadata={"kept": True})
 
     def __post_init__(self) -> None:
         if self.reward.weight and self.reward.from_epoch >= self.optim.epochs:

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from graphs import GraphStore, paper_edges
-from stg.config.schema import differences
+from stg.config.schema import describe, differences
 from stg.config.store import EdgeConfig
 from stg.runtime.errors import UserError
 from stg.runtime.progress import progress_bar
@@ -40,7 +40,7 @@ def rebuild_edges(source: GraphStore, target: GraphStore, edges: EdgeConfig, con
 
     manifest = {**source.manifest, "edges": asdict(edges)}
     if len(target) and (differing := differences(target.manifest, manifest)):
-        listed = "; ".join(f"{key}: {old!r} there, now {new!r}" for key, (old, new) in differing.items())
+        listed = describe(differing, "{old!r} there, now {new!r}")
         raise UserError(f"{target.path} holds other graphs ({listed}): choose another --out")
     target.manifest = manifest
     draw = paper_edges(**edges.arguments)

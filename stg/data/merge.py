@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from graphs import GraphStore, StoreError
-from stg.config.schema import differences
+from stg.config.schema import describe, differences
 from stg.runtime.errors import StgError, UserError
 from stg.runtime.files import write_atomic
 from stg.runtime.progress import progress_bar
@@ -125,7 +125,7 @@ def _check_alike(stores: Sequence[GraphStore]) -> None:
         )
         differing = differences(ours, theirs)
         if differing:
-            listed = "; ".join(f"{name}: {old!r}, {new!r}" for name, (old, new) in differing.items())
+            listed = describe(differing, "{old!r}, {new!r}")
             raise UserError(
                 f"{first.path} and {store.path} hold features made otherwise, which never mix (the first one's value "
                 f"first): {listed}. Extract one of them again"

@@ -10,7 +10,7 @@ from typing import Any
 
 from graphs import GraphStore, StoreError
 from stg.config.data import DataConfig, WorldConfig
-from stg.config.schema import differences
+from stg.config.schema import describe, differences
 from stg.datasets.annotation import Language
 from stg.datasets.base import CaptionDataset
 from stg.datasets.folder import read_folder
@@ -146,7 +146,7 @@ def _check_world(store: GraphStore, manifest: Mapping[str, Any], lacking: int) -
     """Refuse the graphs of another world, whose videos have the same ids; other edges are welcome where none lacks."""
     there = {name: value for name, value in store.manifest.items() if name != "edges"}
     if differing := differences(there, json.loads(json.dumps(manifest))):
-        listed = "; ".join(f"{key}: {old!r} there, now {new!r}" for key, (old, new) in differing.items())
+        listed = describe(differing, "{old!r} there, now {new!r}")
         raise UserError(f"{store.path} holds graphs of another world ({listed}): give another --data.store")
     if lacking and "edges" in store.manifest:
         raise UserError(

@@ -3,13 +3,10 @@
 import base64
 import hashlib
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
-
-from stg.runtime.errors import UserError
 
 
 def render(template: str, **values: Any) -> str:
@@ -64,22 +61,3 @@ def policy(styles: list[str], scripts: list[str]) -> str:
 def hash_of(names: list[str]) -> str:
     """SHA-256 of the embedded text, as a policy wants it."""
     return base64.b64encode(hashlib.sha256(embedded(names).encode()).digest()).decode()
-
-
-def first_file(out: Path) -> Path:
-    """The first file of a report; its folder is made.
-
-    Raises:
-        UserError: there cannot be a file.
-    """
-    page = out.suffix.lower() in (".html", ".htm")
-    if not page and (out.is_file() or (out.suffix and not out.is_dir())):
-        raise UserError(f"a page is a file that ends in .html, or a folder for several; got {str(out)!r}")
-    file = out if page else out / "index.html"
-    if file.is_dir():
-        raise UserError(f"{file} is a folder; give the name of a file that ends in .html, or of another folder")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"could not make the folder {file.parent} for the report: {error.strerror or error}") from error
-    return file

@@ -7,11 +7,12 @@ from typing import Any
 
 from graphs import GraphStore
 from stg.config.model import GraphConfig, ModelConfig
-from stg.config.schema import differences, from_dict, to_dict
+from stg.config.plugins import loaded_plugins
+from stg.config.schema import describe, differences, from_dict, to_dict
 from stg.models.build import build_captioner
 from stg.models.captioner import Captioner
 from stg.models.feature_kinds import FeatureWidths
-from stg.runs.model_file import MODEL_FILE, WHOLE_FILE
+from stg.runs.model_file import MODEL_FILE, WHOLE_FILE, check_plugins
 from stg.runs.tensors import CheckpointError, load_tensors, save_tensors
 from stg.runtime.errors import UserError
 from stg.text.vocabulary import Vocabulary
@@ -26,7 +27,7 @@ def check_features(trained_on: Mapping[str, Any], store: GraphStore, what: str) 
         UserError: names the fields that differ, with both values.
     """
     if differing := differences(trained_on, store.manifest):
-        listed = "; ".join(f"{key}: trained on {old!r}, store has {new!r}" for key, (old, new) in differing.items())
+        listed = describe(differing, "trained on {old!r}, store has {new!r}")
         raise UserError(f"the features in {store.path} do not fit this {what}: {listed}. Extract them again as trained")
 
 
@@ -87,7 +88,7 @@ class CaptionerBundle:
             return {"model": model, "graph": graph, "features": dict(trained.features)}
 
         if changed := differences(described(before), described(self)):
-            listed = "; ".join(f"{key}: was {old!r}, now {new!r}" for key, (old, new) in changed.items())
+            listed = describe(changed)
             raise UserError(f"{folder} holds another model ({listed}): ask for the same settings to begin with it")
         self.captioner.load_state_dict(before.captioner.state_dict())
 
@@ -108,6 +109,8 @@ class CaptionerBundle:
             # For those who need to know before anything is built, or torch loaded.
             "reads": sorted(captioner.reads),
         }
+        if plugins := loaded_plugins():
+            header["plugin"] = list(plugins)
         save_tensors(path, captioner.state_dict(), header)
 
     @classmethod
@@ -123,6 +126,7 @@ class CaptionerBundle:
         if header.get("format") != FORMAT or header.get("version") != VERSION:
             found = f"{header.get('format')} version {header.get('version')}"
             raise CheckpointError(f"{path} holds {found}; expected {FORMAT} version {VERSION}")
+        check_plugins(header, f"the model {path}")
         try:
             # Models of before the grid had a largest number of steps read them all.
             header["model"].get("stats", {}).setdefault("max_steps", 0)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 from stg.config.schema import from_dict
 from stg.config.training import FitConfig
 from stg.runs.evaluations import Evaluation, read_evaluations
-from stg.runs.model_file import MODEL_FILE, WHOLE_FILE, model_header, weight_count
+from stg.runs.model_file import MODEL_FILE, WHOLE_FILE, check_plugins, model_header, weight_count
 from stg.runtime.errors import UserError
 from stg.runtime.reading import number, read_json
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from stg.runs.bundle import CaptionerBundle
 
 FREE = {
+    "plugin",
     "run.out",
     "run.device",
     "run.threads",
@@ -100,8 +101,10 @@ class RunFolder:
             raise UserError(
                 f"{self.path} is not a run folder (it has no config.json): give the folder that stg.fit printed"
             )
+        values = read_json(self.config_file)
+        check_plugins(values if isinstance(values, dict) else {}, f"the run {self.path}")
         try:
-            return from_dict(FitConfig, read_json(self.config_file))
+            return from_dict(FitConfig, values)
         except (TypeError, ValueError) as error:
             raise UserError(f"{self.config_file} does not fit this version: {error}") from error
 

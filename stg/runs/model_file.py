@@ -2,9 +2,11 @@
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from stg.config.plugins import require_plugins
 from stg.runtime.errors import UserError
 
 MODEL_FILE, WHOLE_FILE = "model.safetensors", "whole.safetensors"
@@ -38,6 +40,7 @@ def model_header(path: Path) -> dict[str, Any]:
         raise UserError(f"could not read {path}: {error.strerror or error}") from error
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is not a trained model, or is damaged: {error}") from error
+    check_plugins(header, f"the model {path}")
     return header
 
 
@@ -63,3 +66,15 @@ def _described(path: Path) -> Any:
         length = int.from_bytes(file.read(8), "little")
         # A damaged length must not ask for more memory than the file has bytes.
         return json.loads(file.read(min(length, path.stat().st_size)))
+
+
+def check_plugins(values: Mapping[str, Any], what: str) -> None:
+    """Refuse a run's settings, or a model's header, that need plugins that are not imported.
+
+    Raises:
+        UserError: naming them.
+    """
+    try:
+        require_plugins(values.get("plugin", ()), what)
+    except ValueError as error:
+        raise UserError(str(error)) from error

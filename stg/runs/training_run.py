@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import yaml
 
-from stg.config.schema import differences, to_dict
+from stg.config.schema import describe, differences, to_dict
 from stg.config.training import FitConfig
 from stg.runs.folder import FREE, RunFolder
 from stg.runtime.errors import Preempted, ProcessLost, StgError, UserError
@@ -108,7 +108,7 @@ class TrainingRun:
         changed = {key: pair for key, pair in changed.items() if key not in FREE}
         if not changed:
             return
-        listed = "; ".join(f"{key}: was {old!r}, now {new!r}" for key, (old, new) in changed.items())
+        listed = describe(changed)
         fixed = sorted(set(changed) - NEGOTIABLE)
         if fixed:
             raise UserError(

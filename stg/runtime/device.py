@@ -55,7 +55,7 @@ def cpu_capabilities() -> Mapping[str, object]:
     """What the processor can do, by the names of its instruction sets."""
     if hasattr(torch.cpu, "get_capabilities"):
         return torch.cpu.get_capabilities()
-    # Older versions of torch do not tell; Linux does.
+    # Older versions of torch do not say; Linux does.
     listing = Path("/proc/cpuinfo")
     lines = listing.read_text().splitlines() if listing.exists() else []
     return {flag: True for line in lines if line.lower().startswith(("flags", "features")) for flag in line.split()}
@@ -104,8 +104,8 @@ MEMORY = Path("/proc/meminfo")
 
 def free_memory() -> int | None:
     """Bytes that may still be taken, as the system says, or the control group of a container; None: not known."""
-    told = [_free_of_system(), _free_of_group()]
-    return min((free for free in told if free is not None), default=None)
+    limits = [_free_of_system(), _free_of_group()]
+    return min((free for free in limits if free is not None), default=None)
 
 
 def _free_of_system() -> int | None:

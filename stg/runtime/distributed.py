@@ -30,7 +30,7 @@ TIMEOUT = timedelta(minutes=10)
 """How long a process waits for the others within a step before it gives up."""
 FAILURE = "stg/failure"
 GLANCE = 0.1
-"""Seconds between two looks at what the others have noted."""
+"""Seconds between two readings of what the others have noted."""
 
 
 class Ranks:
@@ -230,7 +230,7 @@ class Ranks:
             words = "".join(f" ({type(error).__name__}: {line})" for line in str(error or "").splitlines()[:1])
             return ProcessLost(
                 f"another process of this run was ended from outside (killed, or out of memory), or did not answer for "
-                f"{minutes:.0f} minutes: the same command goes on from the last checkpoint{words}"
+                f"{minutes:.0f} minutes: the same command resumes from the last checkpoint{words}"
             )
         return ProcessLost(f"process {note['rank']} of this run ended: {note['words']}", note["code"])
 
@@ -243,8 +243,8 @@ SINGLE = Ranks()
 def init_distributed(device: Callable[[], torch.device]) -> Iterator[Ranks]:
     """The processes that ``torchrun`` started with this one, by its environment; `ALONE` without it.
 
-    They speak by NCCL where each has a GPU to itself, else by gloo. Where they fail, only the first to do so tells: the
-    others end without a word, with its exit code.
+    They speak by NCCL where each has a GPU to itself, else by gloo. Where they fail, only the first to do so reports:
+    the others end without a word, with its exit code.
 
     Args:
         device: what this process works on; asked where there are several.
@@ -268,8 +268,8 @@ def init_distributed(device: Callable[[], torch.device]) -> Iterator[Ranks]:
     except (Exception, KeyboardInterrupt) as error:
         # The launcher asks all to end as soon as one has: that must not cut short what is still to be said.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        tells, code = ranks.note_failure(error)
-        if not tells:
+        reports, code = ranks.note_failure(error)
+        if not reports:
             raise SystemExit(code) from error
         raise
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

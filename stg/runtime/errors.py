@@ -28,6 +28,6 @@ class ProcessLost(StgError):
 
 
 class Preempted(StgError):
-    """Stopped on request with a checkpoint saved: the same command goes on from there."""
+    """Stopped on request with a checkpoint saved: the same command resumes from there."""
 
     exit_code = 75

@@ -17,7 +17,7 @@ _PLACE = re.compile(r"(?<![\w./~-])(?:~?/(?!/)|[A-Za-z]:[\\/]|\\\\)(?:[^\s/\\:'\
 
 
 def write_atomic(path: str | Path, data: bytes | str) -> None:
-    """Write ``data`` to a temporary name beside ``path``, flush it to disk, and rename it into place.
+    """Write ``data`` to a temporary name next to ``path``, flush it to disk, and rename it into place.
 
     A reader, or a run killed at any moment, sees the old file or the new one, never a part.
 
@@ -31,7 +31,7 @@ def write_atomic(path: str | Path, data: bytes | str) -> None:
 
 @contextlib.contextmanager
 def replacing(path: str | Path, size: str = "") -> Iterator[Path]:
-    """A temporary file beside ``path`` to write to, which takes its place once the block ends well; else it is removed.
+    """A temporary file next to ``path``, which takes its place once the block ends well; else it is removed.
 
     Args:
         path: of the file.
@@ -95,3 +95,18 @@ def sha256_file(path: str | Path) -> str:
 def without_places(text: object) -> str:
     """Text for others to read: of absolute paths the last part alone is left, for a page that may be mailed."""
     return _PLACE.sub(r"…/\1", str(text).replace(str(Path.home()), "~"))
+
+
+def page_file(out: Path) -> Path:
+    """The (first) file of a page that is to be written; its folder is made."""
+    page = out.suffix.lower() in (".html", ".htm")
+    if not page and (out.is_file() or (out.suffix and not out.is_dir())):
+        raise UserError(f"a page is a file that ends in .html, or a folder for several; got {str(out)!r}")
+    file = out if page else out / "index.html"
+    if file.is_dir():
+        raise UserError(f"{file} is a folder; give the name of a file that ends in .html, or of another folder")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"could not make the folder {file.parent} for the report: {error.strerror or error}") from error
+    return file

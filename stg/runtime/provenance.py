@@ -16,7 +16,7 @@ def processor() -> str:
 
 
 def machine() -> dict[str, str]:
-    """Facts of the machine that times depend on; nothing that tells whose it is."""
+    """Facts of the machine that times depend on; nothing that says whose it is."""
     import torch
 
     found = {

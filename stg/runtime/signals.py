@@ -80,6 +80,6 @@ def until_stopped(progress: Callable[[int, int], None], stop: Callable[[], bool]
     def go_on(done: int, total: int) -> None:
         progress(done, total)
         if stop():
-            raise Preempted(f"stopped with {done} of {total} graphs made: the same command goes on from there")
+            raise Preempted(f"stopped with {done} of {total} graphs made: the same command resumes from there")
 
     return go_on

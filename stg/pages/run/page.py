@@ -7,7 +7,7 @@ from typing import Any, Literal
 from stg.config.schema import differences, to_dict
 from stg.config.training import FitConfig
 from stg.metrics.columns import COLUMNS, EVENTS
-from stg.pages.html import first_file, render
+from stg.pages.html import render
 from stg.pages.run.ablations import read_ablation
 from stg.pages.run.captions import Pictures, choose, histories, written
 from stg.pages.run.curves import SCORES, Clock, curves, decimal, numbers
@@ -15,7 +15,7 @@ from stg.pages.run.record import RunRecord, read_run
 from stg.pages.run.views import Grid, Missing, RunPage
 from stg.runs.evaluations import Evaluation
 from stg.runs.model_file import MODEL_FILE, WHOLE_FILE
-from stg.runtime.files import without_places, write_atomic
+from stg.runtime.files import page_file, without_places, write_atomic
 from stg.runtime.reading import number
 from stg.text.tagging import Tagger, pick_tagger
 
@@ -55,7 +55,7 @@ def write_run_page(
     Raises:
         UserError: as `run_view`, or ``out`` cannot be a file.
     """
-    file = first_file(Path(out))
+    file = page_file(Path(out))
     page = run_view(
         folder,
         ablations=ablations,

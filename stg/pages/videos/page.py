@@ -9,11 +9,11 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from stg.explain import Deletion
-from stg.pages.html import first_file, render, templates
+from stg.pages.html import render, templates
 from stg.pages.videos.articles import caption_for_template, deletion
 from stg.pages.videos.strip import HEIGHT, LARGEST_K, strip_of
 from stg.pages.videos.views import VideosPage, VideoView
-from stg.runtime.files import write_atomic
+from stg.runtime.files import page_file, write_atomic
 
 STRONGEST = 2
 """Edges into each box (of one kind) that are drawn at first."""
@@ -142,7 +142,7 @@ def write_video_pages(
     Raises:
         UserError: ``out`` cannot be a file there.
     """
-    first = first_file(Path(out))
+    first = page_file(Path(out))
     files: list[Path] = []
     held: list[Article] = []
 

@@ -255,7 +255,7 @@ def test_a_stop_before_the_first_cell_begins_none(config: AblateConfig) -> None:
 
 def test_a_stop_while_the_world_is_made_is_obeyed_at_once(config: AblateConfig, tmp_path: Path) -> None:
     asked = on(config, tmp_path / "new" / "store")
-    with pytest.raises(Preempted, match=r"stopped with 0 of 24 graphs made: the same command goes on from there"):
+    with pytest.raises(Preempted, match=r"stopped with 0 of 24 graphs made: the same command resumes from there"):
         run(asked, stop=lambda: True)
     assert not make_plan(asked).run(Cell("none", 0)).exists()
 

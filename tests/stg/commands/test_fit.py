@@ -139,7 +139,7 @@ def test_stopping_within_a_validation_changes_no_bit(store: Path, tmp_path: Path
 
 def test_stopping_while_the_world_is_made_keeps_what_is_made(tmp_path: Path) -> None:
     asked = itertools.count()
-    with pytest.raises(Preempted, match="stopped with 2 of 14 graphs made: the same command goes on from there"):
+    with pytest.raises(Preempted, match="stopped with 2 of 14 graphs made: the same command resumes from there"):
         run(settings(tmp_path / "store", tmp_path / "run"), lambda: next(asked) == 2)
     assert not (tmp_path / "run").exists()
     with GraphStore(tmp_path / "store") as made:

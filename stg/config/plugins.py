@@ -1,0 +1,101 @@
+"""Names that options may take: the built-in ones, and those that plugins add to the library's dicts.
+
+A plugin is a Python file or module that adds to these dicts when it is imported. It is code: it runs only where a user
+names it, with ``--plugin`` or by an import, never because a file of a run asks for it.
+"""
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Names(NamedTuple):
+    """The built-in names of one kind, and the dict that holds these and those of plugins."""
+
+    built_in: tuple[str, ...]
+    module: str
+    registry: str
+
+
+KINDS = {
+    "dataset": Names(("world", "msvd", "msrvtt", "vatex", "folder"), "stg.datasets.open", "DATASETS"),
+    "variant": Names(("full", "spatial", "temporal", "dense", "none"), "graphs.variants", "VARIANTS"),
+    "decoder": Names(("transformer", "stats", "attention_lstm"), "stg.models.decoders", "DECODERS"),
+    "search": Names(("greedy", "beam", "diverse", "sample"), "decoders", "SEARCHES"),
+    "optimiser": Names(("adam", "rmsprop"), "stg.training.schedules", "OPTIMISERS"),
+    "sound": Names(("none", "vggish"), "stg.vision.registry", "SOUND"),
+}
+"""Written out, as the dicts lie in modules that import torch; a test compares the two."""
+
+_loaded: dict[str, str] = {}
+
+
+def known(kind: str) -> tuple[str, ...]:
+    """The names that an option of this kind may take.
+
+    Whoever has added a name has imported the module with the dict, so that nothing need be imported here.
+    """
+    names = KINDS[kind]
+    added = getattr(sys.modules.get(names.module), names.registry, ())
+    return tuple(dict.fromkeys([*names.built_in, *added]))
+
+
+def check_name(kind: str, option: str, value: str) -> None:
+    """Refuse a name that is not known.
+
+    Raises:
+        ValueError: listing the known ones.
+    """
+    if value not in known(kind):
+        raise ValueError(f"{option} must be one of {', '.join(known(kind))}; got {value!r} (--plugin adds others)")
+
+
+def load_plugin(plugin: str) -> None:
+    """Import a plugin, given as a file or as the name of a module.
+
+    Raises:
+        ValueError: it is not there, fails, or has the name of another module.
+    """
+    name, path = _module_name(plugin), Path(plugin)
+    is_file, before = path.suffix == ".py", sys.modules.get(name)
+    if is_file and not path.is_file():
+        raise ValueError(f"the plugin {plugin} is not there: give a Python file, or the name of a module")
+    if is_file and before is not None and Path(getattr(before, "__file__", None) or "").resolve() != path.resolve():
+        raise ValueError(f"the plugin {plugin} has the name of another module, {name}: rename the file")
+    try:
+        if not is_file:
+            importlib.import_module(name)
+        elif before is None:
+            spec = importlib.util.spec_from_file_location(name, path)
+            assert spec is not None
+            assert spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+            sys.modules[name] = module
+    except Exception as error:
+        raise ValueError(f"the plugin {plugin} cannot be imported: {type(error).__name__}: {error}") from error
+    _loaded[name] = plugin
+
+
+def loaded_plugins() -> tuple[str, ...]:
+    """The plugins of this process, as they were given; runs and models keep them."""
+    return tuple(_loaded.values())
+
+
+def require_plugins(plugins: Iterable[str], what: str) -> None:
+    """Refuse to open what was made with plugins that are not imported.
+
+    Raises:
+        ValueError: naming them.
+    """
+    if missing := [plugin for plugin in plugins if _module_name(plugin) not in sys.modules]:
+        options = " ".join(f"--plugin {plugin}" for plugin in missing)
+        raise ValueError(f"{what} needs {options} (or, in Python, an import of it): its code is not part of the run")
+
+
+def _module_name(plugin: str) -> str:
+    """A file may have moved since: its name without folder and suffix says which it is."""
+    return Path(plugin).stem if plugin.endswith(".py") else plugin
