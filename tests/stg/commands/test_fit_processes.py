@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,8 @@ from stg.runs.tensors import load_tensors
 from tests.stg.make_processes import WORLD
 
 ROOT = Path(__file__).resolve().parents[3]
-LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-PATIENCE = 120
+LAUNCH = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
+PATIENCE = 300
 """Seconds in which every launch must have come to its end, start and all."""
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals are those of POSIX")
@@ -53,10 +52,10 @@ def newest(out: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return load_tensors(max((out / "checkpoints").glob("*.safetensors")))
 
 
-def test_a_signal_to_the_launcher_stops_all_with_a_checkpoint(folder: Path) -> None:
+def test_a_signal_to_the_launcher_stops_all_with_a_checkpoint(folder: Path, python: list[str]) -> None:
     out = folder / "launched"
     launcher = subprocess.Popen(
-        [*LAUNCH, "-m", "stg.fit", *endless(folder, out)],
+        [*python, *LAUNCH, *python, "-m", "stg.fit", *endless(folder, out)],
         cwd=ROOT,
         text=True,
         stderr=subprocess.PIPE,
@@ -76,14 +75,14 @@ def test_a_signal_to_the_launcher_stops_all_with_a_checkpoint(folder: Path) -> N
     assert "rng1.cpu" in tensors
 
 
-def test_a_signal_to_one_process_stops_both_at_one_step_with_code_75(folder: Path) -> None:
+def test_a_signal_to_one_process_stops_both_at_one_step_with_code_75(folder: Path, python: list[str]) -> None:
     out = folder / "by-hand"
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     ranks = [
         subprocess.Popen(
-            [sys.executable, "-m", "stg.fit", *endless(folder, out)],
+            [*python, "-m", "stg.fit", *endless(folder, out)],
             cwd=ROOT,
             text=True,
             stdout=subprocess.DEVNULL,
@@ -116,10 +115,16 @@ def test_a_signal_to_one_process_stops_both_at_one_step_with_code_75(folder: Pat
         ("refused", "error: this cannot be: choose another"),
     ],
 )
-def test_where_one_process_fails_all_end_and_the_reason_is_told_once(kind: str, words: str, folder: Path) -> None:
+def test_where_one_process_fails_all_end_and_the_reason_is_told_once(
+    kind: str, words: str, folder: Path, python: list[str]
+) -> None:
     script = str(Path(__file__).parents[1] / "make_processes.py")
     done = subprocess.run(
-        [*LAUNCH, script, kind, str(folder)], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE
+        [*python, *LAUNCH, *python, script, kind, str(folder)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
     )
     assert done.returncode == 1
     told = [line for line in done.stderr.splitlines() if line.startswith("error: ")]

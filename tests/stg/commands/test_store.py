@@ -59,10 +59,10 @@ def test_verify_names_the_broken_and_exits_1(path: Path, capsys: pytest.CaptureF
     assert told.err.count("\n") == 1
 
 
-def test_a_truncated_store_exits_2_with_words(path: Path) -> None:
+def test_a_truncated_store_exits_2_with_words(path: Path, python: list[str]) -> None:
     """As its own process: LMDB itself would end it with SIGBUS. Named as videos are, with a dash in front."""
     os.truncate(path, path.stat().st_size // 2)
-    command = [sys.executable, "-m", "stg.store", "verify", "--", path.name]
+    command = [*python, "-m", "stg.store", "verify", "--", path.name]
     done = subprocess.run(
         command,
         cwd=path.parent,

@@ -6,7 +6,6 @@ All that two processes do without a fault they do in one launch, whose results t
 import json
 import math
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +22,18 @@ from stg.runtime.distributed import SINGLE, Ranks
 from stg.runtime.errors import ProcessLost
 from tests.stg.make_processes import CASES, WORLD, run, settings, solve
 
-LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+LAUNCH = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, python: list[str]) -> Path:
     """What the launch leaves; the run ``mixed`` was begun by one process before."""
     where = tmp_path_factory.mktemp("two")
     open_dataset(DataConfig(store=str(where / "store")), WORLD).store.close()
     run(settings(where / "store", where / "mixed"), after=2)
     script = Path(__file__).parents[1] / "make_processes.py"
-    done = subprocess.run([*LAUNCH, str(script), "equal", str(where)], capture_output=True, text=True, timeout=300)
+    command = [*python, *LAUNCH, *python, str(script), "equal", str(where)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     return where
 
