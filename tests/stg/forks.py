@@ -158,6 +158,7 @@ if __name__ == "__main__":
     else:
         ended = start(sys.argv[2], sys.argv[3:])
         if ended < 0:
-            signal.signal(-ended, signal.SIG_DFL)
+            with suppress(OSError):  # SIGKILL has no handler
+                signal.signal(-ended, signal.SIG_DFL)
             os.kill(os.getpid(), -ended)
         os._exit(ended)  # the standard files are closed

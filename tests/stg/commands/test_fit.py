@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -443,7 +442,9 @@ def test_wrong_input_is_told_in_one_line(store: Path, tmp_path: Path, capsys: py
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are those of POSIX")
-def test_a_signal_saves_and_exits_75_and_the_same_command_goes_on(store: Path, tmp_path: Path) -> None:
+def test_a_signal_saves_and_exits_75_and_the_same_command_goes_on(
+    store: Path, tmp_path: Path, python: list[str]
+) -> None:
     out = tmp_path / "run"
     options = {
         "data.store": store, "data.min_count": 1, "world.train": 8, "world.val": 3, "world.test": 3,
@@ -452,13 +453,13 @@ def test_a_signal_saves_and_exits_75_and_the_same_command_goes_on(store: Path, t
     }  # fmt: skip
     argv = [part for name, value in options.items() for part in (f"--{name}", str(value))]
     process = subprocess.Popen(
-        [sys.executable, "-m", "stg.fit", *argv], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*python, "-m", "stg.fit", *argv], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not (out / "metrics.jsonl").exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 75, errors
     assert "the same command goes on from there" in errors
     assert json.loads((out / "state.json").read_text())["status"] == "preempted"
