@@ -12,11 +12,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from graphs.build import build_graph
+    from graphs.build import build_graph, flat_graph
     from graphs.conv import SparseOperator, STGConv, sparse_operator, symmetric_norm
     from graphs.edges import EDGE_TYPES, dense_edges, spatial_edges, temporal_edges
     from graphs.encoder import STGEncoder, VideoStates
     from graphs.features import VideoFeatures
+    from graphs.flat import FlatBatch, GraphData
     from graphs.scatter import segment_mean, segment_sum
     from graphs.source import GraphSource
     from graphs.storage.database import LMDBDatabase
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from graphs.storage.records import StoreError, StoreFullError
     from graphs.storage.store import GraphStore
     from graphs.transforms import DenseEdges, SelectVariant, SpatialEdges, TemporalEdges, paper_edges
-    from graphs.variants import DENSE_TYPE, TIME_FLOWS, VARIANTS, select_edges
+    from graphs.variants import DENSE_TYPE, TIME_FLOWS, VARIANTS, check_variant, select_edges
 
 __all__ = [
     "DENSE_TYPE",
@@ -34,6 +35,8 @@ __all__ = [
     "TIME_FLOWS",
     "VARIANTS",
     "DenseEdges",
+    "FlatBatch",
+    "GraphData",
     "GraphSource",
     "GraphStore",
     "GraphsInMemory",
@@ -50,8 +53,10 @@ __all__ = [
     "VideoFeatures",
     "VideoStates",
     "build_graph",
+    "check_variant",
     "dense_edges",
     "encode_graph",
+    "flat_graph",
     "paper_edges",
     "segment_mean",
     "segment_sum",
@@ -63,7 +68,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "graphs.build": ("build_graph",),
+    "graphs.build": ("build_graph", "flat_graph"),
+    "graphs.flat": ("FlatBatch", "GraphData"),
     "graphs.conv": (
         "SparseOperator",
         "STGConv",
@@ -106,6 +112,7 @@ _HOMES = {
         "DENSE_TYPE",
         "TIME_FLOWS",
         "VARIANTS",
+        "check_variant",
         "select_edges",
     ),
 }

@@ -1,10 +1,18 @@
 """From the features of one video to its graph."""
 
-import torch
-from torch_geometric.data import Data
+from typing import TYPE_CHECKING
 
+import torch
+
+from graphs.edges import EDGE_TYPES, Edges, spatial_edges, temporal_edges
 from graphs.features import VideoFeatures
-from graphs.transforms import paper_edges
+from graphs.flat import FlatBatch, GraphData
+
+if TYPE_CHECKING:
+    import torch_geometric.data
+
+ALONGSIDE = ("scores", "label", "scene", "motion", "motion_row", "frame_number", "grid", "audio", "audio_mask")
+"""Features that a graph carries as they are, where they are given."""
 
 
 def build_graph(
@@ -14,7 +22,7 @@ def build_graph(
     tau_time: float = 1.0,
     top_k: int | None = None,
     iou_threshold: float | None = None,
-) -> Data:
+) -> "torch_geometric.data.Data":
     """Build the full spatio-temporal graph of a video (Pan et al., 2020, Eq. 1-3).
 
     Temporal edges run in the literal direction: source in frame t + 1, target in frame t (see :mod:`graphs.edges`).
@@ -34,21 +42,50 @@ def build_graph(
         ``audio_mask``, ``total_frames [1]``, ``fps [1]`` and ``size [1 2]`` that the features hold. Read
         the picture size as ``data["size"]``: ``data.size`` is a method of PyG's. ``label`` only goes along.
     """
-    data = Data(
-        x=features.objects,
-        boxes=features.boxes,
-        frame=features.frame,
-        num_frames=features.num_frames,
-        video=features.video,
-    )
-    for name in ("scores", "label", "scene", "motion", "motion_row", "frame_number", "grid", "audio", "audio_mask"):
-        value = getattr(features, name)
-        if value is not None:
-            data[name] = value
+    graph = flat_graph(features, tau_space=tau_space, tau_time=tau_time, top_k=top_k, iou_threshold=iou_threshold)
+    return graph.to_data()
+
+
+def flat_graph(
+    features: VideoFeatures,
+    *,
+    tau_space: float = 1.0,
+    tau_time: float = 1.0,
+    top_k: int | None = None,
+    iou_threshold: float | None = None,
+) -> FlatBatch:
+    """The same graph without PyG: see :func:`build_graph`."""
+    graph = FlatBatch(x=features.objects, boxes=features.boxes, frame=features.frame)
+    graph["num_frames"], graph["video"] = features.num_frames, features.video
+    for name in ALONGSIDE:
+        if (value := getattr(features, name)) is not None:
+            graph[name] = value
+    # One row a video, so that batches can put them end to end.
     if features.total_frames is not None:
-        data["total_frames"] = torch.tensor([features.total_frames])
+        graph["total_frames"] = torch.tensor([features.total_frames])
     if features.fps is not None:
-        data["fps"] = torch.tensor([features.fps], dtype=torch.float32)
+        graph["fps"] = torch.tensor([features.fps], dtype=torch.float32)
     if features.size is not None:
-        data["size"] = torch.tensor([features.size])
-    return paper_edges(tau_space, tau_time, top_k, iou_threshold)(data)
+        graph["size"] = torch.tensor([features.size])
+    spatial = spatial_edges(graph.boxes, graph.frame, tau=tau_space, top_k=top_k, iou_threshold=iou_threshold)
+    replace_edges(graph, "spatial", spatial)
+    replace_edges(graph, "temporal", temporal_edges(graph.x, graph.frame, tau=tau_time, top_k=top_k))
+    return graph
+
+
+def replace_edges(data: GraphData, name: str, edges: Edges) -> None:
+    """Write the edges of one type over those of the same type, ordered by target."""
+    edge_index, edge_weight = edges
+    kind = EDGE_TYPES[name]
+    edge_type = torch.full_like(edge_index[0], kind)
+    if "edge_type" in data:
+        others = data.edge_type != kind
+        edge_index = torch.cat([data.edge_index[:, others], edge_index], dim=1)
+        edge_weight = torch.cat([data.edge_weight[others], edge_weight])
+        edge_type = torch.cat([data.edge_type[others], edge_type])
+    elif "edge_index" in data:
+        raise ValueError("data has edges without edge_type, so they cannot be told apart: remove edge_index first")
+    # Two stable sorts: by type, then by target, so that the order in which types were added does not show.
+    order = edge_type.argsort(stable=True)
+    order = order[edge_index[1, order].argsort(stable=True)]
+    data.edge_index, data.edge_weight, data.edge_type = edge_index[:, order], edge_weight[order], edge_type[order]

@@ -9,8 +9,9 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform, Compose
 
-from graphs.edges import EDGE_TYPES, Edges, dense_edges, spatial_edges, temporal_edges
-from graphs.variants import DENSE_TYPE, TIME_FLOWS, VARIANTS, select_edges
+from graphs.build import replace_edges
+from graphs.edges import dense_edges, spatial_edges, temporal_edges
+from graphs.variants import DENSE_TYPE, check_variant, select_edges
 
 
 class SpatialEdges(BaseTransform):
@@ -28,7 +29,8 @@ class SpatialEdges(BaseTransform):
             top_k=self.top_k,
             iou_threshold=self.iou_threshold,
         )
-        return _replace(data, EDGE_TYPES.index("spatial"), edges)
+        replace_edges(data, "spatial", edges)
+        return data
 
     def __repr__(self) -> str:
         return f"SpatialEdges(tau={self.tau}, top_k={self.top_k}, iou_threshold={self.iou_threshold})"
@@ -45,7 +47,8 @@ class TemporalEdges(BaseTransform):
 
     def forward(self, data: Data) -> Data:
         edges = temporal_edges(data.x, data.frame, _batch(data), tau=self.tau, top_k=self.top_k)
-        return _replace(data, EDGE_TYPES.index("temporal"), edges)
+        replace_edges(data, "temporal", edges)
+        return data
 
     def __repr__(self) -> str:
         return f"TemporalEdges(tau={self.tau}, top_k={self.top_k})"
@@ -62,8 +65,10 @@ class DenseEdges(BaseTransform):
     """Connect every two objects of a video, in place of all other edges; see :func:`graphs.dense_edges`."""
 
     def forward(self, data: Data) -> Data:
-        dtype = torch.promote_types(data.x.dtype, torch.float32)
-        data.edge_index, data.edge_weight = dense_edges(_offsets(data), dtype=dtype)
+        batch = _batch(data)
+        count = torch.tensor([data.frame.size(0)], device=data.frame.device) if batch is None else torch.bincount(batch)
+        ptr = torch.cat([count.new_zeros(1), count.cumsum(0)])
+        data.edge_index, data.edge_weight = dense_edges(ptr, dtype=torch.promote_types(data.x.dtype, torch.float32))
         data.edge_type = torch.full_like(data.edge_index[0], DENSE_TYPE)
         return data
 
@@ -75,16 +80,11 @@ class SelectVariant(BaseTransform):
     """Turn a full graph into a variant of it; see :func:`graphs.select_edges`."""
 
     def __init__(self, variant: str, time_flow: str = "literal") -> None:
-        if variant not in VARIANTS:
-            raise ValueError(f"variant must be one of {', '.join(VARIANTS)}, got '{variant}'")
-        if time_flow not in TIME_FLOWS:
-            raise ValueError(f"time_flow must be one of {', '.join(TIME_FLOWS)}, got '{time_flow}'")
+        check_variant(variant, time_flow)
         self.variant, self.time_flow = variant, time_flow
 
     def forward(self, data: Data) -> Data:
-        data.edge_index, data.edge_weight, data.edge_type = select_edges(
-            self.variant, data.edge_index, data.edge_weight, data.edge_type, _offsets(data), self.time_flow
-        )
+        data.edge_index, data.edge_weight, data.edge_type = select_edges(data, self.variant, self.time_flow)
         return data
 
     def __repr__(self) -> str:
@@ -93,29 +93,3 @@ class SelectVariant(BaseTransform):
 
 def _batch(data: Data) -> Tensor | None:
     return data.batch if "batch" in data else None
-
-
-def _offsets(data: Data) -> Tensor:
-    batch = _batch(data)
-    if batch is None:
-        return torch.tensor([0, data.frame.size(0)], device=data.frame.device)
-    ends = torch.bincount(batch).cumsum(0)
-    return torch.cat([ends.new_zeros(1), ends])
-
-
-def _replace(data: Data, kind: int, edges: Edges) -> Data:
-    """Write the edges of one kind over those of the same kind, ordered by target."""
-    edge_index, edge_weight = edges
-    edge_type = torch.full_like(edge_index[0], kind)
-    if "edge_type" in data:
-        others = data.edge_type != kind
-        edge_index = torch.cat([data.edge_index[:, others], edge_index], dim=1)
-        edge_weight = torch.cat([data.edge_weight[others], edge_weight])
-        edge_type = torch.cat([data.edge_type[others], edge_type])
-    elif "edge_index" in data:
-        raise ValueError("data has edges without edge_type, so they cannot be told apart: remove edge_index first")
-    # Two stable sorts: by kind, then by target, so that the order of the transforms does not show.
-    order = edge_type.argsort(stable=True)
-    order = order[edge_index[1, order].argsort(stable=True)]
-    data.edge_index, data.edge_weight, data.edge_type = edge_index[:, order], edge_weight[order], edge_type[order]
-    return data

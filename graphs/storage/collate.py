@@ -1,7 +1,7 @@
 """Records of video graphs, straight into the tensors of one batch."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from operator import getitem
 from typing import Any
@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch_geometric.data import Data
 
+from graphs.flat import FlatBatch
 from graphs.storage.graph_records import FEATURES, SHOWN, check_finite, check_numbers, memory_type, rows
 from graphs.storage.records import Layout, Record, StoreError, view
 
 Located = tuple[Record, Layout]
 
 
-def collate(videos: Sequence[str], located: Sequence[Located], check: bool = False) -> Data:
+def collate(videos: Sequence[str], located: Sequence[Located], check: bool = False) -> FlatBatch:
     """One flat batch out of checked records, each feature block copied once, from the record into the batch.
 
-    Equals ``Batch.from_data_list`` over the graphs, plus ``motion_ptr [B + 1]``, the offsets of each video's rows of
+    Holds what ``Batch.from_data_list`` makes of the graphs, ``motion_ptr [B + 1]``, the offsets of each video's rows of
     motion and grid, and ``audio_ptr [B + 1]``, those of its audio, where there are any. A field for people to read
     (:data:`graphs.storage.graph_records.SHOWN`) is in the batch where all of its videos have it. The records need to
     stay valid during the call only.
@@ -38,8 +38,8 @@ def collate(videos: Sequence[str], located: Sequence[Located], check: bool = Fal
     layouts = _same_fields(videos, [layout for _, layout in located])
     names = layouts[0].names
     # By field instead of by video.
-    _, _, *columns = zip(*layouts, strict=True)
-    kinds, shapes, sizes, offsets, spans = (list(zip(*column, strict=True)) for column in columns)
+    _, _, *parts = zip(*layouts, strict=True)
+    kinds, shapes, sizes, offsets, spans = (list(zip(*part, strict=True)) for part in parts)
     at = {name: place for place, name in enumerate(names)}
     raw: dict[str, np.ndarray] = {}
     for place, name in enumerate(names):
@@ -50,8 +50,7 @@ def collate(videos: Sequence[str], located: Sequence[Located], check: bool = Fal
         check_numbers(raw, {name: np.array([rows(name, shape) for shape in shapes[at[name]]]) for name in names})
     ptr = _offsets(nodes)
     _hush()
-    data = Data(videos=list(videos))
-    fields = data.stores[0]  # five times faster to fill than by attributes of the graph
+    fields = FlatBatch(videos=list(videos))
     for name, joined in raw.items():
         values = joined.astype(memory_type(name))
         if name == "edge_index":
@@ -63,24 +62,37 @@ def collate(videos: Sequence[str], located: Sequence[Located], check: bool = Fal
         present = [shapes[at[name]] for name in among if name in at]
         if present:
             fields[pointer] = torch.from_numpy(_offsets([shape[0] for shape in present[0]]))
-    targets: list[Tensor] = []
-    sources: list[Tensor] = []
-    for name in FEATURES:
-        if name in at:
-            out = torch.empty(_joint_shape(name, videos, shapes[at[name]]))
-            parts = out.view(-1).split(sizes[at[name]])
-            targets += [part for part, size in zip(parts, sizes[at[name]], strict=True) if size]
-            sources += _blocks(records, kinds[at[name]], sizes[at[name]], offsets[at[name]])
-            fields[name] = out
-    # The large copies come last, together: they drive everything else out of the processor's caches.
-    for target, source in zip(targets, sources, strict=True):
-        target.copy_(source)
+    _copy_features(
+        fields, videos, records, {n: (kinds[at[n]], shapes[at[n]], sizes[at[n]], offsets[at[n]]) for n in at}
+    )
     if check:
         for name in FEATURES:
             # A sum takes in every number that is not finite; it may also run over, so it does not accuse.
             if name in at and not bool(fields[name].sum().isfinite()):
                 check_finite(name, fields[name].numpy())
-    return data
+    return fields
+
+
+def _copy_features(
+    fields: FlatBatch,
+    videos: Sequence[str],
+    records: Sequence[Record],
+    columns: Mapping[str, tuple[Any, ...]],
+) -> None:
+    """Copy the features of all records into the batch; of each field its kind, shape, size and offset by record."""
+    targets: list[Tensor] = []
+    sources: list[Tensor] = []
+    for name in FEATURES:
+        if name in columns:
+            kinds, shapes, sizes, offsets = columns[name]
+            out = torch.empty(_joint_shape(name, videos, shapes))
+            parts = out.view(-1).split(list(sizes))
+            targets += [part for part, size in zip(parts, sizes, strict=True) if size]
+            sources += _blocks(records, kinds, sizes, offsets)
+            fields[name] = out
+    # The large copies come last, together: they drive everything else out of the processor's caches.
+    for target, source in zip(targets, sources, strict=True):
+        target.copy_(source)
 
 
 def _same_fields(videos: Sequence[str], layouts: list[Layout]) -> list[Layout]:

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch_geometric.data import Data
 
+from graphs.edges import EDGE_TYPES
+from graphs.flat import FlatBatch, GraphData
 from graphs.storage.records import Field, Slot, StoreError, encode
 
 
@@ -61,7 +62,7 @@ _WHOLE = ("integer", "byte", "bit")
 _MEMORY = {"integer": np.int64, "byte": np.int64, "bit": np.bool_}
 
 
-def graph_fields(data: Data, features_dtype: str) -> dict[str, Field]:
+def graph_fields(data: GraphData, features_dtype: str) -> dict[str, Field]:
     """The fields under which a graph is stored; the edges are those of ``data``, as they are.
 
     Features become ``features_dtype``, other floating tensors float32, integers the narrowest type that holds them.
@@ -84,7 +85,7 @@ def graph_fields(data: Data, features_dtype: str) -> dict[str, Field]:
     return fields
 
 
-def encode_graph(data: Data, features_dtype: str) -> bytes:
+def encode_graph(data: GraphData, features_dtype: str) -> bytes:
     """The record of one graph, as a store that keeps its features in ``features_dtype`` would hold it.
 
     Raises:
@@ -152,6 +153,12 @@ def check_numbers(arrays: Mapping[str, np.ndarray], counts: Mapping[str, np.ndar
     if ((np.diff(arrays["frame"].astype(np.int64)) < 0) & (np.diff(owner) == 0)).any():
         raise StoreError("frame must not decrease: order the objects by frame")
     _check_below("edge_index", arrays["edge_index"], np.repeat(nodes, counts["edge_index"]), "the number of nodes")
+    unnamed = set(edge_types(arrays["edge_type"])) - set(EDGE_TYPES.values())
+    if unnamed:
+        raise StoreError(
+            f"edge_type holds {min(unnamed)}, which has no name: register one first, as in "
+            f"graphs.EDGE_TYPES['mine'] = {min(unnamed)}"
+        )
     if "motion_row" in arrays:
         clips = "motion" if "motion" in counts else "grid"
         limits = np.repeat(counts[clips], counts["motion_row"])
@@ -167,6 +174,12 @@ def check_numbers(arrays: Mapping[str, np.ndarray], counts: Mapping[str, np.ndar
         raise StoreError(f"label must not be below 0, got {arrays['label'].min()}")
     if "fps" in arrays and arrays["fps"].min() < 0:
         raise StoreError(f"fps must not be below 0, got {arrays['fps'].min()}")
+
+
+def edge_types(array: np.ndarray) -> list[int]:
+    """The numbers that occur in ``edge_type``, in order."""
+    # Counted instead of sorted: there are as many as edges, and few different ones.
+    return np.flatnonzero(np.bincount(array.astype(np.int64))).tolist()
 
 
 def rows(name: str, shape: tuple[int, ...]) -> int:
@@ -190,9 +203,9 @@ def memory_type(name: str) -> np.dtype:
     return np.dtype(_MEMORY.get(FIELDS[name].role, np.float32))
 
 
-def graph(fields: Mapping[str, Field], video: str) -> Data:
+def graph(fields: Mapping[str, Field], video: str) -> FlatBatch:
     """The graph of one video: float32, int64 and bool tensors that own their memory."""
-    data = Data(video=video)
+    data = FlatBatch(video=video)
     for name, field in fields.items():
         if name == "num_frames":
             data[name] = int(field.array)

@@ -1,14 +1,17 @@
 """Graphs in memory as a source of batches: just made, or read from a store once, they are what it would hand out."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from torch_geometric.data import Data
-
+from graphs.flat import FlatBatch, GraphData
 from graphs.storage.collate import Located, collate
 from graphs.storage.graph_records import encode_graph
 from graphs.storage.records import StoreError, layout
 from graphs.storage.store import GraphStore
 from graphs.variants import select_edges
+
+if TYPE_CHECKING:
+    import torch_geometric.data
 
 
 class GraphsInMemory:
@@ -24,7 +27,7 @@ class GraphsInMemory:
         StoreError: a graph that a store would refuse; the video is named.
     """
 
-    def __init__(self, graphs: Mapping[str, Data], features_dtype: str = "float16") -> None:
+    def __init__(self, graphs: Mapping[str, GraphData], features_dtype: str = "float16") -> None:
         self._records: dict[str, Located] = {}
         for video, data in graphs.items():
             try:
@@ -46,16 +49,21 @@ class GraphsInMemory:
             kept._records[video] = record, layout(record)[1]
         return kept
 
-    def batch(self, videos: Sequence[str], variant: str = "full", time_flow: str = "literal") -> Data:
+    def batch(
+        self, videos: Sequence[str], variant: str = "full", time_flow: str = "literal"
+    ) -> "torch_geometric.data.Data":
         """One flat batch with the edges of a variant, as :meth:`graphs.GraphStore.batch`.
 
         Raises:
             StoreError: no video given, or an unknown one.
         """
+        return self.flat_batch(videos, variant, time_flow).to_data()
+
+    def flat_batch(self, videos: Sequence[str], variant: str = "full", time_flow: str = "literal") -> FlatBatch:
+        """The same batch without PyG."""
         unknown = [video for video in videos if video not in self._records]
         if unknown or not videos:
             raise StoreError(f"no graph of {unknown[0]!r} is here" if unknown else "a batch needs at least one video")
         data = collate(videos, [self._records[video] for video in videos])
-        selected = select_edges(variant, data.edge_index, data.edge_weight, data.edge_type, data.ptr, time_flow)
-        data.edge_index, data.edge_weight, data.edge_type = selected
+        data.edge_index, data.edge_weight, data.edge_type = select_edges(data, variant, time_flow)
         return data

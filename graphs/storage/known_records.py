@@ -4,8 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from torch_geometric.data import Data
-
+from graphs.flat import FlatBatch
 from graphs.storage.collate import Located, collate
 from graphs.storage.graph_records import check_graph, check_shapes
 from graphs.storage.records import Field, Layout, Record, StoreError, checksums, decode, layout, stamp
@@ -36,7 +35,7 @@ class KnownRecords:
 
     def batch(
         self, videos: Sequence[str], read: Callable[[bytes], Record | None], find: Callable[[str], Record]
-    ) -> Data:
+    ) -> FlatBatch:
         """One flat batch: see :func:`graphs.storage.collate.collate`.
 
         Checksums, then shapes, then numbers are checked of all new records together; only when something is wrong are

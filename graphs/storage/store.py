@@ -4,20 +4,25 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch_geometric.data import Data
 
-from graphs.storage.graph_records import FEATURE_TYPES, FEATURES, check_graph, graph, graph_fields, widths
+from graphs.edges import EDGE_TYPES
+from graphs.flat import FlatBatch, GraphData
+from graphs.storage.graph_records import FEATURE_TYPES, FEATURES, check_graph, edge_types, graph, graph_fields, widths
 from graphs.storage.known_records import KnownRecords, checked
 from graphs.storage.lmdb_check import check_file
 from graphs.storage.lmdb_file import HEADER_KEY, MAP_GROWTH, Item, LMDBFile, Transaction
 from graphs.storage.records import Field, Record, StoreError, decode, encode
 from graphs.variants import select_edges
 
+if TYPE_CHECKING:
+    import torch_geometric.data
+
 FORMAT = "stg video graphs 1"
 MODES = ("r", "a", "w")
+PAPER_TYPES = ("spatial", "temporal")
 MAX_KEY = 511  # LMDB's limit
 
 
@@ -117,7 +122,7 @@ class GraphStore:
         """The fields of every graph here: for features their width, otherwise 0. Empty before the first graph."""
         return dict(self._header()["fields"])
 
-    def put(self, video: str, data: Data) -> None:
+    def put(self, video: str, data: GraphData) -> None:
         """Store one graph, replacing an older one; on disk when this returns.
 
         Raises:
@@ -126,11 +131,12 @@ class GraphStore:
         """
         self.put_many([(video, data)])
 
-    def put_many(self, graphs: Mapping[str, Data] | Iterable[tuple[str, Data]]) -> None:
+    def put_many(self, graphs: Mapping[str, GraphData] | Iterable[tuple[str, GraphData]]) -> None:
         """Store several graphs in one transaction: all of them, or none. Errors as in :meth:`put`."""
         header = self._header()
         items: dict[bytes, bytearray] = {}
         fields: dict[str, int] = header["fields"]
+        types: dict[str, int] = {}
         for video, data in graphs.items() if isinstance(graphs, Mapping) else graphs:
             key = _key(video)
             if key in items:
@@ -144,8 +150,10 @@ class GraphStore:
             except StoreError as error:
                 raise self._about(video, error) from error
             fields = fields or widths(record)
+            types |= _own_types(record)
             items[key] = encode(record)
-        changed = [] if fields == header["fields"] else [_header_item(header | {"fields": fields})]
+        stated = _stated(header, fields, types)
+        changed = [] if stated == header else [_header_item(stated)]
         if items:
             self._file.commit([*changed, *items.items()])
 
@@ -181,27 +189,33 @@ class GraphStore:
         """
         header = self._header()
         records: dict[bytes, bytes] = {}
-        before = header["fields"]
+        fields: dict[str, int] = header["fields"]
+        types: dict[str, int] = {}
         for video, record in items:
             key = _key(video)
             if key in records:
                 raise StoreError(f"video {video!r} is given twice")
-            header["fields"] = self._check_record(video, record, header)
+            found = self._check_record(video, record, header | {"fields": fields})
+            fields = widths(found)
+            types |= _own_types(found)
             records[key] = record
         if records:
-            changed = [] if before == header["fields"] else [_header_item(header)]
+            stated = _stated(header, fields, types)
+            changed = [] if stated == header else [_header_item(stated)]
             self._file.commit([*changed, *records.items()])
 
-    def get(self, video: str) -> Data:
+    def get(self, video: str) -> "torch_geometric.data.Data":
         """The graph of one video, features as float32.
 
         Raises:
             StoreError: not in the store, or damaged.
         """
         with self._file.read() as transaction:
-            return graph(checked(self.path, video, self._find(transaction, video)), video)
+            return graph(checked(self.path, video, self._find(transaction, video)), video).to_data()
 
-    def batch(self, videos: Sequence[str], variant: str = "full", time_flow: str = "literal") -> Data:
+    def batch(
+        self, videos: Sequence[str], variant: str = "full", time_flow: str = "literal"
+    ) -> "torch_geometric.data.Data":
         """One flat batch with the edges of a variant, each feature copied once, from the file into the batch.
 
         Equals ``Batch.from_data_list([store.get(v) for v in videos])`` followed by :func:`graphs.select_edges`, with
@@ -212,12 +226,15 @@ class GraphStore:
             StoreError: no video given, one not in the store, or damaged.
             ValueError: an unknown variant or time flow.
         """
+        return self.flat_batch(videos, variant, time_flow).to_data()
+
+    def flat_batch(self, videos: Sequence[str], variant: str = "full", time_flow: str = "literal") -> FlatBatch:
+        """The same batch without PyG, for models that do not convolve over the graph: see :meth:`batch`."""
         if not videos:
             raise StoreError("a batch needs at least one video")
         with self._file.read() as transaction:
             data = self._known.batch(videos, transaction.get, partial(self._find, transaction))
-        selected = select_edges(variant, data.edge_index, data.edge_weight, data.edge_type, data.ptr, time_flow)
-        data.edge_index, data.edge_weight, data.edge_type = selected
+        data.edge_index, data.edge_weight, data.edge_type = select_edges(data, variant, time_flow)
         return data
 
     def __len__(self) -> int:
@@ -289,6 +306,12 @@ class GraphStore:
         if mode != "r" and new:
             self._file.commit([_header_item(fresh)])
         present = self._header()
+        for name, number in {} if mode == "w" else present.get("edge_types", {}).items():
+            if EDGE_TYPES.get(name) != number:
+                raise StoreError(
+                    f"{self.path} holds edges of the type {name!r}, which has no name here: register it first, "
+                    f"graphs.EDGE_TYPES[{name!r}] = {number}"
+                )
         if mode == "w":
             self._file.commit([_header_item(fresh)], clear=True)
         elif mode == "a" and features_dtype not in (None, present["features_dtype"]):
@@ -320,8 +343,8 @@ class GraphStore:
             raise self._about(video, error) from error
         return record
 
-    def _check_record(self, video: str, record: bytes, header: Mapping[str, Any]) -> dict[str, int]:
-        """The widths of a whole record that fits the store; they become those of an empty one."""
+    def _check_record(self, video: str, record: bytes, header: Mapping[str, Any]) -> dict[str, Field]:
+        """The fields of a whole record that fits the store."""
         try:
             fields = decode(record)
             check_graph(fields)
@@ -331,7 +354,7 @@ class GraphStore:
                 raise StoreError(f"features in {', '.join(kinds)}, but the store keeps {header['features_dtype']}")
         except StoreError as error:
             raise self._about(video, error) from error
-        return widths(fields)
+        return fields
 
     def _about(self, video: str, error: StoreError) -> StoreError:
         return StoreError(f"{self.path}, video {video!r}: {error}")
@@ -359,6 +382,18 @@ def _video(key: bytes, path: Path) -> str:
 def _header_item(header: Mapping[str, Any]) -> Item:
     text = json.dumps(header, allow_nan=False).encode()
     return HEADER_KEY, encode({"json": Field("str", np.frombuffer(text, np.uint8))})
+
+
+def _own_types(fields: Mapping[str, Field]) -> dict[str, int]:
+    """The registered edge types of a record that are not the paper's."""
+    present = edge_types(fields["edge_type"].array)
+    return {name: number for name, number in EDGE_TYPES.items() if number in present and name not in PAPER_TYPES}
+
+
+def _stated(header: Mapping[str, Any], fields: Mapping[str, int], types: Mapping[str, int]) -> dict[str, Any]:
+    """The header with these fields, and with the names of edge types where there are others than the paper's."""
+    types = header.get("edge_types", {}) | types
+    return {**header, "fields": fields} | ({"edge_types": types} if types else {})
 
 
 def _check_same(expected: Mapping[str, int], found: Mapping[str, int]) -> None:

@@ -16,8 +16,7 @@ COUNTS = ([2, 3, 0, 1, 2], [3], [1], [0, 2], [1, 1, 1])
 
 def edges(counts: list[int], variant: str = "full", time_flow: str = "literal") -> tuple[Tensor, Tensor]:
     data = build_graph(make_video(counts))
-    ptr = torch.tensor([0, sum(counts)])
-    return select_edges(variant, data.edge_index, data.edge_weight, data.edge_type, ptr, time_flow)[:2]
+    return select_edges(data, variant, time_flow)[:2]
 
 
 def layer_and_states(n: int, channels: int = 5) -> tuple[STGConv, Tensor]:

@@ -54,7 +54,7 @@ def test_each_variant_equals_the_reference(variant: str, time_flow: str) -> None
 
 
 @settings(max_examples=25, deadline=None)
-@given(video=videos(), variant=st.sampled_from(VARIANTS), time_flow=st.sampled_from(TIME_FLOWS))
+@given(video=videos(), variant=st.sampled_from(list(VARIANTS)), time_flow=st.sampled_from(TIME_FLOWS))
 def test_any_video_equals_the_reference(video: VideoFeatures, variant: str, time_flow: str) -> None:
     stg = model(width=3)
     states = run(stg, SelectVariant(variant, time_flow)(build_graph(video)))

@@ -34,7 +34,7 @@ def test_build_graph_is_the_matrix_of_equation_3(options: dict[str, Any]) -> Non
     data = build_graph(video, **options)
     expected = matrix(video, **options)
     assert torch.allclose(dense(data.edge_index, data.edge_weight, 10), expected, atol=1e-12)
-    spatial = data.edge_type == EDGE_TYPES.index("spatial")
+    spatial = data.edge_type == EDGE_TYPES["spatial"]
     found = dense(data.edge_index[:, spatial], data.edge_weight[spatial], 10)
     assert torch.allclose(found, matrix(video, "spatial", **options), atol=1e-12)
     assert bool((data.edge_index[1].diff() >= 0).all())
@@ -93,8 +93,7 @@ def test_selecting_before_or_after_batching_is_the_same(variant: str, time_flow:
     select = SelectVariant(variant, time_flow)
     before = Batch.from_data_list([select(member) for member in members])
     full = Batch.from_data_list(members)
-    parts = full.edge_index, full.edge_weight, full.edge_type, full.ptr
-    index, weight, _ = select_edges(variant, *parts, time_flow)
+    index, weight, _ = select_edges(full, variant, time_flow)
     n = full.num_nodes
     assert torch.equal(dense(before.edge_index, before.edge_weight, n), dense(index, weight, n))
     after = select(copy.copy(full))

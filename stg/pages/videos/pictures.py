@@ -35,8 +35,8 @@ QUALITY = 80
 """Of the JPEG coding."""
 
 KINDS: dict[int, Literal["spatial", "temporal", "dense"]] = {
-    EDGE_TYPES.index("spatial"): "spatial",
-    EDGE_TYPES.index("temporal"): "temporal",
+    EDGE_TYPES["spatial"]: "spatial",
+    EDGE_TYPES["temporal"]: "temporal",
     DENSE_TYPE: "dense",
 }
 """What each ``edge_type`` is called."""

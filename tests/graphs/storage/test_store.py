@@ -111,7 +111,7 @@ def test_a_batch_has_the_edges_of_its_variant(path: Path, variant: str, time_flo
     with filled(path) as store:
         batch = store.batch(["full", "holes"], variant, time_flow)
         whole = Batch.from_data_list([store.get("full"), store.get("holes")])
-    edges = select_edges(variant, whole.edge_index, whole.edge_weight, whole.edge_type, whole.ptr, time_flow)
+    edges = select_edges(whole, variant, time_flow)
     for found, expected in zip((batch.edge_index, batch.edge_weight, batch.edge_type), edges, strict=True):
         assert torch.equal(found, expected)
 

@@ -38,10 +38,10 @@ def test_the_edges_are_those_of_the_new_temperatures_and_all_else_stays(path: Pa
                 spatial_edges(old["boxes"], old["frame"], tau=0.5, iou_threshold=0.0),
                 temporal_edges(old["x"], old["frame"], tau=0.1),
             )
-            for number, (index, weight) in enumerate(wanted):
-                chosen = new["edge_type"] == number
-                assert torch.equal(new["edge_index"][:, chosen], index), EDGE_TYPES[number]
-                assert torch.equal(new["edge_weight"][chosen], weight), EDGE_TYPES[number]
+            for name, (index, weight) in zip(("spatial", "temporal"), wanted, strict=True):
+                chosen = new["edge_type"] == EDGE_TYPES[name]
+                assert torch.equal(new["edge_index"][:, chosen], index), name
+                assert torch.equal(new["edge_weight"][chosen], weight), name
 
 
 def test_the_manifest_tells_and_is_read_back(path: Path, tmp_path: Path) -> None:

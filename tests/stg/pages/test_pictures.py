@@ -151,8 +151,7 @@ def test_nodes_and_edges_of_a_graph() -> None:
     assert {(edge.source, edge.target) for edge in edges if edge.kind == "temporal"} == {(2, 0), (2, 1)}
     assert {(0, 1), (1, 0)} <= {(edge.source, edge.target) for edge in edges if edge.kind == "spatial"}
     assert Edge(2, 0, "temporal", 1.0) in edges
-    ptr = torch.tensor([0, 3])
-    dense = select_edges("dense", graph.edge_index, graph.edge_weight, graph.edge_type, ptr)
+    dense = select_edges(graph, "dense")
     graph.edge_index, graph.edge_weight, graph.edge_type = dense
     assert {edge.kind for edge in edges_of(graph)} == {"dense"}
     assert len(edges_of(graph)) == 9
