@@ -27,9 +27,9 @@ class Ending(Decoder):
         """The inner state, and how many words are still to come."""
         return self.inner.init_state(memory) | {"memory.left": self.lengths}
 
-    def spend(self, state: State) -> State:
-        """See `Decoder.spend`."""
-        return self.inner.spend(state)
+    def donate(self, state: State) -> State:
+        """See `Decoder.donate`."""
+        return self.inner.donate(state)
 
     def advance(self, word: Tensor, state: State) -> tuple[Tensor, State]:
         """See `Decoder.advance`."""
@@ -53,7 +53,7 @@ def drawn_lengths(videos: int, steps: int) -> Int[Tensor, " B"]:
 @torch.inference_mode()
 def greedy_to_the_end(decoder: Decoder, memory: VideoMemory, steps: int) -> Tensor:
     """Greedy search in which all rows take all steps; what follows eos is cut away afterwards ``[B L]``."""
-    state = decoder.spend(decoder.init_state(memory))
+    state = decoder.donate(decoder.init_state(memory))
     words = [torch.full((memory.num_videos,), decoder.bos)]
     for _ in range(steps):
         log_probs, state = decoder.step(words[-1], state)

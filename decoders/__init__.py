@@ -8,6 +8,7 @@ from decoders.layers import DecoderLayer, sinusoids
 from decoders.memory import VideoMemory, keep_one_key, mean_of_real
 from decoders.policy import policy_log_probs
 from decoders.recurrent import RecurrentDecoder, Trace
+from decoders.search import SEARCHES
 from decoders.search.diverse import diverse_beam_search
 from decoders.search.greedy_and_beam import beam_search, greedy_search
 from decoders.search.hypotheses import Hypotheses
@@ -16,6 +17,7 @@ from decoders.stats import STaTSDecoder
 from decoders.transformer import TransformerDecoder
 
 __all__ = [
+    "SEARCHES",
     "AdditiveAttention",
     "AttentionLSTMDecoder",
     "Decoder",

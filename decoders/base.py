@@ -70,7 +70,7 @@ class Decoder(nn.Module, ABC):
             raise ValueError(f"max_length must be at least 1 or None, got {max_length}")
         self.vocabulary, self.channels, self.max_length = vocabulary, channels, max_length
         self.pad, self.bos, self.eos = pad, bos, eos
-        self.barred: tuple[int, ...] = ()
+        self.suppressed: tuple[int, ...] = ()
         """Words besides pad and bos that a search never writes, such as the unknown word."""
         self.output = nn.Linear(channels, vocabulary)
 
@@ -82,7 +82,7 @@ class Decoder(nn.Module, ABC):
 
     @property
     def learns_from(self) -> frozenset[str]:
-        """The parts that `teach` looks at besides frames: what the decoder `reads`, and what its losses alone need."""
+        """The parts that `forward_train` looks at besides frames: what the decoder `reads`, and what its losses alone need."""
         return self.reads
 
     @abstractmethod
@@ -113,7 +113,7 @@ class Decoder(nn.Module, ABC):
             The features of the next word, and the new state.
         """
 
-    def spend(self, state: State) -> State:
+    def donate(self, state: State) -> State:
         """A state that may be advanced once only, and so be written over: faster, for a search, which never goes back.
 
         What `advance` makes of it may be advanced once only, too. Rows may still be taken from it by `select_state`,
@@ -140,7 +140,7 @@ class Decoder(nn.Module, ABC):
         """
         return {}
 
-    def teach(
+    def forward_train(
         self,
         words: Int[Tensor, "W L"],
         memory: VideoMemory,

@@ -69,7 +69,7 @@ class EnsembleDecoder(Decoder):
         self.channels = first.vocabulary
         self.add_module("output", nn.Identity())
         self.members = nn.ModuleList(decoders)
-        self.barred = tuple(sorted({word for decoder in decoders for word in decoder.barred}))
+        self.suppressed = tuple(sorted({word for decoder in decoders for word in decoder.suppressed}))
         self.log_weights = [math.log(weight / math.fsum(weights)) for weight in weights]
         self.training = any(decoder.training for decoder in decoders)
 
@@ -116,10 +116,10 @@ class EnsembleDecoder(Decoder):
         """`advance`, whose features are log-probabilities already."""
         return self.advance(word, state)
 
-    def spend(self, state: State) -> State:
-        """See `Decoder.spend`; so of every member."""
+    def donate(self, state: State) -> State:
+        """See `Decoder.donate`; so of every member."""
         decoders = self._decoders()
-        return _join([decoder.spend(own) for decoder, own in zip(decoders, _split(state, len(decoders)), strict=True)])
+        return _join([decoder.donate(own) for decoder, own in zip(decoders, _split(state, len(decoders)), strict=True)])
 
     def anneal(self, temperature: float) -> None:
         """Anneal every member that chooses what it looks at."""

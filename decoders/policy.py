@@ -30,7 +30,7 @@ def policy_log_probs(
     first = torch.full_like(drawn[:, :1], decoder.bos)
     real = drawn != decoder.pad
     logits = decoder.output(decoder.features(torch.cat([first, drawn[:, :-1]], 1), memory, video)[real])
-    never = torch.tensor([decoder.pad, decoder.bos, *decoder.barred], device=drawn.device)
+    never = torch.tensor([decoder.pad, decoder.bos, *decoder.suppressed], device=drawn.device)
     logits = logits.index_fill(1, never, -torch.inf)
     begins = torch.zeros_like(real)
     begins[:, 0] = True

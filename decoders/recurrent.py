@@ -63,9 +63,9 @@ class RecurrentDecoder(Decoder):
     ) -> Trace:
         """Where each prediction looked, by name ``[W L ...]``: ``[:, t]`` belongs to what follows ``words[:, t]``."""
         _, trace = self.unroll(words, self._start(words, memory, video))
-        return looked(trace)
+        return attention_only(trace)
 
-    def teach(
+    def forward_train(
         self,
         words: Int[Tensor, "W L"],
         memory: VideoMemory,
@@ -75,7 +75,7 @@ class RecurrentDecoder(Decoder):
         own_words: float = 0.0,
         pick: Pick = "sample",
     ) -> TrainOutput:
-        """See `Decoder.teach`. Each word is replaced or not by a draw of its own; ``words`` itself is not changed."""
+        """See `Decoder.forward_train`. Each word is replaced or not by a draw of its own; ``words`` itself is not changed."""
         if not 0 <= own_words <= 1:
             raise ValueError(f"own_words is a probability and must lie in 0..1; got {own_words}")
         state = self._start(words, memory, video)
@@ -119,11 +119,11 @@ class RecurrentDecoder(Decoder):
 
     @torch.no_grad()
     def _own(self, features: Float[Tensor, "R C"], pick: Pick) -> Int[Tensor, " R"]:
-        barred = torch.tensor([self.pad, self.bos, *self.barred], device=features.device)
-        scores = self.output(features).index_fill(1, barred, 0.0)
+        suppressed = torch.tensor([self.pad, self.bos, *self.suppressed], device=features.device)
+        scores = self.output(features).index_fill(1, suppressed, 0.0)
         # There is no drawing from what is not finite. Such a row reads any word: its features, and so its loss, tell.
         scores = torch.where(scores.isfinite().all(1, keepdim=True), scores, 0.0)
-        scores = scores.index_fill(1, barred, -torch.inf)  # never written, so never read
+        scores = scores.index_fill(1, suppressed, -torch.inf)  # never written, so never read
         return scores.argmax(-1) if pick == "argmax" else torch.multinomial(scores.softmax(-1), 1)[:, 0]
 
     def _start(self, words: Int[Tensor, "W L"], memory: VideoMemory, video: Int[Tensor, " W"] | None) -> State:
@@ -131,7 +131,7 @@ class RecurrentDecoder(Decoder):
         return select_state(self.init_state(memory), video, video)
 
 
-def looked(trace: Trace) -> Trace:
+def attention_only(trace: Trace) -> Trace:
     """A trace without what is there for losses."""
     return {name: value for name, value in trace.items() if not name.startswith("loss.")}
 

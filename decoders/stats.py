@@ -11,12 +11,35 @@ from decoders.attention import MultiHeadAttention
 from decoders.base import State, one_of
 from decoders.memory import VideoMemory, mean_of_real
 from decoders.ranked import ranking_loss
-from decoders.recurrent import RecurrentDecoder, Trace, looked
-from decoders.stats_attention import WAYS, Parts, Selection, SpatioTemporal, Temporal, TemporoSpatial, UnitGate
+from decoders.recurrent import RecurrentDecoder, Trace
+from decoders.stats_attention import (
+    TEMPORAL_MODES,
+    Parts,
+    Selection,
+    SpatioTemporal,
+    Temporal,
+    TemporoSpatial,
+    UnitGate,
+)
 from decoders.streams import STREAMS, holds_something, take_stream
 
 Order = Literal["st", "ts", "stats"]
 CategoryUse = Literal["input", "target", "both"]
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "order": get_args(Order),
+    "temporal": get_args(Temporal),
+    "spatial": ("layout", "per_frame"),
+    "mean_join": ("linear", "add"),
+    "selection": get_args(Selection),
+    "at_test": ("same", "hard"),
+    "summary": ("mean", "max"),
+    "visual": ("input", "output"),
+    "category_use": get_args(CategoryUse),
+}
+
+_MAPS = {"st_frames": (3,), "st_regions": (4,), "st_items": (4,), "ts_frames": (3,), "ts_regions": ()}
+"""Kinds of attention maps, and with how many axes they go over steps: ``st_regions`` may be one map for all steps."""
 
 
 class STaTSDecoder(RecurrentDecoder):
@@ -38,7 +61,7 @@ class STaTSDecoder(RecurrentDecoder):
 
     Steps in which nothing is real are left out (see `streams.Stream`). A video without any has one zero vector.
 
-    Losses in `teach`: ``rank`` (`ranking_loss`, mean over streams) where the way through time is ranked; ``category``
+    Losses in `forward_train`: ``rank`` (`ranking_loss`, mean over streams) where the temporal mode is ranked; ``category``
     (cross-entropy of a linear classifier on the mean of the first stream) where the class is a target, over captions of
     known class in which some position counts. A class that is only a target changes no prediction: it is no part of
     what the decoder ``reads``, only of what it ``learns_from``.
@@ -105,50 +128,45 @@ class STaTSDecoder(RecurrentDecoder):
         eos: int = 2,
     ) -> None:
         super().__init__(vocabulary, channels, max_length, pad, bos, eos)
+        chosen = (order, temporal, spatial, mean_join, selection, at_test, summary, visual, category_use)
+        for (name, known), value in zip(_CHOICES.items(), chosen, strict=True):
+            one_of(name, value, known)
         if not streams or len(set(streams)) < len(streams) or not set(streams) <= STREAMS.keys():
             raise ValueError(f"streams must name some of {', '.join(STREAMS)}, each once; got {list(streams)}")
-        one_of("order", order, get_args(Order))
-        one_of("temporal", temporal, get_args(Temporal))
-        one_of("spatial", spatial, ("layout", "per_frame"))
-        one_of("mean_join", mean_join, ("linear", "add"))
-        one_of("selection", selection, get_args(Selection))
-        one_of("at_test", at_test, ("same", "hard"))
-        one_of("summary", summary, ("mean", "max"))
-        one_of("visual", visual, ("input", "output"))
-        one_of("category_use", category_use, get_args(CategoryUse))
         if temperature <= 0 or top_k < 1 or rank_margin < 0 or categories < 0 or not 0 <= category_dropout <= 1:
             raise ValueError(
                 "temperature must be above 0, top_k at least 1, rank_margin and categories at least 0 and "
                 f"category_dropout in 0..1; got {temperature}, {top_k}, {rank_margin}, {categories}, {category_dropout}"
             )
         self.streams, self.order, self.visual = streams, order, visual
-        self.ranks = order != "ts" and WAYS[temporal].ranked
+        self.ranks = order != "ts" and TEMPORAL_MODES[temporal].ranked
         self.rank_margin, self.rank_l2 = rank_margin, rank_l2
         self.categories, self.category_dropout = categories, category_dropout
         self.register_buffer("temperature", torch.tensor(temperature))
-        query = embedding + channels
+        widths = (embedding + channels, channels, attention)
         self.st, self.ts = nn.ModuleDict(), nn.ModuleDict()
         for name in streams:
             if order != "ts":
                 shared = name == "grid" and spatial == "layout"
-                self.st[name] = SpatioTemporal(
-                    query, channels, attention, STREAMS[name], temporal, shared, mean_join=mean_join
-                )
+                self.st[name] = SpatioTemporal(*widths, STREAMS[name], temporal, shared, mean_join)
             if order != "st":
-                self.ts[name] = TemporoSpatial(
-                    query, channels, attention, STREAMS[name], selection, at_test, top_k, summary
-                )
+                self.ts[name] = TemporoSpatial(*widths, STREAMS[name], selection, at_test, top_k, summary)
         self.units = tuple(f"{name}.{kind}" for name in streams for kind in ("st", "ts") if order in (kind, "stats"))
         """What the gate weighs, in its order: ``STREAM.st``, ``STREAM.ts``."""
         self.gate = UnitGate(len(self.units), channels, attention)
-        self.embedding = nn.Embedding(vocabulary, embedding, padding_idx=pad)
+        self._make_language(embedding, category_use, dropout)
+
+    def _make_language(self, embedding: int, category_use: CategoryUse, dropout: float) -> None:
+        """The parts that read words and the class, and the word LSTM over them."""
+        self.embedding = nn.Embedding(self.vocabulary, embedding, padding_idx=self.pad)
         self.self_attention = MultiHeadAttention(embedding, heads=1)
-        reads_class, tells_class = categories and category_use != "target", categories and category_use != "input"
-        self.category = nn.Embedding(categories + 1, embedding) if reads_class else None
-        self.classifier = nn.Linear(channels, categories) if tells_class else None
-        width = embedding + (channels if visual == "input" else 0) + (embedding if reads_class else 0)
-        self.lstm = nn.LSTM(width, channels, batch_first=True)
-        self.behind = nn.Linear(2 * channels, channels) if visual == "output" else None
+        reads_class = self.categories and category_use != "target"
+        self.category = nn.Embedding(self.categories + 1, embedding) if reads_class else None
+        predicts_class = self.categories and category_use != "input"
+        self.classifier = nn.Linear(self.channels, self.categories) if predicts_class else None
+        width = embedding + (self.channels if self.visual == "input" else 0) + (embedding if reads_class else 0)
+        self.lstm = nn.LSTM(width, self.channels, batch_first=True)
+        self.behind = nn.Linear(2 * self.channels, self.channels) if self.visual == "output" else None
         self.dropout = nn.Dropout(dropout)
 
     @property
@@ -177,7 +195,7 @@ class STaTSDecoder(RecurrentDecoder):
                     unit = units[name]
                     assert isinstance(unit, SpatioTemporal | TemporoSpatial)
                     parts |= unit.prepare(stream)
-            state |= {f"memory.{name}.{part}": value for part, value in parts.items()}
+            state |= _keep(name, parts)
         if self.categories:
             known = self._classes(memory) + 1
             state["memory.category"] = known
@@ -205,7 +223,7 @@ class STaTSDecoder(RecurrentDecoder):
         ``loss.rank.STREAM`` and ``loss.rank_norm.STREAM`` for the ranking loss."""
         y, s = read.chunk(2, -1)
         hidden = state["hidden"]
-        videos = state[f"memory.{self.streams[0]}.real"].shape[0]
+        videos = len(_parts(state, self.streams[0])["real"])
         by_video = (videos, len(hidden) // videos)
         x, trace = self._attend(s.unflatten(0, by_video), hidden.unflatten(0, by_video), state)
         x = x.flatten(0, 1)
@@ -248,16 +266,20 @@ class STaTSDecoder(RecurrentDecoder):
         """
         state = self._start(words, memory, video)
         _, trace = self.unroll(words, state)
-        maps = {name: self._in_memory_order(name, value, state) for name, value in looked(trace).items()}
-        gate = {"gate": maps.pop("gate")}
-        real = {name: holds_something(memory, name, self.channels) for name in self.streams}
-        if video is not None:
-            real = {name: there.index_select(0, video) for name, there in real.items()}
-        # A video with nothing real was given a zero vector to look at, which is no part of the memory.
-        return gate | {
-            name: value * real[name.partition(".")[2]].view(-1, *(1,) * (value.ndim - 1))
-            for name, value in maps.items()
-        }
+        maps = {"gate": trace["gate"]}
+        for stream in self.streams:
+            # Steps in which nothing is real were moved behind the others: put each back in its place.
+            place = _parts(state, stream)["order"].argsort(1)
+            # A video with nothing real was given a zero vector to look at, which is no part of the memory.
+            real = holds_something(memory, stream, self.channels)
+            real = real if video is None else real.index_select(0, video)
+            for kind, steps in _MAPS.items():
+                if (value := trace.get(f"{kind}.{stream}")) is None:
+                    continue
+                if value.ndim in steps:
+                    value = torch.take_along_dim(value, place.view(len(place), 1, -1, *(1,) * (value.ndim - 3)), 2)
+                maps[f"{kind}.{stream}"] = value * real.view(-1, *(1,) * (value.ndim - 1))
+        return maps
 
     def losses(self, trace: Trace, state: State, real: Bool[Tensor, "W L"]) -> dict[str, Tensor]:
         """``rank`` and ``category``, where the decoder has them."""
@@ -266,8 +288,8 @@ class STaTSDecoder(RecurrentDecoder):
             streams = [self._rank(name, trace, state, real) for name in self.streams]
             losses["rank"] = torch.stack(streams).mean()
         if self.classifier is not None:
-            values, mask = (state[f"memory.{self.streams[0]}.{part}"] for part in ("values", "mask"))
-            mean = mean_of_real(values.flatten(1, 2), mask.flatten(1), 1)
+            first = _parts(state, self.streams[0])
+            mean = mean_of_real(first["values"].flatten(1, 2), first["mask"].flatten(1), 1)
             counts = self._knows_class(state, real)
             target = torch.where(counts, state["memory.category"] - 1, -100)
             total = F.cross_entropy(self.classifier(mean), target, ignore_index=-100, reduction="sum")
@@ -288,8 +310,7 @@ class STaTSDecoder(RecurrentDecoder):
         units: list[Tensor] = []
         trace: Trace = {}
         for name in self.streams:
-            prefix = f"memory.{name}."
-            parts = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+            parts = _parts(state, name)
             found: Parts = {}
             if name in self.st:
                 x, found = self.st[name](query, parts)
@@ -303,22 +324,17 @@ class STaTSDecoder(RecurrentDecoder):
         return x, trace | {"gate": weights}
 
     def _rank(self, name: str, trace: Trace, state: State, real: Bool[Tensor, "W L"]) -> Float[Tensor, ""]:
+        parts = _parts(state, name)
+
         def of_words(part: str) -> Tensor:
-            found = trace.get(f"loss.{part}.{name}")  # else the same for every word
-            return state[f"memory.{name}.st.loss.{part}"][:, None] if found is None else found
+            # With one place a step nothing hangs on the word: `prepare` has found it for the whole video.
+            found = trace.get(f"{part}.{name}")
+            return parts[f"st.{part}"][:, None] if found is None else found
 
-        projections = of_words("rank").expand(*real.shape, -1)
-        norm = of_words("rank_norm").expand(real.shape) if self.rank_l2 else None
-        mask = state[f"memory.{name}.real"][:, None].expand_as(projections)
+        projections = of_words("loss.rank").expand(*real.shape, -1)
+        norm = of_words("loss.rank_norm").expand(real.shape) if self.rank_l2 else None
+        mask = parts["real"][:, None].expand_as(projections)
         return ranking_loss(projections, mask, self.rank_margin, real, norm)
-
-    def _in_memory_order(self, name: str, value: Tensor, state: State) -> Tensor:
-        kind, _, stream = name.partition(".")
-        over_steps = kind in ("ts_frames", "st_frames", "st_items") or (kind == "st_regions" and value.ndim == 4)
-        if not over_steps:
-            return value
-        place = state[f"memory.{stream}.order"].argsort(1)
-        return torch.take_along_dim(value, place.view(len(place), 1, -1, *(1,) * (value.ndim - 3)), 2)
 
     def _start(self, words: Int[Tensor, "W L"], memory: VideoMemory, video: Int[Tensor, " W"] | None) -> State:
         state = super()._start(words, memory, video)
@@ -338,3 +354,13 @@ class STaTSDecoder(RecurrentDecoder):
                 f"a video has category {int(outside[0])}, the decoder knows 0..{self.categories - 1} and -1 for unknown"
             )
         return given
+
+
+# A state is a flat dict of tensors, as the searches need it: what belongs to a stream is filed here, and only here.
+def _keep(stream: str, parts: Parts) -> State:
+    return {f"memory.{stream}.{part}": value for part, value in parts.items()}
+
+
+def _parts(state: State, stream: str) -> Parts:
+    prefix = f"memory.{stream}."
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}

@@ -18,7 +18,7 @@ Parts = dict[str, Tensor]
 """What a unit reads of a stream: the fields of `Stream`, and what it made of them in `prepare`; ``B`` rows each."""
 
 
-class Way(NamedTuple):
+class TemporalMode(NamedTuple):
     """What a row of Table 2 does, after its attention to places.
 
     Args:
@@ -35,14 +35,14 @@ class Way(NamedTuple):
     attends: Literal["items", "steps"] | None = None
 
 
-WAYS: Mapping[Temporal, Way] = {
-    "mean": Way(mean=True),
-    "lstm": Way(lstm=True),
-    "mean+lstm": Way(mean=True, lstm=True),
-    "temp_att": Way(attends="items"),
-    "mean+temp_att": Way(attends="steps"),
-    "ranked": Way(lstm=True, ranked=True),
-    "mean+ranked": Way(mean=True, lstm=True, ranked=True),
+TEMPORAL_MODES: Mapping[Temporal, TemporalMode] = {
+    "mean": TemporalMode(mean=True),
+    "lstm": TemporalMode(lstm=True),
+    "mean+lstm": TemporalMode(mean=True, lstm=True),
+    "temp_att": TemporalMode(attends="items"),
+    "mean+temp_att": TemporalMode(attends="steps"),
+    "ranked": TemporalMode(lstm=True, ranked=True),
+    "mean+ranked": TemporalMode(mean=True, lstm=True, ranked=True),
 }
 
 
@@ -71,7 +71,7 @@ class SpatioTemporal(nn.Module):
         channels: width ``C`` of the stream.
         attention: width ``A`` of the attention space.
         places: whether there are several places a step.
-        temporal: the way through time, as above.
+        temporal: the mode, as above.
         shared: one spatial attention for all steps.
         mean_join: "linear" or "add".
     """
@@ -88,11 +88,11 @@ class SpatioTemporal(nn.Module):
     ) -> None:
         super().__init__()
         self.temporal, self.shared = temporal, shared
-        self.way = WAYS[temporal]
-        attends = places or self.way.attends is not None
+        self.mode = TEMPORAL_MODES[temporal]
+        attends = places or self.mode.attends is not None
         self.attention = AdditiveAttention(query, channels, attention) if attends else None
-        self.ranked = RankedAttention(channels) if self.way.lstm else None
-        joins = self.way.mean and self.way.lstm and mean_join == "linear"
+        self.ranked = RankedAttention(channels) if self.mode.lstm else None
+        joins = self.mode.mean and self.mode.lstm and mean_join == "linear"
         self.join = nn.Linear(2 * channels, channels) if joins else None
 
     def prepare(self, stream: Stream) -> Parts:
@@ -100,10 +100,10 @@ class SpatioTemporal(nn.Module):
         if self.attention is None:
             x, trace = self._through_time(stream.values[:, None, :, 0], stream.real)
             return {"st.x": x[:, 0]} | {f"st.{name}": value[:, 0] for name, value in trace.items()}
-        if self.way.attends == "steps":
+        if self.mode.attends == "steps":
             means = mean_of_real(stream.values, stream.mask, 2)
             return {"st.values": means, "st.keys": self.attention.keys(means)}
-        if self.way.attends is None and self.shared:
+        if self.mode.attends is None and self.shared:
             keys = self.attention.keys(mean_of_real(stream.values, stream.mask, 1))
             return {"st.keys": keys, "st.values": stream.values.transpose(1, 2).flatten(2)}
         return {"st.keys": self.attention.keys(stream.values.flatten(1, 2))}
@@ -118,10 +118,10 @@ class SpatioTemporal(nn.Module):
             return parts["st.x"][:, None].expand(-1, queries, -1), {}
         scores = self.attention(query, parts["st.keys"])
         values, mask = parts["values"], parts["mask"]
-        if self.way.attends == "steps":
+        if self.mode.attends == "steps":
             weights = masked_softmax(scores, parts["real"][:, None])
             return weights @ parts["st.values"], {"st_frames": weights}
-        if self.way.attends == "items":
+        if self.mode.attends == "items":
             weights = masked_softmax(scores, mask.flatten(1)[:, None])
             x = weights @ values.flatten(1, 2)
             if mask.shape[2] == 1:
@@ -147,9 +147,9 @@ class SpatioTemporal(nn.Module):
         last, projections = self.ranked(steps.flatten(0, 1), lengths.repeat_interleave(shape[1]))
         last = last.unflatten(0, shape)
         trace: Parts = {}
-        if self.way.ranked:
+        if self.mode.ranked:
             trace = {"loss.rank": projections.unflatten(0, shape), "loss.rank_norm": last.square().sum(-1)}
-        if not self.way.mean:
+        if not self.mode.mean:
             return last, trace
         return (mean + last if self.join is None else self.join(torch.cat([mean, last], -1))), trace
 

@@ -101,7 +101,7 @@ class TransformerDecoder(Decoder):
         """
         return self._features(words, memory, video, None)
 
-    def teach(
+    def forward_train(
         self,
         words: Int[Tensor, "W L"],
         memory: VideoMemory,
@@ -111,7 +111,7 @@ class TransformerDecoder(Decoder):
         own_words: float = 0.0,
         pick: Pick = "sample",
     ) -> TrainOutput:
-        """See `Decoder.teach`. With ``real``, pads cost nothing but their place in the attention; features are 0 there.
+        """See `Decoder.forward_train`. With ``real``, pads cost nothing but their place in the attention; features are 0 there.
 
         Dropout draws its numbers for the words that are left, so other ones than `features` would.
         """
@@ -177,7 +177,7 @@ class TransformerDecoder(Decoder):
         state["slots"] = torch.empty(memory.num_videos, 0, dtype=torch.int64, device=memory.frames.device)
         return state
 
-    def spend(self, state: State) -> State:
+    def donate(self, state: State) -> State:
         """Keys and values of words get room to grow in place; ``memory.taken`` ``[B S]`` tells how much is taken."""
         mask = state["memory.hidden"]
         used = state["memory.word_key.0"].shape[3]

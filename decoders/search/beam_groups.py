@@ -11,7 +11,7 @@ from decoders.base import Decoder, select_state
 from decoders.memory import VideoMemory
 from decoders.search.hypotheses import Hypotheses, sum_type
 from decoders.search.rules import Rules
-from decoders.search.topk import next_words, top
+from decoders.search.topk import next_words, stable_topk
 
 
 class _Found(NamedTuple):
@@ -40,22 +40,18 @@ def grouped_beams(
     """
     max_length, device = rules.max_length, memory.frames.device
     videos = torch.arange(memory.num_videos, device=device)
-    opening = decoder.spend(decoder.init_state(memory))
+    opening = decoder.donate(decoder.init_state(memory))
     state = select_state(opening, None if groups == 1 else videos.repeat_interleave(groups))
     words = torch.full((memory.num_videos, 1, max_length + 1), decoder.pad, device=device)
     words[:, :, 0] = decoder.bos
     log_probs = torch.zeros(memory.num_videos, 1, dtype=sum_type(memory), device=device)
-    found = _Found(
-        words=words.new_full((memory.num_videos, n_best, max_length), decoder.pad),
-        lengths=words.new_zeros(memory.num_videos, n_best),
-        scores=log_probs.new_full((memory.num_videos, n_best), -torch.inf),
-        log_probs=log_probs.new_full((memory.num_videos, n_best), -torch.inf),
-    )
+    found = _nothing(words[:, :, 1:], log_probs, n_best, decoder.pad)
     beams = [_Beam(words, log_probs, torch.full_like(videos, beam)) for _ in range(groups)]
     for position in range(max_length):
         widths = [group.words.shape[1] for group in beams]
         newest = torch.cat([group.words[:, :, position] for group in beams], 1)
         predicted, state = decoder.step(newest.flatten(), state)
+        # All groups share one step of the decoder; then they choose in turn, each seeing what those before it chose.
         of_groups = predicted.unflatten(0, (len(videos), -1)).split(widths, 1)
         chosen = log_probs.new_zeros(len(videos), decoder.vocabulary) if groups > 1 else None
         last = position + 1 == max_length
@@ -66,25 +62,24 @@ def grouped_beams(
             alive = group.log_probs.isfinite()
             if chosen is not None:
                 chosen.scatter_add_(1, word, alive.to(chosen))
+            # A caption that ends leaves its group, whose place stays empty; the best of them are kept for each video.
             ended = ((word == decoder.eos) | last) & alive
             ended_log_probs = group.log_probs.masked_fill(~ended, -torch.inf)
             found = _merge(found, videos, group.words[:, :, 1:], ended_log_probs, position + 1, length_penalty)
             group.left = group.left - ended.sum(1)
-            group.log_probs, order = top(group.log_probs.masked_fill(ended, -torch.inf), beam)
+            group.log_probs, order = stable_topk(group.log_probs.masked_fill(ended, -torch.inf), beam)
             parents.append(parent)
             orders.append(order)
         if last:
             break
+        # No beginning can gain: once the best of a video, over the longest length, is worse than its n-th caption, the
+        # video is done.
         bound = torch.cat([group.log_probs for group in beams], 1).amax(1) / max_length**length_penalty
         kept = (bound > found.scores[videos, -1]).nonzero()[:, 0]
         if len(kept) == 0:
             break
-        rows, start = [], 0
-        for group, parent, order, width in zip(beams, parents, orders, widths, strict=True):
-            order = group.keep(kept, order)
-            rows.append(kept[:, None] * sum(widths) + start + parent[kept].gather(1, order))
-            start += width
-        state = select_state(state, torch.cat(rows, 1).flatten(), None if len(kept) == len(videos) else kept)
+        rows = _state_rows(beams, kept, parents, orders, widths)
+        state = select_state(state, rows, None if len(kept) == len(videos) else kept)
         videos = videos[kept]
         beams = [group for group in beams if group.words.shape[1]]
     return Hypotheses(found.words[:, :, : int(found.lengths.max())], found.lengths, found.scores, found.log_probs)
@@ -108,6 +103,28 @@ class _Beam:
         return order
 
 
+def _nothing(words: Int[Tensor, "B 1 L"], log_probs: Float[Tensor, "B 1"], n_best: int, pad: int) -> _Found:
+    videos = len(words)
+    return _Found(
+        words=words.new_full((videos, n_best, words.shape[2]), pad),
+        lengths=words.new_zeros(videos, n_best),
+        scores=log_probs.new_full((videos, n_best), -torch.inf),
+        log_probs=log_probs.new_full((videos, n_best), -torch.inf),
+    )
+
+
+def _state_rows(
+    beams: list[_Beam], kept: Int[Tensor, " a"], parents: list[Tensor], orders: list[Tensor], widths: list[int]
+) -> Int[Tensor, " N"]:
+    """Keep the videos that go on, in every group; the row of the state that each of their beginnings grew from."""
+    rows, start = [], 0
+    for group, parent, order, width in zip(beams, parents, orders, widths, strict=True):
+        order = group.keep(kept, order)
+        rows.append(kept[:, None] * sum(widths) + start + parent[kept].gather(1, order))
+        start += width
+    return torch.cat(rows, 1).flatten()
+
+
 def _extend(
     group: _Beam,
     predicted: Float[Tensor, "N V"],
@@ -125,9 +142,9 @@ def _extend(
     total = (group.log_probs[:, :, None] + value.to(group.log_probs)).flatten(1)
     choice = choice.flatten(1)
     if penalty is None:
-        log_probs, rank = top(total, beam)
+        log_probs, rank = stable_topk(total, beam)
     else:
-        rank = top(total - penalty.gather(1, choice), beam)[1]
+        rank = stable_topk(total - penalty.gather(1, choice), beam)[1]
         log_probs = total.gather(1, rank)
     # A beam that has lost captions to eos is narrower than the batch: what it cannot hold is dead.
     place = torch.arange(log_probs.shape[1], device=log_probs.device)
@@ -150,7 +167,7 @@ def _merge(
     lengths = torch.full_like(words[:, :, 0], length)
     n_best = found.scores.shape[1]
     # What was found earlier stands first, so that it wins a tie: stopping early then changes nothing.
-    scores, order = top(torch.cat([found.scores[videos], log_probs / length**length_penalty], 1), n_best)
+    scores, order = stable_topk(torch.cat([found.scores[videos], log_probs / length**length_penalty], 1), n_best)
     rows = torch.arange(len(videos), device=videos.device)[:, None]
     return _Found(
         words=found.words.index_copy(0, videos, torch.cat([found.words[videos], words], 1)[rows, order]),

@@ -45,7 +45,7 @@ def greedy_search(
 @torch.inference_mode()
 def _greedy(decoder: Decoder, memory: VideoMemory, rules: Rules) -> Hypotheses:
     device = memory.frames.device
-    state = decoder.spend(decoder.init_state(memory))
+    state = decoder.donate(decoder.init_state(memory))
     videos = torch.arange(memory.num_videos, device=device)
     word = torch.full_like(videos, decoder.bos)
     words = torch.full((memory.num_videos, rules.max_length + 1), decoder.pad, device=device)
@@ -120,7 +120,7 @@ def check_beam(decoder: Decoder, rules: Rules, beam: int, n_best: int, length_pe
         raise ValueError(f"n_best={n_best} must lie between 1 and beam={beam}")
     if not 0 <= length_penalty < float("inf"):
         raise ValueError(f"length_penalty={length_penalty} must be 0 or larger")
-    words = decoder.vocabulary - len(decoder.barred)
+    words = decoder.vocabulary - len(decoder.suppressed)
     if (exist := _count_captions(words, rules.max_length, rules.min_length, n_best)) < n_best:
         raise ValueError(
             f"n_best={n_best}, but only {exist} captions exist with vocabulary={decoder.vocabulary}, "

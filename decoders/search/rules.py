@@ -16,7 +16,7 @@ IMPOSSIBLE = -1e4
 class Rules:
     """What a search may write, for all its hypotheses at once.
 
-    Never written are pad, bos and ``decoder.barred``; eos waits for ``min_length`` words. No caption ends in a
+    Never written are pad, bos and ``decoder.suppressed``; eos waits for ``min_length`` words. No caption ends in a
     forbidden ending: eos does not follow it, nor does it stand in the last place, where the caption is cut. No
     sequence of ``no_repeat_ngram`` words comes twice in a caption (Paulus et al., 2018, for three).
 
@@ -49,7 +49,7 @@ class Rules:
             raise ValueError(f"no_repeat_ngram={no_repeat_ngram} must be 0 (off) or a number of words")
         self.max_length, self.min_length, self.no_repeat_ngram = max_length, min_length, no_repeat_ngram
         self.pad, self.eos = decoder.pad, decoder.eos
-        self.never = [decoder.pad, decoder.bos, *decoder.barred]
+        self.never = [decoder.pad, decoder.bos, *decoder.suppressed]
         self.forbidden: Tensor | None = None
         if forbidden_endings:
             words = sorted(forbidden_endings)

@@ -10,7 +10,7 @@ from decoders.base import Decoder, select_state
 from decoders.memory import VideoMemory
 from decoders.search.hypotheses import Hypotheses, outside_inference, sum_type
 from decoders.search.rules import IMPOSSIBLE, Rules
-from decoders.search.topk import top
+from decoders.search.topk import stable_topk
 
 
 def sample_search(
@@ -83,7 +83,7 @@ def _sample(
 ) -> Hypotheses:
     device = memory.frames.device
     videos = torch.arange(memory.num_videos, device=device)
-    state = select_state(decoder.spend(decoder.init_state(memory)), videos.repeat_interleave(samples))
+    state = select_state(decoder.donate(decoder.init_state(memory)), videos.repeat_interleave(samples))
     captions = torch.arange(memory.num_videos * samples, device=device).unflatten(0, (-1, samples))
     words = torch.full((captions.numel(), rules.max_length + 1), decoder.pad, device=device)
     words[:, 0] = decoder.bos
@@ -136,7 +136,7 @@ def draw(
     logits = log_probs / temperature
     words: Tensor | None = None
     if 0 < top_k < logits.shape[1]:
-        logits, words = top(logits, top_k)
+        logits, words = stable_topk(logits, top_k)
     elif top_p < 1:
         logits, words = logits.sort(dim=1, descending=True, stable=True)
     share = logits.softmax(1)

@@ -7,7 +7,7 @@ from torch import Tensor
 from decoders.search.rules import IMPOSSIBLE, Rules
 
 
-def top(values: Float[Tensor, "R M"], count: int) -> tuple[Float[Tensor, "R k"], Int[Tensor, "R k"]]:
+def stable_topk(values: Float[Tensor, "R M"], count: int) -> tuple[Float[Tensor, "R k"], Int[Tensor, "R k"]]:
     """The ``k = min(count, M)`` largest of each row in falling order; of equals, the lower index first.
 
     `torch.topk` leaves open which of equal values it takes, so rows with a tie across the edge are sorted in full.
@@ -83,9 +83,9 @@ def next_words(
 
     def likeliest(log_probs: Float[Tensor, "N V"]) -> tuple[Float[Tensor, "N k"], Int[Tensor, "N k"]]:
         if penalty is None:
-            return top(log_probs, count)
+            return stable_topk(log_probs, count)
         width = len(log_probs) // len(videos)
-        choice = top((log_probs.unflatten(0, (-1, width)) - penalty[:, None]).flatten(0, 1), count)[1]
+        choice = stable_topk((log_probs.unflatten(0, (-1, width)) - penalty[:, None]).flatten(0, 1), count)[1]
         return log_probs.gather(1, choice), choice
 
     rules.bar(log_probs, written)  # the tensor is ours, by the contract of `Decoder.step`

@@ -75,7 +75,7 @@ def build_captioner(
         }
         made = recipe.make(model, branch, shared)
         # The unknown word is learned, as the captions hold it, and never written.
-        made.barred = (UNK,)
+        made.suppressed = (UNK,)
         return made
 
     scene: SceneBranch | SceneViews | None = None

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from inspect import signature
 from math import exp
 from typing import Any
 
 import torch
 
-from decoders import Decoder, Hypotheses, VideoMemory, beam_search, diverse_beam_search, greedy_search, sample_search
+from decoders import SEARCHES, Decoder, VideoMemory
 from stg.config.search import SearchConfig
 from stg.data.batches import BatchSource
 from stg.models.captioner import Captioner
@@ -115,23 +116,22 @@ def decode_memory(
         "no_repeat_ngram": search.no_repeat_ngram,
         "forbidden_endings": forbidden if search.forbidden_endings else (),
     }
-    ranked: dict[str, Any] = {"beam": search.beam, "length_penalty": search.length_penalty, "n_best": search.n_best}
-    drawn: dict[str, Any] = {
+    settings = rules | {
+        "max_length": longest,
+        "beam": search.beam,
+        "groups": search.groups,
+        "diversity": search.diversity,
+        "length_penalty": search.length_penalty,
+        "n_best": search.n_best,
         "samples": search.n_best,
         "temperature": search.temperature,
         "top_k": search.top_k,
         "top_p": search.top_p,
+        "generator": generator,
     }
-    apart: dict[str, Any] = {"groups": search.groups, "diversity": search.diversity}
-    found: Hypotheses
-    if search.greedy:
-        found = greedy_search(decoder, memory, longest, **rules)
-    elif search.method == "beam":
-        found = beam_search(decoder, memory, max_length=longest, **ranked, **rules)
-    elif search.method == "diverse":
-        found = diverse_beam_search(decoder, memory, max_length=longest, **apart, **ranked, **rules)
-    else:
-        found = sample_search(decoder, memory, max_length=longest, generator=generator, **drawn, **rules)
+    run = SEARCHES["greedy" if search.greedy else search.method]
+    named = signature(run).parameters  # each search takes some of the settings
+    found = run(decoder, memory, **{name: value for name, value in settings.items() if name in named})
     columns = (found.words, found.log_probs, found.lengths, found.scores)
     captions = [
         [Caption(vocabulary.decode(words), *rest) for words, *rest in zip(*rows, strict=True)]

@@ -59,7 +59,9 @@ def captioning_losses(
     kept = torch.ones_like(targets, dtype=torch.bool)
     words, video, real = batch.words, batch.video, batch.real
     if model.scene_decoder is not None and encoded.scene is not None:
-        taught = model.scene_decoder.teach(words, encoded.scene, video, real=real, own_words=own_words, pick=own_word)
+        taught = model.scene_decoder.forward_train(
+            words, encoded.scene, video, real=real, own_words=own_words, pick=own_word
+        )
         # The branches are compared on one prefix: what the scene decoder put into it, the object decoder reads.
         words, own_words = taught.words, 0.0
         scene_logits = single(model.scene_decoder.output(taught.features[real]))
@@ -68,7 +70,7 @@ def captioning_losses(
         counts |= {f"scene_{name}": count for name, count in taught.counts.items()}
     if model.object_decoder is not None and encoded.objects is not None:
         counted = real if keep_empty else real & encoded.has_objects[video][:, None]
-        taught = model.object_decoder.teach(
+        taught = model.object_decoder.forward_train(
             words, encoded.objects, video, real=counted, own_words=own_words, pick=own_word
         )
         object_logits = single(model.object_decoder.output(taught.features[real]))

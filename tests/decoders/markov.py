@@ -87,14 +87,14 @@ def may_follow(
     min_length: int = 1,
     no_repeat_ngram: int = 0,
     forbidden_endings: Sequence[int] = (),
-    barred: Sequence[int] = (),
+    suppressed: Sequence[int] = (),
 ) -> list[int]:
     """The words that the rules allow after these (bos left out); none where there is no way on."""
     allowed = []
     for word in range(vocabulary):
         longer = [*words, word]
         grams = [tuple(longer[i : i + no_repeat_ngram]) for i in range(len(longer) - no_repeat_ngram + 1)]
-        if word in (PAD, BOS, *barred):
+        if word in (PAD, BOS, *suppressed):
             continue
         if word == EOS and (len(words) < min_length or words[-1] in forbidden_endings):
             continue

@@ -119,7 +119,7 @@ def test_a_state_for_a_search_tells_the_same(decoder, make_memory):
     """Advanced once a word, it may be written over: past its room, reordered, and without a video that is done."""
     memory, words = make_memory(), captions(6, 12)
     start = torch.tensor([0, 0, 1, 1, 2, 2])
-    spent = select_state(decoder.spend(decoder.init_state(memory)), start)
+    spent = select_state(decoder.donate(decoder.init_state(memory)), start)
     kept = select_state(decoder.init_state(memory), start)
     for position in range(5):
         log_probs, spent = decoder.step(words[:, position], spent)
@@ -134,7 +134,7 @@ def test_a_state_for_a_search_tells_the_same(decoder, make_memory):
 
 
 def test_two_ways_on_from_one_state_do_not_meet(decoder, make_memory):
-    """Without `spend`, a state may be gone on with as often as one likes."""
+    """Without `donate`, a state may be gone on with as often as one likes."""
     words, memory = captions(3, 4), make_memory()
     state = decoder.init_state(memory)
     for position in range(2):

@@ -124,7 +124,7 @@ def test_it_matters_not_whether_words_were_packed(make_memory):
     real = torch.arange(6) < torch.tensor([6, 2, 4])[:, None]
     whole, cut = (decoder.attention(each, memory)["frames"] for each in (words, words.masked_fill(~real, 0)))
     close(whole[real], cut[real])
-    close(decoder.teach(words, memory, real=real).features[real], decoder.features(words, memory)[real])
+    close(decoder.forward_train(words, memory, real=real).features[real], decoder.features(words, memory)[real])
 
 
 def test_a_decoder_that_cannot_tell_says_nothing(make_memory):

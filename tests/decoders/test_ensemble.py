@@ -151,9 +151,9 @@ def test_a_beam_of_everything_finds_the_best_of_the_mean():
 
 def test_what_one_member_bars_or_cannot_read_binds_all(make_memory):
     first, second = transformer(), lstm()
-    first.barred, second.barred = (3,), (5, 3)
+    first.suppressed, second.suppressed = (3,), (5, 3)
     ensemble = EnsembleDecoder([first, second])
-    assert (ensemble.barred, ensemble.max_length) == ((3, 5), 10)
+    assert (ensemble.suppressed, ensemble.max_length) == ((3, 5), 10)
     assert ensemble.reads == first.reads | second.reads
     assert ensemble.learns_from == first.learns_from | second.learns_from
     assert not ensemble.training

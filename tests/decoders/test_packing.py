@@ -59,7 +59,10 @@ def test_features_and_gradients_equal_those_of_padded_words(make_memory, marks, 
         loss = torch.nn.functional.cross_entropy(decoder.output(features[real]), words.roll(-1, 1)[real])
         return torch.autograd.grad(loss, inputs, allow_unused=True)
 
-    packed, padded = decoder.teach(words, memory, VIDEO, real=real).features, decoder.features(words, memory, VIDEO)
+    packed, padded = (
+        decoder.forward_train(words, memory, VIDEO, real=real).features,
+        decoder.features(words, memory, VIDEO),
+    )
     close(packed[real], padded[real])
     for found, expected in zip(gradients(packed), gradients(padded), strict=True):
         assert (found is None) == (expected is None)
@@ -73,13 +76,13 @@ def test_only_words_reach_the_feed_forward_layers(make_memory) -> None:
     for layer in decoder.layers:
         for part in (layer.feed_forward, layer.attention.query, layer.view_attention["frames"].output):
             part.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].shape[:-1].numel()))
-    decoder.teach(torch.full(real.shape, 3), make_memory(), VIDEO, real=real)
+    decoder.forward_train(torch.full(real.shape, 3), make_memory(), VIDEO, real=real)
     assert seen == 6 * [sum(LENGTHS)]
 
 
 def test_nothing_that_counts_gives_zeros_and_finite_gradients(make_memory) -> None:
     decoder, real = TransformerDecoder(WORDS, CHANNELS, heads=4, hidden=24), torch.zeros(3, 5, dtype=torch.bool)
-    features = decoder.teach(torch.full((3, 5), 3), make_memory(), real=real).features
+    features = decoder.forward_train(torch.full((3, 5), 3), make_memory(), real=real).features
     assert features.shape == (3, 5, CHANNELS)
     assert not features.any()
     features.sum().backward()

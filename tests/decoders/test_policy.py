@@ -76,7 +76,7 @@ def test_each_word_has_its_share_of_the_words_that_may_be_written() -> None:
 
 def test_a_barred_word_has_no_share() -> None:
     decoder, memory = Toy(), tables(1)
-    decoder.barred = (B,)
+    decoder.suppressed = (B,)
     captions = torch.tensor([[A, A, EOS], [A, EOS, PAD], [A, A, A]])
     total = policy_log_probs(decoder, captions, memory, torch.zeros(3, dtype=torch.int64)).sum(1).exp().sum()
     torch.testing.assert_close(total, torch.tensor(1.0))

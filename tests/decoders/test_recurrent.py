@@ -55,7 +55,7 @@ def test_read_words_equals_read_word_by_word(decoder, memory):
 
 def test_taught_without_own_words_are_the_features(decoder, memory):
     words, video = captions(4, 6), torch.tensor([2, 0, 0, 1])
-    taught = decoder.teach(words, memory, video)
+    taught = decoder.forward_train(words, memory, video)
     close(taught.features, decoder.features(words, memory, video))
     assert torch.equal(taught.words, words)
     assert taught.losses == {}
@@ -64,7 +64,7 @@ def test_taught_without_own_words_are_the_features(decoder, memory):
 @torch.no_grad()
 def test_all_own_words_at_their_likeliest_are_the_greedy_continuation(decoder, memory):
     words, video = captions(4, 7), torch.tensor([2, 0, 1, 1])
-    taught = decoder.teach(words, memory, video, own_words=1.0, pick="argmax")
+    taught = decoder.forward_train(words, memory, video, own_words=1.0, pick="argmax")
     written = words[:, :1]
     for _ in range(6):
         logits = decoder(written, memory, video)[:, -1]
@@ -79,7 +79,7 @@ def test_all_own_words_at_their_likeliest_are_the_greedy_continuation(decoder, m
 def test_features_and_gradients_are_those_of_the_words_that_were_read(decoder, make_memory, pick):
     memory, words = make_memory(videos=8, channels=CHANNELS), captions(8, 6)
     frames = memory.frames.requires_grad_()
-    taught = decoder.teach(words, memory, own_words=0.5, pick=pick)
+    taught = decoder.forward_train(words, memory, own_words=0.5, pick=pick)
     assert 0 < (taught.words != words).sum() < 40
     inputs = [frames, *decoder.parameters()]
     gradients = torch.autograd.grad(decoder.output(taught.features).square().sum(), inputs)
@@ -93,7 +93,7 @@ def test_each_word_is_drawn_for_itself(decoder, make_memory):
     memory, rows, length, share = make_memory(videos=1, channels=CHANNELS), 3000, 8, 0.3
     words = marked(decoder, rows, length)
     given, video = words.clone(), torch.zeros(rows, dtype=torch.int64)
-    own = decoder.teach(words, memory, video, own_words=share).words != words
+    own = decoder.forward_train(words, memory, video, own_words=share).words != words
     assert torch.equal(words, given), "the targets are left alone"
     assert not own[:, 0].any(), "bos is always given"
     own = own[:, 1:].double()
@@ -106,7 +106,7 @@ def test_each_word_is_drawn_for_itself(decoder, make_memory):
 def test_own_words_follow_the_decoders_distribution(decoder, make_memory):
     memory, rows = make_memory(videos=1, channels=CHANNELS), 20000
     words, video = torch.full((rows, 2), BOS), torch.zeros(rows, dtype=torch.int64)
-    drawn = decoder.teach(words, memory, video, own_words=1.0).words[:, 1]
+    drawn = decoder.forward_train(words, memory, video, own_words=1.0).words[:, 1]
     logits = decoder(torch.tensor([[BOS]]), memory)[0, 0].detach()
     logits[[PAD, BOS]] = -torch.inf
     frequency = drawn.bincount(minlength=VOCABULARY) / rows
@@ -115,10 +115,10 @@ def test_own_words_follow_the_decoders_distribution(decoder, make_memory):
 
 @pytest.mark.parametrize("pick", ["sample", "argmax"])
 def test_pad_bos_and_barred_words_are_never_its_own(decoder, memory, pick):
-    decoder.barred = (5,)
+    decoder.suppressed = (5,)
     with torch.no_grad():
         decoder.output.bias[[PAD, BOS, 5]] = 1e3
-    taught = decoder.teach(captions(3, 9), memory, own_words=1.0, pick=pick)
+    taught = decoder.forward_train(captions(3, 9), memory, own_words=1.0, pick=pick)
     assert not torch.isin(taught.words[:, 1:], torch.tensor([PAD, BOS, 5])).any()
 
 
@@ -126,13 +126,13 @@ def test_the_same_seed_draws_the_same_words(decoder, memory):
     words, read = captions(3, 9), []
     for seed in (4, 4, 5):
         torch.manual_seed(seed)
-        read.append(decoder.teach(words, memory, own_words=0.5).words)
+        read.append(decoder.forward_train(words, memory, own_words=0.5).words)
     assert torch.equal(read[0], read[1])
     assert not torch.equal(read[0], read[2])
 
 
 def test_words_of_another_integer_type_are_read_too(decoder, memory):
-    taught = decoder.teach(captions(3, 9).int(), memory, own_words=0.5)
+    taught = decoder.forward_train(captions(3, 9).int(), memory, own_words=0.5)
     assert taught.words.dtype == torch.int32
 
 
@@ -143,10 +143,10 @@ def test_a_video_of_nan_reads_legal_words_and_reaches_the_loss(memory, visual, p
         decoder = AttentionLSTMDecoder(VOCABULARY, CHANNELS, embedding=5, attention=4)
     else:
         decoder = STaTSDecoder(VOCABULARY, CHANNELS, embedding=5, attention=4, visual=visual)
-    decoder.eval().barred = (5,)
+    decoder.eval().suppressed = (5,)
     words, frames = marked(decoder, 3, 40), memory.frames.clone()
     frames[1, 2, 3] = torch.nan
-    taught = decoder.teach(words, replace(memory, frames=frames), own_words=1.0, pick=pick)
+    taught = decoder.forward_train(words, replace(memory, frames=frames), own_words=1.0, pick=pick)
     assert not set(taught.words[:, 1:].flatten().tolist()) & {PAD, BOS, 5}
     assert taught.features[1].isnan().any()
     assert taught.features[[0, 2]].isfinite().all()
@@ -166,7 +166,7 @@ def test_losses_come_from_what_was_looked_at_where_it_counts(memory, own_words):
     words, video = captions(5, 6), torch.tensor([0, 1, 2, 2, 2])
     real = torch.rand(5, 6) < 0.5
     for given in (real, None):
-        taught = decoder.teach(words, memory, video, real=given, own_words=own_words)
+        taught = decoder.forward_train(words, memory, video, real=given, own_words=own_words)
         looked = decoder.attention(taught.words, memory, video)["attention"]
         assert looked.shape == (5, 6, 5)
         close(taught.losses["first"], looked[:, :, 0][real if given is not None else ...].sum())
@@ -176,12 +176,12 @@ def test_losses_come_from_what_was_looked_at_where_it_counts(memory, own_words):
 @pytest.mark.parametrize("own_words", [-0.1, 1.5])
 def test_what_is_no_probability_is_named(decoder, memory, own_words):
     with pytest.raises(ValueError, match=rf"own_words is a probability and must lie in 0..1; got {own_words}"):
-        decoder.teach(captions(3, 4), memory, own_words=own_words)
+        decoder.forward_train(captions(3, 4), memory, own_words=own_words)
 
 
 def test_a_decoder_that_reads_all_words_at_once_has_no_own_words(memory):
     transformer = TransformerDecoder(VOCABULARY, CHANNELS, heads=2, hidden=8).eval()
     words = captions(3, 4)
-    close(transformer.teach(words, memory).features, transformer.features(words, memory))
+    close(transformer.forward_train(words, memory).features, transformer.features(words, memory))
     with pytest.raises(ValueError, match="TransformerDecoder reads all words at once and cannot go on from its own"):
-        transformer.teach(words, memory, own_words=0.1)
+        transformer.forward_train(words, memory, own_words=0.1)

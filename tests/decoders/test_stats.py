@@ -25,7 +25,7 @@ def test_rows_of_table_2_differ_and_use_what_they_say(memory):
         outputs[temporal] = decoder(WORDS, memory)
         knows_order = "lstm" in temporal or "ranked" in temporal
         assert bool((outputs[temporal] - decoder(WORDS, backwards)).abs().max() > 1e-6) == knows_order, temporal
-        assert ("rank" in decoder.teach(WORDS, memory).losses) == ("ranked" in temporal)
+        assert ("rank" in decoder.forward_train(WORDS, memory).losses) == ("ranked" in temporal)
         assert {"temp_att": "st_items.regions", "mean+temp_att": "st_frames.regions"}.get(
             temporal, "st_regions.regions"
         ) in decoder.attention(WORDS, memory)
@@ -47,7 +47,7 @@ def test_a_step_where_nothing_was_seen_is_no_step(memory):
         regions=memory.regions[:, kept],
         region_mask=memory.region_mask[:, kept],
     )
-    whole, short = (decoder.teach(WORDS[:1], m) for m in (memory, without))
+    whole, short = (decoder.forward_train(WORDS[:1], m) for m in (memory, without))
     torch.testing.assert_close(whole.features, short.features)
     torch.testing.assert_close(whole.losses["rank"], short.losses["rank"])
     looked, expected = decoder.attention(WORDS[:1], memory), decoder.attention(WORDS[:1], without)
@@ -114,20 +114,20 @@ def test_the_class_as_target(memory):
     video = torch.tensor([0, 1, 2, 2])
     words = torch.cat([WORDS, WORDS[2:]])
     memory = replace(memory, category=torch.tensor([-1, 1, 2]))
-    loss = decoder.teach(words, memory, video).losses["category"]
+    loss = decoder.forward_train(words, memory, video).losses["category"]
     means = [memory.frames[b][memory.frame_mask[b]].mean(0) for b in (1, 2, 2)]
     torch.testing.assert_close(loss, F.cross_entropy(decoder.classifier(torch.stack(means)), torch.tensor([1, 2, 2])))
-    unknown = decoder.teach(WORDS, replace(memory, category=None)).losses["category"]
+    unknown = decoder.forward_train(WORDS, replace(memory, category=None)).losses["category"]
     assert unknown.item() == 0.0
     real = torch.tensor([True, True, False, True])[:, None] & (words == 1)  # nothing counts in the third caption
-    fewer = decoder.teach(words, memory, video, real=real).losses["category"]
+    fewer = decoder.forward_train(words, memory, video, real=real).losses["category"]
     torch.testing.assert_close(
         fewer, F.cross_entropy(decoder.classifier(torch.stack([means[0], means[2]])), torch.tensor([1, 2]))
     )
-    assert decoder.teach(words, memory, video, real=torch.zeros_like(real)).losses["category"].item() == 0.0
+    assert decoder.forward_train(words, memory, video, real=torch.zeros_like(real)).losses["category"].item() == 0.0
     both = build(("frames",), categories=3, category_use="both")
     assert both.category is not None
-    assert {"rank", "category"} == both.teach(WORDS, memory).losses.keys()
+    assert {"rank", "category"} == both.forward_train(WORDS, memory).losses.keys()
 
 
 def test_a_class_is_read_where_predictions_depend_on_it(memory):
@@ -148,9 +148,9 @@ def test_a_class_is_read_where_predictions_depend_on_it(memory):
 def test_own_words_are_read_and_ranked_too(memory, visual):
     decoder = build(visual=visual)
     torch.manual_seed(0)
-    taught = decoder.teach(WORDS, memory, real=REAL, own_words=0.8)
+    taught = decoder.forward_train(WORDS, memory, real=REAL, own_words=0.8)
     assert not torch.equal(taught.words, WORDS)
-    again = decoder.teach(taught.words, memory, real=REAL)
+    again = decoder.forward_train(taught.words, memory, real=REAL)
     torch.testing.assert_close(taught.features, again.features)
     torch.testing.assert_close(taught.losses["rank"], again.losses["rank"])
 
@@ -186,7 +186,7 @@ def test_regions_alone_keep_the_promises_of_a_decoder(make_memory, settings):
         frame_mask=memory.frame_mask & ~none,
         region_mask=memory.region_mask & ~none[..., None],
     )
-    taught = decoder.train().teach(WORDS, empty, real=REAL)
+    taught = decoder.train().forward_train(WORDS, empty, real=REAL)
     assert taught.features.isfinite().all()
     (decoder.output(taught.features).log_softmax(-1)[..., 3].sum() + taught.losses["rank"]).backward()
     gradients = {name: value.grad for name, value in decoder.named_parameters()} | {"frames": frames.grad}

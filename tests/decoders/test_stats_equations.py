@@ -162,7 +162,7 @@ def test_other_settings_equal_the_equations(memory, settings):
 def check(decoder: STaTSDecoder, memory: VideoMemory) -> None:
     spatial = {unit.shared for name, unit in decoder.st.items() if name == "grid"}
     expected, rank = slow(decoder, memory, shared=True in spatial)
-    taught = decoder.teach(WORDS, memory, real=REAL)
+    taught = decoder.forward_train(WORDS, memory, real=REAL)
     torch.testing.assert_close(taught.features, expected, rtol=0, atol=1e-9)
     assert ("rank" in taught.losses) == decoder.ranks
     if decoder.ranks:
@@ -173,7 +173,7 @@ def check(decoder: STaTSDecoder, memory: VideoMemory) -> None:
 @torch.no_grad()
 def test_the_ranking_loss_may_keep_half_the_squared_norm(memory, stream):
     plain, kept = build((stream,)), build((stream,), rank_l2=True)
-    without, loss = (decoder.teach(WORDS, memory, real=REAL).losses["rank"] for decoder in (plain, kept))
+    without, loss = (decoder.forward_train(WORDS, memory, real=REAL).losses["rank"] for decoder in (plain, kept))
     norms = []
     for video, word in REAL.nonzero().tolist():
         if stream == "frames":

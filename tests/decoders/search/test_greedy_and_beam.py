@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from decoders.search.greedy_and_beam import beam_search, greedy_search
-from decoders.search.topk import top
+from decoders.search.topk import stable_topk
 from tests.decoders.markov import BOS, EOS, NEVER, PAD, A, B, chances, everything, random_tables, tables, toy
 
 
@@ -111,7 +111,7 @@ def test_barred_words_are_never_written_however_likely(beam):
     table[:, 3] = 4.0
     decoder = toy(6)
     assert (search(tables(table), beam, 4, decoder=decoder).words == 3).any()
-    decoder.barred = (3,)
+    decoder.suppressed = (3,)
     assert not (search(tables(table), beam, 4, decoder=decoder).words == 3).any()
 
 
@@ -135,7 +135,7 @@ def test_top_breaks_every_tie_by_the_lower_index():
     for levels, count in itertools.product((2, 5, 1000), (1, 3, 9, 40)):
         values = torch.randint(levels, (20, 40), generator=generator).double()
         values[3, 5:30] = -torch.inf
-        best, index = top(values, count)
+        best, index = stable_topk(values, count)
         for row in range(20):
             expected = sorted(range(40), key=lambda place: (-values[row, place].item(), place))[:count]
             assert index[row].tolist() == expected
@@ -150,13 +150,13 @@ def test_top_of_long_rows_breaks_every_tie_by_the_lower_index():
         values[3, 20:] = -torch.inf
         values[4] = -torch.inf
         values[5, [60, 70, width - 1]] = 2e6
-        best, index = top(values, count)
+        best, index = stable_topk(values, count)
         for row in range(12):
             expected = sorted(range(width), key=lambda place: (-values[row, place].item(), place))[:count]
             assert index[row].tolist() == expected
             assert best[row].tolist() == values[row, expected].tolist()
     values[7, 500] = torch.nan
-    assert top(values, 5)[0][7].isnan().any(), "NaN must come to light"
+    assert stable_topk(values, 5)[0][7].isnan().any(), "NaN must come to light"
 
 
 def test_finished_videos_leave_the_batch():

@@ -119,7 +119,7 @@ DECODERS = {
 @pytest.mark.parametrize("rules", RULES[1::2], ids=str)
 def test_every_decoder_obeys_in_every_search(name, search, rules, make_memory):
     decoder = DECODERS[name]().eval()
-    decoder.barred = (6,)
+    decoder.suppressed = (6,)
     found = SEARCHES[search](decoder, make_memory(), 8, **rules)
     captions = every_caption(found)
     assert all(obeys(caption, **rules) for caption in captions)
@@ -148,7 +148,7 @@ def test_where_nothing_is_left_the_caption_ends_hopeless_but_finite(search):
 @pytest.mark.parametrize("search", [greedy_search, beam_search, diverse_beam_search, sample_search])
 def test_every_word_barred_is_an_empty_caption(search):
     decoder = toy(5)
-    decoder.barred = (A, B)
+    decoder.suppressed = (A, B)
     found = search(decoder, random_tables(2, 5), max_length=4)
     assert found.words.tolist() == [[[EOS]]] * 2
     assert found.log_probs.tolist() == found.scores.tolist() == [[-1e4]] * 2

@@ -149,7 +149,7 @@ def test_a_decoder_that_allows_no_word_is_sampled_all_the_same():
 
 def test_every_word_barred_ends_at_once():
     decoder = toy(5)
-    decoder.barred = (A, B)
+    decoder.suppressed = (A, B)
     found = sample_search(decoder, random_tables(2, 5), 3, 4)
     assert found.words.tolist() == [[[EOS]] * 3] * 2
     assert found.log_probs.tolist() == [[-1e4] * 3] * 2

@@ -45,7 +45,7 @@ def captioner(kind: str = "transformer", dropout: float = 0.0) -> Captioner:
         if kind == "transformer"
         else AttentionLSTMDecoder(WORDS, embedding=8, attention=8, **shared)
     )
-    decoder.barred = (UNK,)
+    decoder.suppressed = (UNK,)
     with torch.no_grad():
         decoder.output.weight.mul_(3)
     return Captioner(scene=SceneBranch(5, 4, 8), objects=None, scene_decoder=decoder, object_decoder=None).double()
