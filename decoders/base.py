@@ -82,7 +82,7 @@ class Decoder(nn.Module, ABC):
 
     @property
     def learns_from(self) -> frozenset[str]:
-        """The parts that `forward_train` looks at besides frames: what the decoder `reads`, and what its losses alone need."""
+        """The parts that `forward_train` reads besides frames: those that the decoder `reads`, and those of its losses."""
         return self.reads
 
     @abstractmethod

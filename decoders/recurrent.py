@@ -75,7 +75,7 @@ class RecurrentDecoder(Decoder):
         own_words: float = 0.0,
         pick: Pick = "sample",
     ) -> TrainOutput:
-        """See `Decoder.forward_train`. Each word is replaced or not by a draw of its own; ``words`` itself is not changed."""
+        """See `Decoder.forward_train`. Each word is replaced or not by a draw of its own; ``words`` is not changed."""
         if not 0 <= own_words <= 1:
             raise ValueError(f"own_words is a probability and must lie in 0..1; got {own_words}")
         state = self._start(words, memory, video)

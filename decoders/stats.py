@@ -61,9 +61,9 @@ class STaTSDecoder(RecurrentDecoder):
 
     Steps in which nothing is real are left out (see `streams.Stream`). A video without any has one zero vector.
 
-    Losses in `forward_train`: ``rank`` (`ranking_loss`, mean over streams) where the temporal mode is ranked; ``category``
-    (cross-entropy of a linear classifier on the mean of the first stream) where the class is a target, over captions of
-    known class in which some position counts. A class that is only a target changes no prediction: it is no part of
+    Losses in `forward_train`: ``rank`` (`ranking_loss`, mean over streams) where the temporal mode is ranked;
+    ``category`` (cross-entropy of a linear classifier on the mean of the first stream) where the class is a target,
+    over captions of known class in which some position counts. A class that is only a target changes no prediction: it is no part of
     what the decoder ``reads``, only of what it ``learns_from``.
 
     Args:
