@@ -82,7 +82,7 @@ class Decoder(nn.Module, ABC):
 
     @property
     def learns_from(self) -> frozenset[str]:
-        """The parts that `forward_train` reads besides frames: those that the decoder `reads`, and those of its losses."""
+        """What `forward_train` reads besides frames: the parts that the decoder `reads`, and those of its losses."""
         return self.reads
 
     @abstractmethod

@@ -63,8 +63,8 @@ class STaTSDecoder(RecurrentDecoder):
 
     Losses in `forward_train`: ``rank`` (`ranking_loss`, mean over streams) where the temporal mode is ranked;
     ``category`` (cross-entropy of a linear classifier on the mean of the first stream) where the class is a target,
-    over captions of known class in which some position counts. A class that is only a target changes no prediction: it is no part of
-    what the decoder ``reads``, only of what it ``learns_from``.
+    over captions of known class in which some position counts. A class that is only a target changes no prediction: it
+    is no part of what the decoder ``reads``, only of what it ``learns_from``.
 
     Args:
         vocabulary: number of words ``V``.

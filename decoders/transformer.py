@@ -111,7 +111,7 @@ class TransformerDecoder(Decoder):
         own_words: float = 0.0,
         pick: Pick = "sample",
     ) -> TrainOutput:
-        """See `Decoder.forward_train`. With ``real``, pads cost only their place in the attention; features are 0 there.
+        """See `Decoder.forward_train`. With ``real``, pads cost only a place in the attention; features are 0 there.
 
         Dropout draws its numbers for the words that are left, so other ones than `features` would.
         """
