@@ -26,7 +26,7 @@ from graphs import STGEncoder, VideoStates, spatial_edges, symmetric_norm, tempo
 from stg.config.model import GraphConfig, ModelConfig
 from stg.data.batches import CaptionBatch, pad_words
 from stg.models.build import build_captioner
-from stg.models.captioner import Captioner
+from stg.models.captioner import Branch, Captioner
 from stg.models.feature_kinds import FeatureWidths
 from stg.text.vocabulary import BOS, EOS, PAD
 from stg.training.distillation import distillation_loss, language_loss
@@ -140,10 +140,8 @@ def with_dense_graphs(model: Captioner, graphs: Data) -> Captioner:
     dense = DenseEncoder(model.objects)
     dense.blocks = dense.build(graphs)
     return Captioner(
-        scene=model.scene,
-        objects=dense,  # type: ignore[arg-type]
-        scene_decoder=model.scene_decoder,
-        object_decoder=model.object_decoder,
+        scene=Branch(model.scene, model.scene_decoder),
+        objects=Branch(dense, model.object_decoder),
         standardise=model.standardise,
     ).train(model.training)
 

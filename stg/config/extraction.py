@@ -9,6 +9,16 @@ from stg.video.sampling import STRIDE
 NONE = "none"
 
 
+OPTIONS_OF = {
+    "scene": "a --backbone",
+    "motion": "--motion i3d",
+    "objects": "a --detector",
+    "grid": "--motion i3d --grid true",
+    "audio": "--sound vggish",
+}
+"""Kind of features -> the options of ``stg.extract`` that make them, for errors that say what is missing."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
     """The frozen networks. Weights are never downloaded unless `download` says so."""

@@ -49,12 +49,12 @@ class SceneBranch(nn.Module):
         channels: width ``C`` of the sequence.
     """
 
-    gives = frozenset({"frames"})
+    provides = frozenset({"frames"})
     """The parts of a memory that `views` makes."""
 
     def __init__(self, scene: int, motion: int | None, channels: int = 512) -> None:
         super().__init__()
-        self.fields = frozenset({"scene", "motion"} if motion else {"scene"})
+        self.requires = frozenset({"scene", "motion"} if motion else {"scene"})
         self.frames = nn.Linear(scene, channels, bias=False)
         self.motion = nn.Linear(motion, channels, bias=False) if motion else None
         self.fuse = nn.Linear(channels * (2 if motion else 1), channels, bias=False)
@@ -82,8 +82,8 @@ class SceneViews(nn.Module):
         channels: width ``C`` of each sequence.
     """
 
-    fields = frozenset({"scene", "motion"})
-    gives = frozenset({"frames", "motion"})
+    requires = frozenset({"scene", "motion"})
+    provides = frozenset({"frames", "motion"})
 
     def __init__(self, scene: int, motion: int, channels: int = 512) -> None:
         super().__init__()

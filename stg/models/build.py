@@ -1,6 +1,7 @@
 """From settings to a model: the one place that maps names to classes."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import nn
 
@@ -8,8 +9,8 @@ from decoders import Decoder
 from graphs import STGEncoder
 from stg.config.model import GraphConfig, ModelConfig
 from stg.models.branches import SceneBranch, SceneViews
-from stg.models.captioner import Captioner, Fusion
-from stg.models.decoders import DECODERS, Branch
+from stg.models.captioner import Branch, Captioner, Fusion
+from stg.models.decoders import DECODERS, BranchName
 from stg.models.feature_kinds import FEATURES, FeatureWidths
 from stg.models.memory import ClipVector, MemoryBuilder
 from stg.models.statistics import Standardise
@@ -27,6 +28,9 @@ FUSIONS: Mapping[str, Fusion] = {
 MADE_OF = {"motion": "motion", "regions": "x", "grid": "grid"}
 """By part of a memory: the feature of a batch without which it cannot be made."""
 
+Reads = Mapping[str, str]
+"""Parts of a memory that a decoder reads -> the setting (below ``model.``) that asks for each."""
+
 
 def build_captioner(
     model: ModelConfig, graph: GraphConfig, *, widths: FeatureWidths, vocabulary: int, max_words: int
@@ -36,78 +40,86 @@ def build_captioner(
     Raises:
         ValueError: the features lack what the branches or their decoders need, or the settings do not go together.
     """
-    wants_scene, wants_objects = model.branches != "object", model.branches != "scene"
-    if wants_scene and not widths.scene:
-        raise ValueError(
-            f"branches={model.branches!r} needs scene features and the store has none: use branches='object'"
-        )
-    if wants_objects and not widths.objects:
-        raise ValueError(
-            f"branches={model.branches!r} needs object features and the store has none: use branches='scene'"
-        )
-    if model.views != "one" and not wants_scene:
-        raise ValueError(f"views={model.views!r} is for the scene branch, and branches={model.branches!r} has none")
-    wants_decoder: dict[Branch, bool] = {"scene": wants_scene, "object": wants_objects and model.branches != "concat"}
-    recipe = DECODERS[model.decoder]
-    reads = {branch: recipe.reads(model, branch) for branch, wanted in wants_decoder.items() if wanted}
-    for branch, parts in reads.items():
-        _check_features(branch, parts, widths)
-    if wants_decoder["object"]:
-        _check_sees_objects("decoder of the object branch", reads["object"])
-    elif wants_objects:
-        _check_sees_objects("joined decoder", reads["scene"])
-    if model.branches == "l2" and "frames" not in reads["scene"]:
-        asked = _asked(reads["scene"])
-        raise ValueError(
-            f"branches='l2' pulls on the frames of the scene branch, whose decoder reads {asked} alone: let it read "
-            "frames, or use branches='full'"
-        )
-
-    def decoder(branch: Branch) -> Decoder:
-        shared = {
-            "vocabulary": vocabulary,
-            "channels": model.channels,
-            "dropout": model.dropout,
-            "max_length": max_words + 2,
-            "pad": PAD,
-            "bos": BOS,
-            "eos": EOS,
-        }
-        made = recipe.make(model, branch, shared)
-        # The unknown word is learned, as the captions hold it, and never written.
-        made.suppressed = (UNK,)
-        return made
-
+    reads = _checked_reads(model, widths)
+    shared = {
+        "vocabulary": vocabulary,
+        "channels": model.channels,
+        "dropout": model.dropout,
+        "max_length": max_words + 2,
+        "pad": PAD,
+        "bos": BOS,
+        "eos": EOS,
+    }
+    # Fresh weights are drawn in this order, on which those of a seed depend: encoders, decoders, join, memories.
     scene: SceneBranch | SceneViews | None = None
-    if wants_scene and "motion" in reads["scene"]:
+    if model.branches != "object" and "motion" in reads["scene"]:
         scene = SceneViews(widths.scene, widths.motion, model.channels)
-    elif wants_scene:
+    elif model.branches != "object":
         scene = SceneBranch(widths.scene, widths.motion or None, model.channels)
-    objects = STGEncoder(widths.objects, model.channels, graph.layers) if wants_objects else None
-    decoders = {branch: decoder(branch) for branch in reads}
+    objects = STGEncoder(widths.objects, model.channels, graph.layers) if model.branches != "scene" else None
+    decoders = {branch: _decoder(model, branch, shared) for branch in reads}
     joined = model.branches == "concat" and model.concat_axis == "channel"
     join = nn.Linear(2 * model.channels, model.channels, bias=False) if joined else None
-    made = {branch: _parts(branch, frozenset(parts), widths, model) for branch, parts in reads.items()}
+    memories = {branch: _memory(branch, frozenset(parts), widths, model) for branch, parts in reads.items()}
 
-    fields = frozenset({"x"} if wants_objects else ()) | (scene.fields if scene is not None else frozenset())
-    fields = fields.union(*(parts.fields for parts in made.values()))
+    read = {"x"} if objects is not None else set()
+    read = read.union(scene.requires if scene is not None else (), *(made.requires for made in memories.values()))
     standardise = nn.ModuleDict(
-        {name: Standardise(getattr(widths, kind)) for name, (kind, *_) in FEATURES.items() if name in fields}
+        {name: Standardise(getattr(widths, kind)) for name, (kind, *_) in FEATURES.items() if name in read}
     )
     return Captioner(
-        scene=scene,
-        objects=objects,
-        scene_decoder=decoders.get("scene"),
-        object_decoder=decoders.get("object"),
-        scene_parts=made.get("scene"),
-        object_parts=made.get("object"),
+        scene=Branch(scene, decoders["scene"], memories["scene"]) if scene is not None else None,
+        objects=Branch(objects, decoders.get("object"), memories.get("object")) if objects is not None else None,
         fusion=FUSIONS[model.branches],
         join=join,
         standardise=standardise if model.standardise else None,
     )
 
 
-def _parts(branch: Branch, reads: frozenset[str], widths: FeatureWidths, model: ModelConfig) -> MemoryBuilder:
+def _checked_reads(model: ModelConfig, widths: FeatureWidths) -> dict[BranchName, Reads]:
+    """What the decoder of each branch reads, in the order in which decoders are made; joined branches share the first.
+
+    Raises:
+        ValueError: the features lack it, or the settings do not go together.
+    """
+    wants_scene, wants_objects = model.branches != "object", model.branches != "scene"
+    for wanted, kind, other in ((wants_scene, "scene", "object"), (wants_objects, "object", "scene")):
+        if wanted and not (widths.scene if kind == "scene" else widths.objects):
+            raise ValueError(
+                f"branches={model.branches!r} needs {kind} features and the store has none: use branches={other!r}"
+            )
+    if model.views != "one" and not wants_scene:
+        raise ValueError(f"views={model.views!r} is for the scene branch, and branches={model.branches!r} has none")
+    wanted_decoders: dict[BranchName, bool] = {
+        "scene": wants_scene,
+        "object": wants_objects and model.branches != "concat",
+    }
+    spec = DECODERS[model.decoder]
+    reads: dict[BranchName, Reads] = {
+        branch: spec.reads(model, branch) for branch, wanted in wanted_decoders.items() if wanted
+    }
+    for branch, parts in reads.items():
+        _check_features(branch, parts, widths)
+    if "object" in reads:
+        _check_sees_objects("decoder of the object branch", reads["object"])
+    elif wants_objects:
+        _check_sees_objects("joined decoder", reads["scene"])
+    if model.branches == "l2" and "frames" not in reads["scene"]:
+        raise ValueError(
+            f"branches='l2' pulls on the frames of the scene branch, whose decoder reads {_listed(reads['scene'])} "
+            "alone: let it read frames, or use branches='full'"
+        )
+    return reads
+
+
+def _decoder(model: ModelConfig, branch: BranchName, shared: dict[str, Any]) -> Decoder:
+    made = DECODERS[model.decoder].build(model, branch, shared)
+    # The unknown word is learned, as the captions hold it, and never written.
+    made.suppressed = (UNK,)
+    return made
+
+
+def _memory(branch: BranchName, reads: frozenset[str], widths: FeatureWidths, model: ModelConfig) -> MemoryBuilder:
     channels = model.channels
     regions: nn.Module | None = None
     if "regions" in reads:
@@ -122,24 +134,24 @@ def _parts(branch: Branch, reads: frozenset[str], widths: FeatureWidths, model: 
     )
 
 
-def _check_features(branch: Branch, reads: Mapping[str, str], widths: FeatureWidths) -> None:
+def _check_features(branch: BranchName, reads: Reads, widths: FeatureWidths) -> None:
     for part, setting in reads.items():
-        kind, called, options = FEATURES[MADE_OF[part]] if part in MADE_OF else (None, "", "")
-        if kind is not None and not getattr(widths, kind):
+        made_of = FEATURES[MADE_OF[part]] if part in MADE_OF else None
+        if made_of is not None and not getattr(widths, made_of.kind):
             raise ValueError(
-                f"the decoder of the {branch} branch reads {part} (model.{setting}) and the store has no {called} "
-                f"features: extract with {options}, or choose another setting (the built-in world has scene and object "
-                "features only)"
+                f"the decoder of the {branch} branch reads {part} (model.{setting}) and the store has no "
+                f"{made_of.called} features: extract with {made_of.options}, or choose another setting (the built-in "
+                "world has scene and object features only)"
             )
 
 
-def _check_sees_objects(decoder: str, reads: Mapping[str, str]) -> None:
+def _check_sees_objects(decoder: str, reads: Reads) -> None:
     if not {"frames", "regions"} & reads.keys():
         raise ValueError(
-            f"the {decoder} reads {_asked(reads)} alone and would see no object: let it read frames or regions, or use "
-            "branches='scene'"
+            f"the {decoder} reads {_listed(reads)} alone and would see no object: let it read frames or regions, or "
+            "use branches='scene'"
         )
 
 
-def _asked(reads: Mapping[str, str]) -> str:
+def _listed(reads: Reads) -> str:
     return ", ".join(f"{part} (model.{setting})" for part, setting in reads.items())

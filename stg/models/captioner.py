@@ -2,7 +2,7 @@
 
 import copy
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from jaxtyping import Bool
@@ -19,6 +19,21 @@ Fusion = Literal["distill", "concat", "l2"]
 
 WHOLE_VIDEO = frozenset({"clip", "category"})
 """Parts of a memory that describe a video and no step of it, and so stay what they are when branches are joined."""
+
+
+@dataclass(frozen=True, eq=False)
+class Branch:
+    """One branch of a captioner.
+
+    Attributes:
+        encoder: makes sequences of frames, of the scene or of the objects of a graph.
+        decoder: reads them; None where another branch's decoder reads them along with its own (``fusion="concat"``).
+        memory: makes what else the decoder reads, from the nodes of the graph in the object branch; None: nothing.
+    """
+
+    encoder: SceneBranch | SceneViews | STGEncoder
+    decoder: Decoder | None = None
+    memory: MemoryBuilder | None = None
 
 
 @dataclass(frozen=True)
@@ -39,37 +54,27 @@ class Encoded:
 class Captioner(nn.Module):
     """Two branches that learn together; the scene branch alone captions (Pan et al., 2020, Sec. 3).
 
-    Pass the parts, so that any of them can be one's own. Each branch goes with any decoder: besides frames it hands
-    over what its `MemoryBuilder` make, in the object branch from the nodes of the graph. With ``fusion="concat"`` the
-    branches join before a single decoder (the ablation "Two Branch + Concat"): by channel through ``join``, or one
-    after the other in time where ``join`` is None; that decoder reads frames, and at most what describes the video as a
-    whole.
+    Pass the branches, so that any part of them can be one's own. With ``fusion="concat"`` the branches join before a
+    single decoder (the ablation "Two Branch + Concat"): by channel through ``join``, or one after the other in time
+    where ``join`` is None; that decoder reads frames, and at most what describes the video as a whole.
 
     Args:
         scene: the scene branch, or None for an object-only model.
-        objects: the graph encoder, or None for a scene-only model.
-        scene_decoder: decoder of the scene branch (or of the joined branches).
-        object_decoder: decoder of the object branch.
-        scene_parts: what the scene branch hands over besides its sequences; None: nothing.
-        object_parts: what the object branch hands over besides the means of frames; None: nothing.
+        objects: the branch of the graph, or None for a scene-only model; joined to the other, it has no decoder.
         fusion: how the branches meet: ``distill`` (Eq. 7), ``l2`` (Table 3), ``concat`` (Table 3).
         join: linear layer from the 2C joined channels to C.
         standardise: by batch field (``scene``, ``motion``, ``x``, ``grid``, ``audio``), what standardises it first;
             None leaves features as they are, as the paper does.
 
     Raises:
-        ValueError: the parts do not fit the fusion, or a decoder reads what its branch does not hand over.
+        ValueError: the branches do not fit the fusion, or a decoder reads what its branch does not provide.
     """
 
     def __init__(
         self,
         *,
-        scene: SceneBranch | SceneViews | None,
-        objects: STGEncoder | None,
-        scene_decoder: Decoder | None,
-        object_decoder: Decoder | None,
-        scene_parts: MemoryBuilder | None = None,
-        object_parts: MemoryBuilder | None = None,
+        scene: Branch | None = None,
+        objects: Branch | None = None,
         fusion: Fusion = "distill",
         join: nn.Linear | None = None,
         standardise: nn.ModuleDict | None = None,
@@ -77,26 +82,25 @@ class Captioner(nn.Module):
         super().__init__()
         if scene is None and objects is None:
             raise ValueError("a captioner needs a scene branch, an object branch, or both; got neither")
-        if fusion == "concat" and (
-            scene is None or objects is None or scene_decoder is None or object_decoder is not None
-        ):
-            raise ValueError("fusion='concat' needs both branches and exactly one decoder, given as scene_decoder")
-        if fusion != "concat" and (
-            (scene is None) != (scene_decoder is None) or (objects is None) != (object_decoder is None)
-        ):
-            raise ValueError("every branch needs its decoder, and every decoder its branch")
-        if scene_decoder is not None and scene is not None:
-            _check_reads("scene", scene_decoder, scene.gives, scene_parts)
-            if fusion == "concat" and (steps := scene_decoder.reads - WHOLE_VIDEO):
-                raise ValueError(
-                    f"fusion='concat' joins the frames of both branches and its decoder reads {_listed(steps)} too: "
-                    "give it one that reads frames alone"
-                )
-        if object_decoder is not None:
-            _check_reads("object", object_decoder, frozenset({"frames"}), object_parts)
-        self.scene, self.objects = scene, objects
-        self.scene_decoder, self.object_decoder = scene_decoder, object_decoder
-        self.scene_parts, self.object_parts = scene_parts, object_parts
+        decoders = [branch.decoder is not None for branch in (scene, objects) if branch is not None]
+        if fusion == "concat" and decoders != [True, False]:
+            raise ValueError("fusion='concat' needs both branches and exactly one decoder, that of the scene branch")
+        if fusion != "concat" and not all(decoders):
+            raise ValueError("every branch needs its decoder")
+        _check_reads("scene", scene)
+        _check_reads("object", objects)
+        if fusion == "concat" and scene and scene.decoder and (steps := scene.decoder.reads - WHOLE_VIDEO):
+            raise ValueError(
+                f"fusion='concat' joins the frames of both branches and its decoder reads {_listed(steps)} too: "
+                "give it one that reads frames alone"
+            )
+        # Files of weights name these attributes, and optimisers number them: neither names nor order may change.
+        self.scene = cast("SceneBranch | SceneViews | None", scene and scene.encoder)
+        self.objects = cast("STGEncoder | None", objects and objects.encoder)
+        self.scene_decoder = scene.decoder if scene is not None else None
+        self.object_decoder = objects.decoder if objects is not None else None
+        self.scene_parts = scene.memory if scene is not None else None
+        self.object_parts = objects.memory if objects is not None else None
         self.fusion, self.join, self.standardise = fusion, join, standardise
 
     def encode(self, batch: Data) -> Encoded:
@@ -177,14 +181,8 @@ class Captioner(nn.Module):
         if self.standardise is not None:
             read = self._fields(test_time=True)
             kept = nn.ModuleDict({name: part for name, part in self.standardise.items() if name in read})
-        return Captioner(
-            scene=self.scene,
-            objects=None,
-            scene_decoder=self.scene_decoder,
-            object_decoder=None,
-            scene_parts=self.scene_parts,
-            standardise=kept,
-        )
+        assert self.scene is not None  # otherwise the graph captions
+        return Captioner(scene=Branch(self.scene, self.scene_decoder, self.scene_parts), standardise=kept)
 
     @property
     def _captions_with_graph(self) -> bool:
@@ -192,23 +190,23 @@ class Captioner(nn.Module):
 
     def _fields(self, *, test_time: bool) -> frozenset[str]:
         """The features of a batch that are read."""
-        read = self.scene.fields if self.scene is not None else frozenset()
-        read |= self.scene_parts.fields if self.scene_parts is not None else frozenset()
+        read = self.scene.requires if self.scene is not None else frozenset()
+        read |= self.scene_parts.requires if self.scene_parts is not None else frozenset()
         if self.objects is not None and (self._captions_with_graph or not test_time):
-            read |= {"x"} | (self.object_parts.fields if self.object_parts is not None else frozenset())
+            read |= {"x"} | (self.object_parts.requires if self.object_parts is not None else frozenset())
         return read
 
 
-def _check_reads(branch: str, decoder: Decoder, gives: frozenset[str], parts: MemoryBuilder | None) -> None:
-    gives = gives | (parts.gives if parts is not None else frozenset())
-    if missing := decoder.learns_from - gives:
+def _check_reads(name: str, branch: Branch | None) -> None:
+    if branch is None or branch.decoder is None:
+        return
+    provides = frozenset({"frames"}) if name == "object" else cast("SceneBranch | SceneViews", branch.encoder).provides
+    provides |= branch.memory.provides if branch.memory is not None else frozenset()
+    if missing := branch.decoder.learns_from - provides:
+        advice = "SceneViews as its encoder" if name == "scene" and missing == {"motion"} else "its memory with it"
         raise ValueError(
-            f"{branch}_decoder reads {_listed(missing)}, and its branch hands over {_listed(gives)}: "
-            + (
-                "pass SceneViews as scene"
-                if branch == "scene" and missing == {"motion"}
-                else f"pass {branch}_parts with it"
-            )
+            f"the decoder of the {name} branch reads {_listed(missing)}, and the branch provides {_listed(provides)}: "
+            f"pass {advice}"
         )
 
 

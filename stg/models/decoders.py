@@ -1,28 +1,28 @@
 """Decoders by name: what each reads, and how it is made from settings."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 from decoders import AttentionLSTMDecoder, Decoder, STaTSDecoder, TransformerDecoder
 from stg.config.model import ModelConfig
 
-Branch = Literal["scene", "object"]
+BranchName = Literal["scene", "object"]
 
 
 class DecoderSpec(NamedTuple):
     """How a decoder is made from settings.
 
-    ``make`` takes the settings, the branch it is for, and the arguments that all decoders share. ``reads`` says which
+    ``build`` takes the settings, the branch it is for, and the arguments that all decoders share. ``reads`` says which
     parts of a memory that decoder will learn from, frames included, and which setting (below ``model.``) asks for each.
     ``recurrent`` is True where it reads one word after another, and so can go on from its own.
     """
 
-    make: Callable[[ModelConfig, Branch, dict[str, Any]], Decoder]
-    reads: Callable[[ModelConfig, Branch], dict[str, str]]
+    build: Callable[[ModelConfig, BranchName, dict[str, Any]], Decoder]
+    reads: Callable[[ModelConfig, BranchName], dict[str, str]]
     recurrent: bool = True
 
 
-def _transformer(model: ModelConfig, branch: Branch, shared: dict[str, Any]) -> Decoder:
+def _transformer(model: ModelConfig, branch: BranchName, shared: dict[str, Any]) -> Decoder:
     return TransformerDecoder(
         num_layers=model.layers,
         num_encoder_layers=model.layers,
@@ -33,11 +33,11 @@ def _transformer(model: ModelConfig, branch: Branch, shared: dict[str, Any]) -> 
     )
 
 
-def _transformer_reads(model: ModelConfig, branch: Branch) -> dict[str, str]:
+def _transformer_reads(model: ModelConfig, branch: BranchName) -> dict[str, str]:
     return {"frames": "decoder"} | ({"motion": "views"} if branch == "scene" and model.views != "one" else {})
 
 
-def _stats(model: ModelConfig, branch: Branch, shared: dict[str, Any]) -> Decoder:
+def _stats(model: ModelConfig, branch: BranchName, shared: dict[str, Any]) -> Decoder:
     stats = model.stats
     return STaTSDecoder(
         # 256 and 128 at the paper's 512 channels.
@@ -63,13 +63,13 @@ def _stats(model: ModelConfig, branch: Branch, shared: dict[str, Any]) -> Decode
     )
 
 
-def _stats_reads(model: ModelConfig, branch: Branch) -> dict[str, str]:
+def _stats_reads(model: ModelConfig, branch: BranchName) -> dict[str, str]:
     streams = model.stats.scene_streams if branch == "scene" else model.stats.object_streams
     reads: dict[str, str] = dict.fromkeys(streams, f"stats.{branch}_streams")
     return reads | ({"category": "stats.categories"} if model.stats.categories else {})
 
 
-def _attention_lstm(model: ModelConfig, branch: Branch, shared: dict[str, Any]) -> Decoder:
+def _attention_lstm(model: ModelConfig, branch: BranchName, shared: dict[str, Any]) -> Decoder:
     return AttentionLSTMDecoder(
         embedding=model.channels,
         attention=model.channels,
@@ -80,24 +80,24 @@ def _attention_lstm(model: ModelConfig, branch: Branch, shared: dict[str, Any]) 
     )
 
 
-def _attention_lstm_reads(model: ModelConfig, branch: Branch) -> dict[str, str]:
+def _attention_lstm_reads(model: ModelConfig, branch: BranchName) -> dict[str, str]:
     memory = {"none": [], "temporal": ["frames"], "spatial": ["regions"]}[_attended(model, branch)]
     summary = {"mean": "frames", "clip": "clip"}[_summary(model, branch)]
     asked = "attention_lstm.memory" if branch == "scene" else "attention_lstm.object_memory"
     return {summary: "attention_lstm.summary"} | dict.fromkeys(memory, asked)
 
 
-def _attended(model: ModelConfig, branch: Branch) -> Literal["none", "temporal", "spatial"]:
+def _attended(model: ModelConfig, branch: BranchName) -> Literal["none", "temporal", "spatial"]:
     settings = model.attention_lstm
     return settings.memory if branch == "scene" else settings.object_memory
 
 
-def _summary(model: ModelConfig, branch: Branch) -> Literal["clip", "mean"]:
+def _summary(model: ModelConfig, branch: BranchName) -> Literal["clip", "mean"]:
     # The clip vector holds scene, motion and sound; the object branch is to see objects alone.
     return model.attention_lstm.summary if branch == "scene" else "mean"
 
 
-DECODERS: Mapping[str, DecoderSpec] = {
+DECODERS: dict[str, DecoderSpec] = {
     "transformer": DecoderSpec(_transformer, _transformer_reads, recurrent=False),
     "stats": DecoderSpec(_stats, _stats_reads),
     "attention_lstm": DecoderSpec(_attention_lstm, _attention_lstm_reads),

@@ -6,6 +6,8 @@ from typing import NamedTuple
 from torch import Tensor
 from torch_geometric.data import Data
 
+from stg.config.extraction import OPTIONS_OF
+
 
 @dataclass(frozen=True)
 class FeatureWidths:
@@ -24,19 +26,23 @@ class FeatureWidths:
 
 
 class Feature(NamedTuple):
-    """A kind of features: its name in settings and files, what it is called, what `stg.extract` is told to make it."""
+    """A kind of features: its name in settings and files, and what it is called."""
 
     kind: str
     called: str
-    options: str
+
+    @property
+    def options(self) -> str:
+        """The options of ``stg.extract`` that make it."""
+        return OPTIONS_OF[self.kind]
 
 
 FEATURES = {
-    "scene": Feature("scene", "scene", "a --backbone"),
-    "motion": Feature("motion", "motion", "--motion i3d"),
-    "x": Feature("objects", "object", "a --detector"),
-    "grid": Feature("grid", "grid", "--motion i3d --grid true"),
-    "audio": Feature("audio", "sound", "--sound vggish"),
+    "scene": Feature("scene", "scene"),
+    "motion": Feature("motion", "motion"),
+    "x": Feature("objects", "object"),
+    "grid": Feature("grid", "grid"),
+    "audio": Feature("audio", "sound"),
 }
 """The kinds of features by their names in a batch."""
 
@@ -48,6 +54,8 @@ def feature(batch: Data, name: str) -> Tensor:
         ValueError: the batch lacks it, with how to extract it.
     """
     if name not in batch:
-        _, called, options = FEATURES[name]
-        raise ValueError(f"this model was built with {called} features and the batch has none: extract with {options}")
+        kind = FEATURES[name]
+        raise ValueError(
+            f"this model was built with {kind.called} features and the batch has none: extract with {kind.options}"
+        )
     return batch[name]

@@ -93,17 +93,17 @@ class ClipVector(nn.Module):
         if not scene + motion + audio:
             raise ValueError("a clip vector needs scene, motion or sound features, and all three widths are 0")
         widths = {"scene": scene, "motion": motion, "audio": audio}
-        self.fields = frozenset(name for name, width in widths.items() if width)
+        self.requires = frozenset(name for name, width in widths.items() if width)
         self.project = nn.Linear(scene + motion + audio + bool(audio), channels)
 
     def forward(self, batch: Data) -> Float[Tensor, "B C"]:
         """The vectors of the videos of a flat batch."""
         means: list[Tensor] = []
-        if "scene" in self.fields:
+        if "scene" in self.requires:
             means.append(_mean_of_videos(feature(batch, "scene"), batch.num_frames)[0])
-        if "motion" in self.fields:
+        if "motion" in self.requires:
             means.append(_mean_of_videos(feature(batch, "motion"), batch.motion_ptr.diff())[0])
-        if "audio" in self.fields:
+        if "audio" in self.requires:
             audio, heard = feature(batch, "audio"), batch.audio_mask
             before = torch.cat([heard.new_zeros(1, dtype=torch.int64), heard.cumsum(0)])
             mean, count = _mean_of_videos(audio[heard], before[batch.audio_ptr].diff())
@@ -136,7 +136,7 @@ class MemoryBuilder(nn.Module):
         self.max_steps = max_steps
 
     @property
-    def gives(self) -> frozenset[str]:
+    def provides(self) -> frozenset[str]:
         """The parts of a memory that come from here, by their names there."""
         given = {
             "regions": self.regions is not None,
@@ -147,11 +147,11 @@ class MemoryBuilder(nn.Module):
         return frozenset(name for name, here in given.items() if here)
 
     @property
-    def fields(self) -> frozenset[str]:
+    def requires(self) -> frozenset[str]:
         """The features of a batch that are read here, ``x`` where regions are."""
         read = {"x"} if self.regions is not None else set()
         read |= {"grid"} if self.grid is not None else set()
-        return frozenset(read) | (self.clip.fields if self.clip is not None else frozenset())
+        return frozenset(read) | (self.clip.requires if self.clip is not None else frozenset())
 
     def forward(self, batch: Data, nodes: Float[Tensor, "N D"] | None = None) -> dict[str, Tensor]:
         """The parts, named as the arguments of `decoders.VideoMemory`, masks included.

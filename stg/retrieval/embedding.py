@@ -152,7 +152,7 @@ def build_embedding(
     read: list[str] = []
     if "mean" in config.video:
         clip = ClipVector(widths.scene, widths.motion, widths.audio, config.channels)
-        read += sorted(clip.fields)
+        read += sorted(clip.requires)
     if "graph" in config.video:
         if not widths.objects:
             raise ValueError(f"model.video {config.video} needs object features: extract with {FEATURES['x'].options}")

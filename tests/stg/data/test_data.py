@@ -12,7 +12,7 @@ from graphs import GraphStore, STGEncoder
 from stg.data.batches import BatchSource, Item, TrainingSet, pad_words, shuffle_features
 from stg.datasets.base import CaptionDataset
 from stg.models.branches import SceneBranch
-from stg.models.captioner import Captioner
+from stg.models.captioner import Branch, Captioner
 from stg.models.memory import MemoryBuilder
 from stg.models.statistics import Standardise, classes_read, fit_statistics
 from stg.runtime.errors import UserError
@@ -164,12 +164,8 @@ def test_classes_are_read_where_a_decoder_reads_them_and_refused_where_they_do_n
         made = [kind(9, channels=8, heads=2, hidden=8) for kind in (scene, objects)]
         parts = [MemoryBuilder(category=True) for _ in made]
         return Captioner(
-            scene=SceneBranch(5, None, 8),
-            objects=STGEncoder(6, 8, 1),
-            scene_decoder=made[0],
-            object_decoder=made[1],
-            scene_parts=parts[0],
-            object_parts=parts[1],
+            scene=Branch(SceneBranch(5, None, 8), made[0], parts[0]),
+            objects=Branch(STGEncoder(6, 8, 1), made[1], parts[1]),
         )
 
     category = {"a": 0, "b": 6}
@@ -202,7 +198,7 @@ def test_statistics_of_sound_are_those_of_what_is_heard() -> None:
     standardise = torch.nn.ModuleDict({"audio": Standardise(2), "scene": Standardise(1)})
     decoder = TransformerDecoder(9, channels=8, heads=2, hidden=8)
     scene = SceneBranch(1, None, 8)
-    model = Captioner(scene=scene, objects=None, scene_decoder=decoder, object_decoder=None, standardise=standardise)
+    model = Captioner(scene=Branch(scene, decoder), standardise=standardise)
     fit_statistics(model, Sounds(), ["a"])
     means = {name: buffer.tolist() for name, buffer in standardise.named_buffers() if name.endswith("mean")}
     assert means == {"audio.mean": [2.0, 6.0], "scene.mean": [4.0]}

@@ -14,7 +14,7 @@ from graphs import STGEncoder
 from stg.explain import Attribution
 from stg.explain.attention import attentions
 from stg.explain.attention_maps import attributions_of
-from stg.models.captioner import Captioner
+from stg.models.captioner import Branch, Captioner
 from stg.models.memory import MemoryBuilder, pad_grid, pad_regions, subsample_steps
 from tests.stg.conftest import made_batch, made_video
 
@@ -163,11 +163,7 @@ def test_a_whole_object_branch_lights_the_objects_it_read():
     for name in ("x", "edge_weight", "scene", "motion", "grid"):
         graph[name] = graph[name].double()
     captioner = Captioner(
-        scene=None,
-        objects=STGEncoder(6, C, 1),
-        scene_decoder=None,
-        object_decoder=lstm("spatial"),
-        object_parts=MemoryBuilder(regions=torch.nn.Identity()),
+        objects=Branch(STGEncoder(6, C, 1), lstm("spatial"), MemoryBuilder(regions=torch.nn.Identity()))
     ).eval()
     (look,), _, _ = attributed(captioner.decoder, WORDS, captioner.memory(graph), graph=graph)
     nodes, _, _ = captioner.objects(

@@ -11,7 +11,7 @@ from stg.explain.deletion import DeletionTest, mean_scene
 from stg.explain.explanation import Deletion
 from stg.explain.likelihood import word_log_probs
 from stg.models.branches import SceneBranch
-from stg.models.captioner import Captioner
+from stg.models.captioner import Branch, Captioner
 from stg.vision.backbones import SceneMap, mean_map
 from tests.stg.explain.test_gradcam import KINDS, WORDS, build, video_of
 
@@ -37,7 +37,7 @@ def batch_of(scene: Tensor) -> Data:
 def trained() -> Captioner:
     torch.manual_seed(1)
     decoder = TransformerDecoder(FIRST_WORD + TOLD, 16, 1, 1, heads=2, hidden=32, dropout=0.0)
-    captioner = Captioner(scene=SceneBranch(TOLD, None, 16), objects=None, scene_decoder=decoder, object_decoder=None)
+    captioner = Captioner(scene=Branch(SceneBranch(TOLD, None, 16), decoder))
     optimiser = torch.optim.Adam(captioner.parameters(), lr=1e-2)
     for step in range(60):
         maps, words = toy(48, seed=step)
@@ -134,9 +134,7 @@ def test_hiding_what_is_the_fill_changes_nothing():
     captioner = build(5).eval()
     fill = mean_scene(captioner, 5)
     assert np.abs(fill - 3).max() < 1.5, "the mean of what the statistics were taken of"
-    assert not mean_scene(
-        Captioner(scene=captioner.scene, objects=None, scene_decoder=captioner.scene_decoder, object_decoder=None), 5
-    ).any()
+    assert not mean_scene(Captioner(scene=Branch(captioner.scene, captioner.scene_decoder)), 5).any()
     maps = np.tile(fill[:, None, None], (6, 1, 2, 2))
     test = DeletionTest()
     test.add_gradcam(captioner, video_of(torch.from_numpy(maps.mean((2, 3)))), WORDS, mean_map(maps))

@@ -12,7 +12,7 @@ from graphs import STGEncoder
 from stg.explain.explanation import Attribution
 from stg.explain.graph_attribution import CaptionOfGraph, explainer_importance, importance
 from stg.explain.likelihood import input_gradients
-from stg.models.captioner import Captioner
+from stg.models.captioner import Branch, Captioner
 from stg.models.statistics import Standardise
 from tests.stg.explain.test_gradcam import WORDS, build, video_of
 
@@ -54,13 +54,7 @@ def relay() -> tuple[Captioner, Data]:
             weight.copy_(torch.eye(CHANNELS))
     mean = Standardise(CHANNELS)
     mean.mean.fill_(1.0)
-    captioner = Captioner(
-        scene=None,
-        objects=encoder,
-        scene_decoder=None,
-        object_decoder=FirstFrame(),
-        standardise=torch.nn.ModuleDict({"x": mean}),
-    )
+    captioner = Captioner(objects=Branch(encoder, FirstFrame()), standardise=torch.nn.ModuleDict({"x": mean}))
     x = torch.ones(6, CHANNELS)
     x[TELLS_FIRST, FIRST - 4] += 3.0
     x[TELLS_SECOND, SECOND - 4] += 3.0

@@ -11,7 +11,7 @@ from stg.config.model import GraphConfig, ModelConfig
 from stg.data.batches import CaptionBatch
 from stg.models.branches import SceneBranch, SceneFrames, pad_scene
 from stg.models.build import build_captioner
-from stg.models.captioner import Captioner
+from stg.models.captioner import Branch, Captioner
 from stg.models.feature_kinds import FeatureWidths
 from stg.models.statistics import Standardise
 from stg.runs.bundle import CaptionerBundle
@@ -172,15 +172,13 @@ def test_concat_by_time_doubles_the_memory(caption_batch: CaptionBatch) -> None:
 def test_parts_must_fit_the_fusion() -> None:
     model = build()
     with pytest.raises(ValueError, match="needs a scene branch, an object branch, or both"):
-        Captioner(scene=None, objects=None, scene_decoder=None, object_decoder=None)
+        Captioner()
     with pytest.raises(ValueError, match="every branch needs its decoder"):
-        Captioner(scene=model.scene, objects=None, scene_decoder=None, object_decoder=model.object_decoder)
+        Captioner(scene=Branch(model.scene))
     with pytest.raises(ValueError, match="needs both branches and exactly one decoder"):
         Captioner(
-            scene=model.scene,
-            objects=model.objects,
-            scene_decoder=model.scene_decoder,
-            object_decoder=model.object_decoder,
+            scene=Branch(model.scene, model.scene_decoder),
+            objects=Branch(model.objects, model.object_decoder),
             fusion="concat",
         )
 

@@ -15,7 +15,7 @@ from stg.data.batches import BatchSource
 from stg.features.rebuild import READS, features_read
 from stg.models.branches import SceneBranch
 from stg.models.build import build_captioner
-from stg.models.captioner import Captioner
+from stg.models.captioner import Branch, Captioner
 from stg.models.feature_kinds import FEATURES, FeatureWidths
 from stg.models.generation import Caption, generate
 from stg.models.memory import MemoryBuilder
@@ -71,7 +71,7 @@ def captioner(decoder: type[TransformerDecoder]) -> Captioner:
     made = decoder(len(WORDS), channels=8, num_layers=1, num_encoder_layers=1, heads=2, hidden=8, max_length=6)
     parts = MemoryBuilder(category="category" in made.reads)
     scene = SceneBranch(5, None, 8)
-    return Captioner(scene=scene, objects=None, scene_decoder=made, object_decoder=None, scene_parts=parts)
+    return Captioner(scene=Branch(scene, made, parts))
 
 
 @pytest.mark.parametrize(

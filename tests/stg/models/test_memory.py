@@ -9,7 +9,7 @@ from decoders import Decoder, State, VideoMemory
 from graphs import STGEncoder
 from stg.data.batches import CaptionBatch
 from stg.models.branches import SceneBranch, SceneViews
-from stg.models.captioner import Captioner
+from stg.models.captioner import Branch, Captioner
 from stg.models.memory import ClipVector, MemoryBuilder, pad_grid, pad_regions, subsample_steps
 from tests.stg.conftest import made_batch, made_video, rich_videos
 
@@ -44,12 +44,8 @@ def all_parts(regions: nn.Module) -> MemoryBuilder:
 def both_branches() -> Captioner:
     torch.manual_seed(0)
     return Captioner(
-        scene=SceneViews(5, 4, 8),
-        objects=STGEncoder(6, 8, 2),
-        scene_decoder=Reader(ALL),
-        object_decoder=Reader(ALL - {"motion"}),
-        scene_parts=all_parts(nn.Linear(6, 8, bias=False)),
-        object_parts=all_parts(nn.Identity()),
+        scene=Branch(SceneViews(5, 4, 8), Reader(ALL), all_parts(nn.Linear(6, 8, bias=False))),
+        objects=Branch(STGEncoder(6, 8, 2), Reader(ALL - {"motion"}), all_parts(nn.Identity())),
     ).double()
 
 
@@ -254,28 +250,21 @@ def test_a_category_that_no_batch_knows_is_left_out(rich_batch: CaptionBatch) ->
 
 def test_a_decoder_that_reads_more_than_its_branch_hands_over_is_refused() -> None:
     def build(scene: nn.Module, reads: frozenset[str], parts: MemoryBuilder | None = None) -> None:
-        Captioner(scene=scene, objects=None, scene_decoder=Reader(reads), object_decoder=None, scene_parts=parts)  # type: ignore[arg-type]
+        Captioner(scene=Branch(scene, Reader(reads), parts))  # type: ignore[arg-type]
 
-    with pytest.raises(ValueError, match="reads motion, and its branch hands over frames: pass SceneViews as scene"):
+    with pytest.raises(ValueError, match="reads motion, and the branch provides frames: pass SceneViews as its enc"):
         build(SceneBranch(5, 4, 8), frozenset({"motion"}))
     parts = MemoryBuilder(category=True)
-    with pytest.raises(ValueError, match="reads clip, grid, and its branch hands over category, frames: pass scene_pa"):
+    with pytest.raises(ValueError, match="reads clip, grid, and the branch provides category, frames: pass its mem"):
         build(SceneBranch(5, 4, 8), frozenset({"clip", "grid", "category"}), parts)
-    with pytest.raises(ValueError, match=r"object_decoder reads motion, .* pass object_parts with it"):
-        Captioner(
-            scene=None, objects=STGEncoder(6, 8), scene_decoder=None, object_decoder=Reader(frozenset({"motion"}))
-        )
+    with pytest.raises(ValueError, match=r"the decoder of the object branch reads motion, .* pass its memory with it"):
+        Captioner(objects=Branch(STGEncoder(6, 8), Reader(frozenset({"motion"}))))
 
 
 def test_joined_branches_need_a_decoder_that_reads_no_other_steps(rich_batch: CaptionBatch) -> None:
     def join(reads: frozenset[str], parts: MemoryBuilder) -> Captioner:
         return Captioner(
-            scene=SceneBranch(5, 4, 8),
-            objects=STGEncoder(6, 8),
-            scene_decoder=Reader(reads),
-            object_decoder=None,
-            scene_parts=parts,
-            fusion="concat",
+            scene=Branch(SceneBranch(5, 4, 8), Reader(reads), parts), objects=Branch(STGEncoder(6, 8)), fusion="concat"
         )
 
     with pytest.raises(ValueError, match=r"fusion='concat' joins the frames .* its decoder reads grid, regions too"):

@@ -13,7 +13,7 @@ from graphs import STGEncoder
 from stg.config.training import OptimConfig
 from stg.data.batches import CaptionBatch
 from stg.models.branches import SceneBranch
-from stg.models.captioner import Captioner
+from stg.models.captioner import Branch, Captioner
 from stg.training.distillation import language_loss
 from stg.training.losses import captioning_losses
 from stg.training.schedules import OPTIMISERS, annealed, given_words
@@ -58,9 +58,7 @@ class Chain(RecurrentDecoder):
 def captioner(losses: Sequence[str] = ()) -> tuple[Captioner, Chain, Chain]:
     torch.manual_seed(0)
     scene, objects = Chain(losses), Chain(losses)
-    model = Captioner(
-        scene=SceneBranch(5, 4, WIDTH), objects=STGEncoder(6, WIDTH, 1), scene_decoder=scene, object_decoder=objects
-    )
+    model = Captioner(scene=Branch(SceneBranch(5, 4, WIDTH), scene), objects=Branch(STGEncoder(6, WIDTH, 1), objects))
     return model, scene, objects
 
 
@@ -78,7 +76,7 @@ def test_a_decoders_own_losses_are_weighed_and_reported_by_branch(caption_batch:
 
 def test_one_branch_alone_has_its_own_losses_too(caption_batch: CaptionBatch) -> None:
     torch.manual_seed(0)
-    model = Captioner(scene=SceneBranch(5, 4, WIDTH), objects=None, scene_decoder=Chain(("rank",)), object_decoder=None)
+    model = Captioner(scene=Branch(SceneBranch(5, 4, WIDTH), Chain(("rank",))))
     parts = captioning_losses(model, caption_batch, rank_weight=7.0)
     assert set(parts) == {"loss", "scene", "scene_rank"}
     torch.testing.assert_close(parts["loss"], parts["scene"] + 7 * parts["scene_rank"])
@@ -122,7 +120,7 @@ def test_both_branches_read_one_prefix_and_the_targets_stay(caption_batch: Capti
 def test_an_object_branch_alone_samples_too_and_argmax_draws_nothing(caption_batch: CaptionBatch) -> None:
     torch.manual_seed(0)
     decoder = Chain()
-    model = Captioner(scene=None, objects=STGEncoder(6, WIDTH, 1), scene_decoder=None, object_decoder=decoder)
+    model = Captioner(objects=Branch(STGEncoder(6, WIDTH, 1), decoder))
     losses = [captioning_losses(model, caption_batch, own_words=1.0, own_word="argmax")["loss"] for _ in range(2)]
     assert torch.equal(*losses)
     assert not torch.equal(torch.stack(decoder.seen, 1), caption_batch.words)
@@ -152,7 +150,7 @@ def test_the_temperature_reaches_every_decoder() -> None:
     model.anneal(0.25)
     assert (scene.temperature, objects.temperature) == (0.25, 0.25)
     branch = SceneBranch(5, 4, WIDTH)
-    Captioner(scene=branch, objects=None, scene_decoder=scene, object_decoder=None).anneal(3.0)
+    Captioner(scene=Branch(branch, scene)).anneal(3.0)
     assert scene.temperature == 3.0
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from decoders import AttentionLSTMDecoder, TransformerDecoder, policy_log_probs
 from stg.data.batches import CaptionBatch
 from stg.models.branches import SceneBranch
-from stg.models.captioner import Captioner
+from stg.models.captioner import Branch, Captioner
 from stg.training.reinforce import leave_one_out, mixed, reinforce_loss, reward_losses
 from stg.training.rewards import Pending, Rewards
 
@@ -48,7 +48,7 @@ def captioner(kind: str = "transformer", dropout: float = 0.0) -> Captioner:
     decoder.suppressed = (UNK,)
     with torch.no_grad():
         decoder.output.weight.mul_(3)
-    return Captioner(scene=SceneBranch(5, 4, 8), objects=None, scene_decoder=decoder, object_decoder=None).double()
+    return Captioner(scene=Branch(SceneBranch(5, 4, 8), decoder)).double()
 
 
 @pytest.fixture
