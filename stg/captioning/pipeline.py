@@ -12,8 +12,9 @@ from stg.config.extraction import ExecutionConfig
 from stg.config.search import SearchConfig, with_candidates, with_shorthands
 from stg.data.batches import BatchSource
 from stg.data.edges import recorded_edges
+from stg.datasets.world.extractor import WORLD_BUILDERS, is_world
 from stg.features.extractor import Extractor
-from stg.features.rebuild import features_read, is_world, recorded_extractor
+from stg.features.rebuild import FeaturePlan, features_read, plan_features
 from stg.models.generation import Caption, generate
 from stg.runs.bundle import CaptionerBundle
 from stg.runs.model_file import model_file, model_header
@@ -23,7 +24,7 @@ from stg.video.clip import ClipPart, ClipRequest
 from stg.video.clips import read_clip
 from stg.video.decoding import SampledFrames, VideoError
 from stg.video.readers import Readers
-from stg.vision.registry import running
+from stg.vision.registry import execution_for
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,6 +190,7 @@ def load(
     threads: int = 0,
     search: SearchConfig | None = None,
     graph: bool = False,
+    plan: FeaturePlan | None = None,
 ) -> VideoCaptioner:
     """Open a trained run for captioning video files.
 
@@ -205,6 +207,7 @@ def load(
         search: all that can be set of the search; ``beam`` is short for its width.
         graph: for pages: also look for objects where captioning does without (Pan's model), or say why that cannot be,
             and keep the candidates of the beam.
+        plan: the networks and their files, where these were found before; ``weights`` do not count then.
 
     Raises:
         UserError: settings of the search that cannot be, no such run, weights that are not there, features that are not
@@ -213,20 +216,20 @@ def load(
     path = model_file(run)
     trained = CaptionerBundle.load(path)
     where = str(pick_device(device))
-    reads = features_read(model_header(path))
     places = [Path(place) for place in ([weights] if isinstance(weights, str | Path) else weights)]
-    how = running(ExecutionConfig(device=where, threads=threads), int(trained.features.get("num_frames", 10)))
+    plan = plan or plan_features(trained.features, features_read(model_header(path)), places, WORLD_BUILDERS)
+    how = execution_for(ExecutionConfig(device=where, threads=threads), int(trained.features.get("num_frames", 10)))
     notes: list[str] = []
     extractor, whole = None, None
     if graph:
         whole = CaptionerBundle.load_training_model(path.parent)
         try:
-            extractor = recorded_extractor(trained.features, sorted({*reads, "objects"}), how, places)
+            extractor = plan.including("objects").build(how)
         except UserError as error:
             reason = WORLD_KNOWS if is_world(trained.features) else str(error)
             notes.append(f"No boxes and no edges: {reason}")
     if extractor is None:
-        extractor = recorded_extractor(trained.features, reads, how, places)
+        extractor = plan.build(how)
     captioner = VideoCaptioner(trained, extractor, beam=beam, device=where, search=search, whole=whole, notes=notes)
     if graph:
         captioner.search = with_candidates(captioner.search)

@@ -12,8 +12,9 @@ from rich.console import Console
 
 from stg.captioning.pipeline import ClipCaption, VideoCaptioner, load
 from stg.config.captioning import CaptionConfig
+from stg.datasets.world.extractor import WORLD_BUILDERS
 from stg.explain import DeletionTests
-from stg.features.rebuild import features_read, recorded_files
+from stg.features.rebuild import features_read, plan_features
 from stg.pages import write_video_pages
 from stg.pages.videos.build import page_facts
 from stg.pages.videos.clips import explained_model, view_of_clip
@@ -54,16 +55,16 @@ def _load(config: CaptionConfig) -> VideoCaptioner:
     # A missing file is reported before the model and the networks are opened, which takes seconds.
     header = model_header(model_file(config.model))
     places = [Path(place) for place in (config.weights.split(os.pathsep) if config.weights else [])]
-    files = recorded_files(header["features"], features_read(header), places)
+    plan = plan_features(header["features"], features_read(header), places, WORLD_BUILDERS)
     if config.threads:
         torch.set_num_threads(config.threads)
     return load(
         config.model,
-        weights=[*files.values(), *places],
         device=config.device,
         threads=config.threads,
         search=config.searched(),
         graph=bool(config.report or config.overlay),
+        plan=plan,
     )
 
 

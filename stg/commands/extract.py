@@ -18,7 +18,7 @@ from stg.runtime.progress import progress_bar
 from stg.runtime.signals import interrupted_by_sigterm
 from stg.video.clips import find_clips
 from stg.video.readers import Readers
-from stg.vision.registry import locate, running
+from stg.vision.registry import execution_for, locate
 
 
 def main(config: ExtractConfig) -> int:
@@ -32,7 +32,7 @@ def main(config: ExtractConfig) -> int:
     out.parent.mkdir(parents=True, exist_ok=True)
     if config.threads:
         torch.set_num_threads(config.threads)
-    extractor, motion = make_extractor(config, config, running(config, config.num_frames), files)
+    extractor, motion = make_extractor(config, config, execution_for(config, config.num_frames), files)
     manifest = extractor.manifest()
     if motion is not None:
         manifest["motion"] = motion.manifest()

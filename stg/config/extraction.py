@@ -4,9 +4,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from stg.config.plugins import check_name
-from stg.video.sampling import STRIDE
 
 NONE = "none"
+
+STRIDE = 32
+"""Frames that one sampled frame stands for (Chen et al., 2019); 16 in Cherian et al., 2020."""
 
 
 OPTIONS_OF = {

@@ -1,43 +1,66 @@
 """From settings to an extractor."""
 
-from stg.config.extraction import NetworkConfig, SamplingConfig
+from typing import Any
+
+from stg.config.extraction import NONE, NetworkConfig, SamplingConfig
 from stg.features.extractor import Extractor
-from stg.features.precomputed.motion_table import SPAN as FILE_SPAN
+from stg.features.precomputed.motion_table import SPAN as TABLE_SPAN
 from stg.features.precomputed.motion_table import MotionFeatures
 from stg.runtime.errors import UserError
-from stg.vision.registry import ExecutionSettings, Files, _backbone, _detector, _motion, _sound
-from stg.vision.weights import DETECTORS
+from stg.vision.registry import DETECTORS, ExecutionSettings, Files, network_spec
+
+SPAN = 16
+"""Frames of a segment (Pan et al., 2020; Cherian et al., 2020); 32 in Chen et al., 2019."""
+
+MIN_SCORE = 0.05
+"""Boxes with a lower score, or below the threshold if that is lower still, are dropped before the suppression."""
 
 
 def make_extractor(
-    choice: NetworkConfig, sampling: SamplingConfig, running: ExecutionSettings, files: Files
+    choice: NetworkConfig, sampling: SamplingConfig, execution: ExecutionSettings, files: Files
 ) -> tuple[Extractor, MotionFeatures | None]:
-    """The networks of a choice, ready to work; and the motion features, where these come from a file."""
+    """The networks of a choice, ready to work; and the motion features, where these come from a file.
 
-    if sampling.objects == "detector" and choice.detector not in DETECTORS:
-        raise UserError(
-            f"--objects detector needs one of {', '.join(DETECTORS)}; got --detector {choice.detector}: use image"
-        )
-    detector = _detector(choice.detector, files, running, sampling)
+    Raises:
+        UserError: networks or settings that do not go together, or files that are not of their networks.
+    """
+    describes_boxes = choice.detector != NONE and network_spec("detector", choice.detector).describes_boxes
+    if sampling.objects == "detector" and not describes_boxes:
+        able = ", ".join(name for name, spec in DETECTORS.items() if spec.describes_boxes)
+        raise UserError(f"--objects detector needs one of {able}; got --detector {choice.detector}: use image")
     objects = sampling.objects
     if objects == "auto":
-        objects = "detector" if choice.detector in DETECTORS else "image"
-    ready = choice.motion.endswith(".npz")
+        objects = "detector" if describes_boxes else "image"
+
+    def make(kind: str, name: str, **settings: Any) -> Any:
+        return None if name == NONE else network_spec(kind, name).build(files, execution, **settings)
+
+    from_table = choice.motion.endswith(".npz")
     extractor = Extractor(
-        detector,
-        _backbone(choice.backbone, files, running, objects=detector is not None and objects != "detector"),
+        make(
+            "detector",
+            choice.detector,
+            min_score=min(MIN_SCORE, sampling.threshold),
+            features=sampling.objects in ("auto", "detector"),
+        ),
+        make("backbone", choice.backbone, objects=choice.detector != NONE and objects != "detector"),
         num_frames=sampling.num_frames,
         threshold=sampling.threshold,
         max_objects=sampling.max_objects,
         sampling=sampling.sampling,
         stride=sampling.stride,
         objects=objects,
-        motion=_motion(choice, files, running, whole=objects == "image+motion"),
-        sound=_sound(files, running) if choice.sound == "vggish" else None,
+        motion=make(
+            "motion",
+            NONE if from_table else choice.motion,
+            span=choice.motion_span or SPAN,
+            whole=objects == "image+motion",
+        ),
+        sound=make("sound", choice.sound),
         grid=sampling.grid,
     )
     _load(extractor.detector, extractor.backbone)
-    return extractor, MotionFeatures(choice.motion, choice.motion_span or FILE_SPAN) if ready else None
+    return extractor, MotionFeatures(choice.motion, choice.motion_span or TABLE_SPAN) if from_table else None
 
 
 def _load(*networks: object) -> None:

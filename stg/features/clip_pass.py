@@ -12,7 +12,7 @@ from stg.video.clip import ClipPart, Segment, Sound
 from stg.video.decoding import SampledFrames, VideoError
 from stg.video.sampling import motion_rows
 from stg.vision.motion import MotionNetwork, grid, mean_map
-from stg.vision.registry import TOGETHER
+from stg.vision.registry import MOTION_BATCH
 from stg.vision.vggish import SoundNetwork
 
 
@@ -93,7 +93,7 @@ def watch(
     for part in remaining:
         if isinstance(part, Segment) and track is not None:
             segments.append(part)
-            if len(segments) == TOGETHER:
+            if len(segments) == MOTION_BATCH:
                 with stages("motion"):
                     track.add(segments)
                 segments = []

@@ -8,11 +8,12 @@ import torch
 from jaxtyping import Float32, Int64
 
 from graphs import VideoFeatures
+from stg.config.extraction import STRIDE
 from stg.features.clip_pass import Stages, Watched, watch
 from stg.runtime.errors import UserError
 from stg.video.clip import ClipPart, ClipRequest
 from stg.video.decoding import MAX_PIXELS, SampledFrames
-from stg.video.sampling import RULES, STRIDE
+from stg.video.sampling import RULES
 from stg.vision.backbones import Backbone, BatchedBackbone
 from stg.vision.detectors import BatchedDetector, Detections, Detector
 from stg.vision.inference import roi_features

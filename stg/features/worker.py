@@ -12,7 +12,7 @@ from stg.features.build import make_extractor
 from stg.features.extractor import Extractor
 from stg.features.ingest import clip_row, with_motion
 from stg.video.readers import Readers
-from stg.vision.registry import locate, running
+from stg.vision.registry import execution_for, locate
 
 _HEAD = struct.Struct("<Q")
 
@@ -32,7 +32,7 @@ class ClipToRecord:
 
         self.extractor: Extractor
         self.extractor, self.motion = make_extractor(
-            networks, sampling, running(work, sampling.num_frames), locate(networks, fetch=work.download)
+            networks, sampling, execution_for(work, sampling.num_frames), locate(networks, fetch=work.download)
         )
         request = self.extractor.request(sampling.max_pixels, sampling.min_frames)
         # A child even where the caller asked for none: what hangs or crashes must not take the worker with it.

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
+from stg.config.extraction import STRIDE
 from stg.video.decoding import MAX_PIXELS, SampledFrames
-from stg.video.sampling import STRIDE
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from jaxtyping import Int64, UInt8
 
+from stg.config.extraction import STRIDE
 from stg.runtime.errors import UserError
-from stg.video.sampling import STRIDE, sample_numbers
+from stg.video.sampling import sample_numbers
 
 FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpegts", "mpeg", "flv", "ogg", "asf")
 """Container formats that are opened; none of them can name another file or an address to read."""

@@ -3,14 +3,13 @@
 import numpy as np
 from jaxtyping import Int64
 
+from stg.config.extraction import STRIDE
+
 SAMPLING = ("centres", "linspace")
 """Rules that spread the wanted number of frames over any video; features made elsewhere may name one, too."""
 
 RULES = (*SAMPLING, "stride")
 """Names of all sampling rules, as the commands accept them."""
-
-STRIDE = 32
-"""Frames that one sampled frame stands for (checklist V1, V3); 16 in Cherian et al., 2020 (S19)."""
 
 
 def segment_centres(n: int, T: int) -> Int64[np.ndarray, " T"]:

@@ -15,6 +15,7 @@ from stg.runtime.reading import read_json
 from stg.video.decoding import SampledFrames
 from stg.vision.inference import in_batches, roi_features
 from stg.vision.onnx import OnnxNetwork, resize
+from stg.vision.weights import Weights
 
 
 @runtime_checkable
@@ -198,7 +199,7 @@ class OnnxBackbone:
 
     def __init__(
         self,
-        path: str | Path,
+        path: Weights,
         *,
         threads: int = 0,
         preprocessing: Preprocessing | None = None,

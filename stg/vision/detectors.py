@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -15,6 +14,7 @@ from torchvision.ops import batched_nms
 from stg.runtime.errors import UserError
 from stg.video.decoding import SampledFrames
 from stg.vision.onnx import OnnxNetwork, resize
+from stg.vision.weights import Weights
 
 COCO_CLASSES = 91
 """Category ids from 0, the background, to 90; eleven of them were never used."""
@@ -119,7 +119,7 @@ class OnnxYoloX:
 
     def __init__(
         self,
-        path: str | Path,
+        path: Weights,
         *,
         threads: int = 0,
         nms: str = "agnostic",

@@ -1,6 +1,5 @@
 """Optical flow between the consecutive frames of a segment."""
 
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -10,9 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models import optical_flow
 
-from stg.runtime.files import sha256_file
 from stg.vision.inference import in_batches, inference
-from stg.vision.weights import frozen_network
+from stg.vision.weights import WeightFile, Weights, frozen_network
 
 NETWORKS = {"large": optical_flow.raft_large, "small": optical_flow.raft_small}
 """Sizes of RAFT, by name."""
@@ -52,12 +50,19 @@ class RaftFlow:
     """
 
     def __init__(
-        self, weights: Path, *, size: str = "large", updates: int = 12, batch: int = 4, device: str = "cpu"
+        self,
+        weights: Weights,
+        *,
+        size: str = "large",
+        updates: int = 12,
+        batch: int = 4,
+        device: str = "cpu",
     ) -> None:
         if size not in NETWORKS:
             raise ValueError(f"size must be one of {', '.join(NETWORKS)}; got {size!r}")
-        self.network: nn.Module = frozen_network(lambda _: NETWORKS[size](weights=None), weights, device)
-        self.weights, self.sha256 = Path(weights), sha256_file(weights)
+        self.weights = WeightFile.of(weights)
+        self.network: nn.Module = frozen_network(lambda _: NETWORKS[size](weights=None), self.weights, device)
+        self.sha256 = self.weights.sha256
         self.size, self.updates, self.batch, self.device = size, updates, batch, device
 
     def manifest(self) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -12,12 +11,11 @@ from torch import Tensor, nn
 from torchvision.models.video import s3d
 
 from stg.runtime.errors import UserError
-from stg.runtime.files import sha256_file
 from stg.video.clip import SegmentRequest
 from stg.vision.flow import Flow
 from stg.vision.i3d import I3D, pooled, published_widths
 from stg.vision.inference import in_batches, inference
-from stg.vision.weights import frozen_network
+from stg.vision.weights import WeightFile, Weights, frozen_network
 
 STREAMS = {"rgb": ("rgb",), "flow": ("flow",), "two_stream": ("rgb", "flow")}
 """Streams of I3D, and the inputs that each one looks at, in the order of their channels."""
@@ -102,7 +100,7 @@ class I3DNetwork:
         self,
         stream: str = "rgb",
         *,
-        weights: Path | tuple[Path, ...],
+        weights: Weights | tuple[Weights, ...],
         span: int = 16,
         flow: Flow | None = None,
         batch: int = 1,
@@ -117,10 +115,10 @@ class I3DNetwork:
         if (flow is None) != (stream == "rgb"):
             raise ValueError(f"stream {stream} {'needs a flow network' if flow is None else 'looks at no flow'}")
         _check_span(span, 9)
-        self.files = dict(zip(STREAMS[stream], files, strict=True))
-        self.hashes = {inputs: sha256_file(path) for inputs, path in self.files.items()}
+        self.files = dict(zip(STREAMS[stream], map(WeightFile.of, files), strict=True))
+        self.hashes = {inputs: file.sha256 for inputs, file in self.files.items()}
         self.networks = {
-            inputs: frozen_network(_i3d_builder(inputs, path), path, device) for inputs, path in self.files.items()
+            inputs: frozen_network(_i3d_builder(inputs, file), file, device) for inputs, file in self.files.items()
         }
         side = CROP if flow is None or whole else 256
         self.request = SegmentRequest(span, (side, side) if whole else 256, (side, side))
@@ -132,7 +130,7 @@ class I3DNetwork:
         return {
             "kind": "i3d",
             "stream": self.stream,
-            "weights": [path.name for path in self.files.values()],
+            "weights": [file.name for file in self.files.values()],
             "sha256": list(self.hashes.values()),
             "span": self.request.span,
             "frame_rate": "as in the video",
@@ -182,11 +180,18 @@ class S3DNetwork:
     std = (0.22803, 0.22145, 0.216989)
 
     def __init__(
-        self, weights: Path, *, span: int = 16, batch: int = 1, device: str = "cpu", whole: bool = False
+        self,
+        weights: Weights,
+        *,
+        span: int = 16,
+        batch: int = 1,
+        device: str = "cpu",
+        whole: bool = False,
     ) -> None:
         _check_span(span, 14)
-        self.network = frozen_network(_build_s3d, weights, device)
-        self.weights, self.sha256 = Path(weights), sha256_file(weights)
+        self.weights = WeightFile.of(weights)
+        self.network = frozen_network(_build_s3d, self.weights, device)
+        self.sha256 = self.weights.sha256
         self.side = CROP if whole else 256
         self.request = SegmentRequest(span, (self.side, self.side), (CROP, CROP))
         self.batch, self.device = batch, device
@@ -218,7 +223,7 @@ class S3DNetwork:
         return (clips / 255 - mean) / std
 
 
-def _i3d_builder(inputs: str, path: Path) -> Callable[[dict[str, Tensor]], nn.Module]:
+def _i3d_builder(inputs: str, file: WeightFile) -> Callable[[dict[str, Tensor]], nn.Module]:
     """What builds the I3D that a file is of, once it is known to look at ``inputs``."""
     channels = {"rgb": 3, "flow": 2}[inputs]
 
@@ -226,7 +231,7 @@ def _i3d_builder(inputs: str, path: Path) -> Callable[[dict[str, Tensor]], nn.Mo
         widths = published_widths(state) or {"in_channels": channels}
         if widths["in_channels"] != channels:
             came = widths["in_channels"]
-            raise UserError(f"weights file {path} is of an I3D on {came} channels; the {inputs} stream has {channels}")
+            raise UserError(f"weights file {file} is of an I3D on {came} channels; the {inputs} stream has {channels}")
         return I3D(**widths)
 
     return build

@@ -2,7 +2,6 @@
 
 import os
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from jaxtyping import Float32, UInt8
 from torch.nn.functional import interpolate
 
 from stg.runtime.errors import StgError, UserError
-from stg.runtime.files import sha256_file
+from stg.vision.weights import WeightFile, Weights
 
 
 class OnnxNetwork:
@@ -25,18 +24,19 @@ class OnnxNetwork:
         UserError: the file is not there; at first use also: ``onnxruntime`` is not installed, not an ONNX network.
     """
 
-    def __init__(self, path: str | Path, threads: int = 0) -> None:
-        self.path = Path(path)
+    def __init__(self, path: Weights, threads: int = 0) -> None:
+        self.file = WeightFile.of(path)
+        self.path = self.file.path
         self.threads = threads
         if not self.path.is_file():
             raise UserError(
                 f"network {self.path} does not exist; pass the path of an ONNX file (nothing is downloaded)"
             )
 
-    @cached_property
+    @property
     def sha256(self) -> str:
         """Hash of the file, which is the identity of the network in a manifest."""
-        return sha256_file(self.path)
+        return self.file.sha256
 
     @cached_property
     def session(self) -> Any:

@@ -1,13 +1,22 @@
-"""Networks by the names that options and manifests give them."""
+"""Networks by the names that options and manifests give them, and where their files are. Imports no torch."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from stg.config.extraction import NONE, ExecutionConfig, NetworkConfig, SamplingConfig
+from stg.config.extraction import NONE, ExecutionConfig, NetworkConfig
 from stg.runtime.errors import UserError
-from stg.vision.weights import DETECTORS, IMAGES, PUBLISHED, download, find_weights, load_state_dict
+from stg.vision.weights import (
+    BACKBONE_NAMES,
+    DETECTOR_NAMES,
+    PUBLISHED,
+    WeightFile,
+    download,
+    find_weights,
+    load_state_dict,
+)
 
 if TYPE_CHECKING:
     from stg.vision.backbones import Backbone
@@ -15,27 +24,15 @@ if TYPE_CHECKING:
     from stg.vision.motion import MotionNetwork
     from stg.vision.vggish import SoundNetwork
 
+Network = TypeVar("Network")
+
+Files = Mapping[str, WeightFile]
+"""File of each network by its role, see :class:`WeightSlot`."""
 
 RAFT = "raft_large"
 
-MOTION = {
-    "s3d": ("s3d",),
-    "i3d": ("i3d_rgb",),
-    "i3d_flow": ("i3d_flow", RAFT),
-    "i3d_two_stream": ("i3d_rgb", "i3d_flow", RAFT),
-}
-"""Motion networks by their options, and the weights that each needs."""
-
-
-MIN_SCORE = 0.05
-"""Boxes with a lower score, or below the threshold if that is lower still, are dropped before the suppression."""
-
-
-STREAMS = {"i3d": "rgb", "i3d_flow": "flow", "i3d_two_stream": "two_stream"}
-
-
-SPAN = 16
-"""Frames of a segment (Pan et al., 2020; Cherian et al., 2020); 32 in Chen et al., 2019."""
+MOTION_BATCH = 4
+"""Segments that go to the motion network in one call; it cuts them into its own batches."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,7 @@ class ExecutionSettings:
         batch: images in one pass.
         device: cpu, cuda, cuda:1.
         threads: of ONNX networks; 0 for all cores.
-        detector_batch: frames in one pass of a detector, which looks at 800x1333 pixels (1 to 2 GB a frame).
+        detector_batch: frames in one pass of a detector, which takes 800x1333 pixels (1 to 2 GB a frame).
         segments: segments in one pass of a motion network.
     """
 
@@ -57,8 +54,230 @@ class ExecutionSettings:
     segments: int = 1
 
 
-Files = Mapping[str, Path]
-"""File of each network by its role: detector, backbone, or the name of a motion or sound network."""
+@dataclass(frozen=True)
+class WeightSlot:
+    """A file of weights that a network needs.
+
+    Args:
+        role: what the file is called among the :data:`Files` that a network is built from.
+        network: whose published weights fit, a key of :data:`stg.vision.weights.PUBLISHED` or ``UNPUBLISHED``.
+        options: fields of :class:`stg.config.extraction.NetworkConfig` that may give the file, the first one set; by
+            default the one of its kind, such as ``backbone_weights``.
+        part: of the network's entry in a manifest, where its name and hash stand; empty: in the entry itself.
+    """
+
+    role: str
+    network: str = ""
+    options: tuple[str, ...] = ()
+    part: str = ""
+
+
+@dataclass(frozen=True)
+class NetworkSpec(Generic[Network]):
+    """How a network is made, and how a manifest says that it was used.
+
+    Args:
+        build: (files by role, execution, settings by name) -> network. The settings: ``min_score`` and ``features``
+            (whether to describe the boxes) for a detector, ``objects`` (whether boxes are described) for a backbone,
+            ``span`` and ``whole`` (the whole frame instead of a crop) for a motion network, none for sound.
+        weight_files: the files that it needs. A manifest records ``weights`` and ``sha256`` of each.
+        from_manifest: whether the entry of a manifest is of this network; by default, whether its ``name`` is the
+            registered one.
+        describes_boxes: a detector whose boxes come with features.
+    """
+
+    build: Callable[..., Network]
+    weight_files: tuple[WeightSlot, ...] = ()
+    from_manifest: Callable[[Mapping[str, Any]], bool] | None = None
+    describes_boxes: bool = False
+
+
+# --- makers of the built-in networks; they import torch, so only when one is made
+
+
+def _torch_detector(
+    name: str, files: Files, execution: ExecutionSettings, *, min_score: float, features: bool
+) -> "Detector":
+    from stg.vision.torch_detectors import TorchDetector
+
+    return TorchDetector(
+        name,
+        weights=files["detector"],
+        batch=execution.detector_batch,
+        device=execution.device,
+        features=features,
+        min_score=min_score,
+    )
+
+
+def _onnx_detector(files: Files, execution: ExecutionSettings, *, min_score: float, features: bool) -> "Detector":
+    from stg.vision.detectors import OnnxYoloX
+
+    return OnnxYoloX(files["detector"], threads=execution.threads, min_score=min_score)
+
+
+def _torch_backbone(name: str, files: Files, execution: ExecutionSettings, *, objects: bool) -> "Backbone":
+    from stg.vision.torch_backbones import TorchBackbone
+
+    return TorchBackbone(
+        name, weights=files["backbone"], batch=execution.batch, device=execution.device, objects=objects
+    )
+
+
+def _onnx_backbone(files: Files, execution: ExecutionSettings, *, objects: bool) -> "Backbone":
+    from stg.vision.backbones import OnnxBackbone
+
+    return OnnxBackbone(files["backbone"], threads=execution.threads, batch=execution.batch)
+
+
+def _s3d(files: Files, execution: ExecutionSettings, *, span: int, whole: bool) -> "MotionNetwork":
+    from stg.vision.motion import S3DNetwork
+
+    return S3DNetwork(files["s3d"], span=span, batch=execution.segments, device=execution.device, whole=whole)
+
+
+def _i3d(stream: str, files: Files, execution: ExecutionSettings, *, span: int, whole: bool) -> "MotionNetwork":
+    from stg.vision.flow import RaftFlow
+    from stg.vision.motion import I3DNetwork
+
+    flow = None
+    if RAFT in files:
+        # The pairs of a segment fill a whole number of passes: nothing is computed for padding.
+        pairs = max(size for size in range(1, execution.batch + 1) if (span - 1) % size == 0)
+        flow = RaftFlow(files[RAFT], size=_raft_size(files[RAFT]), batch=pairs, device=execution.device)
+    return I3DNetwork(
+        stream,
+        weights=tuple(files[role] for role in ("i3d_rgb", "i3d_flow") if role in files),
+        span=span,
+        flow=flow,
+        batch=execution.segments,
+        device=execution.device,
+        whole=whole,
+    )
+
+
+def _raft_size(file: WeightFile) -> str:
+    """RAFT's size by the first convolution in a file; if that is missing, the large network refuses the file."""
+    first = load_state_dict(file).get("feature_encoder.convnormrelu.0.weight")
+    return "small" if first is not None and first.ndim == 4 and len(first) == 32 else "large"
+
+
+def _vggish(files: Files, execution: ExecutionSettings) -> "SoundNetwork":
+    from stg.vision.vggish import SoundNetwork
+
+    return SoundNetwork(files["vggish"], device=execution.device)
+
+
+def _is_torchvision(name: str, entry: Mapping[str, Any]) -> bool:
+    return entry.get("kind") == "torchvision" and entry.get("name") == name
+
+
+def _is_onnx(entry: Mapping[str, Any]) -> bool:
+    return "kind" not in entry
+
+
+def _is_kind(kind: str, entry: Mapping[str, Any]) -> bool:
+    return entry.get("kind") == kind
+
+
+def _is_i3d(stream: str, entry: Mapping[str, Any]) -> bool:
+    return entry.get("kind") == "i3d" and entry.get("stream") == stream
+
+
+# --- the registries
+
+DETECTORS: "dict[str, NetworkSpec[Detector]]" = {
+    name: NetworkSpec(
+        partial(_torch_detector, name),
+        (WeightSlot("detector", name, ("detector_weights",)),),
+        partial(_is_torchvision, name),
+        describes_boxes=True,
+    )
+    for name in DETECTOR_NAMES
+} | {".onnx": NetworkSpec(_onnx_detector, (WeightSlot("detector"),), _is_onnx)}
+"""Detectors. In this registry and the next, ``.onnx`` stands for every file with this suffix."""
+
+BACKBONES: "dict[str, NetworkSpec[Backbone]]" = {
+    name: NetworkSpec(
+        partial(_torch_backbone, name),
+        (WeightSlot("backbone", name, ("backbone_weights",)),),
+        partial(_is_torchvision, name),
+    )
+    for name in BACKBONE_NAMES
+} | {".onnx": NetworkSpec(_onnx_backbone, (WeightSlot("backbone"),), _is_onnx)}
+"""Image networks."""
+
+_RGB = WeightSlot("i3d_rgb", "i3d_rgb", ("motion_weights",))
+_FLOW = WeightSlot("i3d_flow", "i3d_flow", ("flow_weights", "motion_weights"))
+_FLOW_OF_TWO = WeightSlot("i3d_flow", "i3d_flow", ("flow_weights",))
+_RAFT = WeightSlot(RAFT, RAFT, ("raft_weights",), part="flow")
+
+MOTION: "dict[str, NetworkSpec[MotionNetwork]]" = {
+    "s3d": NetworkSpec(_s3d, (WeightSlot("s3d", "s3d", ("motion_weights",)),), partial(_is_kind, "s3d")),
+    "i3d": NetworkSpec(partial(_i3d, "rgb"), (_RGB,), partial(_is_i3d, "rgb")),
+    "i3d_flow": NetworkSpec(partial(_i3d, "flow"), (_FLOW, _RAFT), partial(_is_i3d, "flow")),
+    "i3d_two_stream": NetworkSpec(
+        partial(_i3d, "two_stream"), (_RGB, _FLOW_OF_TWO, _RAFT), partial(_is_i3d, "two_stream")
+    ),
+}
+"""Networks over segments of consecutive frames."""
+
+SOUND: "dict[str, NetworkSpec[SoundNetwork]]" = {
+    "vggish": NetworkSpec(_vggish, (WeightSlot("vggish", "vggish", ("sound_weights",)),), partial(_is_kind, "vggish"))
+}
+"""Networks over the sound."""
+
+REGISTRIES: Mapping[str, Mapping[str, NetworkSpec[Any]]] = {
+    "detector": DETECTORS,
+    "backbone": BACKBONES,
+    "motion": MOTION,
+    "sound": SOUND,
+}
+"""Each registry by its field in :class:`stg.config.extraction.NetworkConfig`, which is its part of a manifest, too."""
+
+_OTHERS = {
+    "detector": "the path of an .onnx file or none",
+    "backbone": "the path of an .onnx file",
+    "motion": "none, or the path of an .npz file",
+    "sound": "none",
+}
+"""What else than a name of its registry an option takes."""
+
+
+def network_spec(kind: str, name: str) -> NetworkSpec[Any]:
+    """The network of this name.
+
+    Args:
+        kind: a key of :data:`REGISTRIES`.
+        name: its name there, or a file.
+
+    Raises:
+        UserError: unknown; the known ones are listed.
+    """
+    registry = REGISTRIES[kind]
+    key = _suffix(registry, name) or name
+    if key not in registry:
+        known = ", ".join([*names_of(registry), _OTHERS[kind]])
+        raise UserError(f"{kind} must be one of {known}; got {name!r}")
+    return registry[key]
+
+
+def network_of(kind: str, entry: Mapping[str, Any]) -> tuple[str, NetworkSpec[Any]] | None:
+    """The network that the entry of a manifest tells of, with its name there; None if none here is it."""
+    for name, spec in REGISTRIES[kind].items():
+        if spec.from_manifest(entry) if spec.from_manifest is not None else entry.get("name") == name:
+            return (str(entry.get("weights")) if name.startswith(".") else name), spec
+    return None
+
+
+def names_of(registry: Iterable[str]) -> list[str]:
+    """The names of a registry, without the suffixes of files."""
+    return [name for name in registry if not name.startswith(".")]
+
+
+def _suffix(registry: Iterable[str], name: str) -> str | None:
+    """The suffix under which files like this one are registered."""
+    return next((key for key in registry if key.startswith(".") and name.endswith(key)), None)
 
 
 def locate(choice: NetworkConfig, *, fetch: bool = False) -> Files:
@@ -66,125 +285,46 @@ def locate(choice: NetworkConfig, *, fetch: bool = False) -> Files:
 
     Args:
         choice: the networks.
-        fetch: download published weights that are not there.
+        fetch: download published weights that are missing.
 
     Raises:
-        UserError: an unknown network; or files that are not there, all of them, and what to do about each.
+        UserError: an unknown network; or files that are missing, all of them, and what to do about each.
     """
-    files: dict[str, Path] = {}
+    files: dict[str, WeightFile] = {}
     missing: list[str] = []
-
-    def weights(role: str, network: str, given: str | None, option: str) -> None:
-        try:
-            published = given is None or not Path(given).is_file()
-            files[role] = download(network, given) if fetch and published else find_weights(network, given)
-        except UserError as error:
-            hint = f" (--{option} FILE" + (", or --download)" if network in PUBLISHED and not fetch else ")")
-            missing.append(f"{error}{hint}")
-
-    for role, name, given, known in (
-        ("detector", choice.detector, choice.detector_weights, DETECTORS),
-        ("backbone", choice.backbone, choice.backbone_weights, IMAGES),
-    ):
-        if name in known:
-            weights(role, name, given, f"{role}_weights")
-        elif name.endswith(".onnx"):
-            files[role] = _onnx_file(name, role)
-        elif role == "backbone" or name != NONE:
-            more = " or none" if role == "detector" else ""
-            raise UserError(f"{role} must be one of {', '.join(known)}, the path of an .onnx file{more}; got {name!r}")
-    if choice.motion in MOTION:
-        given_by = {
-            "raft_large": (choice.raft_weights, "raft_weights"),
-            "i3d_flow": (choice.flow_weights, "flow_weights"),
-        }
-        if choice.motion == "i3d_flow" and choice.flow_weights is None:
-            given_by["i3d_flow"] = (choice.motion_weights, "motion_weights")
-        for network in MOTION[choice.motion]:
-            weights(network, network, *given_by.get(network, (choice.motion_weights, "motion_weights")))
-    elif choice.motion != NONE and not choice.motion.endswith(".npz"):
-        raise UserError(
-            f"motion must be one of {', '.join(MOTION)}, none, or the path of an .npz file; got {choice.motion!r}"
-        )
-    if choice.sound == "vggish":
-        weights("vggish", "vggish", choice.sound_weights, "sound_weights")
+    for kind, registry in REGISTRIES.items():
+        name: str = getattr(choice, kind)
+        if (name == NONE and kind != "backbone") or (kind == "motion" and name.endswith(".npz")):
+            continue
+        spec = network_spec(kind, name)
+        if _suffix(registry, name):
+            files[kind] = _named_file(name, kind)
+            continue
+        for slot in spec.weight_files:
+            options = slot.options or (f"{kind}_weights",)
+            option = next((option for option in options if getattr(choice, option) is not None), options[-1])
+            given: str | None = getattr(choice, option)
+            try:
+                published = given is None or not Path(given).is_file()
+                find = download if fetch and published else find_weights
+                files[slot.role] = find(slot.network, given)
+            except UserError as error:
+                fetchable = slot.network in PUBLISHED and not fetch
+                missing.append(f"{error} (--{option} FILE{', or --download' if fetchable else ''})")
     if missing:
         raise UserError("; and ".join(missing))
     return files
 
 
-def _onnx_file(name: str, role: str) -> Path:
+def _named_file(name: str, kind: str) -> WeightFile:
     path = Path(name)
     if not path.is_file():
-        raise UserError(f"network {path} does not exist; --{role} takes the path of an ONNX file (none is downloaded)")
-    return path
+        raise UserError(f"network {path} does not exist; --{kind} takes the path of an ONNX file (none is downloaded)")
+    return WeightFile(path)
 
 
-def _detector(name: str, files: Files, running: ExecutionSettings, sampling: SamplingConfig) -> "Detector | None":
-    if name == NONE:
-        return None
-    path, min_score = files["detector"], min(MIN_SCORE, sampling.threshold)
-    if name in DETECTORS:
-        from stg.vision.torch_detectors import TorchDetector
-
-        return TorchDetector(
-            name,
-            weights=path,
-            batch=running.detector_batch,
-            device=running.device,
-            features=sampling.objects in ("auto", "detector"),
-            min_score=min_score,
-        )
-    from stg.vision.detectors import OnnxYoloX
-
-    return OnnxYoloX(path, threads=running.threads, min_score=min_score)
-
-
-def _backbone(name: str, files: Files, running: ExecutionSettings, *, objects: bool) -> "Backbone":
-    path = files["backbone"]
-    if name in IMAGES:
-        from stg.vision.torch_backbones import TorchBackbone
-
-        return TorchBackbone(name, weights=path, batch=running.batch, device=running.device, objects=objects)
-    from stg.vision.backbones import OnnxBackbone
-
-    return OnnxBackbone(path, threads=running.threads, batch=running.batch)
-
-
-def _motion(choice: NetworkConfig, files: Files, running: ExecutionSettings, *, whole: bool) -> "MotionNetwork | None":
-    if choice.motion not in MOTION:
-        return None
-    from stg.vision.flow import RaftFlow
-    from stg.vision.motion import I3DNetwork, S3DNetwork
-
-    span, batch, device = choice.motion_span or SPAN, running.segments, running.device
-    if choice.motion == "s3d":
-        return S3DNetwork(files["s3d"], span=span, batch=batch, device=device, whole=whole)
-    flow = None
-    if RAFT in files:
-        # The pairs of a segment fill a whole number of passes: nothing is computed for padding.
-        pairs = max(size for size in range(1, running.batch + 1) if (span - 1) % size == 0)
-        flow = RaftFlow(files[RAFT], size=_raft_size(files[RAFT]), batch=pairs, device=device)
-    weights = tuple(files[name] for name in MOTION[choice.motion] if name != RAFT)
-    return I3DNetwork(
-        STREAMS[choice.motion], weights=weights, span=span, flow=flow, batch=batch, device=device, whole=whole
-    )
-
-
-def _raft_size(path: Path) -> str:
-    """RAFT's size by the first convolution in a file; where there is none, the large network will say so."""
-    first = load_state_dict(path).get("feature_encoder.convnormrelu.0.weight")
-    return "small" if first is not None and first.ndim == 4 and len(first) == 32 else "large"
-
-
-def _sound(files: Files, running: ExecutionSettings) -> "SoundNetwork":
-    from stg.vision.vggish import SoundNetwork
-
-    return SoundNetwork(files["vggish"], device=running.device)
-
-
-def running(work: ExecutionConfig, num_frames: int) -> ExecutionSettings:
-    """The device that is there, and the batches that suit it; one that was asked for holds for all networks."""
+def execution_for(work: ExecutionConfig, num_frames: int) -> ExecutionSettings:
+    """The device at hand, and the batches that suit it; a batch that was asked for holds for all networks."""
     from stg.runtime.device import pick_device
 
     device = pick_device(work.device)
@@ -195,9 +335,5 @@ def running(work: ExecutionConfig, num_frames: int) -> ExecutionSettings:
         device=str(device),
         threads=work.threads,
         detector_batch=work.batch or (2 if cpu else 10),
-        segments=max(1, batch // 5) if work.batch else 1 if cpu else TOGETHER,
+        segments=max(1, batch // 5) if work.batch else 1 if cpu else MOTION_BATCH,
     )
-
-
-TOGETHER = 4
-"""Segments that go to the motion network in one call; it cuts them into its own batches."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,13 +12,12 @@ from torchvision.models import get_model
 from torchvision.transforms.functional import center_crop, convert_image_dtype, normalize, resize
 
 from stg.runtime.errors import UserError
-from stg.runtime.files import sha256_file
 from stg.video.decoding import SampledFrames, VideoError
 from stg.vision.backbones import SceneMap, mean_map
 from stg.vision.inference import in_batches, inference, roi_features
-from stg.vision.weights import IMAGES, frozen_network
+from stg.vision.weights import BACKBONE_NAMES, WeightFile, Weights, frozen_network
 
-NAMES = IMAGES
+NAMES = BACKBONE_NAMES
 SIDE, CROP, STRIDE = 256, 224, 32
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -48,14 +46,20 @@ class TorchBackbone:
     """
 
     def __init__(
-        self, name: str, *, weights: str | Path, batch: int = 8, device: str = "cpu", objects: bool = True
+        self, name: str, *, weights: Weights, batch: int = 8, device: str = "cpu", objects: bool = True
     ) -> None:
         if name not in NAMES:
             raise UserError(f"the image network must be one of {', '.join(NAMES)}; got {name!r}")
         if batch < 1:
             raise UserError(f"batch must be at least 1; got {batch}")
-        self.name, self.weights, self.batch, self.device, self.objects = name, Path(weights), batch, device, objects
-        self.sha256 = sha256_file(self.weights)
+        self.name, self.weights, self.batch, self.device, self.objects = (
+            name,
+            WeightFile.of(weights),
+            batch,
+            device,
+            objects,
+        )
+        self.sha256 = self.weights.sha256
 
     @cached_property
     def network(self) -> nn.Module:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,13 +13,12 @@ from torchvision.models.detection.backbone_utils import mobilenet_backbone, resn
 from torchvision.ops import FrozenBatchNorm2d, nms
 
 from stg.runtime.errors import UserError
-from stg.runtime.files import sha256_file
 from stg.video.decoding import SampledFrames, VideoError
 from stg.vision.detectors import COCO_CLASSES, NMS, Detections
 from stg.vision.inference import inference, roi_features
-from stg.vision.weights import DETECTORS, frozen_network
+from stg.vision.weights import DETECTOR_NAMES, WeightFile, Weights, frozen_network
 
-NAMES = DETECTORS
+NAMES = DETECTOR_NAMES
 STRIDE = 32
 CLASSES = "roi_heads.box_predictor.cls_score.weight"
 
@@ -61,7 +59,7 @@ class TorchDetector:
         self,
         name: str,
         *,
-        weights: str | Path,
+        weights: Weights,
         batch: int = 4,
         device: str = "cpu",
         features: bool = True,
@@ -82,10 +80,16 @@ class TorchDetector:
                 f"batch and max_boxes must be at least 1 and min_size lie in 1..max_size; got {batch}, {max_boxes}, "
                 f"{min_size} and {max_size}"
             )
-        self.name, self.weights, self.batch, self.device, self.features = name, Path(weights), batch, device, features
+        self.name, self.weights, self.batch, self.device, self.features = (
+            name,
+            WeightFile.of(weights),
+            batch,
+            device,
+            features,
+        )
         self.nms, self.iou, self.min_score, self.max_boxes = nms, iou, min_score, max_boxes
         self.min_size, self.max_size = min_size, max_size
-        self.sha256 = sha256_file(self.weights)
+        self.sha256 = self.weights.sha256
         published = self.sha256.startswith(NO_EPS)
         self.eps = eps if eps is not None else 0.0 if published else 1e-5
 

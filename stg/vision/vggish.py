@@ -2,7 +2,6 @@
 Classification", and the release with AudioSet)."""
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,10 +9,9 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor, nn
 
-from stg.runtime.files import sha256_file
 from stg.video import audio as sound
 from stg.vision.inference import in_batches, inference
-from stg.vision.weights import frozen_network
+from stg.vision.weights import WeightFile, Weights, frozen_network
 
 CHANNELS, HIDDEN = 64, 4096
 """Channels of the first convolution and width of the hidden linear layers, as published."""
@@ -78,11 +76,11 @@ class SoundNetwork:
         UserError: the file is missing, damaged or of another network; the device cannot be used.
     """
 
-    def __init__(self, weights: Path, *, batch: int = 16, device: str = "cpu", final_relu: bool = True) -> None:
-        self.weights, self.batch, self.device, self.final_relu = weights, batch, device, final_relu
+    def __init__(self, weights: Weights, *, batch: int = 16, device: str = "cpu", final_relu: bool = True) -> None:
+        self.weights, self.batch, self.device, self.final_relu = WeightFile.of(weights), batch, device, final_relu
         self.width = 128
-        self.network = frozen_network(partial(_build, final_relu), weights, device)
-        self.sha256 = sha256_file(weights)
+        self.network = frozen_network(partial(_build, final_relu), self.weights, device)
+        self.sha256 = self.weights.sha256
 
     def __call__(self, examples: Float32[np.ndarray, "K 96 64"]) -> Float32[np.ndarray, "K 128"]:
         """Embeddings of any number of examples; equal to the byte however they are grouped."""

@@ -12,6 +12,7 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from http.client import HTTPException
 from pathlib import Path
@@ -26,6 +27,45 @@ if TYPE_CHECKING:
 PLACE = "https://download.pytorch.org/models/"
 SECONDS = 10.0
 """Longest silence of a server before a download is given up."""
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """A file of weights, which is hashed once however many ask for its hash.
+
+    Networks take one of these, or a path.
+    """
+
+    path: Path
+
+    @classmethod
+    def of(cls, file: "WeightFile | str | Path") -> "WeightFile":
+        """``file`` itself, or the file at this path."""
+        return file if isinstance(file, WeightFile) else cls(Path(file))
+
+    @property
+    def name(self) -> str:
+        """The name of the file, without its folder."""
+        return self.path.name
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 of the file, which is the identity of a network in a manifest.
+
+        Raises:
+            UserError: the file cannot be read.
+        """
+        return sha256_file(self.path)
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+Weights = WeightFile | str | Path
+"""What networks take: a file, or its path."""
 
 
 @dataclass(frozen=True)
@@ -102,9 +142,9 @@ UNPUBLISHED = {
 }
 """Networks without a file that this project may fetch, and what a file of them must hold."""
 
-IMAGES = tuple(name for name in PUBLISHED if name.startswith(("resnet", "resnext")))
-DETECTORS = tuple(name for name in (*PUBLISHED, *UNPUBLISHED) if "rcnn" in name)
-"""Image networks and detectors by the names that options and manifests give them."""
+BACKBONE_NAMES = tuple(name for name in PUBLISHED if name.startswith(("resnet", "resnext")))
+DETECTOR_NAMES = tuple(name for name in (*PUBLISHED, *UNPUBLISHED) if "rcnn" in name)
+"""torchvision's image networks and detectors by the names that options and manifests give them."""
 
 PREFIXES = {item.file: item.sha256_prefix for items in PUBLISHED.values() for item in items}
 COUNTERS = "num_batches_tracked"
@@ -116,7 +156,7 @@ def cache_folder() -> Path:
     return Path(os.path.expanduser(os.getenv("TORCH_HOME", home)), "hub", "checkpoints")
 
 
-def find_weights(network: str, choice: str | None = None) -> Path:
+def find_weights(network: str, choice: str | None = None) -> WeightFile:
     """The file that holds the weights, from this machine only.
 
     Args:
@@ -129,20 +169,20 @@ def find_weights(network: str, choice: str | None = None) -> Path:
             the file in the cache is not the published one.
     """
     item = _pick(network, choice)
-    if isinstance(item, Path):
+    if isinstance(item, WeightFile):
         return item
-    path = cache_folder() / item.file
-    if not path.is_file():
+    file = WeightFile(cache_folder() / item.file)
+    if not file.path.is_file():
         raise UserError(
             f"the weights {item.choice} of {network} are not on this machine: {item.file}, {item.megabytes:.1f} MB, "
-            f"sha256 {item.sha256_prefix}..., published at {item.address}; put the file at {path}, or give the path of "
+            f"sha256 {item.sha256_prefix}..., published at {item.address}; put the file at {file}, or give the path of "
             f"a file instead of {item.choice} (nothing is downloaded unasked)"
         )
-    _check_hash(path, item.sha256_prefix)
-    return path
+    _check_hash(file, item.sha256_prefix)
+    return file
 
 
-def download(network: str, choice: str | None = None) -> Path:
+def download(network: str, choice: str | None = None) -> WeightFile:
     """Fetch published weights into torch's cache, where :func:`find_weights` finds them; nothing if they are there.
 
     One attempt. The file takes its name only once its hash is right.
@@ -151,12 +191,13 @@ def download(network: str, choice: str | None = None) -> Path:
         UserError: nothing is published under this name, the server cannot be reached, or sends something else.
     """
     item = _pick(network, choice)
-    if isinstance(item, Path):
+    if isinstance(item, WeightFile):
         return item
-    path = cache_folder() / item.file
+    file = WeightFile(cache_folder() / item.file)
+    path = file.path
     if path.is_file():
-        _check_hash(path, item.sha256_prefix)
-        return path
+        _check_hash(file, item.sha256_prefix)
+        return file
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -176,10 +217,10 @@ def download(network: str, choice: str | None = None) -> Path:
     finally:
         with contextlib.suppress(OSError):
             part.unlink()
-    return path
+    return WeightFile(path)
 
 
-def load_state_dict(path: str | Path, sha256_prefix: str | None = None) -> "dict[str, Tensor]":
+def load_state_dict(path: Weights, sha256_prefix: str | None = None) -> "dict[str, Tensor]":
     """The tensors of a ``.safetensors`` file or of a torch file, without running any code it may hold.
 
     Wrappers ``state_dict``, ``model`` and ``model_state_dict`` are opened; a prefix ``module.`` of all keys is dropped.
@@ -193,13 +234,14 @@ def load_state_dict(path: str | Path, sha256_prefix: str | None = None) -> "dict
     """
     import torch
 
-    path = Path(path)
+    file = WeightFile.of(path)
+    path = file.path
     if not path.is_file():
         raise UserError(f"weights file {path} does not exist")
     if path.stat().st_size == 0:
         raise UserError(f"weights file {path} is empty: fetch it again")
     if prefix := sha256_prefix or PREFIXES.get(path.name):
-        _check_hash(path, prefix)
+        _check_hash(file, prefix)
     state = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
     while wrapper := next((key for key in ("state_dict", "model", "model_state_dict") if _holds(state, key)), None):
         state = state[wrapper]
@@ -216,7 +258,7 @@ def load_state_dict(path: str | Path, sha256_prefix: str | None = None) -> "dict
     return dict(state)
 
 
-def fit_state_dict(module: "nn.Module", state: "dict[str, Tensor]", path: str | Path) -> None:
+def fit_state_dict(module: "nn.Module", state: "dict[str, Tensor]", path: Weights) -> None:
     """Copy ``state`` into ``module``; every tensor must find its place and every place its tensor.
 
     Counters of batch normalisation (``num_batches_tracked``) may be absent or too many: evaluation never reads them.
@@ -246,7 +288,7 @@ def fit_state_dict(module: "nn.Module", state: "dict[str, Tensor]", path: str | 
 
 
 def frozen_network(
-    build: "Callable[[dict[str, Tensor]], nn.Module]", path: str | Path, device: str = "cpu"
+    build: "Callable[[dict[str, Tensor]], nn.Module]", path: Weights, device: str = "cpu"
 ) -> "nn.Module":
     """A network with the weights of a file: in evaluation mode, no parameter of it can be trained.
 
@@ -273,7 +315,7 @@ def frozen_network(
         raise UserError(f"device {device!r} cannot be used: {_line(error)}; take cpu or cuda") from error
 
 
-def _pick(network: str, choice: str | None) -> Published | Path:
+def _pick(network: str, choice: str | None) -> Published | WeightFile:
     """The published file that is meant, or the file that was given."""
     if network not in PUBLISHED and network not in UNPUBLISHED:
         raise UserError(f"network must be one of {', '.join([*PUBLISHED, *UNPUBLISHED])}; got {network!r}")
@@ -291,14 +333,14 @@ def _pick(network: str, choice: str | None) -> Published | Path:
         names = ", ".join(item.choice for item in items)
         known = f"{names}, or the path of a file" if names else f"the path of a file with {UNPUBLISHED[network]}"
         raise UserError(f"weights of {network}: {choice!r} is no file; give {known}")
-    return path
+    return WeightFile(path)
 
 
-def _check_hash(path: Path, prefix: str) -> None:
-    if not (digest := sha256_file(path)).startswith(prefix):
+def _check_hash(file: WeightFile, prefix: str) -> None:
+    if not file.sha256.startswith(prefix):
         raise UserError(
-            f"{path} is damaged or another file: its sha256 is {digest[:8]}..., expected {prefix}...; delete it and "
-            f"fetch it again"
+            f"{file} is damaged or another file: its sha256 is {file.sha256[:8]}..., expected {prefix}...; delete it "
+            "and fetch it again"
         )
 
 

@@ -1,24 +1,50 @@
-"""The extractor of the built-in world, from what a store says of it."""
+"""The extractor of the built-in world, from what a store says of it. Imports no torch."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from stg.datasets.world.perception import WorldBackbone
-from stg.features.extractor import Extractor
+from stg.config.extraction import STRIDE
+from stg.features.manifest import Manifest
+from stg.features.rebuild import Builder
 from stg.runtime.errors import UserError
-from stg.video.sampling import STRIDE
+
+if TYPE_CHECKING:
+    from stg.features.extractor import Extractor
+
+WORLD = "world-backbone"
+"""What manifests call the world's image network."""
 
 
-def _world_extractor(manifest: Mapping[str, Any], reads: Sequence[str]) -> Extractor:
-    """The built-in world's image network, whose numbers all stand in the manifest."""
+def is_world(manifest: Mapping[str, Any]) -> bool:
+    """Whether features are those of the built-in world."""
+    return Manifest(manifest).backbone_name == WORLD
 
+
+def world_extractor(manifest: Manifest, reads: Sequence[str]) -> "Extractor":
+    """The built-in world's image network, whose numbers all stand in the manifest.
+
+    Raises:
+        UserError: objects are read, which the world's detector finds in its own videos only.
+    """
     if "objects" in reads:
         raise UserError(
             "this model reads objects of the built-in world, whose detector knows only the world's own videos: caption "
             "with a model whose scene branch stands alone (--model.branches full or scene)"
         )
-    entry, settings = manifest["backbone"], {item.name for item in fields(WorldBackbone)}
-    backbone = WorldBackbone(**{name: value for name, value in entry.items() if name in settings})
-    stride = manifest.get("stride") or STRIDE
-    return Extractor(None, backbone, num_frames=manifest["num_frames"], sampling=manifest["sampling"], stride=stride)
+    from stg.datasets.world.perception import WorldBackbone
+    from stg.features.extractor import Extractor
+
+    settings, values = {item.name for item in fields(WorldBackbone)}, manifest.values
+    backbone = WorldBackbone(**{name: value for name, value in manifest.entry("backbone").items() if name in settings})
+    return Extractor(
+        None,
+        backbone,
+        num_frames=values["num_frames"],
+        sampling=values["sampling"],
+        stride=manifest.stride or STRIDE,
+    )
+
+
+WORLD_BUILDERS: Mapping[str, Builder] = {WORLD: world_extractor}
+"""For :func:`stg.features.rebuild.plan_features`."""

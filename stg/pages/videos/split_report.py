@@ -13,11 +13,12 @@ from stg.config.search import SearchConfig
 from stg.config.training import FitConfig
 from stg.data.batches import BatchSource
 from stg.datasets.world.dataset import World
+from stg.datasets.world.extractor import WORLD_BUILDERS
 from stg.evaluation.loaded_run import LoadedRun, batch_source
 from stg.explain import Deletion, DeletionTests, ExplainedModel, Explainer, explain
 from stg.explain.explain import UNKNOWN
 from stg.explain.explainers import USUAL
-from stg.features.rebuild import recorded_extractor
+from stg.features.rebuild import plan_features
 from stg.metrics.scorer import Scorer
 from stg.models.generation import Caption, generate
 from stg.pages.videos.build import Facts, page_facts, video_view
@@ -32,7 +33,7 @@ from stg.runtime.progress import advance_by
 from stg.runtime.reporter import SILENT, Reporter
 from stg.video.decoding import SampledFrames, VideoError
 from stg.vision.backbones import Backbone, SceneMap
-from stg.vision.registry import running
+from stg.vision.registry import execution_for
 
 Order = Literal["given", "best", "worst"]
 SHOWN = {"cider": "CIDEr", "bleu4": "BLEU-4", "rouge": "ROUGE-L"}
@@ -220,9 +221,9 @@ class SplitReport:
         if not any("scene" in model.trained.captioner.reads for model in models):
             return None
         features = self.run.trained.features
-        execution = running(ExecutionConfig(device=str(self.run.device)), int(features.get("num_frames", 10)))
+        execution = execution_for(ExecutionConfig(device=str(self.run.device)), int(features.get("num_frames", 10)))
         try:
-            return recorded_extractor(features, ["scene"], execution, weights).backbone
+            return plan_features(features, ["scene"], weights, WORLD_BUILDERS).build(execution).backbone
         except UserError as error:
             self.reporter.say(f"no Grad-CAM: {error}")
             return None

@@ -175,7 +175,7 @@ def test_no_more_than_a_few_segments_are_held() -> None:
 
     class Watching(Counting):
         def __call__(self, batch: np.ndarray) -> MotionResult:
-            assert len(alive) <= sum(self.calls) + watching.TOGETHER
+            assert len(alive) <= sum(self.calls) + watching.MOTION_BATCH
             return super().__call__(batch)
 
     network = Watching()

@@ -1,6 +1,9 @@
 """Models on torch's networks caption new clips as their stored graphs; what cannot be made again is refused."""
 
 import json
+import subprocess
+import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,10 +20,12 @@ from stg.commands.import_features import main as import_features
 from stg.commands.parser import run_command
 from stg.config.extraction import ExtractConfig, ImportConfig
 from stg.config.model import AttentionLSTMConfig, STaTSConfig
-from stg.features.rebuild import recorded_extractor, recorded_files
+from stg.datasets.world.extractor import WORLD_BUILDERS
+from stg.features.rebuild import plan_features
 from stg.runtime.errors import UserError
 from stg.runtime.files import sha256_file
-from stg.vision.registry import ExecutionSettings
+from stg.video.decoding import SampledFrames
+from stg.vision.registry import BACKBONES, ExecutionSettings, NetworkSpec
 from stg.vision.weights import PUBLISHED
 from tests.stg.commands import test_caption
 from tests.stg.commands.test_caption import clip, from_store
@@ -190,10 +195,10 @@ def test_the_missing_files_of_a_model_that_hears_are_told(
         ),
     ):
         with pytest.raises(UserError, match=words):
-            recorded_files(manifest | {"sound": sound}, ["scene", "audio"], [heard.weights])
+            plan_features(manifest | {"sound": sound}, ["scene", "audio"], [heard.weights])
     lacking = {name: value for name, value in manifest.items() if name != "grid"}
     with pytest.raises(UserError, match=r"\(their manifest lacks grid\)"):
-        recorded_files(lacking, ["scene", "grid"], [heard.weights])
+        plan_features(lacking, ["scene", "grid"], [heard.weights])
 
 
 def test_a_missing_file_is_named(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,13 +248,13 @@ def test_imported_features_are_refused(bench: Bench, tmp_path: Path) -> None:
         with pytest.raises(
             UserError, match=r"were not made by stg\.extract, or .* \(their manifest lacks backbone, .*\): it can"
         ):
-            recorded_extractor(manifest, reads, ExecutionSettings(), [bench.weights])
+            plan_features(manifest, reads, [bench.weights])
 
 
 def test_objects_of_a_store_without_a_detector(bench: Bench) -> None:
     """Nothing reads them, yet a manifest may be asked so."""
     with GraphStore(bench.store) as store:
-        extractor = recorded_extractor(store.manifest, ["scene", "objects"], ExecutionSettings(), [bench.weights])
+        extractor = plan_features(store.manifest, ["scene", "objects"], [bench.weights]).build(ExecutionSettings())
     assert extractor.detector is None
 
 
@@ -262,7 +267,7 @@ def test_all_missing_files_are_told_at_once(weights: Path, tmp_path: Path, monke
     manifest = {"backbone": network, "motion": motion | {"span": 16, "flow": {"weights": "b.pt", "sha256": "56" * 32}}}
     manifest |= {"num_frames": 3, "sampling": "centres", "dtype": "float32"}
     with pytest.raises(UserError) as error:
-        recorded_files(manifest, ["scene", "motion"], [weights])
+        plan_features(manifest, ["scene", "motion"], [weights])
     assert str(error.value) == (
         f"the backbone of this model needs {published.file} (170.5 MB, sha256 63fe222763fe2227..., published at "
         f"{published.address}), the i3d_rgb of this model needs a.pt (sha256 1212121212121212...), the i3d_flow of "
@@ -292,7 +297,10 @@ def test_older_manifests_are_refused_with_all_that_they_lack(bench: Bench, weigh
     with GraphStore(bench.store) as store:
         manifest = store.manifest
     old = {name: value for name, value in manifest.items() if name not in ("detector", "threshold", "objects")}
-    assert recorded_files(old, ["scene", "motion"], [weights]).keys() == {"backbone", "i3d_rgb"}  # these say enough
+    assert plan_features(old, ["scene", "motion"], [weights]).files.keys() == {
+        "backbone",
+        "i3d_rgb",
+    }  # these say enough
     for reads, made, lacks in (
         (["objects"], old, "detector, threshold, objects"),
         (["scene", "objects"], {"dtype": "float32"}, ", ".join(
@@ -301,16 +309,63 @@ def test_older_manifests_are_refused_with_all_that_they_lack(bench: Bench, weigh
         (["motion"], manifest | {"motion": {"kind": "s3d"}}, "motion.weights, motion.sha256, motion.span"),
         (["scene"], {"backbone": {"name": "world-backbone"}, "dtype": "float32"}, "num_frames, sampling"),
     ):  # fmt: skip
-        for refuse in (
-            recorded_files,
-            lambda made, reads: recorded_extractor(made, reads, ExecutionSettings(), [weights]),
-        ):
-            with pytest.raises(UserError, match=rf"\(their manifest lacks {lacks}\): it can caption"):
-                refuse(made, reads)
+        with pytest.raises(UserError, match=rf"\(their manifest lacks {lacks}\): it can caption"):
+            plan_features(made, reads, [weights], WORLD_BUILDERS)
 
 
 def test_a_network_of_another_version_is_named(bench: Bench) -> None:
     with GraphStore(bench.store) as store:
         manifest = store.manifest
     with pytest.raises(UserError, match=r"trained with the network resnet9; known are resnet101, "):
-        recorded_files(manifest | {"backbone": manifest["backbone"] | {"name": "resnet9"}}, ["scene"], [bench.weights])
+        plan_features(manifest | {"backbone": manifest["backbone"] | {"name": "resnet9"}}, ["scene"], [bench.weights])
+
+
+def test_each_file_is_hashed_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where boxes are asked for besides what the model reads, and a renamed copy is searched by what it holds."""
+    hashed: Counter[Path] = Counter()
+
+    def count(path: Path) -> str:
+        hashed[path] += 1
+        return sha256_file(path)
+
+    monkeypatch.setattr("stg.vision.weights.sha256_file", count)
+    captioner = stg.load(bench.run, weights=bench.weights, beam=2, graph=True)
+    assert captioner.extractor.motion is not None
+    assert {path.name for path in hashed} >= {"image.pth", "rgb.pt"}
+    assert max(hashed.values()) == 1
+
+
+class Plain:
+    """A network of one's own: the mean colour of each frame."""
+
+    def __call__(self, sample: SampledFrames, boxes: Any) -> tuple[np.ndarray, np.ndarray]:
+        none = np.zeros((sum(map(len, boxes)), 0), np.float32)
+        return sample.frames.mean((1, 2)).astype(np.float32), none
+
+    def manifest(self) -> dict[str, Any]:
+        return {"name": "plain", "kind": "mine"}
+
+
+def test_a_network_of_ones_own_extracts_and_captions(
+    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(BACKBONES, "plain", NetworkSpec(lambda files, execution, *, objects: Plain()))
+    command = ["--backbone", "plain", "--detector", "none", "--num_frames", "3", "--out", str(tmp_path / "store")]
+    video = clip(tmp_path / "clip0.mp4", seed=0)
+    assert run_command(ExtractConfig, extract, "", [*command, "--workers", "0", "--", str(video)]) == 0
+    with GraphStore(tmp_path / "store") as store:
+        assert store.get("clip0").scene.shape == (3, 3)
+        manifest = store.manifest
+    plan = plan_features(manifest, ["scene"])
+    assert isinstance(plan.build(ExecutionSettings()).backbone, Plain)
+    monkeypatch.delitem(BACKBONES, "plain")
+    with pytest.raises(UserError, match=r"was trained with the network plain; known are resnet101, "):
+        plan_features(manifest, ["scene"])
+
+
+def test_planning_loads_no_torch() -> None:
+    modules = (
+        "stg.features.rebuild, stg.datasets.world.extractor, stg.vision.registry, stg.vision.weights, stg.video.readers"
+    )
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=120, check=False).returncode == 0

@@ -12,7 +12,8 @@ from decoders import State, TransformerDecoder, VideoMemory
 from stg.config.model import AttentionLSTMConfig, GraphConfig, ModelConfig, STaTSConfig
 from stg.config.search import SearchConfig
 from stg.data.batches import BatchSource
-from stg.features.rebuild import READS, features_read
+from stg.features.manifest import FEATURE_PARTS
+from stg.features.rebuild import features_read
 from stg.models.branches import SceneBranch
 from stg.models.build import build_captioner
 from stg.models.captioner import Branch, Captioner
@@ -123,7 +124,7 @@ def test_a_model_tells_what_is_to_be_made_of_new_clips(tmp_path: Path) -> None:
 
 
 def test_every_kind_of_feature_is_made_of_new_clips_and_others_are_told() -> None:
-    assert {feature.kind for feature in FEATURES.values()} == READS.keys()
+    assert {feature.kind for feature in FEATURES.values()} == FEATURE_PARTS.keys()
     header = {"reads": ["scene", "smell"], "model": {"branches": "scene"}, "widths": {"scene": 5, "motion": 0}}
     with pytest.raises(UserError, match="this model reads smell features, and this version knows scene, motion, "):
         features_read(header)

@@ -28,10 +28,10 @@ from stg.video.clip import SegmentRequest
 from stg.video.decoding import sample_video
 from stg.video.segments import read_segments
 from stg.vision.motion import I3DNetwork
-from stg.vision.registry import MOTION, locate, running
+from stg.vision.registry import MOTION, execution_for, locate
 from stg.vision.torch_backbones import TorchBackbone
 from stg.vision.vggish import SoundNetwork
-from stg.vision.weights import DETECTORS, IMAGES, PUBLISHED, UNPUBLISHED
+from stg.vision.weights import BACKBONE_NAMES, DETECTOR_NAMES, PUBLISHED, UNPUBLISHED
 from tests.stg.make_sound import sine, write_movie
 from tests.stg.make_torch_networks import (
     DETECTOR,
@@ -255,12 +255,12 @@ def test_all_that_is_missing_is_told_at_once(cache: Path) -> None:
     assert "no weights of vggish are published" in about(words, "sound_weights")
 
 
-@pytest.mark.parametrize("name", IMAGES)
+@pytest.mark.parametrize("name", BACKBONE_NAMES)
 def test_offline_an_image_network_is_told(cache: Path, name: str) -> None:
     assert_published(told(NetworkConfig(detector="none", backbone=name)), name, "backbone_weights", cache)
 
 
-@pytest.mark.parametrize("name", [name for name in DETECTORS if name != RESNEXT])
+@pytest.mark.parametrize("name", [name for name in DETECTOR_NAMES if name != RESNEXT])
 def test_offline_a_detector_is_told(cache: Path, name: str) -> None:
     assert_published(told(NetworkConfig(detector=name)), name, "detector_weights", cache)
 
@@ -332,8 +332,14 @@ def test_offline_the_command_answers_before_it_loads_anything(bench: Bench, tmp_
 @pytest.mark.parametrize(
     ("choice", "words"),
     [
-        ({"detector": "yolo"}, f"detector must be one of {', '.join(DETECTORS)}, the path of an .onnx file or none; "),
-        ({"detector": "none", "backbone": "vgg"}, f"backbone must be one of {', '.join(IMAGES)}, the path of an .onnx"),
+        (
+            {"detector": "yolo"},
+            f"detector must be one of {', '.join(DETECTOR_NAMES)}, the path of an .onnx file or none; ",
+        ),
+        (
+            {"detector": "none", "backbone": "vgg"},
+            f"backbone must be one of {', '.join(BACKBONE_NAMES)}, the path of an .onnx",
+        ),
         ({"backbone": "none", "detector": "none"}, "got 'none'"),
         ({"detector": "eye.onnx"}, "network eye.onnx does not exist; --detector takes the path of an ONNX file"),
         ({"motion": "c3d"}, f"motion must be one of {', '.join(MOTION)}, none, or the path of an .npz file; got 'c3d'"),
@@ -393,7 +399,7 @@ def test_weights_that_do_not_fit_begin_no_store(
 
 def test_detectors_and_motion_take_little_at_a_time_on_a_cpu(bench: Bench) -> None:
     for asked, batches in (5, (5, 5, 1)), (20, (20, 20, 4)):
-        found = running(ExecutionConfig(device="cpu", batch=asked), num_frames=10)
+        found = execution_for(ExecutionConfig(device="cpu", batch=asked), num_frames=10)
         assert (found.batch, found.detector_batch, found.segments) == batches
     choice = NetworkConfig(
         detector=RESNEXT,
@@ -402,7 +408,7 @@ def test_detectors_and_motion_take_little_at_a_time_on_a_cpu(bench: Bench) -> No
         motion="i3d",
         motion_weights=str(bench.rgb),
     )
-    usual = running(ExecutionConfig(device="cpu"), num_frames=10)
+    usual = execution_for(ExecutionConfig(device="cpu"), num_frames=10)
     extractor, _ = make_extractor(choice, SamplingConfig(), usual, locate(choice))
     parts: list[Any] = [extractor.backbone, extractor.detector, extractor.motion]
     assert tuple(part.batch for part in parts) == (10, 2, 1)

@@ -136,11 +136,11 @@ def test_the_answer_comes_at_once_and_without_torch(tmp_path: Path) -> None:
 def test_a_file_and_the_cache_are_found(cache: Path, tmp_path: Path, tiny: bytes) -> None:
     own = tmp_path / "own.pth"
     own.write_bytes(b"x")
-    assert find_weights("resnet101", str(own)) == own
-    assert find_weights("i3d_rgb", str(own)) == own
+    assert find_weights("resnet101", str(own)).path == own
+    assert find_weights("i3d_rgb", str(own)).path == own
     cached = cache / PUBLISHED["tiny"][0].file
     cached.write_bytes(tiny)
-    assert find_weights("tiny") == find_weights("tiny", "TINY_V1") == cached
+    assert find_weights("tiny").path == find_weights("tiny", "TINY_V1").path == cached
 
 
 def test_a_damaged_or_forged_cache_is_refused(cache: Path, tiny: bytes) -> None:
@@ -202,10 +202,10 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes]]:
 def test_a_download_lands_in_the_cache_and_is_not_repeated(cache: Path, tiny: bytes, server: dict[str, bytes]) -> None:
     item = PUBLISHED["tiny"][0]
     server["/" + item.file] = tiny
-    assert download("tiny") == cache / item.file == find_weights("tiny")
+    assert download("tiny").path == cache / item.file == find_weights("tiny").path
     assert (cache / item.file).read_bytes() == tiny
     server.clear()
-    assert download("tiny", "TINY_V1") == cache / item.file
+    assert download("tiny", "TINY_V1").path == cache / item.file
     assert [path.name for path in cache.iterdir()] == [item.file]
 
 
