@@ -4,7 +4,7 @@ Made clips of the built-in world with its made networks, or real ones, then prin
 ``python -m benchmarks.extraction --clips FOLDER --detector YOLOX.onnx --backbone NETWORK.onnx``.
 
 - ``plain loop``: one clip after the other: PyAV decodes all of it, then networks, graph, store, as most code does;
-- ``ours``: `stg.features.ingest` with one reading process and groups of four clips, as ``python -m stg.extract`` works
+- ``ours``: `stg.features.ingestion` with one reading process and groups of four clips, as ``python -m stg.extract`` works
   by default; with no process and with two besides;
 - ``decoding alone`` and ``floor`` (the networks alone, on frames already there): what no loop without a second process
   can add less than, and what a pipeline that hides all reading takes.
@@ -29,7 +29,7 @@ from benchmarks.timing import measure, write
 from graphs import GraphStore, build_graph
 from stg.datasets.world.dataset import World
 from stg.features.extractor import Extractor
-from stg.features.ingest import ingest
+from stg.features.ingestion import ingest
 from stg.video.clips import SUFFIXES
 from stg.video.decoding import SampledFrames, sample_video
 from stg.video.readers import Readers

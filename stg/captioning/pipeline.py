@@ -154,7 +154,7 @@ class VideoCaptioner:
             progress(done, len(clips))
 
     def _describe(self, name: str, parts: Iterator[ClipPart], start: float) -> ClipCaption:
-        clip = self.extractor.watch(parts)
+        clip = self.extractor.run_clip(parts)
         graph = build_graph(self.extractor(clip), **recorded_edges(self.trained.features).arguments)
         video = clip.sample.video
         graphs = GraphsInMemory({video: graph}, self.trained.features_dtype)

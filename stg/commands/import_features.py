@@ -7,12 +7,11 @@ from rich.console import Console
 
 from graphs import GraphStore, StoreFullError, build_graph
 from stg.config.extraction import ImportConfig
-from stg.features.ingest import skip_row
+from stg.features.log import ExtractionLog
 from stg.features.precomputed.description import Description
 from stg.features.precomputed.importer import Importer
 from stg.features.precomputed.sources import SourceList
 from stg.runtime.errors import Preempted, TooManySkipped
-from stg.runtime.files import append_jsonl
 from stg.runtime.progress import progress_bar
 from stg.runtime.reading import some
 from stg.runtime.signals import interrupted_by_sigterm
@@ -22,8 +21,8 @@ def main(config: ImportConfig) -> int:
     """Import the features; returns 0, or raises what the command turns into an exit code."""
 
     description = Description.read(config.description)
-    skip_log = Path(f"{config.out}.skipped.jsonl")
-    skip_log.parent.mkdir(parents=True, exist_ok=True)
+    log = ExtractionLog(config.out, clips=False)
+    log.skips.parent.mkdir(parents=True, exist_ok=True)
     console = Console(soft_wrap=True, highlight=False, markup=False)
     with (
         interrupted_by_sigterm(),
@@ -54,7 +53,7 @@ def main(config: ImportConfig) -> int:
                     raise
                 except ValueError as error:
                     skipped += 1
-                    append_jsonl(skip_log, skip_row(video, "import", error))
+                    log.skip(video, "import", error)
                 tell(already + done, len(videos))
         except KeyboardInterrupt:
             raise Preempted(
@@ -69,7 +68,7 @@ def main(config: ImportConfig) -> int:
     console.print(f"{config.out}: {len(waiting) - skipped} videos added, {already} there before, {skipped} skipped")
     if skipped > config.max_skip * len(videos):
         raise TooManySkipped(
-            f"{skipped} of {len(videos)} videos were skipped, more than --max_skip {config.max_skip:g}: {skip_log} "
+            f"{skipped} of {len(videos)} videos were skipped, more than --max_skip {config.max_skip:g}: {log.skips} "
             f"says why; all others are in {config.out}"
         )
     return 0

@@ -19,7 +19,8 @@ from stg.datasets.msvd import read_msvd
 from stg.datasets.vatex import read_vatex
 from stg.datasets.world.dataset import World
 from stg.features.extractor import Extractor
-from stg.features.ingest import ingest, read_ahead
+from stg.features.ingestion import ingest, prefetch
+from stg.features.log import ExtractionLog
 from stg.runtime.errors import StgError, UserError
 from stg.runtime.files import write_atomic
 from stg.runtime.reading import some
@@ -123,8 +124,8 @@ def _world(
         if (whole := _whole(path, videos, extractor.manifest())) is not None:
             return dataset, whole
         with GraphStore(path, "a") as store:
-            skip_log = path.with_suffix(".skipped.jsonl")
-            ingest(store, videos, read_ahead(made.sample), extractor, progress=progress, skip_log=skip_log)
+            log = ExtractionLog(path.with_suffix(""), clips=False)
+            ingest(store, videos, prefetch(made.sample), extractor, progress=progress, log=log)
     return dataset, GraphStore(path)
 
 

@@ -1,4 +1,4 @@
-"""One clip, watched from start to end: its sampled frames, and what the motion and sound networks say of the rest."""
+"""One pass over a clip: its sampled frames, and what the motion and sound networks say of the rest."""
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
-from stg.video.clip import ClipPart, Segment, Sound
+from stg.video.clip import AudioChunk, ClipPart, Segment
 from stg.video.decoding import SampledFrames, VideoError
 from stg.video.sampling import motion_rows
 from stg.vision.motion import MotionNetwork, grid, mean_map
@@ -37,7 +37,7 @@ MOST_GRIDS = 1024
 
 
 @dataclass(frozen=True)
-class Watched:
+class ClipFeatures:
     """A clip as the detector and the image network need it, everything else being features already.
 
     Args:
@@ -59,7 +59,7 @@ class Watched:
     audio_mask: Bool[np.ndarray, " A"] | None = None
 
 
-def watch(
+def run_clip(
     parts: Iterable[ClipPart],
     motion: MotionNetwork | None = None,
     sound: SoundNetwork | None = None,
@@ -67,7 +67,7 @@ def watch(
     grid: bool = False,
     maps: bool = False,
     stages: Stages | None = None,
-) -> Watched:
+) -> ClipFeatures:
     """Go through the parts of a clip once, in their order, keeping features instead of pictures.
 
     Args:
@@ -88,7 +88,7 @@ def watch(
         raise VideoError("the clip gave no frames")
     segments: list[Segment] = []
     audio: list[np.ndarray] = []
-    heard: list[np.ndarray] = []
+    audible: list[np.ndarray] = []
     track = _MotionTrack(sample, motion, grid=grid, maps=maps) if motion is not None else None
     for part in remaining:
         if isinstance(part, Segment) and track is not None:
@@ -97,21 +97,21 @@ def watch(
                 with stages("motion"):
                     track.add(segments)
                 segments = []
-        elif isinstance(part, Sound) and sound is not None:
-            rows = np.zeros((len(part.heard), sound.width), np.float32)  # silence stays zero, and is masked
-            if part.heard.any():
+        elif isinstance(part, AudioChunk) and sound is not None:
+            rows = np.zeros((len(part.audible), sound.width), np.float32)  # silence stays zero, and is masked
+            if part.audible.any():
                 with stages("sound"):
-                    rows[part.heard] = sound(part.examples[part.heard])
+                    rows[part.audible] = sound(part.examples[part.audible])
             audio.append(rows)
-            heard.append(part.heard)
+            audible.append(part.audible)
     if track is not None and segments:
         with stages("motion"):
             track.add(segments)
-    return Watched(
+    return ClipFeatures(
         sample,
         **(track.result() if track is not None else {}),
         audio=np.concatenate([np.zeros((0, sound.width), np.float32), *audio]) if sound is not None else None,
-        audio_mask=np.concatenate([np.zeros(0, bool), *heard]) if sound is not None else None,
+        audio_mask=np.concatenate([np.zeros(0, bool), *audible]) if sound is not None else None,
     )
 
 

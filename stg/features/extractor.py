@@ -1,4 +1,4 @@
-"""From a watched clip to its validated features."""
+"""From what was read of a clip to its validated features."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -9,13 +9,13 @@ from jaxtyping import Float32, Int64
 
 from graphs import VideoFeatures
 from stg.config.extraction import STRIDE
-from stg.features.clip_pass import Stages, Watched, watch
+from stg.features.clip_pass import ClipFeatures, Stages, run_clip
 from stg.runtime.errors import UserError
 from stg.video.clip import ClipPart, ClipRequest
 from stg.video.decoding import MAX_PIXELS, SampledFrames
 from stg.video.sampling import RULES
-from stg.vision.backbones import Backbone, BatchedBackbone
-from stg.vision.detectors import BatchedDetector, Detections, Detector
+from stg.vision.backbones import Backbone
+from stg.vision.detectors import Detections, Detector
 from stg.vision.inference import roi_features
 from stg.vision.motion import MotionNetwork
 from stg.vision.vggish import SoundNetwork
@@ -113,7 +113,7 @@ class Extractor:
             sound=self.sound is not None,
         )
 
-    def watch(self, parts: Iterable[ClipPart], stages: Stages | None = None) -> Watched:
+    def run_clip(self, parts: Iterable[ClipPart], stages: Stages | None = None) -> ClipFeatures:
         """Go through the parts of a clip, read as :meth:`request` says, keeping what :meth:`extract` needs.
 
         Args:
@@ -124,19 +124,21 @@ class Extractor:
             VideoError: the clip cannot be used.
         """
         maps = self.objects == "image+motion"
-        return watch(parts, self.motion, self.sound, grid=self.grid, maps=maps, stages=stages)
+        return run_clip(parts, self.motion, self.sound, grid=self.grid, maps=maps, stages=stages)
 
-    def __call__(self, clip: Watched | SampledFrames) -> VideoFeatures:
+    def __call__(self, clip: ClipFeatures | SampledFrames) -> VideoFeatures:
         """Features of one video: boxes and objects frame by frame, best first; frames without objects are legal."""
         return self.extract([clip])[0]
 
-    def extract(self, clips: Sequence[Watched | SampledFrames], stages: Stages | None = None) -> list[VideoFeatures]:
+    def extract(
+        self, clips: Sequence[ClipFeatures | SampledFrames], stages: Stages | None = None
+    ) -> list[VideoFeatures]:
         """Features of several videos, the networks batched over all their frames; the same bytes as one by one.
 
         The ``manifest`` of each result holds the facts of its video: lengths, and how many boxes were unusable.
 
         Args:
-            clips: watched as :meth:`request` says; plain sampled frames do where no motion or sound is wanted.
+            clips: of :meth:`run_clip`, read as :meth:`request` says; plain sampled frames do where no motion or sound is wanted.
             stages: takes the time of ``detector`` and ``image``.
 
         Raises:
@@ -144,8 +146,8 @@ class Extractor:
             ValueError: the networks gave numbers that :class:`graphs.features.VideoFeatures` refuses.
         """
         stages = stages or Stages()
-        watched = [Watched(clip) if isinstance(clip, SampledFrames) else clip for clip in clips]
-        samples = [clip.sample for clip in watched]
+        passed = [ClipFeatures(clip) if isinstance(clip, SampledFrames) else clip for clip in clips]
+        samples = [clip.sample for clip in passed]
         fewer = self.sampling == "stride"
         for sample in samples:
             if len(sample.frames) > self.num_frames or (len(sample.frames) < self.num_frames and not fewer):
@@ -163,17 +165,15 @@ class Extractor:
             described = self._describe(samples, boxes)
         return [
             self._features(clip, frames, scene, objects)
-            for clip, frames, (scene, objects) in zip(watched, picked, described, strict=True)
+            for clip, frames, (scene, objects) in zip(passed, picked, described, strict=True)
         ]
 
     def _detect(self, samples: Sequence[SampledFrames]) -> list[list[Detections]]:
         if self.detector is None:
             nothing = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
             return [[nothing] * len(sample.frames) for sample in samples]
-        if isinstance(self.detector, BatchedDetector):
-            found = [list(item) for item in self.detector.many(samples)]
-        else:
-            found = [list(self.detector(sample)) for sample in samples]
+        many = getattr(self.detector, "many", None)
+        found = [list(item) for item in (map(self.detector, samples) if many is None else many(samples))]
         for sample, item in zip(samples, found, strict=True):
             if len(item) != len(sample.frames):
                 raise ValueError(f"the detector gave {len(item)} lists for {len(sample.frames)} frames")
@@ -182,12 +182,11 @@ class Extractor:
     def _describe(
         self, samples: Sequence[SampledFrames], boxes: Sequence[PerFrame]
     ) -> list[tuple[Float32[np.ndarray, "T S"], Float32[np.ndarray, "N D"]]]:
-        if isinstance(self.backbone, BatchedBackbone):
-            return list(self.backbone.many(samples, boxes))
-        return [self.backbone(sample, item) for sample, item in zip(samples, boxes, strict=True)]
+        many = getattr(self.backbone, "many", None)
+        return list(map(self.backbone, samples, boxes) if many is None else many(samples, boxes))
 
     def _features(
-        self, clip: Watched, frames: Sequence[tuple[Detections, int]], scene: np.ndarray, objects: np.ndarray
+        self, clip: ClipFeatures, frames: Sequence[tuple[Detections, int]], scene: np.ndarray, objects: np.ndarray
     ) -> VideoFeatures:
         sample, kept = clip.sample, [item for item, _ in frames]
         if self.detector is not None and self.objects == "detector":
@@ -228,10 +227,10 @@ class Extractor:
             raise UserError("objects=detector needs a detector that gives features; use objects=image with this one")
         return np.concatenate(rows)
 
-    def _motion_objects(self, clip: Watched, boxes: PerFrame) -> Float32[np.ndarray, "N C"]:
-        """RoIAlign on the motion map of each frame's segment (checklist V3), which shows the whole frame, stretched."""
+    def _motion_objects(self, clip: ClipFeatures, boxes: PerFrame) -> Float32[np.ndarray, "N C"]:
+        """RoIAlign on the motion map of each frame's segment (Chen et al., 2019), which shows the whole frame, stretched."""
         if clip.maps is None or self.motion is None:
-            raise UserError("objects=image+motion needs clips that were watched with their motion maps")
+            raise UserError("objects=image+motion needs clips that were run with their motion maps")
         height, width = self.motion.request.crop
         rows, columns = size_of(clip.sample)
         corners = np.concatenate(list(boxes)) * np.array([width / columns, height / rows] * 2, np.float32)

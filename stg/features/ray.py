@@ -10,47 +10,50 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
 from graphs import GraphStore, StoreError, StoreFullError
-from stg.config.extraction import ExtractConfig
-from stg.features.ingest import IngestReport, skip_row
+from stg.config.extraction import ExecutionConfig, NetworkConfig, SamplingConfig
+from stg.features.ingestion import IngestReport
+from stg.features.log import ExtractionLog
 from stg.features.worker import ClipToRecord, unpack
 from stg.runtime.device import pick_device
 from stg.runtime.errors import StgError, UserError
-from stg.runtime.files import append_jsonl
+from stg.runtime.reporter import Progress
 from stg.video.decoding import VideoError
 from stg.vision.onnx import available_cores
 
 
 def ingest_with_ray(
-    config: ExtractConfig,
     store: GraphStore,
     clips: Mapping[str, Path],
-    progress: Callable[[int, int], None],
+    networks: NetworkConfig,
+    sampling: SamplingConfig,
+    execution: ExecutionConfig,
     *,
-    skip_log: str,
-    clip_log: str,
+    log: ExtractionLog,
+    progress: Progress,
 ) -> IngestReport:
-    """What :func:`stg.features.ingest.ingest` does, with ``config.workers`` workers of Ray; arguments as there."""
+    """What :func:`stg.features.ingestion.ingest` does, with ``execution.workers`` workers of Ray; arguments as there."""
     already = tuple(video for video in clips if video in store)
     waiting = {video: path for video, path in clips.items() if video not in store}
-    workers = max(config.workers, 1)
-    threads = config.threads or max(1, available_cores() // workers)
-    settings = asdict(replace(config, threads=threads)) | {"features_dtype": store.features_dtype}
+    workers = max(execution.workers, 1)
+    threads = execution.threads or max(1, available_cores() // workers)
+    settings = {"networks": networks, "sampling": sampling, "work": replace(execution, threads=threads)}
+    settings |= {"features_dtype": store.features_dtype}
     done: list[str] = []
     skipped: list[str] = []
     progress(len(already), len(clips))
-    gpus = 1.0 if str(pick_device(config.device)).startswith("cuda") else 0.0
+    gpus = 1.0 if str(pick_device(execution.device)).startswith("cuda") else 0.0
     for row in extract_with_ray(waiting, settings, ray_worker, workers, gpus):
         problem, kind = row.error, row.kind
         if row.record is not None:
             facts, record = unpack(row.record)
-            append_jsonl(clip_log, facts)
+            log.clip(facts)
             try:
                 store.put_records([(row.video, record)])
             except StoreFullError:
@@ -61,17 +64,15 @@ def ingest_with_ray(
             done.append(row.video)
         else:
             skipped.append(row.video)
-            append_jsonl(skip_log, skip_row(row.video, row.stage or "store", VideoError(problem)) | {"error": kind})
+            log.skip(row.video, row.stage or "store", VideoError(problem), kind)
         progress(len(already) + len(done) + len(skipped), len(clips))
     return IngestReport(tuple(done), already, tuple(skipped), {})
 
 
 def ray_worker(settings: dict[str, Any]) -> ClipToRecord:
     """What each of Ray's workers builds from the options of the command."""
-
-    config = ExtractConfig(**settings)
-    torch.set_num_threads(config.threads)
-    return ClipToRecord(config, config, config, config.features_dtype or "float16")
+    torch.set_num_threads(settings["work"].threads)
+    return ClipToRecord(**settings)
 
 
 MAX_BLOCKS = 4096
@@ -79,7 +80,7 @@ MAX_BLOCKS = 4096
 
 
 ENVIRONMENT = {
-    "RAY_worker_niceness": "0",  # Ray's own value, 15, starves its workers beside whatever else runs on the machine
+    "RAY_worker_niceness": "0",  # Ray's own value, 15, starves its workers when anything else runs on the machine
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # under `uv run` Ray would set up the project anew for each worker
 }
 """Read by Ray when it is imported; what the user has set is left alone."""

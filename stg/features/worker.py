@@ -10,7 +10,7 @@ from graphs import build_graph, encode_graph
 from stg.config.extraction import ExecutionConfig, NetworkConfig, SamplingConfig
 from stg.features.build import make_extractor
 from stg.features.extractor import Extractor
-from stg.features.ingest import clip_row, with_motion
+from stg.features.ingestion import clip_row, with_motion
 from stg.video.readers import Readers
 from stg.vision.registry import execution_for, locate
 
@@ -49,7 +49,7 @@ class ClipToRecord:
 
         with closing(self.readers.open({video: path})) as opened:  # type: ignore[type-var]
             _, parts = next(opened)
-            clip = self.extractor.watch(parts)
+            clip = self.extractor.run_clip(parts)
         features = self.extractor(clip)
         graph = build_graph(with_motion(features, video, clip.sample, self.motion))
         return pack(clip_row(video, features), encode_graph(graph, self.features_dtype))

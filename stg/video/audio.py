@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64
 
-from stg.video.clip import Sound
+from stg.video.clip import AudioChunk
 from stg.video.decoding import MAX_PIXELS, open_container, open_regular
 
 RATE = 16000
@@ -49,7 +49,7 @@ RATES = (1000, 768000)
 """Rates outside these are damage, not sound."""
 
 
-def read_sound(path: str | Path) -> Iterator[Sound]:
+def read_sound(path: str | Path) -> Iterator[AudioChunk]:
     """The sound of a video, piece by piece; nothing at all where it has none that can be decoded here.
 
     The first audio stream that a decoder is known for is read packet by packet, its channels averaged, resampled to
@@ -71,7 +71,7 @@ def read_sound(path: str | Path) -> Iterator[Sound]:
             yield from sound_pieces(_samples(container, stream))
 
 
-def sound_pieces(samples: Iterator[Float32[np.ndarray, " _"]], piece: int = PIECE) -> Iterator[Sound]:
+def sound_pieces(samples: Iterator[Float32[np.ndarray, " _"]], piece: int = PIECE) -> Iterator[AudioChunk]:
     """Cut mono sound at 16 kHz, values -1 to 1, that comes in pieces of any length, into examples, ``piece`` at once.
 
     The numbers do not depend on ``piece`` nor on how the samples come.
@@ -93,10 +93,10 @@ def sound_pieces(samples: Iterator[Float32[np.ndarray, " _"]], piece: int = PIEC
         yield _examples(sound, left)
 
 
-def _examples(sound: Float32[np.ndarray, " _"], count: int) -> Sound:
+def _examples(sound: Float32[np.ndarray, " _"], count: int) -> AudioChunk:
     sound = sound[: (count - 1) * STEP + NEED]
     loud: Bool[np.ndarray, " count"] = sound[: count * STEP].reshape(-1, STEP).std(1) >= 10 ** (SILENCE_DBFS / 20)
-    return Sound(log_mel(sound).reshape(count, FRAMES, BANDS), loud)
+    return AudioChunk(log_mel(sound).reshape(count, FRAMES, BANDS), loud)
 
 
 def log_mel(sound: Float[np.ndarray, " _"]) -> Float32[np.ndarray, "n 64"]:

@@ -60,7 +60,7 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class Sound:
+class AudioChunk:
     """Some consecutive log-mel examples of the sound, .96 s each; together the parts cover the video.
 
     Args:
@@ -69,7 +69,7 @@ class Sound:
     """
 
     examples: Float32[np.ndarray, "k 96 64"]
-    heard: Bool[np.ndarray, " k"]
+    audible: Bool[np.ndarray, " k"]
 
 
-ClipPart = SampledFrames | Segment | Sound
+ClipPart = SampledFrames | Segment | AudioChunk

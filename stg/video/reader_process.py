@@ -21,10 +21,10 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from stg.runtime.errors import UserError
-from stg.video.clip import ClipPart, ClipRequest, Segment, SegmentRequest, Sound
+from stg.video.clip import AudioChunk, ClipPart, ClipRequest, Segment, SegmentRequest
 from stg.video.decoding import SampledFrames, VideoError
 
-PARTS = {kind.__name__: kind for kind in (SampledFrames, Segment, Sound)}
+PARTS = {kind.__name__: kind for kind in (SampledFrames, Segment, AudioChunk)}
 
 NO_MEMORY = (MemoryError, BlockingIOError)
 """What running out of memory looks like; the second, where FFmpeg finds no room for a thread (files never block)."""

@@ -20,7 +20,11 @@ from stg.vision.weights import Weights
 
 @runtime_checkable
 class Backbone(Protocol):
-    """Describes the sampled frames of one video, and the boxes in them."""
+    """Describes the sampled frames of one video, and the boxes in them.
+
+    It may have a method ``many(samples, boxes)`` too, which takes several videos at once and gives for each what a call
+    gives, to the byte.
+    """
 
     def __call__(
         self, sample: SampledFrames, boxes: Sequence[Float32[np.ndarray, "_ 4"]]
@@ -30,17 +34,6 @@ class Backbone(Protocol):
 
     def manifest(self) -> dict[str, Any]:
         """What decides the numbers: name, hash of the weights, preprocessing, pooling."""
-        ...
-
-
-@runtime_checkable
-class BatchedBackbone(Backbone, Protocol):
-    """A backbone that takes several videos at once; its results are those of one video at a time, to the byte."""
-
-    def many(
-        self, samples: Sequence[SampledFrames], boxes: Sequence[Sequence[Float32[np.ndarray, "_ 4"]]]
-    ) -> list[tuple[Float32[np.ndarray, "_ _"], Float32[np.ndarray, "_ _"]]]:
-        """Scene features ``[T S]`` and object features ``[N D]`` of every video."""
         ...
 
 

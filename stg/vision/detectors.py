@@ -1,4 +1,4 @@
-"""What a detector hands back, and the detectors the commands know."""
+"""What a detector finds, and the detectors the commands know."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ class Detections:
     """What a detector found in one frame; any order, any number, none included.
 
     Args:
-        boxes: ``[n 4]`` corners ``(x1, y1, x2, y2)`` in pixels of the frame as it was handed over.
+        boxes: ``[n 4]`` corners ``(x1, y1, x2, y2)`` in pixels of the frame.
         scores: ``[n]`` confidence, larger is better.
         features: ``[n D]`` what the detector's own body says of each box (Pan et al., 2020, Sec. 4.1); None where the
             features of the boxes come from another network.
@@ -80,7 +80,11 @@ class Detections:
 
 @runtime_checkable
 class Detector(Protocol):
-    """Finds objects in the sampled frames of one video."""
+    """Finds objects in the sampled frames of one video.
+
+    It may have a method ``many(samples)`` too, which takes several videos at once and gives for each what a call gives,
+    to the byte.
+    """
 
     def __call__(self, sample: SampledFrames) -> Sequence[Detections]:
         """One :class:`Detections` a frame, in the order of ``sample.frames``."""
@@ -91,20 +95,11 @@ class Detector(Protocol):
         ...
 
 
-@runtime_checkable
-class BatchedDetector(Detector, Protocol):
-    """A detector that takes several videos at once; its results are those of one video at a time, to the byte."""
-
-    def many(self, samples: Sequence[SampledFrames]) -> list[list[Detections]]:
-        """For every video one :class:`Detections` a frame."""
-        ...
-
-
 class OnnxYoloX:
     """A YOLOX detector (Ge et al., 2021) exported without its box decoding, as the official exports are.
 
     The input is BGR, 0 to 255, resized with its aspect ratio into the top left corner and padded with 114. Labels take
-    part in the suppression and are handed back for people to read, where the network has COCO's 80 classes: the graph
+    part in the suppression and are kept for people to read, where the network has COCO's 80 classes: the graph
     uses boxes, scores and features, never classes.
 
     Args:
@@ -114,7 +109,7 @@ class OnnxYoloX:
         iou: boxes that overlap a better one by more than this are dropped.
         min_score: boxes below are dropped before the suppression. Later thresholds above it lose nothing, since a box
             is only ever suppressed by a better one.
-        max_boxes: most boxes handed back a frame.
+        max_boxes: most boxes a frame.
     """
 
     def __init__(

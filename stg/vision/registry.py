@@ -163,9 +163,9 @@ def _raft_size(file: WeightFile) -> str:
 
 
 def _vggish(files: Files, execution: ExecutionSettings) -> "SoundNetwork":
-    from stg.vision.vggish import SoundNetwork
+    from stg.vision.vggish import VGGishNetwork
 
-    return SoundNetwork(files["vggish"], device=execution.device)
+    return VGGishNetwork(files["vggish"], device=execution.device)
 
 
 def _is_torchvision(name: str, entry: Mapping[str, Any]) -> bool:

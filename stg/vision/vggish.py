@@ -2,7 +2,7 @@
 Classification", and the release with AudioSet)."""
 
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -15,6 +15,22 @@ from stg.vision.weights import WeightFile, Weights, frozen_network
 
 CHANNELS, HIDDEN = 64, 4096
 """Channels of the first convolution and width of the hidden linear layers, as published."""
+
+
+@runtime_checkable
+class SoundNetwork(Protocol):
+    """Describes examples of sound, see :func:`stg.video.audio.read_sound`."""
+
+    width: int
+    """Numbers a row, ``U``."""
+
+    def __call__(self, examples: Float32[np.ndarray, "K 96 64"]) -> Float32[np.ndarray, "K U"]:
+        """One row an example; equal to the byte however they are grouped."""
+        ...
+
+    def manifest(self) -> dict[str, Any]:
+        """What decides the numbers: kind, hash of the weights, front end."""
+        ...
 
 
 class VGGish(nn.Module):
@@ -57,7 +73,7 @@ class VGGish(nn.Module):
         return result
 
 
-class SoundNetwork:
+class VGGishNetwork:
     """VGGish with the user's weights: one row of 128 numbers for each example of :func:`stg.video.audio.read_sound`.
 
     The rows are the embeddings themselves; the PCA and the 8-bit quantisation of the AudioSet files are not applied.

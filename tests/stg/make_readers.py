@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from stg.runtime.errors import UserError
-from stg.video.clip import ClipPart, ClipRequest, Sound
+from stg.video.clip import AudioChunk, ClipPart, ClipRequest
 from stg.video.decoding import VideoError
 
 
-def sound(value: float, count: int = 1) -> Sound:
+def sound(value: float, count: int = 1) -> AudioChunk:
     """A part that tells a number."""
-    return Sound(np.full((count, 96, 64), value, np.float32), np.zeros(count, bool))
+    return AudioChunk(np.full((count, 96, 64), value, np.float32), np.zeros(count, bool))
 
 
 def act(path: Path, request: ClipRequest) -> Iterator[ClipPart]:

@@ -18,7 +18,8 @@ from stg.commands.extract import main
 from stg.commands.parser import run_command
 from stg.config.extraction import ExtractConfig
 from stg.features.extractor import Extractor
-from stg.features.ingest import ingest, read_ahead
+from stg.features.ingestion import ingest, prefetch
+from stg.features.log import ExtractionLog
 from stg.runtime.errors import StgError, UserError
 from stg.video.clips import find_clips
 from stg.video.decoding import SampledFrames, VideoError, sample_video
@@ -311,7 +312,7 @@ def extractor_of(bench: Bench) -> Extractor:
 def ingest_into(bench: Bench, read: Callable[[str], SampledFrames], videos: list[str], **more: Any) -> Any:
     bench.out.parent.mkdir(exist_ok=True)
     with GraphStore(bench.out, "a") as store:
-        return ingest(store, videos, read_ahead(read), extractor_of(bench), **more)
+        return ingest(store, videos, prefetch(read), extractor_of(bench), **more)
 
 
 def test_ingest_tells_what_became_of_every_video_in_order(bench: Bench) -> None:
@@ -322,12 +323,12 @@ def test_ingest_tells_what_became_of_every_video_in_order(bench: Bench) -> None:
             raise VideoError("'bad' is broken")
         return frames_of(video)
 
-    log = bench.folder / "skipped.jsonl"
-    report = ingest_into(bench, read, ["x", "bad", "y", "x"], progress=lambda *now: told.append(now), skip_log=log)
+    log = ExtractionLog(bench.folder / "made")
+    report = ingest_into(bench, read, ["x", "bad", "y", "x"], progress=lambda *now: told.append(now), log=log)
     assert (report.done, report.already, report.skipped) == (("x", "y"), (), ("bad",))
     assert told == [(0, 4), (1, 4), (2, 4), (3, 4)]
     assert report.seconds.keys() == {"read", "detector", "image", "graph", "store"}
-    assert json.loads(log.read_text())["message"] == "'bad' is broken"
+    assert json.loads(log.skips.read_text())["message"] == "'bad' is broken"
     again = ingest_into(bench, read, ["y", "z", "x"])
     assert (again.done, again.already, again.skipped) == (("z",), ("y", "x"), ())
 
@@ -359,13 +360,13 @@ def test_a_clip_that_the_networks_refuse_is_skipped_and_its_group_is_not(bench: 
             return extractor.backbone.manifest()
 
     choosy = Extractor(extractor.detector, Choosy(), num_frames=2)
-    log = bench.folder / "skipped.jsonl"
+    log = ExtractionLog(bench.folder / "made")
     bench.out.parent.mkdir()
     with GraphStore(bench.out, "a") as store:
-        report = ingest(store, ["a", "thin", "b"], read_ahead(frames_of), choosy, group=3, skip_log=log)
+        report = ingest(store, ["a", "thin", "b"], prefetch(frames_of), choosy, group=3, log=log)
         assert store.keys() == ["a", "b"]
     assert (report.done, report.skipped) == (("a", "b"), ("thin",))
-    row = json.loads(log.read_text())
+    row = json.loads(log.skips.read_text())
     assert (row["id"], row["stage"], row["error"]) == ("thin", "extract", "VideoError")
 
 

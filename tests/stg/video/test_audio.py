@@ -15,7 +15,7 @@ import pytest
 
 from stg.video import audio as sound_module
 from stg.video.audio import BANDS, FRAMES, NEED, RATE, STEP, log_mel, mel_bands, read_sound, sound_pieces
-from stg.video.clip import Sound
+from stg.video.clip import AudioChunk
 from stg.video.decoding import VideoError
 from tests.stg.make_clips import grey_frames, write_clip
 from tests.stg.make_sound import sine, write_movie
@@ -24,14 +24,14 @@ NOISE = np.random.default_rng(5).uniform(-1, 1, 4 * RATE).astype(np.float32)
 SILENT = math.log(0.01)
 
 
-def listen(path: Path) -> Sound:
+def listen(path: Path) -> AudioChunk:
     """The whole sound of a file in one piece."""
     return whole(read_sound(path))
 
 
-def whole(parts: Iterator[Sound]) -> Sound:
-    found = [Sound(np.zeros((0, FRAMES, BANDS), np.float32), np.zeros(0, bool)), *parts]
-    return Sound(np.concatenate([one.examples for one in found]), np.concatenate([one.heard for one in found]))
+def whole(parts: Iterator[AudioChunk]) -> AudioChunk:
+    found = [AudioChunk(np.zeros((0, FRAMES, BANDS), np.float32), np.zeros(0, bool)), *parts]
+    return AudioChunk(np.concatenate([one.examples for one in found]), np.concatenate([one.audible for one in found]))
 
 
 def onset(path: Path) -> float:
@@ -130,7 +130,7 @@ def test_pieces_equal_the_whole_to_the_byte(sizes: list[int]) -> None:
     direct = log_mel(noise)[: 5 * FRAMES].reshape(5, FRAMES, BANDS)
     for piece in (1, 2, 64):
         found = list(sound_pieces(iter(np.split(noise, cuts[cuts < len(noise)])), piece))
-        assert all(len(one.heard) <= piece for one in found)
+        assert all(len(one.audible) <= piece for one in found)
         assert np.concatenate([one.examples for one in found]).tobytes() == direct.tobytes()
 
 
@@ -142,12 +142,12 @@ def test_an_incomplete_example_is_dropped_unless_it_is_the_only_one(samples: int
     noise = np.random.default_rng(1).uniform(-1, 1, samples).astype(np.float32)
     for piece in (1, 2, 64):
         found = whole(sound_pieces(iter([noise]), piece))
-        assert len(found.heard) == len(found.examples) == count
+        assert len(found.audible) == len(found.examples) == count
 
 
 def test_the_only_example_is_filled_up_with_silence() -> None:
     found = whole(sound_pieces(iter([NOISE[:8000]])))
-    assert found.heard.tolist() == [True]
+    assert found.audible.tolist() == [True]
     np.testing.assert_array_equal(found.examples[0, :48], log_mel(NOISE[:8400] * (np.arange(8400) < 8000))[:48])
     np.testing.assert_allclose(found.examples[0, 50:], SILENT, atol=1e-6)
 
@@ -159,7 +159,7 @@ def test_silence_is_not_heard() -> None:
         [0 * tone, 0.99 * scale * tone, 1.01 * scale * tone, 0 * tone + 0.25, 0.25 + 0.1 * tone, tone]
     )
     found = whole(sound_pieces(iter([np.pad(loud, (0, 240))])))
-    assert found.heard.tolist() == [False, False, True, False, True, True]
+    assert found.audible.tolist() == [False, False, True, False, True, True]
     np.testing.assert_allclose(found.examples[0, :90], SILENT, atol=1e-6)
 
 
@@ -172,7 +172,7 @@ def test_no_sound_gives_nothing(tmp_path: Path) -> None:
 
 def test_a_silent_file_is_all_there_and_not_heard(tmp_path: Path) -> None:
     found = listen(write_movie(tmp_path / "a.mp4", np.zeros(3 * RATE), codec="aac"))
-    assert found.heard.tolist() == [False] * 3
+    assert found.audible.tolist() == [False] * 3
 
 
 @pytest.mark.parametrize(("codec", "error"), [("pcm_f32le", 0.0), ("pcm_s16le", 2e-2), ("pcm_s32le", 1e-5)])
@@ -198,7 +198,7 @@ def test_eight_khz_has_its_tone_in_the_same_band(tmp_path: Path) -> None:
 def test_channels_are_averaged(tmp_path: Path) -> None:
     tone = sine(1000, 1)
     against = write_movie(tmp_path / "against.mkv", np.stack([tone, -tone]))
-    assert listen(against).heard.tolist() == [False]
+    assert listen(against).audible.tolist() == [False]
     one = write_movie(tmp_path / "one.mkv", np.stack([tone, 0 * tone]))
     np.testing.assert_array_equal(listen(one).examples, whole(sound_pieces(iter([tone / 2]))).examples)
     six = write_movie(tmp_path / "six.mkv", np.stack([tone, *[0 * tone] * 5]), codec="pcm_s16le")
@@ -209,20 +209,20 @@ def test_48_khz_stereo_aac_in_mp4(tmp_path: Path) -> None:
     tone = sine(1000, 3, rate=48000)
     path = write_movie(tmp_path / "a.mp4", np.stack([tone, tone]), rate=48000, codec="aac")
     found, direct = listen(path), whole(sound_pieces(iter([sine(1000, 3)])))
-    assert found.heard.tolist() == [True] * 3
+    assert found.audible.tolist() == [True] * 3
     assert np.abs(found.examples.max(2) - direct.examples.max(2))[0, 5:].max() < 0.05
     assert set(found.examples[0, 5:].argmax(1).tolist()) == {int(direct.examples[0, 5].argmax())}
 
 
 def test_a_short_sound_is_heard(tmp_path: Path) -> None:
-    assert listen(write_movie(tmp_path / "a.mkv", sine(500, 0.2))).heard.tolist() == [True]
+    assert listen(write_movie(tmp_path / "a.mkv", sine(500, 0.2))).audible.tolist() == [True]
 
 
 @pytest.mark.parametrize("start", [0.0, 0.05, 1.3])
 def test_sound_that_begins_later_is_on_the_clock_of_the_picture(start: float, tmp_path: Path) -> None:
     path = write_movie(tmp_path / "a.mkv", {start: sine(1000, 3)})
     assert onset(path) == pytest.approx(start, abs=0.025)
-    assert len(listen(path).heard) == round((3 + start) / 0.96 - 0.5)
+    assert len(listen(path).audible) == round((3 + start) / 0.96 - 0.5)
 
 
 def test_sound_before_the_picture_is_cut(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_sound_before_the_picture_is_cut(tmp_path: Path) -> None:
 def test_a_gap_is_silence(rate: int, tmp_path: Path) -> None:
     path = write_movie(tmp_path / "a.mkv", {0.0: sine(1000, 1, rate), 3.0: sine(1000, 2, rate)}, rate=rate)
     found = listen(path)
-    assert found.heard.tolist() == [True, True, False, True, True]
+    assert found.audible.tolist() == [True, True, False, True, True]
     frames = found.examples.reshape(-1, BANDS).max(1) > SILENT + 0.5
     assert np.flatnonzero(~frames)[[0, -1]] == pytest.approx([100, 297], abs=2)
 
@@ -243,7 +243,7 @@ def test_a_gap_is_silence(rate: int, tmp_path: Path) -> None:
 def test_small_disagreements_of_the_time_stamps_are_no_gaps(tmp_path: Path) -> None:
     # 99 ms of lateness is not believed; from .1 s on, silence makes up for it.
     late = write_movie(tmp_path / "late.mkv", {0.0: sine(1000, 1), 1.09: sine(1000, 1)})
-    assert len(whole(read_sound(late)).heard) == 2
+    assert len(whole(read_sound(late)).audible) == 2
     frames = listen(late).examples.reshape(-1, BANDS).max(1)
     assert frames[:190].min() > SILENT + 0.5
 
@@ -282,15 +282,15 @@ def test_damaged_packets_are_silence(tmp_path: Path) -> None:
     before = listen(path)
     damage(path, 20, 65)  # 1.28 s to 4.16 s
     found = listen(path)
-    assert before.heard.tolist() == [True] * 6
-    assert found.heard.tolist() == [True, True, False, False, True, True]
+    assert before.audible.tolist() == [True] * 6
+    assert found.audible.tolist() == [True, True, False, False, True, True]
     np.testing.assert_allclose(found.examples[5], before.examples[5], atol=0.05)
 
 
 def test_sound_that_cannot_be_decoded_at_all_is_not_heard(tmp_path: Path) -> None:
     path = write_movie(tmp_path / "a.mp4", sine(1000, 3), codec="aac")
     damage(path, 0, 1000)
-    assert listen(path).heard.tolist() == [False] * 3
+    assert listen(path).audible.tolist() == [False] * 3
 
 
 def test_samples_that_are_not_numbers_are_silence(tmp_path: Path) -> None:
@@ -299,10 +299,10 @@ def test_samples_that_are_not_numbers_are_silence(tmp_path: Path) -> None:
     broken[2 * RATE + 100] = np.inf
     found = listen(write_movie(tmp_path / "a.mkv", broken))
     assert np.isfinite(found.examples).all()
-    assert found.heard.tolist() == [True, False, True]
+    assert found.audible.tolist() == [True, False, True]
     frames = found.examples.reshape(-1, BANDS).max(1)
     np.testing.assert_allclose(frames[110:190], SILENT, atol=1e-6)
-    assert listen(write_movie(tmp_path / "b.mkv", broken * np.nan)).heard.tolist() == [False] * 3
+    assert listen(write_movie(tmp_path / "b.mkv", broken * np.nan)).audible.tolist() == [False] * 3
 
 
 def test_samples_of_an_unknown_kind_and_impossible_rates_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -333,7 +333,7 @@ def test_a_stream_that_appears_at_the_end_ends_the_sound() -> None:
 @pytest.mark.parametrize(("suffix", "codec"), [("mp4", "aac"), ("avi", "libmp3lame"), ("ts", "mp2"), ("mkv", "flac")])
 def test_flipped_bytes_never_break_the_reading(suffix: str, codec: str, tmp_path: Path) -> None:
     path = write_movie(tmp_path / f"a.{suffix}", sine(700, 1, 48000), rate=48000, codec=codec)
-    assert listen(path).heard.tolist() == [True]
+    assert listen(path).audible.tolist() == [True]
     whole_file, random = np.frombuffer(path.read_bytes(), np.uint8), np.random.default_rng(6)
     for flips in (1, 5, 20, 100) * 6:
         data = whole_file.copy()
@@ -355,7 +355,7 @@ def test_a_cut_file_is_heard_as_far_as_it_goes(tmp_path: Path) -> None:
     path = write_movie(tmp_path / "a.mkv", NOISE)
     data = path.read_bytes()
     path.write_bytes(data[: len(data) * 3 // 5])
-    assert listen(path).heard.tolist() == [True] * 2
+    assert listen(path).audible.tolist() == [True] * 2
 
 
 def test_what_is_no_video_is_named(tmp_path: Path) -> None:
@@ -386,7 +386,7 @@ def test_an_hour_is_read_in_little_memory(tmp_path: Path) -> None:
         file.mux(stream.encode(None))
     tracemalloc.start()
     try:
-        count = sum(int(part.heard.sum()) for part in read_sound(path))
+        count = sum(int(part.audible.sum()) for part in read_sound(path))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -408,8 +408,8 @@ def test_real_clips_are_heard(shared_data: Path) -> None:
             voice = file.streams.audio[0]
             seconds = float(voice.duration * voice.time_base)
         found = listen(path)
-        assert abs(len(found.heard) - seconds / 0.96) <= 1, path.name
-        assert found.heard.mean() > 0.5, path.name
+        assert abs(len(found.audible) - seconds / 0.96) <= 1, path.name
+        assert found.audible.mean() > 0.5, path.name
         assert np.isfinite(found.examples).all()
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from stg.runtime.errors import StgError, UserError
-from stg.video.clip import ClipPart, ClipRequest, Segment, SegmentRequest, Sound
+from stg.video.clip import AudioChunk, ClipPart, ClipRequest, Segment, SegmentRequest
 from stg.video.clips import read_clip
 from stg.video.decoding import SampledFrames, VideoError
 from stg.video.reader_process import receive, request_from, request_values, send_part
@@ -60,7 +60,7 @@ def gone(pid: int, seconds: float = 5.0) -> bool:
 
 
 def pid_of(part: ClipPart) -> int:
-    assert isinstance(part, Sound)
+    assert isinstance(part, AudioChunk)
     return int(part.examples[0, 0, 0])
 
 
@@ -78,7 +78,7 @@ def test_a_crash_costs_one_clip() -> None:
     assert found["fault"].startswith("'fault.avi' was given up through a fault of this program")
     assert "TypeError: 3 is not a frame (make_readers.py line " in found["fault"]
     assert found["disk"] == "'disk.avi' cannot be read: Input/output error"
-    assert "TypeError: a clip has parts SampledFrames, Segment, Sound; got str" in found["nonsense"]
+    assert "TypeError: a clip has parts SampledFrames, Segment, AudioChunk; got str" in found["nonsense"]
     assert found["chatty"] == "10 10"
 
 
@@ -331,7 +331,7 @@ def parts_of_each_kind() -> Iterator[ClipPart]:
     frames = random.integers(0, 256, (2, 3, 5, 3), np.uint8)
     yield SampledFrames("id \udcff\n", frames[:, :, ::-1], np.array([3, 9]), 10, 1 / 3, True, 2, 11)
     yield Segment(7, frames)
-    yield Sound(random.normal(size=(2, 96, 64)).astype(np.float32), np.array([True, False]))
+    yield AudioChunk(random.normal(size=(2, 96, 64)).astype(np.float32), np.array([True, False]))
     yield sound(0, count=0)
 
 
@@ -349,7 +349,7 @@ def test_parts_survive_the_pipe(tmp_path: Path) -> None:
 
 def test_objects_are_not_taken_from_a_child(tmp_path: Path) -> None:
     path = tmp_path / "answers"
-    header = b'{"kind": "part", "type": "Sound", "values": {}, "arrays": [["heard", "|O", [1]]]}\n'
+    header = b'{"kind": "part", "type": "AudioChunk", "values": {}, "arrays": [["audible", "|O", [1]]]}\n'
     path.write_bytes(header + bytes(8))
     with path.open("rb") as stream, pytest.raises(ValueError, match="an array of object"):
         receive(stream)

@@ -30,7 +30,7 @@ from stg.video.segments import read_segments
 from stg.vision.motion import I3DNetwork
 from stg.vision.registry import MOTION, execution_for, locate
 from stg.vision.torch_backbones import TorchBackbone
-from stg.vision.vggish import SoundNetwork
+from stg.vision.vggish import VGGishNetwork
 from stg.vision.weights import BACKBONE_NAMES, DETECTOR_NAMES, PUBLISHED, UNPUBLISHED
 from tests.stg.make_sound import sine, write_movie
 from tests.stg.make_torch_networks import (
@@ -202,7 +202,7 @@ def test_sound_silence_and_none_are_in_one_store(bench: Bench) -> None:
     with GraphStore(out) as store:
         graphs = {name: store.get(name) for name in sounds}
     examples = np.concatenate([part.examples for part in read_sound(clips[0])])
-    close(graphs["tone"].audio, SoundNetwork(weights)(examples))
+    close(graphs["tone"].audio, VGGishNetwork(weights)(examples))
     assert graphs["tone"].audio_mask.tolist() == [True, True]
     assert graphs["silent"].audio_mask.tolist() == [False, False]
     assert torch.equal(graphs["silent"].audio, torch.zeros(2, 128, dtype=graphs["silent"].audio.dtype))

@@ -9,7 +9,7 @@ from torch import nn
 
 from stg.runtime.errors import UserError
 from stg.video.audio import log_mel, read_sound
-from stg.vision.vggish import SoundNetwork, VGGish
+from stg.vision.vggish import VGGish, VGGishNetwork
 from tests.stg.make_sound import sine, write_movie
 
 
@@ -60,18 +60,18 @@ def test_layers_by_hand_and_the_map_flattened_channels_innermost(weights: Path) 
     rows = torch.stack([maps[:, c, h, w] for h in range(6) for w in range(4) for c in range(16)], 1)
     for number in (0, 2, 4):
         rows = (rows @ state[f"embeddings.{number}.weight"].T + state[f"embeddings.{number}.bias"]).clamp(min=0)
-    np.testing.assert_allclose(SoundNetwork(weights)(examples), rows, atol=1e-6)
+    np.testing.assert_allclose(VGGishNetwork(weights)(examples), rows, atol=1e-6)
 
 
 def test_the_last_relu_can_be_left_out(weights: Path) -> None:
-    plain, cut = SoundNetwork(weights, final_relu=False), SoundNetwork(weights)
+    plain, cut = VGGishNetwork(weights, final_relu=False), VGGishNetwork(weights)
     rows = plain(made_examples(3))
     assert rows.min() < 0
     np.testing.assert_array_equal(cut(made_examples(3)), rows.clip(min=0))
 
 
 def test_grouping_changes_no_byte(weights: Path) -> None:
-    network, examples = SoundNetwork(weights, batch=4), made_examples(11)
+    network, examples = VGGishNetwork(weights, batch=4), made_examples(11)
     together = network(examples)
     assert together.shape == (11, network.width) == (11, 128)
     assert together.dtype == np.float32
@@ -81,7 +81,7 @@ def test_grouping_changes_no_byte(weights: Path) -> None:
 
 def test_it_listens_to_a_file(weights: Path, tmp_path: Path) -> None:
     path = write_movie(tmp_path / "a.mp4", sine(700, 2.5), codec="aac")
-    network = SoundNetwork(weights)
+    network = VGGishNetwork(weights)
     rows = np.concatenate([network(part.examples) for part in read_sound(path)])
     assert rows.shape == (2, 128)
     assert np.isfinite(rows).all()
@@ -90,7 +90,7 @@ def test_it_listens_to_a_file(weights: Path, tmp_path: Path) -> None:
 
 
 def test_the_manifest_tells_all_that_decides_the_numbers(weights: Path) -> None:
-    manifest = SoundNetwork(weights, final_relu=False, batch=3).manifest()
+    manifest = VGGishNetwork(weights, final_relu=False, batch=3).manifest()
     assert len(manifest.pop("sha256")) == 64
     assert manifest == {
         "kind": "vggish",
@@ -122,6 +122,6 @@ def test_files_of_other_networks_are_refused(weights: Path, tmp_path: Path) -> N
         path = tmp_path / f"{name}.pth"
         torch.save(wrong, path)
         with pytest.raises(UserError, match=message):
-            SoundNetwork(path)
+            VGGishNetwork(path)
     with pytest.raises(UserError, match="does not exist"):
-        SoundNetwork(tmp_path / "absent.pth")
+        VGGishNetwork(tmp_path / "absent.pth")
