@@ -4,7 +4,7 @@ Made clips of the built-in world with its made networks, or real ones, then prin
 ``python -m benchmarks.extraction --clips FOLDER --detector YOLOX.onnx --backbone NETWORK.onnx``.
 
 - ``plain loop``: one clip after the other: PyAV decodes all of it, then networks, graph, store, as most code does;
-- ``ours``: `stg.features.ingestion` with one reading process and groups of four clips, as ``python -m stg.extract`` works
+- ``ours``: `stg.features.ingest` with one reading process and groups of four clips, as ``python -m stg.extract`` works
   by default; with no process and with two besides;
 - ``decoding alone`` and ``floor`` (the networks alone, on frames already there): what no loop without a second process
   can add less than, and what a pipeline that hides all reading takes.

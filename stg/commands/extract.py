@@ -1,4 +1,4 @@
-"""Turn clips into a store of object graphs. Imports no torch before all files are known to be there."""
+"""Turn clips into a store of object graphs."""
 
 from rich.console import Console
 
@@ -8,16 +8,10 @@ from stg.features.log import ExtractionLog
 from stg.runtime.errors import Preempted, TooManySkipped
 from stg.runtime.progress import ConsoleReporter
 from stg.runtime.signals import interrupted_by_sigterm
-from stg.video.clips import find_clips
-from stg.vision.registry import locate
 
 
 def main(config: ExtractConfig) -> int:
     """Extract the clips; returns 0, or raises what the command turns into an exit code."""
-    # Missing clips and weights are reported before torch is loaded, which takes seconds.
-    find_clips(config.clips)
-    locate(config, fetch=config.download)
-
     reporter = ConsoleReporter(Console(soft_wrap=True))
     with interrupted_by_sigterm():
         try:

@@ -138,7 +138,7 @@ class Extractor:
         The ``manifest`` of each result holds the facts of its video: lengths, and how many boxes were unusable.
 
         Args:
-            clips: of :meth:`run_clip`, read as :meth:`request` says; plain sampled frames do where no motion or sound is wanted.
+            clips: of :meth:`run_clip`, read as :meth:`request` says; sampled frames alone do without motion and sound.
             stages: takes the time of ``detector`` and ``image``.
 
         Raises:
@@ -228,7 +228,7 @@ class Extractor:
         return np.concatenate(rows)
 
     def _motion_objects(self, clip: ClipFeatures, boxes: PerFrame) -> Float32[np.ndarray, "N C"]:
-        """RoIAlign on the motion map of each frame's segment (Chen et al., 2019), which shows the whole frame, stretched."""
+        """RoIAlign on the motion map of each frame's segment, of the whole frame, stretched (Chen et al., 2019)."""
         if clip.maps is None or self.motion is None:
             raise UserError("objects=image+motion needs clips that were run with their motion maps")
         height, width = self.motion.request.crop

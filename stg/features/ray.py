@@ -38,7 +38,7 @@ def ingest_with_ray(
     log: ExtractionLog,
     progress: Progress,
 ) -> IngestReport:
-    """What :func:`stg.features.ingestion.ingest` does, with ``execution.workers`` workers of Ray; arguments as there."""
+    """What :func:`stg.features.ingest` does, with ``execution.workers`` workers of Ray; arguments as there."""
     already = tuple(video for video in clips if video in store)
     waiting = {video: path for video, path in clips.items() if video not in store}
     workers = max(execution.workers, 1)

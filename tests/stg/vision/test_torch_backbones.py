@@ -15,7 +15,7 @@ from torchvision.models.resnet import Bottleneck
 from stg.runtime.errors import UserError
 from stg.video.decoding import SampledFrames, VideoError
 from stg.vision import torch_backbones as torch_images
-from stg.vision.backbones import Backbone, BatchedBackbone
+from stg.vision.backbones import Backbone
 from stg.vision.torch_backbones import TorchBackbone
 from tests.stg.vision.test_inference import slow_roi_features
 
@@ -121,7 +121,6 @@ def test_results_do_not_depend_on_the_grouping_to_the_byte(tiny: Path) -> None:
         assert len(objects) == len(sample.frames)
     assert backbone.many([], []) == []
     assert isinstance(backbone, Backbone)
-    assert isinstance(backbone, BatchedBackbone)
 
 
 def test_without_objects_no_second_pass_is_made(tiny: Path) -> None:

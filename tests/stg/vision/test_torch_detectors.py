@@ -17,7 +17,7 @@ from torchvision.models.resnet import Bottleneck
 from stg.runtime.errors import UserError
 from stg.video.decoding import SampledFrames, VideoError
 from stg.vision import torch_detectors
-from stg.vision.detectors import BatchedDetector, Detections, Detector
+from stg.vision.detectors import Detections, Detector
 from stg.vision.torch_detectors import CLASSES, NAMES, TorchDetector, build
 from tests.stg.vision.test_inference import slow_roi_features
 
@@ -170,7 +170,6 @@ def test_results_do_not_depend_on_the_grouping_to_the_byte(plain: Path) -> None:
     for sample, found in zip(samples, together, strict=True):
         assert all(equal(*pair) for pair in zip(found, detector(sample), strict=True))
     assert isinstance(detector, Detector)
-    assert isinstance(detector, BatchedDetector)
 
 
 def test_frames_without_objects_are_legal(plain: Path, tmp_path: Path) -> None:

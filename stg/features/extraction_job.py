@@ -1,0 +1,99 @@
+"""The share of one process in an extraction: its networks, its clips, its store."""
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from graphs import GraphStore
+from stg.config.extraction import ExecutionConfig, NetworkConfig, SamplingConfig
+from stg.data.shards import done_elsewhere, rank_and_world, shard, shard_path, shard_paths
+from stg.features.build import make_extractor
+from stg.features.ingestion import IngestReport, ingest, source_of
+from stg.features.log import ExtractionLog
+from stg.features.ray import ingest_with_ray
+from stg.runtime.errors import Preempted
+from stg.runtime.reporter import Progress, Reporter
+from stg.video.readers import Readers
+from stg.vision.registry import Files, execution_for
+
+
+class ExtractionJob:
+    """Networks, ready to turn clips into a store.
+
+    Args:
+        networks, sampling, execution: as in :func:`stg.features.extract`.
+        files: of the networks.
+    """
+
+    def __init__(
+        self, networks: NetworkConfig, sampling: SamplingConfig, execution: ExecutionConfig, files: Files
+    ) -> None:
+        self.rank, self.world = rank_and_world(os.environ)
+        self.networks, self.sampling, self.execution = networks, sampling, execution
+        if execution.threads:
+            torch.set_num_threads(execution.threads)
+        settings = execution_for(execution, sampling.num_frames)
+        self.extractor, self.motion = make_extractor(networks, sampling, settings, files)
+        self.manifest = self.extractor.manifest()
+        if self.motion is not None:
+            self.manifest["motion"] = self.motion.manifest()
+
+    def run(
+        self,
+        paths: Mapping[str, Path],
+        out: str | Path,
+        *,
+        ray: bool,
+        features_dtype: Literal["float16", "float32"] | None,
+        strict: bool,
+        reporter: Reporter,
+    ) -> IngestReport:
+        """Put the graphs of this process's share of the clips into its store; ``paths`` are by id."""
+        target = shard_path(out, self.rank, self.world)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        elsewhere = done_elsewhere(out, self.manifest) if self.world > 1 or shard_paths(out) else set()
+        start = time.perf_counter()
+        with (
+            GraphStore(target, "a", features_dtype, manifest=self.manifest, strict=strict) as store,
+            reporter.bar("extracting") as progress,
+        ):
+            share = shard(list(paths), self.rank, self.world)
+            clips = {video: paths[video] for video in share if video in store or video not in elsewhere}
+            if ray:
+                reporter.say("starting Ray: the first clips come after about a minute")
+            try:
+                report = (self._with_ray if ray else self._here)(store, clips, ExtractionLog(target), progress)
+            except KeyboardInterrupt:
+                held = sum(video in store for video in clips)
+                raise Preempted(
+                    f"stopped: {held} of {len(clips)} clips are in {target}; the same command goes on from there"
+                ) from None
+        left = tuple(video for video in share if video not in clips)
+        return replace(report, store=target, elsewhere=left, wall=time.perf_counter() - start)
+
+    def _here(
+        self, store: GraphStore, clips: Mapping[str, Path], log: ExtractionLog, progress: Progress
+    ) -> IngestReport:
+        work, request = self.execution, self.extractor.request(self.sampling.max_pixels, self.sampling.min_frames)
+        with Readers(request, work.workers, work.time_limit, int(work.memory_gb * 2**30)) as readers:
+            return ingest(
+                store,
+                list(clips),
+                source_of(readers, clips),
+                self.extractor,
+                self.motion,
+                group=work.group,
+                manifest=self.manifest,
+                progress=progress,
+                log=log,
+            )
+
+    def _with_ray(
+        self, store: GraphStore, clips: Mapping[str, Path], log: ExtractionLog, progress: Progress
+    ) -> IngestReport:
+        return ingest_with_ray(store, clips, self.networks, self.sampling, self.execution, log=log, progress=progress)
