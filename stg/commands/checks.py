@@ -19,6 +19,8 @@ from stg.config.results import CompareConfig, PredictionsConfig, WordsConfig
 from stg.config.retrieval import EmbedConfig, FuseConfig
 from stg.config.store import StoreConfig
 from stg.config.training import FitConfig
+from stg.datasets.world.extractor import WORLD_BUILDERS
+from stg.features.rebuild import features_read, plan_features
 from stg.runs.folder import load_config
 from stg.runs.model_file import model_file, model_header
 from stg.runtime.errors import UserError
@@ -75,7 +77,9 @@ def _caption(config: CaptionConfig) -> None:
     for written in filter(None, (config.report, config.overlay)):
         if any(Path(written).exists() and os.path.samefile(written, path) for path in clips):
             raise UserError(f"{written} is a clip to caption, which would be lost: give another name to write to")
-    model_header(model_file(config.model))
+    header = model_header(model_file(config.model))
+    places = [Path(place) for place in (config.weights.split(os.pathsep) if config.weights else [])]
+    plan_features(header["features"], features_read(header), places, WORLD_BUILDERS)
 
 
 @check.register

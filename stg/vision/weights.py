@@ -12,7 +12,7 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from hashlib import sha256
 from http.client import HTTPException
 from pathlib import Path
@@ -55,13 +55,23 @@ class WeightFile:
         Raises:
             UserError: the file cannot be read.
         """
-        return sha256_file(self.path)
+        try:
+            status = self.path.stat()
+        except OSError:
+            return sha256_file(self.path)  # which says why it cannot be read
+        return _sha256(self.path, (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino))
 
     def __fspath__(self) -> str:
         return str(self.path)
 
     def __str__(self) -> str:
         return str(self.path)
+
+
+@cache
+def _sha256(path: Path, stamp: tuple[int, ...]) -> str:
+    """Hashed once in a process, also where a command looks for its files first and opens its networks later."""
+    return sha256_file(path)
 
 
 Weights = WeightFile | str | Path
