@@ -33,7 +33,7 @@ def main(config: ExtractConfig) -> int:
     reporter.say(f"{report.store}: {len(report.done)} clips added{rate}, {len(report.already)} there before")
     if report.seconds:
         spent = ", ".join(f"{stage} {value:.0f} s" for stage, value in report.seconds.items())
-        reporter.say(f"time by stage (reading runs beside the others): {spent}")
+        reporter.say(f"time by stage (reading runs alongside the others): {spent}")
     if report.skipped:
         reporter.say(f"{len(report.skipped)} clips skipped, with the reasons in {skips}")
     if report.elsewhere:

@@ -28,7 +28,7 @@ def main(config: ImportConfig) -> int:
         interrupted_by_sigterm(),
         closing(Importer(description, Path(config.description).parent)) as importer,
         GraphStore(config.out, "a", strict=config.strict) as store,
-        progress_bar(console, "importing") as tell,
+        progress_bar(console, "importing") as progress,
     ):
         store.manifest = importer.manifest()
         sources = SourceList(f"{config.out}.sources.jsonl")
@@ -42,7 +42,7 @@ def main(config: ImportConfig) -> int:
                     unknown.append(video)
                 elif (now := importer.check(video, before)) != before:
                     sources.add(video, now)
-                tell(checked, len(videos))
+                progress(checked, len(videos))
             for done, video in enumerate(waiting, 1):
                 try:
                     features, origin = importer(video)
@@ -54,11 +54,11 @@ def main(config: ImportConfig) -> int:
                 except ValueError as error:
                     skipped += 1
                     log.skip(video, "import", error)
-                tell(already + done, len(videos))
+                progress(already + done, len(videos))
         except KeyboardInterrupt:
             raise Preempted(
                 f"stopped: {sum(video in store for video in videos)} of {len(videos)} videos are in {config.out}; the "
-                "same command goes on from there"
+                "same command resumes from there"
             ) from None
     if unknown:
         console.print(

@@ -9,6 +9,7 @@ from stg.config.store import StoreConfig
 from stg.data.edges import rebuild_edges
 from stg.data.merge import info, merge, stores_among, verify
 from stg.runtime.errors import UserError
+from stg.runtime.progress import ConsoleReporter
 
 
 def main(config: StoreConfig) -> None:
@@ -19,7 +20,7 @@ def main(config: StoreConfig) -> None:
         ValueError: no store there, or one that is damaged as a whole (exit code 2).
     """
 
-    console = Console(soft_wrap=True, highlight=False, markup=False)
+    reporter = ConsoleReporter(Console(soft_wrap=True))
     if config.action == "edges":
         assert config.out is not None
         if Path(config.out).resolve() == Path(config.paths[0]).resolve():
@@ -28,14 +29,14 @@ def main(config: StoreConfig) -> None:
             GraphStore(config.paths[0]) as source,
             GraphStore(config.out, "a", source.features_dtype, strict=config.strict) as target,
         ):
-            rebuild_edges(source, target, config.edges, console)
+            rebuild_edges(source, target, config.edges, reporter)
         return
     if config.out is not None:
-        merge(stores_among(config.paths), config.out, console, strict=config.strict)
+        merge(stores_among(config.paths), config.out, reporter, strict=config.strict)
         return
     for path in stores_among(config.paths):
         with GraphStore(path) as store:
             if config.action == "info":
-                info(store, console)
+                info(store, reporter)
             else:
-                verify(store, console)
+                verify(store, reporter)

@@ -1,26 +1,24 @@
-"""The graphs of a store with edges drawn anew, sharper or fewer than the papers', in a store of their own."""
+"""The graphs of a store with rebuilt edges, sharper or fewer than the papers', in a store of their own."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from rich.console import Console
-
 from graphs import GraphStore, paper_edges
 from stg.config.schema import describe, differences
 from stg.config.store import EdgeConfig
 from stg.runtime.errors import UserError
-from stg.runtime.progress import progress_bar
+from stg.runtime.reporter import SILENT, Reporter
 
 CHUNK = 64
 """Graphs that one transaction takes."""
 
 
 def recorded_edges(manifest: Mapping[str, Any]) -> EdgeConfig:
-    """How the edges of the graphs of a manifest were drawn.
+    """How the edges of the graphs of a manifest were made.
 
     Raises:
-        UserError: the manifest tells of edges that this version does not know.
+        UserError: the manifest names edges that this version does not know.
     """
     try:
         return EdgeConfig(**manifest.get("edges", {}))
@@ -28,7 +26,7 @@ def recorded_edges(manifest: Mapping[str, Any]) -> EdgeConfig:
         raise UserError(f"the graphs have edges that this version cannot draw: {manifest['edges']!r}") from error
 
 
-def rebuild_edges(source: GraphStore, target: GraphStore, edges: EdgeConfig, console: Console) -> None:
+def rebuild_edges(source: GraphStore, target: GraphStore, edges: EdgeConfig, reporter: Reporter = SILENT) -> None:
     """Copy all graphs of ``source`` into ``target``, with other edges; what is there already is not done again.
 
     The choice goes into the manifest under ``edges``, so that models trained on either refuse the other. Cosines are
@@ -46,9 +44,9 @@ def rebuild_edges(source: GraphStore, target: GraphStore, edges: EdgeConfig, con
     draw = paper_edges(**edges.arguments)
     waiting = [video for video in source if video not in target]
     before = len(target)
-    with progress_bar(console, "drawing edges") as tell:
+    with reporter.bar("drawing edges") as progress:
         for start in range(0, len(waiting), CHUNK):
             chunk = waiting[start : start + CHUNK]
             target.put_many((video, draw(source.get(video))) for video in chunk)
-            tell(start + len(chunk), len(waiting))
-    console.print(f"{target.path}: {len(waiting)} graphs with other edges added, {before} there before")
+            progress(start + len(chunk), len(waiting))
+    reporter.say(f"{target.path}: {len(waiting)} graphs with other edges added, {before} there before")

@@ -2,77 +2,75 @@
 
 import heapq
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from graphs import GraphStore, StoreError
 from stg.config.schema import describe, differences
 from stg.runtime.errors import StgError, UserError
 from stg.runtime.files import write_atomic
-from stg.runtime.progress import progress_bar
+from stg.runtime.reporter import SILENT, Progress, Reporter
 
 LISTED = 50
 
 SIDES = (".clips.jsonl", ".skipped.jsonl", ".sources.jsonl")
-"""What the names of the lists beside a store end in."""
+"""What the names of the lists alongside a store end in."""
 
-BESIDE = ("-lock", "-writer", *SIDES)
-"""All that may lie beside a store; a writer that was killed leaves its ``-writer``."""
+ALONGSIDE = ("-lock", "-writer", *SIDES)
+"""All that may lie alongside a store; a writer that was killed leaves its ``-writer``."""
 
 CHUNK = 64 * 2**20
 """Bytes of records that one transaction takes."""
 
 
 def stores_among(paths: Sequence[str]) -> list[str]:
-    """The stores of a list that a shell made of ``STORE.rank*``, which also matches what lies beside each store."""
-    beside = {f"{path}{end}" for path in paths for end in BESIDE}
-    return [path for path in paths if path not in beside]
+    """The stores of a list that a shell made of ``STORE.rank*``, which also matches what lies alongside each store."""
+    others = {f"{path}{end}" for path in paths for end in ALONGSIDE}
+    return [path for path in paths if path not in others]
 
 
-def info(store: GraphStore, console: Console) -> None:
+def info(store: GraphStore, reporter: Reporter) -> None:
     """Print count, sizes, fields with their widths, and the manifest."""
     sizes = sorted(store.sizes())
-    console.print(f"{store.path}: {len(sizes)} videos, {store.path.stat().st_size / 2**20:.1f} MiB on disk")
+    reporter.say(f"{store.path}: {len(sizes)} videos, {store.path.stat().st_size / 2**20:.1f} MiB on disk")
     if sizes:
         mean = sum(sizes) / len(sizes)
-        console.print(f"bytes a video: {mean:.0f} on average, from {sizes[0]} to {sizes[-1]}")
+        reporter.say(f"bytes a video: {mean:.0f} on average, from {sizes[0]} to {sizes[-1]}")
     fields = ", ".join(f"{name} [{width}]" if width else name for name, width in store.fields.items())
-    console.print(f"fields: {fields or 'none yet'}; features in {store.features_dtype}")
-    console.print(f"manifest: {json.dumps(store.manifest, indent=2, ensure_ascii=False) if store.manifest else 'none'}")
+    reporter.say(f"fields: {fields or 'none yet'}; features in {store.features_dtype}")
+    reporter.say(f"manifest: {json.dumps(store.manifest, indent=2, ensure_ascii=False) if store.manifest else 'none'}")
 
 
-def verify(store: GraphStore, console: Console) -> None:
+def verify(store: GraphStore, reporter: Reporter) -> None:
     """Read every record again and list the broken ones.
 
     Raises:
         StgError: there are broken records.
     """
     broken = store.verify()
-    _list(console, [f"{video!r}: {reason}" for video, reason in broken])
+    _list(reporter, [f"{video!r}: {reason}" for video, reason in broken])
     if broken:
         raise StgError(
             f"{len(broken)} of {len(store)} records in {store.path} are broken: extract these videos again into a new "
             "store, or restore the file from a copy"
         )
-    console.print(f"{store.path}: all {len(store)} records are whole")
+    reporter.say(f"{store.path}: all {len(store)} records are whole")
 
 
-def merge(paths: Sequence[str], out: str, console: Console, *, strict: bool = False) -> None:
+def merge(paths: Sequence[str], out: str, reporter: Reporter = SILENT, *, strict: bool = False) -> None:
     """Copy the records of several stores into one, byte by byte, in the order of their keys.
 
-    Everything is checked before the first record is written. A merge that was stopped goes on with the same call; what
+    Everything is checked before the first record is written. A merge that was stopped resumes with the same call; what
     ``out`` holds already is left as it is.
 
     Args:
         paths: the stores, made with equal manifests, fields and feature types. A video in two of them must have the
             same bytes in both.
         out: the store that takes the records.
-        console: where the summary and the bar go.
+        reporter: takes the summary and the progress.
         strict: refuse to write on a network file system.
 
     Raises:
@@ -93,8 +91,8 @@ def merge(paths: Sequence[str], out: str, console: Console, *, strict: bool = Fa
         before = len(store)
         try:
             _check_alike([store, *shards])
-            with progress_bar(console, "checking") as tell:
-                wanted = _check_records(store, shards, console, tell)
+            with reporter.bar("checking") as progress:
+                wanted = _check_records(store, shards, reporter, progress)
             lists = {f"{target}{side}": _joined([f"{path}{side}" for path in (target, *paths)]) for side in SIDES}
         except BaseException:
             if new:
@@ -104,14 +102,14 @@ def merge(paths: Sequence[str], out: str, console: Console, *, strict: bool = Fa
             raise
         if first.manifest:
             store.manifest = first.manifest
-        with progress_bar(console, "merging") as tell:
+        with reporter.bar("merging") as progress:
             for chunk in _chunks(wanted):
                 store.put_records((video, shard.record(video)) for video, shard, _ in chunk)
-                tell(len(store) - before, len(wanted))
+                progress(len(store) - before, len(wanted))
         for name, lines in lists.items():
             if lines:
                 write_atomic(name, b"".join(line + b"\n" for line in lines))
-    console.print(f"{out}: {len(wanted)} videos added from {len(shards)} stores, {before} there before")
+    reporter.say(f"{out}: {len(wanted)} videos added from {len(shards)} stores, {before} there before")
 
 
 def _check_alike(stores: Sequence[GraphStore]) -> None:
@@ -133,7 +131,7 @@ def _check_alike(stores: Sequence[GraphStore]) -> None:
 
 
 def _check_records(
-    store: GraphStore, shards: Sequence[GraphStore], console: Console, tell: Callable[[int, int], None]
+    store: GraphStore, shards: Sequence[GraphStore], reporter: Reporter, progress: Progress
 ) -> list[tuple[str, GraphStore, int]]:
     """What to copy, in key order: video, where it comes from, its bytes. Every record of the shards has been read."""
 
@@ -156,8 +154,8 @@ def _check_records(
         ]
         if video not in store and records:
             wanted.append((video, records[0][0], len(records[0][1])))
-        tell(done, total)
-    _list(console, broken + unlike)
+        progress(done, total)
+    _list(reporter, broken + unlike)
     if broken:
         raise StgError(
             f"{len(broken)} of {total} records are broken, so nothing was merged: extract these videos again, or "
@@ -200,8 +198,8 @@ def _joined(names: Sequence[str]) -> list[bytes]:
     return list(lines)
 
 
-def _list(console: Console, lines: Sequence[str]) -> None:
+def _list(reporter: Reporter, lines: Sequence[str]) -> None:
     for line in lines[:LISTED]:
-        console.print(line)
+        reporter.say(line)
     if len(lines) > LISTED:
-        console.print(f"... and {len(lines) - LISTED} more")
+        reporter.say(f"... and {len(lines) - LISTED} more")

@@ -3,7 +3,7 @@
 Resuming with another number of processes must not do work twice, nor leave any out. Hence: every rank divides the
 *whole* list, which is the same for all of them, and only then leaves out of its share what :func:`done_elsewhere`
 finds, in the merged store or in the shards of any number of ranks, some of which are being written meanwhile. Dividing
-what is left instead would go wrong, since the ranks look at different moments.
+what is left instead would go wrong, since the ranks list the stores at different moments.
 """
 
 import re
@@ -27,13 +27,13 @@ def rank_and_world(environ: Mapping[str, str]) -> tuple[int, int]:
     given = {name: environ[name] for name in ("RANK", "WORLD_SIZE") if name in environ}
     if not given:
         return 0, 1
-    told = " and ".join(f"{name}={value!r}" for name, value in given.items())
+    given_as = " and ".join(f"{name}={value!r}" for name, value in given.items())
     if len(given) == 2 and all(re.fullmatch("[0-9]{1,9}", value) for value in given.values()):
         rank, world = int(given["RANK"]), int(given["WORLD_SIZE"])
         if rank < world:
             return rank, world
     raise UserError(
-        f"the environment says {told}, but RANK must lie in 0..WORLD_SIZE-1: start with torchrun, or unset both"
+        f"the environment says {given_as}, but RANK must lie in 0..WORLD_SIZE-1: start with torchrun, or unset both"
     )
 
 

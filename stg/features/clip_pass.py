@@ -72,8 +72,8 @@ def run_clip(
 
     Args:
         parts: as :func:`stg.video.clips.read_clip` gives them.
-        motion: looks at the segments.
-        sound: listens.
+        motion: describes the segments.
+        sound: describes the sound.
         grid: keep the features of all places too; clips of more than :data:`MOST_GRIDS` segments are then refused.
         maps: keep the motion maps of the segments that hold a sampled frame.
         stages: takes the time of ``read``, ``motion`` and ``sound``.
@@ -159,7 +159,7 @@ class _MotionTrack:
 
     def result(self) -> dict[str, np.ndarray]:
         if not self.pooled:
-            raise VideoError(f"{self.sample.video!r} has no frame that the motion network could look at")
+            raise VideoError(f"{self.sample.video!r} has no frame for the motion network")
         span = self.network.request.span
         motion = np.concatenate(self.pooled)
         found = {"motion": motion, "motion_row": motion_rows(self.sample.frame_number, len(motion), span)}

@@ -71,7 +71,7 @@ class ExtractionJob:
             except KeyboardInterrupt:
                 held = sum(video in store for video in clips)
                 raise Preempted(
-                    f"stopped: {held} of {len(clips)} clips are in {target}; the same command goes on from there"
+                    f"stopped: {held} of {len(clips)} clips are in {target}; the same command resumes from there"
                 ) from None
         left = tuple(video for video in share if video not in clips)
         return replace(report, store=target, elsewhere=left, wall=time.perf_counter() - start)

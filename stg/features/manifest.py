@@ -27,7 +27,7 @@ IMAGE_AND_MOTION = "image+motion"
 
 @dataclass(frozen=True)
 class Manifest:
-    """The manifest of features, by the names of what it tells.
+    """The manifest of features, with a name for each part.
 
     Args:
         values: as a store, a model or an extractor has it.

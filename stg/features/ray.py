@@ -172,14 +172,14 @@ def _rows(
         )
         try:
             for row in rows.iter_rows():
-                yield _told(row)
+                yield _row(row)
         except ray.exceptions.RayError as error:
             raise StgError(f"the Ray job failed: {type(error).__name__}: {_last_line(error)}") from error
         finally:
             ray.kill(attempts)
 
 
-def _told(row: dict[str, Any]) -> RayRow:
+def _row(row: dict[str, Any]) -> RayRow:
     if row["stage"] == "build":
         raise (UserError if row["kind"] == "user" else StgError)(row["error"])
     if row["stage"]:
@@ -210,13 +210,13 @@ class _Worker:
 
     def __init__(self, build: Callable[..., ClipExtractor], choice: dict[str, Any], attempts: Any) -> None:
         self.extractor: ClipExtractor | None = None
-        self.attempts, self.told, self.kind = attempts, "", ""
+        self.attempts, self.problem, self.kind = attempts, "", ""
         try:
             self.extractor = build(choice)
         except UserError as error:
-            self.told, self.kind = str(error), "user"
+            self.problem, self.kind = str(error), "user"
         except Exception as error:
-            self.told = f"a Ray worker could not build the extractor: {type(error).__name__}: {error}"
+            self.problem = f"a Ray worker could not build the extractor: {type(error).__name__}: {error}"
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         import ray
@@ -224,10 +224,10 @@ class _Worker:
         video = row["video"]
         answer = {"video": video, "record": b"", "error": "", "stage": "", "kind": ""}
         if self.extractor is None:
-            return answer | {"error": _text(self.told), "stage": "build", "kind": self.kind}
+            return answer | {"error": _text(self.problem), "stage": "build", "kind": self.kind}
         if ray.get(self.attempts.begin.remote(video)) > ATTEMPTS:
-            told = f"the worker's process died at this clip, {ATTEMPTS} times"
-            return answer | {"error": told, "stage": "worker", "kind": "WorkerDied"}
+            died = f"the worker's process died at this clip, {ATTEMPTS} times"
+            return answer | {"error": died, "stage": "worker", "kind": "WorkerDied"}
         try:
             answer["record"] = self.extractor.extract_one(video, Path(os.fsdecode(row["path"])))
         except Exception as error:

@@ -216,7 +216,7 @@ def _sampling(made: Manifest, reads: Sequence[str]) -> SamplingConfig:
 
 
 def _find_all(made: Manifest, reads: Sequence[str], search: WeightSearch) -> Files:
-    """The file of each recorded network by its role; what is missing, or holds something else, is told all at once."""
+    """The file of each recorded network by its role; what is missing, or holds something else, is reported at once."""
     files: dict[str, WeightFile] = {}
     missing, others = [], []
     for part, entry in made.networks(reads).items():

@@ -34,7 +34,7 @@ STEP = FRAMES * HOP
 """Samples from one example to the next: .96 s."""
 
 NEED = STEP - HOP + WINDOW
-"""Samples that an example looks at: its last window reaches 15 ms into the next one."""
+"""Samples that an example covers: its last window reaches 15 ms into the next one."""
 
 PIECE = 64
 """Examples in one piece of :func:`read_sound`, about a minute."""
@@ -208,12 +208,12 @@ class _Clock:
     """Resamples sound and keeps it on time: writes silence where the time stamps say that some is missing.
 
     Args:
-        start: presentation time, in seconds, of the first sample that is handed on.
+        start: presentation time, in seconds, of the first sample that is passed on.
     """
 
     def __init__(self, start: Fraction) -> None:
         self.start = start
-        self.written = 0  # samples handed on
+        self.written = 0  # samples passed on
         self.time = 0.0  # seconds from the start to the end of what was put in
         self.trust = MAX_SILENCE  # seconds of silence that may still be written
         self.rate = 0

@@ -17,7 +17,7 @@ class SegmentRequest:
     """How a motion network wants to see a video: as segments of consecutive frames, side by side, without gaps.
 
     Args:
-        span: frames of one segment; the last one is filled up by repeating the last frame of the video (P3).
+        span: frames of one segment; the last one is filled up by repeating the last frame of the video.
         resize: the shorter side in pixels (aspect kept), or (height, width), of the frames before the crop.
         crop: (height, width) cut from the middle.
     """

@@ -19,7 +19,7 @@ SUFFIXES = tuple(
 def read_clip(path: str | Path, request: ClipRequest) -> Iterator[ClipPart]:
     """The parts of a clip: first its sampled frames, then its segments in order, then its sound, piece by piece.
 
-    Memory is bounded whatever the length: nothing is kept after it was handed out. That costs time: a clip whose
+    Memory is bounded whatever the length: nothing is kept once it was given out. That costs time: a clip whose
     segments are wanted is decoded twice, once for the sampled frames and once for the segments (a damaged one up to
     twice for each), for which frames to sample is only certain when all have been decoded.
 

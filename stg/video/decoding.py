@@ -38,7 +38,7 @@ class SampledFrames:
         frames: ``[T H W 3]`` RGB, upright.
         frame_number: ``[T]`` place of each frame in presentation order, counted from 0 over the whole video.
         total_frames: frames of the whole video, counted, not read from the header.
-        fps: mean frames a second, 0 where the file does not tell.
+        fps: mean frames a second, 0 if the file does not say.
         truncated: the file ends before its own header says so.
         num_unique: how many different frames there are among the T; below T only for videos shorter than T frames.
         header_frames: the number of frames that the header promises, 0 where it does not; never relied on.
@@ -123,7 +123,7 @@ def video_id(path: str | Path) -> str:
 
 @dataclass(frozen=True)
 class PacketIndex:
-    """What a pass over the packets tells without decoding any."""
+    """What a pass over the packets shows without decoding any."""
 
     packets: int
     times: Int64[np.ndarray, " P"] | None  # sorted presentation times; None where some packet has none
@@ -200,7 +200,7 @@ def _open_container(file: BinaryIO, path: Path, max_pixels: int) -> tuple[Any, A
     stream = streams[0]
     pixels = stream.width * stream.height
     if not 0 < pixels <= max_pixels:
-        # The size is 0 where it stands in the pictures alone and the decoder refused to look at one so large.
+        # The size is 0 where it stands in the pictures alone and the decoder refused one so large.
         size = f"{stream.width}x{stream.height} = {pixels} pixels" if pixels else "unknown size, or too large"
         container.close()
         raise VideoError(f"{path.name!r} has pictures of {size}; the limit is {max_pixels} pixels")
@@ -311,7 +311,7 @@ def check_damage(path: Path, index: PacketIndex, decoded: Decoded, min_frames: i
 def original_numbers(
     index: PacketIndex, decoded: Decoded, chosen: Int64[np.ndarray, " T"]
 ) -> tuple[Int64[np.ndarray, " T"], int]:
-    """Number of each chosen frame in the undamaged video, and the length of that video, as far as the file tells.
+    """Number of each chosen frame in the undamaged video, and the length of that video, as far as the file says.
 
     Frames come out in presentation order, so the place is the number, unless packets were lost on the way; then the
     rank of the presentation time among all packets is.

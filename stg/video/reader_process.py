@@ -1,7 +1,7 @@
 """The far side of :class:`stg.video.readers.Readers`: a process that only decodes, and the form its answers take.
 
 Commands come in as lines of JSON; each answer is one line of JSON and then the bytes of its arrays, so that nothing
-is unpickled from a process that looks at files of strangers. No torch in here.
+is unpickled from a process that reads files of strangers. No torch in here.
 """
 
 import importlib
@@ -134,7 +134,7 @@ def named(name: list[str]) -> Read:
 
 
 def in_words(path: Path, error: Exception) -> UserError:
-    """What a user is told about an error while a clip was read.
+    """What a user reads about an error while a clip was read.
 
     Errors meant for the user pass through. Anything else is a fault of the program: the clip is lost, the work goes
     on, and the words say where, for a report.
@@ -162,8 +162,8 @@ def _answer(answers: BinaryIO, path: Path, request: ClipRequest, read: Read) -> 
     except NO_MEMORY:
         send(answers, {"kind": "memory"})
     except Exception as error:
-        told = in_words(path, error)
-        send(answers, {"kind": "error", "video": isinstance(told, VideoError), "text": str(told)})
+        shown = in_words(path, error)
+        send(answers, {"kind": "error", "video": isinstance(shown, VideoError), "text": str(shown)})
     else:
         send(answers, {"kind": "end"})
 

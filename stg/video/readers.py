@@ -208,7 +208,7 @@ class _Reader:
 
     def _command(self, values: dict[str, Any]) -> None:
         stream = self._process.stdin  # type: ignore[union-attr]
-        with suppress(BrokenPipeError):  # the answer tells what became of it
+        with suppress(BrokenPipeError):  # the answer says what became of it
             stream.write(json.dumps(values).encode() + b"\n")  # type: ignore[union-attr]
             stream.flush()  # type: ignore[union-attr]
 

@@ -81,23 +81,23 @@ def _every_frame(
     file: BinaryIO, path: Path, index: PacketIndex, request: SegmentRequest, max_pixels: int
 ) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
     """One picture for each number from 0 to the length of the undamaged video, gaps filled."""
-    decoded, told, last, shown = Decoded(), None, None, 0
-    look = _Look(path, request, max_pixels)
+    decoded, numbering, last, shown = Decoded(), None, None, 0
+    resize = _Resizer(path, request, max_pixels)
     for picture in pictures_of(file, path, max_pixels):
         place = len(decoded.times)
         if not decoded.count(picture):
             continue
-        if told is None and not _undisputed(index, place, picture.pts):
-            told = _numbers_of_all(file, path, index, max_pixels)
-        number = place if told is None else int(told[0][place]) if place < len(told[0]) else -1
+        if numbering is None and not _undisputed(index, place, picture.pts):
+            numbering = _numbers_of_all(file, path, index, max_pixels)
+        number = place if numbering is None else int(numbering[0][place]) if place < len(numbering[0]) else -1
         if number < shown:
             raise VideoError(f"{path.name!r} decodes differently each time: the file is damaged")
-        frame = look(picture)
+        frame = resize(picture)
         yield from repeat(frame if last is None else last, number - shown)
         yield frame
         last, shown = frame, number + 1
     check_damage(path, index, decoded, min_frames=1)
-    total = original_numbers(index, decoded, np.zeros(0, np.int64))[1] if told is None else told[1]
+    total = original_numbers(index, decoded, np.zeros(0, np.int64))[1] if numbering is None else numbering[1]
     if last is not None:
         yield from repeat(last, total - shown)
 
@@ -117,7 +117,7 @@ def _numbers_of_all(
     return original_numbers(index, decoded, np.arange(len(decoded.times)))
 
 
-class _Look:
+class _Resizer:
     """Brings pictures to the size that was asked for; all to that of the first, should the size change midway."""
 
     def __init__(self, path: Path, request: SegmentRequest, max_pixels: int) -> None:

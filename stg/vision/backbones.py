@@ -99,7 +99,7 @@ def mean_map(
 
 @runtime_checkable
 class LocatingBackbone(Backbone, Protocol):
-    """A backbone that can tell where in the frames its scene features come from."""
+    """A backbone that knows where in the frames its scene features come from."""
 
     def scene_map(self, sample: SampledFrames) -> SceneMap:
         """The last map of every frame, at its own resolution."""
@@ -110,7 +110,7 @@ class LocatingBackbone(Backbone, Protocol):
 class Preprocessing:
     """How frames become the input of a network, and where its feature map is.
 
-    The sidecar file of a network ``net.onnx`` is ``net.json`` beside it, with these fields.
+    The sidecar file of a network ``net.onnx`` is ``net.json`` next to it, with these fields.
 
     Args:
         name: what to call the network in manifests.

@@ -49,11 +49,11 @@ def in_batches(
 
     Args:
         function: maps ``[size ...]`` to ``[size ...]``, row by row; in evaluation mode and without gradients.
-        images: any number of rows. None still costs one pass, which tells the shape of the result.
+        images: any number of rows. None still costs one pass, which shows the shape of the result.
         size: rows of one pass.
 
     Raises:
-        ValueError: ``size`` below 1, or ``function`` gives another number of rows than it was handed.
+        ValueError: ``size`` below 1, or ``function`` gives another number of rows than it was given.
     """
     if size < 1:
         raise ValueError(f"a pass needs at least 1 row; got {size}")

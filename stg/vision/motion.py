@@ -18,7 +18,7 @@ from stg.vision.inference import in_batches, inference
 from stg.vision.weights import WeightFile, Weights, frozen_network
 
 STREAMS = {"rgb": ("rgb",), "flow": ("flow",), "two_stream": ("rgb", "flow")}
-"""Streams of I3D, and the inputs that each one looks at, in the order of their channels."""
+"""Streams of I3D, and the inputs of each one, in the order of their channels."""
 
 FLOW_LIMIT = 20.0
 """Pixels of motion that become 1; more is cut off (Carreira and Zisserman's release)."""
@@ -60,7 +60,7 @@ def grid(maps: Float32[np.ndarray, "K t h w G"]) -> Float32[np.ndarray, "K P tG"
     """The places of the map as vectors, time steps side by side on channels (Cherian et al., 2020, Sec. 4.1).
 
     I3D's 2x7x7x1024 of 16 frames becomes 49 places of 2048 channels, the first 1024 of the first step. The paper does
-    not tell the order of the axes in its reshape; this one keeps a place a place. Two streams: each step holds RGB,
+    not say the order of the axes in its reshape; this one keeps a place a place. Two streams: each step holds RGB,
     then flow, in all 4096.
     """
     count, steps, height, width, channels = maps.shape
@@ -89,7 +89,7 @@ class I3DNetwork:
         flow: where the flow comes from; needed unless ``stream`` is ``rgb``.
         batch: segments in one pass.
         device: where it runs.
-        whole: look at the whole frame, stretched to the crop, so that its map covers every object.
+        whole: take the whole frame, stretched to the crop, so that its map covers every object.
 
     Raises:
         UserError: the weights cannot be read, are of another network or another stream.
@@ -113,7 +113,7 @@ class I3DNetwork:
         if len(files) != len(STREAMS[stream]):
             raise ValueError(f"stream {stream} needs {len(STREAMS[stream])} weights files; got {len(files)}")
         if (flow is None) != (stream == "rgb"):
-            raise ValueError(f"stream {stream} {'needs a flow network' if flow is None else 'looks at no flow'}")
+            raise ValueError(f"stream {stream} {'needs a flow network' if flow is None else 'takes no flow'}")
         _check_span(span, 9)
         self.files = dict(zip(STREAMS[stream], map(WeightFile.of, files), strict=True))
         self.hashes = {inputs: file.sha256 for inputs, file in self.files.items()}
@@ -169,7 +169,7 @@ class S3DNetwork:
         span: frames of a segment, at least torchvision's minimum of 14.
         batch: segments in one pass.
         device: where it runs.
-        whole: look at the whole frame, stretched to the crop, so that its map covers every object.
+        whole: take the whole frame, stretched to the crop, so that its map covers every object.
 
     Raises:
         UserError: the weights cannot be read or are of another network.
@@ -224,7 +224,7 @@ class S3DNetwork:
 
 
 def _i3d_builder(inputs: str, file: WeightFile) -> Callable[[dict[str, Tensor]], nn.Module]:
-    """What builds the I3D that a file is of, once it is known to look at ``inputs``."""
+    """What builds the I3D that a file is of, once it is known to take ``inputs``."""
     channels = {"rgb": 3, "flow": 2}[inputs]
 
     def build(state: dict[str, Tensor]) -> nn.Module:

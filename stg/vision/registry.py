@@ -263,7 +263,7 @@ def network_spec(kind: str, name: str) -> NetworkSpec[Any]:
 
 
 def network_of(kind: str, entry: Mapping[str, Any]) -> tuple[str, NetworkSpec[Any]] | None:
-    """The network that the entry of a manifest tells of, with its name there; None if none here is it."""
+    """The network that the entry of a manifest is of, with its name; None if it is not known here."""
     for name, spec in REGISTRIES[kind].items():
         if spec.from_manifest(entry) if spec.from_manifest is not None else entry.get("name") == name:
             return (str(entry.get("weights")) if name.startswith(".") else name), spec

@@ -31,17 +31,17 @@ class TorchDetector:
 
     The features of a box are read off C5, the last map of the bottom-up body and no level of the pyramid: RoIAlign 7x7
     (stride 32 of the resized picture, aligned, sampling ratio 2), maximum (Pan et al., 2020, Sec. 4.1). Labels are
-    handed back for people to read, where the network has COCO's classes: the graph uses boxes, scores and features.
+    kept for people to read, where the network has COCO's classes: the graph uses boxes, scores and features.
 
     Args:
         name: one of :data:`NAMES`. ``fasterrcnn_resnext101_fpn`` is the paper's detector, for which one needs an own
             file, trained on Visual Genome for instance; for the others COCO weights are published.
-        weights: file of the state dict, which also tells the number of classes.
+        weights: file of the state dict, which also says the number of classes.
         batch: frames of one clip in one pass. Another number gives other last bits.
         device: where the network runs.
-        features: False hands back boxes and scores alone.
+        features: False gives boxes and scores alone.
         nms: ``per_class`` is torchvision's own suppression; ``agnostic`` then also drops, of the boxes that are left,
-            those that overlap a better one of another class, which the graph cannot tell apart.
+            those that overlap a better one of another class, which the graph cannot distinguish.
         iou: boxes that overlap a better one by more than this are dropped.
         min_score: boxes below are dropped before the suppression. Later thresholds above it lose nothing, since a box
             is only ever suppressed by a better one.
@@ -167,7 +167,7 @@ class TorchDetector:
 
     @property
     def _classes(self) -> int:
-        """Classes that the box head tells apart, the background included."""
+        """Classes that the box head distinguishes, the background included."""
         return len(self.network.get_parameter(CLASSES))
 
     def _pick(self, result: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:

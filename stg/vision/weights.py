@@ -1,4 +1,4 @@
-"""Files of weights: where they are looked for, what is missing when they are not there, and how they are read.
+"""Files of weights: where they are searched for, what is missing, and how they are read.
 
 Nothing here reaches a network but :func:`download`, and importing this module imports no torch: a command without
 its weights answers at once.
@@ -70,7 +70,7 @@ class WeightFile:
 
 @cache
 def _sha256(path: Path, stamp: tuple[int, ...]) -> str:
-    """Hashed once in a process, also where a command looks for its files first and opens its networks later."""
+    """Hashed once in a process, also where a command checks its files first and opens its networks later."""
     return sha256_file(path)
 
 
@@ -171,7 +171,7 @@ def find_weights(network: str, choice: str | None = None) -> WeightFile:
 
     Args:
         network: a key of :data:`PUBLISHED` or :data:`UNPUBLISHED`.
-        choice: name of published weights, which are looked for in torch's cache, or a file; by default the first
+        choice: name of published weights, which are searched for in torch's cache, or a file; by default the first
             published ones.
 
     Raises:

@@ -221,7 +221,7 @@ class Hdf5Source:
     def _walk(self, item: Any, names: str) -> Any:
         for name in filter(None, names.split("/")):
             if not isinstance(item, self._h5py.Group):
-                raise UnusableFeatures(f"{self.path}: {name!r} is looked for in what is no group")
+                raise UnusableFeatures(f"{self.path}: {name!r} is searched for in what is no group")
             link = item.get(name, getlink=True)
             if link is None:
                 raise UnusableFeatures(f"{self.path} has no {name!r} in {item.name!r}")
@@ -232,7 +232,7 @@ class Hdf5Source:
 
 
 def _read_npy(stream: IO[bytes] | io.BufferedIOBase, size: int, where: str) -> np.ndarray:
-    """One ``.npy`` of ``size`` bytes. Nothing in it is ever unpickled: only plain numbers are looked at."""
+    """One ``.npy`` of ``size`` bytes. Nothing in it is ever unpickled: only plain numbers are read."""
     if size > MAX_BYTES:  # before the header too, whose stated length may be anything
         raise UnusableFeatures(_too_large(where, size))
     start = b""

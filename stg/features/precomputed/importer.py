@@ -21,7 +21,7 @@ _TRIED = 100
 
 
 class Importer:
-    """The features of each video that a description tells of; one video in memory at a time.
+    """The features of each video that a description names; one video in memory at a time.
 
     Videos that the objects or the audio do not have are videos without objects or sound. Rows of audio that are zero
     throughout stand for silence and are masked. A description without objects gives nodes of width 0.

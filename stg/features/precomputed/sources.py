@@ -1,4 +1,4 @@
-"""Which contents of feature files each video of a store was made from, in a list beside the store."""
+"""Which contents of feature files each video of a store was made from, in a list alongside the store."""
 
 import hashlib
 import json

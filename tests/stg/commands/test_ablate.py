@@ -421,7 +421,7 @@ def sharp(store: Path) -> Path:
     """The same videos with sharper edges."""
     path = store.parent / "sharp"
     with GraphStore(store) as source, GraphStore(path, "a") as target:
-        rebuild_edges(source, target, EdgeConfig(tau_time=0.1), Console(quiet=True))
+        rebuild_edges(source, target, EdgeConfig(tau_time=0.1))
     return path
 
 

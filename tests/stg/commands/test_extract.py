@@ -290,7 +290,7 @@ def test_a_request_to_terminate_is_ctrl_c(
 
     monkeypatch.setattr(clip, "sample_video", read)
     assert bench.run("--workers", "0", "--group", "1") == 75
-    assert "the same command goes on from there" in capsys.readouterr().err
+    assert "the same command resumes from there" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGTERM) is before
     monkeypatch.undo()
     assert bench.run() == 0

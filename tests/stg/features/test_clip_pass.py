@@ -164,7 +164,7 @@ def test_a_clip_without_sound_has_no_rows() -> None:
 def test_a_clip_without_frames_or_segments_is_refused() -> None:
     with pytest.raises(VideoError, match="gave no frames"):
         run_clip(iter([]))
-    with pytest.raises(VideoError, match="'vid' has no frame that the motion network could look at"):
+    with pytest.raises(VideoError, match="'vid' has no frame for the motion network"):
         run_clip([frames(0)], Counting())
 
 

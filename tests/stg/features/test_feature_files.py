@@ -200,7 +200,7 @@ def test_hdf5_stays_inside_its_file(tmp_path: Path) -> None:
     source.close()
     deep = open_source(tmp_path / "all.h5", "{video}/i3d")
     for video, message in {
-        "good": "'i3d' is looked for in what is no group",
+        "good": "'i3d' is searched for in what is no group",
         "group": "has no 'i3d' in '/group'",
     }.items():
         with pytest.raises(UnusableFeatures, match=message):

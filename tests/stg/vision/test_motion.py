@@ -223,7 +223,7 @@ def test_the_manifest_of_s3d(folder: Path) -> None:
         ({"stream": "grey"}, "stream must be one of rgb, flow, two_stream; got 'grey'"),
         ({"stream": "two_stream", "flow": Ramp()}, "stream two_stream needs 2 weights files; got 1"),
         ({"stream": "flow"}, "stream flow needs a flow network"),
-        ({"flow": Ramp()}, "stream rgb looks at no flow"),
+        ({"flow": Ramp()}, "stream rgb takes no flow"),
         ({"span": 8}, "span must be at least 9 frames; got 8"),
     ],
 )
