@@ -89,6 +89,7 @@ def merge(paths: Sequence[str], out: str, reporter: Reporter = SILENT, *, strict
         # Opened before the long check, so that a place that cannot be written and a second writer show at once.
         store = opened.enter_context(GraphStore(target, "a", first.features_dtype, strict=strict))
         before = len(store)
+        # All is read and checked before the first record is written; a store made for this is removed if that fails.
         try:
             _check_alike([store, *shards])
             with reporter.bar("checking") as progress:

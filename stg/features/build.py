@@ -28,6 +28,7 @@ def make_extractor(
     if sampling.objects == "detector" and not describes_boxes:
         able = ", ".join(name for name, spec in DETECTORS.items() if spec.describes_boxes)
         raise UserError(f"--objects detector needs one of {able}; got --detector {choice.detector}: use image")
+    # Pan et al. read objects off the detector's own map, which not every detector shows.
     objects = sampling.objects
     if objects == "auto":
         objects = "detector" if describes_boxes else "image"
@@ -35,6 +36,7 @@ def make_extractor(
     def make(kind: str, name: str, **settings: Any) -> Any:
         return None if name == NONE else network_spec(kind, name).build(files, execution, **settings)
 
+    # A table of motion features is joined to the frames when they are stored, not by a network.
     from_table = choice.motion.endswith(".npz")
     extractor = Extractor(
         make(

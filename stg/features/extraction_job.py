@@ -56,12 +56,14 @@ class ExtractionJob:
         """Put the graphs of this process's share of the clips into its store; ``paths`` are by id."""
         target = shard_path(out, self.rank, self.world)
         target.parent.mkdir(parents=True, exist_ok=True)
+        # Videos of the merged store and of other shards are not extracted twice, whatever the number of ranks then.
         elsewhere = done_elsewhere(out, self.manifest) if self.world > 1 or shard_paths(out) else set()
         start = time.perf_counter()
         with (
             GraphStore(target, "a", features_dtype, manifest=self.manifest, strict=strict) as store,
             reporter.bar("extracting") as progress,
         ):
+            # The whole list is divided before anything is left out: ranks list the shards at different moments.
             share = shard(list(paths), self.rank, self.world)
             clips = {video: paths[video] for video in share if video in store or video not in elsewhere}
             if ray:

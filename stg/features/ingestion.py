@@ -93,6 +93,8 @@ def ingest(
     work = _Ingestion(store, extractor, motion, log)
     progress(len(already), len(videos))
     clips: list[tuple[str, ClipFeatures]] = []
+    # Motion and sound pass through their networks while a clip is read, so that only features and sampled frames are
+    # held; detector and image network take the frames of a whole group at once.
     for video, parts in source(waiting):
         try:
             clips.append((video, extractor.run_clip(parts, work.stages)))
@@ -137,10 +139,11 @@ class _Ingestion:
                 with self.stages("graph"):
                     graph = build_graph(with_motion(features, video, samples[video], self.motion))
                 with self.stages("store"):
+                    # Before the graph: a killed process leaves a row too many, never a stored clip without one.
                     if self.log is not None:
                         self.log.clip(clip_row(video, features))
                     self.store.put(video, graph)
-            except StoreFullError:
+            except StoreFullError:  # no fault of the video: nothing more can be stored
                 raise
             except (VideoError, ValueError) as error:
                 self.skip(video, "store", error)

@@ -95,6 +95,7 @@ class Manifest:
         """The part of it that decides what a model reads, without names of files whose hashes are there."""
         parts = {*COMMON_PARTS, "stride", *(part for kind in reads for part in FEATURE_PARTS[kind])}
         kept = {part: self.values.get(part) for part in parts}
+        # Whether the image network described boxes decides nothing for a model that reads no objects.
         if "objects" not in reads and isinstance(backbone := kept.get("backbone"), Mapping):
             kept["backbone"] = {name: value for name, value in backbone.items() if name != "objects"}
         return _without_file_names(kept)

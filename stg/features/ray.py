@@ -48,6 +48,7 @@ def ingest_with_ray(
     done: list[str] = []
     skipped: list[str] = []
     progress(len(already), len(clips))
+    # Ray gives each worker a GPU of its own.
     gpus = 1.0 if str(pick_device(execution.device)).startswith("cuda") else 0.0
     for row in extract_with_ray(waiting, settings, ray_worker, workers, gpus):
         problem, kind = row.error, row.kind

@@ -68,6 +68,7 @@ class WeightSearch:
         named = [path for place in searched for path in (place, place / name) if path.name == name and path.is_file()]
         inside = [path for place in self.places for path in (_files_in(place) if place.is_dir() else [place])]
         others = [path for path in inside if path.suffix.lower() in SUFFIXES and path.is_file() and path not in named]
+        # Hashing takes seconds a file: one file of the right name is taken, and checked by who asked for it.
         if len(named) == 1 and not others:
             return self._file(named[0])
         readable = (self._file(path) for path in (*named, *others) if os.access(path, os.R_OK))
@@ -131,6 +132,7 @@ class FeaturePlan:
 
             extractor, _ = make_extractor(self.networks, self.sampling, execution, self.files)
         reads = self.manifest.with_motion(self.reads)
+        # The files are the recorded ones; what may still differ is how this version uses them.
         now = Manifest(extractor.manifest()).deciding(reads)
         if differing := differences(self.manifest.deciding(reads), now):
             raise _other_features([f"{key}: trained on {old!r}, now {new!r}" for key, (old, new) in differing.items()])
@@ -161,6 +163,7 @@ def plan_features(
     if made.backbone_name in builders:
         _refuse_incomplete(made.missing(reads, files=False))
         return plan
+    # A grid, and objects described by motion, are read off the motion network's map.
     reads = made.with_motion(reads)
     _refuse_incomplete(made.missing(reads))
     networks, sampling = _networks(made, reads), _sampling(made, reads)

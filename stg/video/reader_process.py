@@ -40,6 +40,7 @@ def main() -> None:
     commands: SimpleQueue[dict[str, Any]] = SimpleQueue()
     threading.Thread(target=_listen, args=(commands,), daemon=True).start()
     try:
+        # The first command is the settings, every other one a clip.
         settings = commands.get()
         request, read, memory = request_from(settings["request"]), named(settings["read"]), settings["memory"]
         import av  # noqa: F401  so that the limit counts what reading takes, not the libraries

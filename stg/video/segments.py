@@ -87,12 +87,14 @@ def _every_frame(
         place = len(decoded.times)
         if not decoded.count(picture):
             continue
+        # Without damage a frame's number is its place. If packets and decoder disagree, one more pass numbers them all.
         if numbering is None and not _undisputed(index, place, picture.pts):
             numbering = _numbers_of_all(file, path, index, max_pixels)
         number = place if numbering is None else int(numbering[0][place]) if place < len(numbering[0]) else -1
         if number < shown:
             raise VideoError(f"{path.name!r} decodes differently each time: the file is damaged")
         frame = resize(picture)
+        # Lost frames keep their numbers and show the picture before them.
         yield from repeat(frame if last is None else last, number - shown)
         yield frame
         last, shown = frame, number + 1

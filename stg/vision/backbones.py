@@ -262,6 +262,7 @@ class OnnxBackbone:
         images = np.concatenate([resize(sample.frames, *settings.size, antialias=True) for sample in samples])
         images = images if settings.channels == "RGB" else images[:, ::-1]
         mean, std = self._norm
+        # A batch of one size, so that features do not depend on which clips share a pass.
         own = self.network.session.get_inputs()[0].shape[0]
         maps = in_batches(
             lambda rows: torch.from_numpy(self.network.run(rows.numpy(), settings.output or None)),

@@ -120,6 +120,7 @@ class I3DNetwork:
         self.networks = {
             inputs: frozen_network(_i3d_builder(inputs, file), file, device) for inputs, file in self.files.items()
         }
+        # Flow is computed on a margin around the crop, so that motion across its border is seen.
         side = CROP if flow is None or whole else 256
         self.request = SegmentRequest(span, (side, side) if whole else 256, (side, side))
         self.resize = "stretched to 224x224, swscale bilinear" if whole else "shorter side 256, swscale bilinear"

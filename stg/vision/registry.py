@@ -292,6 +292,7 @@ def locate(choice: NetworkConfig, *, fetch: bool = False) -> Files:
     """
     files: dict[str, WeightFile] = {}
     missing: list[str] = []
+    # Missing files of all networks are gathered, so that the user can fetch them at once.
     for kind, registry in REGISTRIES.items():
         name: str = getattr(choice, kind)
         if (name == NONE and kind != "backbone") or (kind == "motion" and name.endswith(".npz")):

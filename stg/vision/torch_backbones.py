@@ -102,6 +102,7 @@ class TorchBackbone:
         with inference():
             whole = [self._whole(sample) for sample in samples]
             scenes = self._run(self._scene, torch.cat([centre_crop(images) for images in whole])).split(counts)
+            # A second pass, over the whole frames: objects at the border lie outside of the centre crop.
             maps = self._maps(whole) if self.objects else []
             sizes = [sample.frames.shape[1:3] for sample in samples]
             objects = [

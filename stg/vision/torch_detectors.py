@@ -132,6 +132,7 @@ class TorchDetector:
 
     def _pass(self, images: Float32[Tensor, "T 3 H W"]) -> list[Detections]:
         """Detections of some frames of one clip, and the features of the boxes from the same pass."""
+        # Hooks, since torchvision's detectors return neither their maps nor the size of the resized picture.
         seen: dict[str, Any] = {}
         hooks = [
             self.network.get_submodule("transform").register_forward_hook(

@@ -208,6 +208,7 @@ def download(network: str, choice: str | None = None) -> WeightFile:
     if path.is_file():
         _check_hash(file, item.sha256_prefix)
         return file
+    # A name of this process alone, so that two downloads do not write into each other.
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -253,6 +254,7 @@ def load_state_dict(path: Weights, sha256_prefix: str | None = None) -> "dict[st
     if prefix := sha256_prefix or PREFIXES.get(path.name):
         _check_hash(file, prefix)
     state = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    # Training scripts wrap their weights in one of these, and DataParallel puts a prefix before every name.
     while wrapper := next((key for key in ("state_dict", "model", "model_state_dict") if _holds(state, key)), None):
         state = state[wrapper]
     if not isinstance(state, dict) or not state:
