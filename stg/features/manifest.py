@@ -104,6 +104,8 @@ class Manifest:
 def recorded_weights(spec: NetworkSpec[Any], entry: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     """Name and hash of each file of a network, by its role, as the entry of a manifest has them."""
     own = [slot.role for slot in spec.weight_files if not slot.part]
+    if not spec.weight_files:
+        return {}
     names, hashes = ([entry[key]] if isinstance(entry[key], str) else entry[key] for key in FILE_KEYS)
     found = {role: (str(name), str(sha256)) for role, name, sha256 in zip(own, names, hashes, strict=True)}
     for slot in spec.weight_files:
