@@ -251,7 +251,7 @@ def test_only_regular_files_are_read_and_none_is_waited_for(
         (bench.clips / "gone.mp4").unlink()
         return found
 
-    monkeypatch.setattr(stg.commands.extract, "find_clips", find_and_lose)
+    monkeypatch.setattr("stg.features.extraction.find_clips", find_and_lose)
     assert bench.extract("--time_limit", "5", "--max_skip", "0.9", clips=[str(bench.clips), "/dev/zero"]) == 0
     told = {video: row["message"] for video, row in bench.rows("skipped").items()}
     assert told == {
@@ -276,7 +276,7 @@ def test_a_bad_decoder_costs_one_clip(
 ) -> None:
     for name in ("a", "crash", "greedy", "hang", "z"):
         write_clip(bench.clips / f"{name}.mp4", moving_square())
-    monkeypatch.setattr(stg.commands.extract, "Readers", BadReaders)
+    monkeypatch.setattr("stg.features.extraction_job.Readers", BadReaders)
     start = time.monotonic()
     limits = ("--time_limit", "2", "--memory_gb", "0.25")
     assert bench.extract(*limits) == 3
@@ -379,7 +379,7 @@ def test_a_place_that_cannot_be_written_is_said_before_a_clip_is_read(
     write_clip(bench.clips / "a.mp4", moving_square())
     bench.out.parent.mkdir()
     monkeypatch.setattr(graphs.storage.file_systems.os, "access", lambda where, mode: mode != os.W_OK)
-    monkeypatch.setattr(stg.commands.extract, "Readers", lambda *given: pytest.fail("work began"))
+    monkeypatch.setattr("stg.features.extraction_job.Readers", lambda *given: pytest.fail("work began"))
     assert bench.extract() == 2
     assert "read-only for this user" in capsys.readouterr().err
     assert list(bench.out.parent.iterdir()) == []
