@@ -1,16 +1,119 @@
-"""Spatio-temporal object graphs for video captioning."""
+"""Spatio-temporal object graphs for video captioning.
 
+>>> run = stg.fit(optim={"epochs": 10}, run={"out": "runs/mine"})
+>>> stg.evaluate(run, "test")["greedy"].values["cider"]
+>>> stg.load(run, weights="weights").caption("clip.mp4")
+
+Nothing here imports torch before it is called. The names are functions even where a command has the same one: nobody
+imports ``stg.fit`` or ``stg.evaluate`` as modules, they are run (``python -m stg.fit``).
+"""
+
+import io
 import warnings
+from collections.abc import Sequence
+from dataclasses import is_dataclass
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stg.runtime.errors import StgError, UserError
+from stg.runtime.reporter import SILENT, Reporter
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from rich.console import Console
 
     from stg.captioning.pipeline import ClipCaption, VideoCaptioner
+    from stg.config.training import FitConfig
+    from stg.features.ingest import IngestReport
+    from stg.metrics.scorer import Scores
     from stg.pages.notebook import Shown
 
-__all__ = ["load", "show"]
+__all__ = ["StgError", "UserError", "__version__", "evaluate", "extract", "fit", "load", "show"]
+
+try:
+    __version__ = version("stg-video")
+except PackageNotFoundError:  # a checkout that is not installed
+    __version__ = "0"
+
+# torch-scatter and torch-geometric still decorate with torch.jit.script: nothing that a user could act on.
+_OF_LIBRARIES = ".*torch.jit.script.*"
+
+
+def fit(config: "FitConfig | None" = None, *, reporter: Reporter = SILENT, **sections: Any) -> Path:
+    """Train a captioner, or resume an unfinished run; returns the run folder.
+
+    Args:
+        config: all settings; or give its sections by name, as config objects or as dicts of what is not the default:
+            ``fit(data={"dataset": "msvd", "root": "MSVD", "store": "stores/msvd"}, model={"branches": "scene"})``.
+        reporter: receives lines and progress, and is asked whether to stop.
+
+    Raises:
+        ValueError: settings that are unknown or cannot be.
+        UserError: settings, data and run folder do not fit each other.
+        Preempted: the reporter asked to stop; a checkpoint is saved.
+    """
+    from stg.config.schema import from_dict, to_dict
+    from stg.config.training import FitConfig
+    from stg.runs.folder import default_folder
+
+    if config is None:
+        plain = {name: to_dict(value) if is_dataclass(value) else value for name, value in sections.items()}
+        config = from_dict(FitConfig, plain)
+    elif sections:
+        raise ValueError(f"give a whole config or its sections ({', '.join(sections)}), not both")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=_OF_LIBRARIES)
+        from stg.training.loop import fit as train
+
+    train(config, console=_console(reporter), stop=reporter.should_stop)
+    return Path(config.run.out) if config.run.out else default_folder(config)
+
+
+def evaluate(
+    run: str | Path, split: str = "val", *, reporter: Reporter = SILENT, **options: Any
+) -> "dict[str, Scores]":
+    """Caption a split with a trained run and score it; returns the scores of each search by its name.
+
+    Captions and scores are also written to ``RUN/evaluation``.
+
+    Args:
+        run: the run folder.
+        split: one that the run's data set has.
+        reporter: receives lines and progress, and is asked whether to stop.
+        options: others of `stg.config.evaluation.EvaluateConfig`, such as ``beam=3`` or ``meteor=False``.
+
+    Raises:
+        UserError: no such run or split, or features made otherwise than in training.
+    """
+    from stg.config.evaluation import EvaluateConfig
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=_OF_LIBRARIES)
+        from stg.evaluation.evaluate import evaluate as score
+
+    config = EvaluateConfig(run=str(run), split=split, **options)
+    return score(config, console=_console(reporter), stop=reporter.should_stop)
+
+
+def extract(clips: "str | Path | Sequence[str | Path]", out: str | Path, **options: Any) -> "IngestReport":
+    """Turn video clips into a store of object graphs; the same call resumes a stopped one.
+
+    Args:
+        clips: files, or folders of them.
+        out: the store.
+        options: of `stg.features.extract`: ``networks``, ``sampling`` (config objects), ``reporter``, ...
+
+    Raises:
+        UserError: clips, weights or networks that are not there.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=_OF_LIBRARIES)
+        extract_clips: Any = import_module("stg.features").extract
+
+    given = (clips,) if isinstance(clips, str | Path) else tuple(clips)
+    report: IngestReport = extract_clips(tuple(map(str, given)), str(out), **options)
+    return report
 
 
 def load(run: str | Path, **options: Any) -> "VideoCaptioner":
@@ -20,15 +123,14 @@ def load(run: str | Path, **options: Any) -> "VideoCaptioner":
     of the networks that made the features of the training videos.
     """
     with warnings.catch_warnings():
-        # torch-scatter and torch-geometric still decorate with torch.jit.script: nothing that a user could act on.
-        warnings.filterwarnings("ignore", message=".*torch.jit.script.*")
+        warnings.filterwarnings("ignore", message=_OF_LIBRARIES)
         from stg.captioning.pipeline import load as load_run
 
     return load_run(run, **options)
 
 
 def show(result: "ClipCaption | Sequence[ClipCaption]") -> "Shown":
-    """A page of a captioned clip, or of several: its graph, its words, and where each word looked.
+    """A page of a captioned clip, or of several: its graph, its words, and the attention of each word.
 
     A notebook shows ``stg.show(model.describe("clip.mp4"))`` by itself; elsewhere ``.save("page.html")`` writes it.
     Give :func:`load` ``graph=True`` to see the graph of a model that captions without looking for objects.
@@ -42,3 +144,22 @@ def show(result: "ClipCaption | Sequence[ClipCaption]") -> "Shown":
     from stg.pages.notebook import show as show_page
 
     return show_page(result)
+
+
+class _Lines(io.TextIOBase):
+    """What is printed, line by line, to a reporter."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self.reporter, self.begun = reporter, ""
+
+    def write(self, text: str) -> int:
+        *lines, self.begun = (self.begun + text).split("\n")
+        for line in lines:
+            self.reporter.say(line)
+        return len(text)
+
+
+def _console(reporter: Reporter) -> "Console":
+    from rich.console import Console
+
+    return Console(file=_Lines(reporter), force_terminal=False, width=120)  # type: ignore[arg-type]

@@ -6,6 +6,8 @@ from typing import Literal
 from stg.config.plugins import check_name
 
 NONE = "none"
+STRIDE = 32
+"""That of `stg.video.sampling`, written out so that options need no NumPy."""
 
 STRIDE = 32
 """Frames that one sampled frame stands for (Chen et al., 2019); 16 in Cherian et al., 2020."""
