@@ -3,35 +3,19 @@
 import hashlib
 import json
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from stg.ablation.cells import Cell, Plan
+from stg.ablation.cells import CellFolder, State
 from stg.ablation.locks import held
-from stg.config.schema import describe, differences, to_dict
-from stg.metrics.columns import METRICS
+from stg.ablation.plan import Plan
+from stg.config.schema import differences, to_dict
+from stg.metrics.columns import COLUMNS, EVENTS, METRICS, spread
 from stg.runs.folder import FREE
 from stg.runtime.errors import UserError
 from stg.runtime.reading import read_json
 
 PAPER_EDGES = "those of Pan et al. (CVPR 2020)"
-
-EVENTS = ("event", "two_objects", "space", "time", "both")
-"""Scores by the event that a caption names, on the built-in world."""
-
-COLUMNS = {
-    "bleu4": "BLEU-4",
-    "meteor": "METEOR",
-    "rouge": "ROUGE-L",
-    "cider": "CIDEr",
-    "event": "event",
-    "two_objects": "two objects",
-    "space": "space",
-    "time": "time",
-    "both": "both",
-}
-"""Name of a score -> head of its column."""
 
 DEVIATION = "deviation of a sample (n - 1) over seeds"
 APART = (
@@ -41,7 +25,7 @@ APART = (
 
 
 def make_record(plan: Plan, *, origin: Mapping[str, Any]) -> dict[str, Any]:
-    """All there is to tell of a table, as JSON holds it.
+    """All that is known of a table, as JSON holds it.
 
     Args:
         origin: ``machine`` and ``commit`` of whoever makes the record; those of training are in the rows.
@@ -49,30 +33,14 @@ def make_record(plan: Plan, *, origin: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: cells that were trained on stores made otherwise.
     """
-    states = {cell: plan.state(cell) for cell in plan.configs}
-    rows = []
-    for shuffled in dict.fromkeys(cell.shuffled for cell in plan.configs):
-        for name, row in plan.table.rows.items():
-            cells = [cell for cell in plan.configs if (cell.row, cell.shuffled) == (name, shuffled)]
-            done = [cell for cell in cells if states[cell] == "done"]
-            records = [plan.record(cell) for cell in done]
-            rows.append(
-                {
-                    "name": name + ", shuffled" * shuffled,
-                    "row": name,
-                    "title": row.title,
-                    "control": shuffled,
-                    "settings": plan.table.settings(name),
-                    "against": row.against or None,
-                    "seeds": [cell.seed for cell in done],
-                    "weights": records[0].get("weights") if records else None,
-                    "minutes": spread([record["seconds"] / 60 for record in records]),
-                    "commits": sorted({str(record.get("commit")) for record in records}),
-                    "machines": _unlike([record["machine"] for record in records if record.get("machine")]),
-                    "scores": read_scores(plan, done),
-                    "verbs": read_verbs(plan, done),
-                }
-            )
+    cells = plan.cells
+    states = [cell.state for cell in cells]
+    done = [cell for cell, state in zip(cells, states, strict=True) if state == "done"]
+    rows = [
+        _row(plan, name, shuffled, [one for one in done if (one.cell.row, one.cell.shuffled) == (name, shuffled)])
+        for shuffled in dict.fromkeys(cell.shuffled for cell in plan.configs)
+        for name in plan.table.rows
+    ]
     shared = to_dict(plan.configs[next(iter(plan.configs))])
     varied = {key for config in plan.configs.values() for key in differences(shared, to_dict(config))}
     return {
@@ -88,24 +56,37 @@ def make_record(plan: Plan, *, origin: Mapping[str, Any]) -> dict[str, Any]:
         "differences": compare_rows(rows, plan.table.reference),
         "in_units_of_deviations": APART,
         "published": [
-            {"source": told.source, "data": told.data, "features": told.features}
-            | {"scores": {name: dict(zip(METRICS, figures, strict=True)) for name, figures in told.scores.items()}}
-            for told in plan.table.published
+            {"source": paper.source, "data": paper.data, "features": paper.features}
+            | {"scores": {name: dict(zip(METRICS, figures, strict=True)) for name, figures in paper.scores.items()}}
+            for paper in plan.table.published
         ],
-        "notes": [*plan.table.notes, *_unavailable(plan, states)],
-        "cells": len(states),
-        "missing": {cell.name: _told(plan, cell, state) for cell, state in states.items() if state != "done"},
+        "notes": [*plan.table.notes, *_unavailable(done)],
+        "cells": len(cells),
+        "missing": {
+            one.cell.name: _why(one, state) for one, state in zip(cells, states, strict=True) if state != "done"
+        },
         "settings": _without(shared, varied | FREE),
         **origin,
     }
 
 
-def spread(values: Sequence[float]) -> dict[str, Any]:
-    """Mean and deviation of a sample; the deviation is None for a single value, both for none."""
+def _row(plan: Plan, name: str, shuffled: bool, done: Sequence[CellFolder]) -> dict[str, Any]:
+    """A row of the record, from its cells that are done."""
+    row, records = plan.table.rows[name], [cell.record for cell in done]
     return {
-        "mean": statistics.fmean(values) if values else None,
-        "deviation": statistics.stdev(values) if len(values) > 1 else None,
-        "values": list(values),
+        "name": name + ", shuffled" * shuffled,
+        "row": name,
+        "title": row.title,
+        "control": shuffled,
+        "settings": plan.table.settings(name),
+        "against": row.against or None,
+        "seeds": [one.cell.seed for one in done],
+        "weights": records[0].get("weights") if records else None,
+        "minutes": spread([record["seconds"] / 60 for record in records]),
+        "commits": sorted({str(record.get("commit")) for record in records}),
+        "machines": _unlike([record["machine"] for record in records if record.get("machine")]),
+        "scores": read_scores(done),
+        "verbs": read_verbs(done),
     }
 
 
@@ -146,35 +127,33 @@ def compare_rows(rows: Sequence[Mapping[str, Any]], reference: str) -> list[dict
     return made
 
 
-def read_scores(plan: Plan, cells: Sequence[Cell]) -> dict[str, dict[str, Any]]:
-    """Search -> score -> :func:`spread` over the cells; scores that not all of them have are left out."""
+def read_scores(cells: Sequence[CellFolder]) -> dict[str, dict[str, Any]]:
+    """Search -> score -> `spread` over the cells; scores that not all of them have are left out."""
     found: dict[str, list[dict[str, float]]] = {}
     for cell in cells:
-        for search, stem in plan.evaluated(cell).items():
-            place = plan.run(cell) / "evaluation"
-            scores = dict(read_json(place / f"{stem}-scores.json")["scores"])
-            if (events := place / f"{stem}-events.json").exists():
+        for search, stem in cell.evaluated.items():
+            scores = dict(read_json(cell.run.evaluation_file(stem, "scores"))["scores"])
+            if (events := cell.run.evaluation_file(stem, "events")).exists():
                 scores |= {name: value for name, value in read_json(events)["scores"].items() if name in EVENTS}
             found.setdefault(search, []).append(scores)
     return {
         search: {
-            metric: spread([scores[metric] for scores in seen])
+            metric: spread([scores[metric] for scores in each])
             for metric in COLUMNS
-            if len(seen) == len(cells) and all(metric in scores for scores in seen)
+            if len(each) == len(cells) and all(metric in scores for scores in each)
         }
-        for search, seen in found.items()
+        for search, each in found.items()
     }
 
 
-def read_verbs(plan: Plan, cells: Sequence[Cell]) -> dict[str, dict[str, Any]]:
-    """Search -> event -> share of its videos whose caption names it, :func:`spread` over the cells."""
+def read_verbs(cells: Sequence[CellFolder]) -> dict[str, dict[str, Any]]:
+    """Search -> event -> share of its videos whose caption names it, `spread` over the cells."""
     found: dict[str, dict[str, list[float]]] = {}
     for cell in cells:
-        for search, stem in plan.evaluated(cell).items():
-            path = plan.run(cell) / "evaluation" / f"{stem}-events.json"
-            if path.exists():
-                for verb, told in read_json(path)["verbs"].items():
-                    found.setdefault(search, {}).setdefault(verb, []).append(told["right"])
+        for search, stem in cell.evaluated.items():
+            if (path := cell.run.evaluation_file(stem, "events")).exists():
+                for verb, named in read_json(path)["verbs"].items():
+                    found.setdefault(search, {}).setdefault(verb, []).append(named["right"])
     return {search: {verb: spread(values) for verb, values in verbs.items()} for search, verbs in found.items()}
 
 
@@ -182,13 +161,13 @@ def _unlike(values: Sequence[Any]) -> list[Any]:
     return [value for place, value in enumerate(values) if value not in values[:place]]
 
 
-def _unavailable(plan: Plan, states: Mapping[Cell, str]) -> list[str]:
-    """Scores that could not be made, and why."""
-    told: dict[str, str] = {}
-    for cell in (cell for cell, state in states.items() if state == "done"):
-        for stem in plan.evaluated(cell).values():
-            told |= read_json(plan.run(cell) / "evaluation" / f"{stem}-scores.json").get("unavailable", {})
-    return [f"{COLUMNS.get(metric, metric)}: {reason}" for metric, reason in told.items()]
+def _unavailable(done: Sequence[CellFolder]) -> list[str]:
+    """Scores that could not be computed, and why."""
+    reasons: dict[str, str] = {}
+    for cell in done:
+        for stem in cell.evaluated.values():
+            reasons |= read_json(cell.run.evaluation_file(stem, "scores")).get("unavailable", {})
+    return [f"{COLUMNS.get(metric, metric)}: {reason}" for metric, reason in reasons.items()]
 
 
 def _searches(rows: Sequence[Mapping[str, Any]], asked: Sequence[str]) -> list[str]:
@@ -204,26 +183,27 @@ def _dataset(plan: Plan) -> str:
 
 
 def _features(plan: Plan) -> dict[str, Any] | None:
-    """How the features of all cells were made: hash of the manifest, and its ``edges``; those of Pan et al. where it
-    tells of none. None where there is no cell that says so."""
-    known = {cell.name: found for cell in plan.configs if (found := plan.features_of(cell)) is not None}
+    """How the features of all cells were made: hash of the manifest, and its ``edges``; those of Pan et al. if it
+    names none. None if no cell says so."""
+    known = {one.cell.name: found for one in plan.cells if (found := one.trained_on) is not None}
     if not known:
         return None
     (first, manifest), *others = known.items()
     for name, other in others:
         if differing := differences(manifest, other):
-            listed = describe(differing, "{old!r} and {new!r}")
+            listed = "; ".join(f"{key}: {one!r} and {two!r}" for key, (one, two) in differing.items())
             raise UserError(f"{first} and {name} in {plan.folder} were trained on other features ({listed}): no table")
     # As in the checkpoints of stg.fit.
     made = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
     return {"manifest": made, "edges": manifest.get("edges") or PAPER_EDGES}
 
 
-def _told(plan: Plan, cell: Cell, state: str) -> str:
-    if held(plan.lock_file(cell)):
+def _why(cell: CellFolder, state: State) -> str:
+    """Why a cell is missing."""
+    if held(cell.lock_file):
         return "being worked on"
     if state == "failed":
-        return f"failed: {plan.record(cell)['failed']['error']}"
+        return f"failed: {cell.record['failed']['error']}"
     return {"unfinished": "not finished", "new": "not begun"}[state]
 
 

@@ -9,9 +9,6 @@ from stg.config.model import ModelConfig
 from stg.config.plugins import known
 from stg.runtime.errors import UserError
 
-METRICS = ("bleu4", "meteor", "rouge", "cider")
-"""Published figures, in this order everywhere."""
-
 
 @dataclass(frozen=True)
 class Published:

@@ -3,113 +3,122 @@
 import json
 import time
 import traceback
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from rich.console import Console
 
-from stg.ablation.cells import Cell, Plan
-from stg.config.training import FitConfig
+from stg.ablation.cells import CellFolder
+from stg.config.data import WorldConfig
 from stg.datasets.world.dataset import World
 from stg.datasets.world.scores import event_scores, verb_of
 from stg.evaluation.evaluate import evaluate
 from stg.evaluation.predictions import read_predicted
-from stg.runs.bundle import CaptionerBundle
+from stg.metrics.scorer import Scores
 from stg.runs.evaluations import file_stem
-from stg.runs.model_file import MODEL_FILE, WHOLE_FILE
+from stg.runs.folder import RunFolder
 from stg.runtime.errors import Preempted, StgError
 from stg.runtime.files import write_atomic
+from stg.runtime.progress import ConsoleReporter
 from stg.runtime.provenance import commit, machine
+from stg.runtime.reporter import Reporter
 from stg.training.loop import fit
 
+Record = dict[str, Any]
 
-def work_on(cell: Cell, plan: Plan, *, console: Console, stop: Callable[[], bool]) -> str | None:
+
+def work_on(cell: CellFolder, *, reporter: Reporter, verbose: bool = False) -> str | None:
     """Train a cell to its end and evaluate it, from wherever it is; returns what went wrong, if something did.
 
-    Raises:
-        Preempted: ``stop`` said so; a checkpoint is saved, or what was evaluated is evaluated anew.
-    """
+    Args:
+        verbose: also print what stg.fit and stg.evaluate print.
 
-    config, run = plan.configs[cell], plan.run(cell)
-    record = {**plan.record(cell), "failed": None}
+    Raises:
+        Preempted: ``reporter`` asked for it; a checkpoint is saved, or what was evaluated is evaluated again.
+    """
+    console = reporter.console if verbose and isinstance(reporter, ConsoleReporter) else Console(quiet=True)
+    record: Record = {**cell.record, "failed": None}
     began, doing = time.monotonic(), "seconds"
     try:
-        if not plan.trained(cell):
-            # Scores of before belong to weights of before.
-            record["evaluated"] = {}
-            if not (run / "config.json").exists():
-                record["features"] = plan.features
-            record |= {"commit": commit(), "machine": machine()}
-            plan.write_record(cell, record)
-            fit(config, console=console, stop=stop)
-            if not plan.trained(cell):
-                raise StgError(f"{run} was trained with other settings, and stg.fit does not go on with these")
+        if not cell.trained:
+            _train(cell, record, console, reporter)
         _add_seconds(record, doing, began)
         began, doing = time.monotonic(), "seconds_evaluating"
-        if stop():
-            raise Preempted(f"stopped before {cell.name} was evaluated: the same command goes on from there")
-        record["weights"] = count_weights(run)
-        if not plan.evaluated(cell):
-            if config.run.threads:
-                torch.set_num_threads(config.run.threads)
-            names = evaluate(plan.scoring_config(cell), console=console, stop=stop)
-            split = plan.scoring.split
-            stems = {name: file_stem(split, name) for name in names}
-            for stem in stems.values():
-                if config.data.dataset == "world":
-                    write_events(config, run / "evaluation", stem)
-            # The scores' own files tell whether METEOR was to be had.
-            told = {name: {"stem": stem} for name, stem in stems.items()}
-            record["evaluated"] = {**record.get("evaluated", {}), split: told}
-            plan.write_record(cell, record)
-            if not plan.evaluated(cell):
-                why = {f"; METEOR: {reason}" for found in names.values() if (reason := found.unavailable.get("meteor"))}
-                there = ", ".join(names) or "none"
-                raise StgError(f"{run} was evaluated, and not all scores are there: {there}{''.join(why)}")
+        if reporter.should_stop():
+            raise Preempted(f"stopped before {cell.cell.name} was evaluated: the same command goes on from there")
+        record["weights"] = count_weights(cell.run)
+        if not cell.evaluated:
+            _evaluate(cell, record, console, reporter)
     except Preempted:
         raise
     except Exception as error:
-        ours = isinstance(error, StgError | ValueError)
-        record["failed"] = {"error": str(error) if ours else f"{type(error).__name__}: {error}", "at": time.time()}
-        if not ours:
+        # One cell of many: its failure is recorded, and the other cells are worked on.
+        known = isinstance(error, StgError | ValueError)
+        record["failed"] = {"error": str(error) if known else f"{type(error).__name__}: {error}", "at": time.time()}
+        if not known:
             record["failed"]["traceback"] = traceback.format_exc()
         return str(record["failed"]["error"])
     finally:
         _add_seconds(record, doing, began)
-        plan.write_record(cell, record)
+        cell.write_record(record)
     return None
 
 
-def _add_seconds(record: dict[str, Any], doing: str, began: float) -> None:
+def _train(cell: CellFolder, record: Record, console: Console, reporter: Reporter) -> None:
+    # Scores of before belong to weights of before.
+    record["evaluated"] = {}
+    if not cell.run.begun:
+        record["features"] = cell.features
+    record |= {"commit": commit(), "machine": machine()}
+    cell.write_record(record)
+    fit(cell.config, console=console, stop=reporter.should_stop)
+    if not cell.trained:
+        raise StgError(f"{cell.run} was trained with other settings, and stg.fit does not go on with these")
+
+
+def _evaluate(cell: CellFolder, record: Record, console: Console, reporter: Reporter) -> None:
+    if cell.config.run.threads:
+        torch.set_num_threads(cell.config.run.threads)
+    found = evaluate(cell.evaluation, console=console, stop=reporter.should_stop)
+    stems = {name: file_stem(cell.scoring.split, name) for name in found}
+    if cell.config.data.dataset == "world":
+        for stem in stems.values():
+            write_events(cell.config.world, cell.run, stem)
+    # Whether METEOR could be computed is in the scores' own files.
+    named = {name: {"stem": stem} for name, stem in stems.items()}
+    record["evaluated"] = {**record.get("evaluated", {}), cell.scoring.split: named}
+    cell.write_record(record)
+    if not cell.evaluated:
+        raise StgError(f"{cell.run} was evaluated, and not all scores are there: {_there(found)}")
+
+
+def _there(found: Mapping[str, Scores]) -> str:
+    reasons = {f"; METEOR: {reason}" for scores in found.values() if (reason := scores.unavailable.get("meteor"))}
+    return (", ".join(found) or "none") + "".join(reasons)
+
+
+def _add_seconds(record: Record, doing: str, began: float) -> None:
     record[doing] = round(record.get(doing, 0.0) + time.monotonic() - began, 3)
 
 
-def count_weights(run: Path) -> dict[str, int]:
+def count_weights(run: RunFolder) -> dict[str, int]:
     """Numbers of weights: of all that was trained, and of what captions."""
-
-    found = {}
-    for name, files in {"trained": (WHOLE_FILE, MODEL_FILE), "captioning": (MODEL_FILE,)}.items():
-        path = next(run / file for file in files if (run / file).exists() or file == files[-1])
-        found[name] = sum(weight.numel() for weight in CaptionerBundle.load(path).captioner.parameters())
-    return found
+    return {"trained": run.bundle(whole=True).num_weights, "captioning": run.bundle().num_weights}
 
 
-def write_events(config: FitConfig, evaluation: Path, stem: str) -> None:
+def write_events(config: WorldConfig, run: RunFolder, stem: str) -> None:
     """Score the captions of the built-in world by the event they name: ``STEM-events.json``."""
-
-    world = World(seed=config.world.seed, train=config.world.train, val=config.world.val, test=config.world.test)
-    captions = read_predicted(evaluation / f"{stem}.json")
+    world = World(seed=config.seed, train=config.train, val=config.val, test=config.test)
+    captions = read_predicted(run.evaluation_file(stem))
     record = {"scores": event_scores(world, captions), "verbs": verb_scores(world, captions)}
-    write_atomic(evaluation / f"{stem}-events.json", json.dumps(record, indent=1))
+    write_atomic(run.evaluation_file(stem, "events"), json.dumps(record, indent=1))
 
 
-def verb_scores(world: Any, captions: Mapping[str, str]) -> dict[str, dict[str, float | int]]:
+def verb_scores(world: World, captions: Mapping[str, str]) -> dict[str, dict[str, float | int]]:
     """Event -> in how many videos it happens, and in which share of them the caption names it."""
-
-    seen: dict[str, list[bool]] = {}
+    named: dict[str, list[bool]] = {}
     for video, caption in captions.items():
         truth = world.event(video).verb
-        seen.setdefault(truth, []).append(verb_of(caption) == truth)
-    return {verb: {"videos": len(right), "right": sum(right) / len(right)} for verb, right in sorted(seen.items())}
+        named.setdefault(truth, []).append(verb_of(caption) == truth)
+    return {verb: {"videos": len(right), "right": sum(right) / len(right)} for verb, right in sorted(named.items())}

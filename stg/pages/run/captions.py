@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from difflib import SequenceMatcher
 from itertools import groupby, pairwise
 
@@ -109,7 +110,7 @@ def written(
     pictures: Pictures | None = None,
     shown: int = 8,
 ) -> Written:
-    """What there is to tell of the captions of one evaluation.
+    """The captions of one evaluation, and what they are like.
 
     Args:
         references: video -> its captions by people; videos without any are not scored. None: they are not at hand.
@@ -121,28 +122,32 @@ def written(
         UserError: the file of captions is damaged.
     """
     texts = {video: found[0] for video, found in read_captions(evaluation.captions).items() if found}
+    people = {video: list(references[video]) for video in texts if references and references.get(video)}
     counted = Counter(texts.values())
     open_ends = [(clip(text), count) for text, count in counted.most_common() if broken_endings([text])]
-    broken = sum(count for _, count in open_ends)
+    shares, words, notes = _word_report(texts, people, tagger)
     missing = []
-    people = {video: list(references[video]) for video in texts if references and references.get(video)}
-    best: tuple[Ranked, ...] = ()
-    worst: tuple[Ranked, ...] = ()
-    spread: tuple[Bar, ...] = ()
-    by = ""
-    if people:
-        by, per_video = _per_video(texts, people)
-        ranked = sorted(per_video, key=lambda video: (-per_video[video][by], video))
-        half = min(shown, (len(ranked) + 1) // 2)
-
-        def rows(videos: Sequence[str]) -> tuple[Ranked, ...]:
-            return tuple(_ranked(video, texts[video], per_video[video], people[video], pictures) for video in videos)
-
-        best, worst = rows(ranked[:half]), rows(ranked[half:][-shown:][::-1])
-        spread = _spread([per_video[video][by] for video in ranked])
-    else:
+    if not people:
         missing.append(Missing("Best and worst videos: the captions by people are not at hand."))
-    total = len(texts)
+    if shares is None:
+        missing.append(Missing("Word report: the captions hold no word."))
+    made = Written(
+        title=f"{evaluation.split}, {evaluation.search}",
+        lead=_sentence(counted, sum(count for _, count in open_ends), people),
+        frequent=bars([(clip(text) or "(empty)", n) for text, n in counted.most_common(LISTED) if n > 1]),
+        broken=bars(open_ends[:LISTED]),
+        unbroken=max(0, len(open_ends) - LISTED),
+        word_shares=shares,
+        words=words,
+        notes=notes,
+        missing=tuple(missing),
+    )
+    return _with_ranking(made, texts, people, pictures, shown) if people else made
+
+
+def _sentence(counted: Counter[str], broken: int, people: Mapping[str, Sequence[str]]) -> str:
+    """How many captions there are, how many differ, and how many break off."""
+    total = counted.total()
     sentence = (
         f"{total} captions, {len(counted)} of them distinct ({_percent(len(counted), total)}); "
         f"{broken} break off in a word such as a, the, with ({_percent(broken, total)})."
@@ -150,32 +155,34 @@ def written(
     if people:
         firsts = {found[0] for found in people.values()}
         sentence += f" The first captions by people of the same videos: {len(firsts)} distinct of {len(people)}."
-    shares, words, notes = _word_report(texts, people, tagger)
-    if shares is None:
-        missing.append(Missing("Word report: the captions hold no word."))
-    return Written(
-        title=f"{evaluation.split}, {evaluation.search}",
-        lead=sentence,
-        frequent=bars([(clip(text) or "(empty)", n) for text, n in counted.most_common(LISTED) if n > 1]),
-        broken=bars(open_ends[:LISTED]),
-        unbroken=max(0, len(open_ends) - LISTED),
-        spread=spread,
-        best=best,
-        worst=worst,
-        ranked_by=SCORES.get(by, by),
-        word_shares=shares,
-        words=words,
-        notes=notes,
-        missing=tuple(missing),
-    )
+    return sentence
 
 
-def _per_video(
-    texts: Mapping[str, str], people: Mapping[str, Sequence[str]]
-) -> tuple[str, dict[str, dict[str, float]]]:
+def _with_ranking(
+    made: Written,
+    texts: Mapping[str, str],
+    people: Mapping[str, Sequence[str]],
+    pictures: Pictures | None,
+    shown: int,
+) -> Written:
+    """The same with the best and the worst videos, and how their scores are spread."""
     with Scorer(people) as scorer:
         found = scorer.score(texts, metrics=("bleu", "rouge", "cider"), partial=True)
-    return "cider" if "cider" in found.values else "bleu4", found.per_video
+    by, scores = "cider" if "cider" in found.values else "bleu4", found.per_video
+    ranked = sorted(scores, key=lambda video: (-scores[video][by], video))
+    # No video is both among the best and among the worst.
+    half = min(shown, (len(ranked) + 1) // 2)
+
+    def rows(videos: Sequence[str]) -> tuple[Ranked, ...]:
+        return tuple(_ranked(video, texts[video], scores[video], people[video], pictures) for video in videos)
+
+    return replace(
+        made,
+        best=rows(ranked[:half]),
+        worst=rows(ranked[half:][-shown:][::-1]),
+        spread=_spread([scores[video][by] for video in ranked]),
+        ranked_by=SCORES.get(by, by),
+    )
 
 
 def _ranked(

@@ -86,6 +86,24 @@ class Chart:
     bottom: int = BOTTOM
 
 
+@dataclass(frozen=True)
+class Scale:
+    """From values to places in the chart: x from ``start`` to ``end``, y from ``bottom`` to ``top``."""
+
+    start: float
+    end: float
+    bottom: float
+    top: float
+
+    def across(self, x: Float[np.ndarray, " Q"]) -> Float[np.ndarray, " Q"]:
+        """Places of values of x."""
+        return LEFT + (RIGHT - LEFT) * (x - self.start) / (self.end - self.start)
+
+    def up(self, y: Float[np.ndarray, " Q"]) -> Float[np.ndarray, " Q"]:
+        """Places of values of y."""
+        return BOTTOM - (BOTTOM - TOP) * (y - self.bottom) / (self.top - self.bottom)
+
+
 def thin(x: Float[np.ndarray, " P"], y: Float[np.ndarray, " P"], most: int = MOST_POINTS) -> Float[np.ndarray, "4 Q"]:
     """At most ``most`` points: means of x and y over stretches of equally many points, and least and greatest y there.
 
@@ -119,6 +137,7 @@ def draw(
         crosses: value of x and hint of what happened there and has no value.
         logarithmic: powers of ten go up evenly; values that are not positive are left out.
     """
+    # On a logarithmic axis the logarithms are drawn as they are.
     thinned = {}
     for one in series:
         y = np.where(one.y > 0, one.y, np.nan) if logarithmic else one.y
@@ -126,6 +145,8 @@ def draw(
             thinned[one.name] = np.concatenate([points[:1], np.log10(points[1:])]) if logarithmic else points
     if not thinned:
         return None
+
+    # The axes: round numbers around all values, and from zero on, or less, to the right.
     low, high = (float(pick([pick(points[1:]) for points in thinned.values()])) for pick in (np.min, np.max))
     y_ticks = _powers(low, high) if logarithmic else [(tick, f"{tick:g}") for tick in nice_ticks(low, high)]
     bottom, top = min(low, y_ticks[0][0]), max(high, y_ticks[-1][0])
@@ -133,44 +154,47 @@ def draw(
     start = float(min(0.0, *(x.min() for x in places)))
     end = float(max(1e-9, *(x.max() for x in places), *(place for place, _ in (*marks, *crosses))))
 
-    def across(x: Float[np.ndarray, " Q"]) -> Float[np.ndarray, " Q"]:
-        return LEFT + (RIGHT - LEFT) * (x - start) / (end - start)
+    scale = Scale(start, end, bottom, top)
 
-    def up(y: Float[np.ndarray, " Q"]) -> Float[np.ndarray, " Q"]:
-        return BOTTOM - (BOTTOM - TOP) * (y - bottom) / (top - bottom)
-
-    lines = []
-    for place, one in enumerate(series):
-        if one.name not in thinned:
-            continue
-        x, mean, least, greatest = thinned[one.name]
-        whole = len(x) == np.isfinite(one.y).sum()
-        dots: tuple[tuple[float, float, str], ...] = ()
-        if one.hints and whole:
-            hints = [hint for hint, value in zip(one.hints, one.y, strict=True) if math.isfinite(value)]
-            dots = tuple(zip(_rounded(across(x)), _rounded(up(mean)), hints, strict=True))
-        band = "" if whole else _points(np.append(across(x), across(x)[::-1]), np.append(up(least), up(greatest)[::-1]))
-        last = f"{one.y[np.isfinite(one.y)][-1]:{'.3f' if one.hints else '.4g'}}"
-        lines.append(Line(one.name, last, place % STYLES, "M" + _points(across(x), up(mean)), band, dots))
-
-    def placed(pairs: Sequence[tuple[float, str]]) -> tuple[tuple[float, str], ...]:
-        spots = _rounded(across(np.array([place for place, _ in pairs], dtype=float)))
-        return tuple(zip(spots, (name for _, name in pairs), strict=True))
-
+    lines = [
+        _line(one, place % STYLES, thinned[one.name], scale)
+        for place, one in enumerate(series)
+        if one.name in thinned
+    ]
     inside = [tick for tick in nice_ticks(start, end, 6) if start <= tick <= end]
-    heights = _rounded(up(np.array([tick for tick, _ in y_ticks])))
-    told = "; ".join(f"{one.name} ends at {one.last}" for one in lines)
+    heights = _rounded(scale.up(np.array([tick for tick, _ in y_ticks])))
+    ends = "; ".join(f"{one.name} ends at {one.last}" for one in lines)
     return Chart(
         title=title,
-        about=f"{title} against {x_name}: {told}.",
+        about=f"{title} against {x_name}: {ends}.",
         x_name=x_name,
-        x_ticks=placed([(tick, f"{tick:g}") for tick in inside]),
+        x_ticks=_placed([(tick, f"{tick:g}") for tick in inside], scale),
         y_ticks=tuple(zip(heights, (label for _, label in y_ticks), strict=True)),
         lines=tuple(lines),
-        marks=placed(marks),
-        crosses=placed(crosses[:MOST_POINTS]),
+        marks=_placed(marks, scale),
+        crosses=_placed(crosses[:MOST_POINTS], scale),
         note=note,
     )
+
+
+def _line(one: Series, style: int, points: Float[np.ndarray, "4 Q"], scale: Scale) -> Line:
+    x, mean, least, greatest = points
+    across, up = scale.across(x), scale.up(mean)
+    # A point that is a mean of many has no hint, but a band from the least to the greatest.
+    whole = len(x) == np.isfinite(one.y).sum()
+    dots: tuple[tuple[float, float, str], ...] = ()
+    if one.hints and whole:
+        hints = [hint for hint, value in zip(one.hints, one.y, strict=True) if math.isfinite(value)]
+        dots = tuple(zip(_rounded(across), _rounded(up), hints, strict=True))
+    edge = np.append(scale.up(least), scale.up(greatest)[::-1])
+    band = "" if whole else _points(np.append(across, across[::-1]), edge)
+    last = f"{one.y[np.isfinite(one.y)][-1]:{'.3f' if one.hints else '.4g'}}"
+    return Line(one.name, last, style, "M" + _points(across, up), band, dots)
+
+
+def _placed(pairs: Sequence[tuple[float, str]], scale: Scale) -> tuple[tuple[float, str], ...]:
+    spots = _rounded(scale.across(np.array([place for place, _ in pairs], dtype=float)))
+    return tuple(zip(spots, (name for _, name in pairs), strict=True))
 
 
 def _powers(low: float, high: float) -> list[tuple[float, str]]:

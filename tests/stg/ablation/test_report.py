@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stg.ablation.ablate import make_plan, write_report
-from stg.ablation.cells import Cell, Plan
+from stg.ablation.ablate import write_report
+from stg.ablation.cells import Cell
 from stg.ablation.config import AblateConfig
 from stg.ablation.markdown import to_markdown
+from stg.ablation.plan import Plan, make_plan
 from stg.ablation.report import apart, make_record
 from stg.config.schema import to_dict
 from stg.evaluation.plots import nice_ticks, to_svg
@@ -31,7 +32,7 @@ SHUFFLED = 0.25
 
 def write_cell(plan: Plan, cell: Cell, cider: float, event: float) -> None:
     """A cell as training and evaluation leave it, but for the model."""
-    run = plan.run(cell)
+    run = plan.at(cell).run.path
     (run / "evaluation").mkdir(parents=True)
     (run / "config.json").write_text(json.dumps(to_dict(plan.configs[cell])))
     (run / "state.json").write_text('{"status": "finished"}')
@@ -43,7 +44,7 @@ def write_cell(plan: Plan, cell: Cell, cider: float, event: float) -> None:
     (run / "evaluation" / "test-greedy-events.json").write_text(json.dumps({"scores": events, "verbs": verbs}))
     evaluated = {"test": {"greedy": {"stem": "test-greedy", "meteor": False}}}
     record = {"seconds": 60.0 + 60 * cell.seed, "evaluated": evaluated, "commit": "c0ffee"}
-    plan.write_record(cell, {**record, "weights": {"trained": 2_000_000, "captioning": 1_000_000}})
+    plan.at(cell).write_record({**record, "weights": {"trained": 2_000_000, "captioning": 1_000_000}})
 
 
 @pytest.fixture
@@ -126,7 +127,7 @@ def write_header(plan: Plan, cell: Cell, manifest: dict[str, Any]) -> None:
     """The model's file as far as its features are read from it."""
     told = {"features": manifest, "model": {"branches": "object"}, "widths": {"scene": 1, "motion": 0}}
     header = json.dumps({"__metadata__": {"stg": json.dumps(told)}}).encode()
-    (plan.run(cell) / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    (plan.at(cell).run.path / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
 
 
 def test_the_report_tells_of_the_store_and_its_edges(plan: Plan) -> None:
@@ -153,7 +154,7 @@ def test_the_report_tells_of_the_store_and_its_edges(plan: Plan) -> None:
 def test_the_report_tells_which_machines_trained(plan: Plan) -> None:
     assert "Trained at commit c0ffee on -. Reported at commit abc." in to_markdown(make_record(plan, origin=ORIGIN))
     for cell, cpu in ((Cell("full", 0), "fast"), (Cell("full", 1), "slow"), (Cell("none", 0), "fast")):
-        plan.write_record(cell, {**plan.record(cell), "machine": {"cpu": cpu, "cores": "4"}, "commit": "f00d"})
+        plan.at(cell).write_record({**plan.at(cell).record, "machine": {"cpu": cpu, "cores": "4"}, "commit": "f00d"})
     record = make_record(plan, origin=ORIGIN)
     rows = {row["name"]: row for row in record["rows"]}
     assert rows["full"]["machines"] == [{"cpu": "fast", "cores": "4"}, {"cpu": "slow", "cores": "4"}]
@@ -163,7 +164,7 @@ def test_the_report_tells_which_machines_trained(plan: Plan) -> None:
 
 
 def test_a_run_that_trains_on_is_no_longer_done(plan: Plan) -> None:
-    (plan.run(Cell("full", 0)) / "state.json").write_text('{"status": "running"}')
+    (plan.at(Cell("full", 0)).run.path / "state.json").write_text('{"status": "running"}')
     assert make_record(plan, origin=ORIGIN)["missing"]["full-seed0"] == "not finished"
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from stg.ablation.ablate import make_plan
-from stg.ablation.cells import Cell, Plan, evaluate_command, fit_command, with_settings
+from stg.ablation.cells import Cell
+from stg.ablation.command_lines import evaluate_command, fit_command
 from stg.ablation.config import AblateConfig
+from stg.ablation.plan import Plan, make_plan, with_settings
 from stg.ablation.tables import AXES, TABLES, grid
 from stg.commands.parser import PRESETS, parse
 from stg.config.evaluation import EvaluateConfig

@@ -22,10 +22,12 @@ import stg.evaluation.evaluate
 import stg.metrics.java
 import stg.training.loop
 from graphs import GraphStore
-from stg.ablation.ablate import ablate, make_plan
+from stg.ablation.ablate import ablate
 from stg.ablation.cells import Cell
 from stg.ablation.config import AblateConfig
+from stg.ablation.command_lines import evaluate_command
 from stg.ablation.locks import claim
+from stg.ablation.plan import make_plan
 from stg.commands.ablate import main
 from stg.commands.parser import run_command
 from stg.config.data import DataConfig, WorldConfig
@@ -39,6 +41,8 @@ from stg.datasets.world.scores import event_scores
 from stg.metrics.java import JavaError
 from stg.runs.bundle import CaptionerBundle
 from stg.runtime.errors import Preempted, StgError, UserError
+from stg.runtime.progress import ConsoleReporter
+from stg.runtime.reporter import Reporter
 
 WORLD = WorldConfig(train=6, val=2, test=16)
 ROWS = ("object-none", "object-full", "scene-none")
@@ -71,7 +75,7 @@ def config(store: Path, tmp_path: Path) -> AblateConfig:
 def run(config: AblateConfig, *, code: int = 0, stop: Callable[[], bool] = lambda: False) -> str:
     """Work on the cells and return what was printed."""
     text = io.StringIO()
-    assert ablate(config, console=Console(file=text, width=200), stop=stop) == code
+    assert ablate(config, reporter=ConsoleReporter(Console(file=text, width=200), stop)) == code
     return text.getvalue()
 
 
@@ -111,15 +115,15 @@ def test_cells_are_runs_and_done_ones_are_not_run_again(
     asked = dataclasses.replace(plan.configs[cell], run=alone, graph=full_graph)
     stg.training.loop.fit(asked, console=Console(quiet=True))
     expected = weights(tmp_path / "alone")
-    assert all(torch.equal(value, expected[name]) for name, value in weights(plan.run(cell)).items())
-    none, full = (weights(plan.run(Cell(row, 0))) for row in ("object-none", "object-full"))
+    assert all(torch.equal(value, expected[name]) for name, value in weights(plan.at(cell).run.path).items())
+    none, full = (weights(plan.at(Cell(row, 0)).run.path) for row in ("object-none", "object-full"))
     assert not all(torch.equal(value, none[name]) for name, value in full.items())
 
     record = record_of(config)
     assert record["missing"] == {}
     assert [row["name"] for row in record["rows"]] == list(ROWS)
     row = record["rows"][0]
-    folder = plan.run(Cell("object-none", 0)) / "evaluation"
+    folder = plan.at(Cell("object-none", 0)).run.path / "evaluation"
     for search, stem in {"greedy": "test-greedy", "beam 2": "test-beam2"}.items():
         scores = json.loads((folder / f"{stem}-scores.json").read_text())["scores"]
         assert row["scores"][search]["cider"] == {
@@ -135,7 +139,7 @@ def test_cells_are_runs_and_done_ones_are_not_run_again(
         assert len(verbs) == 16
         assert sum(told["mean"] for told in verbs.values()) == pytest.approx(16 * events["event"])
     model = sum(
-        value.numel() for value in CaptionerBundle.load(plan.run(cell) / "model.safetensors").captioner.parameters()
+        value.numel() for value in CaptionerBundle.load(plan.at(cell).run.path / "model.safetensors").captioner.parameters()
     )
     assert record["rows"][2]["weights"] == {"trained": model, "captioning": model}
     assert row["minutes"]["mean"] > 0
@@ -155,7 +159,7 @@ def test_another_split_is_scored_without_training(config: AblateConfig, monkeypa
     config = dataclasses.replace(config, variants="none", controls=True)
     run(config)
     shuffled = json.loads(
-        (make_plan(config).run(Cell("none", 0, True)) / "evaluation/test-greedy-scores.json").read_text()
+        (make_plan(config).at(Cell("none", 0, True)).run.path / "evaluation/test-greedy-scores.json").read_text()
     )
     assert shuffled["control"] == "shuffle"
     record = record_of(config)
@@ -165,12 +169,12 @@ def test_another_split_is_scored_without_training(config: AblateConfig, monkeypa
     plan = make_plan(config)
     trained = {"commit": "c0ffee", "machine": {"cpu": "another"}}
     for cell in plan.configs:
-        plan.write_record(cell, plan.record(cell) | trained)
+        plan.at(cell).write_record(plan.at(cell).record | trained)
     run(dataclasses.replace(config, split="val"))
     assert record_of(config)["split"] == "val"
     assert record_of(config)["missing"] == {}
     # Where it was trained stays what it was.
-    assert all(plan.record(cell).items() >= trained.items() for cell in plan.configs)
+    assert all(plan.at(cell).record.items() >= trained.items() for cell in plan.configs)
 
 
 def test_cells_are_evaluated_where_they_are_asked_to_be(config: AblateConfig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,13 +195,13 @@ def test_cells_are_evaluated_where_they_are_asked_to_be(config: AblateConfig, mo
     finally:
         torch.set_num_threads(threads)
     assert seen == [("cpu", 3)]
-    assert "--device cpu" in make_plan(asked).commands(Cell("none", 0))[1]
+    assert "--device cpu" in evaluate_command(make_plan(asked).at(Cell("none", 0)).evaluation)
 
 
 def test_a_stopped_grid_goes_on_to_the_same_end(config: AblateConfig, tmp_path: Path) -> None:
     run(config)
     parts = dataclasses.replace(config, out=str(tmp_path / "parts"))
-    second = make_plan(parts).run(Cell("full", 0))
+    second = make_plan(parts).at(Cell("full", 0)).run.path
 
     def stop() -> bool:
         return (second / "metrics.jsonl").exists()  # in the midst of the second cell
@@ -213,7 +217,7 @@ def test_a_stopped_grid_goes_on_to_the_same_end(config: AblateConfig, tmp_path: 
     assert "missing: full-seed0" in run(dataclasses.replace(parts, report=True))
     torch.manual_seed(999)
     run(parts)
-    expected = weights(make_plan(config).run(Cell("full", 0)))
+    expected = weights(make_plan(config).at(Cell("full", 0)).run.path)
     assert all(torch.equal(value, expected[name]) for name, value in weights(second).items())
     whole, made = record_of(config), record_of(parts)
     assert [row["scores"] for row in made["rows"]] == [row["scores"] for row in whole["rows"]]
@@ -223,22 +227,22 @@ def test_a_stop_within_an_evaluation_is_made_up_for(config: AblateConfig, monkey
     config = dataclasses.replace(config, variants="none")
     plan = make_plan(config)
     cell = Cell("none", 0)
-    evaluation = plan.run(cell) / "evaluation"
+    evaluation = plan.at(cell).run.path / "evaluation"
     with pytest.raises(Preempted, match=r"stopped while .*none-seed0 was evaluated: the same command does that anew"):
         run(config, stop=evaluation.exists)
-    assert plan.trained(cell)
+    assert plan.at(cell).trained
     assert not list(evaluation.iterdir())
-    assert plan.record(cell)["failed"] is None
+    assert plan.at(cell).record["failed"] is None
     forbid(monkeypatch, stg.ablation.work, "fit")
     run(config)
     assert record_of(config)["missing"] == {}
 
 
 def test_signals_are_taken_as_one_under_a_launcher_alone(config: AblateConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    def twice(given: AblateConfig, *, console: Console, stop: Callable[[], bool]) -> int:
+    def twice(given: AblateConfig, *, reporter: Reporter) -> int:
         for _ in range(2):
             signal.raise_signal(signal.SIGINT)
-        return int(stop())
+        return int(reporter.should_stop())
 
     monkeypatch.setattr(stg.commands.ablate, "ablate", twice)
     with pytest.raises(KeyboardInterrupt):
@@ -250,14 +254,14 @@ def test_signals_are_taken_as_one_under_a_launcher_alone(config: AblateConfig, m
 def test_a_stop_before_the_first_cell_begins_none(config: AblateConfig) -> None:
     with pytest.raises(Preempted, match="stopped with 0 of 2 cells done: the same command goes on from there"):
         run(config, stop=lambda: True)
-    assert not make_plan(config).run(Cell("none", 0)).exists()
+    assert not make_plan(config).at(Cell("none", 0)).run.path.exists()
 
 
 def test_a_stop_while_the_world_is_made_is_obeyed_at_once(config: AblateConfig, tmp_path: Path) -> None:
     asked = on(config, tmp_path / "new" / "store")
     with pytest.raises(Preempted, match=r"stopped with 0 of 24 graphs made: the same command resumes from there"):
         run(asked, stop=lambda: True)
-    assert not make_plan(asked).run(Cell("none", 0)).exists()
+    assert not make_plan(asked).at(Cell("none", 0)).run.path.exists()
 
 
 def test_a_whole_store_needs_no_lock(config: AblateConfig, store: Path) -> None:
@@ -294,7 +298,7 @@ HOLD = "import fcntl, sys, time; f = open(sys.argv[1], 'a'); fcntl.flock(f, fcnt
 
 def test_a_cell_of_another_process_is_left_to_it_until_it_dies(config: AblateConfig) -> None:
     plan = make_plan(config)
-    lock = plan.lock_file(Cell("none", 0))
+    lock = plan.at(Cell("none", 0)).lock_file
     lock.parent.mkdir(parents=True)
     command = [sys.executable, "-c", f"{HOLD}; time.sleep(600)", str(lock)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder, ExitStack() as at_the_end:
@@ -308,10 +312,10 @@ def test_a_cell_of_another_process_is_left_to_it_until_it_dies(config: AblateCon
             # Once only the held cell is left: its holder dies.
             nonlocal asked
             asked += 1
-            state = plan.state(Cell("full", 0))
-            assert state != "failed", plan.record(Cell("full", 0))  # or this would wait for the holder without end
+            state = plan.at(Cell("full", 0)).state
+            assert state != "failed", plan.at(Cell("full", 0)).record  # or this would wait for the holder without end
             if state == "done" and holder.poll() is None:
-                assert not plan.run(Cell("none", 0)).exists()
+                assert not plan.at(Cell("none", 0)).run.path.exists()
                 if asked > 20:
                     missing.append(record_of(config)["missing"])
                     holder.kill()
@@ -351,7 +355,7 @@ def test_a_fault_of_ours_is_kept_with_its_traceback(config: AblateConfig, monkey
 
     monkeypatch.setattr(stg.ablation.work, "evaluate", broken)
     run(dataclasses.replace(config, variants="none"), code=1)
-    failed = make_plan(config).record(Cell("none", 0))["failed"]
+    failed = make_plan(config).at(Cell("none", 0)).record["failed"]
     assert failed["error"] == "KeyError: 'no such thing'"
     assert "Traceback" in failed["traceback"]
 
@@ -410,7 +414,7 @@ def test_a_folder_with_other_settings_is_refused(config: AblateConfig) -> None:
     words = r"none-seed0 holds a run with other settings \(model.dropout: was 0.1, now 0.4\): choose another .* --out"
     with pytest.raises(UserError, match=words):
         run(longer)
-    state = make_plan(config).run(Cell("none", 0)) / "state.json"
+    state = make_plan(config).at(Cell("none", 0)).run.path / "state.json"
     before = state.read_bytes()
     run(config)
     assert state.read_bytes() == before
@@ -445,7 +449,7 @@ def test_cells_of_another_store_are_refused(config: AblateConfig, sharp: Path) -
     more = on(config, sharp, seeds="0,1")
     with pytest.raises(UserError, match=words):
         run(more)
-    assert not make_plan(more).run(Cell("none", 1)).exists()
+    assert not make_plan(more).at(Cell("none", 1)).run.path.exists()
     assert table.read_bytes() == before
 
 
@@ -454,8 +458,8 @@ def test_a_cell_begun_on_another_store_is_refused_before_it_has_a_model(config: 
     plan = make_plan(config)
     cell = Cell("none", 0)
     with pytest.raises(Preempted, match="stopped at step 1"):
-        run(config, stop=(plan.run(cell) / "metrics.jsonl").exists)
-    assert not (plan.run(cell) / "model.safetensors").exists()
+        run(config, stop=(plan.at(cell).run.path / "metrics.jsonl").exists)
+    assert not (plan.at(cell).run.path / "model.safetensors").exists()
     with pytest.raises(UserError, match="none-seed0 was trained on other features than those of"):
         run(on(config, sharp))
     run(config)
@@ -469,7 +473,7 @@ def test_cells_whose_records_do_not_tell_of_features_are_gone_on_with(
     run(config)
     plan = make_plan(config)
     cell = Cell("none", 0)
-    plan.write_record(cell, {key: value for key, value in plan.record(cell).items() if key != "features"})
+    plan.at(cell).write_record({key: value for key, value in plan.at(cell).record.items() if key != "features"})
     forbid(monkeypatch, stg.ablation.work, "fit")
     moved = tmp_path / "moved"
     moved.write_bytes(store.read_bytes())
@@ -491,11 +495,11 @@ def test_training_on_with_override_scores_anew(config: AblateConfig) -> None:
         run=dataclasses.replace(config.run, override=True),
     )
     plan = make_plan(longer)
-    scores = plan.run(Cell("none", 0)) / "evaluation" / "test-greedy-scores.json"
+    scores = plan.at(Cell("none", 0)).run.path / "evaluation" / "test-greedy-scores.json"
     scores.write_text(scores.read_text().replace('"videos": 16', '"videos": 0'))
     run(longer)
     assert json.loads(scores.read_text())["videos"] == 16
-    assert plan.trained(Cell("none", 0))
+    assert plan.at(Cell("none", 0)).trained
     shorter = dataclasses.replace(longer, optim=dataclasses.replace(config.optim, epochs=1))
     assert "was trained with other settings, and stg.fit does not go on with these" in run(shorter, code=1)
 
@@ -503,7 +507,7 @@ def test_training_on_with_override_scores_anew(config: AblateConfig) -> None:
 def test_a_split_that_cannot_be_scored_is_refused_at_once(config: AblateConfig) -> None:
     with pytest.raises(UserError, match="has no split 'tset': score on one of train, val, test"):
         run(dataclasses.replace(config, split="tset"))
-    assert not make_plan(config).run(Cell("none", 0)).exists()
+    assert not make_plan(config).at(Cell("none", 0)).run.path.exists()
 
 
 def test_what_no_cell_can_be_trained_on_is_refused_at_once(config: AblateConfig) -> None:

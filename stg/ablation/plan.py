@@ -1,0 +1,189 @@
+"""Which cells a table, or a grid, has, and what each of them trains."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stg.ablation.cells import Cell, CellFolder, Scoring
+from stg.ablation.config import AblateConfig
+from stg.ablation.tables import AXES, TABLES, Table, grid
+from stg.config.schema import from_dict, to_dict
+from stg.config.training import FitConfig
+from stg.runtime.errors import UserError
+
+OWN = {"run.out": "--out", "run.seed": "--seeds", "run.control": "--controls", "run.start": ""}
+"""Settings that each cell has its own value of -> the option that says so; none for those that make no sense here."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All cells of a table in the order of work: seed by seed, so that an early report has all rows.
+
+    Args:
+        name: of the table.
+        table: its rows.
+        folder: where everything is; cells are in ``cells``.
+        configs: cell -> what it trains.
+        scoring: how cells are scored.
+        features: manifest of the store at hand, which all cells must have been trained on; None: whatever they were.
+    """
+
+    name: str
+    table: Table
+    folder: Path
+    configs: Mapping[Cell, FitConfig]
+    scoring: Scoring
+    features: Mapping[str, Any] | None = None
+
+    def at(self, cell: Cell) -> CellFolder:
+        """A cell on disk."""
+        return CellFolder(cell, self.folder / "cells", self.configs[cell], self.scoring, self.features)
+
+    @property
+    def cells(self) -> list[CellFolder]:
+        """All cells on disk, in order."""
+        return [self.at(cell) for cell in self.configs]
+
+
+def make_plan(config: AblateConfig) -> Plan:
+    """The cells that a command asks for.
+
+    Raises:
+        UserError: see `stg.ablation.ablate.ablate`.
+    """
+    name, table = _chosen(config)
+    base = FitConfig(
+        data=config.data,
+        world=config.world,
+        graph=config.graph,
+        model=config.model,
+        loss=config.loss,
+        optim=config.optim,
+        reward=config.reward,
+        run=config.run,
+    )
+    dataset: str = config.data.dataset
+    if dataset == "folder" and config.data.root:
+        dataset += f"-{Path(config.data.root).name}"
+    return plan_cells(
+        name,
+        table,
+        base,
+        given=config.given,
+        folder=Path(config.out or f"runs/ablation-{name}-{dataset}"),
+        seeds=_seeds(config.seeds),
+        controls=config.controls,
+        scoring=Scoring(
+            config.split, config.beam, config.data.dataset != "world" if config.meteor is None else config.meteor
+        ),
+    )
+
+
+def _chosen(config: AblateConfig) -> tuple[str, Table]:
+    axes = {name: _listed(value) for name in AXES if (value := getattr(config, name)) is not None}
+    if axes:
+        if config.table is not None:
+            asked = ", ".join(f"--{name}" for name in axes)
+            raise UserError(f"{config.table} is a table, and {asked} asks for a grid: leave one of them out")
+        return "grid", grid(**axes)
+    name = config.table or "pan3"
+    if name not in TABLES:
+        raise UserError(f"no table {name!r}: choose one of {', '.join(TABLES)}")
+    return name, TABLES[name]
+
+
+def _listed(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",")]
+
+
+def _seeds(text: str) -> list[int]:
+    words = _listed(text)
+    if not all(word.isascii() and word.isdecimal() for word in words) or len(set(map(int, words))) < len(words):
+        raise UserError(f"--seeds must be different whole numbers with commas, such as 0,1,2; got {text!r}")
+    return [int(word) for word in words]
+
+
+def plan_cells(
+    name: str,
+    table: Table,
+    base: FitConfig,
+    *,
+    given: Sequence[str],
+    folder: Path,
+    seeds: Sequence[int],
+    controls: bool,
+    scoring: Scoring,
+) -> Plan:
+    """Settings of all cells.
+
+    Args:
+        base: what all cells share.
+        given: dotted names that the user has set, whatever their values.
+        controls: a second run of every cell, trained and scored on shuffled features.
+
+    Raises:
+        UserError: the user has set what a row sets, to another value than the reference row's, or what each cell has
+            its own value of.
+        ValueError: settings that cannot be together.
+    """
+    _refuse_contradictions(name, table, base, given)
+    free = {key: value for key, value in table.unless_given.items() if key not in given}
+    order = [
+        Cell(row, seed, shuffled) for seed in seeds for shuffled in (False, True)[: 1 + controls] for row in table.rows
+    ]
+    configs = {}
+    for cell in order:
+        own = {
+            "run.out": str(folder / "cells" / cell.name),
+            "run.seed": cell.seed,
+            "run.control": "shuffle" if cell.shuffled else "none",
+        }
+        configs[cell] = with_settings(base, {**free, **table.settings(cell.row), **own})
+    return Plan(name, table, folder, configs, scoring)
+
+
+def with_settings(config: FitConfig, settings: Mapping[str, Any]) -> FitConfig:
+    """The settings with some replaced, all at once: they are looked at when all are in place.
+
+    Args:
+        settings: dotted name -> value.
+
+    Raises:
+        ValueError: they cannot be together.
+    """
+    values = to_dict(config)
+    for key, value in settings.items():
+        *sections, last = key.split(".")
+        section = values
+        for name in sections:
+            section = section[name]
+        if last not in section:
+            raise ValueError(f"no setting {key}")
+        section[last] = list(value) if isinstance(value, tuple) else value
+    return from_dict(FitConfig, values)
+
+
+def value_of(config: FitConfig, key: str) -> Any:
+    """Value of a dotted setting."""
+    found: Any = config
+    for name in key.split("."):
+        found = getattr(found, name)
+    return found
+
+
+def _refuse_contradictions(name: str, table: Table, base: FitConfig, given: Sequence[str]) -> None:
+    default = FitConfig()
+    for key, option in OWN.items():
+        if key in given or value_of(base, key) != value_of(default, key):
+            instead = f"use {option}" if option else "cells begin with fresh weights"
+            raise UserError(f"--{key} is not for all cells: {instead}")
+    wanted = table.settings(table.reference)
+    for key in dict.fromkeys(key for row in table.rows for key in table.settings(row)):
+        value = value_of(base, key)
+        if (key in given or value != value_of(default, key)) and value != wanted[key]:
+            values = dict.fromkeys(str(table.settings(row)[key]) for row in table.rows)
+            raise UserError(
+                f"{key} {value} contradicts the table {name}, which sets it to {', '.join(values)} "
+                f"({wanted[key]} in its reference row {table.reference}): leave it out, or give the preset of that row"
+            )
