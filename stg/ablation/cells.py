@@ -138,13 +138,17 @@ class CellFolder:
 
     @property
     def evaluated(self) -> dict[str, str]:
-        """Name of a search -> stem of its files in the cell's ``evaluation``; empty if not all are there that are asked
-        for. METEOR is not missed where no Java can make it."""
+        """Name of a search -> stem of its files in the cell's ``evaluation``; empty if one that is asked for is missing.
+
+        METEOR is not missed where no Java can compute it.
+        """
         found = self.record.get("evaluated", {}).get(self.scoring.split, {})
         stems: dict[str, str] = {}
         for search in self.scoring.searches:
             # A model that reads classes has two scores a search: with them and without.
-            named = {name: one["stem"] for name, one in found.items() if name == search or name.startswith(f"{search}, ")}
+            named = {
+                name: one["stem"] for name, one in found.items() if name == search or name.startswith(f"{search}, ")
+            }
             files = [self.run.evaluation_file(stem, "scores") for stem in named.values()]
             if not named or not all(path.exists() for path in files):
                 return {}

@@ -41,20 +41,20 @@ class TrainingRun:
         config: what the run is asked to do.
         rank: of several processes that train together, which this is; only the first writes, the others no more than
             the log of an error of their own.
+        option: of the command that chooses the folder, for errors.
 
     Raises:
         UserError: the folder holds something else, or a run with other settings (the differences are listed).
     """
 
-    def __init__(self, folder: str | Path, config: FitConfig, rank: int = 0) -> None:
+    def __init__(self, folder: str | Path, config: FitConfig, rank: int = 0, option: str = "--run.out") -> None:
         self.folder, self.config, self.rank = RunFolder(folder), config, rank
+        self._elsewhere = f"choose another folder with {option}"
         path = self.folder.path
         if self.folder.begun:
             self._refuse_other_settings()
         elif path.exists() and any(path.iterdir()):
-            raise UserError(
-                f"{path} is not empty and is not a run of this project: choose another folder with --run.out"
-            )
+            raise UserError(f"{path} is not empty and is not a run of this project: {self._elsewhere}")
         self._begun = False
         # The log of a run that is refused is never written: lines wait here until the run begins.
         self._handler = MemoryHandler(capacity=10_000, flushLevel=logging.CRITICAL + 1, flushOnClose=False)
@@ -111,9 +111,7 @@ class TrainingRun:
         listed = describe(changed)
         fixed = sorted(set(changed) - NEGOTIABLE)
         if fixed:
-            raise UserError(
-                f"{self.folder} holds a run with other settings ({listed}): choose another folder with --run.out"
-            )
+            raise UserError(f"{self.folder} holds a run with other settings ({listed}): {self._elsewhere}")
         if not self.config.run.override:
             raise UserError(
                 f"{self.folder} holds a run with other settings ({listed}): add --run.override true to resume with them"

@@ -157,9 +157,7 @@ def draw(
     scale = Scale(start, end, bottom, top)
 
     lines = [
-        _line(one, place % STYLES, thinned[one.name], scale)
-        for place, one in enumerate(series)
-        if one.name in thinned
+        _line(one, place % STYLES, thinned[one.name], scale) for place, one in enumerate(series) if one.name in thinned
     ]
     inside = [tick for tick in nice_ticks(start, end, 6) if start <= tick <= end]
     heights = _rounded(scale.up(np.array([tick for tick, _ in y_ticks])))

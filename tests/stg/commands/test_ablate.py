@@ -24,8 +24,8 @@ import stg.training.loop
 from graphs import GraphStore
 from stg.ablation.ablate import ablate
 from stg.ablation.cells import Cell
-from stg.ablation.config import AblateConfig
 from stg.ablation.command_lines import evaluate_command
+from stg.ablation.config import AblateConfig
 from stg.ablation.locks import claim
 from stg.ablation.plan import make_plan
 from stg.commands.ablate import main
@@ -138,9 +138,8 @@ def test_cells_are_runs_and_done_ones_are_not_run_again(
         verbs = row["verbs"][search]
         assert len(verbs) == 16
         assert sum(told["mean"] for told in verbs.values()) == pytest.approx(16 * events["event"])
-    model = sum(
-        value.numel() for value in CaptionerBundle.load(plan.at(cell).run.path / "model.safetensors").captioner.parameters()
-    )
+    bundle = CaptionerBundle.load(plan.at(cell).run.path / "model.safetensors")
+    model = sum(value.numel() for value in bundle.captioner.parameters())
     assert record["rows"][2]["weights"] == {"trained": model, "captioning": model}
     assert row["minutes"]["mean"] > 0
     assert (out / "table.md").read_text().startswith("# Ablation grid")
