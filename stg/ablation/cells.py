@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from stg.config.evaluation import EvaluateConfig
-from stg.config.schema import differences, to_dict
+from stg.config.schema import describe, differences, to_dict
 from stg.config.training import FitConfig
 from stg.metrics.java import JavaError, java
 from stg.runs.folder import FREE, RunFolder
@@ -129,7 +129,7 @@ class CellFolder:
         found = self.trained_on
         if self.features is None or found is None or not (differing := differences(found, self.features)):
             return
-        listed = "; ".join(f"{key}: trained on {old!r}, store has {new!r}" for key, (old, new) in differing.items())
+        listed = describe(differing, "trained on {old!r}, store has {new!r}")
         store = self.config.data.store or "the store of the built-in world"
         raise UserError(
             f"{self.run} was trained on other features than those of {store} ({listed}): choose another folder "
@@ -146,9 +146,7 @@ class CellFolder:
         stems: dict[str, str] = {}
         for search in self.scoring.searches:
             # A model that reads classes has two scores a search: with them and without.
-            named = {
-                name: one["stem"] for name, one in found.items() if name == search or name.startswith(f"{search}, ")
-            }
+            named = {name: one["stem"] for name, one in found.items() if f"{name}, ".startswith(f"{search}, ")}
             files = [self.run.evaluation_file(stem, "scores") for stem in named.values()]
             if not named or not all(path.exists() for path in files):
                 return {}

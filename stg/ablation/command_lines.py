@@ -13,7 +13,8 @@ from stg.config.training import FitConfig
 def fit_command(config: FitConfig) -> str:
     """``python -m stg.fit`` with all that is not its default."""
     changed = differences(to_dict(FitConfig()), to_dict(config))
-    options = [f"--{key} {shlex.quote(_written(value))}" for key, (_, value) in changed.items()]
+    plugins = [f"--plugin {shlex.quote(plugin)}" for plugin in config.plugin]
+    options = plugins + [f"--{key} {shlex.quote(_written(value))}" for key, (_, value) in changed.items()]
     return " ".join(["python -m stg.fit", *options])
 
 

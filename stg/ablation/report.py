@@ -9,7 +9,7 @@ from typing import Any
 from stg.ablation.cells import CellFolder, State
 from stg.ablation.locks import held
 from stg.ablation.plan import Plan
-from stg.config.schema import differences, to_dict
+from stg.config.schema import describe, differences, to_dict
 from stg.metrics.columns import COLUMNS, EVENTS, METRICS, spread
 from stg.runs.folder import FREE
 from stg.runtime.errors import UserError
@@ -191,7 +191,7 @@ def _features(plan: Plan) -> dict[str, Any] | None:
     (first, manifest), *others = known.items()
     for name, other in others:
         if differing := differences(manifest, other):
-            listed = "; ".join(f"{key}: {one!r} and {two!r}" for key, (one, two) in differing.items())
+            listed = describe(differing, "{old!r} and {new!r}")
             raise UserError(f"{first} and {name} in {plan.folder} were trained on other features ({listed}): no table")
     # As in the checkpoints of stg.fit.
     made = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
