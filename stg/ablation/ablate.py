@@ -77,7 +77,7 @@ def _work_through(plan: Plan, reporter: Reporter, *, verbose: bool) -> None:
         done = [cell for cell, state in states if state == "done"]
         count = f"{len(done)} of {len(states)} cells done"
         if reporter.should_stop():
-            raise Preempted(f"stopped with {count}: the same command goes on from there")
+            raise Preempted(f"stopped with {count}: the same command resumes from there")
         if not left:
             return
         count += _times(done, len(left), time.monotonic() - began)
@@ -100,7 +100,7 @@ def _work_if_free(plan: Plan, cell: CellFolder, wall: float, count: str, reporte
         number = list(plan.configs).index(cell.cell) + 1
         _say(reporter, f"cell {number} of {len(plan.configs)}, {cell.cell.name}: {count}")
         if (wrong := work_on(cell, reporter=reporter, verbose=verbose)) is not None:
-            _say(reporter, f"    failed: {wrong}. The others go on; its log: {cell.run.log_file}")
+            _say(reporter, f"    failed: {wrong}. The other cells continue; its log: {cell.run.log_file}")
             return True
         seconds = cell.record["seconds"]
         for search, found in read_scores([cell]).items():

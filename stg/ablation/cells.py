@@ -138,7 +138,7 @@ class CellFolder:
 
     @property
     def evaluated(self) -> dict[str, str]:
-        """Name of a search -> stem of its files in the cell's ``evaluation``; empty if one that is asked for is missing.
+        """Name of a search -> stem of its files in ``evaluation``; empty if one that is asked for is missing.
 
         METEOR is not missed where no Java can compute it.
         """

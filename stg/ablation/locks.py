@@ -28,7 +28,7 @@ def claim(path: Path, *, wait: bool = False, stop: Callable[[], bool] = lambda: 
     with open(path, "a") as file:
         while not (mine := _locked(file)) and wait:
             if stop():
-                raise Preempted(f"stopped while another process held {path}: the same command goes on from there")
+                raise Preempted(f"stopped while another process held {path}: the same command resumes from there")
             time.sleep(LOCK_SECONDS)
         yield mine
 

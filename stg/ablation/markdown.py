@@ -10,7 +10,7 @@ Record = Mapping[str, Any]
 
 
 def to_markdown(record: Record) -> str:
-    """The record of :func:`stg.ablation.report.make_record` as Markdown; the plot lies beside it as ``table.svg``."""
+    """The record of :func:`stg.ablation.report.make_record` as Markdown; the plot is ``table.svg`` next to it."""
     parts = [
         f"# Ablation {_cell(record['table'])}: {_cell(record['title'])}",
         f"{_cell(record['dataset'])}; scores on {_cell(record['split'])}, as fractions: mean ± {record['deviation']}.",
@@ -30,7 +30,7 @@ def to_markdown(record: Record) -> str:
     parts += [_scores(record, search) for search in record["searches"]]
     parts.append("![every seed and the mean of each row](table.svg)")
     parts += [part for part in (_differences(record, search) for search in record["searches"]) if part]
-    parts += [_published(record, told) for told in record["published"]]
+    parts += [_published(record, paper) for paper in record["published"]]
     if verbs := _verbs(record):
         parts.append(verbs)
     parts.append(_settings(record))
@@ -39,8 +39,8 @@ def to_markdown(record: Record) -> str:
 
 def _features(features: Record) -> str:
     edges = features["edges"]
-    told = edges if isinstance(edges, str) else ", ".join(f"{name} {value}" for name, value in edges.items())
-    return f"Features of manifest {_cell(features['manifest'][:12])}; edges: {_cell(told)}."
+    shown = edges if isinstance(edges, str) else ", ".join(f"{name} {value}" for name, value in edges.items())
+    return f"Features of manifest {_cell(features['manifest'][:12])}; edges: {_cell(shown)}."
 
 
 def _scores(record: Record, search: str) -> str:
@@ -66,23 +66,23 @@ def _scores(record: Record, search: str) -> str:
 
 
 def _under_scores(record: Record) -> str:
-    told = ["In bold the reference row. Weights: all that is trained. Minutes: to train one seed."]
+    note = ["In bold the reference row. Weights: all that is trained. Minutes: to train one seed."]
     if any(row["control"] for row in record["rows"]):
-        told.append("Controls are trained and scored on features shuffled between clips.")
-    return " ".join(told)
+        note.append("Controls are trained and scored on features shuffled between clips.")
+    return " ".join(note)
 
 
 def _differences(record: Record, search: str) -> str:
-    there = {name for told in record["differences"] for name in told["scores"].get(search, {})}
+    there = {name for pair in record["differences"] for name in pair["scores"].get(search, {})}
     columns = [name for name in ("cider", *EVENTS) if name in there]
     lines = []
-    for told in record["differences"]:
-        found = told["scores"].get(search, {})
+    for pair in record["differences"]:
+        found = pair["scores"].get(search, {})
         if found:
-            count = told["settings_apart"]
+            count = pair["settings_apart"]
             sign = "" if count == 1 else f" ({count} settings)"
             lines.append(
-                [_cell(told["row"]), _cell(told["against"]) + sign, *(_apart(found.get(name)) for name in columns)]
+                [_cell(pair["row"]), _cell(pair["against"]) + sign, *(_apart(found.get(name)) for name in columns)]
             )
     if not lines or not columns:
         return ""
@@ -93,20 +93,20 @@ def _differences(record: Record, search: str) -> str:
     )
 
 
-def _published(record: Record, told: Record) -> str:
+def _published(record: Record, paper: Record) -> str:
     search = record["searches"][0]
     lines = []
     for row in record["rows"]:
         if row["control"]:
             continue
-        ours, theirs = row["scores"].get(search, {}), told["scores"].get(row["row"], {})
+        ours, theirs = row["scores"].get(search, {}), paper["scores"].get(row["row"], {})
         numbers = (f"{_mean(ours.get(name))} / {_number(theirs.get(name))}" for name in METRICS)
         lines.append([f"{_cell(row['name'])} ({_cell(row['title'])})", *numbers])
     table = _table(["row (in the paper)", *(f"{COLUMNS[name]}, ours / theirs" for name in METRICS)], lines)
     return (
-        f"## Beside {_cell(told['source'])}\n\nPublished on {_cell(told['data'])} with {_cell(told['features'])}; ours "
-        f"({_cell(search)}) on {_cell(record['dataset'])}. Other data and features: what compares is the order of the "
-        f"rows.\n\n{table}"
+        f"## Beside {_cell(paper['source'])}\n\nPublished on {_cell(paper['data'])} with {_cell(paper['features'])}; "
+        f"ours ({_cell(search)}) on {_cell(record['dataset'])}. Other data and features: what compares is the order of "
+        f"the rows.\n\n{table}"
     )
 
 
@@ -130,14 +130,14 @@ def _settings(record: Record) -> str:
     lines = [
         f"- {_cell(row['name'])}: {_settings_text(row['settings'])}" for row in record["rows"] if not row["control"]
     ]
-    told = [
+    parts = [
         "## How\n\n" + "\n".join(lines),
         "All other settings are the same for all rows: `settings` in table.json.",
         "\n".join(f"- {_cell(note)}" for note in record["notes"]),
         f"Trained at commit {', '.join(map(_cell, commits)) or '-'} on {'; and on '.join(machines) or '-'}. "
         f"Reported at commit {_cell(str(record['commit']))}.",
     ]
-    return "\n\n".join(part for part in told if part)
+    return "\n\n".join(part for part in parts if part)
 
 
 def _settings_text(settings: Mapping[str, Any]) -> str:

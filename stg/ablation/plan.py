@@ -144,7 +144,7 @@ def plan_cells(
 
 
 def with_settings(config: FitConfig, settings: Mapping[str, Any]) -> FitConfig:
-    """The settings with some replaced, all at once: they are looked at when all are in place.
+    """The settings with some replaced, all at once: they are checked when all are in place.
 
     Args:
         settings: dotted name -> value.

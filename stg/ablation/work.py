@@ -46,7 +46,7 @@ def work_on(cell: CellFolder, *, reporter: Reporter, verbose: bool = False) -> s
         _add_seconds(record, doing, began)
         began, doing = time.monotonic(), "seconds_evaluating"
         if reporter.should_stop():
-            raise Preempted(f"stopped before {cell.cell.name} was evaluated: the same command goes on from there")
+            raise Preempted(f"stopped before {cell.cell.name} was evaluated: the same command resumes from there")
         record["weights"] = count_weights(cell.run)
         if not cell.evaluated:
             _evaluate(cell, record, console, reporter)
@@ -74,7 +74,7 @@ def _train(cell: CellFolder, record: Record, console: Console, reporter: Reporte
     cell.write_record(record)
     fit(cell.config, console=console, stop=reporter.should_stop)
     if not cell.trained:
-        raise StgError(f"{cell.run} was trained with other settings, and stg.fit does not go on with these")
+        raise StgError(f"{cell.run} was trained with other settings, and stg.fit does not resume with these")
 
 
 def _evaluate(cell: CellFolder, record: Record, console: Console, reporter: Reporter) -> None:

@@ -15,7 +15,7 @@ Weights = Mapping[str, Tensor]
 
 _ONE = {"frames": "frame", "motion": "motion", "regions": "frame", "grid": "step"}
 _SEVERAL = {"regions": "objects", "grid": "places"}
-_NO_CAUSE = "Attention is what was read, not proof that it made the word."
+_NO_CAUSE = "Attention is what was read, not proof that it caused the word."
 _GRAPH = "Where a graph joined the objects, each had taken from others before."
 
 
@@ -92,19 +92,19 @@ def _unit(name: str) -> str:
 
 
 def _frames(decoder: Decoder, weights: Weights, stream: str, memory: VideoMemory) -> AttentionMap:
-    note = f"How much each frame was looked at for the word. {_heads(decoder, 'frames')}{_NO_CAUSE}"
+    note = f"How much the word attends to each frame. {_heads(decoder, 'frames')}{_NO_CAUSE}"
     return AttentionMap("frames", "Attention to frames", note, "frames", weights["frames"])
 
 
 def _motion(decoder: Decoder, weights: Weights, stream: str, memory: VideoMemory) -> AttentionMap:
-    note = f"How much the motion around each frame was looked at for the word. {_heads(decoder, 'motion')}{_NO_CAUSE}"
+    note = f"How much the word attends to the motion around each frame. {_heads(decoder, 'motion')}{_NO_CAUSE}"
     return AttentionMap("motion", "Attention to motion", note, "motion", weights["motion"])
 
 
 def _heads(decoder: Decoder, view: str) -> str:
     if not isinstance(decoder, TransformerDecoder):
         return ""
-    mean = "It is the mean over all heads of all decoder layers, which may each look elsewhere. "
+    mean = "It is the mean over all heads of all decoder layers, which may differ from each other. "
     encoder = decoder.encoders[view]
     assert isinstance(encoder, nn.ModuleList)
     mixed = "The encoder has mixed the frames before, so that a frame stands for others too. "

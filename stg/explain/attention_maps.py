@@ -15,8 +15,8 @@ from stg.explain.explanation import Attribution
 from stg.models.memory import subsample_steps
 
 _GRID_NOTE = (
-    " Short stretches of the video were looked at, not the pictures: each is shown at the picture nearest in time, and "
-    "over the whole picture, though a network may see its middle alone."
+    " The words attend to short stretches of the video, not to pictures: each is shown at the picture nearest in time, "
+    "and over the whole picture, though a network may see its middle alone."
 )
 _JOINED_NOTE = " Each picture was two steps here, one of the scene and one of its objects: their shares are added."
 

@@ -42,7 +42,7 @@ def scene_map(backbone: LocatingBackbone, batch: Data, sample: SampledFrames) ->
 def gradcam(captioner: Captioner, batch: Data, words: Sequence[int], image_map: SceneMap) -> tuple[Attribution, ...]:
     r"""Grad-CAM of each word's log-probability and of the caption's log-likelihood, at the image network's last map.
 
-    Pan et al. (2020, Fig. 3) show saliency maps without saying how they were made; this is our reading: Grad-CAM
+    Pan et al. (2020, Fig. 3) show saliency maps without saying how they were made; this project reads them as Grad-CAM
     (Selvaraju et al., 2017) with the score :math:`\log p(w_t \mid w_{<t})`, for the caption their sum and that of its
     end. The gradient goes through decoder and scene branch to the scene features, and from there exactly to the map
     (`stg.vision.backbones.SceneMap`). Departures: a caption has no class score, so that its log-likelihood stands
@@ -110,7 +110,7 @@ def frame_saliency(captioner: Captioner, batch: Data, words: Sequence[int]) -> t
         return ()
     scores = torch.cat([gradient[:-1], gradient.sum(0, keepdim=True)])
     frames = (scores * batch.scene.to(scores)).sum(-1).clamp_min(0).cpu().numpy()
-    note = "gradient times scene feature, summed over each frame. It tells frames, and no place in them. " + LIMITS
+    note = "gradient times scene feature, summed over each frame. It shows frames, and no place in them. " + LIMITS
     return (
         Attribution(
             "gradient",

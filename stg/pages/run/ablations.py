@@ -21,10 +21,10 @@ HEADS = {**COLUMNS, "one_object": "one object"}
 def read_ablation(place: str | Path) -> Ablation:
     """An ablation from its folder, or from its ``table.json`` itself.
 
-    The plots are drawn anew from the numbers: no picture that lies in the folder becomes part of a page.
+    The plots are drawn again from the numbers: no picture that lies in the folder becomes part of a page.
 
     Raises:
-        UserError: there is no table, or it is not one of ours.
+        UserError: there is no table, or another program wrote it.
     """
     path = Path(place)
     path = path / "table.json" if path.is_dir() or not path.suffix else path
@@ -55,7 +55,7 @@ def _ablation(record: Record) -> Ablation:
     if events:
         notes.insert(
             0,
-            "Event, two objects, space, time, both: share of the videos whose event is told right, of all videos, of "
+            "Event, two objects, space, time, both: share of the videos whose event is named right, of all videos, of "
             "those whose event has two objects, and of those whose event only space, only time, or both tell from its "
             "likes.",
         )
@@ -152,9 +152,9 @@ def _verbs(record: Record, search: str) -> Grid | None:
 
 
 def _settings(rows: Sequence[Record]) -> Grid:
-    told_of = [row for row in rows if not row["control"] and row.get("settings")]
+    shown = [row for row in rows if not row["control"] and row.get("settings")]
     lines = tuple(
-        (str(row["name"]), ", ".join(f"{k} {without_places(v)}" for k, v in row["settings"].items())) for row in told_of
+        (str(row["name"]), ", ".join(f"{k} {without_places(v)}" for k, v in row["settings"].items())) for row in shown
     )
     return Grid(
         "Settings of the rows",

@@ -48,7 +48,7 @@ def histories(run: RunRecord, references: Mapping[str, Sequence[str]] | None = N
 def changes(before: str, after: str) -> tuple[Piece, ...]:
     """What became of a caption's words, in the order of the new caption; words that are gone stand where they were.
 
-    Of many words that are gone in one place the first few are told.
+    Of many words that are gone in one place the first few are shown.
     """
     old, new = before.split(), after.split()
     pieces = []
@@ -57,8 +57,8 @@ def changes(before: str, after: str) -> tuple[Piece, ...]:
             pieces.append(Piece(" ".join(new[new_start:new_end]), "kept"))
             continue
         if start < end:
-            told_of = old[start : min(end, start + GONE)] + ["…"] * (end > start + GONE)
-            pieces.append(Piece(" ".join(told_of), "gone"))
+            gone = old[start : min(end, start + GONE)] + ["…"] * (end > start + GONE)
+            pieces.append(Piece(" ".join(gone), "gone"))
         if new_start < new_end:
             pieces.append(Piece(" ".join(new[new_start:new_end]), "new"))
     return tuple(pieces)

@@ -24,7 +24,7 @@ class Series:
     Args:
         name: in the legend.
         x, y: ``[P]``, in the order of ``x``; what is not finite is left out.
-        hints: one text a point, told by a dot; without them there are no dots.
+        hints: one text a point, shown by a dot; without them there are no dots.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Line:
         path: ``d`` of an SVG path; empty where there is nothing to draw.
         band: ``points`` of a polygon from the least to the greatest value behind each point; empty where each point is
             one value.
-        dots: x, y and hint of the points that are told one by one.
+        dots: x, y and hint of the points that are shown one by one.
     """
 
     name: str

@@ -94,7 +94,7 @@ def decimal(value: object) -> str:
 class Clock:
     """From steps to epochs done, by the steps at which validations followed an epoch.
 
-    A run without any validation yet is told in steps.
+    A run without any validation yet is counted in steps.
     """
 
     def __init__(self, run: RunRecord) -> None:
@@ -112,7 +112,7 @@ class Clock:
         return float(self.of(np.array([float(step)]))[0])
 
     def of(self, steps: Float[np.ndarray, " P"]) -> Float[np.ndarray, " P"]:
-        """The same for many; what comes after the last validation goes on as fast as before it."""
+        """The same for many; what comes after the last validation continues as fast as before it."""
         if self.name == "steps":
             return steps
         pace = (self._epochs[-1] - self._epochs[-2]) / max(self._steps[-1] - self._steps[-2], 1.0)
@@ -154,9 +154,9 @@ def _same(one: Float[np.ndarray, " P"], other: Float[np.ndarray, " P"]) -> bool:
 
 def _smoothed(run: RunRecord) -> str:
     count = len(run.steps.get("step", ()))
-    told = ""
+    note = ""
     if count > MOST_POINTS:
-        told = f"Lines: means over about {count / MOST_POINTS:.0f} steps; shade: from the least to the greatest."
+        note = f"Lines: means over about {count / MOST_POINTS:.0f} steps; shade: from the least to the greatest."
     if run.broken:
-        told += f" {len(run.broken)} steps (crosses) were not applied: loss or gradient was not finite."
-    return told.strip()
+        note += f" {len(run.broken)} steps (crosses) were not applied: loss or gradient was not finite."
+    return note.strip()

@@ -88,7 +88,7 @@ def run_view(
 ) -> RunPage:
     """What the page of a run shows, as plain values.
 
-    A run that still goes on, or has no evaluation yet, has its page, too: what is missing is named with the command
+    A run that still trains, or has no evaluation yet, has its page, too: what is missing is named with the command
     that makes it. Of absolute paths only the last part is shown.
 
     Args:
@@ -102,7 +102,7 @@ def run_view(
         shown: how many best and how many worst videos.
 
     Raises:
-        UserError: no run folder, no ablation, files that are not ours, or no such search.
+        UserError: no run folder, no ablation, files that another program wrote, or no such search.
     """
     run = read_run(folder)
     evaluation = choose(run.evaluations, split, search)
@@ -136,11 +136,11 @@ def run_view(
 def _lead(run: RunRecord) -> str:
     config = run.config
     data = "the built-in world of moving objects" if config.data.dataset == "world" else config.data.dataset
-    told_of = f"A captioner trained on {data}: {BRANCHES.get(config.model.branches, config.model.branches)}"
+    lead = f"A captioner trained on {data}: {BRANCHES.get(config.model.branches, config.model.branches)}"
     if config.model.branches != "scene":
-        told_of += f", graph with {config.graph.variant} edges"
-    control = " CaptionerBundle on shuffled features, as a control." if config.run.control == "shuffle" else ""
-    return f"{told_of}; decoder {config.model.decoder}.{control}"
+        lead += f", graph with {config.graph.variant} edges"
+    control = " Trained on shuffled features, as a control." if config.run.control == "shuffle" else ""
+    return f"{lead}; decoder {config.model.decoder}.{control}"
 
 
 def _facts(run: RunRecord) -> tuple[tuple[str, str], ...]:
@@ -158,8 +158,8 @@ def _facts(run: RunRecord) -> tuple[tuple[str, str], ...]:
         facts.append(("videos", f"{world.train} to train, {world.val} to validate, {world.test} to test"))
     if MODEL_FILE in run.weights:
         trained = run.weights.get(WHOLE_FILE, 0)
-        told_of = f"{run.weights[MODEL_FILE] / 1e6:.2f}M"
-        facts.append(("weights", told_of + (f" to caption, {trained / 1e6:.2f}M to train" if trained else "")))
+        captions = f"{run.weights[MODEL_FILE] / 1e6:.2f}M"
+        facts.append(("weights", captions + (f" to caption, {trained / 1e6:.2f}M to train" if trained else "")))
     if run.began:
         facts.append(("log", f"{run.began} to {run.ended}"))
     return tuple((name, without_places(value)) for name, value in facts)

@@ -128,7 +128,7 @@ class Written:
 
 @dataclass(frozen=True)
 class Plot:
-    """A picture of ours: SVG as base64, and what it shows in words."""
+    """A plot: SVG as base64, and what it shows in words."""
 
     svg: str
     about: str

@@ -137,7 +137,7 @@
     });
     if (named.length) parts.push("boxes: " + named.join(", "));
     const name = (look && look.whole) || !button ? "The whole caption" : `“${button.querySelector("bdi").textContent}”`;
-    article.status.textContent = `${name}: ${parts.join("; ") || "where it looked is not known"}`;
+    article.status.textContent = `${name}: ${parts.join("; ") || "what it attends to is not known"}`;
   }
 
   // Scrolls a row sideways, and only the row, until the element is in its middle.

@@ -55,7 +55,7 @@ def model_facts(name: str, model: ExplainedModel) -> Facts:
         (f"{name}: model", f"{bundle.model.decoder} decoder, branches {bundle.model.branches}"),
         (f"{name}: weights that caption", f"{model.trained.num_weights / 1e6:.2f} million"),
         (f"{name}: graph", edges if bundle.captioner.objects is not None else "not read"),
-        (f"{name}: features", named or "not told"),
+        (f"{name}: features", named or "not known"),
     )
 
 

@@ -71,13 +71,13 @@ def footage_of_clip(path: str | Path, max_pixels: int = MAX_PIXELS) -> Footage:
     path = Path(path)
     with open_regular(path) as file:
         index = read_index(file, path, max_pixels)
-        # Once for the numbers alone, so that damage is told before anything is written.
+        # Once for the numbers alone, so that damage is reported before anything is written.
         decoded = decode_frames(file, path, (0,), max_pixels)
         check_damage(path, index, decoded, 1)
         good = np.frombuffer(decoded.good, dtype=np.int64)
-        told, total = original_numbers(index, decoded, good)
+        numbers, total = original_numbers(index, decoded, good)
         first = decoded.frames or decode_frames(file, path, good[:1].tolist(), max_pixels).frames
-    number_of = dict(zip(good.tolist(), told.tolist(), strict=True))
+    number_of = dict(zip(good.tolist(), numbers.tolist(), strict=True))
     if not first:
         raise VideoError(f"{path.name!r} decodes differently each time: the file is damaged")
     height, width = next(iter(first.values())).shape[:2]
@@ -146,8 +146,7 @@ def write_overlay(
         _encode(footage, view, temporary, k, progress or (lambda done, total: None))
 
 
-def _encode(footage: Footage, view: VideoView, path: Path, k: int, tell: Callable[[int, int], None]) -> None:
-
+def _encode(footage: Footage, view: VideoView, path: Path, k: int, progress: Callable[[int, int], None]) -> None:
     name = next(name for name in ENCODERS if name in av.codecs_available and _can_write(name))
     rate, total = frame_rate(footage), length(footage)
     composed = compose(footage, view, k)
@@ -163,7 +162,7 @@ def _encode(footage: Footage, view: VideoView, path: Path, k: int, tell: Callabl
                     stream.bit_rate = 4 * picture.shape[0] * picture.shape[1]
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             file.mux(stream.encode(frame))
-            tell(number + 1, total)
+            progress(number + 1, total)
         if stream is None:
             raise VideoError(f"video {view.video!r} gives no frame")
         file.mux(stream.encode(None))
@@ -216,7 +215,7 @@ def words_shown(number: int, total: int, words: int) -> int:
 
 
 def frame_rate(footage: Footage) -> Fraction:
-    """Frames a second as they are written: 25 where the clip does not tell."""
+    """Frames a second as they are written: 25 if the clip does not say."""
     return Fraction(min(max(footage.fps, 0.1), 1000)).limit_denominator(1001) if footage.fps > 0 else Fraction(25)
 
 

@@ -28,7 +28,7 @@ GENERATOR = '<meta name="generator" content="stg">'
 
 
 MAX_HEAD = 200_000
-"""Characters of a page in which its head and its way to other pages are looked for."""
+"""Characters of a page in which its head and its links to other pages are searched for."""
 
 
 MAX_BYTES = 18_000_000

@@ -52,7 +52,7 @@ def sample_of_clip(path: str | Path, graph: Data, max_pixels: int = MAX_PIXELS) 
 
     Raises:
         VideoError: the clip cannot be read, a frame of the graph cannot be, or it is another clip: its length or the
-            size of its pictures is not the graph's. Also a graph that does not tell its frame numbers.
+            size of its pictures is not the graph's. Also a graph without frame numbers.
     """
     path, numbers = Path(path), _frame_numbers(graph)
     if numbers is None:
@@ -62,8 +62,8 @@ def sample_of_clip(path: str | Path, graph: Data, max_pixels: int = MAX_PIXELS) 
         decoded = decode_frames(file, path, numbers.tolist(), max_pixels)
         check_damage(path, index, decoded, 1)
         good = np.frombuffer(decoded.good, dtype=np.int64)
-        told, total = original_numbers(index, decoded, good)
-        place_of = dict(zip(told.tolist(), good.tolist(), strict=True))
+        originals, total = original_numbers(index, decoded, good)
+        place_of = dict(zip(originals.tolist(), good.tolist(), strict=True))
         places = [place_of[number] for number in numbers.tolist() if number in place_of]
         if not decoded.frames.keys() >= set(places):
             decoded = decode_frames(file, path, places, max_pixels)
@@ -88,7 +88,7 @@ def sample_of_world(world: World, video: str, graph: Data) -> SampledFrames:
 
     Raises:
         UserError: the world has no such video.
-        VideoError: the graph was made in another world, or does not tell its frame numbers.
+        VideoError: the graph was made in another world, or has no frame numbers.
     """
     numbers = _frame_numbers(graph)
     if numbers is None:
@@ -122,7 +122,7 @@ def glimpse(sample: SampledFrames, *, width: int = WIDTH // 2) -> list[str]:
 def blank(graph: Data) -> tuple[Picture, ...]:
     """The sampled frames without pictures, where the clip is not at hand.
 
-    Where the graph does not tell their numbers either, the frames are counted from 0.
+    If the graph does not hold their numbers either, the frames are counted from 0.
     """
     numbers, fps = _frame_numbers(graph), float(graph.fps) if graph.get("fps") is not None else 0.0
     if numbers is None:

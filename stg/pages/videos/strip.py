@@ -26,7 +26,7 @@ COLOURS = {"spatial": (47, 127, 255), "temporal": (255, 56, 56), "dense": (240, 
 """Red, green and blue of each kind of edge, on light and on dark ground; dashes and arrows tell them apart as well."""
 
 LABELLED = 8
-"""Boxes of a frame, best score first, that have their label at once; the others show it when they are looked at."""
+"""Boxes of a frame, best score first, that have their label at once; the others show it when pointed at."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def ranked(edges: Iterable[Edge]) -> list[tuple[int, Edge, int]]:
 def draw_edges(
     kept: Sequence[tuple[int, Edge, int]], nodes: Sequence[DrawnNode], strongest: dict[str, float]
 ) -> tuple[tuple[str, tuple[DrawnEdge, ...]], ...]:
-    """The lines of the edges by kind; their level tells the weight as a part of the ``strongest`` of the kind.
+    """The lines of the edges by kind; their level is the weight as a part of the ``strongest`` of the kind.
 
     Temporal edges are drawn forward in time, as in Pan et al. (2020, Fig. 1), whichever way the graph gathers.
     """

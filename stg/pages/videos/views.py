@@ -80,7 +80,7 @@ class VideoView:
         video: its name.
         size: height and width of its pictures in pixels.
         pictures: its sampled frames, in the order of time.
-        nodes, edges: its graph; none where no objects were looked for, or found.
+        nodes, edges: its graph; none if no objects were searched for, or found.
         captions: by the model, and by those that are shown alongside.
         references: captions by people.
         notes: what is not shown, and why.

@@ -56,7 +56,7 @@ def plan(tmp_path: Path) -> Plan:
             write_cell(made, Cell(row, seed), cider, event)
     for seed in range(3):
         write_cell(made, Cell("full", seed, True), SHUFFLED, SHUFFLED)
-    made.write_record(Cell("dense", 0), {"failed": {"error": "out of memory", "at": 0.0}})
+    made.at(Cell("dense", 0)).write_record({"failed": {"error": "out of memory", "at": 0.0}})
     return made
 
 

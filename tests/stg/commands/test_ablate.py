@@ -251,7 +251,7 @@ def test_signals_are_taken_as_one_under_a_launcher_alone(config: AblateConfig, m
 
 
 def test_a_stop_before_the_first_cell_begins_none(config: AblateConfig) -> None:
-    with pytest.raises(Preempted, match="stopped with 0 of 2 cells done: the same command goes on from there"):
+    with pytest.raises(Preempted, match="stopped with 0 of 2 cells done: the same command resumes from there"):
         run(config, stop=lambda: True)
     assert not make_plan(config).at(Cell("none", 0)).run.path.exists()
 
@@ -339,7 +339,7 @@ def test_a_failed_cell_is_reported_and_the_others_go_on(config: AblateConfig, mo
 
     monkeypatch.setattr(stg.ablation.work, "fit", broken)
     shown = run(config, code=1)
-    assert "failed: the lights went out. The others go on" in shown
+    assert "failed: the lights went out. The other cells continue" in shown
     assert "failed: none-seed0: the lights went out" in shown
     assert record_of(config)["missing"] == {"none-seed0": "failed: the lights went out"}
     assert [row["seeds"] for row in record_of(config)["rows"]] == [[], [0]]
@@ -387,7 +387,8 @@ def test_cells_without_meteor_are_evaluated_again_where_java_is(
         return found
 
     config = dataclasses.replace(config, variants="none", meteor=True)
-    monkeypatch.setattr(stg.ablation.cells, "java", no_java)
+    for module in (stg.ablation.cells, stg.metrics.java):
+        monkeypatch.setattr(module, "java", no_java)
     words = "METEOR needs Java, and there is none here: cells are scored without, and once more where Java is"
     assert words in run(config)
     assert record_of(config)["missing"] == {}
@@ -396,7 +397,8 @@ def test_cells_without_meteor_are_evaluated_again_where_java_is(
     forbid(monkeypatch, stg.ablation.work, "evaluate")
     assert words in run(config)
 
-    monkeypatch.setattr(stg.ablation.cells, "java", lambda: "java")
+    for module in (stg.ablation.cells, stg.metrics.java):
+        monkeypatch.setattr(module, "java", lambda: "java")
     monkeypatch.setattr(stg.ablation.work, "evaluate", without)
     assert "was evaluated, and not all scores are there: greedy" in run(config, code=1)
     monkeypatch.setattr(stg.ablation.work, "evaluate", obtained)
@@ -500,7 +502,7 @@ def test_training_on_with_override_scores_anew(config: AblateConfig) -> None:
     assert json.loads(scores.read_text())["videos"] == 16
     assert plan.at(Cell("none", 0)).trained
     shorter = dataclasses.replace(longer, optim=dataclasses.replace(config.optim, epochs=1))
-    assert "was trained with other settings, and stg.fit does not go on with these" in run(shorter, code=1)
+    assert "was trained with other settings, and stg.fit does not resume with these" in run(shorter, code=1)
 
 
 def test_a_split_that_cannot_be_scored_is_refused_at_once(config: AblateConfig) -> None:

@@ -244,8 +244,8 @@ def test_a_video_of_nothing_and_a_caption_of_nothing_are_drawn() -> None:
     empty = ModelCaption("m", Explanation(words=(), probabilities=()))
     text = videos_html(VideosPage("t", "", (VideoView("v", captions=(empty,)), VideoView("w"))))
     assert "No words: the model ended the caption at once." in text
-    assert "Where the words looked is not known" not in text
-    assert "Where the words looked is not known" in videos_html(
+    assert "What the words attend to is not known" not in text
+    assert "What the words attend to is not known" in videos_html(
         VideosPage("t", "", (VideoView("v", captions=(ModelCaption("m", Explanation(("a",), (0.5,))),)),))
     )
     assert "There is no video to show." in videos_html(VideosPage("t", "", ()))
