@@ -13,8 +13,8 @@ from stg.ablation.cells import CellFolder
 from stg.config.data import WorldConfig
 from stg.datasets.world.dataset import World
 from stg.datasets.world.scores import event_scores, verb_of
-from stg.evaluation.evaluate import evaluate
 from stg.evaluation.predictions import read_predicted
+from stg.evaluation.printing import evaluate_and_print
 from stg.metrics.scorer import Scores
 from stg.runs.evaluations import file_stem
 from stg.runs.folder import RunFolder
@@ -80,7 +80,7 @@ def _train(cell: CellFolder, record: Record, console: Console, reporter: Reporte
 def _evaluate(cell: CellFolder, record: Record, console: Console, reporter: Reporter) -> None:
     if cell.config.run.threads:
         torch.set_num_threads(cell.config.run.threads)
-    found = evaluate(cell.evaluation, console=console, stop=reporter.should_stop)
+    found = evaluate_and_print(cell.evaluation, console=console, stop=reporter.should_stop)
     stems = {name: file_stem(cell.scoring.split, name) for name in found}
     if cell.config.data.dataset == "world":
         for stem in stems.values():

@@ -3,11 +3,11 @@
 from rich.console import Console
 
 from stg.config.evaluation import EvaluateConfig
-from stg.evaluation.evaluate import evaluate
+from stg.evaluation.printing import evaluate_and_print
 
 
 def main(config: EvaluateConfig) -> int:
     """The command."""
 
-    evaluate(config, console=Console())
+    evaluate_and_print(config, console=Console())
     return 0

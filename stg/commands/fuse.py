@@ -21,9 +21,9 @@ from stg.captioning.ensemble import (
     similarities,
 )
 from stg.config.retrieval import FuseConfig
-from stg.evaluation.evaluate import score_table
 from stg.evaluation.loaded_run import batch_source, load_run
 from stg.evaluation.predictions import merge, read_predicted, short_names, write_captions
+from stg.evaluation.printing import score_table
 from stg.metrics.scorer import Scorer, Scores
 from stg.models.generation import Caption
 from stg.retrieval.embedding import EmbeddingBundle

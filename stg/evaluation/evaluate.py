@@ -1,148 +1,168 @@
 """Caption a split, score it, write both down."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
-from stg.config.evaluation import EvaluateConfig
-from stg.data.batches import shuffle_features
-from stg.evaluation.loaded_run import batch_source, load_run
+from stg.config.search import SearchConfig
+from stg.data.batches import BatchSource, shuffle_features
+from stg.evaluation.loaded_run import LoadedRun, batch_source, load_run
 from stg.evaluation.predictions import write_predictions
 from stg.metrics.scorer import METRICS, Scorer, Scores
 from stg.models.generation import Caption, generate
 from stg.runs.evaluations import file_stem
 from stg.runtime.errors import Preempted
 from stg.runtime.files import write_atomic
-from stg.runtime.progress import advance_by, progress_bar
+from stg.runtime.progress import advance_by
+from stg.runtime.reporter import SILENT, Reporter
 from stg.text.words import broken_endings
 
-COLUMNS = ("bleu1", "bleu2", "bleu3", "bleu4", "meteor", "rouge", "cider")
+SEARCHES = (SearchConfig("greedy"), SearchConfig(beam=5))
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What one search found on a split.
+
+    Attributes:
+        captions: the best caption of each video.
+        broken: how many of them break off.
+        scores: None where the captions of the split are withheld.
+    """
+
+    captions: Mapping[str, str]
+    broken: int
+    scores: Scores | None
 
 
 def evaluate(
-    config: EvaluateConfig, *, console: Console, stop: Callable[[], bool] = lambda: False
+    run: str | Path | LoadedRun,
+    split: str = "val",
+    *,
+    searches: Sequence[SearchConfig] = SEARCHES,
+    metrics: Sequence[str] = METRICS,
+    device: str = "auto",
+    reporter: Reporter = SILENT,
 ) -> dict[str, Scores]:
-    """Caption and score; returns the scores of each search by name: ``greedy``, ``beam 5``, ``greedy, no class``, ...;
-    none where the captions of the split are withheld.
+    """Caption and score a split; captions and scores are written into the run's folder, too.
 
     Args:
-        stop: asked after each batch of videos.
+        run: folder of ``stg.fit``, or the same loaded, with its store elsewhere for instance (:func:`load_run`).
+        metrics: of ``stg.metrics.scorer.METRICS``.
+        device: where a folder's model runs; a loaded run stays where it is.
+
+    Returns:
+        The scores of each search by name: ``greedy``, ``beam 5``, ``greedy, no class``, ...; none where the captions
+        of the split are withheld.
 
     Raises:
-        Preempted: ``stop`` said so.
+        Preempted: the reporter said so.
         UserError: no such run or split, features made otherwise than in training, or classes that the model does not
             know.
     """
+    if not isinstance(run, LoadedRun):
+        with reporter.bar("making the videos' graphs") as progress:
+            run = load_run(run, device=device, progress=progress, tell=reporter.say)
+    found = caption_and_score(run, split, searches, metrics=metrics, reporter=reporter)
+    return {name: result.scores for name, result in found.items() if result.scores is not None}
 
-    folder = Path(config.run)
 
-    def tell(line: str) -> None:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+def caption_and_score(
+    run: LoadedRun,
+    split: str,
+    searches: Sequence[SearchConfig],
+    *,
+    metrics: Sequence[str] = METRICS,
+    reference: bool = False,
+    spice: str | None = None,
+    reporter: Reporter = SILENT,
+) -> dict[str, SearchResult]:
+    """What :func:`evaluate` does, with the captions of each search; first that with the classes of videos, if any.
 
-    with progress_bar(console, "making the videos' graphs") as progress:
-        run = load_run(folder, store=config.store, root=config.root, device=config.device, progress=progress, tell=tell)
-    run.require_split(config.split)
-    settings, trained, dataset, store, device = run.settings, run.trained, run.dataset, run.store, run.device
-    source = batch_source(trained, store, dataset)
-    told = {"": source}
-    if "category" in trained.captioner.decoder.reads:
-        told = {", no class": replace(source, category=None)}
-        if dataset.category:
-            told = {"": source, **told}
-        else:
-            tell(f"{dataset.name} has no classes, which this model reads: it is scored as for clips without one")
-    withheld = config.split in dataset.unlabelled
-    videos = [video for video in dataset.splits[config.split] if withheld or dataset.captions.get(video)]
-    if settings.run.control == "shuffle":
-        shuffled = shuffle_features(videos, settings.run.seed)
-        told = {suffix: replace(source, shuffled=shuffled) for suffix, source in told.items()}
+    Args:
+        reference, spice: see :class:`stg.metrics.scorer.Scorer`.
+    """
+    run.require_split(split)
+    dataset, withheld = run.dataset, split in run.dataset.unlabelled
+    videos = videos_of(run, split)
+    sources = _sources(run, videos, reporter)
     scorer = None
     if not withheld:
-        scorer = Scorer(
-            {video: dataset.captions[video] for video in videos},
-            tokenizer="java" if config.reference else "python",
-            reference=config.reference,
-            spice=config.spice,
-        )
-    metrics = tuple(metric for metric in METRICS if metric != "meteor" or config.meteor)
-
-    out = folder / "evaluation"
+        texts = {video: dataset.captions[video] for video in videos}
+        scorer = Scorer(texts, tokenizer="java" if reference else "python", reference=reference, spice=spice)
+    out = run.folder / "evaluation"
     out.mkdir(exist_ok=True)
-    scores: dict[str, Scores] = {}
-    shown: dict[str, str] = {}
-    broken: dict[str, int] = {}
-    for search, suffix in product(config.searches(), told):
-        name, known = search.name + suffix, told[suffix]
-        with progress_bar(console, f"captioning, {name}") as progress:
-
-            def go_on(done: int, total: int, progress: Callable[[int, int], None] = progress) -> None:
-                progress(done, total)
-                if stop():
-                    raise Preempted(f"stopped while {folder} was evaluated: the same command does that anew")
-
-            found = generate(
-                trained.captioner,
-                known,
-                videos,
-                trained.vocabulary,
-                search=search,
-                device=device,
-                advance=advance_by(go_on, len(videos)),
-            )
+    results: dict[str, SearchResult] = {}
+    for search, (suffix, source) in product(searches, sources.items()):
+        name = search.name + suffix
+        stem = out / file_stem(split, name)
+        found = _captions(run, source, videos, search, name, reporter)
         captions = {video: candidates[0].text for video, candidates in found.items()}
-        broken[name] = broken_endings(captions.values())
-        shown = captions if suffix == next(iter(told)) else shown
-        stem = file_stem(config.split, name)
-        write_predictions(out / f"{stem}.json", captions)
+        write_predictions(Path(f"{stem}.json"), captions)
         if search.n_best > 1:
-            _write_candidates(out / f"{stem}-nbest.json", found)
+            _write_candidates(Path(f"{stem}-nbest.json"), found)
+        results[name] = SearchResult(captions, broken_endings(captions.values()), None)
         if scorer is None:
             continue
-        with console.status(f"scoring, {name}"):
-            scores[name] = scorer.score(captions, metrics=metrics)
+        with reporter.bar(f"scoring, {name}") as progress:
+            progress(0, len(videos))
+            scores = scorer.score(captions, metrics=metrics)
+        results[name] = replace(results[name], scores=scores)
         about = {
-            "split": config.split,
+            "split": split,
             "beam": 1 if search.greedy else search.beam,
             "search": asdict(search),
-            "control": settings.run.control,
-            "category": known.category is not None,
-            "broken_endings": broken[name],
+            "control": run.settings.run.control,
+            "category": source.category is not None,
+            "broken_endings": results[name].broken,
         }
-        _write_scores(out / f"{stem}-scores.json", scores[name], **about)
-    if scores:
-        console.print(score_table(scores, title=f"{dataset.name} {config.split}, {len(videos)} videos: {folder}"))
-        for metric, reason in next(iter(scores.values())).unavailable.items():
-            tell(f"{metric}: {reason}")
-    tell("captions that end in a word such as a, the, with: " + broken_line(broken, len(videos)))
-    for video in videos[: config.show]:
-        reference = "" if withheld else f"   (a reference: {dataset.captions[video][0]})"
-        tell(f"  {video}: {shown[video]}{reference}")
-    if withheld:
-        tell(f"the captions of {config.split} are withheld: nothing is scored, and captions alone are in {out}")
-    else:
-        tell(f"captions and scores are in {out}")
-    return scores
+        _write_scores(Path(f"{stem}-scores.json"), scores, **about)
+    return results
 
 
-def score_table(scores: Mapping[str, Scores], *, title: str) -> Any:
-    """A rich table, one row a search, in the order in which papers print the scores."""
-
-    columns = [*COLUMNS, *(["spice"] if any("spice" in found.values for found in scores.values()) else [])]
-    table = Table("search", *(name.upper() for name in columns), title=title)
-    for name, found in scores.items():
-        table.add_row(name, *(f"{found.values[key]:.3f}" if key in found.values else "-" for key in columns))
-    return table
+def videos_of(run: LoadedRun, split: str) -> list[str]:
+    """The videos of a split that are captioned: all of a split whose captions are withheld, else those with one."""
+    dataset = run.dataset
+    withheld = split in dataset.unlabelled
+    return [video for video in dataset.splits[split] if withheld or dataset.captions.get(video)]
 
 
-def broken_line(broken: Mapping[str, int], total: int) -> str:
-    """How many captions of each search are left open, as one line."""
-    return ", ".join(f"{name} {count}" for name, count in broken.items()) + f" of {total}"
+def _sources(run: LoadedRun, videos: Sequence[str], reporter: Reporter) -> dict[str, BatchSource]:
+    """What the model reads, by what is added to the names of searches: with classes and without, where it reads any."""
+    source = batch_source(run.trained, run.store, run.dataset)
+    if run.settings.run.control == "shuffle":
+        source = replace(source, shuffled=shuffle_features(videos, run.settings.run.seed))
+    if "category" not in run.trained.captioner.decoder.reads:
+        return {"": source}
+    without = {", no class": replace(source, category=None)}
+    if run.dataset.category:
+        return {"": source, **without}
+    reporter.say(f"{run.dataset.name} has no classes, which this model reads: it is scored as for clips without one")
+    return without
+
+
+def _captions(
+    run: LoadedRun, source: BatchSource, videos: Sequence[str], search: SearchConfig, name: str, reporter: Reporter
+) -> dict[str, list[Caption]]:
+    with reporter.bar(f"captioning, {name}") as progress:
+
+        def go_on(done: int, total: int) -> None:
+            progress(done, total)
+            if reporter.should_stop():
+                raise Preempted(f"stopped while {run.folder} was evaluated: the same command does that anew")
+
+        return generate(
+            run.trained.captioner,
+            source,
+            videos,
+            run.trained.vocabulary,
+            search=search,
+            device=run.device,
+            advance=advance_by(go_on, len(videos)),
+        )
 
 
 def _write_candidates(path: Path, found: Mapping[str, Sequence[Caption]]) -> None:

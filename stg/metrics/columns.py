@@ -44,3 +44,6 @@ def spread(values: Sequence[float]) -> dict[str, Any]:
 
 METRICS = ("bleu4", "meteor", "rouge", "cider")
 """Published figures, in this order everywhere."""
+
+ALL = ("bleu1", "bleu2", "bleu3", *METRICS, "spice")
+"""All scores of captions, in the order in which papers print them."""

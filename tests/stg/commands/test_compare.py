@@ -19,8 +19,8 @@ from stg.config.model import GraphConfig, ModelConfig
 from stg.config.results import CompareConfig
 from stg.config.schema import to_dict
 from stg.config.training import FitConfig, OptimConfig, RunConfig
-from stg.evaluation.evaluate import evaluate
 from stg.evaluation.predictions import write_predictions
+from stg.evaluation.printing import evaluate_and_print as evaluate
 from stg.metrics.scorer import score
 from stg.training.loop import fit
 

@@ -18,7 +18,7 @@ from stg.config.model import ModelConfig, STaTSConfig
 from stg.config.search import SearchConfig
 from stg.config.training import FitConfig, OptimConfig, RunConfig
 from stg.datasets.open import OpenDataset, open_dataset
-from stg.evaluation.evaluate import evaluate
+from stg.evaluation.printing import evaluate_and_print as evaluate
 from stg.models.generation import Caption, generate
 from stg.runtime.errors import UserError
 from stg.training.loop import fit

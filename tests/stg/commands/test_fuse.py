@@ -102,7 +102,7 @@ def test_the_embedding_chooses_among_the_beams_of_all_runs(runs: list[str], orac
 
 def test_each_run_alone_scores_as_stg_evaluate_says(runs: list[str], oracle: Oracle, tmp_path: Path) -> None:
     from stg.config.evaluation import EvaluateConfig
-    from stg.evaluation.evaluate import evaluate
+    from stg.evaluation.printing import evaluate_and_print as evaluate
 
     found = fused(runs=(*runs[:2],), out=str(tmp_path / "fused.json"), embedding="e")
     config = EvaluateConfig(runs[1], split="test", meteor=False)
