@@ -5,7 +5,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,16 @@ import numpy as np
 import pytest
 import torch
 
+import stg.features
 from graphs import GraphStore, build_graph
 from stg.commands.extract import main
 from stg.commands.parser import run_command
-from stg.config.extraction import ExtractConfig
+from stg.config.extraction import ExecutionConfig, ExtractConfig, NetworkConfig, SamplingConfig
 from stg.features.extractor import Extractor
 from stg.features.ingestion import ingest, prefetch
 from stg.features.log import ExtractionLog
 from stg.runtime.errors import StgError, UserError
+from stg.runtime.reporter import Progress, Reporter
 from stg.video.clips import find_clips
 from stg.video.decoding import SampledFrames, VideoError, sample_video
 from stg.vision.backbones import OnnxBackbone
@@ -96,6 +99,32 @@ def test_a_folder_of_clips_becomes_a_store_of_graphs(bench: Bench, capsys: pytes
     assert facts["a"]["truncated"] is False
     assert facts["a"]["objects"] == graph.boxes.shape[0]
     assert bench.rows("skipped") == []
+
+
+def test_the_library_extracts_what_the_command_does(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    path = bench.clip("a.mp4")
+    told: list[tuple[int, int]] = []
+
+    class Listening(Reporter):
+        @contextmanager
+        def bar(self, title: str) -> Iterator[Progress]:
+            yield lambda done, total: told.append((done, total))
+
+    report = stg.features.extract(
+        [path],
+        bench.folder / "other",
+        networks=NetworkConfig(detector=str(bench.detector), backbone=str(bench.backbone)),
+        sampling=SamplingConfig(num_frames=4),
+        execution=ExecutionConfig(workers=0, threads=1),
+        reporter=Listening(),
+    )
+    assert (report.done, report.skipped, report.store) == (("a",), (), bench.folder / "other")
+    assert (told[0], told[-1]) == ((0, 1), (1, 1))
+    assert capsys.readouterr() == ("", "")
+    assert bench.run("--workers", "0") == 0
+    with GraphStore(bench.out) as one, GraphStore(bench.folder / "other") as other:
+        assert one.record("a") == other.record("a")
+        assert one.manifest == other.manifest
 
 
 def test_what_is_there_is_not_done_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Watching a clip: motion and sound become features as they pass, memory stays bounded."""
+"""One pass over a clip: motion and sound become features as they pass, memory stays bounded."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -62,7 +62,7 @@ def parts(sample: SampledFrames, *rest: Any) -> Iterator[ClipPart]:
         yield from item
 
 
-def test_frames_alone_are_watched_as_they_are() -> None:
+def test_frames_alone_pass_as_they_are() -> None:
     sample = frames(1, 5)
     found = run_clip([sample])
     assert found.sample is sample
