@@ -12,7 +12,6 @@ import io
 import warnings
 from collections.abc import Sequence
 from dataclasses import is_dataclass
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
     from stg.captioning.pipeline import ClipCaption, VideoCaptioner
     from stg.config.training import FitConfig
-    from stg.features.ingest import IngestReport
+    from stg.features.ingestion import IngestReport
     from stg.metrics.scorer import Scores
     from stg.pages.notebook import Shown
 
@@ -81,19 +80,16 @@ def evaluate(
         run: the run folder.
         split: one that the run's data set has.
         reporter: receives lines and progress, and is asked whether to stop.
-        options: others of `stg.config.evaluation.EvaluateConfig`, such as ``beam=3`` or ``meteor=False``.
+        options: others of `stg.evaluation.evaluate.evaluate`: ``searches``, ``metrics``, ``device``.
 
     Raises:
         UserError: no such run or split, or features made otherwise than in training.
     """
-    from stg.config.evaluation import EvaluateConfig
-
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=_OF_LIBRARIES)
         from stg.evaluation.evaluate import evaluate as score
 
-    config = EvaluateConfig(run=str(run), split=split, **options)
-    return score(config, console=_console(reporter), stop=reporter.should_stop)
+    return score(run, split, reporter=reporter, **options)
 
 
 def extract(clips: "str | Path | Sequence[str | Path]", out: str | Path, **options: Any) -> "IngestReport":
@@ -109,11 +105,10 @@ def extract(clips: "str | Path | Sequence[str | Path]", out: str | Path, **optio
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=_OF_LIBRARIES)
-        extract_clips: Any = import_module("stg.features").extract
+        from stg.features import extract as extract_clips
 
     given = (clips,) if isinstance(clips, str | Path) else tuple(clips)
-    report: IngestReport = extract_clips(tuple(map(str, given)), str(out), **options)
-    return report
+    return extract_clips(given, out, **options)
 
 
 def load(run: str | Path, **options: Any) -> "VideoCaptioner":

@@ -14,9 +14,9 @@ __all__ = ["Extractor", "FeaturePlan", "IngestReport", "extract", "ingest", "pla
 _HOMES = {
     "Extractor": "extractor",
     "FeaturePlan": "rebuild",
-    "IngestReport": "ingest",
+    "IngestReport": "ingestion",
     "extract": "extraction",
-    "ingest": "ingest",
+    "ingest": "ingestion",
     "plan_features": "rebuild",
 }
 
