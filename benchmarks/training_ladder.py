@@ -24,6 +24,7 @@ from torch_geometric.data import Batch, Data
 
 from graphs import STGEncoder, VideoStates, spatial_edges, symmetric_norm, temporal_edges
 from stg.config.model import GraphConfig, ModelConfig
+from stg.config.training import LossConfig
 from stg.data.batches import CaptionBatch, pad_words
 from stg.models.build import build_captioner
 from stg.models.captioner import Branch, Captioner
@@ -178,7 +179,7 @@ def loss_at_real_words(model: Captioner, batch: CaptionBatch) -> Tensor:
 
 def our_loss(model: Captioner, batch: CaptionBatch) -> Tensor:
     """Ours."""
-    return captioning_losses(model, batch, distill_weight=DISTILL)["loss"]
+    return captioning_losses(model, batch, LossConfig(distill_weight=DISTILL))["loss"]
 
 
 Loss = Callable[[], Tensor]

@@ -54,7 +54,6 @@ def fit(config: "FitConfig | None" = None, *, reporter: Reporter = SILENT, **sec
     """
     from stg.config.schema import from_dict, to_dict
     from stg.config.training import FitConfig
-    from stg.runs.folder import default_folder
 
     if config is None:
         plain = {name: to_dict(value) if is_dataclass(value) else value for name, value in sections.items()}
@@ -65,8 +64,7 @@ def fit(config: "FitConfig | None" = None, *, reporter: Reporter = SILENT, **sec
         warnings.filterwarnings("ignore", message=_OF_LIBRARIES)
         from stg.training.loop import fit as train
 
-    train(config, console=_console(reporter), stop=reporter.should_stop)
-    return Path(config.run.out) if config.run.out else default_folder(config)
+    return train(config, reporter=reporter).path
 
 
 def evaluate(

@@ -72,7 +72,7 @@ def _train(cell: CellFolder, record: Record, console: Console, reporter: Reporte
         record["features"] = cell.features
     record |= {"commit": commit(), "machine": machine()}
     cell.write_record(record)
-    fit(cell.config, console=console, stop=reporter.should_stop)
+    fit(cell.config, reporter=ConsoleReporter(console, reporter.should_stop))
     if not cell.trained:
         raise StgError(f"{cell.run} was trained with other settings, and stg.fit does not resume with these")
 

@@ -19,7 +19,7 @@ from stg.retrieval.training import retrieve, sources, train
 from stg.runtime.device import pick_device
 from stg.runtime.errors import UserError
 from stg.runtime.files import printable, write_atomic
-from stg.runtime.progress import progress_bar
+from stg.runtime.progress import ConsoleReporter
 from stg.runtime.reading import read_json
 from stg.runtime.signals import stop_on_signal
 
@@ -47,9 +47,7 @@ def embed(config: EmbedConfig, *, console: Console, stop: Callable[[], bool] = l
         UserError: settings, data and folder do not fit each other.
     """
 
-    def tell(line: str) -> None:
-        console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
-
+    reporter = ConsoleReporter(console, stop)
     folder = Path(config.out) if config.out else default_folder(config)
     split = config.evaluate or "val"
     settings = _evaluated(config, folder) if config.evaluate is not None else config
@@ -58,14 +56,11 @@ def embed(config: EmbedConfig, *, console: Console, stop: Callable[[], bool] = l
     if config.threads:
         torch.set_num_threads(config.threads)
     device = pick_device(config.device)
-    with progress_bar(console, "making the videos' graphs") as progress:
-        opened = open_dataset(settings.data, settings.world, progress=progress, tell=tell)
+    with reporter.bar("making the videos' graphs") as progress:
+        opened = open_dataset(settings.data, settings.world, progress=progress, tell=reporter.say)
     dataset, store = opened.dataset, opened.store
     if config.evaluate is None:
-        train(
-            config, folder, dataset, store,
-            console=console, tell=tell, begin=lambda: _begin(config, folder), device=device, stop=stop,
-        )  # fmt: skip
+        train(config, folder, dataset, store, reporter=reporter, begin=lambda: _begin(config, folder), device=device)
     trained = EmbeddingBundle.load(folder)
     trained.check(store)
     captions = dataset.references(split)

@@ -3,17 +3,15 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from rich.console import Console
 from torch import Tensor
 
 from graphs import GraphSource, GraphStore
 from stg.config.retrieval import EmbedConfig
 from stg.config.training import OptimConfig
-from stg.data.batches import BatchSource, Item, TrainingSet, shuffle_features
+from stg.data.batches import BatchSource, CaptionBatch, TrainingSet, shuffle_features
 from stg.data.prefetch import load_into_memory
 from stg.datasets.base import CaptionDataset
 from stg.models.feature_kinds import FeatureWidths
@@ -23,9 +21,11 @@ from stg.retrieval.ranking import Retrieval, matching_loss, rank
 from stg.runs.checkpoints import Checkpoints
 from stg.runtime.errors import Preempted, StgError, UserError
 from stg.runtime.files import append_jsonl
-from stg.runtime.progress import training
+from stg.runtime.reporter import SILENT, Reporter, Steps
 from stg.text.vocabulary import Vocabulary
 from stg.training.schedules import OPTIMISERS
+from stg.training.state import TrainingState
+from stg.training.step import train_step
 
 
 @torch.inference_mode()
@@ -86,20 +86,6 @@ def fit_statistics(
             part.fit(blocks(name.rsplit(".", 1)[-1]))
 
 
-@dataclass
-class Position:
-    """Where the training stands; saved with each checkpoint."""
-
-    epoch: int = 0
-    best: float = -1.0
-    best_epoch: int = -1
-    stale: int = 0
-
-    def done(self, config: EmbedConfig) -> bool:
-        """Whether the epochs or the patience of ``config`` are used up."""
-        return self.epoch >= config.optim.epochs or self.stale >= config.optim.patience
-
-
 def sources(config: EmbedConfig, videos: Sequence[str]) -> dict[str, str] | None:
     """Whose features each video gets: another one's in the control; None: its own."""
     return shuffle_features(videos, config.seed) if config.control == "shuffle" else None
@@ -111,29 +97,74 @@ def train(
     dataset: CaptionDataset,
     store: GraphStore,
     *,
-    console: Console,
-    tell: Callable[[str], None],
+    reporter: Reporter = SILENT,
     begin: Callable[[], None],
     device: torch.device,
-    stop: Callable[[], bool] = lambda: False,
 ) -> None:
     """Train on the split ``train`` until the sum of recalls on ``val`` no longer grows; the best is kept in ``folder``.
 
-    Each epoch leaves a checkpoint, from which the next call goes on; stopped and gone on with, the result is the same
-    to the last bit.
+    Each epoch leaves a checkpoint, from which the next call resumes; stopped and resumed, the result is the same to the
+    last bit.
 
     Args:
         begin: called once nothing is left to refuse, before anything is written.
-        stop: asked after each step.
+        reporter: hears lines and steps; its ``should_stop`` is asked after each step.
 
     Raises:
-        Preempted: ``stop`` said so; the epochs done are saved.
+        Preempted: the reporter asked for a stop; the epochs done are saved.
         UserError: captions or features are not those that the folder was started with.
         StgError: the loss is not finite.
     """
-    optim = config.optim
     torch.manual_seed(config.seed)
     captions, val = dataset.references("train"), dataset.references("val")
+    trained = _untrained(config, captions, store)
+    trained.embedding.to(device)
+    data = _training_set(config, trained, captions, store, reporter)
+    model, optim = trained.embedding, config.optim
+    optimiser = OPTIMISERS["adam"](list(model.parameters()), OptimConfig(lr=optim.lr, weight_decay=optim.weight_decay))
+    state = TrainingState(
+        Checkpoints(folder / "checkpoints"),
+        model,
+        optimiser,
+        made_of={
+            "captions": trained.vocabulary.fingerprint,
+            "features": hashlib.sha256(json.dumps(store.manifest, sort_keys=True).encode()).hexdigest(),
+        },
+        epochs=optim.epochs,
+        patience=optim.patience,
+        export=lambda: trained.save(folder),
+        numbered_by="epoch",  # whole epochs alone are saved
+    )
+    if changed := state.restore(warn=reporter.say):
+        raise UserError(f"the {' and '.join(changed)} are not those that {folder} was started with: use another --out")
+    best = "best sum of recalls {0.best:.3f} (epoch {1})"
+    if state.finished:
+        reporter.say(f"{folder} is finished: {best.format(state.at, state.at.best_epoch + 1)}")
+        return
+    begin()
+    size = sum(weight.numel() for weight in model.parameters()) / 1e6
+    reporter.say(
+        f"{folder}: {dataset.name}, {len(data.captions)} training videos, {len(trained.vocabulary)} words, "
+        f"{size:.2f}M weights, {device}" + (f"; resuming after epoch {state.at.epoch}" if state.at.epoch else "")
+    )
+    with reporter.training_bar(optim.epochs) as show:
+        while not state.finished:
+            _train_epoch(config, state, trained, data, device, reporter, show)
+            found = retrieve(trained, store, val, source=sources(config, list(val)), device=device)
+            loss, improved = state.loss, state.judge(found.recall_sum)
+            if improved:
+                state.save_best(found.recall_sum)
+            state.save()
+            append_jsonl(folder / "metrics.jsonl", {"epoch": state.at.epoch, "loss": loss, **found.values})
+            reporter.say(
+                f"epoch {state.at.epoch:3d}  loss {loss:.3f}  sum of recalls {found.recall_sum:.3f}"
+                + ("  best so far" if improved else "")
+            )
+    reporter.say(best.format(state.at, state.at.best_epoch + 1))
+
+
+def _untrained(config: EmbedConfig, captions: Mapping[str, Sequence[str]], store: GraphStore) -> EmbeddingBundle:
+    """An embedding with fresh weights and the statistics of the training videos' features."""
     vocabulary = Vocabulary.build(
         (text for texts in captions.values() for text in texts),
         min_count=config.data.min_count,
@@ -143,8 +174,7 @@ def train(
     widths = FeatureWidths.of(store.get(videos[0]))
     model = build_embedding(config.model, config.graph, widths=widths, vocabulary=len(vocabulary))
     fit_statistics(model, store, videos)
-    model.to(device)
-    trained = EmbeddingBundle(
+    return EmbeddingBundle(
         model,
         vocabulary,
         config.model,
@@ -154,95 +184,69 @@ def train(
         store.features_dtype,
         config.control,
     )
-    data = TrainingSet(
+
+
+def _training_set(
+    config: EmbedConfig,
+    trained: EmbeddingBundle,
+    captions: Mapping[str, Sequence[str]],
+    store: GraphStore,
+    reporter: Reporter,
+) -> TrainingSet:
+    videos = list(captions)
+    return TrainingSet(
         BatchSource(
-            load_into_memory(store, videos, tell=tell) if config.data.loading == "memory" else store,
+            load_into_memory(store, videos, tell=reporter.say) if config.data.loading == "memory" else store,
             **trained.edges,
             shuffled=sources(config, videos),
         ),
-        _encode(vocabulary, captions),
-        batch_videos=optim.batch_videos,
-        captions_per_video=optim.captions_per_video,
-        epoch_captions=optim.epoch_captions,
+        _encode(trained.vocabulary, captions),
+        batch_videos=config.optim.batch_videos,
+        captions_per_video=config.optim.captions_per_video,
+        epoch_captions=config.optim.epoch_captions,
         seed=config.seed,
     )
-    weights = list(model.parameters())
-    optimiser = OPTIMISERS["adam"](weights, OptimConfig(lr=optim.lr, weight_decay=optim.weight_decay))
-    checkpoints = Checkpoints(folder / "checkpoints")
-    header = checkpoints.restore(model, optimiser, warn=tell)
-    at = Position(**header["position"]) if header else Position()
-    made_of = {
-        "captions": vocabulary.fingerprint,
-        "features": hashlib.sha256(json.dumps(store.manifest, sort_keys=True).encode()).hexdigest(),
-    }
-    if changed := [name for name, value in made_of.items() if header and header[name] != value]:
-        raise UserError(f"the {' and '.join(changed)} are not those that {folder} was started with: use another --out")
-    if at.done(config):
-        tell(f"{folder} is finished: best sum of recalls {at.best:.3f} (epoch {at.best_epoch + 1})")
-        return
-    begin()
-    size = sum(weight.numel() for weight in weights) / 1e6
-    tell(
-        f"{folder}: {dataset.name}, {len(data.captions)} training videos, {len(vocabulary)} words, "
-        f"{size:.2f}M weights, {device}" + (f"; going on after epoch {at.epoch}" if at.epoch else "")
-    )
-    with training(console, optim.epochs) as show:
-        while not at.done(config):
-            model.train()
-            batches, losses = data.epoch(at.epoch), []
-            for number, items in enumerate(batches, 1):
-                losses.append(_step(config, model, data, items, at.epoch, device))
-                optimiser.step()
-                show(at.epoch, number, len(batches), {"loss": losses[-1]})
-                if stop():
-                    kept = f"; the best is that of epoch {at.best_epoch + 1}" if at.epoch else ""
-                    raise Preempted(
-                        f"stopped in epoch {at.epoch + 1}, the epochs before it are in {folder}{kept}: "
-                        "the same command goes on"
-                    )
-            found = retrieve(trained, store, val, source=sources(config, list(val)), device=device)
-            at.epoch += 1
-            improved = found.recall_sum > at.best
-            at.stale = 0 if improved else at.stale + 1
-            if improved:
-                at.best, at.best_epoch = found.recall_sum, at.epoch - 1
-                trained.save(folder)
-            checkpoints.save(at.epoch, model, optimiser, {"position": asdict(at), **made_of})
-            loss = sum(losses) / len(losses)
-            append_jsonl(folder / "metrics.jsonl", {"epoch": at.epoch, "loss": loss, **found.values})
-            tell(
-                f"epoch {at.epoch:3d}  loss {loss:.3f}  sum of recalls {found.recall_sum:.3f}"
-                + ("  best so far" if improved else "")
-            )
-    tell(f"best sum of recalls {at.best:.3f} (epoch {at.best_epoch + 1})")
 
 
-def _step(
+def _train_epoch(
     config: EmbedConfig,
-    model: VideoTextEmbedding,
+    state: TrainingState,
+    trained: EmbeddingBundle,
     data: TrainingSet,
-    items: Sequence[Item],
-    epoch: int,
     device: torch.device,
-) -> float:
-    """The loss of a batch, its gradient left in the weights."""
-    batch = data.load(items)
-    # The sentence mark in front, which captions for teaching have, is cut off.
-    words, lengths = batch.words[:, 1:], batch.real.sum(1) - 1
-    model.zero_grad()
-    videos = model.videos(batch.graphs.to(device))
-    texts = model.texts(words.to(device), lengths.to(device))
-    loss = matching_loss(
-        videos, texts, batch.video.to(device), margin=config.optim.margin, hardest=epoch >= config.optim.hard_after
-    )
-    loss.backward()
-    norm = torch.nn.utils.get_total_norm([w.grad for w in model.parameters() if w.grad is not None])
-    if not bool(torch.isfinite(norm) & torch.isfinite(loss)):
-        raise StgError(
-            f"loss or gradient is not finite in epoch {epoch + 1} (videos "
-            f"{', '.join(item.video for item in items[:3])} ...); epochs before are intact: lower --optim.lr or "
-            "check the store"
-        )
-    if config.optim.clip_norm:
-        torch.nn.utils.clip_grads_with_norm_(model.parameters(), config.optim.clip_norm, norm)
-    return loss.item()
+    reporter: Reporter,
+    show: Steps,
+) -> None:
+    """All steps of the next epoch.
+
+    Raises:
+        Preempted: the reporter asked for a stop.
+        StgError: loss or gradient is not finite.
+    """
+    epoch, batches = state.at.epoch, data.epoch(state.at.epoch)
+    hardest = epoch >= config.optim.hard_after
+
+    def objective(model: VideoTextEmbedding, batch: CaptionBatch) -> dict[str, Tensor]:
+        # The sentence mark in front, which captions for decoders have, is cut off.
+        words, lengths = batch.words[:, 1:], batch.real.sum(1) - 1
+        videos, texts = model.videos(batch.graphs), model.texts(words, lengths)
+        return {"loss": matching_loss(videos, texts, batch.video, margin=config.optim.margin, hardest=hardest)}
+
+    trained.embedding.train()
+    for items in batches:
+        batch = data.load(items).to(device)
+        result = train_step(trained.embedding, batch, state.optimiser, objective, clip_norm=config.optim.clip_norm)
+        if not result.finite:
+            raise StgError(
+                f"loss or gradient is not finite in epoch {epoch + 1} (videos "
+                f"{', '.join(item.video for item in items[:3])} ...); epochs before are intact: lower --optim.lr or "
+                "check the store"
+            )
+        state.advance(result)
+        show(epoch, state.at.batch, len(batches), result.losses)
+        if reporter.should_stop():
+            kept = f"; the best is that of epoch {state.at.best_epoch + 1}" if epoch else ""
+            raise Preempted(
+                f"stopped in epoch {epoch + 1}, the epochs before it are in {state.folder}{kept}: "
+                "the same command resumes after them"
+            )

@@ -2,6 +2,8 @@
 
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from logging.handlers import MemoryHandler
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +15,8 @@ from stg.config.schema import describe, differences, to_dict
 from stg.config.training import FitConfig
 from stg.runs.folder import FREE, RunFolder
 from stg.runtime.errors import Preempted, ProcessLost, StgError, UserError
-from stg.runtime.files import append_jsonl, write_atomic
+from stg.runtime.files import append_jsonl, printable, write_atomic
+from stg.runtime.reporter import SILENT, Progress, Reporter, Steps
 
 Status = Literal["running", "preempted", "finished", "failed"]
 
@@ -131,6 +134,10 @@ class TrainingRun:
         if not self.rank:
             append_jsonl(self.folder.metrics_file, row)
 
+    def reporter(self, inner: Reporter) -> Reporter:
+        """What the run says: to ``inner`` and into its log; of several processes the first one speaks for all."""
+        return _RunReporter(inner, silent=bool(self.rank))
+
     def rewind(self, step: int, *, validated: bool) -> None:
         """Drop the rows after ``step``, which will be made again, and a half-written last row.
 
@@ -148,3 +155,29 @@ class TrainingRun:
             if row["step"] < step or (0 < row["step"] == step and (validated or row["kind"] != "validation")):
                 kept.append(line)
         write_atomic(metrics, "".join(f"{line}\n" for line in kept))
+
+
+class _RunReporter(Reporter):
+    """Passes on what is said, and logs it; one that is silent still asks whether to stop."""
+
+    def __init__(self, inner: Reporter, *, silent: bool) -> None:
+        self._shown, self._asked, self._silent = SILENT if silent else inner, inner, silent
+
+    def say(self, line: str) -> None:
+        line = printable(line)
+        self._shown.say(line)
+        if not self._silent:
+            logger.info(line)
+
+    @contextmanager
+    def bar(self, title: str) -> Iterator[Progress]:
+        with self._shown.bar(title) as progress:
+            yield progress
+
+    @contextmanager
+    def training_bar(self, epochs: int) -> Iterator[Steps]:
+        with self._shown.training_bar(epochs) as show:
+            yield show
+
+    def should_stop(self) -> bool:
+        return self._asked.should_stop()

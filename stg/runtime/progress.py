@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from stg.runtime.reporter import Reporter
+from stg.runtime.files import printable
+from stg.runtime.reporter import Reporter, Steps
 
 
 def _bar(console: Console) -> Progress:
@@ -31,19 +32,6 @@ def progress_bar(console: Console, title: str) -> Iterator[Callable[[int, int], 
         yield lambda done, total: progress.update(task, completed=done, total=total, visible=True)
 
 
-@contextmanager
-def training(console: Console, epochs: int) -> Iterator[Callable[[int, int, int, Mapping[str, float]], None]]:
-    """A bar for the steps of an epoch; call what it yields with (epoch, batch, batches, losses)."""
-    with _bar(console) as progress:
-        task = progress.add_task("training", total=None, note="")
-
-        def show(epoch: int, batch: int, batches: int, losses: Mapping[str, float]) -> None:
-            note = "  ".join(f"{name} {value:.3f}" for name, value in losses.items())
-            progress.update(task, completed=batch, total=batches, description=f"epoch {epoch + 1}/{epochs}", note=note)
-
-        yield show
-
-
 class ConsoleReporter(Reporter):
     """Shows lines and bars on a terminal, and stops when asked to.
 
@@ -57,13 +45,26 @@ class ConsoleReporter(Reporter):
 
     def say(self, line: str) -> None:
         """Print the line as it is: brackets are no markup, numbers get no colours, long lines are not folded."""
-        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self.console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
 
     @contextmanager
     def bar(self, title: str) -> Iterator[Callable[[int, int], None]]:
         """A bar on a terminal; nothing elsewhere."""
         with progress_bar(self.console, title) as progress:
             yield progress
+
+    @contextmanager
+    def training_bar(self, epochs: int) -> Iterator[Steps]:
+        """A bar on a terminal that begins again with each epoch; nothing elsewhere."""
+        with _bar(self.console) as progress:
+            task = progress.add_task("training", total=None, note="")
+
+            def show(epoch: int, batch: int, batches: int, losses: Mapping[str, float]) -> None:
+                note = "  ".join(f"{name} {value:.3f}" for name, value in losses.items())
+                line = f"epoch {epoch + 1}/{epochs}"
+                progress.update(task, completed=batch, total=batches, description=line, note=note)
+
+            yield show
 
     def should_stop(self) -> bool:
         """What ``stop`` says."""

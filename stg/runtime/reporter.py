@@ -1,10 +1,14 @@
 """What a library function says while it works, and whether it should stop."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) as work goes on."""
+
+
+Steps = Callable[[int, int, int, Mapping[str, float]], None]
+"""Called with (epoch, batch, batches, losses) after each step of a training."""
 
 
 class Reporter:
@@ -21,6 +25,11 @@ class Reporter:
     def bar(self, title: str) -> Iterator[Progress]:
         """Show work of known size while the block runs; call what it yields with (done, total)."""
         yield lambda done, total: None
+
+    @contextmanager
+    def training_bar(self, epochs: int) -> Iterator[Steps]:
+        """Show the steps of each epoch while the block runs; call what it yields after each."""
+        yield lambda epoch, batch, batches, losses: None
 
     def should_stop(self) -> bool:
         """Whether the work should end at its next safe point."""

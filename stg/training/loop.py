@@ -1,301 +1,239 @@
 """The training loop."""
 
-import dataclasses
 import hashlib
 import json
-import math
-import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
 
 import torch
-from rich.console import Console
 
 from stg.config.training import FitConfig
-from stg.data.batches import load_share
+from stg.data.batches import CaptionBatch, Item, TrainingSet, load_share
 from stg.data.prefetch import read_ahead
 from stg.metrics.java import JavaError, java
-from stg.runs.checkpoints import Checkpoints, random_states
-from stg.runs.folder import default_folder
-from stg.runs.training_run import TrainingRun, logger
-from stg.runtime.device import autocast, pick_device
+from stg.runs.checkpoints import Checkpoints
+from stg.runs.folder import RunFolder, default_folder
+from stg.runs.training_run import TrainingRun
+from stg.runtime.device import pick_device
 from stg.runtime.distributed import SINGLE, Ranks
-from stg.runtime.errors import Preempted, StgError, UserError
-from stg.runtime.files import printable
-from stg.runtime.progress import progress_bar, training
-from stg.runtime.signals import until_stopped
-from stg.training.losses import captioning_losses
-from stg.training.reinforce import mixed, reward_losses
-from stg.training.rewards import Rewards
-from stg.training.schedules import OPTIMISERS, annealed, given_words
-from stg.training.setup import check_training, set_up
-from stg.training.state import Position
-
-pass
+from stg.runtime.errors import StgError, UserError
+from stg.runtime.reporter import SILENT, Reporter
+from stg.training.objective import Objective
+from stg.training.schedules import OPTIMISERS
+from stg.training.setup import TrainingSetup, check_training, set_up
+from stg.training.state import TrainingState
+from stg.training.step import OutOfMemory, StepResult, train_step
+from stg.training.validation import Validated
 
 
-NAN_LIMIT = 3
-
-
-def fit(
-    config: FitConfig,
-    *,
-    console: Console,
-    stop: Callable[[], bool] = lambda: False,
-    ranks: Ranks | None = None,
-) -> int:
-    """Train as ``config`` says; ``stop`` is asked after each step.
+def fit(config: FitConfig, *, reporter: Reporter = SILENT, ranks: Ranks | None = None) -> RunFolder:
+    """Train as ``config`` says and return the run folder; an unfinished run in it is resumed.
 
     With ``ranks``, each of which calls this, all take part in each step: losses and gradients are those of one
     process with the whole batch, to rounding. What is drawn (dropout, a decoder's own words, captions to be rewarded)
-    depends on their number. The first of them writes and prints. None: this process alone.
+    depends on their number. The first of them writes and reports. None: this process alone.
+
+    Args:
+        reporter: hears lines and steps; its ``should_stop`` is asked after each step.
 
     Raises:
-        Preempted: ``stop`` said so; a checkpoint is saved.
+        Preempted: the reporter asked for a stop; a checkpoint is saved.
         UserError: settings, data and run folder do not fit each other.
-        StgError: the loss is not finite `NAN_LIMIT` times in a row.
-        ProcessLost: another process does not go on.
+        StgError: the loss is not finite `stg.training.state.NAN_LIMIT` times in a row.
+        ProcessLost: another process has ended.
     """
-
     check_training(config)
-    folder = Path(config.run.out) if config.run.out else default_folder(config)
     ranks = ranks or SINGLE
+    folder = Path(config.run.out) if config.run.out else default_folder(config)
     with TrainingRun(folder, config, ranks.rank) as run:
-        return _train(config, run, console, stop, ranks)
+        _train(config, run, run.reporter(reporter), ranks)
+    return run.folder
 
 
-def _train(config: FitConfig, run: Any, console: Console, stop: Callable[[], bool], ranks: Ranks) -> int:
-
-    if not ranks.is_main:
-        console = Console(quiet=True, force_terminal=False)
-
-    def tell(line: str) -> None:
-        if not ranks.is_main:
-            return
-        line = printable(line)
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-        logger.info(line)
-
+def _train(config: FitConfig, run: TrainingRun, reporter: Reporter, ranks: Ranks) -> None:
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
     device = pick_device(config.run.device)
     torch.manual_seed(config.run.seed)
-
-    with progress_bar(console, "making the videos' graphs") as progress:
-        setup = set_up(config, device, progress=until_stopped(progress, stop), tell=tell, ranks=ranks)
-    dataset, store, captions, data = setup.dataset, setup.store, setup.captions, setup.data
-    trained, validate = setup.trained, setup.validation
-    model, vocabulary = trained.captioner, trained.vocabulary
+    setup = set_up(config, device, reporter=reporter, ranks=ranks)
+    model, data, validate, reward = setup.trained.captioner, setup.data, setup.validation, config.reward
     optimiser = OPTIMISERS[config.optim.algorithm](list(model.parameters()), config.optim)
-    features = hashlib.sha256(json.dumps(store.manifest, sort_keys=True).encode()).hexdigest()
-    checkpoints = Checkpoints(run.folder.checkpoints)
-    header = checkpoints.restore(model, optimiser, warn=tell, rank=ranks.rank)
-    at = Position(**header["position"]) if header else Position()
-    if not ranks.agree(at.step, model):
+    state = TrainingState(
+        Checkpoints(run.folder.checkpoints),
+        model,
+        optimiser,
+        made_of={
+            "vocabulary": setup.trained.vocabulary.fingerprint,
+            "features": hashlib.sha256(json.dumps(setup.store.manifest, sort_keys=True).encode()).hexdigest(),
+        },
+        epochs=config.optim.epochs,
+        patience=config.optim.patience,
+        export=lambda: _export(setup, run.folder),
+        ranks=ranks,
+    )
+    _restore(state, run, setup, reporter)
+    if state.finished:
+        reporter.say(f"{run.folder} is finished: {_best(state)}")
+        return
+    _begin(state, config, run, setup, reporter)
+    if config.run.start and not state.at.step:
+        # What it begins with is judged too: training that only makes it worse leaves it as the best.
+        found = validate(model, device, ranks=ranks, reporter=reporter) or state.interrupt(run.set_state)
+        run.log(kind="start", step=0, **found.scores.values, broken_endings=found.broken)
+        reporter.say(f"at the start  {found}  {found.endings}")
+        state.save_best(found.judged)
+
+    model.train()
+    with (
+        Objective(config, setup.captions, setup.trained.vocabulary, device=device, ranks=ranks) as objective,
+        reporter.training_bar(config.optim.epochs) as show,
+    ):
+        while not state.finished:
+            # Temperature, the decoder's own words, rewards and their step size.
+            if objective.start_epoch(state.at.epoch, model, optimiser):
+                reporter.say(f"learning from rewards from epoch {state.at.epoch + 1} on, share {reward.weight:g}")
+            batches = data.epoch(state.at.epoch)
+            for items, batch in _loaded(data, batches[state.at.batch :], ranks):
+                with _checkpoint_in_trouble(state):
+                    result = train_step(
+                        model,
+                        batch.to(device, non_blocking=True),
+                        optimiser,
+                        objective,
+                        ranks=ranks,
+                        clip_norm=config.optim.clip_norm,
+                    )
+                state.advance(result)
+                _log_step(state, result, items, run, reporter)
+                state.require_finite(run.folder.metrics_file)
+                show(state.at.epoch, state.at.batch, len(batches), result.losses)
+                state.save_if_due(config.run.save_minutes, stop=reporter.should_stop(), record=run.set_state)
+
+            found = validate(model, device, ranks=ranks, reporter=reporter) or state.interrupt(run.set_state)
+            # Patience must not end the run before its rewards have begun.
+            loss, epoch = state.loss, state.at.epoch
+            improved = state.judge(found.judged, patience_from=reward.from_epoch if reward.weight else 0)
+            samples = {video: found.texts[video] for video in validate.videos[: config.run.samples]}
+            _log_validation(run, state.at.step, epoch, loss, found, samples)
+            if improved:
+                state.save_best(found.judged)
+            state.save()
+            run.set_state("running", step=state.at.step, epoch=state.at.epoch, best=state.at.best)
+            # Broken endings are a matter of rewards: shown from the last epoch before them on.
+            endings = bool(reward.weight) and state.at.epoch >= reward.from_epoch
+            _report_validation(reporter, state.at.epoch, loss, found, improved=improved, endings=endings)
+            for video, text in samples.items():
+                reporter.say(f"    {video}: {text}   (a reference: {setup.dataset.captions[video][0]})")
+            if any(ranks.any(reporter.should_stop())):
+                state.interrupt(run.set_state)
+
+    run.set_state("finished", step=state.at.step, epoch=state.at.epoch, best=state.at.best)
+    reporter.say(f"{_best(state)}. Next: python -m stg.evaluate {run.folder}")
+
+
+def _restore(state: TrainingState, run: TrainingRun, setup: TrainingSetup, reporter: Reporter) -> None:
+    """Take up the last checkpoint, unless the run was started with something else."""
+    changed = state.restore(warn=reporter.say)
+    if not state.ranks.agree(state.at.step, state.model):
         raise UserError(
             f"the run folder {run.folder} is not the same for all processes: it must lie where all of them see it"
         )
-    if header and header["vocabulary"] != vocabulary.fingerprint:
+    if "vocabulary" in changed:
         raise UserError(
             f"the captions have changed since {run.folder} was started (other vocabulary): use another --run.out"
         )
-    if header and header.get("features") not in (None, features):
+    if "features" in changed:
         raise UserError(
-            f"the features in {store.path} were made otherwise than those that {run.folder} was started with: give the "
-            "store of then, or another --run.out"
+            f"the features in {setup.store.path} were made otherwise than those that {run.folder} was started with: "
+            "give the store of then, or another --run.out"
         )
-    if at.epoch >= config.optim.epochs or at.stale >= config.optim.patience:
-        tell(f"{run.folder} is finished: best validation CIDEr {at.best:.3f} ({_when(at.best_epoch)})")
-        return 0
+
+
+def _begin(state: TrainingState, config: FitConfig, run: TrainingRun, setup: TrainingSetup, reporter: Reporter) -> None:
+    """Open the run folder for writing, now that nothing is left to refuse, and say what is trained."""
+    ranks, step = state.ranks, state.at.step
     if config.reward.weight and config.reward.meteor:
         java()  # or it would be missed only when its epoch comes
-    ranks.barrier()  # so that all have looked before one writes
+    ranks.barrier()  # so that all have read the folder before one writes
     run.begin()
-    run.rewind(at.step, validated=at.batch == 0)
-    run.set_state("running", step=at.step)
-    if config.run.start and not at.step:
-        trained.initialise_from(config.run.start)
-        tell(f"beginning with the weights of {config.run.start}")
-    saved_by = header.get("processes", 1) if header else 1
-    if header and saved_by != ranks.world_size:
-        tell(
-            f"the last checkpoint is that of {saved_by} processes, {ranks.world_size} go on: same samples, other draws"
+    run.rewind(step, validated=state.at.batch == 0)
+    run.set_state("running", step=step)
+    if config.run.start and not step:
+        setup.trained.initialise_from(config.run.start)
+        reporter.say(f"beginning with the weights of {config.run.start}")
+    if state.header and state.saved_by != ranks.world_size:
+        reporter.say(
+            f"the last checkpoint is that of {state.saved_by} processes, {ranks.world_size} resume: same samples, "
+            "other draws"
         )
-    if ranks.rank >= saved_by:
-        ranks.seed_per_rank(config.run.seed, at.step)
-    size = sum(weight.numel() for weight in model.parameters()) / 1e6
-    tell(
-        f"{run.folder}: {dataset.name}, {len(data.captions)} training videos, {len(vocabulary)} words, "
-        f"{size:.2f}M weights, {device}" + (f"; going on at step {at.step}" if at.step else "")
+    # A process that had no part in the checkpoint must not draw what another one draws.
+    if ranks.rank >= state.saved_by:
+        ranks.seed_per_rank(config.run.seed, step)
+    size = sum(weight.numel() for weight in state.model.parameters()) / 1e6
+    device = next(state.model.parameters()).device
+    reporter.say(
+        f"{run.folder}: {setup.dataset.name}, {len(setup.data.captions)} training videos, "
+        f"{len(setup.trained.vocabulary)} words, {size:.2f}M weights, {device}"
+        + (f"; resuming at step {step}" if step else "")
     )
 
-    def save() -> None:
-        position = dataclasses.asdict(at)
-        told = {"position": position, "vocabulary": vocabulary.fingerprint, "features": features}
-        states = ranks.gather_tensors(random_states())
-        if ranks.is_main:
-            checkpoints.save(at.step, model, optimiser, {**told, "processes": ranks.world_size}, states[1:])
 
-    def save_in_trouble() -> str:
-        # Of several processes the others are elsewhere in the step and cannot take part.
-        if ranks.is_distributed:
-            return "the last checkpoint holds" if any(run.folder.checkpoints.glob("step-*")) else "no checkpoint yet"
-        save()
-        return "checkpoint saved"
-
-    def give_way() -> NoReturn:
-        save()
-        run.set_state("preempted", step=at.step)
-        ranks.barrier()  # so that none leaves, and has the others ended, before all is written
-        raise Preempted(
-            f"stopped at step {at.step} with a checkpoint in {run.folder}: the same command goes on from there"
-        )
-
-    eta, cold = config.optim.scheduled_sampling, config.model.stats.ts
-    loss_settings = {**dataclasses.asdict(config.loss), "own_word": config.optim.own_word}
-    saved_at = time.monotonic()
-    reward = config.reward
-    rewards: Rewards | None = None
-
-    def load(items: Any) -> Any:
-        return load_share(data.load, items, ranks)
-
-    def keep(score: float, epoch: int) -> None:
-        at.best, at.best_epoch = score, epoch
-        if not ranks.is_main:
-            return
-        trained.save(run.folder.model_file)
-        if model.for_captioning() is not model:
-            trained.save(run.folder.whole_file, whole=True)
-
-    if config.run.start and not at.step:
-        # What it begins with is judged too: training that only makes it worse leaves it as the best.
-        found = validate(model, device, ranks=ranks, stop=stop)
-        if found is None:
-            give_way()
-        run.log(kind="start", step=0, **found.scores.values, broken_endings=found.broken)
-        tell(f"at the start  {found}  {found.endings}")
-        keep(ranks.broadcast_value(found.judged), -1)
-    model.train()
-    with (
-        ExitStack() as open_rewards,
-        training(console, config.optim.epochs) as show,
-    ):
-        while at.epoch < config.optim.epochs and at.stale < config.optim.patience:
-            batches = data.epoch(at.epoch)
-            if reward.weight and at.epoch >= reward.from_epoch and rewards is None:
-                made = Rewards(captions, vocabulary, cider=reward.cider, bleu4=reward.bleu4, meteor=reward.meteor)
-                rewards = open_rewards.enter_context(made)
-                for group in optimiser.param_groups:
-                    group["lr"] = reward.lr or config.optim.lr
-                tell(f"learning from rewards from epoch {at.epoch + 1} on, share {reward.weight:g}")
-            own_words = 1 - given_words(eta, at.epoch) if eta else 0.0
-            if cold.anneal_from is not None:
-                model.anneal(annealed(cold.anneal_from, cold.temperature, at.epoch, config.optim.epochs))
-            waiting = batches[at.batch :]
-            for items, batch in zip(waiting, read_ahead(load, waiting), strict=True):
-                batch = batch.to(device, non_blocking=True)
-                optimiser.zero_grad()
-                try:
-                    with autocast(config.optim.precision, device):
-                        losses = captioning_losses(model, batch, own_words=own_words, ranks=ranks, **loss_settings)
-                    if rewards is not None:
-                        told = reward_losses(
-                            model,
-                            batch,
-                            rewards,
-                            baseline=reward.baseline,
-                            samples=reward.samples,
-                            dropout=reward.dropout,
-                            max_length=vocabulary.max_words + 1,
-                            ranks=ranks,
-                        )
-                        losses = mixed(losses, told, reward.weight)
-                    losses["loss"].backward()
-                except torch.OutOfMemoryError as error:
-                    kept = save_in_trouble()
-                    raise StgError(
-                        f"out of memory at step {at.step} with {len(batch.words)} captions of "
-                        f"{len(batch.items)} videos ({kept}): lower --optim.batch_videos"
-                    ) from error
-                except JavaError:
-                    save_in_trouble()
-                    raise
-                ranks.add_gradients(model.parameters())
-                values = ranks.add_values(losses)
-                norm = torch.nn.utils.get_total_norm([w.grad for w in model.parameters() if w.grad is not None])
-                if config.optim.clip_norm:
-                    torch.nn.utils.clip_grads_with_norm_(model.parameters(), config.optim.clip_norm, norm)
-                finite = torch.isfinite(norm).item() and math.isfinite(values["loss"])
-                at.batch += 1
-                at.step += 1
-                if finite:
-                    at.broken = 0
-                    at.loss_sum, at.loss_count = at.loss_sum + values["loss"], at.loss_count + 1
-                    optimiser.step()
-                    run.log(kind="step", step=at.step, epoch=at.epoch, norm=norm.item(), **values)
-                else:
-                    at.broken += 1
-                    videos = [item.video for item in items]
-                    run.log(kind="broken", step=at.step, epoch=at.epoch, videos=videos)
-                    tell(
-                        f"step {at.step}: loss or gradient is not finite, step not applied; "
-                        f"videos: {', '.join(videos[:4])} ..."
-                    )
-                    if at.broken == NAN_LIMIT:
-                        raise StgError(
-                            f"loss or gradient not finite {NAN_LIMIT} times in a row (step {at.step}); the videos are "
-                            f"in {run.folder.metrics_file}, the checkpoints before are intact: "
-                            "lower --optim.lr or check the store"
-                        )
-                show(at.epoch, at.batch, len(batches), values)
-                stops, due = ranks.any(stop(), time.monotonic() - saved_at > 60 * config.run.save_minutes)
-                if stops:
-                    give_way()
-                if due:
-                    save()
-                    saved_at = time.monotonic()
-
-            found = validate(model, device, ranks=ranks, stop=stop)
-            if found is None:
-                give_way()
-            judged = ranks.broadcast_value(found.judged)
-            improved = judged > at.best
-            loss = at.loss_sum / max(at.loss_count, 1)
-            at.epoch, at.batch, at.loss_sum, at.loss_count = at.epoch + 1, 0, 0.0, 0
-            # Patience must not end the run before its rewards have begun.
-            early = reward.weight and at.epoch <= reward.from_epoch
-            at.stale = 0 if improved or early else at.stale + 1
-            samples = {video: found.texts[video] for video in validate.videos[: config.run.samples]}
-            run.log(
-                kind="validation",
-                step=at.step,
-                epoch=at.epoch - 1,
-                loss=loss,
-                **found.scores.values,
-                broken_endings=found.broken,
-                samples=samples,
-            )
-            if improved:
-                keep(judged, at.epoch - 1)
-            save()
-            saved_at = time.monotonic()
-            run.set_state("running", step=at.step, epoch=at.epoch, best=at.best)
-            line = f"epoch {at.epoch:3d}  loss {loss:.3f}  {found}"
-            if rewards is not None or (at.epoch == reward.from_epoch and reward.weight):
-                line += f"  {found.endings}"
-            tell(line + ("  best so far" if improved else ""))
-            for video, text in samples.items():
-                tell(f"    {video}: {text}   (a reference: {dataset.captions[video][0]})")
-            if any(ranks.any(stop())):
-                give_way()
-
-    run.set_state("finished", step=at.step, epoch=at.epoch, best=at.best)
-    tell(f"best validation CIDEr {at.best:.3f} ({_when(at.best_epoch)}). Next: python -m stg.evaluate {run.folder}")
-    return 0
+def _loaded(
+    data: TrainingSet, batches: Sequence[tuple[Item, ...]], ranks: Ranks
+) -> Iterator[tuple[tuple[Item, ...], CaptionBatch]]:
+    """Each batch with this process's share of it, read while the step before runs."""
+    return zip(batches, read_ahead(lambda items: load_share(data.load, items, ranks), batches), strict=True)
 
 
-def _when(epoch: int) -> str:
-    return f"epoch {epoch + 1}" if epoch >= 0 else "at the start"
+@contextmanager
+def _checkpoint_in_trouble(state: TrainingState) -> Iterator[None]:
+    """Save what is learned where a step fails for want of memory, or of METEOR."""
+    try:
+        yield
+    except OutOfMemory as error:
+        kept = state.save_in_trouble()
+        raise StgError(
+            f"out of memory at step {state.at.step} with {error.batch} ({kept}): lower --optim.batch_videos"
+        ) from error
+    except JavaError:
+        state.save_in_trouble()
+        raise
+
+
+def _log_step(
+    state: TrainingState, result: StepResult, items: Sequence[Item], run: TrainingRun, reporter: Reporter
+) -> None:
+    step, epoch = state.at.step, state.at.epoch
+    if result.finite:
+        run.log(kind="step", step=step, epoch=epoch, norm=result.norm, **result.losses)
+        return
+    videos = [item.video for item in items]
+    run.log(kind="broken", step=step, epoch=epoch, videos=videos)
+    reporter.say(f"step {step}: loss or gradient is not finite, step not applied; videos: {', '.join(videos[:4])} ...")
+
+
+def _log_validation(
+    run: TrainingRun, step: int, epoch: int, loss: float, found: Validated, samples: Mapping[str, str]
+) -> None:
+    scores, broken = found.scores.values, found.broken
+    run.log(kind="validation", step=step, epoch=epoch, loss=loss, **scores, broken_endings=broken, samples=samples)
+
+
+def _report_validation(
+    reporter: Reporter, epoch: int, loss: float, found: Validated, *, improved: bool, endings: bool
+) -> None:
+    line = f"epoch {epoch:3d}  loss {loss:.3f}  {found}" + (f"  {found.endings}" if endings else "")
+    reporter.say(line + ("  best so far" if improved else ""))
+
+
+def _export(setup: TrainingSetup, folder: RunFolder) -> None:
+    """Write the model that captions, and with it the whole one if it has parts that only training needs."""
+    setup.trained.save(folder.model_file)
+    if setup.trained.captioner.for_captioning() is not setup.trained.captioner:
+        setup.trained.save(folder.whole_file, whole=True)
+
+
+def _best(state: TrainingState) -> str:
+    when = f"epoch {state.at.best_epoch + 1}" if state.at.best_epoch >= 0 else "at the start"
+    return f"best validation CIDEr {state.at.best:.3f} ({when})"

@@ -1,33 +1,29 @@
-"""One training step: the loss (Eq. 8 of Pan et al., 2020, and its ablations), the optimisers, what epochs change."""
+"""The loss of a batch of captions: Eq. 8 of Pan et al. (2020), its ablations, and what each decoder adds."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from decoders import Pick
+from decoders.base import Decoder, Pick
+from decoders.memory import VideoMemory
+from stg.config.training import LossConfig
 from stg.data.batches import CaptionBatch
 from stg.models.captioner import Captioner
 from stg.runtime.device import single
 from stg.runtime.distributed import SINGLE, Ranks
-from stg.training.distillation import Divergence, Reduction, distilled_losses, feature_loss, language_loss
+from stg.training.distillation import distilled_losses, feature_loss, language_loss
 
 
 def captioning_losses(
     model: Captioner,
     batch: CaptionBatch,
+    settings: LossConfig | None = None,
     *,
-    scene_weight: float = 1.0,
-    distill_weight: float = 4.0,
-    kl: Divergence = "student_teacher",
-    temperature: float = 1.0,
-    detach_teacher: bool = False,
-    reduction: Reduction = "positions",
-    keep_empty: bool = False,
-    rank_weight: float = 0.1,
-    category_weight: float = 0.1,
-    own_words: float = 0.0,
-    own_word: Pick = "sample",
+    sampling_rate: float = 0.0,
+    sampling_pick: Pick = "sample",
     ranks: Ranks = SINGLE,
 ) -> dict[str, Tensor]:
     r"""The total loss and its parts (Pan et al., 2020, Eq. 8).
@@ -36,92 +32,128 @@ def captioning_losses(
 
     Note that the distillation, not the object loss, carries ``distill_weight``. A model with one decoder has its
     language loss alone, with weight 1. Captions of videos without any object do not count in the object and
-    distillation losses unless ``keep_empty`` (P15).
+    distillation losses unless ``keep_empty``.
 
     Each decoder adds the losses of its own, weighted: the ranking loss of STaTS (Cherian et al., 2020, Eq. 6) and its
-    class prediction. ``own_words`` is the probability with which
-    decoders read their own word (``own_word``: drawn or likeliest) in place of the given one; where there are two
-    branches, both read what the scene decoder read (P24).
+    class prediction.
 
     Where several ``ranks`` have a part of the batch each, all losses are those of the whole batch divided into
     summands: added up over the processes (as their gradients are) they are what one process would have found.
+
+    Args:
+        settings: weights and the form of the distillation; None: those of the paper.
+        sampling_rate: the probability with which decoders read a word of their own in place of the given one (scheduled
+            sampling); where there are two branches, both read what the scene decoder read.
+        sampling_pick: how that word is picked: drawn, or the likeliest.
+        ranks: the processes.
 
     Returns:
         ``loss`` and the parts that exist, unweighted: ``scene``, ``object``, ``distill`` or ``l2``, and a decoder's own
         as ``scene_rank``, ``object_rank``, ``scene_category``, ... Scalars.
     """
-    encoded = model.encode(batch.graphs)
-    targets = batch.targets[batch.real]
-    parts: dict[str, Tensor] = {}
-    own: dict[str, Tensor] = {}
-    counts: dict[str, Tensor | int] = {}
-    scene_logits = object_logits = None
-    kept = torch.ones_like(targets, dtype=torch.bool)
-    words, video, real = batch.words, batch.video, batch.real
+    settings = settings or LossConfig(distill_weight=4.0)
+    encoded, words, rate = model.encode(batch.graphs), batch.words, sampling_rate
+    scene = objects = None
     if model.scene_decoder is not None and encoded.scene is not None:
-        taught = model.scene_decoder.forward_train(
-            words, encoded.scene, video, real=real, own_words=own_words, pick=own_word
-        )
+        scene = _read(model.scene_decoder, encoded.scene, batch, words, batch.real, rate, sampling_pick)
         # The branches are compared on one prefix: what the scene decoder put into it, the object decoder reads.
-        words, own_words = taught.words, 0.0
-        scene_logits = single(model.scene_decoder.output(taught.features[real]))
-        counts["scene"] = len(targets)
-        own |= {f"scene_{name}": single(loss) for name, loss in taught.losses.items()}
-        counts |= {f"scene_{name}": count for name, count in taught.counts.items()}
+        words, rate = scene.words, 0.0
     if model.object_decoder is not None and encoded.objects is not None:
-        counted = real if keep_empty else real & encoded.has_objects[video][:, None]
-        taught = model.object_decoder.forward_train(
-            words, encoded.objects, video, real=counted, own_words=own_words, pick=own_word
-        )
-        object_logits = single(model.object_decoder.output(taught.features[real]))
-        kept = counted[real]
-        counts["object"] = kept.sum()
-        own |= {f"object_{name}": single(loss) for name, loss in taught.losses.items()}
-        counts |= {f"object_{name}": count for name, count in taught.counts.items()}
-    two = scene_logits is not None and object_logits is not None
-    if scene_logits is not None and object_logits is not None and model.fusion != "l2":
-        parts = distilled_losses(
-            scene_logits,
-            object_logits,
-            targets,
-            kept,
-            kl=kl,
-            temperature=temperature,
-            detach_teacher=detach_teacher,
-            reduction=reduction,
-            captions=len(batch.words),
-        )
-        counts["distill"] = counts["object"] if reduction == "positions" else len(batch.words)
-    else:
-        if scene_logits is not None:
-            parts["scene"] = language_loss(scene_logits, targets)
-        if object_logits is not None:
-            parts["object"] = language_loss(object_logits[kept], targets[kept])
-    if two and model.fusion == "l2":
+        filled = batch.real if settings.keep_empty else batch.real & encoded.has_objects[batch.video][:, None]
+        objects = _read(model.object_decoder, encoded.objects, batch, words, filled, rate, sampling_pick)
+    parts, counts = _language_losses(scene, objects, batch, settings, distilled=model.fusion != "l2")
+    alignment = "distill"
+    if scene is not None and objects is not None and model.fusion == "l2":
         assert encoded.scene is not None
         assert encoded.objects is not None
-        mask = encoded.objects.frame_mask & encoded.scene.frame_mask
+        mask, alignment = encoded.objects.frame_mask & encoded.scene.frame_mask, "l2"
         parts["l2"], counts["l2"] = feature_loss(encoded.scene.frames, encoded.objects.frames, mask), mask.sum()
-    losses = summands({**parts, **own}, counts, ranks, stand_in=batch.stand_in)
-    weights = {"rank": rank_weight, "category": category_weight}
-    loss = torch.zeros((), device=targets.device)
-    for name in own:
-        loss = loss + weights[name.partition("_")[2]] * losses[name]
-    if two:
-        alignment = losses["l2" if model.fusion == "l2" else "distill"]
-        loss = losses["object"] + scene_weight * losses["scene"] + distill_weight * alignment + loss
+    # What the decoders add, under the names of their branches.
+    weight_of = {"rank": settings.rank_weight, "category": settings.category_weight}
+    weights: dict[str, float] = {}
+    added: dict[str, Tensor] = {}
+    for branch, reading in {"scene": scene, "object": objects}.items():
+        for kind, (loss, count) in reading.added.items() if reading is not None else ():
+            name = f"{branch}_{kind}"
+            added[name], counts[name], weights[name] = loss, count, weight_of[kind]
+    losses = local_share({**parts, **added}, counts, ranks, stand_in=batch.stand_in)
+    extra = sum((weight * losses[name] for name, weight in weights.items()), torch.zeros((), device=words.device))
+    if scene is not None and objects is not None:
+        both = losses["object"] + settings.scene_weight * losses["scene"]
+        total = both + settings.distill_weight * losses[alignment] + extra
     else:
-        loss = sum((losses[name] for name in parts), loss)
-    return {"loss": loss, **losses}
+        total = sum((losses[name] for name in parts), extra)
+    return {"loss": total, **losses}
 
 
-def summands(
+@dataclass(frozen=True)
+class _Reading:
+    """What a decoder made of the captions of a batch.
+
+    Attributes:
+        words: ``[W L]`` what it read: the given words, or some of its own.
+        logits: ``[P V]`` at the real positions.
+        counted: ``[P]`` which of these its losses count.
+        added: kind -> a loss of its own, and over how many things that is a mean.
+    """
+
+    words: Int[Tensor, "W L"]
+    logits: Float[Tensor, "P V"]
+    counted: Bool[Tensor, " P"]
+    added: Mapping[str, tuple[Tensor, Tensor | int]]
+
+
+def _read(
+    decoder: Decoder,
+    memory: VideoMemory,
+    batch: CaptionBatch,
+    words: Int[Tensor, "W L"],
+    counted: Bool[Tensor, "W L"],
+    sampling_rate: float,
+    sampling_pick: Pick,
+) -> _Reading:
+    read = decoder.forward_train(words, memory, batch.video, real=counted, own_words=sampling_rate, pick=sampling_pick)
+    added = {kind: (single(loss), read.counts[kind]) for kind, loss in read.losses.items()}
+    return _Reading(read.words, single(decoder.output(read.features[batch.real])), counted[batch.real], added)
+
+
+def _language_losses(
+    scene: _Reading | None, objects: _Reading | None, batch: CaptionBatch, settings: LossConfig, *, distilled: bool
+) -> tuple[dict[str, Tensor], dict[str, Tensor | int]]:
+    """Each branch's cross-entropy and their divergence where they are ``distilled``; and what each is a mean over."""
+    targets, captions = batch.targets[batch.real], len(batch.words)
+    counts: dict[str, Tensor | int] = {"scene": len(targets)}
+    if objects is not None:
+        counts["object"] = objects.counted.sum()
+    if scene is not None and objects is not None and distilled:
+        parts = distilled_losses(
+            scene.logits,
+            objects.logits,
+            targets,
+            objects.counted,
+            kl=settings.kl,
+            temperature=settings.temperature,
+            detach_teacher=settings.detach_teacher,
+            reduction=settings.reduction,
+            captions=captions,
+        )
+        counts["distill"] = counts["object"] if settings.reduction == "positions" else captions
+        return parts, counts
+    parts = {}
+    if scene is not None:
+        parts["scene"] = language_loss(scene.logits, targets)
+    if objects is not None:
+        parts["object"] = language_loss(objects.logits[objects.counted], targets[objects.counted])
+    return parts, counts
+
+
+def local_share(
     means: Mapping[str, Tensor], counts: Mapping[str, Tensor | int], ranks: Ranks, *, stand_in: bool = False
 ) -> dict[str, Tensor]:
     """Means over what one process counts, as its summands of the means over what all of them count.
 
     Args:
-        means: scalars; unchanged where there is one process.
+        means: scalars; unchanged if there is one process.
         counts: over how many things each is a mean here.
         stand_in: whether nothing of this process counts.
     """

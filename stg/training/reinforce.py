@@ -12,7 +12,7 @@ from decoders import Decoder, greedy_search, policy_log_probs, sample_search
 from stg.data.batches import CaptionBatch
 from stg.models.captioner import Captioner
 from stg.runtime.distributed import SINGLE, Ranks
-from stg.training.losses import summands
+from stg.training.losses import local_share
 from stg.training.rewards import Rewards
 
 Baseline = Literal["greedy", "leave_one_out"]
@@ -79,7 +79,7 @@ def reward_losses(
     words, captions = ranks.all_reduce(given * 0 if batch.stand_in else given)
     loss = reinforce_loss(log_probs, (gained - base).flatten()) / (words / captions)
     means = {"reward_loss": loss, "reward": gained.mean(), "baseline": base.mean()}
-    return summands(means, dict.fromkeys(means, len(drawn)), ranks, stand_in=batch.stand_in)
+    return local_share(means, dict.fromkeys(means, len(drawn)), ranks, stand_in=batch.stand_in)
 
 
 def reinforce_loss(log_probs: Float[Tensor, "N L"], advantage: Float[Tensor, " N"]) -> Float[Tensor, ""]:
@@ -99,7 +99,7 @@ def leave_one_out(rewards: Float[Tensor, "B k"]) -> Float[Tensor, "B k"]:
     return (rewards.sum(1, keepdim=True) - rewards) / (rewards.shape[1] - 1)
 
 
-def mixed(losses: dict[str, Tensor], rewarded: dict[str, Tensor], weight: float) -> dict[str, Tensor]:
+def mix_losses(losses: dict[str, Tensor], rewarded: dict[str, Tensor], weight: float) -> dict[str, Tensor]:
     """``(1 - weight)`` times the loss on given captions and ``weight`` times the reward loss; all parts are kept."""
     return {**losses, **rewarded, "loss": (1 - weight) * losses["loss"] + weight * rewarded["reward_loss"]}
 

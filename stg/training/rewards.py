@@ -1,8 +1,10 @@
 """Scores of sampled captions, fast enough to train on: CIDEr-D, BLEU-4 and METEOR in any weighted sum."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from types import TracebackType
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float64
@@ -17,42 +19,130 @@ from stg.text.vocabulary import Vocabulary
 Scored = Float64[np.ndarray, " N"]
 
 
-class Pending:
-    """Rewards that are being worked out.
-
-    Args:
-        ready: what is known already ``[N]``, weighted.
-        meteor: METEOR of the same captions, still to come, or None.
-        weight: of METEOR.
-    """
-
-    def __init__(self, ready: Scored, meteor: "Future[Scored] | None", weight: float) -> None:
-        self._ready, self._meteor, self._weight = ready, meteor, weight
+@runtime_checkable
+class Pending(Protocol):
+    """Rewards that may still be worked out, such as a `concurrent.futures.Future`."""
 
     def result(self) -> Scored:
-        """The rewards ``[N]``; waits for METEOR.
+        """The rewards ``[N]``; waits for them."""
+        ...
 
-        Raises:
-            JavaError: METEOR failed twice.
-        """
-        return self._ready if self._meteor is None else self._ready + self._weight * self._meteor.result()
+
+def ready(values: Scored) -> "Future[Scored]":
+    """Rewards that are there already."""
+    future: Future[Scored] = Future()
+    future.set_result(values)
+    return future
+
+
+@dataclass(frozen=True)
+class References:
+    """What sampled captions are rewarded against: the captions of the training videos, and no others.
+
+    Attributes:
+        texts: video -> its captions, as people wrote them.
+        words: the same as the model learns them, by numbers, with the end of the sentence as the last one.
+        vocabulary: turns texts into numbers and numbers into text.
+        timeout: seconds that one batch may take another program.
+    """
+
+    texts: Mapping[str, Sequence[str]]
+    words: Mapping[str, Sequence[Sequence[int]]]
+    vocabulary: Vocabulary
+    timeout: float = 300.0
+
+
+@runtime_checkable
+class Reward(Protocol):
+    """One score that captions are rewarded by."""
+
+    def start(self, videos: Sequence[str], captions: Sequence[Sequence[int]]) -> Pending:
+        """Begin to score captions ``[N]`` (word numbers, with eos where a caption ended), each for its video."""
+        ...
+
+    def close(self) -> None:
+        """End whatever was started for it."""
+        ...
+
+
+class WordScore:
+    """A reward from a score that compares word numbers, at once.
+
+    Args:
+        scorer: made with the references of all videos; called with captions and the rows of their videos.
+    """
+
+    def __init__(
+        self, references: References, scorer: Callable[..., Callable[[Sequence[Sequence[int]], Sequence[int]], Scored]]
+    ) -> None:
+        self._row = {video: row for row, video in enumerate(references.words)}
+        self._scorer = scorer(list(references.words.values()))
+
+    def start(self, videos: Sequence[str], captions: Sequence[Sequence[int]]) -> Pending:
+        return ready(self._scorer(captions, [self._row[video] for video in videos]))
+
+    def close(self) -> None:
+        pass
+
+
+class MeteorScore:
+    """METEOR as a reward. It reads text, in its Java process, while the caller works.
+
+    No (video, caption) pair is sent to it twice: all its scores are kept, about 200 bytes each.
+
+    Raises:
+        JavaError: there is no Java.
+    """
+
+    def __init__(self, references: References) -> None:
+        self._vocabulary = references.vocabulary
+        self._texts = tokenize_captions({video: references.texts[video] for video in references.words})
+        self._known: dict[tuple[str, str], float] = {}
+        self._meteor, self._thread = Meteor(timeout=references.timeout), ThreadPoolExecutor(1)
+        self._meteor.start()
+
+    def start(self, videos: Sequence[str], captions: Sequence[Sequence[int]]) -> "Future[Scored]":
+        texts = [self._vocabulary.decode(caption) for caption in captions]
+        return self._thread.submit(self._ask, list(zip(videos, texts, strict=True)))
+
+    def _ask(self, pairs: list[tuple[str, str]]) -> Scored:
+        unknown = [pair for pair in dict.fromkeys(pairs) if pair not in self._known]
+        if unknown:
+            captions, references = [text for _, text in unknown], [self._texts[video] for video, _ in unknown]
+            try:
+                _, scores = self._meteor.score(captions, references)
+            except JavaError:
+                # It keeps nothing between two calls: one that died is started again, once.
+                _, scores = self._meteor.score(captions, references)
+            self._known.update(zip(unknown, scores, strict=True))
+        return np.array([self._known[pair] for pair in pairs])
+
+    def close(self) -> None:
+        self._thread.shutdown(cancel_futures=True)
+        self._meteor.close()
+
+
+REWARDS: dict[str, Callable[[References], Reward]] = {
+    "cider": lambda references: WordScore(references, CiderD),
+    "bleu4": lambda references: WordScore(references, SentenceBleu),
+    "meteor": MeteorScore,
+}
+"""Name -> what makes a reward. CIDEr-D runs from 0 to 10, the others from 0 to 1."""
 
 
 class Rewards:
     """A weighted sum of sentence scores against the training captions (Cherian et al., 2020; Chen et al., 2019).
 
     Captions and references are compared as word numbers with the end of sentence as their last word, so that a caption
-    that breaks off ("a man is playing with a") is told from one that ends. METEOR, which knows no such word, reads
-    text; it runs in its Java process beside the caller's work, and no (video, caption) pair is sent to it twice: all
-    its scores are kept, about 200 bytes each.
+    that breaks off ("a man is playing with a") is distinguished from one that ends. METEOR knows no such word.
 
     Args:
         captions: video -> its training captions, as people wrote them; no others, also for CIDEr's document
             frequencies. A video without a caption that holds a word is left out.
         vocabulary: turns captions into numbers, as the model learns them (rare words are one unknown word, long
             captions are cut), and numbers into text. METEOR compares with the whole captions.
-        cider, bleu4, meteor: weights. CIDEr-D runs from 0 to 10, the others from 0 to 1.
         timeout: seconds that one batch may take METEOR.
+        weights: of the scores in `REWARDS`; without any, CIDEr-D and BLEU-4 count once each.
 
     Raises:
         JavaError: METEOR is asked for and there is no Java.
@@ -63,67 +153,34 @@ class Rewards:
         captions: Mapping[str, Sequence[str]],
         vocabulary: Vocabulary,
         *,
-        cider: float = 1.0,
-        bleu4: float = 1.0,
-        meteor: float = 0.0,
         timeout: float = 300.0,
+        **weights: float,
     ) -> None:
         encoded = {
             video: [words[1:] for text in texts if (words := vocabulary.encode(text))]
             for video, texts in captions.items()
         }
-        encoded = {video: several for video, several in encoded.items() if several}
-        self._row = {video: row for row, video in enumerate(encoded)}
-        references = list(encoded.values())
-        self._scorers = [
-            (weight, scorer)
-            for weight, scorer in ((cider, CiderD(references)), (bleu4, SentenceBleu(references)))
-            if weight
-        ]
-        self._weight, self._vocabulary = meteor, vocabulary
-        self._texts = tokenize_captions({video: captions[video] for video in encoded}) if meteor else {}
-        self._known: dict[tuple[str, str], float] = {}
-        self._meteor = Meteor(timeout=timeout) if meteor else None
-        self._beside = ThreadPoolExecutor(1) if meteor else None
-        if self._meteor is not None:
-            self._meteor.start()
+        references = References(
+            captions, {v: several for v, several in encoded.items() if several}, vocabulary, timeout
+        )
+        weights = {"cider": 1.0, "bleu4": 1.0, **weights}
+        self._parts = [(weight, REWARDS[name](references)) for name, weight in weights.items() if weight]
 
     def start(self, videos: Sequence[str], captions: Sequence[Sequence[int]]) -> Pending:
-        """Begin to score captions ``[N]``, each for its video; ask the result when it is needed.
+        """Begin to score captions ``[N]``, each for its video; ask for the result when it is needed.
 
         Args:
             videos: of the references.
             captions: word numbers without bos and pad, with eos where the caption ended.
         """
-        rows = [self._row[video] for video in videos]
-        meteor = None
-        if self._beside is not None:
-            texts = [self._vocabulary.decode(caption) for caption in captions]
-            meteor = self._beside.submit(self._ask_meteor, list(zip(videos, texts, strict=True)))
-        ready = np.zeros(len(captions))
-        for weight, scorer in self._scorers:
-            ready += weight * scorer(captions, rows)
-        return Pending(ready, meteor, self._weight)
-
-    def _ask_meteor(self, pairs: list[tuple[str, str]]) -> Scored:
-        assert self._meteor is not None
-        unknown = [pair for pair in dict.fromkeys(pairs) if pair not in self._known]
-        if unknown:
-            captions, references = [text for _, text in unknown], [self._texts[video] for video, _ in unknown]
-            try:
-                _, scores = self._meteor.score(captions, references)
-            except JavaError:
-                # It keeps nothing between two calls: one that died is started anew, once.
-                _, scores = self._meteor.score(captions, references)
-            self._known.update(zip(unknown, scores, strict=True))
-        return np.array([self._known[pair] for pair in pairs])
+        # The last first: METEOR works while the others are scored.
+        parts = [(weight, reward.start(videos, captions)) for weight, reward in reversed(self._parts)]
+        return _Sum(len(captions), parts[::-1])
 
     def close(self) -> None:
         """Stop METEOR's Java, if it runs."""
-        if self._beside is not None:
-            self._beside.shutdown(cancel_futures=True)
-        if self._meteor is not None:
-            self._meteor.close()
+        for _, reward in self._parts:
+            reward.close()
 
     def __enter__(self) -> "Rewards":
         return self
@@ -132,3 +189,16 @@ class Rewards:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class _Sum:
+    """A weighted sum of rewards that are being worked out."""
+
+    def __init__(self, count: int, parts: Sequence[tuple[float, Pending]]) -> None:
+        self._count, self._parts = count, parts
+
+    def result(self) -> Scored:
+        total = np.zeros(self._count)
+        for weight, pending in self._parts:
+            total = total + weight * pending.result()
+        return total

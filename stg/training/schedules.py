@@ -1,6 +1,6 @@
 """Optimisers, and what changes from epoch to epoch."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from math import exp
 
 import torch
@@ -13,7 +13,7 @@ FUSED = ("cpu", "cuda")
 """Devices on which Adam updates all weights in one call; RMSprop has no such call anywhere."""
 
 
-OPTIMISERS: Mapping[str, Callable[[list[nn.Parameter], OptimConfig], Optimizer]] = {
+OPTIMISERS: dict[str, Callable[[list[nn.Parameter], OptimConfig], Optimizer]] = {
     "adam": lambda weights, optim: torch.optim.Adam(
         weights,
         lr=optim.lr,
@@ -26,7 +26,7 @@ OPTIMISERS: Mapping[str, Callable[[list[nn.Parameter], OptimConfig], Optimizer]]
 """Name -> optimiser: Adam as in Pan et al. (2020), RMSprop as in Cherian et al. (2020), which names the step alone."""
 
 
-def given_words(eta: float, epoch: int) -> float:
+def teacher_forcing_rate(eta: float, epoch: int) -> float:
     r"""The share of words that are read as given, in scheduled sampling (Cherian et al., 2020, Sec. 4.3).
 
     .. math:: \epsilon_p = \eta / (\eta + \exp(p / \eta))
@@ -42,7 +42,7 @@ def given_words(eta: float, epoch: int) -> float:
     return decay / (decay + 1)
 
 
-def annealed(first: float, last: float, epoch: int, epochs: int) -> float:
+def temperature_at(epoch: int, first: float, last: float, epochs: int) -> float:
     """The temperature of an epoch: geometric from ``first`` in epoch 0 to ``last`` in the last of ``epochs``.
 
     Cherian et al. (2020, Eq. 9) keep it low throughout. One epoch alone is the last one.

@@ -1,6 +1,6 @@
 """All that a training run needs before its first step: data, words, model and what judges it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +20,8 @@ from stg.runs.bundle import CaptionerBundle
 from stg.runtime.device import check_precision
 from stg.runtime.distributed import SINGLE, Ranks
 from stg.runtime.errors import UserError
+from stg.runtime.reporter import SILENT, Reporter
+from stg.runtime.signals import until_stopped
 from stg.text.vocabulary import Vocabulary
 from stg.training.validation import Validation
 
@@ -63,8 +65,7 @@ def set_up(
     config: FitConfig,
     device: torch.device,
     *,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-    tell: Callable[[str], None] = print,
+    reporter: Reporter = SILENT,
     ranks: Ranks = SINGLE,
 ) -> TrainingSetup:
     """Open the data (the built-in world is made first where it is not there yet) and build the model on ``device``.
@@ -75,10 +76,9 @@ def set_up(
         UserError: the data are not there or do not fit the settings.
     """
     check_precision(config.optim.precision, device)
-    # By its module's name, for tests that put another data set in its place.
-
-    with ranks.main_first():
-        opened = open_dataset(config.data, config.world, progress=progress, tell=tell)
+    with reporter.bar("making the videos' graphs") as progress, ranks.main_first():
+        progress = until_stopped(progress, reporter.should_stop)
+        opened = open_dataset(config.data, config.world, progress=progress, tell=reporter.say)
     dataset, store = opened.dataset, opened.store
     train_videos, val_videos = dataset.videos("train"), dataset.videos("val")
     captions = {video: dataset.captions[video] for video in train_videos}
@@ -100,7 +100,9 @@ def set_up(
     category = classes_read(model, dataset.category, config.model.stats.categories, dataset.name)
     shuffled = config.run.control == "shuffle"
     graphs = (
-        load_into_memory(store, [*train_videos, *val_videos], tell=tell) if config.data.loading == "memory" else store
+        load_into_memory(store, [*train_videos, *val_videos], tell=reporter.say)
+        if config.data.loading == "memory"
+        else store
     )
 
     def source(videos: Sequence[str]) -> BatchSource:

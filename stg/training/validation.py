@@ -1,6 +1,6 @@
 """How good a model is while it is trained: captions of the validation videos, and their scores."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +11,7 @@ from stg.metrics.scorer import Scorer, Scores
 from stg.models.captioner import Captioner
 from stg.models.generation import generate
 from stg.runtime.distributed import SINGLE, Ranks
+from stg.runtime.reporter import SILENT, Reporter
 from stg.text.vocabulary import Vocabulary
 from stg.text.words import broken_endings
 
@@ -66,17 +67,17 @@ class Validation:
         device: torch.device | str,
         *,
         ranks: Ranks = SINGLE,
-        stop: Callable[[], bool] = lambda: False,
+        reporter: Reporter = SILENT,
     ) -> Validated | None:
         """Caption and score; the mode of the model is kept.
 
         Args:
-            processes: divide the videos among them; all get the scores of all.
-            stop: asked after each batch; None is returned where some process was to stop.
+            ranks: divide the videos among them; all get the scores of all.
+            reporter: asked after each batch; None is returned if some process was to stop.
         """
 
         def go_on(done: int) -> None:
-            if stop():
+            if reporter.should_stop():
                 raise _Stopped
 
         try:

@@ -26,10 +26,11 @@ from stg.models.build import build_captioner
 from stg.models.feature_kinds import FeatureWidths
 from stg.runtime.distributed import SINGLE, Ranks, init_distributed
 from stg.runtime.errors import Preempted, UserError
+from stg.runtime.progress import ConsoleReporter
 from stg.runtime.signals import REPEATED, stop_on_signal
 from stg.training.loop import fit
-from stg.training.losses import captioning_losses, summands
-from stg.training.rewards import Pending, Rewards
+from stg.training.losses import captioning_losses, local_share
+from stg.training.rewards import Pending, Rewards, ready
 from tests.stg.conftest import made_batch, made_video
 
 # Losses and gradients: videos with objects and without, of unlike lengths, one of them twice in the batch.
@@ -90,7 +91,7 @@ class MadeRewards(Rewards):
 
     def start(self, videos: Sequence[str], captions: Sequence[Sequence[int]]) -> Pending:
         values = [np.sin(sum((place + 1.3) * word for place, word in enumerate(caption))) for caption in captions]
-        return Pending(np.array(values) + np.array([int(video[1]) for video in videos]), None, 0.0)
+        return ready(np.array(values) + np.array([int(video[1]) for video in videos]))
 
 
 def solve(case: tuple[str, str], ranks: Ranks) -> dict[str, torch.Tensor]:
@@ -105,7 +106,7 @@ def solve(case: tuple[str, str], ranks: Ranks) -> dict[str, torch.Tensor]:
     widths = FeatureWidths.of(data.load(ITEMS).graphs)
     model = build_captioner(model_config, GraphConfig(layers=1), widths=widths, vocabulary=12, max_words=8).double()
     batch = load_share(data.load, BATCHES[batch_name], ranks)
-    losses = captioning_losses(model, batch, ranks=ranks, **dataclasses.asdict(loss))
+    losses = captioning_losses(model, batch, loss, ranks=ranks)
     if "rewards" in name:
         # The best captions in place of drawn ones: the same ones, however the batch is divided.
         def best(decoder: Any, memory: Any, samples: int, max_length: int) -> Any:
@@ -116,7 +117,7 @@ def solve(case: tuple[str, str], ranks: Ranks) -> dict[str, torch.Tensor]:
             told = stg.training.reinforce.reward_losses(
                 model, batch, MadeRewards(), baseline=baseline, samples=3, max_length=6, ranks=ranks
             )
-        losses = stg.training.reinforce.mixed(losses, told, 0.3)
+        losses = stg.training.reinforce.mix_losses(losses, told, 0.3)
     losses["loss"].backward()
     ranks.add_gradients(model.parameters())
     found = ranks.add_values(losses)
@@ -155,8 +156,8 @@ def look_around(ranks: Ranks, folder: Path) -> dict[str, Any]:
         "gradients": [None if weight.grad is None else weight.grad.tolist() for weight in (none, some, all_)],
         "copied": layer.running_mean.tolist(),
         "drawn": torch.rand(1).item(),
-        "summands": summands({"a": torch.tensor(2.0)}, {"a": rank}, ranks)["a"].item(),
-        "stand_in": summands({"a": torch.tensor(2.0)}, {"a": 4}, ranks, stand_in=rank == 1)["a"].item(),
+        "summands": local_share({"a": torch.tensor(2.0)}, {"a": rank}, ranks)["a"].item(),
+        "stand_in": local_share({"a": torch.tensor(2.0)}, {"a": 4}, ranks, stand_in=rank == 1)["a"].item(),
     }
 
 
@@ -199,7 +200,7 @@ def run(config: FitConfig, *, after: int | None = None, ranks: Ranks = SINGLE) -
 
     torch.manual_seed(999)  # nothing hangs on what was drawn before
     try:
-        fit(config, console=Console(file=text, width=200), stop=stop, ranks=ranks)
+        fit(config, reporter=ConsoleReporter(Console(file=text, width=200), stop), ranks=ranks)
     except Preempted as error:
         text.write(f"{error}\n")
     return text.getvalue()
@@ -235,7 +236,7 @@ def broken(config: FitConfig, ranks: Ranks) -> str:
         bad = next(steps) == 2 and ranks.rank == 1
         return {name: value * float("nan") for name, value in found.items()} if bad else found
 
-    with mock.patch("stg.training.loop.captioning_losses", spoiled):
+    with mock.patch("stg.training.objective.captioning_losses", spoiled):
         return run(config, ranks=ranks)
 
 
@@ -255,7 +256,8 @@ def trouble(kind: str, folder: Path) -> int:
         with init_distributed(lambda: torch.device("cpu")) as ranks, stop_on_signal(repeated=REPEATED) as stop:
             if kind == "refused":
                 raise UserError("this cannot be: choose another")
-            return fit(settings(folder / "store", folder / kind), console=Console(), stop=stop, ranks=ranks)
+            fit(settings(folder / "store", folder / kind), reporter=ConsoleReporter(Console(), stop), ranks=ranks)
+            return 0
 
     TrainingSet.load = fail  # type: ignore[method-assign]
     return run_command(FitConfig, main, "", [])

@@ -113,7 +113,7 @@ def test_cells_are_runs_and_done_ones_are_not_run_again(
     alone = dataclasses.replace(plan.configs[cell].run, out=str(tmp_path / "alone"))
     full_graph = dataclasses.replace(plan.configs[cell].graph, variant="full")
     asked = dataclasses.replace(plan.configs[cell], run=alone, graph=full_graph)
-    stg.training.loop.fit(asked, console=Console(quiet=True))
+    stg.training.loop.fit(asked, reporter=ConsoleReporter(Console(quiet=True)))
     expected = weights(tmp_path / "alone")
     assert all(torch.equal(value, expected[name]) for name, value in weights(plan.at(cell).run.path).items())
     none, full = (weights(plan.at(Cell(row, 0)).run.path) for row in ("object-none", "object-full"))

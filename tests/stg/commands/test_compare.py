@@ -22,6 +22,7 @@ from stg.config.training import FitConfig, OptimConfig, RunConfig
 from stg.evaluation.predictions import write_predictions
 from stg.evaluation.printing import evaluate_and_print as evaluate
 from stg.metrics.scorer import score
+from stg.runtime.progress import ConsoleReporter
 from stg.training.loop import fit
 
 Capture = pytest.CaptureFixture[str]
@@ -321,7 +322,7 @@ def test_runs_as_trained_and_evaluated_compare() -> None:
         run=RunConfig(out="one", samples=0),
     )
     quiet = Console(file=io.StringIO())
-    fit(config, console=quiet)
+    fit(config, reporter=ConsoleReporter(quiet))
     scores = evaluate(EvaluateConfig("one", beam=2, meteor=False), console=quiet)
     shutil.copytree("one", "two")
     again = dataclasses.replace(config, run=dataclasses.replace(config.run, seed=1))

@@ -117,7 +117,7 @@ def test_patience_ends_it_and_the_best_stays(store: Path, tmp_path: Path, monkey
 @pytest.mark.parametrize("steps", [1, 5, 6])
 def test_stopping_and_going_on_changes_no_bit(steps: int, store: Path, finished: Path, tmp_path: Path) -> None:
     out, asked = tmp_path / "out", iter(range(1, 100))
-    with pytest.raises(Preempted, match=r"stopped in epoch \d.*: the same command goes on"):
+    with pytest.raises(Preempted, match=r"stopped in epoch \d.*: the same command resumes"):
         run(settings(store, out), lambda: next(asked) == steps)
     torch.manual_seed(999)
     run(settings(store, out))
@@ -132,7 +132,7 @@ def test_epochs_may_be_added_and_nothing_else_changed(store: Path, tmp_path: Pat
     with pytest.raises(UserError, match=r"other settings \(optim.lr: was 0.001, now 0.01\): choose another with --out"):
         run(settings(store, out, optim={"lr": 0.01}))
     assert len(rows(out)) == 1
-    assert "going on after epoch 1" in run(settings(store, out))
+    assert "resuming after epoch 1" in run(settings(store, out))
     assert len(rows(out)) == 2
 
 

@@ -21,6 +21,7 @@ from stg.datasets.open import OpenDataset, open_dataset
 from stg.evaluation.printing import evaluate_and_print as evaluate
 from stg.models.generation import Caption, generate
 from stg.runtime.errors import UserError
+from stg.runtime.progress import ConsoleReporter
 from stg.training.loop import fit
 
 WORLD = WorldConfig(train=6, val=3, test=4)
@@ -37,7 +38,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         optim=OptimConfig(epochs=1, epoch_captions=2),
         run=RunConfig(out=str(folder / "run"), samples=0),
     )
-    fit(config, console=Console(file=io.StringIO()))
+    fit(config, reporter=ConsoleReporter(Console(file=io.StringIO())))
     return folder / "run"
 
 
@@ -171,7 +172,7 @@ def test_a_model_that_reads_the_class_is_scored_with_it_and_without(
         optim=OptimConfig(epochs=1, epoch_captions=2),
         run=RunConfig(out=str(out), samples=0),
     )
-    fit(config, console=Console(file=io.StringIO()))
+    fit(config, reporter=ConsoleReporter(Console(file=io.StringIO())))
     told: dict[str, Any] = {}
 
     def caption(*args: Any, **kwargs: Any) -> Any:
@@ -230,7 +231,7 @@ def test_a_model_that_predicts_the_class_is_scored_once(
         optim=OptimConfig(epochs=1, epoch_captions=2),
         run=RunConfig(out=str(out), samples=0),
     )
-    fit(config, console=Console(file=io.StringIO()))
+    fit(config, reporter=ConsoleReporter(Console(file=io.StringIO())))
     assert all("scene_category" in json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()[:-1])
     monkeypatch.setattr("stg.evaluation.evaluate.generate", caption)
     for preparation in (opened, open_dataset):

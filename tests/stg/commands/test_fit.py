@@ -27,6 +27,7 @@ from stg.datasets.open import OpenDataset, open_dataset
 from stg.runs.bundle import CaptionerBundle
 from stg.runtime.distributed import Ranks
 from stg.runtime.errors import Preempted, StgError, UserError
+from stg.runtime.progress import ConsoleReporter
 from stg.training.loop import fit
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -57,7 +58,7 @@ def settings(store: Path, out: Path, **changes: Any) -> FitConfig:
 def run(config: FitConfig, stop: Callable[[], bool] = lambda: False, ranks: Ranks | None = None) -> str:
     """Train and return what was printed."""
     text = io.StringIO()
-    fit(config, console=Console(file=text, width=200), stop=stop, ranks=ranks)
+    fit(config, reporter=ConsoleReporter(Console(file=text, width=200), stop), ranks=ranks)
     return text.getvalue()
 
 
@@ -166,15 +167,15 @@ def test_stopping_within_an_epoch_of_own_words_changes_no_bit(step: int, store: 
 
 def watch_losses(monkeypatch: pytest.MonkeyPatch, look: Callable[..., Any]) -> list[Any]:
     """What ``look(model, batch, settings)`` says in each step."""
-    import stg.training.loop
+    import stg.training.objective
 
-    losses, seen = stg.training.losses.captioning_losses, []
+    losses, seen = stg.training.objective.captioning_losses, []
 
-    def watched(model: Any, batch: Any, **given: Any) -> Any:
+    def watched(model: Any, batch: Any, *settings: Any, **given: Any) -> Any:
         seen.append(look(model, batch, given))
-        return losses(model, batch, **given)
+        return losses(model, batch, *settings, **given)
 
-    monkeypatch.setattr(stg.training.loop, "captioning_losses", watched)
+    monkeypatch.setattr(stg.training.objective, "captioning_losses", watched)
     return seen
 
 
@@ -183,8 +184,8 @@ def test_own_words_and_temperature_change_with_the_epoch(
 ) -> None:
     def look(model: Any, batch: Any, given: dict[str, Any]) -> tuple[Any, ...]:
         return (
-            given["own_words"],
-            given["own_word"],
+            given["sampling_rate"],
+            given["sampling_pick"],
             model.scene_decoder.temperature.item(),
             model.object_decoder.temperature.item(),
         )
@@ -196,8 +197,8 @@ def test_own_words_and_temperature_change_with_the_epoch(
     run(settings(store, tmp_path / "run", model=ANNEALED, optim=optim))
     assert len(seen) == 18
     shares = [1 - 1.5 / (1.5 + 2.718281828**power) for power in (0, 1 / 1.5, 2 / 1.5)]
-    for number, (own_words, pick, *temperatures) in enumerate(seen):
-        assert own_words == pytest.approx(shares[number // 6])
+    for number, (rate, pick, *temperatures) in enumerate(seen):
+        assert rate == pytest.approx(shares[number // 6])
         assert pick == "argmax"
         assert temperatures == pytest.approx([(1.6, 0.4, 0.1)[number // 6]] * 2)
 
@@ -206,7 +207,7 @@ def test_words_are_given_and_the_temperature_stays_unless_asked_otherwise(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def look(model: Any, batch: Any, given: dict[str, Any]) -> tuple[float, float]:
-        return given["own_words"], model.scene_decoder.temperature.item()
+        return given["sampling_rate"], model.scene_decoder.temperature.item()
 
     seen = watch_losses(monkeypatch, look)
     model = {"decoder": "stats", "branches": "scene", "stats": STaTSConfig(ts=TSConfig(temperature=0.3))}
@@ -301,7 +302,7 @@ def test_a_crash_repeats_the_steps_since_the_last_checkpoint(
     assert json.loads((parts / "state.json").read_text())["status"] == "failed"
     assert "power cut" in (parts / "train.log").read_text()
     assert len(rows(parts, "step")) == 9
-    assert "going on at step 6" in run(settings(store, parts))
+    assert "resuming at step 6" in run(settings(store, parts))
     assert rows(parts, "step") == rows(whole, "step")
 
 
@@ -317,7 +318,7 @@ def test_processes_that_do_not_see_the_same_run_folder_are_refused(store: Path, 
     with pytest.raises(UserError, match="is not the same for all processes: it must lie where all of them see it"):
         run(config, ranks=FirstOfTwo(other=b"0 123"))
     assert tree(tmp_path / "run") == before
-    assert "going on at step 2" in run(config, ranks=FirstOfTwo())
+    assert "resuming at step 2" in run(config, ranks=FirstOfTwo())
 
 
 def test_a_run_that_is_refused_leaves_no_trace(store: Path, tmp_path: Path) -> None:
@@ -349,15 +350,15 @@ def test_a_finished_run_stays_as_it_was_when_another_is_refused(store: Path, tmp
 def test_a_loss_that_is_not_finite_is_never_applied(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import stg.training.loop
+    import stg.training.objective
 
-    losses, calls = stg.training.losses.captioning_losses, iter(range(100))
+    losses, calls = stg.training.objective.captioning_losses, iter(range(100))
 
     def broken(*args: Any, **kwargs: Any) -> Any:
         found = losses(*args, **kwargs)
         return {name: value * float("nan") for name, value in found.items()} if next(calls) >= 4 else found
 
-    monkeypatch.setattr(stg.training.loop, "captioning_losses", broken)
+    monkeypatch.setattr(stg.training.objective, "captioning_losses", broken)
     out = tmp_path / "run"
     with pytest.raises(StgError, match=r"not finite 3 times in a row \(step 7\)"):
         run(settings(store, out, run={"save_minutes": 0.0}))
@@ -380,16 +381,16 @@ def test_a_loss_that_is_not_finite_is_never_applied(
 def test_out_of_memory_names_the_batch_and_what_is_kept(
     ranks: Ranks | None, step: int, kept: str, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import stg.training.loop
+    import stg.training.objective
 
-    losses, calls = stg.training.losses.captioning_losses, iter(range(100))
+    losses, calls = stg.training.objective.captioning_losses, iter(range(100))
 
     def greedy(*args: Any, **kwargs: Any) -> Any:
         if next(calls) == step:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return losses(*args, **kwargs)
 
-    monkeypatch.setattr(stg.training.loop, "captioning_losses", greedy)
+    monkeypatch.setattr(stg.training.objective, "captioning_losses", greedy)
     out = tmp_path / "run"
     config = settings(store, out, run={"save_minutes": 0.0})
     with pytest.raises(StgError, match=rf"memory at step {step} with \d+ captions of 3 videos \({kept}\): lower"):
@@ -461,6 +462,6 @@ def test_a_signal_saves_and_exits_75_and_the_same_command_goes_on(
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 75, errors
-    assert "the same command goes on from there" in errors
+    assert "the same command resumes from there" in errors
     assert json.loads((out / "state.json").read_text())["status"] == "preempted"
     assert list((out / "checkpoints").glob("step-*.safetensors"))

@@ -102,7 +102,7 @@ def test_a_signal_to_one_process_stops_both_at_one_step_with_code_75(folder: Pat
     ranks[1].send_signal(signal.SIGTERM)
     errors = [process.communicate(timeout=PATIENCE)[1] for process in ranks]
     assert [process.returncode for process in ranks] == [75, 75], errors
-    assert sum(text.count("the same command goes on from there") for text in errors) == 1
+    assert sum(text.count("the same command resumes from there") for text in errors) == 1
     state = json.loads((out / "state.json").read_text())
     assert (state["status"], state["step"]) == ("preempted", newest(out)[1]["step"])
 

@@ -18,6 +18,7 @@ from stg.datasets.open import open_dataset
 from stg.metrics.java import JavaError
 from stg.runs.bundle import CaptionerBundle
 from stg.runtime.errors import Preempted, UserError
+from stg.runtime.progress import ConsoleReporter
 from stg.training.loop import fit
 from stg.training.rewards import Rewards
 
@@ -47,7 +48,7 @@ def settings(store: Path, out: Path, **changes: Any) -> FitConfig:
 
 def run(config: FitConfig, stop: Callable[[], bool] = lambda: False) -> str:
     text = io.StringIO()
-    fit(config, console=Console(file=text, width=200), stop=stop)
+    fit(config, reporter=ConsoleReporter(Console(file=text, width=200), stop))
     return text.getvalue()
 
 

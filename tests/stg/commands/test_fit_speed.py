@@ -18,6 +18,7 @@ from stg.config.training import FitConfig, OptimConfig, RunConfig
 from stg.datasets.open import open_dataset
 from stg.runs.bundle import CaptionerBundle
 from stg.runtime.errors import Preempted, UserError
+from stg.runtime.progress import ConsoleReporter
 from stg.training.loop import fit
 
 WORLD = WorldConfig(train=8, val=3, test=3)
@@ -43,7 +44,7 @@ def settings(store: Path, out: Path, *, loading: Any = "ahead", **optim: Any) ->
 
 def run(config: FitConfig, stop: Callable[[], bool] = lambda: False) -> str:
     text = io.StringIO()
-    fit(config, console=Console(file=text, width=200), stop=stop)
+    fit(config, reporter=ConsoleReporter(Console(file=text, width=200), stop))
     return text.getvalue()
 
 

@@ -21,6 +21,7 @@ from stg.config.search import SearchConfig
 from stg.config.training import FitConfig, OptimConfig, RunConfig
 from stg.datasets.open import OpenDataset, open_dataset
 from stg.runtime.errors import UserError
+from stg.runtime.progress import ConsoleReporter
 from stg.training.loop import fit
 
 WORLD = WorldConfig(train=6, val=3, test=4)
@@ -35,7 +36,7 @@ def train(folder: Path, name: str, seed: int, min_count: int = 1, decoder: Any =
         optim=OptimConfig(epochs=1, epoch_captions=2),
         run=RunConfig(out=str(folder / name), samples=0, seed=seed),
     )
-    fit(config, console=Console(file=io.StringIO()))
+    fit(config, reporter=ConsoleReporter(Console(file=io.StringIO())))
     return folder / name
 
 

@@ -20,7 +20,7 @@ from stg.models.build import build_captioner
 from stg.models.feature_kinds import FeatureWidths
 from stg.text.vocabulary import SPECIAL, Vocabulary
 from stg.training.losses import captioning_losses
-from stg.training.schedules import OPTIMISERS, given_words
+from stg.training.schedules import OPTIMISERS, teacher_forcing_rate
 from tests.stg.best_captions import best_captions
 
 
@@ -267,9 +267,10 @@ def test_a_preset_learns_four_videos_by_heart(name: str, tmp_path: Path) -> None
     vocabulary = Vocabulary((*SPECIAL, *sorted({word for text in texts.values() for word in text.split()})), 30)
     category = {video: number for number, video in enumerate(texts)} if "category" in features else None
     optim = dataclasses.replace(config.optim, lr=STEP[config.model.decoder])
-    settings: dict[str, Any] = dataclasses.asdict(config.loss)
+    sampling: dict[str, Any] = {}
     if optim.scheduled_sampling is not None:
-        settings |= {"own_words": 1 - given_words(optim.scheduled_sampling, 0), "own_word": optim.own_word}
+        rate = 1 - teacher_forcing_rate(optim.scheduled_sampling, 0)
+        sampling = {"sampling_rate": rate, "sampling_pick": optim.own_word}
 
     with GraphStore(tmp_path / "store", "a") as store:
         for video in texts:
@@ -293,7 +294,7 @@ def test_a_preset_learns_four_videos_by_heart(name: str, tmp_path: Path) -> None
         assert found != texts
         for step in range(1, 61):
             optimiser.zero_grad()
-            captioning_losses(model, batch, **settings)["loss"].backward()
+            captioning_losses(model, batch, config.loss, **sampling)["loss"].backward()
             optimiser.step()
             if step % 5 == 0 and (found := captions()) == texts:
                 break

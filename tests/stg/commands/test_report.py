@@ -33,6 +33,7 @@ from stg.models.generation import Caption
 from stg.pages.videos.clips import view_of_clip
 from stg.pages.videos.split_report import SplitReport
 from stg.runtime.errors import UserError
+from stg.runtime.progress import ConsoleReporter
 from stg.runtime.reporter import SILENT, Reporter
 from stg.text.vocabulary import BOS
 from stg.training.loop import fit
@@ -51,7 +52,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         optim=OptimConfig(epochs=1, epoch_captions=2),
         run=RunConfig(out=str(folder / "run"), samples=1),
     )
-    fit(config, console=Console(file=io.StringIO()))
+    fit(config, reporter=ConsoleReporter(Console(file=io.StringIO())))
     return folder / "run"
 
 
@@ -69,7 +70,7 @@ def trained(run: Path) -> Callable[..., Path]:
             run=RunConfig(out=str(out), samples=0, seed=7, control=control),  # type: ignore[arg-type]
         )
         if not out.exists():
-            fit(config, console=Console(file=io.StringIO()))
+            fit(config, reporter=ConsoleReporter(Console(file=io.StringIO())))
         return out
 
     return fit_another

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from stg.config.model import GraphConfig, ModelConfig
+from stg.config.training import LossConfig
 from stg.data.batches import CaptionBatch
 from stg.models.branches import SceneBranch, SceneFrames, pad_scene
 from stg.models.build import build_captioner
@@ -70,7 +71,7 @@ def test_the_branches_share_no_weight() -> None:
 
 
 def test_equation_8_weighs_the_distillation_not_the_object_loss(caption_batch: CaptionBatch) -> None:
-    parts = captioning_losses(build(), caption_batch, scene_weight=0.5, distill_weight=4.0)
+    parts = captioning_losses(build(), caption_batch, LossConfig(scene_weight=0.5, distill_weight=4.0))
     assert set(parts) == {"loss", "scene", "object", "distill"}
     expected = parts["object"] + 0.5 * parts["scene"] + 4.0 * parts["distill"]
     torch.testing.assert_close(parts["loss"], expected)
@@ -110,7 +111,7 @@ def test_videos_without_objects_do_not_count_in_object_and_distillation_loss(cap
     without = captioning_losses(model, fewer)
     for name in ("object", "distill"):
         torch.testing.assert_close(parts[name], without[name])
-        kept = captioning_losses(model, caption_batch, keep_empty=True)[name]
+        kept = captioning_losses(model, caption_batch, LossConfig(keep_empty=True))[name]
         assert not torch.isclose(kept, parts[name])
     assert not torch.isclose(parts["scene"], without["scene"])
 
@@ -148,7 +149,7 @@ def test_padding_the_captions_changes_no_loss(caption_batch: CaptionBatch) -> No
 def test_detaching_the_teacher_leaves_it_its_language_loss_alone(caption_batch: CaptionBatch) -> None:
     def gradient(**settings: bool | float) -> torch.Tensor:
         model = build()
-        captioning_losses(model, caption_batch, **settings)["loss"].backward()  # type: ignore[arg-type]
+        captioning_losses(model, caption_batch, LossConfig(**{"distill_weight": 4.0, **settings}))["loss"].backward()  # type: ignore[arg-type]
         assert model.object_decoder is not None
         grad = model.object_decoder.output.weight.grad
         assert grad is not None

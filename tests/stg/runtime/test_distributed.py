@@ -123,7 +123,7 @@ def test_a_run_of_seven_videos_on_two_processes_equals_that_of_one(folder: Path,
 def test_stopping_and_going_on_with_as_many_changes_no_bit(folder: Path) -> None:
     whole, parts = folder / "whole", folder / "parts"
     assert "stopped at step 5 with a checkpoint" in printed(folder, "parts")[0]
-    assert "going on at step 5" in printed(folder, "parts again")[0]
+    assert "resuming at step 5" in printed(folder, "parts again")[0]
     assert "other draws" not in printed(folder, "parts again")[0]
     assert len(rows(whole, "step")) == 9
     assert any("reward_loss" in row for row in rows(whole, "step"))
@@ -139,11 +139,11 @@ def test_stopping_and_going_on_with_as_many_changes_no_bit(folder: Path) -> None
 
 def test_one_process_then_two_then_one_take_the_same_samples(folder: Path, tmp_path: Path) -> None:
     run(settings(folder / "store", tmp_path / "one"))
-    assert "going on at step 2" in printed(folder, "mixed")[0]
-    assert "the last checkpoint is that of 1 processes, 2 go on: same samples" in printed(folder, "mixed")[0]
+    assert "resuming at step 2" in printed(folder, "mixed")[0]
+    assert "the last checkpoint is that of 1 processes, 2 resume: same samples" in printed(folder, "mixed")[0]
     assert "stopped at step 4" in printed(folder, "mixed")[0]
     shown = run(settings(folder / "store", folder / "mixed"))
-    assert "the last checkpoint is that of 2 processes, 1 go on: same samples" in shown
+    assert "the last checkpoint is that of 2 processes, 1 resume: same samples" in shown
     one, mixed = rows(tmp_path / "one", "step"), rows(folder / "mixed", "step")
     assert [row["step"] for row in mixed] == [row["step"] for row in one] == list(range(1, 7))
     assert [row["loss"] for row in mixed] == pytest.approx([row["loss"] for row in one], rel=1e-4)

@@ -8,6 +8,7 @@ import torch
 
 import stg.runtime.device
 from stg.config.model import GraphConfig, ModelConfig
+from stg.config.training import LossConfig
 from stg.data.batches import CaptionBatch
 from stg.models.build import build_captioner
 from stg.models.captioner import Captioner
@@ -84,7 +85,7 @@ def test_losses_are_computed_in_float32_from_rounded_logits(caption_batch: Capti
             lambda module, inputs, output, branch=branch: said.__setitem__(branch, output.detach().double())
         )
     with autocast("bfloat16", CPU):
-        found = captioning_losses(whole, caption_batch, keep_empty=True)
+        found = captioning_losses(whole, caption_batch, LossConfig(keep_empty=True, distill_weight=4.0))
     scene, objects = (said[branch].log_softmax(-1) for branch in ("scene_decoder", "object_decoder"))
     targets = caption_batch.targets[caption_batch.real]
     for name, log_probs in {"scene": scene, "object": objects}.items():

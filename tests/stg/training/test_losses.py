@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from decoders import RecurrentDecoder, State, Trace, VideoMemory
 from graphs import STGEncoder
-from stg.config.training import OptimConfig
+from stg.config.training import LossConfig, OptimConfig
 from stg.data.batches import CaptionBatch
 from stg.models.branches import SceneBranch
 from stg.models.captioner import Branch, Captioner
 from stg.training.distillation import language_loss
 from stg.training.losses import captioning_losses
-from stg.training.schedules import OPTIMISERS, annealed, given_words
+from stg.training.schedules import OPTIMISERS, teacher_forcing_rate, temperature_at
 
 WORDS, WIDTH = 12, 8
 
@@ -64,7 +64,9 @@ def captioner(losses: Sequence[str] = ()) -> tuple[Captioner, Chain, Chain]:
 
 def test_a_decoders_own_losses_are_weighed_and_reported_by_branch(caption_batch: CaptionBatch) -> None:
     model, _, _ = captioner(("rank", "category"))
-    parts = captioning_losses(model, caption_batch, rank_weight=0.3, category_weight=0.05, distill_weight=2.0)
+    parts = captioning_losses(
+        model, caption_batch, LossConfig(rank_weight=0.3, category_weight=0.05, distill_weight=2.0)
+    )
     own = {f"{branch}_{name}" for branch in ("scene", "object") for name in ("rank", "category")}
     assert set(parts) == {"loss", "scene", "object", "distill"} | own
     expected = parts["scene"] + parts["object"] + 2.0 * parts["distill"]
@@ -77,7 +79,7 @@ def test_a_decoders_own_losses_are_weighed_and_reported_by_branch(caption_batch:
 def test_one_branch_alone_has_its_own_losses_too(caption_batch: CaptionBatch) -> None:
     torch.manual_seed(0)
     model = Captioner(scene=Branch(SceneBranch(5, 4, WIDTH), Chain(("rank",))))
-    parts = captioning_losses(model, caption_batch, rank_weight=7.0)
+    parts = captioning_losses(model, caption_batch, LossConfig(distill_weight=4.0, rank_weight=7.0))
     assert set(parts) == {"loss", "scene", "scene_rank"}
     torch.testing.assert_close(parts["loss"], parts["scene"] + 7 * parts["scene_rank"])
     assert set(captioning_losses(captioner()[0], caption_batch)) == {"loss", "scene", "object", "distill"}
@@ -94,8 +96,8 @@ def test_a_video_without_objects_counts_in_no_loss_of_the_object_decoder(caption
     for name, same in {"object_rank": True, "scene_rank": False}.items():
         found, without = (captioning_losses(model, batch)[name] for batch in (caption_batch, rest))
         assert torch.allclose(found, without) == same
-    kept = captioning_losses(model, caption_batch, keep_empty=True)["object_rank"]
-    assert not torch.allclose(kept, captioning_losses(model, rest, keep_empty=True)["object_rank"])
+    kept = captioning_losses(model, caption_batch, LossConfig(keep_empty=True))["object_rank"]
+    assert not torch.allclose(kept, captioning_losses(model, rest, LossConfig(keep_empty=True))["object_rank"])
 
 
 def test_both_branches_read_one_prefix_and_the_targets_stay(caption_batch: CaptionBatch) -> None:
@@ -103,7 +105,7 @@ def test_both_branches_read_one_prefix_and_the_targets_stay(caption_batch: Capti
     before = dataclasses.replace(
         caption_batch, words=caption_batch.words.clone(), targets=caption_batch.targets.clone()
     )
-    parts = captioning_losses(model, caption_batch, own_words=0.7)
+    parts = captioning_losses(model, caption_batch, sampling_rate=0.7)
     read, read_too = torch.stack(scene.seen, 1), torch.stack(objects.seen, 1)
     assert torch.equal(read, read_too)
     assert not torch.equal(read, before.words)
@@ -121,28 +123,30 @@ def test_an_object_branch_alone_samples_too_and_argmax_draws_nothing(caption_bat
     torch.manual_seed(0)
     decoder = Chain()
     model = Captioner(objects=Branch(STGEncoder(6, WIDTH, 1), decoder))
-    losses = [captioning_losses(model, caption_batch, own_words=1.0, own_word="argmax")["loss"] for _ in range(2)]
+    losses = [
+        captioning_losses(model, caption_batch, sampling_rate=1.0, sampling_pick="argmax")["loss"] for _ in range(2)
+    ]
     assert torch.equal(*losses)
     assert not torch.equal(torch.stack(decoder.seen, 1), caption_batch.words)
-    drawn = {captioning_losses(model, caption_batch, own_words=1.0)["loss"].item() for _ in range(4)}
+    drawn = {captioning_losses(model, caption_batch, sampling_rate=1.0)["loss"].item() for _ in range(4)}
     assert len(drawn) > 1
 
 
 @pytest.mark.parametrize(("epoch", "ratio"), [(0, 0.960), (10, 0.941), (20, 0.913), (50, 0.749)])
 def test_the_share_of_given_words_is_the_papers(epoch: int, ratio: float) -> None:
-    assert given_words(24.0, epoch) == pytest.approx(ratio, abs=5e-4)
+    assert teacher_forcing_rate(24.0, epoch) == pytest.approx(ratio, abs=5e-4)
 
 
 def test_the_share_of_given_words_falls_to_nothing_without_overflow() -> None:
-    shares = [given_words(0.01, epoch) for epoch in (0, 1, 100_000)]
+    shares = [teacher_forcing_rate(0.01, epoch) for epoch in (0, 1, 100_000)]
     assert shares == sorted(shares, reverse=True)
     assert shares[-1] == 0.0
 
 
 def test_the_temperature_falls_geometrically() -> None:
-    found = [annealed(1.0, 0.01, epoch, 3) for epoch in range(3)]
+    found = [temperature_at(epoch, 1.0, 0.01, 3) for epoch in range(3)]
     assert found == pytest.approx([1.0, 0.1, 0.01])
-    assert annealed(1.0, 0.01, 0, 1) == 0.01
+    assert temperature_at(0, 1.0, 0.01, 1) == 0.01
 
 
 def test_the_temperature_reaches_every_decoder() -> None:

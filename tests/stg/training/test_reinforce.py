@@ -12,8 +12,8 @@ from decoders import AttentionLSTMDecoder, TransformerDecoder, policy_log_probs
 from stg.data.batches import CaptionBatch
 from stg.models.branches import SceneBranch
 from stg.models.captioner import Branch, Captioner
-from stg.training.reinforce import leave_one_out, mixed, reinforce_loss, reward_losses
-from stg.training.rewards import Pending, Rewards
+from stg.training.reinforce import leave_one_out, mix_losses, reinforce_loss, reward_losses
+from stg.training.rewards import Pending, Rewards, ready
 
 PAD, BOS, EOS, UNK = range(4)
 WORDS = 7
@@ -29,7 +29,7 @@ class MadeRewards(Rewards):
 
     def start(self, videos: Sequence[str], captions: Sequence[Sequence[int]]) -> Pending:
         self.asked.append((list(videos), [list(caption) for caption in captions]))
-        return Pending(np.array([self.of(caption) for caption in captions]), None, 0.0)
+        return ready(np.array([self.of(caption) for caption in captions]))
 
     def of(self, caption: Sequence[int]) -> float:
         if self.constant is not None:
@@ -192,7 +192,7 @@ def test_learning_with_dropout_draws_without_it(batch: CaptionBatch) -> None:
 def test_the_share_of_the_reward_and_all_parts_are_kept() -> None:
     given = {"loss": torch.tensor(2.0), "scene": torch.tensor(1.5)}
     drawn = {"reward_loss": torch.tensor(-1.0), "reward": torch.tensor(0.3), "baseline": torch.tensor(0.1)}
-    found = mixed(given, drawn, 0.25)
+    found = mix_losses(given, drawn, 0.25)
     assert found["loss"] == 0.75 * 2 - 0.25
     assert set(found) == {"loss", "scene", "reward_loss", "reward", "baseline"}
-    assert mixed(given, drawn, 0.0)["loss"] == 2.0
+    assert mix_losses(given, drawn, 0.0)["loss"] == 2.0
