@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from graphs.flat import GraphData
+from graphs.flat import FlatBatch
 
 
 @runtime_checkable
 class GraphSource(Protocol):
     """Where batches of graphs come from: a :class:`graphs.GraphStore`, or :class:`graphs.GraphsInMemory`."""
 
-    def batch(self, videos: Sequence[str], variant: str = "full", time_flow: str = "literal") -> GraphData:
+    def flat_batch(self, videos: Sequence[str], variant: str = "full", time_flow: str = "literal") -> FlatBatch:
         """The graphs of some videos as one flat batch."""
         ...

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from graphs import GraphStore, StoreFullError, build_graph
+from graphs import GraphStore, StoreFullError, flat_graph
 from stg.config.extraction import ImportConfig
 from stg.features.log import ExtractionLog
 from stg.features.precomputed.description import Description
@@ -46,7 +46,7 @@ def main(config: ImportConfig) -> int:
             for done, video in enumerate(waiting, 1):
                 try:
                     features, origin = importer(video)
-                    graph = build_graph(features)
+                    graph = flat_graph(features)
                     sources.add(video, origin)
                     store.put(video, graph)
                 except StoreFullError:

@@ -113,7 +113,7 @@ def _one(
 
     torch.manual_seed(seed)
     variant = row.removesuffix(SHUFFLED)
-    widths = FeatureWidths.of(store.get(splits["train"][0]))
+    widths = FeatureWidths.of(store.flat_batch([splits["train"][0]], "none"))
     model = EventClassifier(
         scene=widths.scene if variant == "scene" else None,
         objects=widths.objects,

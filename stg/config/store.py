@@ -26,7 +26,7 @@ class EdgeConfig:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """What `graphs.build_graph` takes."""
+        """What `graphs.flat_graph` takes."""
         return {
             "tau_space": self.tau_space,
             "tau_time": self.tau_time,

@@ -8,9 +8,8 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
-from torch_geometric.data import Data
 
-from graphs import GraphSource
+from graphs import GraphData, GraphSource
 from stg.runtime.distributed import Ranks
 from stg.text.vocabulary import PAD
 
@@ -29,7 +28,7 @@ class CaptionBatch:
         stand_in: whether the batch counts in no loss: it only keeps a process busy that has no part in this step.
     """
 
-    graphs: Data
+    graphs: GraphData
     words: Int[Tensor, "W L"]
     targets: Int[Tensor, "W L"]
     real: Bool[Tensor, "W L"]
@@ -88,10 +87,10 @@ class BatchSource:
     shuffled: Mapping[str, str] | None = None
     category: Mapping[str, int] | None = None
 
-    def batch(self, videos: Sequence[str]) -> Data:
+    def batch(self, videos: Sequence[str]) -> GraphData:
         """The graphs of some videos, in order."""
         sources = [self.shuffled[video] for video in videos] if self.shuffled else list(videos)
-        batch = self.graphs.batch(sources, variant=self.variant, time_flow=self.time_flow)
+        batch = self.graphs.flat_batch(sources, variant=self.variant, time_flow=self.time_flow)
         if self.category is not None:
             batch.category = classes(sources, self.category)
         return batch

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch_geometric.data import Data
 
+import graphs
 from decoders import sinusoids
-from graphs import GraphStore, STGEncoder
+from graphs import GraphData, GraphStore
 from stg.models.branches import SceneBranch, pad_scene
 from stg.models.statistics import Standardise
 
@@ -46,17 +46,17 @@ class EventClassifier(nn.Module):
     ) -> None:
         super().__init__()
         self.scene = SceneBranch(scene, None, channels) if scene else None
-        self.graph = None if scene else STGEncoder(objects, channels, layers)
+        self.graph = None if scene else graphs.STGEncoder(objects, channels, layers)
         self.standardise = Standardise(scene or objects)
         layer = nn.TransformerEncoderLayer(channels, heads, 2 * channels, dropout, batch_first=True)
         self.frames = nn.TransformerEncoder(layer, LAYERS, enable_nested_tensor=False)
         self.output = nn.Linear(channels, classes)
 
-    def features(self, batch: Data) -> Tensor:
+    def features(self, batch: GraphData) -> Tensor:
         """What the branch reads, before it is standardised."""
         return batch.x if self.scene is None else batch.scene
 
-    def forward(self, batch: Data) -> Float[Tensor, "B E"]:
+    def forward(self, batch: GraphData) -> Float[Tensor, "B E"]:
         """Scores of the events of each video."""
         read = self.standardise(self.features(batch))
         if self.graph is not None:
@@ -76,12 +76,12 @@ class EventClassifier(nn.Module):
 
 def batches(
     store: GraphStore, videos: Sequence[str], size: int, edges: Mapping[str, str], order: Sequence[int] | None = None
-) -> Iterator[tuple[list[str], Data]]:
+) -> Iterator[tuple[list[str], GraphData]]:
     """The videos in batches, in an order of positions if one is given."""
     ordered = [videos[place] for place in order] if order is not None else list(videos)
     for start in range(0, len(ordered), size):
         chosen = ordered[start : start + size]
-        yield chosen, store.batch(chosen, **edges)
+        yield chosen, store.flat_batch(chosen, **edges)
 
 
 def train_and_test(

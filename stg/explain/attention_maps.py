@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch_geometric.data import Data
 
 from decoders import VideoMemory
+from graphs import GraphData
 from stg.explain.attention import AttentionMap, Attentions
 from stg.explain.explanation import Attribution
 from stg.models.memory import subsample_steps
@@ -22,7 +22,7 @@ _JOINED_NOTE = " Each picture was two steps here, one of the scene and one of it
 
 
 def attributions_of(
-    found: Attentions, memory: VideoMemory, *, graph: Data, grid: tuple[int, int] | None = None
+    found: Attentions, memory: VideoMemory, *, graph: GraphData, grid: tuple[int, int] | None = None
 ) -> tuple[Attribution, ...]:
     """What the words of a caption attend to, laid over the pictures and the objects of their video.
 
@@ -39,7 +39,9 @@ def attributions_of(
     return tuple(_attribution(one, memory, graph, grid) for one in found.maps)
 
 
-def _attribution(found: AttentionMap, memory: VideoMemory, graph: Data, grid: tuple[int, int] | None) -> Attribution:
+def _attribution(
+    found: AttentionMap, memory: VideoMemory, graph: GraphData, grid: tuple[int, int] | None
+) -> Attribution:
     made = Attribution(found.name, found.title, found.note)
     steps, items, pictures = found.steps, found.items, int(graph.num_frames)
     # Steps of a grid are stretches of time: each is spread over the pictures that lie in it.
@@ -68,7 +70,7 @@ def _attribution(found: AttentionMap, memory: VideoMemory, graph: Data, grid: tu
 _ALONE = "give the memory of this graph alone"
 
 
-def _nodes(items: Float[Tensor, "L F R"], real: Bool[Tensor, "F R"], graph: Data) -> Float[Tensor, "L N"]:
+def _nodes(items: Float[Tensor, "L F R"], real: Bool[Tensor, "F R"], graph: GraphData) -> Float[Tensor, "L N"]:
     """The inverse of `stg.models.memory.pad_regions`: what is real, frame by frame, are the nodes in order."""
     nodes = items[:, real]
     if nodes.shape[1] != len(graph.frame):
@@ -76,7 +78,7 @@ def _nodes(items: Float[Tensor, "L F R"], real: Bool[Tensor, "F R"], graph: Data
     return nodes
 
 
-def pictures_of_steps(memory: VideoMemory, graph: Data) -> Float[Tensor, "T G"]:
+def pictures_of_steps(memory: VideoMemory, graph: GraphData) -> Float[Tensor, "T G"]:
     """The share of each step of a memory's grid that each picture shows; that of all pictures is 1.
 
     A picture shows the step that it falls into (``motion_row``), or the nearest where the memory holds but some of the

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch_geometric.data import Data
 
 from decoders import Decoder, VideoMemory
+from graphs import GraphData
 from stg.explain.attention import AttentionMap, attentions
 from stg.explain.explanation import Deletion
 from stg.explain.gradcam import scene_gradients
@@ -85,7 +85,7 @@ class DeletionTest:
                 mask, weights, real = target
                 self._gather(one.name, HIDES[mask], weights, real, partial(_masked_falls, decoder, words, memory, mask))
 
-    def add_gradcam(self, captioner: Captioner, batch: Data, words: Sequence[int], image_map: SceneMap) -> None:
+    def add_gradcam(self, captioner: Captioner, batch: GraphData, words: Sequence[int], image_map: SceneMap) -> None:
         """Test Grad-CAM of one video, unless its map has no more places than are hidden.
 
         Words that no place raised are left out: nothing could be hidden from them.
@@ -187,7 +187,7 @@ def _hide(memory: VideoMemory, mask: Mask, hidden: Int[Tensor, "X k"]) -> VideoM
 
 
 @torch.no_grad()
-def memory_of_scenes(captioner: Captioner, batch: Data, scenes: Float[Tensor, "X T S"]) -> VideoMemory:
+def memory_of_scenes(captioner: Captioner, batch: GraphData, scenes: Float[Tensor, "X T S"]) -> VideoMemory:
     """What the captioning decoder reads of copies of a video that differ in their scene features alone."""
     captioner = captioner.for_captioning()
     rows = []

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from torch_geometric.data import Data
 
 from decoders import Decoder, VideoMemory
+from graphs import GraphData
 from stg.explain.attention import Attentions, attentions
 from stg.explain.attention_maps import attributions_of
 from stg.explain.deletion import DeletionTest
@@ -49,7 +49,7 @@ class DeletionTests:
 
 def explain(
     model: ExplainedModel,
-    batch: Data,
+    batch: GraphData,
     caption: Caption,
     *,
     image_map: SceneMap | None = None,

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 import torch
-from torch_geometric.data import Data
 
 from decoders import Decoder, VideoMemory
+from graphs import GraphData
 from stg.explain.gradcam import scene_map
 from stg.runs.bundle import CaptionerBundle
 from stg.video.decoding import SampledFrames
@@ -41,11 +41,11 @@ class ExplainedModel:
             return {"variant": "full", "time_flow": "literal"}
         return {"variant": graph.variant, "time_flow": graph.time_flow}
 
-    def memory(self, batch: Data) -> VideoMemory:
+    def memory(self, batch: GraphData) -> VideoMemory:
         """What the captioning decoder reads of a flat batch."""
         return self.trained.captioner.memory(batch)
 
-    def object_branch(self, batch: Data) -> tuple[Decoder, VideoMemory] | None:
+    def object_branch(self, batch: GraphData) -> tuple[Decoder, VideoMemory] | None:
         """Decoder and memory of an object branch that does not caption; None: no such branch, or no object."""
         captioner = self.largest.captioner
         if captioner.object_decoder is None or captioner.decoder is captioner.object_decoder or not len(batch.x):
@@ -53,7 +53,7 @@ class ExplainedModel:
         memory = captioner.encode(batch).objects
         return None if memory is None else (captioner.object_decoder, memory)
 
-    def image_map(self, batch: Data, sample: SampledFrames | None) -> SceneMap | None:
+    def image_map(self, batch: GraphData, sample: SampledFrames | None) -> SceneMap | None:
         """Where in the frames the scene features of a video come from; None if frames or image network are not at hand.
 
         Raises:
@@ -63,7 +63,7 @@ class ExplainedModel:
             return None
         return scene_map(self.backbone, batch, sample)
 
-    def with_class(self, batch: Data, category: int) -> Data:
+    def with_class(self, batch: GraphData, category: int) -> GraphData:
         """The batch of one video with its class, if the decoder reads one."""
         if "category" not in self.trained.captioner.decoder.reads:
             return batch

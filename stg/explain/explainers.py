@@ -3,8 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
-from torch_geometric.data import Data
-
+from graphs import GraphData
 from stg.explain.explained_model import ExplainedModel
 from stg.explain.explanation import Attribution
 from stg.explain.gradcam import frame_saliency, gradcam
@@ -17,7 +16,7 @@ class Explainer(Protocol):
     """Attributes the words of a caption to parts of its video."""
 
     def __call__(
-        self, model: ExplainedModel, batch: Data, words: Sequence[int], image_map: SceneMap | None
+        self, model: ExplainedModel, batch: GraphData, words: Sequence[int], image_map: SceneMap | None
     ) -> tuple[Attribution, ...]:
         """Attributions of a caption; none if the model does not read what this explains.
 
@@ -31,7 +30,7 @@ class Explainer(Protocol):
 
 def _scene() -> Explainer:
     def explain(
-        model: ExplainedModel, batch: Data, words: Sequence[int], image_map: SceneMap | None
+        model: ExplainedModel, batch: GraphData, words: Sequence[int], image_map: SceneMap | None
     ) -> tuple[Attribution, ...]:
         captioner = model.trained.captioner
         # Without the pictures, what their places would add up to in each frame.

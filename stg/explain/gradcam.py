@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch_geometric.data import Data
 
+from graphs import GraphData
 from stg.explain.explanation import Attribution, as_shares
 from stg.explain.likelihood import input_gradients, word_log_probs
 from stg.models.captioner import Captioner
@@ -24,7 +24,7 @@ LIMITS = (
 )
 
 
-def scene_map(backbone: LocatingBackbone, batch: Data, sample: SampledFrames) -> SceneMap:
+def scene_map(backbone: LocatingBackbone, batch: GraphData, sample: SampledFrames) -> SceneMap:
     """The image network's map of the frames that the features of a video were made from.
 
     Args:
@@ -39,7 +39,9 @@ def scene_map(backbone: LocatingBackbone, batch: Data, sample: SampledFrames) ->
     return backbone.scene_map(sample)
 
 
-def gradcam(captioner: Captioner, batch: Data, words: Sequence[int], image_map: SceneMap) -> tuple[Attribution, ...]:
+def gradcam(
+    captioner: Captioner, batch: GraphData, words: Sequence[int], image_map: SceneMap
+) -> tuple[Attribution, ...]:
     r"""Grad-CAM of each word's log-probability and of the caption's log-likelihood, at the image network's last map.
 
     Pan et al. (2020, Fig. 3) show saliency maps without saying how they were made; this project reads them as Grad-CAM
@@ -89,7 +91,7 @@ def gradcam(captioner: Captioner, batch: Data, words: Sequence[int], image_map: 
     )
 
 
-def frame_saliency(captioner: Captioner, batch: Data, words: Sequence[int]) -> tuple[Attribution, ...]:
+def frame_saliency(captioner: Captioner, batch: GraphData, words: Sequence[int]) -> tuple[Attribution, ...]:
     """Gradient times scene feature of each frame, for when the pictures are not at hand.
 
     It is what the places of Grad-CAM add up to in a frame before those that lowered the score are left out.
@@ -128,7 +130,7 @@ def frame_saliency(captioner: Captioner, batch: Data, words: Sequence[int]) -> t
     )
 
 
-def scene_gradients(captioner: Captioner, batch: Data, words: Sequence[int]) -> Float[Tensor, "L1 T S"] | None:
+def scene_gradients(captioner: Captioner, batch: GraphData, words: Sequence[int]) -> Float[Tensor, "L1 T S"] | None:
     """Gradient of each word's log-probability, and last of the end's, with respect to ``batch.scene``.
 
     What standardises the features, the projections and the decoder are all passed through; the graph of a joined model
@@ -151,7 +153,7 @@ def scene_gradients(captioner: Captioner, batch: Data, words: Sequence[int]) -> 
     return torch.stack(rows)
 
 
-def _check_frames(batch: Data, sample: SampledFrames) -> None:
+def _check_frames(batch: GraphData, sample: SampledFrames) -> None:
     """Refuse pictures that are not those of the features."""
     given = sample.frame_number.tolist()
     known = batch.frame_number.tolist() if "frame_number" in batch else None

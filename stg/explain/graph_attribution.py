@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch_geometric.data import Data
 from torch_geometric.explain import Explainer, Explanation, GNNExplainer
 from torch_geometric.explain.algorithm import ExplainerAlgorithm
 from torch_geometric.explain.algorithm.utils import clear_masks, set_masks
 from torch_geometric.explain.config import MaskType, ModelMode
 
+from graphs import GraphData
 from stg.explain.explanation import Attribution, as_shares
 from stg.explain.likelihood import input_gradients, word_log_probs
 from stg.models.captioner import Captioner
@@ -24,7 +24,7 @@ LIMITS = (
 )
 
 
-def importance(captioner: Captioner, batch: Data, words: Sequence[int]) -> tuple[Attribution, ...]:
+def importance(captioner: Captioner, batch: GraphData, words: Sequence[int]) -> tuple[Attribution, ...]:
     """Which objects and messages raised each word, and the caption, by gradient times input.
 
     Args:
@@ -74,7 +74,7 @@ def importance(captioner: Captioner, batch: Data, words: Sequence[int]) -> tuple
 
 
 def explainer_importance(
-    captioner: Captioner, batch: Data, words: Sequence[int], *, seed: int = 0, epochs: int = 60
+    captioner: Captioner, batch: GraphData, words: Sequence[int], *, seed: int = 0, epochs: int = 60
 ) -> tuple[Attribution, ...]:
     """Which objects and edges suffice for the caption, by GNNExplainer (Ying et al., 2019) as PyG has it.
 
@@ -125,7 +125,7 @@ class CaptionOfGraph(nn.Module):
         words: ids of the caption, without the special words at its ends.
     """
 
-    def __init__(self, captioner: Captioner, batch: Data, words: Sequence[int]) -> None:
+    def __init__(self, captioner: Captioner, batch: GraphData, words: Sequence[int]) -> None:
         super().__init__()
         self.captioner, self.words = captioner, list(words)
         with torch.inference_mode(False):
@@ -216,7 +216,7 @@ class GradientTimesInput(ExplainerAlgorithm):
         return found
 
 
-def _likelihood(captioner: Captioner, batch: Data, words: Sequence[int]) -> CaptionOfGraph | None:
+def _likelihood(captioner: Captioner, batch: GraphData, words: Sequence[int]) -> CaptionOfGraph | None:
     if len(batch.num_frames) != 1:
         raise ValueError(f"a caption belongs to one video, and the batch has {len(batch.num_frames)}")
     if captioner.objects is None or not words or "x" not in batch or not len(batch.x):

@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from graphs import build_graph, encode_graph
+from graphs import encode_graph, flat_graph
 from stg.config.extraction import ExecutionConfig, NetworkConfig, SamplingConfig
 from stg.features.build import make_extractor
 from stg.features.extractor import Extractor
@@ -51,7 +51,7 @@ class ClipToRecord:
             _, parts = next(opened)
             clip = self.extractor.run_clip(parts)
         features = self.extractor(clip)
-        graph = build_graph(with_motion(features, video, clip.sample, self.motion))
+        graph = flat_graph(with_motion(features, video, clip.sample, self.motion))
         return pack(clip_row(video, features), encode_graph(graph, self.features_dtype))
 
     def close(self) -> None:

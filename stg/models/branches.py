@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch_geometric.data import Data
+
+from graphs import GraphData
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class SceneFrames:
     mask: Bool[Tensor, "B T"]
 
 
-def pad_scene(batch: Data) -> SceneFrames:
+def pad_scene(batch: GraphData) -> SceneFrames:
     """Lay the flat scene features of a batch out as frames, with the motion row that each frame takes (P4).
 
     Reads ``scene [sum T, S]``, ``num_frames [B]``, and, where motion is given, ``motion [sum L, M]``,

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from torch import Tensor
-from torch_geometric.data import Data
+
+from graphs import GraphData
 
 from stg.config.extraction import OPTIONS_OF
 
@@ -20,7 +21,7 @@ class FeatureWidths:
     audio: int = 0
 
     @classmethod
-    def of(cls, graph: Data) -> "FeatureWidths":
+    def of(cls, graph: GraphData) -> "FeatureWidths":
         """The widths of one video's graph (or of a batch)."""
         return cls(**{kind: graph[name].shape[-1] if name in graph else 0 for name, (kind, *_) in FEATURES.items()})
 
@@ -47,7 +48,7 @@ FEATURES = {
 """The kinds of features by their names in a batch."""
 
 
-def feature(batch: Data, name: str) -> Tensor:
+def feature(batch: GraphData, name: str) -> Tensor:
     """A feature of a batch that the model was built to read.
 
     Raises:

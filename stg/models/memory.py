@@ -3,9 +3,8 @@
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch_geometric.data import Data
 
-from graphs import segment_mean
+from graphs import GraphData, segment_mean
 from stg.models.feature_kinds import feature
 
 
@@ -96,7 +95,7 @@ class ClipVector(nn.Module):
         self.requires = frozenset(name for name, width in widths.items() if width)
         self.project = nn.Linear(scene + motion + audio + bool(audio), channels)
 
-    def forward(self, batch: Data) -> Float[Tensor, "B C"]:
+    def forward(self, batch: GraphData) -> Float[Tensor, "B C"]:
         """The vectors of the videos of a flat batch."""
         means: list[Tensor] = []
         if "scene" in self.requires:
@@ -153,7 +152,7 @@ class MemoryBuilder(nn.Module):
         read |= {"grid"} if self.grid is not None else set()
         return frozenset(read) | (self.clip.requires if self.clip is not None else frozenset())
 
-    def forward(self, batch: Data, nodes: Float[Tensor, "N D"] | None = None) -> dict[str, Tensor]:
+    def forward(self, batch: GraphData, nodes: Float[Tensor, "N D"] | None = None) -> dict[str, Tensor]:
         """The parts, named as the arguments of `decoders.VideoMemory`, masks included.
 
         Args:

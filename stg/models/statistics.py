@@ -45,7 +45,7 @@ def fit_statistics(model: Captioner, store: GraphStore, videos: Sequence[str], *
 
     def blocks(name: str) -> Iterator[Tensor]:
         for at in range(0, len(videos), batch_videos):
-            batch = store.batch(videos[at : at + batch_videos], variant="none")
+            batch = store.flat_batch(videos[at : at + batch_videos], variant="none")
             yield batch.audio[batch.audio_mask] if name == "audio" else batch[name]
 
     for name, standardise in (model.standardise or {}).items():

@@ -11,10 +11,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 from torch.nn.utils.rnn import pack_padded_sequence
-from torch_geometric.data import Data
 
+import graphs
 from decoders import mean_of_real
-from graphs import GraphSource, GraphStore, STGEncoder
+from graphs import GraphData, GraphSource, GraphStore
 from stg.config.model import GraphConfig
 from stg.config.retrieval import EmbeddingConfig
 from stg.config.schema import from_dict, to_dict
@@ -49,7 +49,7 @@ class VideoEncoder(nn.Module):
     def __init__(
         self,
         clip: ClipVector | None,
-        objects: STGEncoder | None,
+        objects: "graphs.STGEncoder | None",
         channels: int = 256,
         *,
         dropout: float = 0.0,
@@ -62,7 +62,7 @@ class VideoEncoder(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.project = nn.Linear(objects.project.out_features, channels) if objects is not None else None
 
-    def forward(self, batch: Data) -> Float[Tensor, "B D"]:
+    def forward(self, batch: GraphData) -> Float[Tensor, "B D"]:
         if self.standardise is not None:
             batch = copy.copy(batch)
             for name, function in self.standardise.items():
@@ -131,7 +131,7 @@ class VideoTextEmbedding(nn.Module):
         super().__init__()
         self.video, self.text = video, text
 
-    def videos(self, batch: Data) -> Float[Tensor, "B D"]:
+    def videos(self, batch: GraphData) -> Float[Tensor, "B D"]:
         """Unit vectors of the videos of a flat batch; a zero vector stays zero."""
         return normalize(self.video(batch), dim=-1)
 
@@ -156,7 +156,7 @@ def build_embedding(
     if "graph" in config.video:
         if not widths.objects:
             raise ValueError(f"model.video {config.video} needs object features: extract with {FEATURES['x'].options}")
-        objects = STGEncoder(widths.objects, config.channels, graph.layers)
+        objects = graphs.STGEncoder(widths.objects, config.channels, graph.layers)
         read.append("x")
     standardise = nn.ModuleDict({name: Standardise(getattr(widths, FEATURES[name].kind)) for name in read})
     video = VideoEncoder(clip, objects, config.channels, dropout=config.dropout, standardise=standardise)
@@ -241,7 +241,7 @@ class EmbeddingBundle:
             if not len(lengths):
                 found |= {video: [] for video in chosen}
                 continue
-            vectors = model.videos(store.batch(chosen, **self.edges).to(device))
+            vectors = model.videos(store.flat_batch(chosen, **self.edges).to(device))
             own = vectors.repeat_interleave(torch.tensor(counts, device=vectors.device), 0)
             cosines = (own * model.texts(words.to(device), lengths.to(device))).sum(-1).cpu().split(counts)
             found |= {video: part.tolist() for video, part in zip(chosen, cosines, strict=True)}

@@ -57,7 +57,7 @@ def retrieve(
     names = [source[video] if source else video for video in encoded]
     texts = [words for found in encoded.values() for words in found]
     blocks = [names[at : at + batch_videos] for at in range(0, len(names), batch_videos)]
-    videos = torch.cat([model.videos(store.batch(block, **trained.edges).to(device)) for block in blocks])
+    videos = torch.cat([model.videos(store.flat_batch(block, **trained.edges).to(device)) for block in blocks])
     padded = (pad_texts(texts[at : at + batch_texts]) for at in range(0, len(texts), batch_texts))
     vectors = torch.cat([model.texts(words.to(device), lengths.to(device)) for words, lengths in padded])
     counts = torch.tensor([len(found) for found in encoded.values()], device=videos.device)
@@ -78,7 +78,7 @@ def fit_statistics(
 
     def blocks(name: str) -> Iterator[Tensor]:
         for at in range(0, len(videos), batch_videos):
-            batch = store.batch(videos[at : at + batch_videos], variant="none")
+            batch = store.flat_batch(videos[at : at + batch_videos], variant="none")
             yield batch.audio[batch.audio_mask] if name == "audio" else batch[name]
 
     for name, part in model.video.named_modules():
@@ -171,7 +171,7 @@ def _untrained(config: EmbedConfig, captions: Mapping[str, Sequence[str]], store
         max_words=config.data.max_words,
     )
     videos = list(captions)
-    widths = FeatureWidths.of(store.get(videos[0]))
+    widths = FeatureWidths.of(store.flat_batch([videos[0]], "none"))
     model = build_embedding(config.model, config.graph, widths=widths, vocabulary=len(vocabulary))
     fit_statistics(model, store, videos)
     return EmbeddingBundle(

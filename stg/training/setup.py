@@ -90,7 +90,7 @@ def set_up(
     encoded = {
         video: [words for text in texts if (words := vocabulary.encode(text))] for video, texts in captions.items()
     }
-    widths = FeatureWidths.of(store.get(train_videos[0]))
+    widths = FeatureWidths.of(store.flat_batch([train_videos[0]], "none"))
     model = build_captioner(
         config.model, config.graph, widths=widths, vocabulary=len(vocabulary), max_words=vocabulary.max_words
     ).to(device)

@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from torch_geometric.data import Data
-
+from graphs import GraphData
 from stg.explain import ExplainedModel
 from stg.features.extractor import size_of
 from stg.pages.videos.pictures import blank, edges_of, from_sample, nodes_of
@@ -16,7 +15,7 @@ Facts = tuple[tuple[str, str], ...]
 
 def video_view(
     video: str,
-    batch: Data,
+    batch: GraphData,
     sample: SampledFrames | None,
     captions: Sequence[ModelCaption],
     *,
@@ -64,7 +63,7 @@ def page_facts(models: Sequence[tuple[str, ExplainedModel]] = ()) -> Facts:
     return (*(fact for name, model in models for fact in model_facts(name, model)), ("made by", provenance()))
 
 
-def _size_of(graph: Data) -> tuple[int, int]:
+def _size_of(graph: GraphData) -> tuple[int, int]:
     """Height and width of the pictures; if the graph does not say, so large that they hold every box."""
     if "size" in graph:
         height, width = graph["size"][0].tolist()

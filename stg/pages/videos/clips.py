@@ -45,7 +45,7 @@ def _view(video: str, evidence: Evidence, found: ClipCaption, name: str, tests: 
     captioner, sample = evidence.captioner, evidence.sample
     model = explained_model(captioner)
     graphs = GraphsInMemory({found.video: evidence.graph}, captioner.trained.features_dtype)
-    batch = graphs.batch([found.video], **model.edges).to(captioner.device)
+    batch = graphs.flat_batch([found.video], **model.edges).to(captioner.device)
     image_map = model.image_map(batch, sample)
     explanation = explain(model, batch, found.candidates[0], image_map=image_map, tests=tests)
     notes = [*map(without_places, captioner.notes)]

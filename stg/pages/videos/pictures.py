@@ -9,9 +9,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Int64, UInt8
 from PIL import Image
-from torch_geometric.data import Data
 
-from graphs import DENSE_TYPE, EDGE_TYPES
+from graphs import DENSE_TYPE, EDGE_TYPES, GraphData
 from stg.datasets.world.dataset import World
 from stg.pages.videos.strip import data_uri
 from stg.pages.videos.views import Edge, Node, Picture
@@ -42,7 +41,7 @@ KINDS: dict[int, Literal["spatial", "temporal", "dense"]] = {
 """What each ``edge_type`` is called."""
 
 
-def sample_of_clip(path: str | Path, graph: Data, max_pixels: int = MAX_PIXELS) -> SampledFrames:
+def sample_of_clip(path: str | Path, graph: GraphData, max_pixels: int = MAX_PIXELS) -> SampledFrames:
     """The frames of a clip that a graph was made from, by the frame numbers that it holds.
 
     Args:
@@ -83,7 +82,7 @@ def sample_of_clip(path: str | Path, graph: Data, max_pixels: int = MAX_PIXELS) 
     )
 
 
-def sample_of_world(world: World, video: str, graph: Data) -> SampledFrames:
+def sample_of_world(world: World, video: str, graph: GraphData) -> SampledFrames:
     """The frames of a video of the built-in world that a graph was made from.
 
     Raises:
@@ -119,7 +118,7 @@ def glimpse(sample: SampledFrames, *, width: int = WIDTH // 2) -> list[str]:
     return [data_uri("image/jpeg", picture.jpeg) for picture in pictures if picture.jpeg is not None]
 
 
-def blank(graph: Data) -> tuple[Picture, ...]:
+def blank(graph: GraphData) -> tuple[Picture, ...]:
     """The sampled frames without pictures, where the clip is not at hand.
 
     If the graph does not hold their numbers either, the frames are counted from 0.
@@ -139,7 +138,7 @@ def jpeg(frame: UInt8[np.ndarray, "H W 3"], width: int = WIDTH) -> bytes:
     return file.getvalue()
 
 
-def nodes_of(graph: Data) -> tuple[Node, ...]:
+def nodes_of(graph: GraphData) -> tuple[Node, ...]:
     """The objects of one video, in the order of the graph, by the names of COCO's classes where they are known."""
     _check_single(graph)
     count = len(graph.frame)
@@ -149,24 +148,24 @@ def nodes_of(graph: Data) -> tuple[Node, ...]:
     return tuple(Node(frame, tuple(box), score, class_name(label)) for frame, box, score, label in rows)
 
 
-def edges_of(graph: Data) -> tuple[Edge, ...]:
+def edges_of(graph: GraphData) -> tuple[Edge, ...]:
     """All edges of one video, in the order of the graph, those from an object to itself included."""
     _check_single(graph)
     rows = zip(*graph.edge_index.tolist(), graph.edge_type.tolist(), graph.edge_weight.tolist(), strict=True)
     return tuple(Edge(source, target, KINDS[kind], weight) for source, target, kind, weight in rows)
 
 
-def _check_single(graph: Data) -> None:
+def _check_single(graph: GraphData) -> None:
     if graph.get("ptr") is not None and len(graph.ptr) != 2:
         raise ValueError(f"one video is shown at a time; got a batch of {len(graph.ptr) - 1}")
 
 
-def _frame_numbers(graph: Data) -> Int64[np.ndarray, " T"] | None:
+def _frame_numbers(graph: GraphData) -> Int64[np.ndarray, " T"] | None:
     _check_single(graph)
     return None if graph.get("frame_number") is None else graph.frame_number.cpu().numpy().astype(np.int64)
 
 
-def _check_same_clip(name: str, graph: Data, total: int, size: Sequence[int] | None) -> None:
+def _check_same_clip(name: str, graph: GraphData, total: int, size: Sequence[int] | None) -> None:
     """What the graph knows of its video must be true of this one."""
     length = graph.get("total_frames")
     shape = graph["size"] if graph.get("size") is not None else None

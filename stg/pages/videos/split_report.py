@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from torch_geometric.data import Data
 
+from graphs import GraphData
 from stg.config.extraction import ExecutionConfig
 from stg.config.search import SearchConfig
 from stg.config.training import FitConfig
@@ -177,7 +177,7 @@ class SplitReport:
 
     def _view(self, video: str) -> VideoView:
         first, notes = self.models[0].model, list[str]()
-        batch = self.run.store.batch([video], **first.edges).to(self.run.device)
+        batch = self.run.store.flat_batch([video], **first.edges).to(self.run.device)
         sample = self._sample(video, batch, notes)
         image_map = first.image_map(batch, sample)
         captions = [self._caption(one, video, image_map) for one in self.models]
@@ -188,7 +188,7 @@ class SplitReport:
         model, candidates = one.model, one.captions[video]
         explanation = explain(
             model,
-            self.run.store.batch([video], **model.edges).to(self.run.device),
+            self.run.store.flat_batch([video], **model.edges).to(self.run.device),
             candidates[0],
             image_map=image_map,
             category=(self._source(model).category or {}).get(video, UNKNOWN),
@@ -202,7 +202,7 @@ class SplitReport:
         scores = {SHOWN[name]: value for name, value in one.scores.get(video, {}).items() if name in SHOWN}
         return ModelCaption(one.name, explanation, tuple(candidates), scores)
 
-    def _sample(self, video: str, graph: Data, notes: list[str]) -> SampledFrames | None:
+    def _sample(self, video: str, graph: GraphData, notes: list[str]) -> SampledFrames | None:
         if self.world is not None:
             return sample_of_world(self.world, video, graph)
         if (path := self.clips.get(video)) is None:

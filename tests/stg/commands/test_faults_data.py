@@ -195,7 +195,7 @@ class OneGraph(GraphStore):
     def __init__(self) -> None:
         pass
 
-    def batch(self, videos: Any, variant: str = "full", time_flow: str = "literal") -> Any:
+    def flat_batch(self, videos: Any, variant: str = "full", time_flow: str = "literal") -> Any:
         from torch_geometric.data import Data
 
         return Data()

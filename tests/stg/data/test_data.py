@@ -25,7 +25,7 @@ class Recorder(GraphStore):
     def __init__(self) -> None:
         self.asked: list[tuple[list[str], str, str]] = []
 
-    def batch(self, videos: Sequence[str], variant: str = "full", time_flow: str = "literal") -> Any:
+    def flat_batch(self, videos: Sequence[str], variant: str = "full", time_flow: str = "literal") -> Any:
         from torch_geometric.data import Data
 
         self.asked.append((list(videos), variant, time_flow))
@@ -191,7 +191,7 @@ def test_statistics_of_sound_are_those_of_what_is_heard() -> None:
     class Sounds(GraphStore):
         def __init__(self) -> None: ...
 
-        def batch(self, videos: Sequence[str], variant: str = "full", time_flow: str = "literal") -> Data:
+        def flat_batch(self, videos: Sequence[str], variant: str = "full", time_flow: str = "literal") -> Data:
             audio = torch.tensor([[1.0, 4.0], [100.0, 100.0], [3.0, 8.0]])
             return Data(audio=audio, audio_mask=torch.tensor([True, False, True]), scene=torch.tensor([[2.0], [6.0]]))
 

@@ -35,7 +35,7 @@ class Store:
     def __init__(self) -> None:
         self.batches: list[Any] = []
 
-    def batch(self, videos: Sequence[str], variant: str = "full", time_flow: str = "literal") -> Any:
+    def flat_batch(self, videos: Sequence[str], variant: str = "full", time_flow: str = "literal") -> Any:
         from torch_geometric.data import Data
 
         counts = torch.full((len(videos),), 2)
@@ -46,8 +46,8 @@ class Store:
 class Fixed(Store):
     """Hands out the same features of a video every time."""
 
-    def batch(self, videos: Sequence[str], variant: str = "full", time_flow: str = "literal") -> Any:
-        made = super().batch(videos, variant, time_flow)
+    def flat_batch(self, videos: Sequence[str], variant: str = "full", time_flow: str = "literal") -> Any:
+        made = super().flat_batch(videos, variant, time_flow)
         seeds = [torch.Generator().manual_seed(ord(video[0])) for video in videos]
         made.scene = torch.cat([torch.randn(2, 5, generator=seed) for seed in seeds])
         return made
