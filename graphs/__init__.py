@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from graphs.build import build_graph, flat_graph
+    from graphs.build import build_graph, draw_paper_edges, flat_graph
     from graphs.conv import SparseOperator, STGConv, sparse_operator, symmetric_norm
     from graphs.edges import EDGE_TYPES, dense_edges, spatial_edges, temporal_edges
     from graphs.encoder import STGEncoder, VideoStates
@@ -55,6 +55,7 @@ __all__ = [
     "build_graph",
     "check_variant",
     "dense_edges",
+    "draw_paper_edges",
     "encode_graph",
     "flat_graph",
     "paper_edges",
@@ -68,7 +69,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "graphs.build": ("build_graph", "flat_graph"),
+    "graphs.build": ("build_graph", "draw_paper_edges", "flat_graph"),
     "graphs.flat": ("FlatBatch", "GraphData"),
     "graphs.conv": (
         "SparseOperator",

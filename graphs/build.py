@@ -67,10 +67,22 @@ def flat_graph(
         graph["fps"] = torch.tensor([features.fps], dtype=torch.float32)
     if features.size is not None:
         graph["size"] = torch.tensor([features.size])
+    draw_paper_edges(graph, tau_space=tau_space, tau_time=tau_time, top_k=top_k, iou_threshold=iou_threshold)
+    return graph
+
+
+def draw_paper_edges(
+    graph: GraphData,
+    *,
+    tau_space: float = 1.0,
+    tau_time: float = 1.0,
+    top_k: int | None = None,
+    iou_threshold: float | None = None,
+) -> None:
+    """Write the paper's edges into the graph of one video, over those of their types; arguments as `build_graph`."""
     spatial = spatial_edges(graph.boxes, graph.frame, tau=tau_space, top_k=top_k, iou_threshold=iou_threshold)
     replace_edges(graph, "spatial", spatial)
     replace_edges(graph, "temporal", temporal_edges(graph.x, graph.frame, tau=tau_time, top_k=top_k))
-    return graph
 
 
 def replace_edges(data: GraphData, name: str, edges: Edges) -> None:

@@ -5,9 +5,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from torch_geometric.data import Data
 
-from graphs import GraphsInMemory, build_graph
+from graphs import GraphData, GraphsInMemory, flat_graph
 from stg.config.extraction import ExecutionConfig
 from stg.config.search import SearchConfig, with_candidates, with_shorthands
 from stg.data.batches import BatchSource
@@ -31,7 +30,7 @@ from stg.vision.registry import execution_for
 class Evidence:
     """What a caption was made of, for pages that show it: the graph, the sampled frames, and who looked at them."""
 
-    graph: Data
+    graph: GraphData
     sample: SampledFrames
     captioner: "VideoCaptioner"
 
@@ -155,7 +154,7 @@ class VideoCaptioner:
 
     def _describe(self, name: str, parts: Iterator[ClipPart], start: float) -> ClipCaption:
         clip = self.extractor.run_clip(parts)
-        graph = build_graph(self.extractor(clip), **recorded_edges(self.trained.features).arguments)
+        graph = flat_graph(self.extractor(clip), **recorded_edges(self.trained.features).arguments)
         video = clip.sample.video
         graphs = GraphsInMemory({video: graph}, self.trained.features_dtype)
         candidates = generate(

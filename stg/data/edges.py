@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from graphs import GraphStore, paper_edges
+from graphs import GraphData, GraphStore, draw_paper_edges
 from stg.config.schema import describe, differences
 from stg.config.store import EdgeConfig
 from stg.runtime.errors import UserError
@@ -41,7 +41,11 @@ def rebuild_edges(source: GraphStore, target: GraphStore, edges: EdgeConfig, rep
         listed = describe(differing, "{old!r} there, now {new!r}")
         raise UserError(f"{target.path} holds other graphs ({listed}): choose another --out")
     target.manifest = manifest
-    draw = paper_edges(**edges.arguments)
+
+    def draw(graph: GraphData) -> GraphData:
+        draw_paper_edges(graph, **edges.arguments)
+        return graph
+
     waiting = [video for video in source if video not in target]
     before = len(target)
     with reporter.bar("drawing edges") as progress:

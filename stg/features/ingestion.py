@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from graphs import GraphStore, StoreFullError, VideoFeatures, build_graph
+from graphs import GraphStore, StoreFullError, VideoFeatures, flat_graph
 from stg.features.clip_pass import ClipFeatures, Stages
 from stg.features.extractor import Extractor
 from stg.features.log import ExtractionLog
@@ -137,7 +137,7 @@ class _Ingestion:
         for video, features in self._extract(clips):
             try:
                 with self.stages("graph"):
-                    graph = build_graph(with_motion(features, video, samples[video], self.motion))
+                    graph = flat_graph(with_motion(features, video, samples[video], self.motion))
                 with self.stages("store"):
                     # Before the graph: a killed process leaves a row too many, never a stored clip without one.
                     if self.log is not None:

@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from decoders import Decoder
-from graphs import STGEncoder
+import graphs
 from stg.config.model import GraphConfig, ModelConfig
 from stg.models.branches import SceneBranch, SceneViews
 from stg.models.captioner import Branch, Captioner, Fusion
@@ -56,7 +56,7 @@ def build_captioner(
         scene = SceneViews(widths.scene, widths.motion, model.channels)
     elif model.branches != "object":
         scene = SceneBranch(widths.scene, widths.motion or None, model.channels)
-    objects = STGEncoder(widths.objects, model.channels, graph.layers) if model.branches != "scene" else None
+    objects = graphs.STGEncoder(widths.objects, model.channels, graph.layers) if model.branches != "scene" else None
     decoders = {branch: _decoder(model, branch, shared) for branch in reads}
     joined = model.branches == "concat" and model.concat_axis == "channel"
     join = nn.Linear(2 * model.channels, model.channels, bias=False) if joined else None

@@ -7,10 +7,10 @@ from typing import Literal, cast
 import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
-from torch_geometric.data import Data
 
 from decoders import Decoder, VideoMemory
-from graphs import STGEncoder
+import graphs
+from graphs import GraphData
 from stg.models.branches import SceneBranch, SceneViews, pad_scene
 from stg.models.feature_kinds import FEATURES
 from stg.models.memory import MemoryBuilder
@@ -31,7 +31,7 @@ class Branch:
         memory: makes what else the decoder reads, from the nodes of the graph in the object branch; None: nothing.
     """
 
-    encoder: SceneBranch | SceneViews | STGEncoder
+    encoder: "SceneBranch | SceneViews | graphs.STGEncoder"
     decoder: Decoder | None = None
     memory: MemoryBuilder | None = None
 
@@ -96,14 +96,14 @@ class Captioner(nn.Module):
             )
         # Files of weights name these attributes, and optimisers number them: neither names nor order may change.
         self.scene = cast("SceneBranch | SceneViews | None", scene and scene.encoder)
-        self.objects = cast("STGEncoder | None", objects and objects.encoder)
+        self.objects = cast("graphs.STGEncoder | None", objects and objects.encoder)
         self.scene_decoder = scene.decoder if scene is not None else None
         self.object_decoder = objects.decoder if objects is not None else None
         self.scene_parts = scene.memory if scene is not None else None
         self.object_parts = objects.memory if objects is not None else None
         self.fusion, self.join, self.standardise = fusion, join, standardise
 
-    def encode(self, batch: Data) -> Encoded:
+    def encode(self, batch: GraphData) -> Encoded:
         """Encode each video of a flat batch once, by every branch of the model.
 
         Raises:
@@ -156,7 +156,7 @@ class Captioner(nn.Module):
         assert decoder is not None  # the constructor refuses a model without any
         return decoder
 
-    def memory(self, batch: Data) -> VideoMemory:
+    def memory(self, batch: GraphData) -> VideoMemory:
         """What `decoder` reads at test time: the scene branch's memory, or that of an object-only model."""
         encoded = self.encode(batch)
         memory = encoded.scene or encoded.objects
