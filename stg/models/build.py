@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import nn
 
-from decoders import Decoder
 import graphs
+from decoders import Decoder
 from stg.config.model import GraphConfig, ModelConfig
 from stg.models.branches import SceneBranch, SceneViews
 from stg.models.captioner import Branch, Captioner, Fusion

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
-from decoders import Decoder, VideoMemory
 import graphs
+from decoders import Decoder, VideoMemory
 from graphs import GraphData
 from stg.models.branches import SceneBranch, SceneViews, pad_scene
 from stg.models.feature_kinds import FEATURES

@@ -6,7 +6,6 @@ from typing import NamedTuple
 from torch import Tensor
 
 from graphs import GraphData
-
 from stg.config.extraction import OPTIONS_OF
 
 
