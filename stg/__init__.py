@@ -8,7 +8,6 @@ Nothing here imports torch before it is called. The names are functions even whe
 imports ``stg.fit`` or ``stg.evaluate`` as modules, they are run (``python -m stg.fit``).
 """
 
-import io
 import warnings
 from collections.abc import Sequence
 from dataclasses import is_dataclass
@@ -20,8 +19,6 @@ from stg.runtime.errors import StgError, UserError
 from stg.runtime.reporter import SILENT, Reporter
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from stg.captioning.pipeline import ClipCaption, VideoCaptioner
     from stg.config.training import FitConfig
     from stg.features.ingestion import IngestReport
@@ -137,22 +134,3 @@ def show(result: "ClipCaption | Sequence[ClipCaption]") -> "Shown":
     from stg.pages.notebook import show as show_page
 
     return show_page(result)
-
-
-class _Lines(io.TextIOBase):
-    """What is printed, line by line, to a reporter."""
-
-    def __init__(self, reporter: Reporter) -> None:
-        self.reporter, self.begun = reporter, ""
-
-    def write(self, text: str) -> int:
-        *lines, self.begun = (self.begun + text).split("\n")
-        for line in lines:
-            self.reporter.say(line)
-        return len(text)
-
-
-def _console(reporter: Reporter) -> "Console":
-    from rich.console import Console
-
-    return Console(file=_Lines(reporter), force_terminal=False, width=120)  # type: ignore[arg-type]
