@@ -11,7 +11,6 @@ from graphs import GraphStore
 from stg.commands.extract import main
 from stg.commands.parser import run_command
 from stg.config.extraction import ExtractConfig
-from stg.features.ray import ENVIRONMENT
 from tests.stg.make_clips import write_clip
 from tests.stg.make_networks import write_backbone, write_detector
 from tests.stg.run_commands import store_command
@@ -105,18 +104,3 @@ def test_a_rank_that_cannot_be_is_refused(
     as_rank(monkeypatch, 2, 2)
     assert bench.run("many") == 2
     assert "RANK must lie in 0..WORLD_SIZE-1" in capsys.readouterr().err
-
-
-@pytest.mark.filterwarnings("ignore:`use_[a-z0-9_]*` is deprecated:DeprecationWarning:ray.data.context")
-def test_a_ray_job_stores_the_same_bytes_and_the_broken_clip_is_a_row(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for variable, value in ENVIRONMENT.items():
-        monkeypatch.setenv(variable, value)
-    assert bench.run("alone") == 0
-    assert bench.run("ray", "--engine", "ray", "--workers", "2") == 0
-    assert bench.records("ray") == bench.records("alone")
-    rows = bench.skipped("ray")
-    assert [(row["id"], row["stage"], row["error"]) for row in rows] == [("zbroken", "read", "VideoError")]
-    facts = [json.loads(line) for line in (bench.folder / "ray.clips.jsonl").read_text().splitlines()]
-    assert {row["id"]: row["total_frames"] for row in facts} == {f"clip{number}": 8 for number in range(4)}

@@ -1,41 +1,55 @@
 """Extraction as a Ray job: bad clips are rows, and the job goes on (fault F10). Starts a real local Ray, once."""
 
+import json
 import logging
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stg.features.ray import ENVIRONMENT, RayRow, _running, extract_with_ray
 from stg.runtime.errors import UserError
+from tests.stg.commands.test_extract_scale import Bench
 from tests.stg.make_ray_extractor import build
 
-
 # What Ray says about its own code while it is imported and set up.
-@pytest.mark.filterwarnings("ignore:`use_[a-z0-9_]*` is deprecated:DeprecationWarning:ray.data.context")
-def test_bad_clips_are_rows(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable, value in ENVIRONMENT.items():
-        monkeypatch.setenv(variable, value)
-    ray = pytest.importorskip("ray")
+pytestmark = pytest.mark.filterwarnings("ignore:`use_[a-z0-9_]*` is deprecated:DeprecationWarning:ray.data.context")
+
+
+@pytest.fixture(scope="module")
+def ray() -> Iterator[Any]:
+    """A local Ray, which is started once: that takes longer than the jobs."""
+    with pytest.MonkeyPatch.context() as patch:
+        for variable, value in ENVIRONMENT.items():
+            patch.setenv(variable, value)
+        found = pytest.importorskip("ray")
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))  # so that Ray's workers find the helper, too
+        handler = signal.getsignal(signal.SIGTERM)
+        with _running(2):
+            assert signal.getsignal(signal.SIGTERM) is handler
+            yield found
+        assert not found.is_initialized()
+
+
+def test_bad_clips_are_rows(ray: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     from ray.data import DataContext
 
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))  # so that Ray's workers find the helper, too
     before = DataContext.get_current().enable_progress_bars, set(logging.getLogger("ray.data").handlers)
     handler = signal.getsignal(signal.SIGTERM)
     clips = {f"v{number}": tmp_path / f"clip {number}\n.mp4" for number in range(40)}
     clips["v3"] = tmp_path / os.fsdecode(b"-\xff.mp4")
     found = {}
-    with _running(2):
-        for row in extract_with_ray(clips, {"word": "done"}, build, workers=2):
-            assert row.video not in found
-            found[row.video] = row
-        assert ray.is_initialized()  # it was not the job's to stop
-        with pytest.raises(UserError, match="there are no weights"):
-            list(extract_with_ray(clips, {"word": "wrong"}, build, workers=2))
-        assert signal.getsignal(signal.SIGTERM) is handler
-    assert not ray.is_initialized()
+    for row in extract_with_ray(clips, {"word": "done"}, build, workers=2):
+        assert row.video not in found
+        found[row.video] = row
+    assert ray.is_initialized()  # it was not the job's to stop
+    with pytest.raises(UserError, match="there are no weights"):
+        list(extract_with_ray(clips, {"word": "wrong"}, build, workers=2))
+    assert signal.getsignal(signal.SIGTERM) is handler
     assert found.keys() == clips.keys()
     assert found["v7"] == RayRow("v7", None, f"{clips['v7'].name!r} is broken", "read", "VideoError")
     assert found["v8"] == RayRow("v8", None, "bad \\udcff luck", "extract", "RuntimeError")
@@ -47,6 +61,18 @@ def test_bad_clips_are_rows(tmp_path: Path, capfd: pytest.CaptureFixture[str], m
     told = "".join(capfd.readouterr())
     assert "Dataset" not in told  # Ray Data's own lines
     assert "Progress" not in told
+
+
+def test_a_ray_job_stores_the_same_bytes_and_the_broken_clip_is_a_row(ray: Any, tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    assert bench.run("alone") == 0
+    assert bench.run("ray", "--engine", "ray", "--workers", "2") == 0
+    assert ray.is_initialized()
+    assert bench.records("ray") == bench.records("alone")
+    rows = bench.skipped("ray")
+    assert [(row["id"], row["stage"], row["error"]) for row in rows] == [("zbroken", "read", "VideoError")]
+    facts = [json.loads(line) for line in (bench.folder / "ray.clips.jsonl").read_text().splitlines()]
+    assert {row["id"]: row["total_frames"] for row in facts} == {f"clip{number}": 8 for number in range(4)}
 
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
