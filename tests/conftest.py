@@ -1,15 +1,55 @@
 """What every test shares: the research data where it lies, and one thread per worker."""
 
+import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, get_type_hints
 
+import jaxtyping
 import pytest
+from beartype import beartype
 
 from tests.stg.forks import interpreter
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 SHARED = Path(os.environ.get("STG_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+
+
+def resolved_hints(function: Any) -> dict[str, Any]:
+    """The annotations of a function without those that name what is not imported, which nobody can check."""
+    hints: dict[str, Any] = {}
+    for name, hint in function.__annotations__.items():
+        with suppress(Exception):
+            one = SimpleNamespace(__annotations__={name: hint})
+            hints |= get_type_hints(one, function.__globals__, include_extras=True)
+    return hints
+
+
+def check_annotations(function: Any = None, *, typechecker: Any = None, jaxtyped: Any = jaxtyping.jaxtyped) -> Any:
+    """What ``--jaxtyping-packages`` decorates with: as jaxtyping's own, which checks arguments twice and costs as much
+    again as all that the tests do."""
+    if typechecker is None or isinstance(function, type):
+        return jaxtyped(function, typechecker=typechecker)
+    if function is None:
+        return functools.partial(check_annotations, typechecker=typechecker)
+    given_hints, function.__annotations__ = function.__annotations__, resolved_hints(function)
+    checked: Callable[..., Any] = beartype(function)
+    function.__annotations__ = given_hints
+
+    @functools.wraps(function)
+    def call(*args: Any, **given: Any) -> Any:
+        if jaxtyping.config.jaxtyping_disable:
+            return function(*args, **given)
+        with jaxtyped("context"):  # the sizes that its array shapes name hold for this call
+            return checked(*args, **given)
+
+    return call
+
+
+jaxtyping.jaxtyped = check_annotations  # before a package is imported that is checked
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
