@@ -19,6 +19,7 @@ BENCHMARKS = {
     "rewards": "a step of training on rewards, part by part",
     "training": "a training step, against the usual way and its matrix products",
     "extraction": "from clips to graphs by the clock, against one clip after the other",
+    "startup": "CPU seconds of help, of a wrong path, of captioning one clip, of evaluating 200 videos",
     "gpu": "convolution, decoding and training on a GPU, if there is one",
 }
 TABLE = "table"
