@@ -27,7 +27,13 @@ BARS = {"--help": 0.6, "a wrong path": 1.0, "caption one clip": 8.0}
 """CPU seconds that each may take."""
 WORLD = ("--world.train", "32", "--world.val", "6", "--world.test", "200", "--data.store", "store")
 SMALL = ("--model.channels", "64", "--model.hidden", "64", "--run.samples", "1", "--run.out", "run")
-MAKE_CLIP = "from stg.datasets.world import World; World(train=32, val=6, test=200).write_mp4('test-00001', 'clip.mp4')"
+MAKE_CLIP = """
+try:
+    from stg.datasets.world.dataset import World
+except ImportError:  # commit 8bbb68c and before
+    from stg.datasets.world import World
+World(train=32, val=6, test=200).write_mp4("test-00001", "clip.mp4")
+"""
 CASES: dict[str, tuple[tuple[str, ...], int]] = {
     # what -> the words behind python, and how the process has to end
     "python": (("-c", "pass"), 0),
