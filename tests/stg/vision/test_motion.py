@@ -1,5 +1,6 @@
 """Motion networks on random weights: preprocessing against the definition, shapes, grouping, manifests, errors."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,16 @@ def test_s3d_is_torchvisions_network_on_torchvisions_preset(folder: Path) -> Non
     torch.testing.assert_close(scores, want, rtol=1e-3, atol=1e-4)  # pooled is what it classifies
 
 
+@pytest.fixture(params=[1, 2], ids=["one thread", "two threads"])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    """How many threads torch has; other tests leave it as it was."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize("batch", [1, 2])
 def test_bytes_do_not_depend_on_the_grouping(folder: Path, batch: int) -> None:
     network = I3DNetwork(weights=folder / "rgb.pt", span=9, batch=batch)
