@@ -28,6 +28,9 @@ from stg.runtime.files import page_file
 from stg.video.clips import find_clips, list_clips
 from stg.vision.registry import locate
 
+ANNOTATED = ("msvd", "msrvtt", "vatex", "folder")
+"""Data sets with annotation files, and a store that is made before; others may make theirs on the spot."""
+
 
 @singledispatch
 def check(config: object) -> None:
@@ -61,7 +64,7 @@ def _evaluate(config: EvaluateConfig) -> None:
     settings = load_config(config.run)
     model_header(model_file(config.run))
     store = config.store or settings.data.store
-    if settings.data.dataset != "world" or config.store is not None:
+    if settings.data.dataset in ANNOTATED or config.store is not None:
         _stores([store])
 
 
@@ -146,7 +149,7 @@ def _store(config: StoreConfig) -> None:
 
 def _data(data: DataConfig) -> None:
     """The annotation files and the store of a data set that is not made on the spot."""
-    if data.dataset not in ("msvd", "msrvtt", "vatex", "folder"):
+    if data.dataset not in ANNOTATED:
         return
     if data.root is None:
         raise UserError(f"--data.dataset {data.dataset} needs --data.root: the folder with its annotation files")

@@ -9,8 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stg.config.results import PredictionsConfig
-from stg.datasets.open import READERS
-from stg.datasets.world.dataset import World
+from stg.datasets.open import READERS, captions_read
 from stg.evaluation.predictions import (
     merge_files,
     read_captions,
@@ -142,10 +141,6 @@ def _references(config: PredictionsConfig) -> Mapping[str, Sequence[str]]:
         return {}
 
     settings = load_config(config.run)
-    data, world = settings.data, settings.world
-    if data.dataset == "world":
-        return World(seed=world.seed, train=world.train, val=world.val, test=world.test).dataset().captions
-    if data.root is None:
+    if settings.data.root is None and settings.data.dataset in READERS:
         raise UserError(f"the run {config.run} names no annotation files: give --references FILE instead")
-
-    return READERS[data.dataset](data.root, data.language).captions
+    return captions_read(settings.data, settings.world)

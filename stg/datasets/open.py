@@ -5,8 +5,9 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from graphs import GraphStore, StoreError
 from stg.config.data import DataConfig, WorldConfig
@@ -27,13 +28,23 @@ from stg.runtime.reading import some
 
 Progress = Callable[[int, int], None]
 
-READERS: Mapping[str, Callable[[str, Language], CaptionDataset]] = {
+Reader = Callable[[str, Language], CaptionDataset]
+
+READERS: Mapping[str, Reader] = {
     "msvd": lambda root, language: read_msvd(root),
     "msrvtt": lambda root, language: read_msrvtt(root),
     "vatex": read_vatex,
     "folder": read_folder,
 }
 """Name of an annotated data set -> what reads its root folder."""
+
+
+class Opening(NamedTuple):
+    """What an opener may use of its caller; see `open_dataset`."""
+
+    progress: Progress = lambda done, total: None
+    tell: Callable[[str], None] = lambda line: None
+    alone: Callable[[], AbstractContextManager[object]] = nullcontext
 
 
 @dataclass(frozen=True)
@@ -66,12 +77,9 @@ def open_dataset(
         UserError: files are missing or malformed; the annotation is not clean and ``data.strict`` is set; a split with
             captions is covered less than ``data.min_coverage``, or none of its videos has any.
     """
-    if data.dataset == "world":
-        whole, store = _world(data, world, progress, alone)
-    else:
-        whole = _annotated(data, tell)
-        store = _open(data)
-    dataset = whole.restrict(set(store.keys()))
+    found = DATASETS[data.dataset](data, world, Opening(progress, tell, alone))
+    store = found.store
+    dataset = found.dataset.restrict(set(store.keys()))
     if data.dataset != "world" or dataset.missing:
         for line in dataset.coverage_table():
             tell(line)
@@ -105,10 +113,23 @@ def _list_missing(dataset: CaptionDataset, path: Path, tell: Callable[[str], Non
         tell(f"the list of missing videos is not up to date: {error}")
 
 
-def _world(
-    data: DataConfig, world: WorldConfig, progress: Progress, alone: Callable[[], AbstractContextManager[object]]
-) -> tuple[CaptionDataset, GraphStore]:
+def captions_read(data: DataConfig, world: WorldConfig) -> Mapping[str, Sequence[str]]:
+    """Video -> captions of a data set, without its store if it can be read so.
 
+    Raises:
+        UserError: the annotation cannot be read.
+    """
+    if data.dataset == "world":
+        made = World(seed=world.seed, train=world.train, val=world.val, test=world.test)
+        return made.dataset().captions
+    if data.dataset in READERS:
+        return READERS[data.dataset](data.root or "", data.language).captions
+    opened = DATASETS[data.dataset](data, world, Opening())
+    opened.store.close()
+    return opened.dataset.captions
+
+
+def _world(data: DataConfig, world: WorldConfig, opening: Opening) -> OpenDataset:
     made = World(seed=world.seed, train=world.train, val=world.val, test=world.test)
     dataset = made.dataset()
     extractor = Extractor(made.detector(), made.backbone())
@@ -118,15 +139,15 @@ def _world(
     videos = [video for split in dataset.splits.values() for video in split]
     with suppress(StoreError):  # another process may be making it at this moment
         if (whole := _whole(path, videos, extractor.manifest())) is not None:
-            return dataset, whole
-    with alone():
+            return OpenDataset(dataset, whole)
+    with opening.alone():
         path.parent.mkdir(parents=True, exist_ok=True)
         if (whole := _whole(path, videos, extractor.manifest())) is not None:
-            return dataset, whole
+            return OpenDataset(dataset, whole)
         with GraphStore(path, "a") as store:
             log = ExtractionLog(path.with_suffix(""), clips=False)
-            ingest(store, videos, prefetch(made.sample), extractor, progress=progress, log=log)
-    return dataset, GraphStore(path)
+            ingest(store, videos, prefetch(made.sample), extractor, progress=opening.progress, log=log)
+    return OpenDataset(dataset, GraphStore(path))
 
 
 def _whole(path: Path, videos: Sequence[str], manifest: Mapping[str, Any]) -> GraphStore | None:
@@ -156,23 +177,26 @@ def _check_world(store: GraphStore, manifest: Mapping[str, Any], lacking: int) -
         )
 
 
-def _annotated(data: DataConfig, tell: Callable[[str], None]) -> CaptionDataset:
+def _annotated(reader: Reader, data: DataConfig, world: WorldConfig, opening: Opening) -> OpenDataset:
     if data.root is None:
         raise UserError(f"--data.dataset {data.dataset} needs --data.root: the folder with its annotation files")
-    dataset = READERS[data.dataset](data.root, data.language)
+    dataset = reader(data.root, data.language)
     for note in dataset.notes:
-        tell(f"{dataset.name}: {note}")
+        opening.tell(f"{dataset.name}: {note}")
     if data.strict:
         dataset.require_clean()
     elif told := dataset.told_problems():
-        tell(f"{dataset.name}: {told}")
-    return dataset
-
-
-def _open(data: DataConfig) -> GraphStore:
+        opening.tell(f"{dataset.name}: {told}")
     if data.store is None:
         raise UserError(
             f"--data.dataset {data.dataset} needs --data.store: make one with "
             "`python -m stg.extract CLIPS --out STORE ...`"
         )
-    return GraphStore(data.store)
+    return OpenDataset(dataset, GraphStore(data.store))
+
+
+DATASETS: dict[str, Callable[[DataConfig, WorldConfig, Opening], OpenDataset]] = {
+    "world": _world,
+    **{name: partial(_annotated, reader) for name, reader in READERS.items()},
+}
+"""Name -> what opens a data set: captions and splits of all its videos, and the store with their graphs."""

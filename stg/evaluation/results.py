@@ -3,14 +3,13 @@
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from stg.config.schema import differences, to_dict
 from stg.config.training import FitConfig
-from stg.datasets.open import READERS
-from stg.datasets.world.dataset import World
+from stg.datasets.open import READERS, captions_read
 from stg.evaluation.predictions import read_predicted
 from stg.runs.folder import FREE, RunFolder
 from stg.runtime.errors import UserError
@@ -140,13 +139,10 @@ def captions_of(settings: FitConfig, folder: str, root: str | None = None) -> Ma
     Raises:
         UserError: the annotation cannot be read, or the run names none.
     """
-    data, world = settings.data, settings.world
-    if data.dataset == "world":
-        return World(seed=world.seed, train=world.train, val=world.val, test=world.test).dataset().captions
-    if root is None and data.root is None:
+    data = replace(settings.data, root=root or settings.data.root)
+    if data.root is None and data.dataset in READERS:
         raise UserError(f"the run {folder} names no annotation files: give their folder with --root")
-
-    return READERS[data.dataset](root or data.root or "", data.language).captions
+    return captions_read(data, settings.world)
 
 
 # --- rows

@@ -18,6 +18,7 @@ import torch
 
 from graphs import GraphStore, StoreError, StoreFullError
 from stg.config.extraction import ExecutionConfig, NetworkConfig, SamplingConfig
+from stg.config.plugins import load_plugin, loaded_plugins
 from stg.features.ingestion import IngestReport
 from stg.features.log import ExtractionLog
 from stg.features.worker import ClipToRecord, unpack
@@ -45,6 +46,7 @@ def ingest_with_ray(
     threads = execution.threads or max(1, available_cores() // workers)
     settings = {"networks": networks, "sampling": sampling, "work": replace(execution, threads=threads)}
     settings |= {"features_dtype": store.features_dtype}
+    settings |= {"plugins": [os.path.abspath(one) if one.endswith(".py") else one for one in loaded_plugins()]}
     done: list[str] = []
     skipped: list[str] = []
     progress(len(already), len(clips))
@@ -72,8 +74,12 @@ def ingest_with_ray(
 
 def ray_worker(settings: dict[str, Any]) -> ClipToRecord:
     """What each of Ray's workers builds from the options of the command."""
+    # A worker is another process, maybe on another machine: what the plugins registered here is not there.
+    options = dict(settings)
+    for plugin in options.pop("plugins"):
+        load_plugin(plugin)
     torch.set_num_threads(settings["work"].threads)
-    return ClipToRecord(**settings)
+    return ClipToRecord(**options)
 
 
 MAX_BLOCKS = 4096

@@ -157,7 +157,7 @@ class CaptionStrip:
         draw.text((self.pad, y), note, fill=QUIET, font=letters, anchor="lm")
         x = float(self.width - self.pad)
         for kind in reversed(self.kinds):
-            name = "to the next sampled frame" if kind == "temporal" else kind
+            name = {"temporal": "to the next sampled frame", "dense": "other"}.get(kind, kind)
             x -= letters.getlength(name)
             if x - 2.2 * self.small < self.pad + letters.getlength(note) + self.small:
                 return

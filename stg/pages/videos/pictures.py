@@ -38,7 +38,7 @@ KINDS: dict[int, Literal["spatial", "temporal", "dense"]] = {
     EDGE_TYPES["temporal"]: "temporal",
     DENSE_TYPE: "dense",
 }
-"""What each ``edge_type`` is called."""
+"""What pages call each ``edge_type``; edges of one's own are drawn as those of the dense variant are."""
 
 
 def sample_of_clip(path: str | Path, graph: GraphData, max_pixels: int = MAX_PIXELS) -> SampledFrames:
@@ -152,7 +152,7 @@ def edges_of(graph: GraphData) -> tuple[Edge, ...]:
     """All edges of one video, in the order of the graph, those from an object to itself included."""
     _check_single(graph)
     rows = zip(*graph.edge_index.tolist(), graph.edge_type.tolist(), graph.edge_weight.tolist(), strict=True)
-    return tuple(Edge(source, target, KINDS[kind], weight) for source, target, kind, weight in rows)
+    return tuple(Edge(source, target, KINDS.get(kind, "dense"), weight) for source, target, kind, weight in rows)
 
 
 def _check_single(graph: GraphData) -> None:
