@@ -75,14 +75,14 @@ def evaluate(
         run: the run folder.
         split: one that the run's data set has.
         reporter: receives lines and progress, and is asked whether to stop.
-        options: others of `stg.evaluation.evaluate.evaluate`: ``searches``, ``metrics``, ``device``.
+        options: others of `stg.evaluation.evaluate`: ``searches``, ``metrics``, ``device``.
 
     Raises:
         UserError: no such run or split, or features made otherwise than in training.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=_OF_LIBRARIES)
-        from stg.evaluation.evaluate import evaluate as score
+        from stg.evaluation.scoring import evaluate as score
 
     return score(run, split, reporter=reporter, **options)
 

@@ -25,7 +25,6 @@ from stg.runtime.files import printable, write_atomic
 from stg.runtime.provenance import commit, machine
 from stg.runtime.reading import read_json
 from stg.runtime.reporter import SILENT, Reporter
-from stg.runtime.signals import until_stopped
 
 POLL_SECONDS = 0.5
 
@@ -130,16 +129,9 @@ def _prepare(plan: Plan, reporter: Reporter) -> dict[str, Any]:
     def alone() -> AbstractContextManager[object]:
         return claim(folder / ".ablation.lock", wait=True, stop=reporter.should_stop)
 
-    with reporter.bar("making the videos' graphs") as progress:
-        opened = open_dataset(
-            shared.data,
-            shared.world,
-            progress=until_stopped(progress, reporter.should_stop),
-            tell=lambda line: _say(reporter, line),
-            alone=alone,
-        )
-        features = opened.store.manifest
-        opened.store.close()
+    opened = open_dataset(shared.data, shared.world, reporter=reporter, alone=alone)
+    features = opened.store.manifest
+    opened.store.close()
     splits, withheld = opened.dataset.splits, opened.dataset.unlabelled
     if (split := plan.scoring.split) not in splits or split in withheld:
         there = ", ".join(name for name in splits if name not in withheld)

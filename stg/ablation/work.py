@@ -109,7 +109,7 @@ def count_weights(run: RunFolder) -> dict[str, int]:
 
 def write_events(config: WorldConfig, run: RunFolder, stem: str) -> None:
     """Score the captions of the built-in world by the event they name: ``STEM-events.json``."""
-    world = World(seed=config.seed, train=config.train, val=config.val, test=config.test)
+    world = World.of(config)
     captions = read_predicted(run.evaluation_file(stem))
     record = {"scores": event_scores(world, captions), "verbs": verb_scores(world, captions)}
     write_atomic(run.evaluation_file(stem, "events"), json.dumps(record, indent=1))

@@ -56,8 +56,7 @@ def embed(config: EmbedConfig, *, console: Console, stop: Callable[[], bool] = l
     if config.threads:
         torch.set_num_threads(config.threads)
     device = pick_device(config.device)
-    with reporter.bar("making the videos' graphs") as progress:
-        opened = open_dataset(settings.data, settings.world, progress=progress, tell=reporter.say)
+    opened = open_dataset(settings.data, settings.world, reporter=reporter)
     dataset, store = opened.dataset, opened.store
     if config.evaluate is None:
         train(config, folder, dataset, store, reporter=reporter, begin=lambda: _begin(config, folder), device=device)

@@ -31,7 +31,8 @@ from stg.runs.folder import load_config
 from stg.runtime.device import pick_device
 from stg.runtime.errors import UserError
 from stg.runtime.files import write_atomic
-from stg.runtime.progress import advance_by, progress_bar
+from stg.runtime.progress import ConsoleReporter, advance_by
+from stg.runtime.reporter import Reporter
 from stg.text.words import broken_endings
 
 
@@ -58,15 +59,13 @@ def fuse(config: FuseConfig, *, console: Console) -> Fused:
         UserError: no such run, split or embedding; features made otherwise than in training; unlike data sets or (for
             an ensemble) vocabularies; the output cannot be written there; videos without any caption.
     """
-
-    def tell(line: str) -> None:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-
+    reporter = ConsoleReporter(console)
+    tell = reporter.say
     _check_out(config)
     spare = read_predicted(config.fallback) if config.fallback is not None else {}
     device = pick_device(config.device)
     names = [config.runs[0]] if len(config.runs) == 1 else short_names(config.runs)
-    members = [_open(run, name, config, console, tell) for run, name in zip(config.runs, names, strict=True)]
+    members = [_open(run, name, config, reporter) for run, name in zip(config.runs, names, strict=True)]
     if len(kinds := {member.dataset.name for member in members}) > 1:
         raise UserError(f"the runs are of unlike data sets: {' and '.join(sorted(kinds))}; fuse runs of one")
     for member in members[1:]:
@@ -83,14 +82,14 @@ def fuse(config: FuseConfig, *, console: Console) -> Fused:
     found: list[dict[str, list[Caption]]] = []
     for member in members:
         videos = member.dataset.splits[config.split]
-        with progress_bar(console, f"captioning, {member.name}") as progress:
+        with reporter.bar(f"captioning, {member.name}") as progress:
             advance = advance_by(progress, len(videos))
             found.append(member_candidates(member, videos, search, device=device, advance=advance))
     if choose is not None:
         fused, origin = choose(found)
     else:
         asked = {video: [at for at, said in enumerate(found) if video in said] for said in found for video in said}
-        with progress_bar(console, "captioning, together") as progress:
+        with reporter.bar("captioning, together") as progress:
             advance = advance_by(progress, len(asked))
             together = ensemble_captions(members, asked, search, device=device, advance=advance)
         fused = {video: caption.text for video, caption in together.items()}
@@ -132,14 +131,12 @@ def _check_out(config: FuseConfig) -> None:
             raise UserError(f"{path} is there already: choose another --out, or add --force to replace it")
 
 
-def _open(run: str, name: str, config: FuseConfig, console: Console, tell: Callable[[str], None]) -> Member:
-
+def _open(run: str, name: str, config: FuseConfig, reporter: Reporter) -> Member:
     settings = load_config(run)
     if settings.run.control != "none":
         raise UserError(f"{run} is a control ({settings.run.control}), whose captions tell nothing of the videos")
-    tell(f"{name}:")
-    with progress_bar(console, "making the videos' graphs") as progress:
-        opened = load_run(run, device="cpu", progress=progress, tell=tell)
+    reporter.say(f"{name}:")
+    opened = load_run(run, device="cpu", reporter=reporter)
     opened.require_split(config.split)
     trained, dataset = opened.trained, opened.dataset
     return Member(name, trained, dataset, opened.store, batch_source(trained, opened.store, dataset))

@@ -24,10 +24,10 @@ from stg.metrics.columns import spread
 from stg.models.feature_kinds import FeatureWidths
 from stg.runtime.errors import Preempted, UserError
 from stg.runtime.files import append_jsonl, write_atomic
-from stg.runtime.progress import progress_bar
+from stg.runtime.progress import ConsoleReporter
 from stg.runtime.provenance import commit, machine
 from stg.runtime.reading import read_json
-from stg.runtime.signals import stop_on_signal, until_stopped
+from stg.runtime.signals import stop_on_signal
 
 
 def main(config: ProbeConfig) -> int:
@@ -52,9 +52,8 @@ def probe(
         torch.set_num_threads(config.threads)
     folder = Path(config.out)
     _agree(folder, config.settings)
-    with progress_bar(console, "making the videos' graphs") as progress:
-        opened = open_dataset(DataConfig(store=config.store), config.world, progress=until_stopped(progress, stop))
-    world = World(**asdict(config.world))
+    opened = open_dataset(DataConfig(store=config.store), config.world, reporter=ConsoleReporter(console, stop))
+    world = World.of(config.world)
     results = folder / "results.jsonl"
     found: dict[str, dict[int, dict[str, float]]] = {row: {} for row in config.chosen}
     commits: set[str | None] = set()

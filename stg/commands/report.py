@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -74,7 +73,7 @@ def report_run(config: ReportConfig, *, reporter: Reporter) -> Path:
 def _glimpses(config: ReportConfig, settings: FitConfig) -> Callable[[str], Sequence[str]] | None:
     """A few frames of a video as ``data:`` addresses, if they are at hand."""
     if settings.data.dataset == "world":
-        world = World(**asdict(settings.world))
+        world = World.of(settings.world)
         return lambda video: glimpse(world.sample(video, GLIMPSES))
     clips = find_clips(tuple(_joined(config.clips))) if config.clips else {}
 
@@ -99,15 +98,7 @@ def report_videos(config: ReportConfig, *, reporter: Reporter) -> list[Path]:
     load_config(config.run)
     explainers = _explainers(config)
     page_file(config.target)  # what cannot be written is said before the work
-    with reporter.bar("making the videos' graphs") as progress:
-        run = load_run(
-            config.run,
-            store=config.store,
-            root=config.root,
-            device=config.device,
-            progress=progress,
-            tell=reporter.say,
-        )
+    run = load_run(config.run, store=config.store, root=config.root, device=config.device, reporter=reporter)
     run.require_split(config.split)
     report = SplitReport(
         run,

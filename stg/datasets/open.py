@@ -25,8 +25,8 @@ from stg.features.log import ExtractionLog
 from stg.runtime.errors import StgError, UserError
 from stg.runtime.files import write_atomic
 from stg.runtime.reading import some
-
-Progress = Callable[[int, int], None]
+from stg.runtime.reporter import SILENT, Reporter
+from stg.runtime.signals import until_stopped
 
 Reader = Callable[[str, Language], CaptionDataset]
 
@@ -42,8 +42,7 @@ READERS: Mapping[str, Reader] = {
 class Opening(NamedTuple):
     """What an opener may use of its caller; see `open_dataset`."""
 
-    progress: Progress = lambda done, total: None
-    tell: Callable[[str], None] = lambda line: None
+    reporter: Reporter = SILENT
     alone: Callable[[], AbstractContextManager[object]] = nullcontext
 
 
@@ -59,8 +58,7 @@ def open_dataset(
     data: DataConfig,
     world: WorldConfig,
     *,
-    progress: Progress = lambda done, total: None,
-    tell: Callable[[str], None] = print,
+    reporter: Reporter = SILENT,
     alone: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> OpenDataset:
     """Open the captions and the graphs; the built-in world is made first where it is not there yet.
@@ -68,22 +66,22 @@ def open_dataset(
     All missing videos are listed in ``STORE.missing.jsonl``, split and id each; without any there is no such file.
 
     Args:
-        progress: called with (done, total) while the world is made.
-        tell: called with lines for the user: what the reading left out, faults of the annotation, the coverage of each
-            split as a table, the first missing videos.
+        reporter: receives the progress while the world is made, and lines for the user: what the reading left out,
+            faults of the annotation, the coverage of each split as a table, the first missing videos.
         alone: entered where the world has to be made: one process at a time makes it, the others find it made.
 
     Raises:
         UserError: files are missing or malformed; the annotation is not clean and ``data.strict`` is set; a split with
             captions is covered less than ``data.min_coverage``, or none of its videos has any.
+        Preempted: ``reporter`` asked to stop while the world was made.
     """
-    found = DATASETS[data.dataset](data, world, Opening(progress, tell, alone))
+    found = DATASETS[data.dataset](data, world, Opening(reporter, alone))
     store = found.store
     dataset = found.dataset.restrict(set(store.keys()))
     if data.dataset != "world" or dataset.missing:
         for line in dataset.coverage_table():
-            tell(line)
-    _list_missing(dataset, Path(f"{store.path}.missing.jsonl"), tell)
+            reporter.say(line)
+    _list_missing(dataset, Path(f"{store.path}.missing.jsonl"), reporter)
     for split, videos in dataset.splits.items():
         missing = dataset.missing.get(split, ())
         known = len(videos) + len(missing)
@@ -93,7 +91,8 @@ def open_dataset(
                 f"--data.min_coverage {data.min_coverage}: extract the missing clips or lower the limit"
             )
         if missing:
-            tell(f"{split}: {len(missing)} of {known} videos are missing ({some(missing)}); scores do not cover them")
+            names = some(missing)
+            reporter.say(f"{split}: {len(missing)} of {known} videos are missing ({names}); scores do not cover them")
     captioned = dataset.captioned()
     for split, videos in dataset.splits.items():
         if videos and not captioned.splits[split]:
@@ -101,16 +100,16 @@ def open_dataset(
     return OpenDataset(captioned, store)
 
 
-def _list_missing(dataset: CaptionDataset, path: Path, tell: Callable[[str], None]) -> None:
+def _list_missing(dataset: CaptionDataset, path: Path, reporter: Reporter) -> None:
     rows = [{"split": split, "id": video} for split, videos in dataset.missing.items() for video in videos]
     try:
         if rows:
             write_atomic(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-            tell(f"all missing videos ({len(rows)}) are listed in {path}")
+            reporter.say(f"all missing videos ({len(rows)}) are listed in {path}")
         else:
             path.unlink(missing_ok=True)
     except (StgError, OSError) as error:  # a store that is only read may lie where nobody may write
-        tell(f"the list of missing videos is not up to date: {error}")
+        reporter.say(f"the list of missing videos is not up to date: {error}")
 
 
 def captions_read(data: DataConfig, world: WorldConfig) -> Mapping[str, Sequence[str]]:
@@ -120,8 +119,7 @@ def captions_read(data: DataConfig, world: WorldConfig) -> Mapping[str, Sequence
         UserError: the annotation cannot be read.
     """
     if data.dataset == "world":
-        made = World(seed=world.seed, train=world.train, val=world.val, test=world.test)
-        return made.dataset().captions
+        return World.of(world).dataset().captions
     if data.dataset in READERS:
         return READERS[data.dataset](data.root or "", data.language).captions
     opened = DATASETS[data.dataset](data, world, Opening())
@@ -130,7 +128,7 @@ def captions_read(data: DataConfig, world: WorldConfig) -> Mapping[str, Sequence
 
 
 def _world(data: DataConfig, world: WorldConfig, opening: Opening) -> OpenDataset:
-    made = World(seed=world.seed, train=world.train, val=world.val, test=world.test)
+    made = World.of(world)
     dataset = made.dataset()
     extractor = Extractor(made.detector(), made.backbone())
     key = json.dumps([asdict(world), extractor.manifest()], sort_keys=True, default=str)
@@ -144,9 +142,10 @@ def _world(data: DataConfig, world: WorldConfig, opening: Opening) -> OpenDatase
         path.parent.mkdir(parents=True, exist_ok=True)
         if (whole := _whole(path, videos, extractor.manifest())) is not None:
             return OpenDataset(dataset, whole)
-        with GraphStore(path, "a") as store:
+        with GraphStore(path, "a") as store, opening.reporter.bar("making the videos' graphs") as progress:
+            progress = until_stopped(progress, opening.reporter.should_stop)
             log = ExtractionLog(path.with_suffix(""), clips=False)
-            ingest(store, videos, prefetch(made.sample), extractor, progress=opening.progress, log=log)
+            ingest(store, videos, prefetch(made.sample), extractor, progress=progress, log=log)
     return OpenDataset(dataset, GraphStore(path))
 
 
@@ -182,11 +181,11 @@ def _annotated(reader: Reader, data: DataConfig, world: WorldConfig, opening: Op
         raise UserError(f"--data.dataset {data.dataset} needs --data.root: the folder with its annotation files")
     dataset = reader(data.root, data.language)
     for note in dataset.notes:
-        opening.tell(f"{dataset.name}: {note}")
+        opening.reporter.say(f"{dataset.name}: {note}")
     if data.strict:
         dataset.require_clean()
     elif told := dataset.told_problems():
-        opening.tell(f"{dataset.name}: {told}")
+        opening.reporter.say(f"{dataset.name}: {told}")
     if data.store is None:
         raise UserError(
             f"--data.dataset {data.dataset} needs --data.store: make one with "

@@ -1,7 +1,6 @@
 """A finished run with what it was trained on: its model, its captions, its graphs."""
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,13 +10,14 @@ from graphs import GraphSource, GraphStore
 from stg.config.training import FitConfig
 from stg.data.batches import BatchSource
 from stg.datasets.base import CaptionDataset
-from stg.datasets.open import Progress, open_dataset
+from stg.datasets.open import open_dataset
 from stg.models.statistics import classes_read
 from stg.runs.bundle import CaptionerBundle
 from stg.runs.folder import load_config
 from stg.runs.model_file import MODEL_FILE
 from stg.runtime.device import pick_device
 from stg.runtime.errors import UserError
+from stg.runtime.reporter import SILENT, Reporter
 
 
 @dataclass(frozen=True)
@@ -60,14 +60,13 @@ def load_run(
     store: str | None = None,
     root: str | None = None,
     device: str = "auto",
-    progress: Progress = lambda done, total: None,
-    tell: Callable[[str], None] = print,
+    reporter: Reporter = SILENT,
 ) -> LoadedRun:
     """Open a run folder of ``stg.fit`` for captioning the videos of its data set.
 
     Args:
         store, root: other places of the graphs and of the annotation files than those of the training.
-        progress, tell: as in :func:`stg.datasets.open.open_dataset`.
+        reporter: as in :func:`stg.datasets.open.open_dataset`.
 
     Raises:
         UserError: no such run, no such store, or features that were made otherwise than in training.
@@ -78,6 +77,6 @@ def load_run(
     where = pick_device(device)
     trained.captioner.to(where)
     data = dataclasses.replace(settings.data, store=store or settings.data.store, root=root or settings.data.root)
-    opened = open_dataset(data, settings.world, progress=progress, tell=tell)
+    opened = open_dataset(data, settings.world, reporter=reporter)
     trained.check(opened.store)
     return LoadedRun(folder, settings, trained, opened.dataset, opened.store, where)

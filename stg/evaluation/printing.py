@@ -1,14 +1,13 @@
 """Evaluations on a terminal."""
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from stg.config.evaluation import EvaluateConfig
-from stg.evaluation.evaluate import SearchResult, caption_and_score, videos_of
 from stg.evaluation.loaded_run import LoadedRun, load_run
+from stg.evaluation.scoring import SearchResult, caption_and_score, videos_of
 from stg.metrics.columns import ALL
 from stg.metrics.scorer import METRICS, Scores
 from stg.runtime.progress import ConsoleReporter
@@ -20,18 +19,10 @@ def evaluate_and_print(
     """Evaluate a run as ``stg.evaluate`` does, and print what it prints; returns the scores of each search by name.
 
     Raises:
-        Preempted, UserError: as :func:`stg.evaluation.evaluate.evaluate`.
+        Preempted, UserError: as :func:`stg.evaluation.evaluate`.
     """
     reporter = ConsoleReporter(console, stop)
-    with reporter.bar("making the videos' graphs") as progress:
-        run = load_run(
-            Path(config.run),
-            store=config.store,
-            root=config.root,
-            device=config.device,
-            progress=progress,
-            tell=reporter.say,
-        )
+    run = load_run(config.run, store=config.store, root=config.root, device=config.device, reporter=reporter)
     found = caption_and_score(
         run,
         config.split,

@@ -1,7 +1,8 @@
-"""Clips -> features -> stores. Names are resolved when they are used: importing this package imports no torch."""
+"""Clips -> features -> stores."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from stg.runtime.lazy import lazy_names
 
 if TYPE_CHECKING:
     from stg.features.extraction import extract
@@ -11,17 +12,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Extractor", "FeaturePlan", "IngestReport", "extract", "ingest", "plan_features"]
 
-_HOMES = {
-    "Extractor": "extractor",
-    "FeaturePlan": "rebuild",
-    "IngestReport": "ingestion",
-    "extract": "extraction",
-    "ingest": "ingestion",
-    "plan_features": "rebuild",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"stg.features.{_HOMES[name]}"), name)
+__getattr__ = lazy_names(
+    __name__,
+    extraction="extract",
+    extractor="Extractor",
+    ingestion="IngestReport ingest",
+    rebuild="FeaturePlan plan_features",
+)

@@ -7,8 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from decoders.base import Decoder, Pick
-from decoders.memory import VideoMemory
+from decoders import Decoder, Pick, VideoMemory
 from stg.config.training import LossConfig
 from stg.data.batches import CaptionBatch
 from stg.models.captioner import Captioner

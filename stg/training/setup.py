@@ -21,7 +21,6 @@ from stg.runtime.device import check_precision
 from stg.runtime.distributed import SINGLE, Ranks
 from stg.runtime.errors import UserError
 from stg.runtime.reporter import SILENT, Reporter
-from stg.runtime.signals import until_stopped
 from stg.text.vocabulary import Vocabulary
 from stg.training.validation import Validation
 
@@ -76,9 +75,8 @@ def set_up(
         UserError: the data are not there or do not fit the settings.
     """
     check_precision(config.optim.precision, device)
-    with reporter.bar("making the videos' graphs") as progress, ranks.main_first():
-        progress = until_stopped(progress, reporter.should_stop)
-        opened = open_dataset(config.data, config.world, progress=progress, tell=reporter.say)
+    with ranks.main_first():
+        opened = open_dataset(config.data, config.world, reporter=reporter)
     dataset, store = opened.dataset, opened.store
     train_videos, val_videos = dataset.videos("train"), dataset.videos("val")
     captions = {video: dataset.captions[video] for video in train_videos}

@@ -1,7 +1,8 @@
-"""Frozen networks. Names are resolved when they are used: importing this package imports no torch."""
+"""Frozen networks."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from stg.runtime.lazy import lazy_names
 
 if TYPE_CHECKING:
     from stg.vision.backbones import Backbone
@@ -25,16 +26,12 @@ __all__ = [
     "WeightSlot",
 ]
 
-_HOMES = {
-    "Backbone": "backbones",
-    "Detector": "detectors",
-    "MotionNetwork": "motion",
-    "SoundNetwork": "vggish",
-    "WeightFile": "weights",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"stg.vision.{_HOMES.get(name, 'registry')}"), name)
+__getattr__ = lazy_names(
+    __name__,
+    backbones="Backbone",
+    detectors="Detector",
+    motion="MotionNetwork",
+    registry="BACKBONES DETECTORS MOTION SOUND NetworkSpec WeightSlot",
+    vggish="SoundNetwork",
+    weights="WeightFile",
+)

@@ -5,13 +5,14 @@ the same arithmetic in every process. Frames, detector and backbone then take th
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from stg.config.data import WorldConfig
 from stg.datasets.base import CaptionDataset
 from stg.datasets.world.events import EVENTS, Needs, plan_event
 from stg.datasets.world.phrases import captions_for
@@ -116,6 +117,11 @@ class World:
         if unknown or not self.events or len(set(self.events)) < len(self.events):
             came = ", ".join(map(repr, unknown or self.events)) or "none"
             raise UserError(f"events must be different ones of {', '.join(EVENTS)}; got {came}")
+
+    @classmethod
+    def of(cls, config: WorldConfig) -> "World":
+        """The world of some settings."""
+        return cls(**asdict(config))
 
     def dataset(self) -> CaptionDataset:
         """All videos with their captions (six to eight each)."""

@@ -1,7 +1,7 @@
 """The videos of a split, captioned by a run and by others alongside: scored, chosen and explained one after another."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -93,7 +93,7 @@ class SplitReport:
         self.references: dict[str, Sequence[str]] = (
             {} if withheld else {video: dataset.captions[video] for video in self.videos}
         )
-        self.world = World(**asdict(run.settings.world)) if run.settings.data.dataset == "world" else None
+        self.world = World.of(run.settings.world) if run.settings.data.dataset == "world" else None
 
     def caption(self) -> None:
         """Caption and score every video of the split with every model; CIDEr's idf is that of the whole split."""

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from stg.commands.compare import compare, main
+from stg.commands.compare import main, show
 from stg.commands.parser import run_command
 from stg.config.data import DataConfig, WorldConfig
 from stg.config.evaluation import EvaluateConfig
@@ -19,6 +19,7 @@ from stg.config.model import GraphConfig, ModelConfig
 from stg.config.results import CompareConfig
 from stg.config.schema import to_dict
 from stg.config.training import FitConfig, OptimConfig, RunConfig
+from stg.evaluation import compare
 from stg.evaluation.predictions import write_predictions
 from stg.evaluation.printing import evaluate_and_print as evaluate
 from stg.metrics.scorer import score
@@ -70,7 +71,7 @@ def runs() -> list[str]:
 
 def found(*folders: str, **options: Any) -> dict[str, Any]:
     config = CompareConfig(folders, **{"meteor": False, "samples": 200, **options})
-    return compare(config, Console(file=io.StringIO()))
+    return compare(config)
 
 
 def refused(capsys: Capture, *argv: str) -> str:
@@ -189,7 +190,8 @@ def test_json_is_one_object_and_the_text_says_the_same(runs: list[str], capsys: 
 def test_meteor_without_java_is_said_and_left_out(runs: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     text = io.StringIO()
-    record = compare(CompareConfig(tuple(runs), samples=10), Console(file=text, width=200))
+    record = compare(CompareConfig(tuple(runs), samples=10))
+    show(record, Console(file=text, width=200, highlight=False, markup=False))
     assert "meteor" not in record["rows"][0]["scores"]
     assert "note: meteor: " in text.getvalue()
     assert "needs Java 8 or newer" in text.getvalue()

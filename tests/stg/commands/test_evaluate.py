@@ -95,7 +95,7 @@ def test_pycocoevalcap_scores_where_it_is_asked_to(run: Path, monkeypatch: pytes
             told.append((reference, tokenizer))
             super().__init__(*args, reference=reference, tokenizer="python", **kwargs)
 
-    monkeypatch.setattr("stg.evaluation.evaluate.Scorer", Watched)
+    monkeypatch.setattr("stg.evaluation.scoring.Scorer", Watched)
     config = EvaluateConfig(str(run), "test", beam=1, meteor=False)
     ours = evaluate(config, console=Console(file=io.StringIO()))["greedy"].values
     theirs = evaluate(dataclasses.replace(config, reference=True), console=Console(file=io.StringIO()))["greedy"].values
@@ -108,7 +108,7 @@ def test_captions_that_end_openly_are_counted(run: Path, monkeypatch: pytest.Mon
         texts = ["a square moves with a", "a circle", "a square moves to the", "it stands still"]
         return {video: [Caption(text, -1.0, 5)] for video, text in zip(args[2], texts, strict=True)}
 
-    monkeypatch.setattr("stg.evaluation.evaluate.generate", caption)
+    monkeypatch.setattr("stg.evaluation.scoring.generate", caption)
     text = io.StringIO()
     evaluate(EvaluateConfig(str(run), "test", beam=2, meteor=False), console=Console(file=text, width=150))
     assert "a word such as a, the, with: greedy 2, beam 2 2 of 4" in text.getvalue()
@@ -180,7 +180,7 @@ def test_a_model_that_reads_the_class_is_scored_with_it_and_without(
         told[f"{kwargs['search'].name} {args[1].category is not None}"] = next(iter(found.values()))[0]
         return found
 
-    monkeypatch.setattr("stg.evaluation.evaluate.generate", caption)
+    monkeypatch.setattr("stg.evaluation.scoring.generate", caption)
     text = io.StringIO()
     scores = evaluate(
         EvaluateConfig(str(out), "test", beam=2, meteor=False, show=1), console=Console(file=text, width=150)
@@ -233,7 +233,7 @@ def test_a_model_that_predicts_the_class_is_scored_once(
     )
     fit(config, reporter=ConsoleReporter(Console(file=io.StringIO())))
     assert all("scene_category" in json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()[:-1])
-    monkeypatch.setattr("stg.evaluation.evaluate.generate", caption)
+    monkeypatch.setattr("stg.evaluation.scoring.generate", caption)
     for preparation in (opened, open_dataset):
         monkeypatch.setattr("stg.evaluation.loaded_run.open_dataset", preparation)
         scores = evaluate(EvaluateConfig(str(out), "test", 1, meteor=False), console=Console(file=io.StringIO()))

@@ -34,9 +34,10 @@ from stg.pages.videos.clips import view_of_clip
 from stg.pages.videos.split_report import SplitReport
 from stg.runtime.errors import UserError
 from stg.runtime.progress import ConsoleReporter
-from stg.runtime.reporter import SILENT, Reporter
+from stg.runtime.reporter import SILENT
 from stg.text.vocabulary import BOS
 from stg.training.loop import fit
+from tests.stg.said import Said
 
 WORLD = WorldConfig(train=6, val=3, test=4)
 
@@ -83,18 +84,8 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-class Said(Reporter):
-    """Keeps what is said."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def say(self, line: str) -> None:
-        self.lines.append(line)
-
-
 def split_report(run: Path, **options: object) -> SplitReport:
-    opened = load_run(run, device="cpu", tell=lambda line: None)
+    opened = load_run(run, device="cpu")
     return SplitReport(opened, "test", search=SearchConfig(beam=3, n_best=3), **options)  # type: ignore[arg-type]
 
 
@@ -213,7 +204,7 @@ def test_one_video_that_cannot_be_drawn_does_not_stop_the_others(run: Path, monk
 
     monkeypatch.setattr(module, "explain", explain_but_second)
     said = Said()
-    opened = load_run(run, device="cpu", tell=said.say)
+    opened = load_run(run, device="cpu", reporter=said)
     report = SplitReport(opened, "test", search=SearchConfig("greedy"), reporter=said)
     report.caption()
     views = list(report.views(report.videos[:3]))
@@ -291,7 +282,7 @@ def test_another_clip_of_the_same_name_is_not_shown(run: Path, clip: Path, tmp_p
     other = tmp_path / "test-00000.mp4"
     dataclasses.replace(World(train=6, val=3, test=4), size=64).write_mp4("test-00000", other)
     said = Said()
-    opened = load_run(run, device="cpu", tell=said.say)
+    opened = load_run(run, device="cpu", reporter=said)
     report = SplitReport(opened, "test", search=SearchConfig("greedy"), clips={"test-00000": other}, reporter=said)
     report.world = None
     report.caption()
@@ -341,7 +332,7 @@ def test_a_model_that_reads_the_class_is_given_it(run: Path) -> None:
     """The probabilities on the page are those of the video's class, where it is known."""
     stats = STaTSConfig(categories=3, scene_streams=("regions",))
     settings = ModelConfig(decoder="stats", branches="scene", channels=16, stats=stats)
-    opened = load_run(run, device="cpu", tell=lambda line: None)
+    opened = load_run(run, device="cpu")
     batch = opened.store.batch(["test-00000"])
     torch.manual_seed(0)
     vocabulary, widths = opened.trained.vocabulary, FeatureWidths.of(batch)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import graphs
+from decoders import SEARCHES
 from stg.commands.parser import build_parser, parse, run_command
 from stg.config import plugins
 from stg.config.evaluation import EvaluateConfig
@@ -14,12 +15,15 @@ from stg.config.extraction import ExtractConfig
 from stg.config.plugins import KINDS, known, load_plugin, loaded_plugins, require_plugins
 from stg.config.schema import from_dict, to_dict
 from stg.config.training import FitConfig
+from stg.datasets.open import DATASETS
 from stg.models.decoders import DECODERS
 from stg.runtime.errors import UserError
 from stg.training.schedules import OPTIMISERS
+from stg.vision import SOUND
 
 PLUGIN = """
 from stg.runtime.errors import UserError
+from stg.datasets.open import DATASETS
 from stg.models.decoders import DECODERS
 DECODERS["mine"] = None
 """
@@ -41,6 +45,9 @@ def test_built_in_names_are_those_of_the_dicts() -> None:
     assert KINDS["decoder"].built_in == tuple(DECODERS)
     assert KINDS["optimiser"].built_in == tuple(OPTIMISERS)
     assert KINDS["variant"].built_in == tuple(graphs.VARIANTS)
+    assert KINDS["dataset"].built_in == tuple(DATASETS)
+    assert KINDS["search"].built_in == tuple(SEARCHES)
+    assert KINDS["sound"].built_in == ("none", *SOUND)
 
 
 @pytest.mark.parametrize(

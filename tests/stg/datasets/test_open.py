@@ -19,6 +19,7 @@ from stg.runtime.errors import UserError
 from tests.stg.conftest import made_video
 from tests.stg.make_annotations import write_msrvtt, write_vatex
 from tests.stg.run_commands import store_command
+from tests.stg.said import Said
 
 
 def make_store(path: Path, videos: Sequence[str]) -> Path:
@@ -29,8 +30,8 @@ def make_store(path: Path, videos: Sequence[str]) -> Path:
 
 
 def run(data: DataConfig) -> tuple[OpenDataset, list[str]]:
-    lines: list[str] = []
-    return open_dataset(data, WorldConfig(), tell=lines.append), lines
+    said = Said()
+    return open_dataset(data, WorldConfig(), reporter=said), said.lines
 
 
 @pytest.fixture
@@ -68,15 +69,15 @@ def test_a_folder_to_graphs_and_captions(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("limit", [0.5, 0.1])
 def test_every_missing_video_is_listed_beside_the_store(folder: Path, tmp_path: Path, limit: float) -> None:
     """Also where the coverage is refused, which is when the list is needed most."""
-    store, lines = make_store(tmp_path / "store", ["v0", "v1", "v2", "v10"]), list[str]()
+    store, said = make_store(tmp_path / "store", ["v0", "v1", "v2", "v10"]), Said()
     data = DataConfig(dataset="folder", root=str(folder), store=str(store), min_coverage=limit)
     with nullcontext() if limit == 0.1 else pytest.raises(UserError, match="3 of 10 videos are in"):
-        open_dataset(data, WorldConfig(), tell=lines.append).store.close()
+        open_dataset(data, WorldConfig(), reporter=said).store.close()
     log = tmp_path / "store.missing.jsonl"
     rows = [json.loads(line) for line in log.read_text().splitlines()]
     gone = [("train", f"v{number}") for number in range(3, 10)] + [("val", "v11")]
     assert [(row["split"], row["id"]) for row in rows] == gone
-    assert f"all missing videos (8) are listed in {log}" in lines
+    assert f"all missing videos (8) are listed in {log}" in said.lines
     make_store(store, [f"v{number}" for number in range(12)])
     run(data)[0].store.close()
     assert not log.exists()

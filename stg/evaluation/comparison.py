@@ -7,9 +7,19 @@ from typing import Any
 import numpy as np
 
 from stg.config.results import CompareConfig
-from stg.evaluation.results import Row, RunResult
+from stg.evaluation.results import (
+    Row,
+    RunResult,
+    distinct,
+    find_row,
+    group,
+    read_run,
+    references,
+    require_same_videos,
+)
 from stg.metrics.bootstrap import bleu_statistics, corpus_bleu, difference, resampled_scores
-from stg.metrics.scorer import Scores
+from stg.metrics.scorer import Scorer, Scores
+from stg.runtime.errors import UserError
 from stg.text.tokenizer import tokenize_captions
 
 METRICS = {"bleu4": "BLEU-4", "meteor": "METEOR", "rouge": "ROUGE-L", "cider": "CIDEr"}
@@ -18,7 +28,48 @@ PAIRED = {**METRICS, "meteor": "METEOR (mean of videos)"}
 """What the differences are of: METEOR's corpus score is no mean of its videos', which are what is resampled."""
 
 
-# --- numbers
+def compare(config: CompareConfig) -> dict[str, Any]:
+    """Compare evaluated runs on the same videos, paired; returns what ``stg.compare --json`` prints.
+
+    Raises:
+        UserError: a run is no run, given twice, or not evaluated so; a file is damaged; the runs are of different data
+            sets or videos; no row has the baseline's name; the annotation cannot be read.
+    """
+    runs = [read_run(folder, config.split, config.search) for folder in distinct(config.runs)]
+    require_same_videos(runs)
+    rows = group(runs, names=config.names)
+    baseline = find_row(rows, config.baseline)
+    videos = list(runs[0].captions)
+    known = references(runs, config.root)
+    if lacking := [video for video in videos if not known.get(video)]:
+        raise UserError(
+            f"{len(lacking)} of {len(videos)} videos, such as {lacking[0]!r}, have no caption in the annotation: give "
+            "the one that the runs were trained with (--root)"
+        )
+    known = {video: known[video] for video in videos}
+    metrics = ("bleu", "meteor", "rouge", "cider") if config.meteor else ("bleu", "rouge", "cider")
+    with Scorer(known) as scorer:
+        scores = {run.folder: scorer.score(run.captions, metrics=metrics) for run in runs}
+    unavailable = {metric: reason for found in scores.values() for metric, reason in found.unavailable.items()}
+    found = [metric for metric in METRICS if all(metric in scores[run.folder].values for run in runs)]
+
+    record: dict[str, Any] = {
+        "dataset": runs[0].settings.data.dataset,
+        "split": config.split,
+        "search": config.search,
+        "videos": len(videos),
+        "rows": [summary(row, scores, found) for row in rows],
+        "unavailable": unavailable,
+        "notes": notes(rows, scores),
+    }
+    others = [row for row in rows if row is not baseline]
+    if others:
+        record |= {"baseline": baseline.name, "samples": config.samples, "seed": config.seed}
+        record["differences_of"] = {metric: PAIRED[metric] for metric in found}
+        record["differences"] = paired(baseline, others, scores, known, found, config)
+        if "cider" in found:
+            record |= changes(baseline, others[-1], scores, known, config.show)
+    return record
 
 
 def notes(rows: Sequence[Row], scores: Mapping[str, Scores]) -> list[str]:

@@ -64,8 +64,7 @@ def evaluate(
             know.
     """
     if not isinstance(run, LoadedRun):
-        with reporter.bar("making the videos' graphs") as progress:
-            run = load_run(run, device=device, progress=progress, tell=reporter.say)
+        run = load_run(run, device=device, reporter=reporter)
     found = caption_and_score(run, split, searches, metrics=metrics, reporter=reporter)
     return {name: result.scores for name, result in found.items() if result.scores is not None}
 
