@@ -47,8 +47,8 @@ FLOORS = {
 ALLOWED = {name: {other for other in FLOORS if FLOORS[other] < floor} for name, floor in FLOORS.items()}
 """A package imports lower floors only, and none of its own floor."""
 ENTRY_POINTS = sorted(path.stem for path in (ROOT / "stg").glob("[!_]*.py"))
-EXTRAS = {"ray", "spacy", "h5py", "onnxruntime", "en_core_web_sm", "torch_geometric"}
-"""Imported where they are needed: not installed everywhere, or, as PyG, dear and not needed by most."""
+EXTRAS = {"ray", "spacy", "h5py", "onnxruntime", "en_core_web_sm", "torch_geometric", "torchvision"}
+"""Imported where they are needed: not installed everywhere, or, as PyG and torchvision, slow and not needed by most."""
 HEAVY = {"torch", "torchvision", "torch_geometric", "av", "onnxruntime", "pycocoevalcap"}
 TORCH_FREE = (
     "stg.config", "stg.runtime", "stg.text", "stg.video", "stg.ablation.config", "stg.features.rebuild",

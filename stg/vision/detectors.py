@@ -8,8 +8,6 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import torch
 from jaxtyping import Float32, Int64, UInt8
-from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
-from torchvision.ops import batched_nms
 
 from stg.runtime.errors import UserError
 from stg.video.decoding import SampledFrames
@@ -26,6 +24,8 @@ _NOT_A_CLASS = ("__background__", "N/A")
 @cache
 def _names() -> tuple[str, ...]:
     """By category id, as torchvision lists them."""
+    # Here and not above: captions without objects do without torchvision, which is slow to import.
+    from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 
     return tuple(
         "" if name in _NOT_A_CLASS else name for name in FasterRCNN_ResNet50_FPN_Weights.DEFAULT.meta["categories"]
@@ -158,6 +158,7 @@ class OnnxYoloX:
     def _suppress(
         self, boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, ids: np.ndarray | None = None
     ) -> Detections:
+        from torchvision.ops import batched_nms
 
         rows = np.flatnonzero(scores >= self.min_score)
         group = labels[rows] if self.nms == "per_class" else np.zeros(len(rows), np.int64)

@@ -7,13 +7,12 @@ import torch
 from jaxtyping import Float32, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.models import optical_flow
 
 from stg.vision.inference import in_batches, inference
 from stg.vision.weights import WeightFile, Weights, frozen_network
 
-NETWORKS = {"large": optical_flow.raft_large, "small": optical_flow.raft_small}
-"""Sizes of RAFT, by name."""
+NETWORKS = {"large": "raft_large", "small": "raft_small"}
+"""Size of RAFT -> its name in torchvision."""
 
 
 @runtime_checkable
@@ -60,8 +59,13 @@ class RaftFlow:
     ) -> None:
         if size not in NETWORKS:
             raise ValueError(f"size must be one of {', '.join(NETWORKS)}; got {size!r}")
+        # Here and not above: torchvision is slow to import, and whoever knows the protocol alone needs nothing of it.
+        from torchvision.models import get_model
+
         self.weights = WeightFile.of(weights)
-        self.network: nn.Module = frozen_network(lambda _: NETWORKS[size](weights=None), self.weights, device)
+        self.network: nn.Module = frozen_network(
+            lambda _: get_model(NETWORKS[size], weights=None), self.weights, device
+        )
         self.sha256 = self.weights.sha256
         self.size, self.updates, self.batch, self.device = size, updates, batch, device
 

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
-from torchvision.ops import roi_align
 
 
 def roi_features(
@@ -30,6 +29,8 @@ def roi_features(
         output_size: side of the grid inside each box.
         sampling_ratio: bilinear samples along each side of a grid cell.
     """
+    # Here and not above: torchvision takes longer to import than torch, and scene features alone need nothing of it.
+    from torchvision.ops import roi_align
 
     regions = torch.cat([frame[:, None].to(boxes), boxes], dim=1)
     grid = roi_align(

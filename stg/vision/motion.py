@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
 from torch import Tensor, nn
-from torchvision.models.video import s3d
 
 from stg.runtime.errors import UserError
 from stg.video.clip import SegmentRequest
@@ -239,6 +238,8 @@ def _i3d_builder(inputs: str, file: WeightFile) -> Callable[[dict[str, Tensor]],
 
 
 def _build_s3d(state: dict[str, Tensor]) -> nn.Module:
+    # Here and not above: I3D, the protocol and captions without motion need no torchvision, which is slow to import.
+    from torchvision.models.video import s3d
 
     last = state.get("classifier.1.weight")
     return s3d(weights=None, num_classes=400 if last is None else len(last))
