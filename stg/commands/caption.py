@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -13,14 +14,7 @@ from rich.console import Console
 from stg.captioning.pipeline import ClipCaption, VideoCaptioner, load
 from stg.config.captioning import CaptionConfig
 from stg.datasets.world.extractor import WORLD_BUILDERS
-from stg.explain import DeletionTests
 from stg.features.rebuild import features_read, plan_features
-from stg.pages import write_video_pages
-from stg.pages.videos.build import page_facts
-from stg.pages.videos.clips import explained_model, view_of_clip
-from stg.pages.videos.overlay import write_overlay
-from stg.pages.videos.split_report import run_name
-from stg.pages.videos.views import VideoView
 from stg.runs.model_file import model_file, model_header
 from stg.runtime.errors import TooManySkipped, UserError
 from stg.runtime.files import printable
@@ -37,13 +31,13 @@ def main(config: CaptionConfig) -> int:
     reporter = ConsoleReporter(Console(stderr=True, soft_wrap=True))
     for note in captioner.notes:
         reporter.say(note)
-    failed, views = _caption(captioner, clips, config, reporter)
-    if config.overlay:
-        for view in views:
-            (clip,) = clips.values()
-            with reporter.bar("drawing the clip") as progress:
-                write_overlay(clip, view, str(config.overlay), progress=progress)
-            reporter.say(f"written: {config.overlay}")
+    failed = list[ClipCaption]()
+    if config.report or config.overlay:
+        _show(captioner, clips, config, reporter, failed)
+    else:
+        with _captions(captioner, clips, config, reporter, failed) as captions:
+            for _ in captions:
+                pass
     if failed and len(clips) == 1:
         raise UserError(str(failed[0].error))
     if failed:
@@ -68,51 +62,47 @@ def _load(config: CaptionConfig) -> VideoCaptioner:
     )
 
 
-def _caption(
-    captioner: VideoCaptioner, clips: Mapping[str, Path], config: CaptionConfig, reporter: Reporter
-) -> tuple[list[ClipCaption], list[VideoView]]:
-    """Caption, print, and write the page; returns what failed, and the views of clips to draw on."""
-    failed, drawn = list[ClipCaption](), list[VideoView]()
+@contextmanager
+def _captions(
+    captioner: VideoCaptioner,
+    clips: Mapping[str, Path],
+    config: CaptionConfig,
+    reporter: Reporter,
+    failed: list[ClipCaption],
+) -> Iterator[Iterator[ClipCaption]]:
+    """The captions one after another, each printed as soon as it is there; what failed is added to ``failed``."""
     shown = bool(config.report or config.overlay)
-    tests, name = DeletionTests(), run_name(config.model)
+
+    def printed() -> Iterator[ClipCaption]:
+        for one in captioner.describe_many(clips, readers, progress, keep_seen=shown):
+            if one.error is not None:
+                failed.append(one)
+            _print(one, config.json, config.searched().n_best)
+            yield one
 
     with (
         Readers(captioner.request(), config.workers, config.time_limit) as readers,
         reporter.bar("captioning") as progress,
     ):
-        found = captioner.describe_many(clips, readers, progress, keep_seen=shown)
+        yield printed()
 
-        # Each clip is printed and becomes part of the page as soon as it is captioned: of many clips, the frames of
-        # one are in memory.
-        def printed() -> Iterator[ClipCaption]:
-            for one in found:
-                if one.error is not None:
-                    failed.append(one)
-                _print(one, config.json, config.searched().n_best)
-                yield one
 
-        def views() -> Iterator[VideoView]:
-            for one in printed():
-                view = view_of_clip(one, name, tests=tests)
-                if view.error is not None and one.error is None:
-                    reporter.say(f"{one.video} is not shown: {view.error}")
-                if config.overlay and view.error is None:
-                    drawn.append(view)
-                yield view
+def _show(
+    captioner: VideoCaptioner,
+    clips: Mapping[str, Path],
+    config: CaptionConfig,
+    reporter: Reporter,
+    failed: list[ClipCaption],
+) -> None:
+    """Caption the clips onto a page, or into a clip."""
+    # Here and not above: pages explain captions by PyTorch Geometric and draw pictures, and importing all that takes
+    # several times as long as captioning a clip, which needs nothing of it.
+    from stg.commands.caption_pages import draw_overlay, write_page
 
-        if config.report:
-            title = next(iter(clips.values())).name if len(clips) == 1 else f"{len(clips)} clips"
-            lead = f"Captioned by {name}; search: {captioner.search.name}."
-            facts = page_facts([(name, explained_model(captioner))])
-            files = write_video_pages(
-                config.report, views(), title=title, lead=lead, facts=facts, deletions=tests.results
-            )
-            for path in files:
-                reporter.say(f"written: {path}")
-        else:
-            for _ in views() if shown else printed():
-                pass
-    return failed, drawn
+    with _captions(captioner, clips, config, reporter, failed) as captions:
+        views = write_page(captions, captioner, clips, config, reporter)
+    if config.overlay:
+        draw_overlay(views, clips, config.overlay, reporter)
 
 
 def _print(found: ClipCaption, as_json: bool, n_best: int) -> None:

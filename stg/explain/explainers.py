@@ -7,7 +7,6 @@ from graphs import GraphData
 from stg.explain.explained_model import ExplainedModel
 from stg.explain.explanation import Attribution
 from stg.explain.gradcam import frame_saliency, gradcam
-from stg.explain.graph_attribution import explainer_importance, importance
 from stg.vision.backbones import SceneMap
 
 
@@ -42,13 +41,30 @@ def _scene() -> Explainer:
 
 
 def _graph() -> Explainer:
-    return lambda model, batch, words, image_map: importance(model.largest.captioner, batch, words)
+    def explain(
+        model: ExplainedModel, batch: GraphData, words: Sequence[int], image_map: SceneMap | None
+    ) -> tuple[Attribution, ...]:
+        if model.largest.captioner.objects is None:
+            return ()
+        # Here and not above: the explainers of PyG come with all of it, which a model without graph never imports.
+        from stg.explain.graph_attribution import importance
+
+        return importance(model.largest.captioner, batch, words)
+
+    return explain
 
 
 def _gnn_explainer(epochs: int = 60) -> Explainer:
-    return lambda model, batch, words, image_map: explainer_importance(
-        model.largest.captioner, batch, words, epochs=epochs
-    )
+    def explain(
+        model: ExplainedModel, batch: GraphData, words: Sequence[int], image_map: SceneMap | None
+    ) -> tuple[Attribution, ...]:
+        if model.largest.captioner.objects is None:
+            return ()
+        from stg.explain.graph_attribution import explainer_importance
+
+        return explainer_importance(model.largest.captioner, batch, words, epochs=epochs)
+
+    return explain
 
 
 EXPLAINERS: dict[str, Callable[..., Explainer]] = {"scene": _scene, "graph": _graph, "gnn_explainer": _gnn_explainer}

@@ -1,0 +1,64 @@
+"""The pages and pictures of ``python -m stg.caption``: what it shows of the clips that it has captioned."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from stg.captioning.pipeline import ClipCaption, VideoCaptioner
+from stg.config.captioning import CaptionConfig
+from stg.explain import DeletionTests
+from stg.pages import write_video_pages
+from stg.pages.videos.build import page_facts
+from stg.pages.videos.clips import explained_model, view_of_clip
+from stg.pages.videos.overlay import write_overlay
+from stg.pages.videos.split_report import run_name
+from stg.pages.videos.views import VideoView
+from stg.runtime.reporter import Reporter
+
+
+def write_page(
+    captions: Iterator[ClipCaption],
+    captioner: VideoCaptioner,
+    clips: Mapping[str, Path],
+    config: CaptionConfig,
+    reporter: Reporter,
+) -> list[VideoView]:
+    """Write the page that is asked for, if any; returns the views of clips to draw on.
+
+    Args:
+        captions: with what they were made of, one after another: of many clips, the frames of one are in memory.
+        captioner: made them.
+        clips: name -> file.
+        config: of the command.
+        reporter: takes the names of the files, and which clips are not shown.
+    """
+    drawn = list[VideoView]()
+    tests, name = DeletionTests(), run_name(config.model)
+
+    def views() -> Iterator[VideoView]:
+        for one in captions:
+            view = view_of_clip(one, name, tests=tests)
+            if view.error is not None and one.error is None:
+                reporter.say(f"{one.video} is not shown: {view.error}")
+            if config.overlay and view.error is None:
+                drawn.append(view)
+            yield view
+
+    if not config.report:
+        for _ in views():
+            pass
+        return drawn
+    title = next(iter(clips.values())).name if len(clips) == 1 else f"{len(clips)} clips"
+    lead = f"Captioned by {name}; search: {captioner.search.name}."
+    facts = page_facts([(name, explained_model(captioner))])
+    for path in write_video_pages(config.report, views(), title=title, lead=lead, facts=facts, deletions=tests.results):
+        reporter.say(f"written: {path}")
+    return drawn
+
+
+def draw_overlay(views: list[VideoView], clips: Mapping[str, Path], overlay: str, reporter: Reporter) -> None:
+    """Write the clip with its caption burnt in; nothing if it could not be captioned."""
+    for view in views:
+        (clip,) = clips.values()
+        with reporter.bar("drawing the clip") as progress:
+            write_overlay(clip, view, overlay, progress=progress)
+        reporter.say(f"written: {overlay}")
