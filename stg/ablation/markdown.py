@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from stg.metrics.columns import COLUMNS, EVENTS, METRICS
+from stg.metrics.columns import EVENTS, HEADINGS, PUBLISHED, spread_text
 from stg.runtime.files import printable
 
 Record = Mapping[str, Any]
@@ -45,7 +45,7 @@ def _features(features: Record) -> str:
 
 def _scores(record: Record, search: str) -> str:
     there = {name for row in record["rows"] for name in row["scores"].get(search, {})}
-    columns = [name for name in COLUMNS if name in there]
+    columns = [name for name in HEADINGS if name in there]
     lines = []
     for row in record["rows"]:
         found = row["scores"].get(search, {})
@@ -61,7 +61,7 @@ def _scores(record: Record, search: str) -> str:
                 "-" if row["minutes"]["mean"] is None else f"{row['minutes']['mean']:.1f}",
             ]
         )
-    heads = ["row", "seeds", *(COLUMNS[column] for column in columns), "weights", "minutes"]
+    heads = ["row", "seeds", *(HEADINGS[column] for column in columns), "weights", "minutes"]
     return f"## Scores, {_cell(search)}\n\n{_table(heads, lines)}\n\n{_under_scores(record)}"
 
 
@@ -86,7 +86,7 @@ def _differences(record: Record, search: str) -> str:
             )
     if not lines or not columns:
         return ""
-    table = _table(["row", "against", *(COLUMNS[name] for name in columns)], lines)
+    table = _table(["row", "against", *(HEADINGS[name] for name in columns)], lines)
     return (
         f"## Differences, {_cell(search)}\n\n{table}\n\nIn brackets in units of deviations: "
         f"{record['in_units_of_deviations']}."
@@ -100,9 +100,9 @@ def _published(record: Record, paper: Record) -> str:
         if row["control"]:
             continue
         ours, theirs = row["scores"].get(search, {}), paper["scores"].get(row["row"], {})
-        numbers = (f"{_mean(ours.get(name))} / {_number(theirs.get(name))}" for name in METRICS)
+        numbers = (f"{_mean(ours.get(name))} / {_number(theirs.get(name))}" for name in PUBLISHED)
         lines.append([f"{_cell(row['name'])} ({_cell(row['title'])})", *numbers])
-    table = _table(["row (in the paper)", *(f"{COLUMNS[name]}, ours / theirs" for name in METRICS)], lines)
+    table = _table(["row (in the paper)", *(f"{HEADINGS[name]}, ours / theirs" for name in PUBLISHED)], lines)
     return (
         f"## Beside {_cell(paper['source'])}\n\nPublished on {_cell(paper['data'])} with {_cell(paper['features'])}; "
         f"ours ({_cell(search)}) on {_cell(record['dataset'])}. Other data and features: what compares is the order of "
@@ -142,14 +142,6 @@ def _settings(record: Record) -> str:
 
 def _settings_text(settings: Mapping[str, Any]) -> str:
     return ", ".join(f"`{name} {_cell(str(value))}`" for name, value in settings.items())
-
-
-def spread_text(found: Record | None) -> str:
-    """Mean ± deviation."""
-    if found is None or found["mean"] is None:
-        return "-"
-    deviation = found["deviation"]
-    return f"{found['mean']:.3f}" + ("" if deviation is None else f" ± {deviation:.3f}")
 
 
 def _mean(found: Record | None) -> str:

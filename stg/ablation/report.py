@@ -10,7 +10,7 @@ from stg.ablation.cells import CellFolder, State
 from stg.ablation.locks import held
 from stg.ablation.plan import Plan
 from stg.config.schema import describe, differences, to_dict
-from stg.metrics.columns import COLUMNS, EVENTS, METRICS, spread
+from stg.metrics.columns import EVENTS, HEADINGS, PUBLISHED, spread
 from stg.runs.folder import FREE
 from stg.runtime.errors import UserError
 from stg.runtime.reading import read_json
@@ -57,7 +57,7 @@ def make_record(plan: Plan, *, origin: Mapping[str, Any]) -> dict[str, Any]:
         "in_units_of_deviations": APART,
         "published": [
             {"source": paper.source, "data": paper.data, "features": paper.features}
-            | {"scores": {name: dict(zip(METRICS, figures, strict=True)) for name, figures in paper.scores.items()}}
+            | {"scores": {name: dict(zip(PUBLISHED, figures, strict=True)) for name, figures in paper.scores.items()}}
             for paper in plan.table.published
         ],
         "notes": [*plan.table.notes, *_unavailable(done)],
@@ -139,7 +139,7 @@ def read_scores(cells: Sequence[CellFolder]) -> dict[str, dict[str, Any]]:
     return {
         search: {
             metric: spread([scores[metric] for scores in each])
-            for metric in COLUMNS
+            for metric in (*PUBLISHED, *EVENTS)
             if len(each) == len(cells) and all(metric in scores for scores in each)
         }
         for search, each in found.items()
@@ -167,7 +167,7 @@ def _unavailable(done: Sequence[CellFolder]) -> list[str]:
     for cell in done:
         for stem in cell.evaluated.values():
             reasons |= read_json(cell.run.evaluation_file(stem, "scores")).get("unavailable", {})
-    return [f"{COLUMNS.get(metric, metric)}: {reason}" for metric, reason in reasons.items()]
+    return [f"{HEADINGS.get(metric, metric)}: {reason}" for metric, reason in reasons.items()]
 
 
 def _searches(rows: Sequence[Mapping[str, Any]], asked: Sequence[str]) -> list[str]:

@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from stg.config.results import CompareConfig
-from stg.evaluation.comparison import METRICS, PAIRED, compare
+from stg.evaluation.comparison import PAIRED, compare
+from stg.metrics.columns import HEADINGS, PUBLISHED
 from stg.runtime.files import printable
 
 
@@ -29,9 +30,9 @@ def show(record: Mapping[str, Any], console: Console) -> None:
         console.print(printable(line), soft_wrap=True)
 
     title = f"{record['dataset']} {record['split']}, {record['search']}, {record['videos']} videos"
-    table = _table(title, "row", "n", *METRICS.values())
+    table = _table(title, "row", "n", *(HEADINGS[metric] for metric in PUBLISHED))
     for row in record["rows"]:
-        cells = (_mean(row["scores"].get(metric)) for metric in METRICS)
+        cells = (_mean(row["scores"].get(metric)) for metric in PUBLISHED)
         table.add_row(printable(row["name"]), str(len(row["runs"])), *cells)
     console.print(table)
     tell("mean and deviation over n seeds")

@@ -18,13 +18,12 @@ from stg.evaluation.results import (
     require_same_videos,
 )
 from stg.metrics.bootstrap import bleu_statistics, corpus_bleu, difference, resampled_scores
+from stg.metrics.columns import HEADINGS, PUBLISHED
 from stg.metrics.scorer import Scorer, Scores
 from stg.runtime.errors import UserError
 from stg.text.tokenizer import tokenize_captions
 
-METRICS = {"bleu4": "BLEU-4", "meteor": "METEOR", "rouge": "ROUGE-L", "cider": "CIDEr"}
-
-PAIRED = {**METRICS, "meteor": "METEOR (mean of videos)"}
+PAIRED = {**{name: HEADINGS[name] for name in PUBLISHED}, "meteor": "METEOR (mean of videos)"}
 """What the differences are of: METEOR's corpus score is no mean of its videos', which are what is resampled."""
 
 
@@ -51,7 +50,7 @@ def compare(config: CompareConfig) -> dict[str, Any]:
     with Scorer(known) as scorer:
         scores = {run.folder: scorer.score(run.captions, metrics=metrics) for run in runs}
     unavailable = {metric: reason for found in scores.values() for metric, reason in found.unavailable.items()}
-    found = [metric for metric in METRICS if all(metric in scores[run.folder].values for run in runs)]
+    found = [metric for metric in PUBLISHED if all(metric in scores[run.folder].values for run in runs)]
 
     record: dict[str, Any] = {
         "dataset": runs[0].settings.data.dataset,
@@ -85,12 +84,12 @@ def notes(rows: Sequence[Row], scores: Mapping[str, Scores]) -> list[str]:
         for run in row.runs:
             now = scores[run.folder].values
             differing = [
-                key for key in METRICS if key in now and abs(run.recorded.get(key, now[key]) - now[key]) > 1e-6
+                key for key in PUBLISHED if key in now and abs(run.recorded.get(key, now[key]) - now[key]) > 1e-6
             ]
             if differing:
                 was, is_now = run.recorded[differing[0]], now[differing[0]]
                 told.append(
-                    f"{run.folder} was recorded with {METRICS[differing[0]]} {was:.3f}, and has {is_now:.3f} on these "
+                    f"{run.folder} was recorded with {HEADINGS[differing[0]]} {was:.3f}, and has {is_now:.3f} on these "
                     "references: they changed since; evaluate it again"
                 )
             if run.features is None:

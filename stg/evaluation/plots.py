@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from xml.sax.saxutils import escape
 
-from stg.metrics.columns import COLUMNS
+from stg.metrics.columns import HEADINGS
 from stg.runtime.files import printable
 
 Number = int | float
@@ -65,7 +65,7 @@ def _panel(rows: Sequence[Mapping[str, Any]], reference: str, search: str, metri
 
     bottom = TOP + LINE * len(rows)
     ground = f'<rect x="{left:.1f}" y="{TOP}" width="{PANEL}" height="{bottom - TOP}" fill="{GROUND}"/>'
-    parts = [ground, _label(left + PANEL / 2, TOP - 10, COLUMNS[metric], anchor="middle", size=12, weight="bold")]
+    parts = [ground, _label(left + PANEL / 2, TOP - 10, HEADINGS[metric], anchor="middle", size=12, weight="bold")]
     for tick in ticks:
         parts.append(_line(x(tick), TOP, x(tick), bottom, GRID))
         parts.append(_label(x(tick), bottom + 14, f"{tick:g}", anchor="middle", size=10, fill=QUIET))
@@ -78,7 +78,7 @@ def _panel(rows: Sequence[Mapping[str, Any]], reference: str, search: str, metri
         y = _middle(place)
         colour = CONTROL if row["control"] else MEAN
         shown = "; ".join(f"seed {seed}: {value:.3f}" for seed, value in zip(row["seeds"], told["values"], strict=True))
-        hint = _text(f"{_shown(row['name'])}, {COLUMNS[metric]}: mean {told['mean']:.3f} ({shown})")
+        hint = _text(f"{_shown(row['name'])}, {HEADINGS[metric]}: mean {told['mean']:.3f} ({shown})")
         marks = [_triangle(x(value), y) if row["control"] else _dot(x(value), y) for value in told["values"]]
         mean = f'<rect x="{x(told["mean"]) - 1.5:.1f}" y="{y - 9:.1f}" width="3" height="18" fill="{colour}"/>'
         parts.append(f"<g><title>{hint}</title>{mean}{''.join(marks)}</g>")

@@ -8,8 +8,9 @@ from rich.table import Table
 from stg.config.evaluation import EvaluateConfig
 from stg.evaluation.loaded_run import LoadedRun, load_run
 from stg.evaluation.scoring import SearchResult, caption_and_score, videos_of
-from stg.metrics.columns import ALL
-from stg.metrics.scorer import METRICS, Scores
+from stg.metrics.columns import CAPTIONS
+from stg.metrics.measures import METRICS
+from stg.metrics.scorer import Scores
 from stg.runtime.progress import ConsoleReporter
 
 
@@ -66,7 +67,9 @@ def _print(
 
 def score_table(scores: Mapping[str, Scores], *, title: str) -> Table:
     """One row a search, in the order in which papers print the scores."""
-    columns = [name for name in ALL if name != "spice" or any("spice" in found.values for found in scores.values())]
+    there = dict.fromkeys(name for found in scores.values() for name in found.values)
+    usual = [name for name in CAPTIONS if name != "spice" or "spice" in there]
+    columns = [*usual, *(name for name in there if name not in CAPTIONS)]
     table = Table("search", *(name.upper() for name in columns), title=title)
     for name, found in scores.items():
         table.add_row(name, *(f"{found.values[key]:.3f}" if key in found.values else "-" for key in columns))

@@ -11,7 +11,7 @@ from stg.config.search import SearchConfig
 from stg.data.batches import BatchSource, shuffle_features
 from stg.evaluation.loaded_run import LoadedRun, batch_source, load_run
 from stg.evaluation.predictions import write_predictions
-from stg.metrics.scorer import METRICS, Scorer, Scores
+from stg.metrics.scorer import Scorer, Scores
 from stg.models.generation import Caption, generate
 from stg.runs.evaluations import file_stem
 from stg.runtime.errors import Preempted
@@ -43,7 +43,7 @@ def evaluate(
     split: str = "val",
     *,
     searches: Sequence[SearchConfig] = SEARCHES,
-    metrics: Sequence[str] = METRICS,
+    metrics: Sequence[str] | None = None,
     device: str = "auto",
     reporter: Reporter = SILENT,
 ) -> dict[str, Scores]:
@@ -51,7 +51,7 @@ def evaluate(
 
     Args:
         run: folder of ``stg.fit``, or the same loaded, with its store elsewhere for instance (:func:`load_run`).
-        metrics: of ``stg.metrics.scorer.METRICS``.
+        metrics: of ``stg.metrics.METRICS``; None: all.
         device: where a folder's model runs; a loaded run stays where it is.
 
     Returns:
@@ -74,7 +74,7 @@ def caption_and_score(
     split: str,
     searches: Sequence[SearchConfig],
     *,
-    metrics: Sequence[str] = METRICS,
+    metrics: Sequence[str] | None = None,
     reference: bool = False,
     spice: str | None = None,
     reporter: Reporter = SILENT,

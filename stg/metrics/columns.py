@@ -6,31 +6,34 @@ from typing import Any
 
 Record = Mapping[str, Any]
 
-
-def spread_text(found: Record | None) -> str:
-    """Mean ± deviation."""
-    if found is None or found["mean"] is None:
-        return "-"
-    deviation = found["deviation"]
-    return f"{found['mean']:.3f}" + ("" if deviation is None else f" ± {deviation:.3f}")
-
-
-EVENTS = ("event", "two_objects", "space", "time", "both")
-"""Scores by the event that a caption names, on the built-in world."""
-
-
-COLUMNS = {
+HEADINGS = {
+    "bleu1": "BLEU-1",
+    "bleu2": "BLEU-2",
+    "bleu3": "BLEU-3",
     "bleu4": "BLEU-4",
     "meteor": "METEOR",
     "rouge": "ROUGE-L",
     "cider": "CIDEr",
+    "spice": "SPICE",
     "event": "event",
     "two_objects": "two objects",
     "space": "space",
     "time": "time",
     "both": "both",
+    "one_object": "one object",
 }
-"""Name of a score -> head of its column."""
+"""Name of a score -> head of its column, in the order of tables."""
+
+BLEU = ("bleu1", "bleu2", "bleu3", "bleu4")
+
+CAPTIONS = (*BLEU, "meteor", "rouge", "cider", "spice")
+"""Scores of captions against references, in the order in which papers print them."""
+
+PUBLISHED = ("bleu4", "meteor", "rouge", "cider")
+"""Those that papers publish."""
+
+EVENTS = ("event", "two_objects", "space", "time", "both")
+"""Scores by the event that a caption names, on the built-in world."""
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:
@@ -42,8 +45,9 @@ def spread(values: Sequence[float]) -> dict[str, Any]:
     }
 
 
-METRICS = ("bleu4", "meteor", "rouge", "cider")
-"""Published figures, in this order everywhere."""
-
-ALL = ("bleu1", "bleu2", "bleu3", *METRICS, "spice")
-"""All scores of captions, in the order in which papers print them."""
+def spread_text(found: Record | None) -> str:
+    """Mean ± deviation."""
+    if found is None or found["mean"] is None:
+        return "-"
+    deviation = found["deviation"]
+    return f"{found['mean']:.3f}" + ("" if deviation is None else f" ± {deviation:.3f}")

@@ -1,30 +1,16 @@
 """BLEU, METEOR, ROUGE-L and CIDEr exactly as the COCO evaluation code computes them."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
-from pycocoevalcap.bleu import bleu_scorer
-from pycocoevalcap.cider import cider_scorer
-from pycocoevalcap.rouge.rouge import Rouge
-
-from stg.metrics.bleu import SentenceBleu
-from stg.metrics.cider import CiderD
 from stg.metrics.java import JavaError, tokenize_captions_java
-from stg.metrics.meteor import Meteor
-from stg.metrics.ngrams import ReferenceNgrams
-from stg.metrics.rouge import RougeL
-from stg.metrics.spice import Spice
+from stg.metrics.measures import METRICS, MetricSettings, References, Unavailable
 from stg.runtime.errors import UserError
 from stg.text.tokenizer import tokenize_captions
 
-METRICS = ("bleu", "meteor", "rouge", "cider", "spice")
-BLEU = ("bleu1", "bleu2", "bleu3", "bleu4")
 _EXAMPLES = 5
 
 
@@ -90,20 +76,19 @@ class Scorer:
             if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
                 raise UserError(f"the references of video {video!r} must be a list of sentences, got {texts!r:.80}")
         self._java = tokenizer == "java"
-        self._metrics = _REFERENCE if reference else _OURS
         self._timeout = timeout
-        self._spice = Spice(spice) if spice is not None else None
-        self._references = _References(self._tokenized(references))
-        self._meteor = Meteor(timeout=timeout)
+        made = {name: make(MetricSettings(reference, timeout, spice)) for name, make in METRICS.items()}
+        self._metrics = {name: metric for name, metric in made.items() if metric is not None}
+        self._references = References(self._tokenized(references))
 
     def score(
-        self, predictions: Mapping[str, str], *, metrics: Sequence[str] = METRICS, partial: bool = False
+        self, predictions: Mapping[str, str], *, metrics: Sequence[str] | None = None, partial: bool = False
     ) -> Scores:
         """Score one caption a video.
 
         Args:
             predictions: video -> caption, for the same videos as the references.
-            metrics: which of ``METRICS``.
+            metrics: which of ``METRICS``; None: all.
             partial: score the videos that both sides have, and list the others in the result.
 
         Returns:
@@ -112,6 +97,8 @@ class Scorer:
         Raises:
             UserError: an unknown metric; other videos than the references (without ``partial``), or none in common.
         """
+        if metrics is None:
+            metrics = tuple(METRICS)
         if unknown := [metric for metric in metrics if metric not in METRICS]:
             raise UserError(f"no metric {', '.join(map(repr, unknown))}: choose among {', '.join(METRICS)}")
         for video, caption in predictions.items():
@@ -127,55 +114,52 @@ class Scorer:
 
         words = self._tokenized({video: [predictions[video]] for video in references.words})
         captions = {video: texts[0] for video, texts in words.items()}
-        found = _Found()
-        meteor = "meteor" in metrics and self._meteor_started(found)
-        for metric, compute in self._metrics.items():
-            if metric in metrics:
-                compute(captions, references, found)
-        if meteor:
-            self._add_meteor(captions, references, found)
-        if "spice" in metrics and self._spice is not None:
-            self._add_spice(self._spice, captions, references, found)
+        values, per_video, unavailable = self._computed(captions, references, metrics)
         return Scores(
-            values=found.values,
-            per_video={video: dict(found.per_video[video]) for video in captions},
-            unavailable=found.unavailable,
+            values=values,
+            per_video=per_video,
+            unavailable=unavailable,
             videos=len(captions),
             empty=tuple(video for video, caption in captions.items() if not caption),
             without_prediction=missing,
             without_reference=extra,
         )
 
+    def _computed(
+        self, captions: Mapping[str, str], references: References, metrics: Sequence[str]
+    ) -> tuple[dict[str, float], dict[str, dict[str, float]], dict[str, str]]:
+        """Values, values of each video, and why others are missing."""
+        values: dict[str, float] = {}
+        per_video: dict[str, dict[str, float]] = {video: {} for video in captions}
+        unavailable: dict[str, str] = {}
+        chosen = {name: metric for name, metric in self._metrics.items() if name in metrics}
+        # Java loads its tables while the others compute.
+        for name, metric in chosen.items():
+            try:
+                metric.start()
+            except JavaError as error:
+                unavailable[name] = str(error)
+        for name, metric in chosen.items():
+            if name in unavailable:
+                continue
+            try:
+                result = metric.score(captions, references)
+            except (JavaError, Unavailable) as error:
+                unavailable[name] = str(error)
+                continue
+            for score_name, (value, scores) in result.items():
+                values[score_name] = float(value)
+                for video, number in scores.items():
+                    per_video[video][score_name] = float(number)
+        return values, per_video, unavailable
+
     def _tokenized(self, captions: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
         return tokenize_captions_java(captions, timeout=self._timeout) if self._java else tokenize_captions(captions)
 
-    def _meteor_started(self, found: "_Found") -> bool:
-        try:
-            self._meteor.start()
-        except JavaError as error:
-            found.unavailable["meteor"] = str(error)
-            return False
-        return True
-
-    def _add_meteor(self, captions: Mapping[str, str], references: "_References", found: "_Found") -> None:
-        try:
-            score, scores = self._meteor.score(list(captions.values()), list(references.words.values()))
-        except JavaError as error:
-            found.unavailable["meteor"] = str(error)
-            return
-        found.add("meteor", score, dict(zip(captions, scores, strict=True)))
-
-    def _add_spice(self, spice: Spice, captions: Mapping[str, str], references: "_References", found: "_Found") -> None:
-        try:
-            scores = spice.score(captions, references.words)
-        except JavaError as error:
-            found.unavailable["spice"] = str(error)
-            return
-        found.add("spice", _mean(list(scores.values())), scores)
-
     def close(self) -> None:
         """Stop METEOR's Java, if it runs."""
-        self._meteor.close()
+        for metric in self._metrics.values():
+            metric.close()
 
     def __enter__(self) -> "Scorer":
         return self
@@ -190,7 +174,7 @@ def score(
     predictions: Mapping[str, str],
     references: Mapping[str, Sequence[str]],
     *,
-    metrics: Sequence[str] = METRICS,
+    metrics: Sequence[str] | None = None,
     partial: bool = False,
     tokenizer: Literal["python", "java"] = "python",
     timeout: float = 300.0,
@@ -199,166 +183,6 @@ def score(
     """Score one set of captions: :class:`Scorer` for a single use."""
     with Scorer(references, tokenizer=tokenizer, timeout=timeout, reference=reference) as scorer:
         return scorer.score(predictions, metrics=metrics, partial=partial)
-
-
-class _References:
-    """Tokenised references and the counts that do not depend on predictions."""
-
-    def __init__(self, words: dict[str, list[str]]) -> None:
-        for video, texts in words.items():
-            if not any(texts):
-                raise UserError(f"video {video!r} has no reference with a word in it: add one, or leave the video out")
-        self.words = words
-
-    def without(self, missing: Sequence[str]) -> "_References":
-        if not missing:
-            return self
-        left_out = set(missing)
-        return _References({video: texts for video, texts in self.words.items() if video not in left_out})
-
-    @cached_property
-    def lexicon(self) -> "_Lexicon":
-        return _Lexicon(None)
-
-    @cached_property
-    def rouge_lexicon(self) -> "_Lexicon":
-        # Unlike the others, that code's ROUGE-L does not part words at a no-break space ("2 1/2").
-        return _Lexicon(" ")
-
-    @cached_property
-    def ngrams(self) -> ReferenceNgrams:
-
-        return ReferenceNgrams([self.lexicon.numbers(texts) for texts in self.words.values()])
-
-    @cached_property
-    def bleu(self) -> SentenceBleu:
-
-        return SentenceBleu(self.ngrams)
-
-    @cached_property
-    def cider(self) -> CiderD:
-
-        return CiderD(self.ngrams)
-
-    @cached_property
-    def rouge(self) -> RougeL:
-
-        return RougeL([self.rouge_lexicon.numbers(dict.fromkeys(texts)) for texts in self.words.values()])
-
-    @cached_property
-    def bleu_counts(self) -> list[Any]:
-
-        return [bleu_scorer.cook_refs(texts) for texts in self.words.values()]
-
-    @cached_property
-    def cider_counts(self) -> list[Any]:
-
-        return [cider_scorer.cook_refs(texts) for texts in self.words.values()]
-
-    @cached_property
-    def document_frequency(self) -> dict[tuple[str, ...], float]:
-
-        scorer = cider_scorer.CiderScorer()
-        scorer.crefs = self.cider_counts
-        scorer.compute_doc_freq()
-        return dict(scorer.document_frequency)
-
-
-@dataclass
-class _Found:
-    values: dict[str, float] = field(default_factory=dict)
-    per_video: dict[str, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))
-    unavailable: dict[str, str] = field(default_factory=dict)
-
-    def add(self, metric: str, value: float, scores: Mapping[str, float]) -> None:
-        self.values[metric] = float(value)
-        for video, number in scores.items():
-            self.per_video[video][metric] = float(number)
-
-
-class _Lexicon:
-    """A number for every word, the next free one for a new word; ``separator`` as `str.split` takes it."""
-
-    def __init__(self, separator: str | None) -> None:
-        self._separator = separator
-        self._numbers: defaultdict[str, int] = defaultdict()
-        self._numbers.default_factory = self._numbers.__len__
-
-    def numbers(self, texts: Iterable[str]) -> list[list[int]]:
-        number = self._numbers.__getitem__
-        return [list(map(number, text.split(self._separator))) if text else [] for text in texts]
-
-
-def _bleu(captions: Mapping[str, str], references: _References, found: _Found) -> None:
-    statistics = references.bleu.statistics(references.lexicon.numbers(captions.values()), range(len(captions)))
-    values, scores = statistics.corpus().tolist(), statistics.sentences().T.tolist()
-    for name, value, numbers in zip(BLEU, values, scores, strict=True):
-        found.add(name, value, dict(zip(captions, numbers, strict=True)))
-
-
-def _rouge(captions: Mapping[str, str], references: _References, found: _Found) -> None:
-    rouge = references.rouge
-    scores = rouge(references.rouge_lexicon.numbers(captions.values()), range(len(captions))).tolist()
-    found.add("rouge", _mean(scores), dict(zip(captions, scores, strict=True)))
-
-
-def _cider(captions: Mapping[str, str], references: _References, found: _Found) -> None:
-    if _lacks_videos(captions, found):
-        return
-    cider = references.cider
-    scores = cider(references.lexicon.numbers(captions.values()), range(len(captions))).tolist()
-    found.add("cider", _mean(scores), dict(zip(captions, scores, strict=True)))
-
-
-def _lacks_videos(captions: Mapping[str, str], found: _Found) -> bool:
-    if len(captions) < 2:
-        found.unavailable["cider"] = (
-            "undefined for a single video: its idf weighs words by how many videos' references use them; "
-            "score two or more"
-        )
-    return len(captions) < 2
-
-
-def _reference_bleu(captions: Mapping[str, str], references: _References, found: _Found) -> None:
-
-    scorer = bleu_scorer.BleuScorer(n=4)
-    scorer.crefs = references.bleu_counts
-    pairs = zip(captions.values(), scorer.crefs, strict=True)
-    scorer.ctest = [bleu_scorer.cook_test(text, counts) for text, counts in pairs]
-    values, scores = scorer.compute_score(option="closest", verbose=0)
-    for name, value, numbers in zip(BLEU, values, scores, strict=True):
-        found.add(name, value, dict(zip(captions, numbers, strict=True)))
-
-
-def _reference_rouge(captions: Mapping[str, str], references: _References, found: _Found) -> None:
-
-    rouge = Rouge()
-    scores = {}
-    for (video, caption), texts in zip(captions.items(), references.words.values(), strict=True):
-        # The best reference counts, so that equal ones need one look. Two empty sentences would be a perfect match.
-        scores[video] = rouge.calc_score([caption], list(dict.fromkeys(texts))) if caption else 0.0
-    found.add("rouge", _mean(list(scores.values())), scores)
-
-
-def _reference_cider(captions: Mapping[str, str], references: _References, found: _Found) -> None:
-
-    if _lacks_videos(captions, found):
-        return
-    scorer = cider_scorer.CiderScorer(n=4, sigma=6.0)
-    scorer.crefs = references.cider_counts
-    scorer.ctest = [cider_scorer.cook_test(text) for text in captions.values()]
-    scorer.document_frequency.update(references.document_frequency)
-    scores = scorer.compute_cider()
-    found.add("cider", _mean(scores), dict(zip(captions, scores, strict=True)))
-
-
-_OURS = {"bleu": _bleu, "rouge": _rouge, "cider": _cider}
-_REFERENCE = {"bleu": _reference_bleu, "rouge": _reference_rouge, "cider": _reference_cider}
-
-
-def _mean(scores: Sequence[float]) -> float:
-
-    return float(np.mean(np.array(scores)))
 
 
 def _difference(missing: Sequence[str], extra: Sequence[str]) -> str:

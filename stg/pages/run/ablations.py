@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from stg.evaluation.plots import to_svg
-from stg.metrics.columns import COLUMNS, EVENTS, METRICS, spread_text
+from stg.metrics.columns import EVENTS, HEADINGS, PUBLISHED, spread_text
 from stg.pages.run.views import Ablation, Grid, Plot
 from stg.runtime.errors import UserError
 from stg.runtime.files import without_places
 from stg.runtime.reading import number, read_json
 
 Record = Mapping[str, Any]
-
-HEADS = {**COLUMNS, "one_object": "one object"}
 
 
 def read_ablation(place: str | Path) -> Ablation:
@@ -86,7 +84,7 @@ def _plot(record: Record, search: str) -> Plot:
 def _scores(record: Record, search: str) -> Grid:
     rows = record["rows"]
     there = {name for row in rows for name in row["scores"].get(search, {})}
-    columns = [name for name in HEADS if name in there]
+    columns = [name for name in HEADINGS if name in there]
     weighed, timed = (any(row.get(name) for row in rows) for name in ("weights", "minutes"))
     lines, strong = [], []
     for place, row in enumerate(rows):
@@ -107,7 +105,7 @@ def _scores(record: Record, search: str) -> Grid:
     note += " Weights: all that is trained." * weighed + " Minutes: to train one seed." * timed
     if any(row["control"] for row in rows):
         note += " Controls are trained and scored on features shuffled between clips."
-    heads = ("row", "seeds", *(HEADS[name] for name in columns), *["weights"] * weighed, *["minutes"] * timed)
+    heads = ("row", "seeds", *(HEADINGS[name] for name in columns), *["weights"] * weighed, *["minutes"] * timed)
     return Grid(f"Scores, {search}", heads, tuple(lines), tuple(strong), note)
 
 
@@ -123,7 +121,7 @@ def _differences(record: Record, search: str) -> Grid | None:
         against = str(pair["against"]) + ("" if count == 1 else f" ({count} settings)")
         lines.append((str(pair["row"]), against, *(_apart(pair["scores"][search].get(name)) for name in columns)))
     note = f"In brackets in units of deviations: {record['in_units_of_deviations']}."
-    heads = ("row", "against", *(HEADS[name] for name in columns))
+    heads = ("row", "against", *(HEADINGS[name] for name in columns))
     return Grid(f"Differences, {search}", heads, tuple(lines), note=note, numeric=2)
 
 
@@ -133,11 +131,11 @@ def _published(record: Record, paper: Record, search: str) -> Grid:
         if row["control"]:
             continue
         ours, theirs = row["scores"].get(search, {}), paper["scores"].get(row["row"], {})
-        cells = (f"{_mean(ours.get(name))} / {_decimal(theirs.get(name))}" for name in METRICS)
+        cells = (f"{_mean(ours.get(name))} / {_decimal(theirs.get(name))}" for name in PUBLISHED)
         lines.append((f"{row['name']} ({row['title']})", *cells))
     return Grid(
         f"Beside {paper['source']}",
-        ("row (in the paper)", *(f"{HEADS[name]}, ours / theirs" for name in METRICS)),
+        ("row (in the paper)", *(f"{HEADINGS[name]}, ours / theirs" for name in PUBLISHED)),
         tuple(lines),
         note=f"Published on {paper['data']} with {paper['features']}; ours ({search}) on {record['dataset']}. Other "
         "data and features: what compares is the order of the rows.",

@@ -9,8 +9,9 @@ from itertools import groupby, pairwise
 import numpy as np
 
 from stg.evaluation.predictions import read_captions
+from stg.metrics.columns import HEADINGS
 from stg.metrics.scorer import Scorer
-from stg.pages.run.curves import SCORES, Clock
+from stg.pages.run.curves import Clock
 from stg.pages.run.record import RunRecord
 from stg.pages.run.views import Bar, Grid, History, Missing, Piece, Ranked, Stage, Words, Written, bars
 from stg.runs.evaluations import Evaluation
@@ -181,7 +182,7 @@ def _with_ranking(
         best=rows(ranked[:half]),
         worst=rows(ranked[half:][-shown:][::-1]),
         spread=_spread([scores[video][by] for video in ranked]),
-        ranked_by=SCORES.get(by, by),
+        ranked_by=HEADINGS.get(by, by),
     )
 
 
@@ -193,7 +194,7 @@ def _ranked(
     return Ranked(
         video=clip(video),
         caption=clip(caption),
-        scores=tuple((SCORES[name], value) for name, value in shown.items()),
+        scores=tuple((HEADINGS[name], value) for name, value in shown.items()),
         references=tuple(clip(text) for text in distinct[:REFERENCES]),
         unseen=max(0, len(distinct) - REFERENCES),
         pictures=tuple(pictures(video)) if pictures else (),

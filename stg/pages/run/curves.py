@@ -6,13 +6,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from stg.metrics.columns import CAPTIONS, HEADINGS
 from stg.pages.run.charts import MOST_POINTS, Chart, Series, draw
 from stg.pages.run.record import RunRecord
 from stg.pages.run.views import Grid
 from stg.runtime.reading import number
 
-SCORES = {"bleu1": "BLEU-1", "bleu2": "BLEU-2", "bleu3": "BLEU-3", "bleu4": "BLEU-4", "meteor": "METEOR"}
-SCORES |= {"rouge": "ROUGE-L", "cider": "CIDEr", "spice": "SPICE"}
 REWARDS = ("reward", "baseline")
 MOST_ROWS = 60
 
@@ -63,7 +62,7 @@ def numbers(run: RunRecord) -> Grid | None:
         else set(range(len(rows)))
     )
     kept |= {len(rows) - 1, *(place for place, row in enumerate(rows) if row is run.best)}
-    scores = [name for name in SCORES if any(name in row for row in rows)]
+    scores = [name for name in CAPTIONS if any(name in row for row in rows)]
     strong = [place for place, number_of in enumerate(sorted(kept)) if rows[number_of] is run.best]
     lines = [
         (
@@ -77,7 +76,7 @@ def numbers(run: RunRecord) -> Grid | None:
     ]
     return Grid(
         title="Validations",
-        heads=("epoch", "step", "mean loss", *(SCORES[name] for name in scores), "broken endings"),
+        heads=("epoch", "step", "mean loss", *(HEADINGS[name] for name in scores), "broken endings"),
         rows=tuple(lines),
         strong=tuple(strong),
         note="In bold the best epoch, whose weights were kept."
@@ -143,8 +142,8 @@ def _scores(
     series = []
     for name in names:
         y = np.array([np.nan if (value := number(row.get(name))) is None else value for row in rows])
-        hints = tuple(f"{SCORES[name]} {value:.3f}, {when.named(row)}" for row, value in zip(rows, y, strict=True))
-        series.append(Series(SCORES[name], x, y, hints))
+        hints = tuple(f"{HEADINGS[name]} {value:.3f}, {when.named(row)}" for row, value in zip(rows, y, strict=True))
+        series.append(Series(HEADINGS[name], x, y, hints))
     return draw(title, series, x_name=when.name, marks=marks)
 
 

@@ -6,11 +6,11 @@ from typing import Any, Literal
 
 from stg.config.schema import differences, to_dict
 from stg.config.training import FitConfig
-from stg.metrics.columns import COLUMNS, EVENTS
+from stg.metrics.columns import EVENTS, HEADINGS
 from stg.pages.html import render
 from stg.pages.run.ablations import read_ablation
 from stg.pages.run.captions import Pictures, choose, histories, written
-from stg.pages.run.curves import SCORES, Clock, curves, decimal, numbers
+from stg.pages.run.curves import Clock, curves, decimal, numbers
 from stg.pages.run.record import RunRecord, read_run
 from stg.pages.run.views import Grid, Missing, RunPage
 from stg.runs.evaluations import Evaluation
@@ -211,7 +211,7 @@ def _score_grid(evaluations: Sequence[Evaluation]) -> Grid | None:
     for one in scored:
         events = one.events.get("scores", {})
         found.append({**one.record.get("scores", {}), **{name: events[name] for name in EVENTS if name in events}})
-    heads = {name: head for name, head in {**SCORES, **COLUMNS}.items() if any(name in scores for scores in found)}
+    heads = {name: head for name, head in HEADINGS.items() if any(name in scores for scores in found)}
     lines = tuple(
         (
             f"{one.split}, {one.search}" + (", shuffled" if one.record.get("control") == "shuffle" else ""),
@@ -222,7 +222,7 @@ def _score_grid(evaluations: Sequence[Evaluation]) -> Grid | None:
         for one, scores in zip(scored, found, strict=True)
     )
     reasons = {
-        f"{SCORES.get(metric, metric)}: {without_places(reason)}."
+        f"{HEADINGS.get(metric, metric)}: {without_places(reason)}."
         for one in scored
         for metric, reason in (one.record.get("unavailable") or {}).items()
     }

@@ -19,6 +19,7 @@ from stg.explain import Deletion, DeletionTests, ExplainedModel, Explainer, expl
 from stg.explain.explain import UNKNOWN
 from stg.explain.explainers import USUAL
 from stg.features.rebuild import plan_features
+from stg.metrics.columns import HEADINGS
 from stg.metrics.scorer import Scorer
 from stg.models.generation import Caption, generate
 from stg.pages.videos.build import Facts, page_facts, video_view
@@ -36,7 +37,7 @@ from stg.vision.backbones import Backbone, SceneMap
 from stg.vision.registry import execution_for
 
 Order = Literal["given", "best", "worst"]
-SHOWN = {"cider": "CIDEr", "bleu4": "BLEU-4", "rouge": "ROUGE-L"}
+SHOWN = ("cider", "bleu4", "rouge")
 """Scores that stand next to a caption."""
 
 
@@ -199,7 +200,7 @@ class SplitReport:
         if model.edges != self.models[0].model.edges:
             without = tuple(replace(found, edges=None) for found in explanation.attributions)
             explanation = replace(explanation, attributions=without)
-        scores = {SHOWN[name]: value for name, value in one.scores.get(video, {}).items() if name in SHOWN}
+        scores = {HEADINGS[name]: value for name, value in one.scores.get(video, {}).items() if name in SHOWN}
         return ModelCaption(one.name, explanation, tuple(candidates), scores)
 
     def _sample(self, video: str, graph: GraphData, notes: list[str]) -> SampledFrames | None:

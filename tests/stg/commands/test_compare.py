@@ -215,7 +215,7 @@ class LengthMeteor:
 
 
 def test_meteor_is_paired_by_the_mean_of_its_videos(runs: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stg.metrics.scorer.Meteor", LengthMeteor)
+    monkeypatch.setattr("stg.metrics.measures.Meteor", LengthMeteor)
     record = found(*runs, meteor=True)
     assert record["differences_of"]["meteor"] == "METEOR (mean of videos)"
     assert record["differences"][0]["scores"]["meteor"]["value"] == pytest.approx((17 - (16 + 13) / 2) / 40)

@@ -202,7 +202,7 @@ def test_an_embedding_of_other_features_is_refused(runs: list[str], tmp_path: Pa
         ([], "reranking needs --embedding FOLDER, as printed by stg.embed (or use --method ensemble)"),
         (["--embedding", "e", "--mix", "-1"], "mix must be 0 or more; got -1.0"),
         (["--embedding", "e", "--candidates", "0"], "candidates must be at least 1; got 0"),
-        (["--embedding", "e", "--search.n_best", "3"], "--search.n_best 3 is said with --candidates here"),
+        (["--embedding", "e", "--search.n_best", "3"], "--search.n_best 3 is set by --candidates here"),
         (
             ["--embedding", "e", "--search.method", "diverse", "--candidates", "6"],
             "--candidates 6 do not fit --search.beam 5",

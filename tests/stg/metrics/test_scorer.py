@@ -92,7 +92,7 @@ def test_published_scores_of_a_published_system(
 ) -> None:
     predictions, references = scn
     other = Scorer(references)
-    other._meteor = java_scorer._meteor
+    other._metrics["meteor"] = java_scorer._metrics["meteor"]
     found = other.score(predictions)
     assert found.videos == 670
     assert {name: round(value, 3) for name, value in found.values.items()} == PUBLISHED
@@ -252,7 +252,7 @@ def test_other_wrong_input_is_named() -> None:
         Scorer({})
     with pytest.raises(UserError, match="references of video 'a' must be a list of sentences, got 'a man'"):
         Scorer({"a": "a man"})
-    with pytest.raises(UserError, match="no metric 'spider': choose among bleu, meteor, rouge, cider, spice"):
+    with pytest.raises(UserError, match="no metric 'spider': choose among bleu, rouge, cider, meteor, spice"):
         score({"a": "b"}, {"a": ["b"]}, metrics=("bleu", "spider"))
 
 
