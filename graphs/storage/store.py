@@ -41,7 +41,7 @@ class GraphStore:
         features_dtype: ``float16`` or ``float32`` for ``x``, ``scene``, ``motion``, ``grid`` and ``audio``; None: that
             of the store, float16 in a new one.
         map_growth: bytes by which the memory map grows when full; a step, not a limit.
-        manifest: how the features were made; the same as setting :attr:`manifest`.
+        manifest: how the features were made, as :meth:`require_manifest` takes it; None: as in the store.
         strict: refuse to write on a network file system, where a store can be damaged; otherwise that is a warning.
 
     Raises:
@@ -67,7 +67,7 @@ class GraphStore:
         try:
             self._begin(mode, features_dtype)
             if manifest is not None:
-                self.manifest = dict(manifest)
+                self.require_manifest(manifest)
         except BaseException:
             self._file.close()
             raise
@@ -82,15 +82,16 @@ class GraphStore:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """How the features were made; empty if never stated. From the first graph on, setting another one is refused.
+        """How the features were made; empty if never stated."""
+        return self._header()["manifest"] or {}
+
+    def require_manifest(self, manifest: Mapping[str, Any]) -> None:
+        """State how the features were made, or check it: from the first graph on, only the same is accepted.
 
         Raises:
             StoreError: it differs from the one in the store (the fields are named), or comes after the first graph.
         """
-        return self._header()["manifest"] or {}
-
-    @manifest.setter
-    def manifest(self, manifest: Mapping[str, Any]) -> None:
+        # Through JSON, so that tuples and lists, say, compare as they will when read back from the header.
         try:
             given = json.loads(json.dumps(manifest, allow_nan=False))
         except (TypeError, ValueError) as error:
@@ -407,6 +408,7 @@ def _check_same(expected: Mapping[str, int], found: Mapping[str, int]) -> None:
 
 
 def _differences(old: Any, new: Any, name: str = "") -> Iterator[str]:
+    """The settings that differ; of this package itself, since graphs imports nothing of stg."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in [*old, *(key for key in new if key not in old)]:
             yield from _differences(old.get(key), new.get(key), f"{name}.{key}" if name else key)

@@ -30,7 +30,7 @@ def main(config: ImportConfig) -> int:
         GraphStore(config.out, "a", strict=config.strict) as store,
         progress_bar(console, "importing") as progress,
     ):
-        store.manifest = importer.manifest()
+        store.require_manifest(importer.manifest())
         sources = SourceList(f"{config.out}.sources.jsonl")
         videos = importer.videos
         held = [video for video in videos if video in store]

@@ -40,7 +40,7 @@ def rebuild_edges(source: GraphStore, target: GraphStore, edges: EdgeConfig, rep
     if len(target) and (differing := differences(target.manifest, manifest)):
         listed = describe(differing, "{old!r} there, now {new!r}")
         raise UserError(f"{target.path} holds other graphs ({listed}): choose another --out")
-    target.manifest = manifest
+    target.require_manifest(manifest)
 
     def draw(graph: GraphData) -> GraphData:
         draw_paper_edges(graph, **edges.arguments)

@@ -102,7 +102,7 @@ def merge(paths: Sequence[str], out: str, reporter: Reporter = SILENT, *, strict
                     made.unlink(missing_ok=True)
             raise
         if first.manifest:
-            store.manifest = first.manifest
+            store.require_manifest(first.manifest)
         with reporter.bar("merging") as progress:
             for chunk in _chunks(wanted):
                 store.put_records((video, shard.record(video)) for video, shard, _ in chunk)

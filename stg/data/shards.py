@@ -85,5 +85,5 @@ def _keys(path: Path, manifest: Mapping[str, Any] | None) -> list[str]:
         with GraphStore(path) as store:  # which shares the open file, so that it is checked once
             keys = store.keys()
             if keys and manifest is not None:
-                store.manifest = dict(manifest)  # compares; a store that is open for reading takes no other
+                store.require_manifest(manifest)  # compares; a store that is open for reading takes no other
             return keys

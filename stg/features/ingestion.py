@@ -86,7 +86,7 @@ def ingest(
     Raises:
         ValueError: the store was made under another manifest; the fields that differ are named.
     """
-    store.manifest = extractor.manifest() if manifest is None else manifest
+    store.require_manifest(extractor.manifest() if manifest is None else manifest)
     already = tuple(video for video in videos if video in store)
     held = set(already)
     waiting = [video for video in dict.fromkeys(videos) if video not in held]

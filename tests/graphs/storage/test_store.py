@@ -409,12 +409,12 @@ def test_the_manifest_is_written_once(path: Path) -> None:
     made = {"detector": {"name": "d1", "sha256": "aa"}, "frames": (1, 2), "fps": 25.0}
     with GraphStore(path, "a", manifest=made) as store:
         store.put("v", made_graph([1]))
-        store.manifest = made
+        store.require_manifest(made)
     with GraphStore(path, "a") as store:
         assert store.manifest == {"detector": {"name": "d1", "sha256": "aa"}, "frames": [1, 2], "fps": 25.0}
         other = {"detector": {"name": "d1", "sha256": "bb"}, "frames": [1, 2], "layer": 3}
         with pytest.raises(StoreError, match=r"detector.sha256: 'aa', 'bb'; fps: 25.0, None; layer: None, 3"):
-            store.manifest = other
+            store.require_manifest(other)
         assert store.manifest["fps"] == 25.0
     with pytest.raises(StoreError, match=r"detector.sha256: 'aa', 'bb'"):
         GraphStore(path, "a", manifest=other)
@@ -426,7 +426,7 @@ def test_a_store_without_graphs_takes_another_manifest(path: Path) -> None:
     with GraphStore(path, "a", manifest={"layer": 4}) as store:
         assert store.manifest == {"layer": 4}
     with GraphStore(path) as reading, pytest.raises(StoreError, match="layer: 4, 5"):
-        reading.manifest = {"layer": 5}
+        reading.require_manifest({"layer": 5})
 
 
 def test_a_manifest_comes_before_the_graphs_and_is_json(path: Path) -> None:
@@ -434,10 +434,10 @@ def test_a_manifest_comes_before_the_graphs_and_is_json(path: Path) -> None:
         assert store.manifest == {}
         for wrong in ({"a": float("nan")}, {"a": torch.zeros(1)}):
             with pytest.raises(StoreError, match="a manifest must be JSON"):
-                store.manifest = wrong
+                store.require_manifest(wrong)
         store.put("v", made_graph([1]))
         with pytest.raises(StoreError, match="already holds 1 graphs made without a manifest"):
-            store.manifest = {"a": 1}
+            store.require_manifest({"a": 1})
 
 
 def test_modes(path: Path) -> None:
