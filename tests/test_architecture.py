@@ -68,8 +68,6 @@ KNOWN_LONG = {
     "decoders.stats STaTSDecoder.__init__",
     "graphs.storage.collate collate",
     "stg.ablation.ablate ablate",
-    "stg.commands.fuse fuse",
-    "stg.evaluation.probing train_and_test",
     "stg.pages.run.captions written",
     "stg.pages.run.charts draw",
     "stg.training.loop _train",

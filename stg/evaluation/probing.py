@@ -1,146 +1,200 @@
-"""A classifier of events over the branches of a captioner: what can they tell apart, with no caption in between?"""
+"""Event classifiers on the built-in world: one for each branch or variant of edges and each seed, and their table."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
 
-import graphs
-from decoders import sinusoids
-from graphs import GraphData, GraphStore
-from stg.models.branches import SceneBranch, pad_scene
-from stg.models.statistics import Standardise
+from graphs import GraphStore
+from stg.config.data import DataConfig
+from stg.config.probe import HEADS, SHUFFLED, ProbeConfig
+from stg.config.schema import describe, differences
+from stg.config.store import EdgeConfig
+from stg.data.batches import BatchSource, shuffle_features
+from stg.data.edges import recorded_edges
+from stg.datasets.open import open_dataset
+from stg.datasets.world import World
+from stg.datasets.world.scores import scores_of
+from stg.evaluation.event_classifier import EventClassifier, train_and_test
+from stg.evaluation.plots import to_svg
+from stg.metrics.columns import spread, spread_text
+from stg.models.feature_kinds import FeatureWidths
+from stg.runtime.errors import Preempted, UserError
+from stg.runtime.files import append_jsonl, write_atomic
+from stg.runtime.provenance import commit, machine
+from stg.runtime.reading import read_json
+from stg.runtime.reporter import SILENT, Reporter
 
-LAYERS = 2
-"""Of the encoder over frames."""
 
+def probe(config: ProbeConfig, *, reporter: Reporter = SILENT) -> dict[str, dict[int, dict[str, float]]]:
+    """Train and test all rows; returns the scores of each row by seed.
 
-class EventClassifier(nn.Module):
-    """One branch as the captioner has it, then a Transformer encoder over frames, their mean, and a linear layer.
-
-    The branch is that of Pan et al. (2020): Eq. 6 for the scene; Eq. 5, 4 and the average over each frame's objects for
-    the graph. Features are standardised.
-
-    Args:
-        scene: width of the scene features, for the scene branch; None: the graph branch.
-        objects: width of the object features.
-        classes: number of events.
-        channels: width of the branch and of the encoder.
-        layers: graph convolutions.
-        heads: attention heads of the encoder.
-        dropout: of the encoder.
+    Raises:
+        UserError: the folder holds results of other settings.
+        Preempted: the reporter said so; what is done is kept.
     """
-
-    def __init__(
-        self,
-        *,
-        scene: int | None,
-        objects: int,
-        classes: int,
-        channels: int = 128,
-        layers: int = 3,
-        heads: int = 8,
-        dropout: float = 0.2,
-    ) -> None:
-        super().__init__()
-        self.scene = SceneBranch(scene, None, channels) if scene else None
-        self.graph = None if scene else graphs.STGEncoder(objects, channels, layers)
-        self.standardise = Standardise(scene or objects)
-        layer = nn.TransformerEncoderLayer(channels, heads, 2 * channels, dropout, batch_first=True)
-        self.frames = nn.TransformerEncoder(layer, LAYERS, enable_nested_tensor=False)
-        self.output = nn.Linear(channels, classes)
-
-    def features(self, batch: GraphData) -> Tensor:
-        """What the branch reads, before it is standardised."""
-        return batch.x if self.scene is None else batch.scene
-
-    def forward(self, batch: GraphData) -> Float[Tensor, "B E"]:
-        """Scores of the events of each video."""
-        read = self.standardise(self.features(batch))
-        if self.graph is not None:
-            _, frames, mask = self.graph(
-                read, batch.frame, batch.edge_index, batch.edge_weight, batch=batch.batch, num_frames=batch.num_frames
-            )
-        else:
-            assert self.scene is not None
-            batch.scene = read
-            padded = pad_scene(batch)
-            frames, mask = self.scene(padded), padded.mask
-        # A video without any object keeps its first frame, which is zero, so that attention has a key.
-        mask = mask | (~mask.any(1, keepdim=True) & (torch.arange(mask.shape[1], device=mask.device) == 0))
-        told = self.frames(frames + sinusoids(frames.shape[1], frames.shape[2]).to(frames), src_key_padding_mask=~mask)
-        return self.output((told * mask[..., None]).sum(1) / mask.sum(1, keepdim=True))
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    folder = Path(config.out)
+    _agree(folder, config.settings)
+    opened = open_dataset(DataConfig(store=config.store), config.world, reporter=reporter)
+    world = World.of(config.world)
+    results = folder / "results.jsonl"
+    found: dict[str, dict[int, dict[str, float]]] = {row: {} for row in config.chosen}
+    commits: set[str | None] = set()
+    for record in _records(results):
+        if record["row"] in found and record["seed"] in config.numbers:
+            found[record["row"]][record["seed"]] = record["scores"]
+            commits.add(record.get("commit"))
+    for seed in config.numbers:
+        for row in config.chosen:
+            if seed in found[row]:
+                continue
+            result = _train_row(config, row, seed, world, opened.store, opened.dataset.splits, reporter)
+            if result is None:
+                raise Preempted(f"stopped: what is done is in {results}; the same command resumes from there")
+            right, scores = result
+            found[row][seed] = scores
+            append_jsonl(results, {"row": row, "seed": seed, "val": right, "scores": scores, "commit": commit()})
+            commits.add(commit())
+            test = "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
+            reporter.say(f"{row}, seed {seed}: val {right:.3f}, test {test}")
+    _write_table(config, found, recorded_edges(opened.store.manifest), commits, folder)
+    reporter.say(f"table.md, table.json and table.svg are in {folder}")
+    return found
 
 
-def batches(
-    store: GraphStore, videos: Sequence[str], size: int, edges: Mapping[str, str], order: Sequence[int] | None = None
-) -> Iterator[tuple[list[str], GraphData]]:
-    """The videos in batches, in an order of positions if one is given."""
-    ordered = [videos[place] for place in order] if order is not None else list(videos)
-    for start in range(0, len(ordered), size):
-        chosen = ordered[start : start + size]
-        yield chosen, store.flat_batch(chosen, **edges)
+def _records(path: Path) -> list[dict[str, Any]]:
+    """The results so far; a last line that a kill cut short is dropped from the file, and made again."""
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    if lines and not lines[-1].endswith("\n"):
+        write_atomic(path, "".join(lines[:-1]))
+        del lines[-1]
+    return [json.loads(line) for line in lines]
 
 
-def train_and_test(
-    model: EventClassifier,
+def _agree(folder: Path, settings: Mapping[str, Any]) -> None:
+    path = folder / "settings.json"
+    settings = json.loads(json.dumps(settings))
+    if path.exists():
+        if differing := differences(read_json(path), settings):
+            listed = describe(differing)
+            raise UserError(f"{folder} holds results of other settings ({listed}): choose another --out")
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, json.dumps(settings, indent=1))
+
+
+def _train_row(
+    config: ProbeConfig,
+    row: str,
+    seed: int,
+    world: World,
     store: GraphStore,
     splits: Mapping[str, Sequence[str]],
-    label: Mapping[str, int],
-    *,
-    edges: Mapping[str, str],
-    seed: int,
-    epochs: int,
-    batch_videos: int = 64,
-    lr: float = 1e-3,
-    source: Mapping[str, str] | None = None,
-    stop: Callable[[], bool] = lambda: False,
-) -> tuple[float, dict[str, int]] | None:
-    """Learn on ``train``, keep the epoch that is best on ``val``, and give its share right there and its ``test``.
+    reporter: Reporter,
+) -> tuple[float, dict[str, float]] | None:
+    """Share of the validation videos that is right, and scores of the test videos; None if it was stopped."""
+    torch.manual_seed(seed)
+    variant = row.removesuffix(SHUFFLED)
+    widths = FeatureWidths.of(store.flat_batch([splits["train"][0]], "none"))
+    model = EventClassifier(
+        scene=widths.scene if variant == "scene" else None,
+        objects=widths.objects,
+        classes=len(world.events),
+        channels=config.channels,
+        layers=config.layers,
+        heads=HEADS,
+        dropout=config.dropout,
+    )
+    # Features are exchanged within a split, so that no video of the test was seen in training.
+    shuffled = None
+    if row.endswith(SHUFFLED):
+        shuffled = {k: v for videos in splits.values() for k, v in shuffle_features(videos, seed).items()}
+    truth = {video: world.event(video) for videos in splits.values() for video in videos}
+    found = train_and_test(
+        model,
+        BatchSource(store, "none" if variant == "scene" else variant, config.time_flow, shuffled),
+        splits,
+        {video: event.label for video, event in truth.items()},
+        seed=seed,
+        epochs=config.epochs,
+        batch_videos=config.batch_videos,
+        lr=config.lr,
+        stop=reporter.should_stop,
+    )
+    if found is None:
+        return None
+    right, predicted = found
+    correct = {video: label == truth[video].label for video, label in predicted.items()}
+    return right, scores_of(correct, {video: truth[video].verb for video in predicted})
 
-    Args:
-        splits: the videos of each split.
-        label: the event of each video.
-        edges: ``variant`` and ``time_flow``, see `graphs.select_edges`.
-        source: from which video the features of each are taken (the control); None: from itself.
-        stop: asked after each step.
 
-    Returns:
-        Share of ``val`` that is right, and the event that is told of each video of ``test``; None if it was stopped.
-    """
-    if source is not None:
-        label = {source[video]: label[video] for video in label}
-        splits = {split: [source[video] for video in videos] for split, videos in splits.items()}
-    train = list(splits["train"])
-    model.standardise.fit(model.features(batch) for _, batch in batches(store, train, batch_videos, edges))
-    optimiser = torch.optim.Adam(model.parameters(), lr=lr)
+def _write_table(
+    config: ProbeConfig,
+    found: Mapping[str, Mapping[int, Mapping[str, float]]],
+    edges: EdgeConfig,
+    commits: Collection[str | None],
+    folder: Path,
+) -> None:
+    rows = [
+        {
+            "name": row,
+            "row": row,
+            "control": row.endswith(SHUFFLED),
+            "seeds": list(seeds),
+            "scores": {
+                "classifier": {
+                    name: spread([scores[name] for scores in seeds.values()]) for name in next(iter(seeds.values()))
+                }
+            },
+        }
+        for row, seeds in found.items()
+    ]
+    record = {
+        "table": "probe",
+        "title": "which events a branch tells apart, no caption in between",
+        "dataset": f"built-in world, seed {config.world.seed}",
+        "edges": edges_in_words(edges),
+        "split": "test",
+        "reference": "scene",
+        "settings": {**config.settings, "store": Path(config.store).name if config.store else None},
+        "machine": machine(),
+        "commits": sorted(name or "unknown" for name in commits),
+        "rows": rows,
+    }
+    write_atomic(folder / "table.json", json.dumps(record, indent=1))
+    write_atomic(folder / "table.md", to_markdown(record))
+    about = {**record, "dataset": f"{record['dataset']}, edges {record['edges']}"}
+    write_atomic(folder / "table.svg", to_svg(about, "classifier"))
 
-    @torch.no_grad()
-    def told(videos: Sequence[str]) -> dict[str, int]:
-        model.eval()
-        found: dict[str, int] = {}
-        for chosen, batch in batches(store, videos, batch_videos, edges):
-            found.update(zip(chosen, model(batch).argmax(1).tolist(), strict=True))
-        return found
 
-    best, kept = -1.0, dict[str, int]()
-    for epoch in range(epochs):
-        model.train()
-        order = np.random.default_rng([seed, epoch]).permutation(len(train)).tolist()
-        for chosen, batch in batches(store, train, batch_videos, edges, order):
-            target = torch.tensor([label[video] for video in chosen])
-            loss = nn.functional.cross_entropy(model(batch), target)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            if stop():
-                return None
-        right = [event == label[video] for video, event in told(splits["val"]).items()]
-        if sum(right) >= best * len(right):
-            best, kept = sum(right) / len(right), told(splits["test"])
-    if source is not None:
-        back = {taken: video for video, taken in source.items()}
-        kept = {back[taken]: event for taken, event in kept.items()}
-    return best, kept
+def edges_in_words(edges: EdgeConfig) -> str:
+    """How the edges were computed: what differs from the paper."""
+    other = [f"{name} {value}" for name, value in asdict(edges).items() if value != getattr(EdgeConfig(), name)]
+    return ", ".join(other) or "as in the paper"
+
+
+def to_markdown(record: Mapping[str, Any]) -> str:
+    """The table: share of the test videos whose event is predicted, mean and sample deviation over seeds."""
+    world = record["settings"]["world"]
+    sizes = " / ".join(str(world[split]) for split in ("train", "val", "test"))
+    names = list(record["rows"][0]["scores"]["classifier"])
+    lines = [
+        f"# {record['title'][0].upper()}{record['title'][1:]}",
+        "",
+        f"{record['dataset']}: {sizes} videos. Share of the test videos whose event a classifier predicts: mean ± "
+        "deviation of a sample (n - 1) over seeds.",
+        "",
+        f"Edges: {record['edges']}.",
+        "",
+        "| row | seeds | " + " | ".join(name.replace("_", " ") for name in names) + " |",
+        "| --- | ---: |" + " ---: |" * len(names),
+    ]
+    for row in record["rows"]:
+        cells = [spread_text(row["scores"]["classifier"][name]) for name in names]
+        lines.append(f"| {row['name']} | {len(row['seeds'])} | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, "", f"Commit {', '.join(record['commits'])}.", ""])

@@ -1,4 +1,4 @@
-"""``python -m stg.fuse`` on barely trained runs of a tiny world (V8, V10)."""
+"""``python -m stg.fuse`` on barely trained runs of a tiny world."""
 
 import dataclasses
 import io
@@ -12,14 +12,17 @@ import pytest
 import torch
 from rich.console import Console
 
-from stg.commands.fuse import Fused, fuse, main
+from stg.commands.fuse import fuse_and_print, main
 from stg.commands.parser import run_command
 from stg.config.data import DataConfig, WorldConfig
+from stg.config.evaluation import EvaluateConfig
 from stg.config.model import ModelConfig
 from stg.config.retrieval import FuseConfig
 from stg.config.search import SearchConfig
 from stg.config.training import FitConfig, OptimConfig, RunConfig
 from stg.datasets.open import OpenDataset, open_dataset
+from stg.evaluation.printing import evaluate_and_print as evaluate
+from stg.retrieval.fusion import Fused
 from stg.runtime.errors import UserError
 from stg.runtime.progress import ConsoleReporter
 from stg.training.loop import fit
@@ -78,7 +81,7 @@ def oracle(monkeypatch: pytest.MonkeyPatch) -> Oracle:
 
 def fused(text: io.StringIO | None = None, **settings: Any) -> Fused:
     settings = {"split": "test", "meteor": False, **settings}
-    return fuse(FuseConfig(**settings), console=Console(file=text or io.StringIO(), width=150))
+    return fuse_and_print(FuseConfig(**settings), console=Console(file=text or io.StringIO(), width=150))
 
 
 def test_the_embedding_chooses_among_the_beams_of_all_runs(runs: list[str], oracle: Oracle, tmp_path: Path) -> None:
@@ -102,9 +105,6 @@ def test_the_embedding_chooses_among_the_beams_of_all_runs(runs: list[str], orac
 
 
 def test_each_run_alone_scores_as_stg_evaluate_says(runs: list[str], oracle: Oracle, tmp_path: Path) -> None:
-    from stg.config.evaluation import EvaluateConfig
-    from stg.evaluation.printing import evaluate_and_print as evaluate
-
     found = fused(runs=(*runs[:2],), out=str(tmp_path / "fused.json"), embedding="e")
     config = EvaluateConfig(runs[1], split="test", meteor=False)
     expected = evaluate(config, console=Console(file=io.StringIO()))["beam 5"].values
@@ -223,12 +223,12 @@ def test_wrong_options_are_one_line(
     out.write_text("{}")
     given = [str(out) if option == "OUT" else option for option in options]
     assert run_command(FuseConfig, main, "", [*runs, "--out", str(out), *given]) == 2
-    told = capsys.readouterr().err
-    assert words in told
-    assert told.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert words in printed
+    assert printed.count("\n") == 1
 
 
-def test_runs_that_cannot_be_fused_are_told(runs: list[str], tmp_path: Path, oracle: Oracle) -> None:
+def test_runs_that_cannot_be_fused_are_refused(runs: list[str], tmp_path: Path, oracle: Oracle) -> None:
     with pytest.raises(ValueError, match="one is given twice: give each once"):
         fused(runs=(runs[0], runs[0]), out="x", embedding="e")
     with pytest.raises(ValueError, match="an ensemble needs at least two runs, got 1"):
@@ -240,5 +240,5 @@ def test_runs_that_cannot_be_fused_are_told(runs: list[str], tmp_path: Path, ora
     settings = json.loads((control / "config.json").read_text())
     settings["run"]["control"] = "shuffle"
     (control / "config.json").write_text(json.dumps(settings))
-    with pytest.raises(UserError, match=r"control is a control \(shuffle\), whose captions tell nothing"):
+    with pytest.raises(UserError, match=r"control is a control \(shuffle\), whose captions say nothing"):
         fused(runs=(runs[0], str(control)), out=str(tmp_path / "x.json"), embedding="e")

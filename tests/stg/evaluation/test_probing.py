@@ -1,4 +1,4 @@
-"""``python -m stg.probe``: which events a branch tells apart."""
+"""Event classifiers: which events a branch tells apart."""
 
 import json
 from pathlib import Path
@@ -8,14 +8,15 @@ import torch
 from rich.console import Console
 
 from graphs import GraphStore
-from stg.commands.probe import drawn, probe, to_markdown
 from stg.config.data import DataConfig, WorldConfig
 from stg.config.probe import ProbeConfig
 from stg.config.store import EdgeConfig
-from stg.data.batches import shuffle_features
+from stg.data.batches import BatchSource, shuffle_features
 from stg.datasets.open import open_dataset
-from stg.evaluation.probing import EventClassifier, train_and_test
+from stg.evaluation.event_classifier import EventClassifier, train_and_test
+from stg.evaluation.probing import edges_in_words, probe, to_markdown
 from stg.runtime.errors import Preempted, UserError
+from stg.runtime.progress import ConsoleReporter
 from tests.graphs.made_graphs import made_graph
 
 WORLD = WorldConfig(train=6, val=3, test=4)
@@ -35,7 +36,7 @@ def config(store: Path, out: Path, **settings: object) -> ProbeConfig:
 
 
 def test_every_row_and_seed_is_scored_and_reported(store: Path, tmp_path: Path) -> None:
-    found = probe(config(store, tmp_path, rows="scene,dense,full-shuffled"), console=QUIET)
+    found = probe(config(store, tmp_path, rows="scene,dense,full-shuffled"))
     assert {row: list(seeds) for row, seeds in found.items()} == {
         row: [0, 1] for row in ("scene", "dense", "full-shuffled")
     }
@@ -46,27 +47,27 @@ def test_every_row_and_seed_is_scored_and_reported(store: Path, tmp_path: Path) 
     assert (tmp_path / "table.svg").read_text().startswith("<svg")
 
 
-def test_it_goes_on_where_it_was_stopped_with_the_same_results(store: Path, tmp_path: Path) -> None:
-    whole = probe(config(store, tmp_path / "whole"), console=QUIET)
+def test_it_resumes_where_it_was_stopped_with_the_same_results(store: Path, tmp_path: Path) -> None:
+    whole = probe(config(store, tmp_path / "whole"))
     # Two steps a seed and row: stopped within the third.
     asked = iter([False] * 4 + [True])
-    with pytest.raises(Preempted, match="the same command goes on"):
-        probe(config(store, tmp_path / "two"), console=QUIET, stop=lambda: next(asked))
+    with pytest.raises(Preempted, match="the same command resumes"):
+        probe(config(store, tmp_path / "two"), reporter=ConsoleReporter(QUIET, lambda: next(asked)))
     before = (tmp_path / "two" / "results.jsonl").read_text()
     assert before.count("\n") == 2
     (tmp_path / "two" / "results.jsonl").write_text(before + '{"row": "sce')  # cut short by a kill
-    assert probe(config(store, tmp_path / "two"), console=QUIET) == whole
+    assert probe(config(store, tmp_path / "two")) == whole
     assert (tmp_path / "two" / "results.jsonl").read_text().startswith(before)
 
 
 def test_other_settings_are_refused(store: Path, tmp_path: Path) -> None:
-    probe(config(store, tmp_path, seeds="0", rows="none"), console=QUIET)
+    probe(config(store, tmp_path, seeds="0", rows="none"))
     with pytest.raises(UserError, match=r"epochs: was 1, now 2.*choose another --out"):
-        probe(config(store, tmp_path, epochs=2), console=QUIET)
+        probe(config(store, tmp_path, epochs=2))
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "words"),
     [
         ({"rows": "scene,graph"}, "rows must be of scene, none, .*; got 'scene,graph'"),
         ({"seeds": "0,0"}, "seeds must be different whole numbers with commas"),
@@ -75,25 +76,25 @@ def test_other_settings_are_refused(store: Path, tmp_path: Path) -> None:
         ({"epochs": 0}, "epochs must be greater than 0; got 0"),
     ],
 )
-def test_what_makes_no_sense_is_refused(settings: dict[str, object], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_what_makes_no_sense_is_refused(settings: dict[str, object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
         ProbeConfig(**settings)
 
 
 def test_markdown_has_mean_and_deviation() -> None:
-    told = {"classifier": {"event": {"mean": 0.5, "deviation": 0.125, "values": [0.4, 0.6]}}}
+    scores = {"classifier": {"event": {"mean": 0.5, "deviation": 0.125, "values": [0.4, 0.6]}}}
     record = {
         "title": "which events",
         "dataset": "world",
-        "edges": drawn(EdgeConfig(tau_time=0.1, drop_zero_iou=True)),
+        "edges": edges_in_words(EdgeConfig(tau_time=0.1, drop_zero_iou=True)),
         "settings": {"world": {"train": 3, "val": 2, "test": 1}},
         "commits": ["c", "d"],
-        "rows": [{"name": "full", "seeds": [0, 1], "scores": told}],
+        "rows": [{"name": "full", "seeds": [0, 1], "scores": scores}],
     }
     assert "| full | 2 | 0.500 ± 0.125 |" in to_markdown(record)
     assert "Commit c, d." in to_markdown(record)
     assert "Edges: tau_time 0.1, drop_zero_iou True." in to_markdown(record)
-    assert drawn(EdgeConfig()) == "as in the paper"
+    assert edges_in_words(EdgeConfig()) == "as in the paper"
 
 
 def graphs(path: Path) -> tuple[GraphStore, dict[str, list[str]], dict[str, int]]:
@@ -116,17 +117,19 @@ def classifier(store: GraphStore, **settings: object) -> EventClassifier:
     return EventClassifier(**{"scene": None, "objects": width, "classes": 2, "channels": 16, **settings})
 
 
-def test_the_graph_branch_learns_what_its_objects_tell_and_the_control_does_not(tmp_path: Path) -> None:
+def test_the_graph_branch_learns_what_its_objects_show_and_the_control_does_not(tmp_path: Path) -> None:
     store, splits, label = graphs(tmp_path / "store")
-    settings = {"edges": {"variant": "none"}, "seed": 0, "epochs": 12, "batch_videos": 8, "lr": 3e-3}
-    right, told = train_and_test(classifier(store), store, splits, label, **settings)
+    settings = {"seed": 0, "epochs": 12, "batch_videos": 8, "lr": 3e-3}
+    source = BatchSource(store, "none")
+    right, found = train_and_test(classifier(store), source, splits, label, **settings)
     assert right == 1.0
-    assert told == {video: label[video] for video in splits["test"]}
-    source = {k: v for videos in splits.values() for k, v in shuffle_features(videos, 1).items()}
-    swapped = {video: label[source[video]] for video in label}
-    # Features of another video, whose event they tell: right where both happen to have one event.
-    _, told = train_and_test(classifier(store), store, splits, swapped, source=source, **settings)
-    assert told == {video: swapped[video] for video in splits["test"]}
+    assert found == {video: label[video] for video in splits["test"]}
+    taken = {k: v for videos in splits.values() for k, v in shuffle_features(videos, 1).items()}
+    swapped = {video: label[taken[video]] for video in label}
+    # Features of another video, whose event they show: right where both happen to have one event.
+    source = BatchSource(store, "none", shuffled=taken)
+    _, found = train_and_test(classifier(store), source, splits, swapped, **settings)
+    assert found == {video: swapped[video] for video in splits["test"]}
 
 
 def test_padding_and_other_videos_of_a_batch_change_nothing(tmp_path: Path) -> None:
