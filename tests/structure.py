@@ -227,10 +227,10 @@ def imports_of(module: str, tree: ast.Module, known: Iterable[str]) -> Iterator[
             targets = tuple(dict.fromkeys(target for name in names if (target := ours(name))))
             yield Import(module, node.lineno, targets, in_function, for_types)
         if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
-            for child in node.body:
-                yield from visit(child, in_function, True)
-            for child in node.orelse:
-                yield from visit(child, in_function, for_types)
+            for inner in node.body:
+                yield from visit(inner, in_function, True)
+            for inner in node.orelse:
+                yield from visit(inner, in_function, for_types)
             return
         deeper = in_function or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         for child in ast.iter_child_nodes(node):

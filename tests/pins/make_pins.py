@@ -308,12 +308,12 @@ def pin_training(bench: Bench, pins: Pins) -> None:
 
     command = "-m torch.distributed.run --standalone --nproc-per-node 2 -m stg.fit --optim.epochs 2 --run.out two"
     print(f"  {command}", flush=True)
-    done = subprocess.run(
+    ended = subprocess.run(
         [sys.executable, *command.split(), *FIT],
         cwd=bench.folder, env=bench.environment, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
-    if done.returncode:
-        raise RuntimeError(f"two processes ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+    if ended.returncode:
+        raise RuntimeError(f"two processes ended with {ended.returncode}:\n{ended.stdout}{ended.stderr}")
     pin_run(pins, "fit/two", bench.folder / "two")
 
 
@@ -528,7 +528,8 @@ def compare(first: Path, second: Path) -> int:
         print(f"{name}: {described(name, old['pins'], new['pins'])}")
         before, after = (path.with_suffix(".d") / f"{name}.txt" for path in (first, second))
         if before.exists() and after.exists():
-            lines = difflib.unified_diff(*(path.read_text().splitlines() for path in (before, after)), lineterm="", n=0)
+            texts = [path.read_text().splitlines() for path in (before, after)]
+            lines = difflib.unified_diff(texts[0], texts[1], lineterm="", n=0)
             print("\n".join(f"    {line[:160]}" for line in list(lines)[2:22]))
     print(f"{len(differing)} of {len(names)} pins differ: {old['commit']} and {new['commit']}")
     return len(differing)
