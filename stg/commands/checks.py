@@ -168,4 +168,4 @@ def _files(paths: Iterable[str]) -> None:
 def _stores(paths: Iterable[str | None]) -> None:
     for path in paths:
         if path is not None and not Path(path).exists():
-            raise UserError(f"there is no store at {path}: {os.strerror(2)}")
+            raise UserError(f"there is no store at {Path(path).absolute()}: {os.strerror(2)}")

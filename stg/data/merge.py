@@ -41,7 +41,9 @@ def info(store: GraphStore, reporter: Reporter) -> None:
         reporter.say(f"bytes a video: {mean:.0f} on average, from {sizes[0]} to {sizes[-1]}")
     fields = ", ".join(f"{name} [{width}]" if width else name for name, width in store.fields.items())
     reporter.say(f"fields: {fields or 'none yet'}; features in {store.features_dtype}")
-    reporter.say(f"manifest: {json.dumps(store.manifest, indent=2, ensure_ascii=False) if store.manifest else 'none'}")
+    manifest = json.dumps(store.manifest, indent=2, ensure_ascii=False) if store.manifest else "none"
+    for line in f"manifest: {manifest}".split("\n"):
+        reporter.say(line)
 
 
 def verify(store: GraphStore, reporter: Reporter) -> None:

@@ -95,7 +95,7 @@ def test_pages_show_it(old: Path, stg: Command) -> None:
 def test_it_goes_on_in_mid_epoch_as_if_never_stopped_and_then_for_more_epochs(old: Path, stg: Command) -> None:
     unbroken, before = rows(old / "unbroken.jsonl"), rows(old / "run/metrics.jsonl")
     assert before == unbroken[: len(before)]
-    assert f"going on at step {before[-1]['step']}" in stg("fit", "--config", "run/config.yaml")
+    assert f"resuming at step {before[-1]['step']}" in stg("fit", "--config", "run/config.yaml")
     after = rows(old / "run/metrics.jsonl")
     assert after[: len(before)] == before
     assert [row["kind"] for row in after] == [row["kind"] for row in unbroken]
@@ -105,7 +105,7 @@ def test_it_goes_on_in_mid_epoch_as_if_never_stopped_and_then_for_more_epochs(ol
     assert json.loads((old / "run/state.json").read_text())["status"] == "finished"
     assert "run is finished" in stg("fit", "--config", "run/config.yaml")
     more = ("--optim.epochs", str(EPOCHS + 2), "--run.override", "true")
-    assert f"going on at step {after[-1]['step']}" in stg("fit", "--config", "run/config.yaml", *more)
+    assert f"resuming at step {after[-1]['step']}" in stg("fit", "--config", "run/config.yaml", *more)
     further = [row for row in rows(old / "run/metrics.jsonl")[len(after) :] if row["kind"] == "validation"]
     assert [row["epoch"] for row in further] == [EPOCHS, EPOCHS + 1]
 
