@@ -144,7 +144,8 @@ def _words(config: WordsConfig) -> None:
 
 @check.register
 def _store(config: StoreConfig) -> None:
-    _stores(config.paths)
+    # The library refuses a store that is also --out.
+    _stores(path for path in config.paths if path != config.out)
 
 
 def _data(data: DataConfig) -> None:

@@ -16,7 +16,7 @@ WRONG = {
     "fit --data.dataset odd": "data.dataset must be one of world, msvd",
     "fit --data.dataset msvd": "--data.dataset msvd needs --data.root",
     "fit --data.dataset msvd --data.root gone": "could not read gone",
-    "fit --data.dataset msvd --data.root . --data.store gone": "there is no store at gone",
+    "fit --data.dataset msvd --data.root . --data.store gone": "/gone: No such file or directory",
     "fit --run.start gone": "gone holds no trained model",
     "fit --config gone": "File does not exist",
     "ablate --data.dataset msvd": "needs --data.root",
@@ -37,7 +37,7 @@ WRONG = {
     "compare gone": "gone is not a run folder",
     "predictions merge gone.json other.json --out x.json": "could not read gone.json",
     "words gone.json": "could not read gone.json",
-    "store info gone": "there is no store at gone",
+    "store info gone": "/gone: No such file or directory",
     "probe --store gone/s": "there is no folder gone",
 }
 

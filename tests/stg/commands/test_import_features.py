@@ -552,7 +552,7 @@ def test_objects_that_do_not_fit_together(tmp_path: Path) -> None:
 def test_help_is_quick_and_needs_no_torch() -> None:
     code = (
         "import sys; sys.argv = ['import_features.py', '--help']; from stg.import_features import *\n"
-        "try: command(ImportConfig, main, __doc__)\n"
+        "try: command('import_features', ImportConfig, main, __doc__)\n"
         "finally: assert not {'torch', 'h5py'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -96,7 +96,7 @@ def test_wrong_use_exits_2(argv: list[str], message: str, capsys: pytest.Capture
 def test_help_is_quick_and_needs_no_torch() -> None:
     code = (
         "import sys; sys.argv = ['stg.store', '--help']; from stg.store import *\n"
-        "try: command(StoreConfig, main, '')\nfinally: assert 'torch' not in sys.modules"
+        "try: command('store', StoreConfig, main, '')\nfinally: assert 'torch' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
