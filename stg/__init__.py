@@ -42,6 +42,7 @@ def fit(config: "FitConfig | None" = None, *, reporter: Reporter = SILENT, **sec
     Args:
         config: all settings; or give its sections by name, as config objects or as dicts of what is not the default:
             ``fit(data={"dataset": "msvd", "root": "MSVD", "store": "stores/msvd"}, model={"branches": "scene"})``.
+            ``plugin=["mine.py"]``: files or modules that are imported first, as ``--plugin`` does.
         reporter: receives lines and progress, and is asked whether to stop.
 
     Raises:
@@ -49,10 +50,13 @@ def fit(config: "FitConfig | None" = None, *, reporter: Reporter = SILENT, **sec
         UserError: settings, data and run folder do not fit each other.
         Preempted: the reporter asked to stop; a checkpoint is saved.
     """
+    from stg.config.plugins import load_plugin
     from stg.config.schema import from_dict, to_dict
     from stg.config.training import FitConfig
 
     if config is None:
+        for plugin in sections.pop("plugin", ()):
+            load_plugin(plugin)  # what it adds may be named by the sections
         plain = {name: to_dict(value) if is_dataclass(value) else value for name, value in sections.items()}
         config = from_dict(FitConfig, plain)
     elif sections:
