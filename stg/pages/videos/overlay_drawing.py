@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from stg.pages.videos.strip import COLOURS, ranked
+from stg.pages.videos.strip import COLOURS, KINDS, colour_of, own_types, ranked
 from stg.pages.videos.views import Edge, VideoView
 from stg.runtime.files import printable
 
@@ -48,7 +48,7 @@ class Overlay:
         self.edges = _by_frame(view, k)
         self.strongest = {
             kind: max((edge.weight for edges in self.edges.values() for edge in edges if edge.kind == kind), default=0)
-            for kind in ("spatial", "temporal", "dense")
+            for kind in (*KINDS, *own_types(edge.kind for edge in view.edges))
         }
 
     def layer(self, frame: int) -> Any:
@@ -84,7 +84,7 @@ class Overlay:
         if edge.kind == "temporal":
             _arrow(draw, start, end, wide, (*COLOURS["temporal"], opacity), self.unit)
         else:
-            colour = COLOURS[edge.kind]
+            colour = colour_of(edge.kind)
             way = _curve(start, end, -0.1)
             draw.line(way, fill=(*INK, opacity // 2), width=round(wide + 2 * self.unit), joint="curve")
             draw.line(way, fill=(*colour, opacity), width=round(wide), joint="curve")
@@ -157,13 +157,13 @@ class CaptionStrip:
         draw.text((self.pad, y), note, fill=QUIET, font=letters, anchor="lm")
         x = float(self.width - self.pad)
         for kind in reversed(self.kinds):
-            name = {"temporal": "to the next sampled frame", "dense": "other"}.get(kind, kind)
+            name = {"temporal": "to the next sampled frame", "dense": "other"}.get(kind, _plain(kind))
             x -= letters.getlength(name)
             if x - 2.2 * self.small < self.pad + letters.getlength(note) + self.small:
                 return
             draw.text((x, y), name, fill=QUIET, font=letters, anchor="lm")
             x -= 0.5 * self.small
-            draw.line((x - 1.2 * self.small, y, x, y), fill=COLOURS[kind], width=max(self.small // 4, 2))
+            draw.line((x - 1.2 * self.small, y, x, y), fill=colour_of(kind), width=max(self.small // 4, 2))
             x -= 2.0 * self.small
 
 

@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 from stg.explain import Deletion
 from stg.pages.html import render, templates
 from stg.pages.videos.articles import caption_for_template, deletion
-from stg.pages.videos.strip import HEIGHT, LARGEST_K, strip_of
+from stg.pages.videos.strip import HEIGHT, LARGEST_K, own_types, strip_of
 from stg.pages.videos.views import VideosPage, VideoView
 from stg.runtime.files import page_file, write_atomic
 
@@ -47,26 +47,28 @@ class Article:
     Args:
         video: its name.
         html: its part of the page.
-        dense: whether it has edges that are neither spatial nor temporal.
+        kinds: of the edges that are drawn.
         largest: the largest rank of an edge that is drawn; 0 where none is.
     """
 
     video: str
     html: Markup
-    dense: bool
+    kinds: frozenset[str]
     largest: int
 
 
 def filled(page: VideosPage, articles: Sequence[Article]) -> str:
     """The page with these articles in it, in place of its own videos."""
     largest = max((article.largest for article in articles), default=0)
+    kinds = frozenset[str]().union(*(article.kinds for article in articles))
     return render(
         "videos.html",
         title=page.title,
         lead=page.lead,
         articles=[article.html for article in articles],
         names=[article.video for article in articles],
-        dense=any(article.dense for article in articles),
+        others_drawn=bool(kinds - {"spatial", "temporal"}),
+        own=own_types(kinds),
         k=min(STRONGEST, max(largest, 1)),
         largest=max(largest, 1),
         **around(page),
@@ -95,11 +97,12 @@ def article(view: VideoView, number: int) -> Article:
         height=HEIGHT,
         k=STRONGEST,
         largest=LARGEST_K,
+        own=own_types(kind for kind, _ in strip.edges),
         captions=[shown for shown, _ in prepared],
         data={"told": [script for _, script in prepared]},
     )
     drawn = {kind: max(edge.rank for edge in edges) for kind, edges in strip.edges}
-    return Article(view.video, Markup(html), dense="dense" in drawn, largest=max(drawn.values(), default=0))
+    return Article(view.video, Markup(html), frozenset(drawn), largest=max(drawn.values(), default=0))
 
 
 def video_fragment(page: VideosPage, height: int = 820) -> str:

@@ -4,7 +4,6 @@ import io
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Int64, UInt8
@@ -32,13 +31,6 @@ WIDTH = 320
 
 QUALITY = 80
 """Of the JPEG coding."""
-
-KINDS: dict[int, Literal["spatial", "temporal", "dense"]] = {
-    EDGE_TYPES["spatial"]: "spatial",
-    EDGE_TYPES["temporal"]: "temporal",
-    DENSE_TYPE: "dense",
-}
-"""What pages call each ``edge_type``; edges of one's own are drawn as those of the dense variant are."""
 
 
 def sample_of_clip(path: str | Path, graph: GraphData, max_pixels: int = MAX_PIXELS) -> SampledFrames:
@@ -152,7 +144,8 @@ def edges_of(graph: GraphData) -> tuple[Edge, ...]:
     """All edges of one video, in the order of the graph, those from an object to itself included."""
     _check_single(graph)
     rows = zip(*graph.edge_index.tolist(), graph.edge_type.tolist(), graph.edge_weight.tolist(), strict=True)
-    return tuple(Edge(source, target, KINDS.get(kind, "dense"), weight) for source, target, kind, weight in rows)
+    names = {number: name for name, number in EDGE_TYPES.items()} | {DENSE_TYPE: "dense"}
+    return tuple(Edge(source, target, names.get(number, "dense"), weight) for source, target, number, weight in rows)
 
 
 def _check_single(graph: GraphData) -> None:

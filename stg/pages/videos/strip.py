@@ -3,9 +3,11 @@
 import base64
 import math
 from collections.abc import Iterable, Sequence
+from colorsys import hls_to_rgb
 from dataclasses import dataclass
 from itertools import groupby
 
+from graphs import EDGE_TYPES
 from stg.pages.videos.views import Edge, VideoView
 
 HEIGHT = 240
@@ -23,7 +25,10 @@ MOST_EDGES = 3000
 KINDS = ("spatial", "temporal", "dense")
 
 COLOURS = {"spatial": (47, 127, 255), "temporal": (255, 56, 56), "dense": (240, 166, 221)}
-"""Red, green and blue of each kind of edge, on light and on dark ground; dashes and arrows tell them apart as well."""
+"""Red, green and blue of each kind of edge, on light and on dark ground; dashes and arrows tell them apart as well.
+
+Other types of :data:`graphs.EDGE_TYPES` have colours of their own, see :func:`colour_of`.
+"""
 
 LABELLED = 8
 """Boxes of a frame, best score first, that have their label at once; the others show it when pointed at."""
@@ -106,7 +111,8 @@ def strip_of(view: VideoView) -> Strip:
     rows = ranked(view.edges)
     largest = next((k for k in range(LARGEST_K, 1, -1) if sum(rank <= k for _, _, rank in rows) <= MOST_EDGES), 1)
     kept = [row for row in rows if row[2] <= largest]
-    strongest = {kind: max((e.weight for _, e, _ in kept if e.kind == kind), default=0.0) for kind in KINDS}
+    kinds = (*KINDS, *own_types(edge.kind for _, edge, _ in kept))
+    strongest = {kind: max((e.weight for _, e, _ in kept if e.kind == kind), default=0.0) for kind in kinds}
     edges = draw_edges(kept, nodes, strongest)
     total = lefts[-1] + frame_width if lefts else frame_width
     return Strip(frame_width, total, frames, nodes, edges, strongest, largest)
@@ -157,7 +163,7 @@ def draw_edges(
 
     Temporal edges are drawn forward in time, as in Pan et al. (2020, Fig. 1), whichever way the graph gathers.
     """
-    drawn: dict[str, list[DrawnEdge]] = {kind: [] for kind in KINDS}
+    drawn: dict[str, list[DrawnEdge]] = {kind: [] for kind in strongest}
     for number, edge, rank in sorted(kept, key=lambda row: (row[2], row[0])):
         share = edge.weight / strongest[edge.kind] if strongest[edge.kind] > 0 else 0.0
         start, end = nodes[edge.source], nodes[edge.target]
@@ -177,6 +183,22 @@ def line(start: tuple[float, float], end: tuple[float, float], *, arrow: bool) -
     bend = 0.06 if arrow else 0.1
     middle = (across / 2 - bend * down, down / 2 + bend * across)
     return f"M{start[0]:.0f} {start[1]:.0f}q{middle[0]:.0f} {middle[1]:.0f} {across:.0f} {down:.0f}".replace(" -", "-")
+
+
+def colour_of(kind: str) -> tuple[int, int, int]:
+    """Red, green and blue of a kind of edge."""
+    if kind in COLOURS:
+        return COLOURS[kind]
+    # By the golden ratio any numbers lie far apart; from orange to cyan only, away from the red, the blue and the pink.
+    hue = 0.1 + 0.4 * (EDGE_TYPES[kind] * 0.618 % 1)
+    red, green, blue = (round(255 * part) for part in hls_to_rgb(hue, 0.45, 0.8))
+    return red, green, blue
+
+
+def own_types(kinds: Iterable[str]) -> dict[str, tuple[int, str]]:
+    """Number in ``EDGE_TYPES`` and colour, as CSS has it, of those kinds that are not the paper's nor ``dense``."""
+    names = sorted({kind for kind in kinds if kind not in KINDS}, key=EDGE_TYPES.__getitem__)
+    return {name: (EDGE_TYPES[name], "#" + bytes(colour_of(name)).hex()) for name in names}
 
 
 def data_uri(kind: str, payload: bytes) -> str:

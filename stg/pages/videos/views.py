@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 from stg.explain import Deletion, Explanation
 from stg.models.generation import Caption
@@ -42,11 +41,14 @@ class Node:
 
 @dataclass(frozen=True)
 class Edge:
-    """An edge along which ``target`` gathers from ``source`` (numbers of nodes); ``weight`` as in the graph."""
+    """An edge along which ``target`` gathers from ``source`` (numbers of nodes); ``weight`` as in the graph.
+
+    Its ``kind`` is a name in :data:`graphs.EDGE_TYPES`, or ``dense``.
+    """
 
     source: int
     target: int
-    kind: Literal["spatial", "temporal", "dense"]
+    kind: str
     weight: float
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import stg.pages.videos.overlay
+from graphs import EDGE_TYPES
 from stg.datasets.world.dataset import World
 from stg.explain import Explanation
 from stg.pages.videos.overlay import (
@@ -27,7 +28,7 @@ from stg.pages.videos.overlay import (
     write_overlay,
 )
 from stg.pages.videos.overlay_drawing import BOX, CaptionStrip, font, wrap
-from stg.pages.videos.strip import COLOURS
+from stg.pages.videos.strip import COLOURS, colour_of
 from stg.pages.videos.views import Edge, ModelCaption, Node, Picture, VideoView
 from stg.runtime.errors import StgError
 from stg.video.decoding import VideoError
@@ -154,6 +155,15 @@ def test_boxes_edges_and_labels_are_where_they_belong() -> None:
     label = first[80 - 22 : 80 - 4, 44:90].reshape(-1, 3)
     assert np.mean([near(pixel, BOX, 30) for pixel in label]) > 0.4
     assert np.mean([near(pixel, (20, 22, 26), 90) for pixel in label]) > 0.05
+
+
+def test_edges_of_another_type_have_a_colour_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(EDGE_TYPES, "close", 2)
+    view = replace(view_of(*WORDS), edges=(Edge(0, 1, "close", 0.5), Edge(2, 0, "temporal", 0.9)))
+    first = list(compose(footage(), view))[5]
+    assert _line(first, (100, 140), (300, 340), colour_of("close"))
+    assert _line(first, (100, 140), (540, 140), COLOURS["temporal"])
+    assert (np.abs(first[480:].astype(int) - colour_of("close")).max(axis=2) == 0).any()  # in the legend below
 
 
 def _line(frame: np.ndarray, start: tuple[int, int], end: tuple[int, int], colour: tuple[int, int, int]) -> bool:

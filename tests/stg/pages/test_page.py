@@ -16,12 +16,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from graphs import EDGE_TYPES
 from stg.explain import Attribution, Deletion, Explanation
 from stg.pages.html import render, source
 from stg.pages.videos.articles import deletion, number, percent
 from stg.pages.videos.heatmaps import LEVELS, best_frames, heat_maps, levels, shares_of
 from stg.pages.videos.page import video_fragment, videos_html, write_video_pages
-from stg.pages.videos.strip import COLOURS, LARGEST_K, line, ranked, strip_of
+from stg.pages.videos.strip import COLOURS, LARGEST_K, colour_of, line, ranked, strip_of
 from stg.pages.videos.views import Edge, ModelCaption, Node, Picture, VideosPage, VideoView
 from stg.runtime.errors import UserError
 from tests.stg.made_views import everything, hostile_page, made_jpeg, made_page, made_view
@@ -137,6 +138,29 @@ def test_one_red_and_one_blue_tell_the_edges_apart_wherever_they_are_drawn() -> 
         assert re.findall(rf"--{kind}: (\S+);", source("base.css")) == ["#" + bytes(colour).hex()]
     for rule in re.findall(r"[^{}]*(?:spatial|temporal)[^{}]*\{[^{}]*\}", source("videos.css")):
         assert "#" not in rule.split("{")[1].replace("url(#head-", "")
+
+
+def test_edges_of_other_types_have_a_colour_and_a_name_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    for place, name in enumerate(("<close>", "far", "unused"), start=2):
+        monkeypatch.setitem(EDGE_TYPES, name, place)
+    colours = {colour_of(kind) for kind in (*COLOURS, "<close>", "far", "unused")}
+    assert len(colours) == 6
+    nodes = (Node(0, (0.0, 0.0, 20.0, 20.0)), Node(1, (80.0, 80.0, 100.0, 100.0)))
+    edges = (Edge(0, 1, "temporal", 0.5), Edge(0, 1, "<close>", 2.0), Edge(1, 0, "far", 1.0))
+    views = [VideoView("v", (100, 100), (Picture(0), Picture(1)), nodes, some) for some in (edges[:2], edges[2:])]
+    text = videos_html(VideosPage("t", "", tuple(views)))
+    for place, name in enumerate(("&lt;close&gt;", "far"), start=2):
+        colour = "#" + bytes(colour_of(html.unescape(name))).hex()
+        assert f"<bdi>{name}</bdi> edge</li>" in text
+        assert text.count(f'class="edges own" color="{colour}" marker-end="url(#head-type{place})"') == 1
+        assert f'<marker id="head-type{place}" fill="{colour}"' in text
+    assert "unused" not in text
+    assert ".off-dense .edges.own" in text
+    assert '<input type="checkbox" name="dense" checked>' in text
+    papers = videos_html(VideosPage("t", "", (dataclasses.replace(views[0], edges=edges[:1]),)))
+    assert "own" not in Counter(re.findall(r'class="(?:edges )?(\w+)"', papers))
+    assert "head-type" not in papers
+    assert ".edges.own" not in papers
 
 
 def test_strongest_edges_are_drawn_and_those_beyond_the_first_are_hidden_without_the_script() -> None:

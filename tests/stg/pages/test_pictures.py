@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch_geometric.data import Batch, Data
 
-from graphs import VideoFeatures, build_graph, select_edges
+from graphs import EDGE_TYPES, VideoFeatures, build_graph, select_edges
 from stg.datasets.world.dataset import World
 from stg.features.extractor import size_of
 from stg.pages.videos.pictures import blank, edges_of, from_sample, jpeg, nodes_of, sample_of_clip, sample_of_world
@@ -135,7 +135,7 @@ def test_blank_pictures_without_a_clip(tmp_path: Path) -> None:
     assert blank(graph_of(sample, frame_number=None)) == (Picture(0), Picture(1), Picture(2))
 
 
-def test_nodes_and_edges_of_a_graph() -> None:
+def test_nodes_and_edges_of_a_graph(monkeypatch: pytest.MonkeyPatch) -> None:
     sample = SampledFrames("v", np.zeros((2, 8, 8, 3), np.uint8), np.array([1, 4]), 9, 10.0)
     graph = graph_of(sample, scores=torch.tensor([0.5, 0.75, 1.0]), label=torch.tensor([18, 0, 3]))
     assert nodes_of(graph) == (
@@ -155,6 +155,9 @@ def test_nodes_and_edges_of_a_graph() -> None:
     graph.edge_index, graph.edge_weight, graph.edge_type = dense
     assert {edge.kind for edge in edges_of(graph)} == {"dense"}
     assert len(edges_of(graph)) == 9
+    monkeypatch.setitem(EDGE_TYPES, "close", 2)
+    graph.edge_type[3] = 2
+    assert [edge.kind for edge in edges_of(graph)] == ["dense"] * 3 + ["close"] + ["dense"] * 5
 
 
 def test_one_video_at_a_time() -> None:
