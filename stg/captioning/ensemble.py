@@ -7,7 +7,7 @@ word (an ensemble), for which they must share a vocabulary.
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Protocol, runtime_checkable
 
@@ -44,16 +44,6 @@ class Member:
     source: BatchSource
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A text that models offer for a video: the mean log-probability of its words in the model that likes it most, and
-    that model's place."""
-
-    text: str
-    per_word: float
-    member: int
-
-
 @runtime_checkable
 class Embedding(Protocol):
     """What tells how well a text fits a video: :class:`stg.retrieval.embedding.EmbeddingBundle`."""
@@ -68,27 +58,27 @@ class Embedding(Protocol):
 # --- reranking
 
 
-def pool(found: Sequence[Mapping[str, Sequence[Caption]]]) -> dict[str, list[Candidate]]:
+def pool(found: Sequence[Mapping[str, Sequence[Caption]]]) -> dict[str, list[Caption]]:
     """The texts that the models offer for each video, each text once, in the order of the alphabet.
 
-    A text that several models or beams offer keeps its best mean log-probability a word. A caption without words is
-    none, and a video with nothing else is left out.
+    Of a text that several models or beams offer, the caption with the best mean log-probability a word is kept. A
+    caption without words is none, and a video with nothing else is left out.
 
     Args:
         found: of each model, video -> captions; not every model need know every video.
     """
-    pooled: dict[str, dict[str, Candidate]] = defaultdict(dict)
+    pooled: dict[str, dict[str, Caption]] = defaultdict(dict)
     for place, captions in enumerate(found):
         for video, offered in captions.items():
             for caption in offered:
                 known = pooled[video].get(caption.text)
                 if caption.text and (known is None or caption.per_word > known.per_word):
-                    pooled[video][caption.text] = Candidate(caption.text, caption.per_word, place)
+                    pooled[video][caption.text] = replace(caption, member=place)
     return {video: [texts[text] for text in sorted(texts)] for video, texts in pooled.items() if texts}
 
 
 def similarities(
-    embedding: Embedding, store: GraphStore, pooled: Mapping[str, Sequence[Candidate]], device: torch.device | str
+    embedding: Embedding, store: GraphStore, pooled: Mapping[str, Sequence[Caption]], device: torch.device | str
 ) -> dict[str, list[float]]:
     """The cosine of each candidate with its video, for the videos whose features the store has."""
     texts = {video: [one.text for one in offered] for video, offered in pooled.items() if video in store}
@@ -96,8 +86,8 @@ def similarities(
 
 
 def rerank(
-    pooled: Mapping[str, Sequence[Candidate]], cosines: Mapping[str, Sequence[float]], mix: float = 0.0
-) -> dict[str, Candidate]:
+    pooled: Mapping[str, Sequence[Caption]], cosines: Mapping[str, Sequence[float]], mix: float = 0.0
+) -> dict[str, Caption]:
     """The candidate of each video with the largest cosine + ``mix`` * mean log-probability of a word.
 
     Equals are told apart by the log-probability, then by the alphabet, never by their order. A video without cosines

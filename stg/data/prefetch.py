@@ -8,13 +8,14 @@ from typing import TypeVar
 from graphs import GraphsInMemory, GraphStore
 from stg.runtime.device import free_memory
 from stg.runtime.errors import UserError
+from stg.runtime.reporter import SILENT, Reporter
 
 Batch = TypeVar("Batch")
 
 Item = TypeVar("Item")
 
 
-def read_ahead(load: Callable[[Item], Batch], items: Sequence[Item]) -> Iterator[Batch]:
+def prefetch(load: Callable[[Item], Batch], items: Sequence[Item]) -> Iterator[Batch]:
     """What ``load`` makes of each of ``items``, in order, one ahead of the one in use, in a thread of its own.
 
     An error of ``load`` is raised where its batch is asked for. Closing the iterator waits for the batch being read,
@@ -30,13 +31,11 @@ def read_ahead(load: Callable[[Item], Batch], items: Sequence[Item]) -> Iterator
             yield ready.result()
 
 
-def load_into_memory(
-    store: GraphStore, videos: Sequence[str], *, tell: Callable[[str], None] = lambda line: None
-) -> GraphsInMemory:
+def load_into_memory(store: GraphStore, videos: Sequence[str], *, reporter: Reporter = SILENT) -> GraphsInMemory:
     """The graphs of some videos, read once and kept as they lie in the store: batches are the same to the last bit.
 
     Args:
-        tell: called with a line on how much is kept.
+        reporter: receives a line on how much is kept.
 
     Raises:
         UserError: they need more memory than is free, with those of the other processes that ``torchrun`` started here.
@@ -53,5 +52,5 @@ def load_into_memory(
             f"data.loading memory would keep {needed / 2**30:.1f} GiB of graphs{each} and {free / 2**30:.1f} GiB of "
             "memory are free: set data.loading to ahead"
         )
-    tell(f"keeping the graphs of {len(wanted)} videos in memory ({needed / 2**20:.0f} MiB)")
+    reporter.say(f"keeping the graphs of {len(wanted)} videos in memory ({needed / 2**20:.0f} MiB)")
     return GraphsInMemory.read(store, wanted)

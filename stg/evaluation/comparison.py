@@ -8,12 +8,12 @@ import numpy as np
 
 from stg.config.results import CompareConfig
 from stg.evaluation.results import (
-    Row,
     RunResult,
+    SeedGroup,
     distinct,
     find_row,
     group,
-    read_run,
+    load_result,
     references,
     require_same_videos,
 )
@@ -34,7 +34,7 @@ def compare(config: CompareConfig) -> dict[str, Any]:
         UserError: a run is no run, given twice, or not evaluated so; a file is damaged; the runs are of different data
             sets or videos; no row has the baseline's name; the annotation cannot be read.
     """
-    runs = [read_run(folder, config.split, config.search) for folder in distinct(config.runs)]
+    runs = [load_result(folder, config.split, config.search) for folder in distinct(config.runs)]
     require_same_videos(runs)
     rows = group(runs, names=config.names)
     baseline = find_row(rows, config.baseline)
@@ -71,7 +71,7 @@ def compare(config: CompareConfig) -> dict[str, Any]:
     return record
 
 
-def notes(rows: Sequence[Row], scores: Mapping[str, Scores]) -> list[str]:
+def notes(rows: Sequence[SeedGroup], scores: Mapping[str, Scores]) -> list[str]:
     """What a reader of the table should know."""
     told = []
     for row in rows:
@@ -97,7 +97,7 @@ def notes(rows: Sequence[Row], scores: Mapping[str, Scores]) -> list[str]:
     return told
 
 
-def summary(row: Row, scores: Mapping[str, Scores], metrics: Sequence[str]) -> dict[str, Any]:
+def summary(row: SeedGroup, scores: Mapping[str, Scores], metrics: Sequence[str]) -> dict[str, Any]:
     """Mean of each corpus score over the seeds, and its deviation (that of a sample, n - 1; None for one seed)."""
 
     made = {}
@@ -111,8 +111,8 @@ def summary(row: Row, scores: Mapping[str, Scores], metrics: Sequence[str]) -> d
 
 
 def paired(
-    baseline: Row,
-    others: Sequence[Row],
+    baseline: SeedGroup,
+    others: Sequence[SeedGroup],
     scores: Mapping[str, Scores],
     known: Mapping[str, Sequence[str]],
     metrics: Sequence[str],
@@ -146,7 +146,7 @@ def paired(
 
 
 def changes(
-    baseline: Row, row: Row, scores: Mapping[str, Scores], known: Mapping[str, Sequence[str]], count: int
+    baseline: SeedGroup, row: SeedGroup, scores: Mapping[str, Scores], known: Mapping[str, Sequence[str]], count: int
 ) -> dict[str, Any]:
     """The videos on which a row gains and loses most CIDEr, averaged over the seeds, at most ``count`` of each.
 
@@ -171,13 +171,13 @@ def changes(
     return {"shown": row.name, "gains": gains, "losses": losses}
 
 
-def over_seeds(row: Row, scores: Mapping[str, Scores], metric: str) -> list[float]:
+def over_seeds(row: SeedGroup, scores: Mapping[str, Scores], metric: str) -> list[float]:
     """Score of each video, averaged over the row's runs."""
     each = [scores[run.folder].per_video for run in row.runs]
     return [sum(found[video][metric] for found in each) / len(each) for video in each[0]]
 
 
-def _typical(row: Row, scores: Mapping[str, Scores], video: str, average: float) -> str:
+def _typical(row: SeedGroup, scores: Mapping[str, Scores], video: str, average: float) -> str:
     nearest = min(row.runs, key=lambda run: abs(scores[run.folder].per_video[video]["cider"] - average))
     return nearest.captions[video]
 

@@ -49,7 +49,7 @@ class RunResult:
 
 
 @dataclass(frozen=True)
-class Row:
+class SeedGroup:
     """Runs that differ in their seed only."""
 
     name: str
@@ -67,7 +67,7 @@ def distinct(folders: Sequence[str]) -> Sequence[str]:
     return folders
 
 
-def read_run(folder: str, split: str, search: str) -> RunResult:
+def load_result(folder: str, split: str, search: str) -> RunResult:
     """Settings, captions and recorded scores of one run.
 
     Raises:
@@ -148,7 +148,7 @@ def captions_of(settings: FitConfig, folder: str, root: str | None = None) -> Ma
 # --- rows
 
 
-def group(runs: Sequence[RunResult], *, names: str | None = None) -> list[Row]:
+def group(runs: Sequence[RunResult], *, names: str | None = None) -> list[SeedGroup]:
     """Runs that differ in their seed only are a row; rows in the order of their first runs.
 
     Args:
@@ -178,7 +178,7 @@ def group(runs: Sequence[RunResult], *, names: str | None = None) -> list[Row]:
                 "give one name for each, with commas"
             )
         named = given
-    return [Row(name, members) for name, members in zip(named, grouped, strict=True)]
+    return [SeedGroup(name, members) for name, members in zip(named, grouped, strict=True)]
 
 
 def name_rows(runs: Sequence[RunResult]) -> list[str]:
@@ -191,7 +191,7 @@ def name_rows(runs: Sequence[RunResult]) -> list[str]:
     return [name if names.count(name) == 1 else f"{name} ({place})" for place, name in enumerate(names, 1)]
 
 
-def find_row(rows: Sequence[Row], wanted: str | None) -> Row:
+def find_row(rows: Sequence[SeedGroup], wanted: str | None) -> SeedGroup:
     """The row with this name, or with this run; the first where None is asked for.
 
     Raises:

@@ -25,12 +25,14 @@ class Caption:
         log_prob: the sum of the log-probabilities of its words, the end of sentence included.
         length: how many these are.
         score: what its search ranked it by; None where that is not known.
+        member: in a fusion, the place of the model that wrote it.
     """
 
     text: str
     log_prob: float
     length: int
     score: float | None = None
+    member: int | None = None
 
     @property
     def confidence(self) -> float:

@@ -211,7 +211,7 @@ def _choose(
         )
     best = rerank(pooled, cosines, mix)
     texts = {video: one.text for video, one in best.items()}
-    return texts, {video: members[one.member].name for video, one in best.items()}
+    return texts, {video: members[one.member].name for video, one in best.items() if one.member is not None}
 
 
 def _caption_together(

@@ -196,7 +196,7 @@ def _training_set(
     videos = list(captions)
     return TrainingSet(
         BatchSource(
-            load_into_memory(store, videos, tell=reporter.say) if config.data.loading == "memory" else store,
+            load_into_memory(store, videos, reporter=reporter) if config.data.loading == "memory" else store,
             **trained.edges,
             shuffled=sources(config, videos),
         ),

@@ -10,7 +10,7 @@ import torch
 
 from stg.config.training import FitConfig
 from stg.data.batches import CaptionBatch, Item, TrainingSet, load_share
-from stg.data.prefetch import read_ahead
+from stg.data.prefetch import prefetch
 from stg.metrics.java import JavaError, java
 from stg.runs.checkpoints import Checkpoints
 from stg.runs.folder import RunFolder, default_folder
@@ -183,7 +183,7 @@ def _loaded(
     data: TrainingSet, batches: Sequence[tuple[Item, ...]], ranks: Ranks
 ) -> Iterator[tuple[tuple[Item, ...], CaptionBatch]]:
     """Each batch with this process's share of it, read while the step before runs."""
-    return zip(batches, read_ahead(lambda items: load_share(data.load, items, ranks), batches), strict=True)
+    return zip(batches, prefetch(lambda items: load_share(data.load, items, ranks), batches), strict=True)
 
 
 @contextmanager

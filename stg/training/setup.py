@@ -98,7 +98,7 @@ def set_up(
     category = classes_read(model, dataset.category, config.model.stats.categories, dataset.name)
     shuffled = config.run.control == "shuffle"
     graphs = (
-        load_into_memory(store, [*train_videos, *val_videos], tell=reporter.say)
+        load_into_memory(store, [*train_videos, *val_videos], reporter=reporter)
         if config.data.loading == "memory"
         else store
     )

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from graphs import GraphStore
-from stg.captioning.ensemble import Candidate, Embedding, Member, check_vocabularies, pool, rerank, similarities
+from stg.captioning.ensemble import Embedding, Member, check_vocabularies, pool, rerank, similarities
 from stg.models.generation import Caption
 from stg.runtime.errors import UserError
 from stg.text.vocabulary import Vocabulary
@@ -48,7 +48,7 @@ def test_an_oracle_picks_the_caption_that_matches() -> None:
     best = rerank(pooled, cosines)
     assert {video: one.text for video, one in best.items()} == TRUTH
     # The text that both offer is believed as its better model does, and is that model's.
-    assert best["a"] == Candidate("a man sings", -0.25, 1)
+    assert best["a"] == Caption("a man sings", -1.0, 4, member=1)
     assert best["c"].member == 0
 
 
@@ -78,12 +78,12 @@ def test_the_order_of_candidates_and_beams_does_not_matter() -> None:
         swapped = rerank(pool(orders[::-1]), {"a": [0.1, 0.1, 0.1]})
         assert {video: one.text for video, one in swapped.items()} == {v: one.text for v, one in expected.items()}
     for offered in ([0, 1, 2], [2, 0, 1]):
-        three = [Candidate(text, -1.0, 0) for text in ("x", "y", "z")]
+        three = [Caption(text, -1.0, 1, member=0) for text in ("x", "y", "z")]
         assert rerank({"v": [three[at] for at in offered]}, {"v": [0.5] * 3})["v"].text == "x"
 
 
 def test_equal_cosines_are_told_apart_by_log_probability_and_the_mix_weighs_it() -> None:
-    offered = {"v": [Candidate("near", -3.0, 0), Candidate("likely", -1.0, 1)]}
+    offered = {"v": [Caption("near", -3.0, 1, member=0), Caption("likely", -1.0, 1, member=1)]}
     assert rerank(offered, {"v": [0.5, 0.5]})["v"].text == "likely"
     assert rerank(offered, {"v": [0.9, 0.5]})["v"].text == "near"
     assert rerank(offered, {"v": [0.9, 0.5]}, mix=0.19)["v"].text == "near"  # 0.9 - 0.57 > 0.5 - 0.19
@@ -101,7 +101,7 @@ def test_a_video_without_features_gets_its_likeliest_caption() -> None:
 
 def test_captions_without_words_are_none() -> None:
     pooled = pool([said(a={"": -0.1, "a man": -5.0}, b={"": -0.1}), {}])
-    assert pooled == {"a": [Candidate("a man", -1.25, 0)]}
+    assert pooled == {"a": [Caption("a man", -5.0, 4, member=0)]}
     assert pool([]) == {}
 
 

@@ -10,10 +10,11 @@ import torch
 import stg.data.prefetch
 import stg.runtime.device
 from graphs import GraphsInMemory, GraphStore, StoreError
-from stg.data.prefetch import load_into_memory, read_ahead
+from stg.data.prefetch import load_into_memory, prefetch
 from stg.runtime.device import free_memory
 from stg.runtime.errors import UserError
 from tests.graphs.made_graphs import made_graph, same
+from tests.stg.said import Said
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def store(tmp_path: Path) -> Any:
 
 @pytest.mark.parametrize("count", [0, 1, 2, 5])
 def test_everything_comes_in_order(count: int) -> None:
-    assert list(read_ahead(lambda n: n * n, range(count))) == [n * n for n in range(count)]
+    assert list(prefetch(lambda n: n * n, range(count))) == [n * n for n in range(count)]
 
 
 def test_the_next_is_read_in_another_thread_while_one_is_in_use() -> None:
@@ -36,14 +37,14 @@ def test_the_next_is_read_in_another_thread_while_one_is_in_use() -> None:
         begun[n].set()
         return threading.current_thread().name
 
-    loaded = read_ahead(load, range(3))
+    loaded = prefetch(load, range(3))
     assert next(loaded).startswith("stg-read-ahead")
     assert begun[1].wait(10)
     assert not begun[2].is_set()
 
 
 def test_an_error_is_raised_where_its_batch_is_asked_for() -> None:
-    loaded = read_ahead(lambda n: 1 // n, [1, 0])
+    loaded = prefetch(lambda n: 1 // n, [1, 0])
     assert next(loaded) == 1
     with pytest.raises(ZeroDivisionError):
         next(loaded)
@@ -58,7 +59,7 @@ def test_closing_midway_ends_the_thread_and_begins_no_other_batch() -> None:
         threads.append(threading.current_thread())
         return n
 
-    loaded = read_ahead(load, range(9))
+    loaded = prefetch(load, range(9))
     assert next(loaded) == 0
     loaded.close()  # type: ignore[attr-defined]
     assert begun == [0, 1]
@@ -67,12 +68,12 @@ def test_closing_midway_ends_the_thread_and_begins_no_other_batch() -> None:
 
 def test_batches_of_a_store_are_read_ahead_while_this_thread_reads_it_too(store: GraphStore) -> None:
     batches = [["v0", "v3"], ["v1"], ["v2", "v4"], ["v0"]] * 5
-    for videos, batch in zip(batches, read_ahead(store.batch, batches), strict=True):
+    for videos, batch in zip(batches, prefetch(store.batch, batches), strict=True):
         assert same(batch, store.batch(videos), without=())
 
 
 def test_a_store_can_be_closed_after_reading_midway(store: GraphStore) -> None:
-    loaded = read_ahead(store.batch, [["v0"], ["v1"], ["v2"]])
+    loaded = prefetch(store.batch, [["v0"], ["v1"], ["v2"]])
     next(loaded)
     loaded.close()  # type: ignore[attr-defined]
     store.close()
@@ -81,18 +82,18 @@ def test_a_store_can_be_closed_after_reading_midway(store: GraphStore) -> None:
 
 
 def test_what_a_store_refuses_in_the_thread_is_told_by_name(store: GraphStore) -> None:
-    loaded = read_ahead(store.batch, [["v0"], ["strange"]])
+    loaded = prefetch(store.batch, [["v0"], ["strange"]])
     next(loaded)
     with pytest.raises(StoreError, match="video 'strange': not among its 5 graphs"):
         next(loaded)
 
 
 def test_graphs_in_memory_give_the_batches_of_their_store(store: GraphStore) -> None:
-    told: list[str] = []
-    kept = load_into_memory(store, ["v4", "v0", "v2", "v0"], tell=told.append)
+    said = Said()
+    kept = load_into_memory(store, ["v4", "v0", "v2", "v0"], reporter=said)
     expected = [store.batch(["v2", "v4"], variant, "both") for variant in ("full", "temporal")]
     store.close()
-    assert told == ["keeping the graphs of 3 videos in memory (0 MiB)"]
+    assert said.lines == ["keeping the graphs of 3 videos in memory (0 MiB)"]
     for batch, variant in zip(expected, ("full", "temporal"), strict=True):
         assert same(kept.batch(["v2", "v4"], variant, "both"), batch, without=())
     with pytest.raises(StoreError, match="no graph of 'v1' is here"):
@@ -152,7 +153,7 @@ def test_pinned_batches_reach_a_gpu_whole(store: GraphStore) -> None:
         TrainingSet(BatchSource(store), captions, batch_videos=2, pinned=wanted) for wanted in (False, True)
     )
     batches = plain.epoch(0)
-    for items, batch in zip(batches, read_ahead(pinned.load, batches), strict=True):
+    for items, batch in zip(batches, prefetch(pinned.load, batches), strict=True):
         assert batch.words.is_pinned()
         assert batch.graphs.x.is_pinned()
         moved, expected = batch.to("cuda", non_blocking=True), plain.load(items)
