@@ -253,7 +253,7 @@ class STaTSDecoder(RecurrentDecoder):
     def attention(
         self, words: Int[Tensor, "W L"], memory: VideoMemory, video: Int[Tensor, " W"] | None = None
     ) -> Trace:
-        """Where each prediction looked: ``[:, t]`` belongs to what follows ``words[:, t]``.
+        """What each prediction attends to: ``[:, t]`` belongs to what follows ``words[:, t]``.
 
         Steps are those of the memory, also where some were left out. All weights are 0 where nothing is real. Present
         is what the decoder has:
@@ -270,7 +270,7 @@ class STaTSDecoder(RecurrentDecoder):
         for stream in self.streams:
             # Steps in which nothing is real were moved behind the others: put each back in its place.
             place = _parts(state, stream)["order"].argsort(1)
-            # A video with nothing real was given a zero vector to look at, which is no part of the memory.
+            # A video with nothing real was given a zero vector to attend to, which is no part of the memory.
             real = holds_something(memory, stream, self.channels)
             real = real if video is None else real.index_select(0, video)
             for kind, steps in _MAPS.items():

@@ -54,7 +54,7 @@ def ablate(config: AblateConfig, *, reporter: Reporter = SILENT) -> int:
     _say(reporter, f"{plan.name}: {plan.table.title}; {len(plan.configs)} cells in {plan.folder}")
     plan = replace(plan, features=_prepare(plan, reporter))
     if plan.scoring.meteor and not java_is_there():
-        note = "METEOR needs Java, and there is none here: cells are scored without, and once more where Java is"
+        note = "METEOR needs Java, which is missing here: cells are scored without, and once more where Java is"
         _say(reporter, note)
     _work_through(plan, reporter, verbose=config.verbose)
     write_report(plan, reporter)

@@ -31,7 +31,7 @@ class AblateConfig:
     split: str = "test"
     """Which split the cells are scored on, once they are trained. Their best epochs are chosen on val."""
     beam: int = 5
-    """Width of the beam search that is reported beside greedy search; 1: greedy alone."""
+    """Width of the beam search that is reported next to greedy search; 1: greedy alone."""
     meteor: bool | None = None
     """METEOR needs Java and about 20 seconds a cell; null: on real data sets, not on the built-in world."""
     dry_run: bool = field(

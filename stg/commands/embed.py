@@ -25,7 +25,7 @@ from stg.runtime.signals import stop_on_signal
 
 SETTINGS = "config.json"
 FREE = {"plugin", "out", "evaluate", "device", "threads", "data.store", "data.root", "optim.epochs", "optim.patience"}
-"""Options that may differ when training goes on."""
+"""Options that may differ when training resumes."""
 
 
 def main(config: EmbedConfig) -> int:

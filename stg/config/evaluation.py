@@ -11,7 +11,7 @@ class EvaluateConfig:
 
     run: str = field(metadata={"positional": True, "help": "run folder, as printed by stg.fit"})
     split: str = "val"
-    """val, test or train, or another that the data set has. Choose on val; look at test once. A split whose captions
+    """val, test or train, or another that the data set has. Choose on val; use test once. A split whose captions
     are withheld (VATEX's private test) is captioned, for submission, and not scored."""
     beam: int = 5
     """Width of the beam search that is reported next to greedy search; 1: greedy alone."""

@@ -10,7 +10,7 @@ STRIDE = 32
 """That of `stg.video.sampling`, written out so that options need no NumPy."""
 
 STRIDE = 32
-"""Frames that one sampled frame stands for (Chen et al., 2019); 16 in Cherian et al., 2020."""
+"""Frames that one sampled frame represents (Chen et al., 2019); 16 in Cherian et al., 2020."""
 
 
 OPTIONS_OF = {

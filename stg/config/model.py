@@ -66,7 +66,7 @@ class TSConfig:
     """Temperature of the first epoch, falling geometrically to `temperature` in the last of optim.epochs (which early
     stopping may not reach, and which another optim.epochs on resume changes midway); null: no annealing."""
     summary: Literal["mean", "max"] = "mean"
-    """What stands for a frame in the selection: mean or maximum of its places."""
+    """What represents a frame in the selection: mean or maximum of its places."""
 
     def __post_init__(self) -> None:
         positive(self, "top_k", "temperature")

@@ -42,14 +42,14 @@ class ReportConfig:
     weights: str | None = None
     """Folder with the weights of the image network, or its file, for Grad-CAM; several joined as clips are."""
     beside: str | None = None
-    """Other runs with the same features, with commas, whose captions stand beside: Scene only beside Full, say."""
+    """Other runs with the same features, with commas, whose captions are shown alongside."""
     beam: int = 5
     """Width of the search, whose candidates are shown; 1 is greedy."""
     search: SearchConfig = field(default_factory=SearchConfig)
     """Another search than the beam, or rules for it."""
     explainer: int = 0
     """Steps of GNNExplainer, which finds few objects and edges that suffice for a caption: 60 take seconds a video; 0:
-    gradient times input alone tells what objects and edges did."""
+    gradient times input alone shows what objects and edges did."""
     explainers: str = "scene,graph"
     """With commas, what explains a caption besides attention: scene (Grad-CAM; without pictures, gradients of the
     frames), graph (gradient times input of objects and edges), and what a plugin adds."""

@@ -108,7 +108,7 @@ class FuseConfig:
     embedding: str | None = None
     """rerank: folder of stg.embed."""
     split: str = "val"
-    """val, test or train, or another that the data set has. Choose on val; look at test once."""
+    """val, test or train, or another that the data set has. Choose on val; use test once."""
     method: Literal["rerank", "ensemble"] = "rerank"
     """rerank: the embedding chooses among the runs' captions; ensemble: the runs choose each word together."""
     mix: float = 0.0

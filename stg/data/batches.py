@@ -104,10 +104,10 @@ class TrainingSet:
         captions: encoded captions of each video; videos without any are left out.
         batch_videos: items in a batch.
         captions_per_video: captions in an item.
-        epoch_captions: captions of each video in an epoch, drawn anew each time; None takes them all (P29).
+        epoch_captions: captions of each video in an epoch, drawn at random; None: all (Pan et al., 2020).
         length_buckets: from 2 on, the items of as many batches are sorted by their longest caption before they are cut
             into batches, which then come in random order: less padding, but captions meet their like alone.
-        pinned: batches lie where a GPU may fetch them by itself, while the host goes on.
+        pinned: batches lie where a GPU may fetch them by itself, while the host computes.
         seed: of the order.
     """
 

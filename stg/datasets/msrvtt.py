@@ -13,7 +13,7 @@ WHOLE = ("MSRVTT_data.json", "videodatainfo_2017.json")
 """Names under which one file with every split is passed around."""
 SPLITS = {"train": "train", "validate": "val", "test": "test"}
 OFFICIAL = {"train": 6513, "val": 497, "test": 2990}
-"""Videos in the split of the challenge of 2016; some papers print the total as the size of the training set (S27)."""
+"""Videos in the split of the challenge of 2016; some papers print the total as the size of the training set."""
 CATEGORIES = 20
 
 

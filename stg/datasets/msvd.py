@@ -12,7 +12,7 @@ from stg.text.tokenizer import tokenize
 SPLITS = {"train": range(1, 1201), "val": range(1201, 1301), "test": range(1301, 1971)}
 """Numbers N of the videos ``vidN`` in each split, in the customary order of ``youtube_mapping.txt``."""
 DISTINCT_WORDS = 13_010
-"""Words of all captions before rare ones are cut off (S26); it hangs on the tokenizer, ours finds 12,592."""
+"""Words of all captions before rare ones are cut off; depends on the tokenizer: this one finds 12,592."""
 
 
 def read_msvd(root: str | Path) -> CaptionDataset:

@@ -107,7 +107,7 @@ def _heads(decoder: Decoder, view: str) -> str:
     mean = "It is the mean over all heads of all decoder layers, which may differ from each other. "
     encoder = decoder.encoders[view]
     assert isinstance(encoder, nn.ModuleList)
-    mixed = "The encoder has mixed the frames before, so that a frame stands for others too. "
+    mixed = "The encoder has mixed the frames before, so that a frame carries information of others too. "
     return mean + mixed if len(encoder) else mean
 
 

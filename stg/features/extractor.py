@@ -30,7 +30,7 @@ class Extractor:
     """Frozen networks, and how their results become the features of a video.
 
     Args:
-        detector: finds boxes; its labels, if any, are kept for people to read only. None: no object is looked for.
+        detector: finds boxes; its labels, if any, are kept for people to read only. None: no objects.
         backbone: gives one scene feature a frame (and one object feature a box).
         num_frames: frames of a video, ``T``; recorded in the manifest, and what :func:`sample_video` should be given.
             With ``sampling="stride"`` the most frames: T differs from video to video.

@@ -202,7 +202,7 @@ def with_motion(features: VideoFeatures, video: str, sample: SampledFrames, moti
     """The features with motion that was computed elsewhere, if any is asked for.
 
     Raises:
-        VideoError: there is none for this video.
+        VideoError: this video has no motion features.
     """
     if motion is None:
         return features

@@ -19,7 +19,7 @@ class SceneFrames:
 
 
 def pad_scene(batch: GraphData) -> SceneFrames:
-    """Lay the flat scene features of a batch out as frames, with the motion row that each frame takes (P4).
+    """Lay the flat scene features of a batch out as frames, with the motion row that each frame takes.
 
     Reads ``scene [sum T, S]``, ``num_frames [B]``, and, where motion is given, ``motion [sum L, M]``,
     ``motion_row [sum T]`` (counted inside each video) and ``motion_ptr [B + 1]``.
@@ -42,7 +42,7 @@ class SceneBranch(nn.Module):
 
     .. math:: F_s = [F_{2D} W_{2D} ; F_{3D}' W_{3D}] W_{fuse}
 
-    No bias and no activation (P17). Without motion features the equation reduces to its first half.
+    No bias and no activation, as in the equation. Without motion features the equation reduces to its first half.
 
     Args:
         scene: width ``S`` of the frame features.

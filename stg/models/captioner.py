@@ -151,7 +151,7 @@ class Captioner(nn.Module):
 
     @property
     def decoder(self) -> Decoder:
-        """The decoder that captions at test time: the scene branch's, where there is one (P19)."""
+        """The decoder that captions at test time: the scene branch's, where there is one."""
         decoder = self.scene_decoder or self.object_decoder
         assert decoder is not None  # the constructor refuses a model without any
         return decoder
@@ -174,7 +174,7 @@ class Captioner(nn.Module):
         return "objects" in self.reads
 
     def for_captioning(self) -> "Captioner":
-        """The part that captions: no object branch unless it is read at test time (P19); weights are shared."""
+        """The part that captions: no object branch unless it is read at test time; weights are shared."""
         if self._captions_with_graph:
             return self
         kept = None

@@ -13,7 +13,7 @@ def render(template: str, **values: Any) -> str:
     """A page from one of ``stg/pages/templates``; every value is escaped, and a missing one is an error.
 
     A template that extends ``base.html`` fills the blocks ``title``, ``lead``, ``main`` and ``footer``. It names its
-    style sheets and scripts in that folder beside ``base.css``, which each page has:
+    style sheets and scripts in that folder after ``base.css``, which each page has:
     ``{% set styles = ["run.css"] %}`` and ``{% set scripts = ["run.js"] %}``. They become part of the page, and its
     content-security policy allows them by their hash and nothing else: no other script, no ``style=`` or ``on...=``
     attribute, no file, no address; pictures as ``data:`` only.

@@ -1,4 +1,4 @@
-"""A space in which videos lie beside their captions: VSE++ (Faghri et al., 2018), as Chen et al. (2019) rank by it."""
+"""A space in which videos lie near their captions: VSE++ (Faghri et al., 2018), as Chen et al. (2019) rank by it."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -204,7 +204,7 @@ class EmbeddingBundle:
 
     @property
     def edges(self) -> dict[str, Any]:
-        """The edges that are read, as a store's ``batch`` is told; none where no graph is read."""
+        """The edges that are read, as arguments of a store's ``batch``; none where no graph is read."""
         reads_graph = "graph" in self.model.video
         return {"variant": self.graph.variant if reads_graph else "none", "time_flow": self.graph.time_flow}
 

@@ -58,7 +58,7 @@ class Retrieval:
 
     @property
     def values(self) -> dict[str, float]:
-        """Recalls at `CUTS` as fractions and the median rank, both ways: ``text_to_video_r1``, ..., ``..._median``."""
+        """Recalls at `CUTS` as fractions and the median rank, either direction: ``text_to_video_r1``, ...."""
         values: dict[str, float] = {}
         for name, ranks in asdict(self).items():
             values |= {f"{name}_r{cut}": (ranks <= cut).double().mean().item() for cut in CUTS}

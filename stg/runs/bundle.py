@@ -36,7 +36,7 @@ class CaptionerBundle:
     """A captioner with all that is needed to use it.
 
     Attributes:
-        captioner: the model; in an exported file without the parts that only training needs (P19).
+        captioner: the model; in an exported file without the parts that only training needs.
         vocabulary: its words.
         model, graph: the settings it was built from.
         widths: the widths of the features it reads.

@@ -14,13 +14,13 @@ from stg.runtime.files import sha256_file, write_atomic
 
 
 class CheckpointError(StgError):
-    """A file that is not a whole checkpoint of ours; the message names it and says why."""
+    """A file that is not a whole checkpoint of this project; the message names it and says why."""
 
     exit_code = 2
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-    """Write tensors and a JSON header to one file, atomically, with its SHA-256 beside it.
+    """Write tensors and a JSON header to one file, atomically, with its SHA-256 in a file next to it.
 
     A kill between the two leaves a file without a fitting checksum, which is refused and passed over. (Without a
     checksum a flipped byte would load unnoticed.)
@@ -42,10 +42,10 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         expected = path.with_suffix(".sha256").read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(
-            f"{path} has no readable checksum {path.with_suffix('.sha256').name} beside it"
+            f"{path} has no readable checksum {path.with_suffix('.sha256').name} next to it"
         ) from error
     if sha256_file(path) != expected:
-        raise CheckpointError(f"{path} is damaged: its SHA-256 differs from the one written beside it")
+        raise CheckpointError(f"{path} is damaged: its SHA-256 differs from the one written next to it")
     try:
         # From bytes, not by name: a folder's name need not be UTF-8, which the library insists on.
         data = path.read_bytes()
@@ -53,4 +53,4 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         described = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         return tensors, json.loads(described["__metadata__"]["stg"])
     except (SafetensorError, KeyError, ValueError) as error:
-        raise CheckpointError(f"{path} is not a checkpoint of ours: {error}") from error
+        raise CheckpointError(f"{path} is not a checkpoint of this project: {error}") from error

@@ -24,7 +24,7 @@ class Vocabulary:
 
     Args:
         words: special words first (``<pad> <bos> <eos> <unk>``), then the others, most frequent first.
-        max_words: captions are cut after this many words (P33).
+        max_words: captions are cut after this many words.
     """
 
     words: tuple[str, ...]

@@ -14,7 +14,7 @@ Reduction = Literal["positions", "batchmean"]
 
 
 def language_loss(logits: Float[Tensor, "P V"], targets: Int[Tensor, " P"]) -> Float[Tensor, ""]:
-    """Cross-entropy per real word, no label smoothing (P25).
+    """Cross-entropy per real word, no label smoothing (Pan et al., 2020, Eq. 8).
 
     Args:
         logits: scores of the ``P`` real (unpadded) target positions.
@@ -48,7 +48,7 @@ def distillation_loss(
     Args:
         student: logits of the scene branch at the ``P`` real positions.
         teacher: logits of the object branch at the same positions and prefixes.
-        detach_teacher: stop the gradient into the teacher; the paper trains both together (P23).
+        detach_teacher: stop the gradient into the teacher; the paper trains both together (Eq. 8).
         reduction: ``positions``: sum over words of the vocabulary, mean over positions; ``batchmean``: sum over
             positions divided by ``captions``.
         captions: the number of captions behind the ``P`` positions; only ``batchmean`` needs it.
@@ -77,9 +77,9 @@ def distillation_loss(
 def feature_loss(
     scene: Float[Tensor, "B T C"], objects: Float[Tensor, "B T C"], mask: Bool[Tensor, "B T"]
 ) -> Float[Tensor, ""]:
-    """Squared distance between the branches' features, for the ablation "Two Branch + L2" (P27).
+    """Squared distance between the branches' features, for the ablation "Two Branch + L2" (Pan et al., 2020).
 
-    Mean over the elements of the frames where ``mask`` is True (frames with objects); 0 where there is none.
+    Mean over the elements of the frames where ``mask`` is True (frames with objects); 0 without any.
     """
     squared = (scene - objects).square().mean(-1)
     return (squared * mask).sum() / mask.sum().clamp_min(1)

@@ -44,7 +44,7 @@ def reward_losses(
         baseline: ``greedy``: the reward of the video's greedy caption (self-critical); ``leave_one_out``: the mean
             reward of the video's other samples.
         samples: captions drawn of each video.
-        dropout: learn with it, as a model in training mode does. It keeps few videos from being learned by heart, but
+        dropout: learn with it, as a model in training mode does. It keeps few videos from being memorised, but
             the captions were drawn without it: the gradient is then that of the expected reward only about.
         max_length: most words, eos included.
         processes: those that have a part of the batch each; ``N`` and the mean length are those of the whole batch.
@@ -64,7 +64,7 @@ def reward_losses(
             written = greedy_search(decoder, memory, max_length=max_length).words[:, 0]
             compared = rewards.start(videos, _captions(written, decoder))
         rows = torch.arange(len(videos), device=drawn.device).repeat_interleave(samples)
-        # METEOR, where it is asked for, goes on beside this.
+        # METEOR, where it is asked for, is computed in the meantime.
         if not dropout:
             log_probs = policy_log_probs(decoder, drawn, memory, rows)
     if dropout:

@@ -95,7 +95,7 @@ class Validation:
         if any(ranks.any(found is None)) or found is None:
             return None
         together = ranks.merge({video: captions[0].text for video, captions in found.items()})
-        # In one order, whatever the number of processes: sums of floating point numbers are told apart by it.
+        # In one order, whatever the number of processes: sums of floating point numbers depend on it.
         texts = {video: together[video] for video in self.videos}
         scores = self.scorer.score(texts, metrics=("bleu", "rouge", "cider"))
         return Validated(scores, texts, broken_endings(texts.values()))

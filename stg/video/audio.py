@@ -177,7 +177,7 @@ def _decoded(container: Any, stream: Any) -> Iterator[tuple[Any, list[Any]]]:
             packet = next(packets, None)
         except MemoryError:
             raise
-        except (av.FFmpegError, OSError, IndexError):  # IndexError: PyAV, where damage looks like one more stream
+        except (av.FFmpegError, OSError, IndexError):  # IndexError: PyAV, where damage reads as one more stream
             return
         if packet is None:
             return

@@ -31,7 +31,7 @@ class VideoError(UserError):
 
 @dataclass(frozen=True)
 class SampledFrames:
-    """The frames that stand for one video, with what is needed to say where they came from.
+    """The sampled frames of one video, with what is needed to say where they came from.
 
     Args:
         video: id of the video.
@@ -246,7 +246,7 @@ def read_index(file: BinaryIO, path: Path, max_pixels: int) -> PacketIndex:
                 times.append(packet.pts or 0)
         except MemoryError:
             raise
-        except (av.FFmpegError, OSError, IndexError):  # IndexError: PyAV, where damage looks like one more stream
+        except (av.FFmpegError, OSError, IndexError):  # IndexError: PyAV, where damage reads as one more stream
             cut = True
         header, base = stream.frames, stream.time_base
         # Only the mp4 family lists every frame in its header; an AVI may promise what it never had.

@@ -27,7 +27,7 @@ from stg.video.decoding import SampledFrames, VideoError
 PARTS = {kind.__name__: kind for kind in (SampledFrames, Segment, AudioChunk)}
 
 NO_MEMORY = (MemoryError, BlockingIOError)
-"""What running out of memory looks like; the second, where FFmpeg finds no room for a thread (files never block)."""
+"""The errors of running out of memory; the second, where FFmpeg finds no room for a thread (files never block)."""
 
 Read = Callable[[Path, ClipRequest], Iterator[ClipPart]]
 

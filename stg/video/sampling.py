@@ -1,4 +1,4 @@
-"""Which frames of a video stand for it, and which motion row goes with each."""
+"""Which frames of a video represent it, and which motion row goes with each."""
 
 import numpy as np
 from jaxtyping import Int64

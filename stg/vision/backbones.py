@@ -115,7 +115,7 @@ class Preprocessing:
     Args:
         name: what to call the network in manifests.
         size: height and width of the input. Frames are stretched to it, so that the map covers all of the frame and
-            boxes need only a scale each way.
+            boxes need only a scale along each axis.
         mean: taken from the values 0 to 255, one a channel.
         std: what they are divided by then.
         channels: ``RGB`` or ``BGR``.

@@ -195,7 +195,7 @@ DETECTORS: "dict[str, NetworkSpec[Detector]]" = {
     )
     for name in DETECTOR_NAMES
 } | {".onnx": NetworkSpec(_onnx_detector, (WeightSlot("detector"),), _is_onnx)}
-"""Detectors. In this registry and the next, ``.onnx`` stands for every file with this suffix."""
+"""Detectors. In this registry and the next, ``.onnx`` means every file with this suffix."""
 
 BACKBONES: "dict[str, NetworkSpec[Backbone]]" = {
     name: NetworkSpec(

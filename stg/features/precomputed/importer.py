@@ -24,7 +24,7 @@ class Importer:
     """The features of each video that a description names; one video in memory at a time.
 
     Videos that the objects or the audio do not have are videos without objects or sound. Rows of audio that are zero
-    throughout stand for silence and are masked. A description without objects gives nodes of width 0.
+    throughout mean silence and are masked. A description without objects gives nodes of width 0.
 
     Args:
         description: what the features are.

@@ -27,8 +27,8 @@ BRANCHES = {
     "l2": "scene and object branch, features drawn together",
 }
 STATUS = {
-    "running": "not finished: it is running, or was killed; the same command goes on",
-    "preempted": "stopped; the same command goes on",
+    "running": "not finished: it is running, or was killed; the same command resumes",
+    "preempted": "stopped; the same command resumes",
     "failed": "failed",
     "finished": "finished",
 }

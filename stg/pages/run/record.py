@@ -23,7 +23,7 @@ class RunRecord:
 
     Args:
         name: of the folder.
-        shown: how a command names the folder, without telling where it lies.
+        shown: how a command names the folder, without its place on this machine.
         config: its settings.
         state: what ``state.json`` says.
         steps: name -> one value a logged step, NaN where a step has none.
@@ -31,7 +31,7 @@ class RunRecord:
         broken: step and videos of the steps that were not applied.
         unread: how many lines of ``metrics.jsonl`` could not be read.
         weights: how many the model has that captions, and the whole one; None where it is not there.
-        began, ended: first and last time in the log; empty where there is none.
+        began, ended: first and last time in the log; empty if missing.
         evaluations: in the order of split and search.
     """
 
@@ -50,7 +50,7 @@ class RunRecord:
 
     @cached_property
     def best(self) -> Mapping[str, Any] | None:
-        """The validation that the model was kept of: the first with the highest CIDEr (BLEU-4 where there is none)."""
+        """The validation that the model was kept of: the first with the highest CIDEr (BLEU-4 if missing)."""
         judged = [(found, row) for row in self.validations if (found := judge(row)) is not None]
         return max(judged, key=lambda pair: pair[0])[1] if judged else None
 

@@ -170,7 +170,7 @@ class RunPage:
 
 
 def bars(counts: Sequence[tuple[str, int]], kinds: Sequence[str] = ()) -> tuple[Bar, ...]:
-    """One bar a count, beside the greatest."""
+    """One bar a count, relative to the greatest."""
     most = max((count for _, count in counts), default=0)
     named = kinds or [""] * len(counts)
     return tuple(Bar(name, n, 100 * n / max(most, 1), kind) for (name, n), kind in zip(counts, named, strict=True))

@@ -168,7 +168,7 @@ class CaptionStrip:
 
 
 def wrap(words: Sequence[str], letters: Any, width: int) -> list[list[tuple[int, str, float]]]:
-    """Lines of (number of the word, text, place across); a word wider than a line goes on in the next one."""
+    """Lines of (number of the word, text, place across); a word wider than a line continues in the next one."""
     lines: list[list[tuple[int, str, float]]] = [[]]
     space, x = letters.getlength(" "), 0.0
     for number, word in enumerate(words):

@@ -76,7 +76,7 @@ def filled(page: VideosPage, articles: Sequence[Article]) -> str:
 
 
 def around(page: VideosPage) -> dict[str, Any]:
-    """Values of the parts that may be filled in later: the way to other pages, and the footer."""
+    """Values of the parts that may be filled in later: the links to other pages, and the footer."""
     return {
         "others": page.others,
         "place": page.place,
@@ -132,7 +132,7 @@ def write_video_pages(
     """Write the videos on as many pages as they need, each bounded in size, and return their files.
 
     Of many videos only those of one page are in memory. Every file is written whole or not at all; at the end the
-    pages get the way to each other and the footer, and further pages that an earlier, longer report left are removed.
+    pages get links to each other and the footer, and further pages that an earlier, longer report left are removed.
 
     Args:
         out: the first file, ``report.html``; the others are ``report-2.html``, ... A name without ``.html`` is a

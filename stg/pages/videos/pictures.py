@@ -47,7 +47,7 @@ def sample_of_clip(path: str | Path, graph: GraphData, max_pixels: int = MAX_PIX
     """
     path, numbers = Path(path), _frame_numbers(graph)
     if numbers is None:
-        raise VideoError(f"the graph of {video_id(path)!r} does not tell which frames of {path.name!r} it was made of")
+        raise VideoError(f"the graph of {video_id(path)!r} does not say which frames of {path.name!r} it was made of")
     with open_regular(path) as file:
         index = read_index(file, path, max_pixels)
         decoded = decode_frames(file, path, numbers.tolist(), max_pixels)
@@ -83,7 +83,7 @@ def sample_of_world(world: World, video: str, graph: GraphData) -> SampledFrames
     """
     numbers = _frame_numbers(graph)
     if numbers is None:
-        raise VideoError(f"the graph of {video!r} does not tell which frames it was made of")
+        raise VideoError(f"the graph of {video!r} does not say which frames it was made of")
     _check_same_clip(f"video {video!r} of this world", graph, world.frames, (world.size, world.size))
     return replace(world.sample(video, 1), frames=world.render(video, numbers), frame_number=numbers, num_unique=0)
 

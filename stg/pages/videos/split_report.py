@@ -123,7 +123,7 @@ class SplitReport:
             limit: most videos; 0 for all.
 
         Raises:
-            UserError: a name that is not one of the split's, or no references to tell good from bad by.
+            UserError: a name that is not one of the split's, or no references to score captions by.
         """
         first = self.models[0]
         if unknown := [name for name in names if name not in first.captions]:

@@ -25,7 +25,7 @@ MOST_EDGES = 3000
 KINDS = ("spatial", "temporal", "dense")
 
 COLOURS = {"spatial": (47, 127, 255), "temporal": (255, 56, 56), "dense": (240, 166, 221)}
-"""Red, green and blue of each kind of edge, on light and on dark ground; dashes and arrows tell them apart as well.
+"""Red, green and blue of each kind of edge, on light and on dark ground; dashes and arrows distinguish them too.
 
 Other types of :data:`graphs.EDGE_TYPES` have colours of their own, see :func:`colour_of`.
 """

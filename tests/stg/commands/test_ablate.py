@@ -206,7 +206,7 @@ def test_a_stopped_grid_goes_on_to_the_same_end(config: AblateConfig, tmp_path: 
         return (second / "metrics.jsonl").exists()  # in the midst of the second cell
 
     with pytest.raises(
-        Preempted, match=r"stopped at step 1 with a checkpoint in .*full-seed0: the same command goes on"
+        Preempted, match=r"stopped at step 1 with a checkpoint in .*full-seed0: the same command resumes"
     ):
         run(parts, stop=stop)
     assert json.loads((second / "state.json").read_text())["status"] == "preempted"
@@ -389,7 +389,7 @@ def test_cells_without_meteor_are_evaluated_again_where_java_is(
     config = dataclasses.replace(config, variants="none", meteor=True)
     for module in (stg.ablation.cells, stg.metrics.java):
         monkeypatch.setattr(module, "java", no_java)
-    words = "METEOR needs Java, and there is none here: cells are scored without, and once more where Java is"
+    words = "METEOR needs Java, which is missing here: cells are scored without, and once more where Java is"
     assert words in run(config)
     assert record_of(config)["missing"] == {}
     assert "METEOR: needs Java" in record_of(config)["notes"]

@@ -84,7 +84,7 @@ def test_another_clip_is_refused(tmp_path: Path) -> None:
     with pytest.raises(VideoError, match=r"could not open 'gone.mp4'"):
         sample_of_clip(tmp_path / "gone.mp4", graph)
     graph.frame_number = None
-    with pytest.raises(VideoError, match=r"the graph of 'v' does not tell which frames of 'v.mp4' it was made of"):
+    with pytest.raises(VideoError, match=r"the graph of 'v' does not say which frames of 'v.mp4' it was made of"):
         sample_of_clip(tmp_path / "v.mp4", graph)
 
 

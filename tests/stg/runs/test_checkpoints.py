@@ -162,9 +162,9 @@ def test_files_of_others_are_refused_by_name(tmp_path: Path) -> None:
         path.write_bytes(content)
         digest = __import__("hashlib").sha256(content).hexdigest()
         path.with_suffix(".sha256").write_text(digest)
-        with pytest.raises(CheckpointError, match=r"a.safetensors is not a checkpoint of ours"):
+        with pytest.raises(CheckpointError, match=r"a.safetensors is not a checkpoint of this project"):
             load_tensors(path)
     save_file({"w": torch.ones(2)}, path, {"other": json.dumps({})})
     path.with_suffix(".sha256").write_text(__import__("hashlib").sha256(path.read_bytes()).hexdigest())
-    with pytest.raises(CheckpointError, match=r"a.safetensors is not a checkpoint of ours"):
+    with pytest.raises(CheckpointError, match=r"a.safetensors is not a checkpoint of this project"):
         load_tensors(path)
