@@ -7,22 +7,19 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from stg.ablation.cells import CellFolder
 from stg.config.data import WorldConfig
 from stg.datasets.world.dataset import World
 from stg.datasets.world.scores import event_scores, verb_of
 from stg.evaluation.predictions import read_predicted
-from stg.evaluation.printing import evaluate_and_print
-from stg.metrics.scorer import Scores
+from stg.evaluation.scoring import SearchResult, evaluate_as, report_lines, scores_of
 from stg.runs.evaluations import file_stem
 from stg.runs.folder import RunFolder
 from stg.runtime.errors import Preempted, StgError
 from stg.runtime.files import write_atomic
-from stg.runtime.progress import ConsoleReporter
 from stg.runtime.provenance import commit, machine
-from stg.runtime.reporter import Reporter
+from stg.runtime.reporter import Muted, Reporter
 from stg.training.loop import fit
 
 Record = dict[str, Any]
@@ -32,24 +29,24 @@ def work_on(cell: CellFolder, *, reporter: Reporter, verbose: bool = False) -> s
     """Train a cell to its end and evaluate it, from wherever it is; returns what went wrong, if something did.
 
     Args:
-        verbose: also print what stg.fit and stg.evaluate print.
+        verbose: also report what training and evaluation report, and the scores.
 
     Raises:
         Preempted: ``reporter`` asked for it; a checkpoint is saved, or what was evaluated is evaluated again.
     """
-    console = reporter.console if verbose and isinstance(reporter, ConsoleReporter) else Console(quiet=True)
+    details = reporter if verbose else Muted(reporter)
     record: Record = {**cell.record, "failed": None}
     began, doing = time.monotonic(), "seconds"
     try:
         if not cell.trained:
-            _train(cell, record, console, reporter)
+            _train(cell, record, details)
         _add_seconds(record, doing, began)
         began, doing = time.monotonic(), "seconds_evaluating"
         if reporter.should_stop():
             raise Preempted(f"stopped before {cell.cell.name} was evaluated: the same command resumes from there")
         record["weights"] = count_weights(cell.run)
         if not cell.evaluated:
-            _evaluate(cell, record, console, reporter)
+            _evaluate(cell, record, details)
     except Preempted:
         raise
     except Exception as error:
@@ -65,22 +62,22 @@ def work_on(cell: CellFolder, *, reporter: Reporter, verbose: bool = False) -> s
     return None
 
 
-def _train(cell: CellFolder, record: Record, console: Console, reporter: Reporter) -> None:
+def _train(cell: CellFolder, record: Record, reporter: Reporter) -> None:
     # Scores of before belong to weights of before.
     record["evaluated"] = {}
     if not cell.run.begun:
         record["features"] = cell.features
     record |= {"commit": commit(), "machine": machine()}
     cell.write_record(record)
-    fit(cell.config, reporter=ConsoleReporter(console, reporter.should_stop))
+    fit(cell.config, reporter=reporter)
     if not cell.trained:
         raise StgError(f"{cell.run} was trained with other settings, and stg.fit does not resume with these")
 
 
-def _evaluate(cell: CellFolder, record: Record, console: Console, reporter: Reporter) -> None:
+def _evaluate(cell: CellFolder, record: Record, reporter: Reporter) -> None:
     if cell.config.run.threads:
         torch.set_num_threads(cell.config.run.threads)
-    found = evaluate_and_print(cell.evaluation, console=console, stop=reporter.should_stop)
+    run, found = evaluate_as(cell.evaluation, reporter=reporter)
     stems = {name: file_stem(cell.scoring.split, name) for name in found}
     if cell.config.data.dataset == "world":
         for stem in stems.values():
@@ -91,10 +88,15 @@ def _evaluate(cell: CellFolder, record: Record, console: Console, reporter: Repo
     cell.write_record(record)
     if not cell.evaluated:
         raise StgError(f"{cell.run} was evaluated, and not all scores are there: {_there(found)}")
+    for name, scores in scores_of(found).items():
+        reporter.say("  ".join([f"{name}:", *(f"{metric} {value:.3f}" for metric, value in scores.values.items())]))
+    for line in report_lines(run, cell.scoring.split, found, cell.evaluation.show):
+        reporter.say(line)
 
 
-def _there(found: Mapping[str, Scores]) -> str:
-    reasons = {f"; METEOR: {reason}" for scores in found.values() if (reason := scores.unavailable.get("meteor"))}
+def _there(found: Mapping[str, SearchResult]) -> str:
+    unavailable = [result.scores.unavailable for result in found.values() if result.scores]
+    reasons = {f"; METEOR: {reasons['meteor']}" for reasons in unavailable if "meteor" in reasons}
     return (", ".join(found) or "none") + "".join(reasons)
 
 

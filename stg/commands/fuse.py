@@ -2,8 +2,8 @@
 
 from rich.console import Console
 
+from stg.commands.evaluate import score_table
 from stg.config.retrieval import FuseConfig
-from stg.evaluation.printing import score_table
 from stg.retrieval.fusion import Fused, fuse, record_file
 from stg.runtime.progress import ConsoleReporter
 

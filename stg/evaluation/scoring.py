@@ -7,10 +7,12 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from stg.config.evaluation import EvaluateConfig
 from stg.config.search import SearchConfig
 from stg.data.batches import BatchSource, shuffle_features
 from stg.evaluation.loaded_run import LoadedRun, batch_source, load_run
 from stg.evaluation.predictions import write_predictions
+from stg.metrics.measures import METRICS
 from stg.metrics.scorer import Scorer, Scores
 from stg.models.generation import Caption, generate
 from stg.runs.evaluations import file_stem
@@ -65,8 +67,31 @@ def evaluate(
     """
     if not isinstance(run, LoadedRun):
         run = load_run(run, device=device, reporter=reporter)
-    found = caption_and_score(run, split, searches, metrics=metrics, reporter=reporter)
+    return scores_of(caption_and_score(run, split, searches, metrics=metrics, reporter=reporter))
+
+
+def scores_of(found: Mapping[str, SearchResult]) -> dict[str, Scores]:
+    """The scores of each search that has any."""
     return {name: result.scores for name, result in found.items() if result.scores is not None}
+
+
+def evaluate_as(config: EvaluateConfig, *, reporter: Reporter = SILENT) -> tuple[LoadedRun, dict[str, SearchResult]]:
+    """What :func:`evaluate` does, with the settings of the command; returns the run, and what each search found.
+
+    Raises:
+        Preempted, UserError: as :func:`evaluate`.
+    """
+    run = load_run(config.run, store=config.store, root=config.root, device=config.device, reporter=reporter)
+    found = caption_and_score(
+        run,
+        config.split,
+        config.searches(),
+        metrics=tuple(metric for metric in METRICS if metric != "meteor" or config.meteor),
+        reference=config.reference,
+        spice=config.spice,
+        reporter=reporter,
+    )
+    return run, found
 
 
 def caption_and_score(
@@ -122,6 +147,28 @@ def caption_and_score(
     return results
 
 
+def report_lines(run: LoadedRun, split: str, found: Mapping[str, SearchResult], show: int) -> list[str]:
+    """What there is to say of an evaluation, next to its scores.
+
+    Args:
+        show: how many videos to list, with the caption of the last search.
+    """
+    dataset, out, videos = run.dataset, run.folder / "evaluation", videos_of(run, split)
+    scored = next(iter(scores_of(found).values()), None)
+    lines = [f"{metric}: {reason}" for metric, reason in scored.unavailable.items()] if scored else []
+    broken = ", ".join(f"{name} {result.broken}" for name, result in found.items())
+    lines.append(f"captions that end in a word such as a, the, with: {broken} of {len(videos)}")
+    # The captions shown are those of the last search; with the classes of videos, where they were read.
+    named = [name for name in found if not name.endswith(", no class")] or list(found)
+    withheld = split in dataset.unlabelled
+    for video in videos[:show]:
+        reference = "" if withheld else f"   (a reference: {dataset.captions[video][0]})"
+        lines.append(f"  {video}: {found[named[-1]].captions[video]}{reference}")
+    if withheld:
+        return [*lines, f"the captions of {split} are withheld: nothing is scored, and captions alone are in {out}"]
+    return [*lines, f"captions and scores are in {out}"]
+
+
 def videos_of(run: LoadedRun, split: str) -> list[str]:
     """The videos of a split that are captioned: all of a split whose captions are withheld, else those with one."""
     dataset = run.dataset
@@ -148,10 +195,10 @@ def _captions(
 ) -> dict[str, list[Caption]]:
     with reporter.bar(f"captioning, {name}") as progress:
 
-        def go_on(done: int, total: int) -> None:
+        def advance(done: int, total: int) -> None:
             progress(done, total)
             if reporter.should_stop():
-                raise Preempted(f"stopped while {run.folder} was evaluated: the same command does that anew")
+                raise Preempted(f"stopped while {run.folder} was evaluated: the same command evaluates it again")
 
         return generate(
             run.trained.captioner,
@@ -160,7 +207,7 @@ def _captions(
             run.trained.vocabulary,
             search=search,
             device=run.device,
-            advance=advance_by(go_on, len(videos)),
+            advance=advance_by(advance, len(videos)),
         )
 
 

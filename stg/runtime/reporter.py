@@ -36,5 +36,20 @@ class Reporter:
         return False
 
 
+class Muted(Reporter):
+    """Silent, and stops when another reporter says so: for one step of longer work.
+
+    Args:
+        other: the reporter of the whole work.
+    """
+
+    def __init__(self, other: Reporter) -> None:
+        self._other = other
+
+    def should_stop(self) -> bool:
+        """What the other says."""
+        return self._other.should_stop()
+
+
 SILENT = Reporter()
 """For callers that want to hear nothing."""

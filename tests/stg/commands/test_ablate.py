@@ -18,7 +18,7 @@ from rich.console import Console
 import stg.ablation.cells
 import stg.ablation.work
 import stg.commands.ablate
-import stg.evaluation.printing
+import stg.evaluation.scoring
 import stg.metrics.java
 import stg.training.loop
 from graphs import GraphStore
@@ -146,7 +146,7 @@ def test_cells_are_runs_and_done_ones_are_not_run_again(
     assert (out / "table.svg").read_text().startswith("<svg")
 
     forbid(monkeypatch, stg.ablation.work, "fit")
-    forbid(monkeypatch, stg.ablation.work, "evaluate_and_print")
+    forbid(monkeypatch, stg.ablation.work, "evaluate_as")
     again = run(config)
     assert "cells done" not in again
     (out / "table.md").unlink()
@@ -179,14 +179,14 @@ def test_another_split_is_scored_without_training(config: AblateConfig, monkeypa
 def test_cells_are_evaluated_where_they_are_asked_to_be(config: AblateConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     config = dataclasses.replace(config, variants="none")
     run(config)
-    evaluate = stg.evaluation.printing.evaluate_and_print
+    evaluate = stg.evaluation.scoring.evaluate_as
     seen = []
 
     def watched(given: Any, **options: Any) -> Any:
         seen.append((given.device, torch.get_num_threads()))
         return evaluate(given, **options)
 
-    monkeypatch.setattr(stg.ablation.work, "evaluate_and_print", watched)
+    monkeypatch.setattr(stg.ablation.work, "evaluate_as", watched)
     asked = dataclasses.replace(config, split="val", run=dataclasses.replace(config.run, device="cpu", threads=3))
     threads = torch.get_num_threads()
     try:
@@ -197,7 +197,7 @@ def test_cells_are_evaluated_where_they_are_asked_to_be(config: AblateConfig, mo
     assert "--device cpu" in evaluate_command(make_plan(asked).at(Cell("none", 0)).evaluation)
 
 
-def test_a_stopped_grid_goes_on_to_the_same_end(config: AblateConfig, tmp_path: Path) -> None:
+def test_a_stopped_grid_resumes_to_the_same_end(config: AblateConfig, tmp_path: Path) -> None:
     run(config)
     parts = dataclasses.replace(config, out=str(tmp_path / "parts"))
     second = make_plan(parts).at(Cell("full", 0)).run.path
@@ -227,7 +227,9 @@ def test_a_stop_within_an_evaluation_is_made_up_for(config: AblateConfig, monkey
     plan = make_plan(config)
     cell = Cell("none", 0)
     evaluation = plan.at(cell).run.path / "evaluation"
-    with pytest.raises(Preempted, match=r"stopped while .*none-seed0 was evaluated: the same command does that anew"):
+    with pytest.raises(
+        Preempted, match=r"stopped while .*none-seed0 was evaluated: the same command evaluates it again"
+    ):
         run(config, stop=evaluation.exists)
     assert plan.at(cell).trained
     assert not list(evaluation.iterdir())
@@ -352,7 +354,7 @@ def test_a_fault_of_ours_is_kept_with_its_traceback(config: AblateConfig, monkey
     def broken(*args: Any, **kwargs: Any) -> Any:
         raise KeyError("no such thing")
 
-    monkeypatch.setattr(stg.ablation.work, "evaluate_and_print", broken)
+    monkeypatch.setattr(stg.ablation.work, "evaluate_as", broken)
     run(dataclasses.replace(config, variants="none"), code=1)
     failed = make_plan(config).at(Cell("none", 0)).record["failed"]
     assert failed["error"] == "KeyError: 'no such thing'"
@@ -362,7 +364,7 @@ def test_a_fault_of_ours_is_kept_with_its_traceback(config: AblateConfig, monkey
 def test_scores_that_do_not_come_are_a_failure_and_no_endless_loop(
     config: AblateConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stg.ablation.work, "evaluate_and_print", lambda *args, **kwargs: {})
+    monkeypatch.setattr(stg.ablation.work, "evaluate_as", lambda *args, **kwargs: (None, {}))
     shown = run(dataclasses.replace(config, variants="none"), code=1)
     assert "was evaluated, and not all scores are there: none" in shown
 
@@ -373,7 +375,7 @@ def test_cells_without_meteor_are_evaluated_again_where_java_is(
     def no_java() -> str:
         raise JavaError("needs Java")
 
-    evaluate = stg.evaluation.printing.evaluate_and_print
+    evaluate = stg.evaluation.scoring.evaluate_as
 
     def without(given: Any, **options: Any) -> Any:
         return evaluate(dataclasses.replace(given, meteor=False), **options)
@@ -394,17 +396,17 @@ def test_cells_without_meteor_are_evaluated_again_where_java_is(
     assert record_of(config)["missing"] == {}
     assert "METEOR: needs Java" in record_of(config)["notes"]
     forbid(monkeypatch, stg.ablation.work, "fit")
-    forbid(monkeypatch, stg.ablation.work, "evaluate_and_print")
+    forbid(monkeypatch, stg.ablation.work, "evaluate_as")
     assert words in run(config)
 
     for module in (stg.ablation.cells, stg.metrics.java):
         monkeypatch.setattr(module, "java", lambda: "java")
-    monkeypatch.setattr(stg.ablation.work, "evaluate_and_print", without)
+    monkeypatch.setattr(stg.ablation.work, "evaluate_as", without)
     assert "was evaluated, and not all scores are there: greedy" in run(config, code=1)
-    monkeypatch.setattr(stg.ablation.work, "evaluate_and_print", obtained)
+    monkeypatch.setattr(stg.ablation.work, "evaluate_as", obtained)
     assert words not in run(config)
     assert record_of(config)["rows"][0]["scores"]["greedy"]["meteor"]["values"] == [0.25]
-    forbid(monkeypatch, stg.ablation.work, "evaluate_and_print")
+    forbid(monkeypatch, stg.ablation.work, "evaluate_as")
     run(config)
 
 

@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from stg.commands.compare import main, show
+from stg.commands.evaluate import evaluate_and_print as evaluate
 from stg.commands.parser import run_command
 from stg.config.data import DataConfig, WorldConfig
 from stg.config.evaluation import EvaluateConfig
@@ -21,7 +22,6 @@ from stg.config.schema import to_dict
 from stg.config.training import FitConfig, OptimConfig, RunConfig
 from stg.evaluation import compare
 from stg.evaluation.predictions import write_predictions
-from stg.evaluation.printing import evaluate_and_print as evaluate
 from stg.metrics.scorer import score
 from stg.runtime.progress import ConsoleReporter
 from stg.training.loop import fit

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from stg.commands.evaluate import evaluate_and_print as evaluate
 from stg.commands.evaluate import main
 from stg.commands.parser import run_command
 from stg.config.data import DataConfig, WorldConfig
@@ -18,7 +19,6 @@ from stg.config.model import ModelConfig, STaTSConfig
 from stg.config.search import SearchConfig
 from stg.config.training import FitConfig, OptimConfig, RunConfig
 from stg.datasets.open import OpenDataset, open_dataset
-from stg.evaluation.printing import evaluate_and_print as evaluate
 from stg.models.generation import Caption, generate
 from stg.runtime.errors import UserError
 from stg.runtime.progress import ConsoleReporter

@@ -12,6 +12,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from stg.commands.evaluate import evaluate_and_print as evaluate
 from stg.commands.fuse import fuse_and_print, main
 from stg.commands.parser import run_command
 from stg.config.data import DataConfig, WorldConfig
@@ -21,7 +22,6 @@ from stg.config.retrieval import FuseConfig
 from stg.config.search import SearchConfig
 from stg.config.training import FitConfig, OptimConfig, RunConfig
 from stg.datasets.open import OpenDataset, open_dataset
-from stg.evaluation.printing import evaluate_and_print as evaluate
 from stg.retrieval.fusion import Fused
 from stg.runtime.errors import UserError
 from stg.runtime.progress import ConsoleReporter
