@@ -178,7 +178,7 @@ class Decoder(nn.Module, ABC):
             )
 
     def anneal(self, temperature: float) -> None:
-        """Choose from what is looked at, from now on, at ``temperature``, where the decoder chooses; else no change.
+        """Choose from what is attended to, from now on, at ``temperature``, where the decoder chooses; else no change.
 
         Raises:
             ValueError: it is not above 0.

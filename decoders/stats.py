@@ -131,6 +131,7 @@ class STaTSDecoder(RecurrentDecoder):
         chosen = (order, temporal, spatial, mean_join, selection, at_test, summary, visual, category_use)
         for (name, known), value in zip(_CHOICES.items(), chosen, strict=True):
             one_of(name, value, known)
+        # Here, where the argument has its name: deeper down the same mistake would be a shape that does not fit.
         if not streams or len(set(streams)) < len(streams) or not set(streams) <= STREAMS.keys():
             raise ValueError(f"streams must name some of {', '.join(STREAMS)}, each once; got {list(streams)}")
         if temperature <= 0 or top_k < 1 or rank_margin < 0 or categories < 0 or not 0 <= category_dropout <= 1:
@@ -142,7 +143,9 @@ class STaTSDecoder(RecurrentDecoder):
         self.ranks = order != "ts" and TEMPORAL_MODES[temporal].ranked
         self.rank_margin, self.rank_l2 = rank_margin, rank_l2
         self.categories, self.category_dropout = categories, category_dropout
+        # A buffer, so that a checkpoint keeps how far the annealing was.
         self.register_buffer("temperature", torch.tensor(temperature))
+        # The query is [s; h], hence its width; each stream has units of its own, under one gate.
         widths = (embedding + channels, channels, attention)
         self.st, self.ts = nn.ModuleDict(), nn.ModuleDict()
         for name in streams:
@@ -153,6 +156,7 @@ class STaTSDecoder(RecurrentDecoder):
                 self.ts[name] = TemporoSpatial(*widths, STREAMS[name], selection, at_test, top_k, summary)
         self.units = tuple(f"{name}.{kind}" for name in streams for kind in ("st", "ts") if order in (kind, "stats"))
         """What the gate weighs, in its order: ``STREAM.st``, ``STREAM.ts``."""
+        # Weights are drawn in this order, on which those of a seed depend: units, gate, language.
         self.gate = UnitGate(len(self.units), channels, attention)
         self._make_language(embedding, category_use, dropout)
 
@@ -160,6 +164,7 @@ class STaTSDecoder(RecurrentDecoder):
         """The parts that read words and the class, and the word LSTM over them."""
         self.embedding = nn.Embedding(self.vocabulary, embedding, padding_idx=self.pad)
         self.self_attention = MultiHeadAttention(embedding, heads=1)
+        # One row more than classes: the first is that of an unknown class.
         reads_class = self.categories and category_use != "target"
         self.category = nn.Embedding(self.categories + 1, embedding) if reads_class else None
         predicts_class = self.categories and category_use != "input"
@@ -190,6 +195,7 @@ class STaTSDecoder(RecurrentDecoder):
         for name in self.streams:
             stream = take_stream(memory, name, self.channels)
             parts: Parts = {"values": stream.values, "mask": stream.mask, "real": stream.real, "order": stream.order}
+            # What does not depend on the words is computed once a video, not once a word.
             for units in (self.st, self.ts):
                 if name in units:
                     unit = units[name]
@@ -214,6 +220,7 @@ class STaTSDecoder(RecurrentDecoder):
         """``[y; s]`` of one more word; earlier words are kept as keys and values."""
         y = self.embedding(word)[:, None]
         keys, values = self.self_attention.keys_values(y)
+        # Causal attention over words needs only the keys so far: no earlier word is read again.
         keys, values = torch.cat([state["word_keys"], keys], 1), torch.cat([state["word_values"], values], 1)
         read = torch.cat([y, self.self_attention(y, keys, values)], -1)[:, 0]
         return read, state | {"word_keys": keys, "word_values": values}
@@ -223,6 +230,7 @@ class STaTSDecoder(RecurrentDecoder):
         ``loss.rank.STREAM`` and ``loss.rank_norm.STREAM`` for the ranking loss."""
         y, s = read.chunk(2, -1)
         hidden = state["hidden"]
+        # Captions of a video (references, beams) are neighbours: they share its keys without a copy.
         videos = len(_parts(state, self.streams[0])["real"])
         by_video = (videos, len(hidden) // videos)
         x, trace = self._attend(s.unflatten(0, by_video), hidden.unflatten(0, by_video), state)
@@ -246,6 +254,7 @@ class STaTSDecoder(RecurrentDecoder):
         if self.category is not None:
             y = torch.cat([y, state["category"][:, None].expand(-1, y.shape[1], -1)], -1)
         hidden, _ = self.lstm(y, (state["hidden"][None], state["cell"][None]))
+        # The query of a word holds h_{i-1}, so the states are shifted by one.
         before = torch.cat([state["hidden"][:, None], hidden[:, :-1]], 1)
         x, trace = self._attend(s, before, state)
         return self.dropout(self.behind(torch.cat([hidden, x], -1))), trace
@@ -285,11 +294,13 @@ class STaTSDecoder(RecurrentDecoder):
         """``rank`` and ``category``, where the decoder has them."""
         losses = {}
         if self.ranks:
+            # A mean over streams, so that rank_weight means the same for any number of them.
             streams = [self._rank(name, trace, state, real) for name in self.streams]
             losses["rank"] = torch.stack(streams).mean()
         if self.classifier is not None:
             first = _parts(state, self.streams[0])
             mean = mean_of_real(first["values"].flatten(1, 2), first["mask"].flatten(1), 1)
+            # Captions of unknown class, or that do not count, have no target.
             counts = self._knows_class(state, real)
             target = torch.where(counts, state["memory.category"] - 1, -100)
             total = F.cross_entropy(self.classifier(mean), target, ignore_index=-100, reduction="sum")
@@ -306,6 +317,7 @@ class STaTSDecoder(RecurrentDecoder):
     def _attend(
         self, s: Float[Tensor, "B K E"], hidden: Float[Tensor, "B K C"], state: State
     ) -> tuple[Float[Tensor, "B K C"], Trace]:
+        # One query for all streams and units; each projects it by weights of its own.
         query = torch.cat([s, hidden], -1)
         units: list[Tensor] = []
         trace: Trace = {}
@@ -340,6 +352,7 @@ class STaTSDecoder(RecurrentDecoder):
         state = super()._start(words, memory, video)
         if self.category is not None and self.training and self.category_dropout:
             known = state["memory.category"]
+            # Hidden from the input alone: the target of the class loss stays in the state.
             hidden = torch.rand(len(known), device=known.device) < self.category_dropout
             state["category"] = self.category(known.masked_fill(hidden, 0))
         return state

@@ -62,9 +62,11 @@ class GraphStore:
             raise StoreError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
         if features_dtype is not None and features_dtype not in FEATURE_TYPES:
             raise StoreError(f"features_dtype must be one of {', '.join(FEATURE_TYPES)}, got {features_dtype!r}")
+        # The arguments are good by now: a wrong one must not create a file.
         self._file = LMDBFile(path, write=mode != "r", map_growth=map_growth, strict=strict)
         self._known = KnownRecords(self.path)
         try:
+            # A store that is refused must not stay locked for this process.
             self._begin(mode, features_dtype)
             if manifest is not None:
                 self.require_manifest(manifest)
@@ -101,6 +103,7 @@ class GraphStore:
         header = self._header()
         if given == header["manifest"]:
             return
+        # Graphs made before there was a manifest may have been made in any way: one cannot be added later.
         held = len(self)
         if header["manifest"] is None and held:
             raise StoreError(f"{self.path} already holds {held} graphs made without a manifest: use a new store")
@@ -143,6 +146,7 @@ class GraphStore:
             if key in items:
                 raise StoreError(f"video {video!r} is given twice")
             try:
+                # A graph filed under another name would be wrong in every later use, without an error.
                 own = data.to_dict().get("video")
                 if own and own != video:
                     raise StoreError(f"the graph says that it belongs to {own!r}")
@@ -268,6 +272,7 @@ class GraphStore:
         Raises:
             StoreError: the file's structure or header is damaged, so that no record can be trusted.
         """
+        # The tree of the file first: records found through a damaged one mean nothing.
         check_file(self.path)
         expected = self.fields
         broken = []
@@ -304,9 +309,11 @@ class GraphStore:
             "fields": {},
             "manifest": None,
         }
+        # A reader changes nothing: only a writer gives an empty file its header.
         if mode != "r" and new:
             self._file.commit([_header_item(fresh)])
         present = self._header()
+        # A type without a name here would be drawn, filtered and trained on as nothing: refused at once.
         for name, number in {} if mode == "w" else present.get("edge_types", {}).items():
             if EDGE_TYPES.get(name) != number:
                 raise StoreError(
@@ -323,6 +330,7 @@ class GraphStore:
 
     def _header(self) -> dict[str, Any]:
         with self._file.read() as transaction:
+            # Read afresh each time: another process may have added to it since.
             record = transaction.get(HEADER_KEY)
             if record is None:
                 raise StoreError(f"{self.path} is an LMDB file, but not a store of video graphs: it has no header")
@@ -350,6 +358,7 @@ class GraphStore:
             fields = decode(record)
             check_graph(fields)
             _check_same(header["fields"] or widths(fields), widths(fields))
+            # A record is copied byte by byte, so its dtype must already be the store's.
             kinds = {field.kind for name, field in fields.items() if name in FEATURES}
             if kinds != {header["features_dtype"]}:
                 raise StoreError(f"features in {', '.join(kinds)}, but the store keeps {header['features_dtype']}")
@@ -400,6 +409,7 @@ def _stated(header: Mapping[str, Any], fields: Mapping[str, int], types: Mapping
 def _check_same(expected: Mapping[str, int], found: Mapping[str, int]) -> None:
     if dict(expected) == dict(found):
         return
+    # A batch has one width a field: a graph that differs would fail only in training, without its name.
     lacking = [name for name in expected if name not in found]
     extra = [name for name in found if name not in expected]
     wrong = [f"{n} of width {found[n]} (here {expected[n]})" for n in found if found[n] != expected.get(n, found[n])]

@@ -107,6 +107,7 @@ class CellFolder:
         run = self.run
         if not run.begun:
             return False  # stg.fit checks it itself; another process may be making it at this moment
+        # The run's own check of its settings, with the name of the option that this command has.
         TrainingRun(run.path, self.config, option="--out")
         self._check_features()
         return run.finished and not differences(to_dict(run.config), to_dict(self.config)).keys() - FREE
@@ -142,14 +143,17 @@ class CellFolder:
 
         METEOR is not missed where no Java can compute it.
         """
+        # Looked up by split: a cell may be scored on several.
         found = self.record.get("evaluated", {}).get(self.scoring.split, {})
         stems: dict[str, str] = {}
         for search in self.scoring.searches:
             # A model that reads classes has two scores a search: with them and without.
             named = {name: one["stem"] for name, one in found.items() if f"{name}, ".startswith(f"{search}, ")}
             files = [self.run.evaluation_file(stem, "scores") for stem in named.values()]
+            # One missing file makes the whole cell unscored: scoring again is cheap.
             if not named or not all(path.exists() for path in files):
                 return {}
+            # Scored on a machine without Java before: done once more where there is one.
             if self.scoring.meteor and java_is_there() and any(no_meteor(path) for path in files):
                 return {}
             stems |= named
@@ -162,6 +166,7 @@ class CellFolder:
         Raises:
             UserError: its folder is not that of this cell (:attr:`trained`).
         """
+        # In this order: a failure that a later attempt mended no longer counts.
         if self.trained and self.evaluated:
             return "done"
         if self.record.get("failed"):

@@ -53,6 +53,7 @@ def make_plan(config: AblateConfig) -> Plan:
         UserError: see `stg.ablation.ablate.ablate`.
     """
     name, table = _chosen(config)
+    # The sections of stg.fit, without what only the ablation has.
     base = FitConfig(
         data=config.data,
         world=config.world,
@@ -64,6 +65,7 @@ def make_plan(config: AblateConfig) -> Plan:
         run=config.run,
     )
     dataset: str = config.data.dataset
+    # Two folders of clips must not share one default folder of results.
     if dataset == "folder" and config.data.root:
         dataset += f"-{Path(config.data.root).name}"
     return plan_cells(
@@ -127,8 +129,11 @@ def plan_cells(
             its own value of.
         ValueError: settings that cannot be together.
     """
+    # Before any cell is made: a table half of which was trained otherwise is no table.
     _refuse_contradictions(name, table, base, given)
+    # Settings that a table only suggests yield to what the user gives.
     free = {key: value for key, value in table.unless_given.items() if key not in given}
+    # Seed by seed, so that an early stop leaves whole rows for the seeds that are done.
     order = [
         Cell(row, seed, shuffled) for seed in seeds for shuffled in (False, True)[: 1 + controls] for row in table.rows
     ]
@@ -174,10 +179,12 @@ def value_of(config: FitConfig, key: str) -> Any:
 
 def _refuse_contradictions(name: str, table: Table, base: FitConfig, given: Sequence[str]) -> None:
     default = FitConfig()
+    # Compared with the default too: from Python nothing is marked as given.
     for key, option in OWN.items():
         if key in given or value_of(base, key) != value_of(default, key):
             instead = f"use {option}" if option else "cells begin with fresh weights"
             raise UserError(f"--{key} is not for all cells: {instead}")
+    # The reference row's own value is allowed, so that its preset can be the base of the table.
     wanted = table.settings(table.reference)
     for key in dict.fromkeys(key for row in table.rows for key in table.settings(row)):
         value = value_of(base, key)

@@ -46,6 +46,7 @@ def build_parser(config_class: type, *, prog: str, description: str) -> Argument
     parser.add_argument("--config", action="config", help=f"YAML file of options{named}")
     parser.add_argument("--plugin", type=list[str], default=[], metavar="FILE_OR_MODULE", help=PLUGIN_HELP)
     parser.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
+    # By hand, as jsonargparse makes only options of a class's fields.
     positional = [item for item in fields(config_class) if item.metadata.get("positional")]
     for item in positional:
         many = get_origin(item.type) is tuple
@@ -90,6 +91,7 @@ def parse(config_class: type[C], argv: Sequence[str], *, prog: str, description:
     Raises:
         UserError: an unknown option or key (with the nearest known one), a wrong type or range, a missing file.
     """
+    # Before the parser, which would look for a file of this name.
     if "help" in _config_files(argv):
         print(list_presets(config_class))
         sys.exit(0)
@@ -104,12 +106,14 @@ def parse(config_class: type[C], argv: Sequence[str], *, prog: str, description:
         parsed = parser.parse_args(_resolve_presets(list(argv)))
         made = parser.instantiate(parsed)
         debug = bool(made.debug)
+        # A plugin named in a file comes too late to add choices: the user is asked to give it by --plugin.
         require_plugins(made.plugin, "a file of --config")
         values = {}
         for item in fields(config_class):  # type: ignore[arg-type]
             if item.metadata.get("kept"):
                 continue
             if item.metadata.get("given"):
+                # Parsed once more without defaults: what is left is what the user set.
                 set_by_user = parser.parse_args(_resolve_presets(list(argv)), defaults=False)
                 values[item.name] = tuple(sorted(map(str, set_by_user.keys())))
                 continue
@@ -141,6 +145,7 @@ def _split_plugins(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     """The values of ``--plugin``, and all other words of a command line."""
     plugins, others, words = list[str](), list[str](), iter(argv)
     for word in words:
+        # Everything behind it is a file, also one called --plugin.
         if word == "--":
             return plugins, [*others, word, *words]
         if word == "--plugin" and (value := next(words, None)) is not None:
@@ -246,6 +251,7 @@ MESSAGES = {
 def _explain(message: str, known: list[str], argv: Sequence[str], named: list[str]) -> str:
     """One line from the parser's words: with the file, and with the nearest known option or preset."""
     line = " ".join(message.replace("typing.", "").replace("<unicode string>", "the file").split())
+    # The parser does not say which file a key was in.
     in_file = MESSAGES["unknown key"].search(line)
     if in_file or MESSAGES["bad file"].search(line):
         line = f"{', '.join(_config_files(argv))}: {line}"
@@ -253,6 +259,7 @@ def _explain(message: str, known: list[str], argv: Sequence[str], named: list[st
     if match:
         name = next(group for group in match.groups() if group)
         last = name.rsplit(".", 1)[-1]
+        # The right name in the wrong section is the commonest slip; spelling comes next.
         near = [key for key in known if key.rsplit(".", 1)[-1] == last] or difflib.get_close_matches(name, known, n=3)
         near = near or difflib.get_close_matches(last, [key.rsplit(".", 1)[-1] for key in known], n=3)
         if not in_file:
@@ -261,6 +268,7 @@ def _explain(message: str, known: list[str], argv: Sequence[str], named: list[st
     elif named and MESSAGES["no file"].search(line):
         near = [name for given in _config_files(argv) for name in difflib.get_close_matches(given, named, n=3)]
         line += f"; did you mean the preset {' or '.join(near)}?" if near else "; --config help lists the presets"
+    # A file whose name begins with a dash was read as an option.
     elif dashed := [token for token in argv if token.startswith("-") and os.path.exists(token)]:
         line += f"; put -- before {dashed[0]!r}, which is a file and no option"
     if choices := MESSAGES["not a choice"].search(line):

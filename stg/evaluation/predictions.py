@@ -28,10 +28,12 @@ def read_predictions(path: str | Path) -> dict[str, str]:
         where = f"{path} row {number}"
         if not isinstance(row, dict):
             raise UserError(f'{where} must be {{"image_id": ..., "caption": ...}}, got {_kind(row)}: {row!r:.80}')
+        # One message for each fault, with its row: files of other tools are checked here, and trusted afterwards.
         for key in ("image_id", "caption"):
             if key not in row:
                 raise UserError(f"{where} lacks the key {key!r}; it has {', '.join(map(repr, row)) or 'none'}")
         video, caption = row["image_id"], row["caption"]
+        # JSON's true is an int in Python, and no id.
         if isinstance(video, bool) or not isinstance(video, str | int):
             raise UserError(f"{where}: image_id must be text or a whole number, got {_kind(video)}: {video!r:.80}")
         if not isinstance(caption, str):
@@ -79,6 +81,7 @@ def read_captions(path: str | Path) -> dict[str, list[str]]:
         found = read_predictions(path) if holds_list(path) else read_json(path)
     if not isinstance(found, dict):
         raise UserError(f"{path} must hold a list of image_id and caption, or an object {{video: caption}}")
+    # One form for all that follows: a list, also of one caption.
     captions = {video: [value] if isinstance(value, str) else value for video, value in found.items()}
     for video, texts in captions.items():
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
@@ -118,6 +121,7 @@ def short_names(files: Sequence[str]) -> list[str]:
     parts = [Path(path).parts for path in files]
     if len(set(parts)) < len(parts) or len(parts) == 1:
         return [f"{place}: {Path(path).name}" if len(parts) > 1 else path for place, path in enumerate(files, 1)]
+    # Shared folders in front, then shared file names behind, as in runs/A/evaluation/test.json.
     while len({part[0] for part in parts}) == 1 and min(map(len, parts)) > 1:
         parts = [part[1:] for part in parts]
     while len({part[-1] for part in parts}) == 1 and min(map(len, parts)) > 1:
@@ -158,6 +162,7 @@ def merge_files(
         UserError: ``out`` is there or is one of the files; a file cannot be read; a video has no caption anywhere.
         StgError: ``out`` cannot be written.
     """
+    # Refused before anything is read: writing over an input would lose it.
     target = Path(out)
     if target.resolve() in {Path(path).resolve() for path in (*files, *([videos] if videos else []))}:
         raise UserError(f"{out!r} is --out and one of the files to read: choose another --out")
@@ -168,6 +173,7 @@ def merge_files(
     merged, source = merge(predictions, wanted)
     write_captions(target, merged, form)
     lines = [f"{source.count(place)} captions from {path}" for place, path in enumerate(files)]
+    # Said aloud: a list of another split would drop captions in silence.
     unlisted = set().union(*predictions) - set(wanted)
     if unlisted:
         lines.append(f"{len(unlisted)} videos that {videos} does not list were left out")
@@ -194,12 +200,14 @@ def merge(predictions: Sequence[Mapping[str, str]], wanted: Iterable[str]) -> tu
     source: list[int] = []
     gaps = []
     for video in dict.fromkeys(wanted):
+        # An empty caption counts as none, so that a fallback can fill it.
         place = next((place for place, found in enumerate(predictions) if found.get(video, "").strip()), None)
         if place is None:
             gaps.append(video)
         else:
             merged[video] = predictions[place][video]
             source.append(place)
+    # A submission with gaps is refused or scored as wrong by the servers: nothing is written.
     if gaps:
         raise UserError(
             f"{len(gaps)} of {len(gaps) + len(merged)} videos have no caption in any of the files ({some(gaps)}), so "

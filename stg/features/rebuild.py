@@ -64,6 +64,7 @@ class WeightSearch:
 
     def find(self, name: str, sha256: str) -> WeightFile | None:
         """The file of this name, or its copy under another one; else a file of this name that holds something else."""
+        # What the user names comes before torch's cache.
         searched = [*self.places, cache_folder()]
         named = [path for place in searched for path in (place, place / name) if path.name == name and path.is_file()]
         inside = [path for place in self.places for path in (_files_in(place) if place.is_dir() else [place])]
@@ -71,6 +72,7 @@ class WeightSearch:
         # Hashing takes seconds a file: one file of the right name is taken, and checked by who asked for it.
         if len(named) == 1 and not others:
             return self._file(named[0])
+        # Lazy: the first file of the right hash ends the hashing.
         readable = (self._file(path) for path in (*named, *others) if os.access(path, os.R_OK))
         same = (file for file in readable if file.sha256 == sha256)
         return next(same, self._file(named[0]) if named else None)
@@ -126,6 +128,7 @@ class FeaturePlan:
                 ones (the fields that differ are named).
         """
         if self.networks is None or self.sampling is None:
+            # The built-in world draws its features: there is no file to open.
             extractor = self.builders[str(self.manifest.backbone_name)](self.manifest, self.reads)
         else:
             from stg.features.build import make_extractor
@@ -160,12 +163,14 @@ def plan_features(
     made, builders = Manifest(manifest), builders or {}
     search = places if isinstance(places, WeightSearch) else WeightSearch(places)
     plan = FeaturePlan(made, tuple(reads), search, builders=builders)
+    # The world's extractor needs no weights, only its settings.
     if made.backbone_name in builders:
         _refuse_incomplete(made.missing(reads, files=False))
         return plan
     # A grid, and objects described by motion, are read off the motion network's map.
     reads = made.with_motion(reads)
     _refuse_incomplete(made.missing(reads))
+    # Names before files: advice about a missing file is no use if the network is unknown.
     networks, sampling = _networks(made, reads), _sampling(made, reads)
     return FeaturePlan(made, plan.reads, search, networks, sampling, _find_all(made, reads, search), builders)
 
@@ -185,6 +190,7 @@ def _networks(made: Manifest, reads: Sequence[str]) -> NetworkConfig:
         UserError: features that were made elsewhere, or by a network that is not known here.
     """
     names = {"detector": NONE, "motion": NONE, "sound": NONE}
+    # Features imported from elsewhere can be trained on, but not made for a clip that the importer never saw.
     for kind, part in (("motion", "motion"), ("audio", "sound")):
         if kind in reads and network_of(part, made.entry(part)) is None:
             raise UserError(
@@ -207,6 +213,7 @@ def _sampling(made: Manifest, reads: Sequence[str]) -> SamplingConfig:
     values, objects = made.values, "objects" in reads
     # The motion network takes the whole frame where it describes objects, also if only its motion is read.
     mapped = "motion" in reads and made.describes_objects_by_motion
+    # Where no objects are read the detector does not run: its thresholds may stay at their defaults.
     return SamplingConfig(
         num_frames=values["num_frames"],
         sampling=values["sampling"],
@@ -228,6 +235,7 @@ def _find_all(made: Manifest, reads: Sequence[str], search: WeightSearch) -> Fil
             if (file := search.find(name, sha256)) is None:
                 missing.append(f"the {role} of this model needs {_described(name, sha256)}")
                 continue
+            # The search continues after a mismatch, so that one run lists every file to replace.
             files[role] = file
             if file.sha256 != sha256:
                 others.append(f"{role}.sha256: trained on {sha256!r}, now {file.sha256!r} ({file})")

@@ -40,6 +40,7 @@ def build_captioner(
     Raises:
         ValueError: the features lack what the branches or their decoders need, or the settings do not go together.
     """
+    # All checks come first: a network that is drawn and then refused would cost seconds.
     reads = _checked_reads(model, widths)
     shared = {
         "vocabulary": vocabulary,
@@ -59,6 +60,7 @@ def build_captioner(
     objects = graphs.STGEncoder(widths.objects, model.channels, graph.layers) if model.branches != "scene" else None
     decoders = {branch: _decoder(model, branch, shared) for branch in reads}
     joined = model.branches == "concat" and model.concat_axis == "channel"
+    # Without a bias, as the projections of Eq. 5 and 6.
     join = nn.Linear(2 * model.channels, model.channels, bias=False) if joined else None
     memories = {branch: _memory(branch, frozenset(parts), widths, model) for branch, parts in reads.items()}
 
@@ -83,6 +85,7 @@ def _checked_reads(model: ModelConfig, widths: FeatureWidths) -> dict[BranchName
         ValueError: the features lack it, or the settings do not go together.
     """
     wants_scene, wants_objects = model.branches != "object", model.branches != "scene"
+    # Branches first: without its features a branch cannot be, whatever its decoder is set to.
     for wanted, kind, other in ((wants_scene, "scene", "object"), (wants_objects, "object", "scene")):
         if wanted and not (widths.scene if kind == "scene" else widths.objects):
             raise ValueError(
@@ -90,6 +93,7 @@ def _checked_reads(model: ModelConfig, widths: FeatureWidths) -> dict[BranchName
             )
     if model.views != "one" and not wants_scene:
         raise ValueError(f"views={model.views!r} is for the scene branch, and branches={model.branches!r} has none")
+    # Joined branches have one decoder, filed under the scene.
     wanted_decoders: dict[BranchName, bool] = {
         "scene": wants_scene,
         "object": wants_objects and model.branches != "concat",
@@ -100,10 +104,12 @@ def _checked_reads(model: ModelConfig, widths: FeatureWidths) -> dict[BranchName
     }
     for branch, parts in reads.items():
         _check_features(branch, parts, widths)
+    # A graph whose decoder reads no object would be computed, and change no caption, in silence.
     if "object" in reads:
         _check_sees_objects("decoder of the object branch", reads["object"])
     elif wants_objects:
         _check_sees_objects("joined decoder", reads["scene"])
+    # The L2 ablation compares frames, so both decoders must read them for the loss to matter.
     if model.branches == "l2" and "frames" not in reads["scene"]:
         raise ValueError(
             f"branches='l2' pulls on the frames of the scene branch, whose decoder reads {_listed(reads['scene'])} "

@@ -82,6 +82,7 @@ class Captioner(nn.Module):
         super().__init__()
         if scene is None and objects is None:
             raise ValueError("a captioner needs a scene branch, an object branch, or both; got neither")
+        # Refused here, not in the first batch: a model that cannot caption must not begin to train.
         decoders = [branch.decoder is not None for branch in (scene, objects) if branch is not None]
         if fusion == "concat" and decoders != [True, False]:
             raise ValueError("fusion='concat' needs both branches and exactly one decoder, that of the scene branch")
@@ -89,6 +90,7 @@ class Captioner(nn.Module):
             raise ValueError("every branch needs its decoder")
         _check_reads("scene", scene)
         _check_reads("object", objects)
+        # Regions and grids belong to the steps of one branch: joined frames have no such steps.
         if fusion == "concat" and scene and scene.decoder and (steps := scene.decoder.reads - WHOLE_VIDEO):
             raise ValueError(
                 f"fusion='concat' joins the frames of both branches and its decoder reads {_listed(steps)} too: "
@@ -110,6 +112,7 @@ class Captioner(nn.Module):
             ValueError: the batch lacks features that the model was built with.
         """
         if self.standardise is not None:
+            # A shallow copy: the caller's batch keeps its features, and nothing is copied twice.
             batch = copy.copy(batch)
             for name, function in self.standardise.items():
                 if name in batch:
@@ -120,6 +123,7 @@ class Captioner(nn.Module):
             parts = self.scene_parts(batch) if self.scene_parts is not None else {}
             scene_memory = VideoMemory(frame_mask=padded.mask, **self.scene.views(padded), **parts)
         if self.objects is not None:
+            # The graph gives one vector a node and their mean a frame; regions keep the nodes themselves.
             nodes, frames, mask = self.objects(
                 batch.x,
                 batch.frame,
@@ -132,19 +136,22 @@ class Captioner(nn.Module):
             object_memory = VideoMemory(frames=frames, frame_mask=mask, **parts)
             has_objects = mask.any(-1)
         else:
+            # The losses ask for it whatever the model.
             has_objects = torch.zeros(len(batch.num_frames), dtype=torch.bool, device=batch.num_frames.device)
+        # Joined into the scene's memory, as its decoder is the only one.
         if self.fusion == "concat" and scene_memory is not None and object_memory is not None:
             scene_memory = self._concatenate(scene_memory, object_memory)
         return Encoded(scene_memory, object_memory, has_objects)
 
     def _concatenate(self, scene: VideoMemory, objects: VideoMemory) -> VideoMemory:
         if self.join is None:
+            # Joined in time, frames without objects stay masked; by channel they are zeros next to a real scene.
             mask = torch.cat([scene.frame_mask, objects.frame_mask], 1)
             return replace(scene, frames=torch.cat([scene.frames, objects.frames], 1), frame_mask=mask)
         return replace(scene, frames=self.join(torch.cat([scene.frames, objects.frames], -1)))
 
     def anneal(self, temperature: float) -> None:
-        """Let the decoders choose at ``temperature`` what they look at; see `Decoder.anneal`."""
+        """Let the decoders choose at ``temperature`` what they attend to; see `Decoder.anneal`."""
         for decoder in (self.scene_decoder, self.object_decoder):
             if decoder is not None:
                 decoder.anneal(temperature)
@@ -177,6 +184,7 @@ class Captioner(nn.Module):
         """The part that captions: no object branch unless it is read at test time; weights are shared."""
         if self._captions_with_graph:
             return self
+        # The exported file holds nothing of the object branch, the statistics of its features included.
         kept = None
         if self.standardise is not None:
             read = self._fields(test_time=True)
@@ -192,6 +200,7 @@ class Captioner(nn.Module):
         """The features of a batch that are read."""
         read = self.scene.requires if self.scene is not None else frozenset()
         read |= self.scene_parts.requires if self.scene_parts is not None else frozenset()
+        # In training the graph is read too, to teach the scene branch.
         if self.objects is not None and (self._captions_with_graph or not test_time):
             read |= {"x"} | (self.object_parts.requires if self.object_parts is not None else frozenset())
         return read
@@ -202,6 +211,7 @@ def _check_reads(name: str, branch: Branch | None) -> None:
         return
     provides = frozenset({"frames"}) if name == "object" else cast("SceneBranch | SceneViews", branch.encoder).provides
     provides |= branch.memory.provides if branch.memory is not None else frozenset()
+    # What a decoder only learns from must be there too, or its loss would be missing in silence.
     if missing := branch.decoder.learns_from - provides:
         advice = "SceneViews as its encoder" if name == "scene" and missing == {"motion"} else "its memory with it"
         raise ValueError(

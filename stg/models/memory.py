@@ -24,6 +24,7 @@ def pad_regions(
         fullest frame of the batch, at least 1.
     """
     videos, longest = len(num_frames), int(num_frames.max())
+    # One number for each frame of the padded batch: no loop over videos or frames.
     slot = batch * longest + frame
     count = torch.bincount(slot, minlength=videos * longest)
     most = max(int(count.max()), 1)
@@ -68,6 +69,7 @@ def subsample_steps(ptr: Int[Tensor, " B1"], most: int) -> tuple[Int[Tensor, " S
     kept = count.clamp(max=most)
     begin = torch.cat([ptr[:1], kept.cumsum(0)])
     video = torch.arange(len(kept), device=ptr.device).repeat_interleave(kept)
+    # The middle of each stretch, in whole numbers: exact for any length.
     number = torch.arange(len(video), device=ptr.device) - begin[video]
     return ptr[video] + (2 * number + 1) * count[video] // (2 * kept[video]), begin
 
@@ -104,6 +106,7 @@ class ClipVector(nn.Module):
             means.append(_mean_of_videos(feature(batch, "motion"), batch.motion_ptr.diff())[0])
         if "audio" in self.requires:
             audio, heard = feature(batch, "audio"), batch.audio_mask
+            # Silent stretches drop out, so the rows of each video are recounted, by a running sum.
             before = torch.cat([heard.new_zeros(1, dtype=torch.int64), heard.cumsum(0)])
             mean, count = _mean_of_videos(audio[heard], before[batch.audio_ptr].diff())
             means += [mean, (count > 0).to(mean)[:, None]]
@@ -111,13 +114,13 @@ class ClipVector(nn.Module):
 
 
 class MemoryBuilder(nn.Module):
-    """What a branch hands its decoder besides sequences of frames; pass what the decoder reads.
+    """What a branch passes to its decoder besides sequences of frames; pass what the decoder reads.
 
     Args:
         regions: what each object goes through: a layer for raw objects, ``nn.Identity()`` for nodes of a graph.
         grid: what each place of the grid goes through.
         clip: makes the vector of the whole video.
-        category: whether the class of a video is handed over, where the batch knows it.
+        category: whether the class of a video is passed on, where the batch knows it.
         max_steps: most steps of the grid a video (`subsample_steps`); 0: all.
     """
 

@@ -79,6 +79,7 @@ class Ranks:
         if not self.is_distributed:
             return values
 
+        # A copy: the reduction writes in place, and the caller keeps its values.
         total = values.detach().to(self.device, copy=True).contiguous()
         with self._together():
             dist.all_reduce(total)
@@ -124,6 +125,7 @@ class Ranks:
         if not self.is_distributed:
             return [value]
 
+        # Lengths first: all_gather takes tensors of one size, so each is padded to the longest.
         lengths = torch.zeros(self.world_size, dtype=torch.int64)
         lengths[self.rank] = len(value)
         sizes = self.all_reduce(lengths).tolist()
@@ -162,6 +164,7 @@ class Ranks:
         """Give each weight the sum of its gradients over all processes; one that has none anywhere keeps none."""
         if not self.is_distributed:
             return
+        # One reduction for all weights and for who has gradients: its latency is paid once a step.
         several = list(weights)
         have = torch.tensor([weight.grad is not None for weight in several], dtype=several[0].dtype)
         gradients = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in several]
@@ -191,6 +194,7 @@ class Ranks:
             return
         self._turns += 1
         done = f"stg/turn/{self._turns}"
+        # By the store and not by a barrier, which would time out while the first one works for long.
         while not self.is_main and not self._store.check([done]):
             if self._store.check([FAILURE]):
                 raise self._lost()
@@ -203,10 +207,12 @@ class Ranks:
         """Leave the others a note that this process ends with ``error``; whether it is the first to, and the exit code
         of the first to."""
         assert self._store is not None
+        # The same codes as those of a single process, so that launchers can act on them.
         code = getattr(error, "exit_code", 2 if isinstance(error, ValueError) else 1)
         words = str(error) if isinstance(error, StgError) else f"{type(error).__name__}: {error}"
         mine = json.dumps({"rank": self.rank, "code": code, "words": words})
         try:
+            # Atomic: of several that fail at once exactly one reports.
             noted = self._store.compare_set(FAILURE, "", mine).decode()
         except RuntimeError:  # the store itself is gone
             noted = mine
@@ -254,11 +260,14 @@ def init_distributed(device: Callable[[], torch.device]) -> Iterator[Ranks]:
         return
 
     rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    # Rendezvous by hand, as the notes on failures need the store before and after the process group.
     store, _, _ = next(dist.rendezvous("env://", timeout=TIMEOUT))
+    # A restarted job must not read the failure that ended the attempt before.
     store = dist.PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
     ranks = Ranks(rank, count, store=store)
     try:
         works_on = device()
+        # NCCL cannot serve two processes on one GPU.
         nccl = works_on.type == "cuda" and int(os.environ.get("LOCAL_WORLD_SIZE", count)) <= torch.cuda.device_count()
         if nccl:
             torch.cuda.set_device(works_on)

@@ -43,6 +43,7 @@ def fit(config: FitConfig, *, reporter: Reporter = SILENT, ranks: Ranks | None =
         StgError: the loss is not finite `stg.training.state.NAN_LIMIT` times in a row.
         ProcessLost: another process has ended.
     """
+    # Before the folder is touched: settings that are refused leave nothing behind.
     check_training(config)
     ranks = ranks or SINGLE
     folder = Path(config.run.out) if config.run.out else default_folder(config)
@@ -55,14 +56,17 @@ def _train(config: FitConfig, run: TrainingRun, reporter: Reporter, ranks: Ranks
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
     device = pick_device(config.run.device)
+    # Before the model is made: its first weights are drawn from this seed.
     torch.manual_seed(config.run.seed)
     setup = set_up(config, device, reporter=reporter, ranks=ranks)
+    # Short names: the loop below is read more often than this line.
     model, data, validate, reward = setup.trained.captioner, setup.data, setup.validation, config.reward
     optimiser = OPTIMISERS[config.optim.algorithm](list(model.parameters()), config.optim)
     state = TrainingState(
         Checkpoints(run.folder.checkpoints),
         model,
         optimiser,
+        # A checkpoint of other words or features has weights that mean something else: it is refused.
         made_of={
             "vocabulary": setup.trained.vocabulary.fingerprint,
             "features": hashlib.sha256(json.dumps(setup.store.manifest, sort_keys=True).encode()).hexdigest(),
@@ -72,6 +76,7 @@ def _train(config: FitConfig, run: TrainingRun, reporter: Reporter, ranks: Ranks
         export=lambda: _export(setup, run.folder),
         ranks=ranks,
     )
+    # Before anything is written: a run that is refused, or finished, stays as it is.
     _restore(state, run, setup, reporter)
     if state.finished:
         reporter.say(f"{run.folder} is finished: {_best(state)}")
@@ -94,6 +99,7 @@ def _train(config: FitConfig, run: TrainingRun, reporter: Reporter, ranks: Ranks
             if objective.start_epoch(state.at.epoch, model, optimiser):
                 reporter.say(f"learning from rewards from epoch {state.at.epoch + 1} on, share {reward.weight:g}")
             batches = data.epoch(state.at.epoch)
+            # A resumed epoch draws the same batches again and begins where the checkpoint was saved.
             for items, batch in _loaded(data, batches[state.at.batch :], ranks):
                 with _checkpoint_in_trouble(state):
                     result = train_step(
@@ -104,6 +110,7 @@ def _train(config: FitConfig, run: TrainingRun, reporter: Reporter, ranks: Ranks
                         ranks=ranks,
                         clip_norm=config.optim.clip_norm,
                     )
+                # Count first: the log and a checkpoint must name the same step.
                 state.advance(result)
                 _log_step(state, result, items, run, reporter)
                 state.require_finite(run.folder.metrics_file)
@@ -116,6 +123,7 @@ def _train(config: FitConfig, run: TrainingRun, reporter: Reporter, ranks: Ranks
             improved = state.judge(found.judged, patience_from=reward.from_epoch if reward.weight else 0)
             samples = {video: found.texts[video] for video in validate.videos[: config.run.samples]}
             _log_validation(run, state.at.step, epoch, loss, found, samples)
+            # The model is on disk before the checkpoint says so: a kill in between only repeats work.
             if improved:
                 state.save_best(found.judged)
             state.save()
@@ -125,6 +133,7 @@ def _train(config: FitConfig, run: TrainingRun, reporter: Reporter, ranks: Ranks
             _report_validation(reporter, state.at.epoch, loss, found, improved=improved, endings=endings)
             for video, text in samples.items():
                 reporter.say(f"    {video}: {text}   (a reference: {setup.dataset.captions[video][0]})")
+            # All processes stop at the same place: one that went on alone would wait for the others.
             if any(ranks.any(reporter.should_stop())):
                 state.interrupt(run.set_state)
 
@@ -135,10 +144,12 @@ def _train(config: FitConfig, run: TrainingRun, reporter: Reporter, ranks: Ranks
 def _restore(state: TrainingState, run: TrainingRun, setup: TrainingSetup, reporter: Reporter) -> None:
     """Take up the last checkpoint, unless the run was started with something else."""
     changed = state.restore(warn=reporter.say)
+    # Processes that read different folders would average the gradients of different models.
     if not state.ranks.agree(state.at.step, state.model):
         raise UserError(
             f"the run folder {run.folder} is not the same for all processes: it must lie where all of them see it"
         )
+    # Refused by name, since what the user has to change differs.
     if "vocabulary" in changed:
         raise UserError(
             f"the captions have changed since {run.folder} was started (other vocabulary): use another --run.out"
@@ -157,6 +168,7 @@ def _begin(state: TrainingState, config: FitConfig, run: TrainingRun, setup: Tra
         java()  # or it would be missed only when its epoch comes
     ranks.barrier()  # so that all have read the folder before one writes
     run.begin()
+    # Steps logged after the last checkpoint are made again: their lines would be there twice.
     run.rewind(step, validated=state.at.batch == 0)
     run.set_state("running", step=step)
     if config.run.start and not step:
@@ -208,6 +220,7 @@ def _log_step(
     if result.finite:
         run.log(kind="step", step=step, epoch=epoch, norm=result.norm, **result.losses)
         return
+    # The videos are named: a broken feature is the likeliest cause.
     videos = [item.video for item in items]
     run.log(kind="broken", step=step, epoch=epoch, videos=videos)
     reporter.say(f"step {step}: loss or gradient is not finite, step not applied; videos: {', '.join(videos[:4])} ...")
@@ -229,6 +242,7 @@ def _report_validation(
 
 def _export(setup: TrainingSetup, folder: RunFolder) -> None:
     """Write the model that captions, and with it the whole one if it has parts that only training needs."""
+    # The small file is what other commands open; the whole one is for training that starts from it.
     setup.trained.save(folder.model_file)
     if setup.trained.captioner.for_captioning() is not setup.trained.captioner:
         setup.trained.save(folder.whole_file, whole=True)

@@ -51,6 +51,7 @@ def captioning_losses(
         as ``scene_rank``, ``object_rank``, ``scene_category``, ... Scalars.
     """
     settings = settings or LossConfig(distill_weight=4.0)
+    # Videos are encoded once, however many captions each has in the batch.
     encoded, words, rate = model.encode(batch.graphs), batch.words, sampling_rate
     scene = objects = None
     if model.scene_decoder is not None and encoded.scene is not None:
@@ -58,13 +59,16 @@ def captioning_losses(
         # The branches are compared on one prefix: what the scene decoder put into it, the object decoder reads.
         words, rate = scene.words, 0.0
     if model.object_decoder is not None and encoded.objects is not None:
+        # A video without objects gives this branch nothing to read: it would only teach the scene branch noise.
         filled = batch.real if settings.keep_empty else batch.real & encoded.has_objects[batch.video][:, None]
         objects = _read(model.object_decoder, encoded.objects, batch, words, filled, rate, sampling_pick)
+    # Each loss travels with what it is a mean over, which differs between processes.
     parts, counts = _language_losses(scene, objects, batch, settings, distilled=model.fusion != "l2")
     alignment = "distill"
     if scene is not None and objects is not None and model.fusion == "l2":
         assert encoded.scene is not None
         assert encoded.objects is not None
+        # Padding and frames without objects have no feature that the other branch should approach.
         mask, alignment = encoded.objects.frame_mask & encoded.scene.frame_mask, "l2"
         parts["l2"], counts["l2"] = feature_loss(encoded.scene.frames, encoded.objects.frames, mask), mask.sum()
     # What the decoders add, under the names of their branches.
@@ -75,9 +79,11 @@ def captioning_losses(
         for kind, (loss, count) in reading.added.items() if reading is not None else ():
             name = f"{branch}_{kind}"
             added[name], counts[name], weights[name] = loss, count, weight_of[kind]
+    # Before the weighting, so that the parts that are logged and the total are of the same whole batch.
     losses = local_share({**parts, **added}, counts, ranks, stand_in=batch.stand_in)
     extra = sum((weight * losses[name] for name, weight in weights.items()), torch.zeros((), device=words.device))
     if scene is not None and objects is not None:
+        # Eq. 8: the scene loss has the weight lambda_sl, the object loss 1.
         both = losses["object"] + settings.scene_weight * losses["scene"]
         total = both + settings.distill_weight * losses[alignment] + extra
     else:
@@ -112,6 +118,7 @@ def _read(
     sampling_pick: Pick,
 ) -> _Reading:
     read = decoder.forward_train(words, memory, batch.video, real=counted, own_words=sampling_rate, pick=sampling_pick)
+    # Summed in single precision: under mixed precision a sum over a vocabulary would lose its small terms.
     added = {kind: (single(loss), read.counts[kind]) for kind, loss in read.losses.items()}
     return _Reading(read.words, single(decoder.output(read.features[batch.real])), counted[batch.real], added)
 
@@ -124,6 +131,7 @@ def _language_losses(
     counts: dict[str, Tensor | int] = {"scene": len(targets)}
     if objects is not None:
         counts["object"] = objects.counted.sum()
+    # Together, as the divergence needs the softmax that the cross-entropy has computed.
     if scene is not None and objects is not None and distilled:
         parts = distilled_losses(
             scene.logits,
@@ -136,6 +144,7 @@ def _language_losses(
             reduction=settings.reduction,
             captions=captions,
         )
+        # batchmean divides by captions, so its shares over the processes are those of captions.
         counts["distill"] = counts["object"] if settings.reduction == "positions" else captions
         return parts, counts
     parts = {}
@@ -160,5 +169,6 @@ def local_share(
         return dict(means)
     device = next(iter(means.values())).device
     here = torch.stack([torch.as_tensor(counts[name], device=device) for name in means])
+    # A stand-in batch keeps a process in step with the others: it must weigh nothing.
     shares = ranks.shares(torch.zeros_like(here) if stand_in else here)
     return {name: mean * share.to(mean.dtype) for (name, mean), share in zip(means.items(), shares, strict=True)}
