@@ -92,6 +92,7 @@ class VideoFeatures:
         rows, frames = self.boxes.size(0) if self.boxes.dim() else 0, self.num_frames
         clips = self.motion.size(0) if self.motion is not None and self.motion.dim() else None
         heard = self.audio.size(0) if self.audio is not None and self.audio.dim() else None
+        # One table of shapes instead of a check a field; None fits any size.
         expected: dict[str, tuple[int | None, ...]] = {
             "boxes": (rows, 4),
             "objects": (rows, None),
@@ -118,6 +119,7 @@ class VideoFeatures:
                 raise self._error(
                     f"{name} must have shape [{words}] ({rows} objects, {frames} frames), got {list(value.shape)}"
                 )
+            # The dtype decides how a batch may be indexed and stored, so it is never cast in silence.
             whole = name in ("frame", "label", "motion_row", "frame_number")
             if whole and value.dtype != torch.int64:
                 raise self._error(f"{name} must be int64, got {value.dtype}")

@@ -149,6 +149,7 @@ def check_numbers(arrays: Mapping[str, np.ndarray], counts: Mapping[str, np.ndar
             graph = int(np.argmax(counts[name] != frames))
             raise StoreError(f"{name} has {counts[name][graph]} rows, but num_frames is {frames[graph]}")
     _check_below("frame", arrays["frame"], np.repeat(frames, nodes), "num_frames")
+    # Only inside a graph: where the next one begins, its frames begin at 0 again.
     owner = np.repeat(np.arange(len(nodes)), nodes)
     if ((np.diff(arrays["frame"].astype(np.int64)) < 0) & (np.diff(owner) == 0)).any():
         raise StoreError("frame must not decrease: order the objects by frame")
@@ -159,6 +160,7 @@ def check_numbers(arrays: Mapping[str, np.ndarray], counts: Mapping[str, np.ndar
             f"edge_type holds {min(unnamed)}, which has no name: register one first, as in "
             f"graphs.EDGE_TYPES['mine'] = {min(unnamed)}"
         )
+    # A grid comes from the motion network: without motion features its rows are what motion_row counts.
     if "motion_row" in arrays:
         clips = "motion" if "motion" in counts else "grid"
         limits = np.repeat(counts[clips], counts["motion_row"])

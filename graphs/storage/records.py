@@ -136,7 +136,9 @@ def encode(fields: Mapping[str, Field]) -> bytearray:
             raise StoreError(f"field {name!r}: cannot store {array.dtype} as {kind!r}; kinds are {', '.join(KINDS)}")
         if array.ndim > MAX_AXES or max(array.shape, default=0) >= 2**32:
             raise StoreError(f"field {name!r}: at most {MAX_AXES} axes below 2**32, got shape {array.shape}")
+        # Aligned, so that an array can be read in place, without a copy.
         offset = _aligned(offset)
+        # Entries of one size: the table can be read without parsing what came before.
         dims = (*array.shape, *(0,) * (MAX_AXES - array.ndim))
         entries.append(_ENTRY.pack(raw, _CODES[kind], array.ndim, *dims, offset))
         places.append(offset)
@@ -147,6 +149,7 @@ def encode(fields: Mapping[str, Field]) -> bytearray:
     for place, (_, array) in zip(places, fields.values(), strict=True):
         target = np.frombuffer(record, array.dtype, array.size, place).reshape(array.shape)
         target[...] = array
+    # Twice, as the checksum covers the rest of the header, which must be in place first.
     _HEADER.pack_into(record, 0, MAGIC, 0, VERSION, len(fields), 0, offset)
     _HEADER.pack_into(record, 0, MAGIC, _checksum(record), VERSION, len(fields), 0, offset)
     return record

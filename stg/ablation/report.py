@@ -34,6 +34,7 @@ def make_record(plan: Plan, *, origin: Mapping[str, Any]) -> dict[str, Any]:
         UserError: cells that were trained on stores made otherwise.
     """
     cells = plan.cells
+    # Read once: other processes may be at work, and the table must not contradict its list of missing cells.
     states = [cell.state for cell in cells]
     done = [cell for cell, state in zip(cells, states, strict=True) if state == "done"]
     rows = [
@@ -42,6 +43,7 @@ def make_record(plan: Plan, *, origin: Mapping[str, Any]) -> dict[str, Any]:
         for name in plan.table.rows
     ]
     shared = to_dict(plan.configs[next(iter(plan.configs))])
+    # Settings that differ between cells belong to the rows; the rest is said once.
     varied = {key for config in plan.configs.values() for key in differences(shared, to_dict(config))}
     return {
         "table": plan.name,

@@ -40,6 +40,7 @@ def main(config: ExtractConfig) -> int:
         reporter.say(
             f"{len(report.elsewhere)} clips are in other shards of {config.out}: join them with stg.store merge"
         )
+    # Last, once all else is reported: what was extracted is good and stays.
     if len(report.skipped) > config.max_skip * report.asked:
         raise TooManySkipped(
             f"{len(report.skipped)} of {report.asked} clips were skipped, more than --max_skip {config.max_skip:g}: "

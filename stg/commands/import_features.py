@@ -37,6 +37,7 @@ def main(config: ImportConfig) -> int:
         waiting = sorted(set(videos).difference(held))
         already, skipped, unknown = len(held), 0, []
         try:
+            # Videos of an earlier import are checked first: a source that has changed must not be mixed in.
             for checked, video in enumerate(held, 1):
                 if (before := sources.get(video)) is None:
                     unknown.append(video)
@@ -47,8 +48,10 @@ def main(config: ImportConfig) -> int:
                 try:
                     features, origin = importer(video)
                     graph = flat_graph(features)
+                    # Noted before it is stored: after a kill a stored video always has its origin.
                     sources.add(video, origin)
                     store.put(video, graph)
+                # A full disk is no fault of the video: it ends the command.
                 except StoreFullError:
                     raise
                 except ValueError as error:

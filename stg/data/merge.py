@@ -141,6 +141,7 @@ def _check_records(
     keys = [[(video.encode(), place) for video in shard] for place, shard in enumerate(shards)]
     total, done = sum(len(entries) for entries in keys), 0
     wanted, broken, unlike = [], [], []
+    # Merged from sorted lists, so that a copy of a video is met next to the first, and one record is in memory.
     for key, entries in groupby(heapq.merge(*keys), key=lambda entry: entry[0]):
         video, holders = key.decode(), [shards[place] for _, place in entries]
         done += len(holders)
@@ -158,6 +159,7 @@ def _check_records(
         if video not in store and records:
             wanted.append((video, records[0][0], len(records[0][1])))
         progress(done, total)
+    # Listed whole before the refusal: one run shows all that is to be mended.
     _list(reporter, broken + unlike)
     if broken:
         raise StgError(

@@ -45,6 +45,7 @@ def read_folder(root: str | Path, language: Language = "en") -> CaptionDataset:
     file_of: dict[str, str] = {}
     for where, name, texts, split in _csv_rows(path) if path.suffix == ".csv" else _json_rows(path):
         video = clip_id(name, where)
+        # a.mp4 and a.avi would be one video in the store, with the captions of both.
         if name != video and file_of.setdefault(video, name) != name:
             raise UserError(f"{where}: the clips {shown(file_of[video])} and {shown(name)} have one id: rename one")
         if split_of.setdefault(video, split) != split:
@@ -54,6 +55,7 @@ def read_folder(root: str | Path, language: Language = "en") -> CaptionDataset:
             )
         for text in texts:
             captions.add(video, text)
+    # All rows or none: a video left out by mistake would otherwise vanish from training.
     given = {split is not None for split in split_of.values()}
     if len(given) > 1:
         bare = next(video for video, split in split_of.items() if split is None)

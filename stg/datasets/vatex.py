@@ -46,6 +46,7 @@ def read_vatex(root: str | Path, language: Language = "en") -> CaptionDataset:
         rows = read_json(path)
         if not isinstance(rows, list):
             raise UserError(f"{path} must hold a list of videos at its top level, got {kind(rows)}")
+        # Of the whole file: single videos without captions do not make a split unlabelled.
         labelled = any(isinstance(row, dict) and key in row for row in rows)
         if needed and not labelled:
             raise UserError(f"{path} holds no video with the key {key!r}: there are no captions to learn from")

@@ -117,7 +117,7 @@ def holds_list(path: str | Path) -> bool:
 
 
 def short_names(files: Sequence[str]) -> list[str]:
-    """What tells the files apart: their paths without the folders, and the file name, that all share."""
+    """What distinguishes the files: their paths without the folders, and the file name, that all share."""
     parts = [Path(path).parts for path in files]
     if len(set(parts)) < len(parts) or len(parts) == 1:
         return [f"{place}: {Path(path).name}" if len(parts) > 1 else path for place, path in enumerate(files, 1)]

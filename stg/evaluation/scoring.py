@@ -114,6 +114,7 @@ def caption_and_score(
     videos = videos_of(run, split)
     sources = _sources(run, videos, reporter)
     scorer = None
+    # One scorer for all searches: the references are tokenised once.
     if not withheld:
         texts = {video: dataset.captions[video] for video in videos}
         scorer = Scorer(texts, tokenizer="java" if reference else "python", reference=reference, spice=spice)
@@ -125,6 +126,7 @@ def caption_and_score(
         stem = out / file_stem(split, name)
         found = _captions(run, source, videos, search, name, reporter)
         captions = {video: candidates[0].text for video, candidates in found.items()}
+        # Before the scoring: captions that took hours survive a failure of Java.
         write_predictions(Path(f"{stem}.json"), captions)
         if search.n_best > 1:
             _write_candidates(Path(f"{stem}-nbest.json"), found)

@@ -93,6 +93,7 @@ def run_clip(
     for part in remaining:
         if isinstance(part, Segment) and track is not None:
             segments.append(part)
+            # In batches for the GPU, and released at once: a long clip never is in memory as pictures.
             if len(segments) == MOTION_BATCH:
                 with stages("motion"):
                     track.add(segments)

@@ -124,6 +124,7 @@ class JavaProcess:
         assert process.stderr is not None
         pieces: list[bytes] = []
         found = 0
+        # All pipes at once: writing all before reading would deadlock when Java's own output fills its pipe.
         with selectors.DefaultSelector() as selector:
             selector.register(process.stdin, selectors.EVENT_WRITE)
             selector.register(process.stdout, selectors.EVENT_READ)
@@ -144,6 +145,7 @@ class JavaProcess:
                     if not piece:
                         selector.unregister(key.fileobj)
                     if key.fileobj is process.stderr:
+                        # Its end says why Java failed; all of it could be megabytes.
                         self._complaint = (self._complaint + piece)[-2000:]
                     else:
                         pieces.append(piece)
@@ -153,6 +155,7 @@ class JavaProcess:
                                 return self._finished(b"".join(pieces), deadline)
                             raise self._ended(deadline)
         answer = b"".join(pieces).split(b"\n", lines or 0)
+        # One line too many would shift every later score to another caption.
         if surplus := answer.pop():
             raise JavaError(f"{self.what} answered more than it was asked: {surplus[:80]!r}")
         if view and lines is not None:

@@ -104,6 +104,7 @@ class Scorer:
         for video, caption in predictions.items():
             if not isinstance(caption, str):
                 raise UserError(f"the prediction of video {video!r} must be one sentence, got {caption!r:.80}")
+        # A score over fewer videos is another score: it must be asked for, and is reported with the lists.
         missing = tuple(video for video in self._references.words if video not in predictions)
         extra = tuple(video for video in predictions if video not in self._references.words)
         if (missing or extra) and not partial:

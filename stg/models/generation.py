@@ -112,6 +112,7 @@ def decode_memory(
         ValueError: as the searches of :mod:`decoders`.
     """
     longest = search.max_length or vocabulary.max_words + 1
+    # By word and not by id: the vocabulary of each run numbers them differently.
     forbidden = [number for number, word in enumerate(vocabulary.words) if word in BROKEN_ENDINGS]
     rules: dict[str, Any] = {
         "min_length": search.min_length,

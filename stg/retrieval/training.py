@@ -108,13 +108,14 @@ def train(
 
     Args:
         begin: called once nothing is left to refuse, before anything is written.
-        reporter: hears lines and steps; its ``should_stop`` is asked after each step.
+        reporter: receives lines and steps; its ``should_stop`` is asked after each step.
 
     Raises:
         Preempted: the reporter asked for a stop; the epochs done are saved.
         UserError: captions or features are not those that the folder was started with.
         StgError: the loss is not finite.
     """
+    # Before the model is made: its first weights are drawn from this seed.
     torch.manual_seed(config.seed)
     captions, val = dataset.references("train"), dataset.references("val")
     trained = _untrained(config, captions, store)
@@ -135,6 +136,7 @@ def train(
         export=lambda: trained.save(folder),
         numbered_by="epoch",  # whole epochs alone are saved
     )
+    # Other words or features would give the saved weights another meaning.
     if changed := state.restore(warn=reporter.say):
         raise UserError(f"the {' and '.join(changed)} are not those that {folder} was started with: use another --out")
     best = "best sum of recalls {0.best:.3f} (epoch {1})"
@@ -152,6 +154,7 @@ def train(
             _train_epoch(config, state, trained, data, device, reporter, show)
             found = retrieve(trained, store, val, source=sources(config, list(val)), device=device)
             loss, improved = state.loss, state.judge(found.recall_sum)
+            # The model is on disk before the checkpoint says so: a kill in between only repeats work.
             if improved:
                 state.save_best(found.recall_sum)
             state.save()

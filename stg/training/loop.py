@@ -35,7 +35,7 @@ def fit(config: FitConfig, *, reporter: Reporter = SILENT, ranks: Ranks | None =
     depends on their number. The first of them writes and reports. None: this process alone.
 
     Args:
-        reporter: hears lines and steps; its ``should_stop`` is asked after each step.
+        reporter: receives lines and steps; its ``should_stop`` is asked after each step.
 
     Raises:
         Preempted: the reporter asked for a stop; a checkpoint is saved.

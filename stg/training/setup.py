@@ -75,11 +75,13 @@ def set_up(
         UserError: the data are not there or do not fit the settings.
     """
     check_precision(config.optim.precision, device)
+    # One process makes the world; the others would write the same files at the same time.
     with ranks.main_first():
         opened = open_dataset(config.data, config.world, reporter=reporter)
     dataset, store = opened.dataset, opened.store
     train_videos, val_videos = dataset.videos("train"), dataset.videos("val")
     captions = {video: dataset.captions[video] for video in train_videos}
+    # From training captions alone: words of other splits must stay unknown.
     vocabulary = Vocabulary.build(
         (text for texts in captions.values() for text in texts),
         min_count=config.data.min_count,
@@ -92,6 +94,7 @@ def set_up(
     model = build_captioner(
         config.model, config.graph, widths=widths, vocabulary=len(vocabulary), max_words=vocabulary.max_words
     ).to(device)
+    # Statistics read every training video: taken once, and broadcast with the weights.
     if ranks.is_main:
         fit_statistics(model, store, train_videos)
     ranks.broadcast_module(model)

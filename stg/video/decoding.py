@@ -192,6 +192,7 @@ def _open_container(file: BinaryIO, path: Path, max_pixels: int) -> tuple[Any, A
     import av
 
     container = open_container(file, path, max_pixels)
+    # A cover picture of a music file is a video stream too.
     cover = av.stream.Disposition.attached_pic
     streams = [item for item in container.streams.video if not item.disposition & cover]
     if not streams or streams[0].codec_context is None:
@@ -211,7 +212,7 @@ def _open_container(file: BinaryIO, path: Path, max_pixels: int) -> tuple[Any, A
 
 
 def _why_unreadable(file: BinaryIO) -> str:
-    """Tell a cut mp4 (its index, the ``moov`` box, comes last) from a file that never was a video."""
+    """Distinguish a cut mp4 (its index, the ``moov`` box, comes last) from a file that never was a video."""
     size = os.fstat(file.fileno()).st_size
     if size == 0:
         return "is not a video: the file is empty"
@@ -252,6 +253,7 @@ def read_index(file: BinaryIO, path: Path, max_pixels: int) -> PacketIndex:
         # Only the mp4 family lists every frame in its header; an AVI may promise what it never had.
         cut |= container.format.name == FORMATS[0] and 0 < packets < header
     order = np.sort(np.frombuffer(times, dtype=np.int64))
+    # Times that repeat or run backwards cannot say which picture is which.
     known = not untimed and len(order) > 0 and bool((np.diff(order) > 0).all())
     span = float(base * int(order[-1] - order[0])) if known and base else 0.0
     return PacketIndex(packets, order if known else None, (packets - 1) / span if span else 0.0, header, bool(cut))
@@ -317,6 +319,7 @@ def original_numbers(
     rank of the presentation time among all packets is.
     """
     count = len(decoded.times)
+    # Fewer pictures than packets is normal for some codecs: only damage or a cut end loses any.
     lost = index.packets > count and (decoded.failed_packets > 0 or index.truncated)
     if lost and index.times is not None:
         times = np.frombuffer(decoded.times, dtype=np.int64)

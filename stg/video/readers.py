@@ -234,6 +234,7 @@ class _Reader:
             late.set()
             process.kill()
 
+        # A thread, since a pipe has no time limit on every platform: killing the child ends the read.
         timer = threading.Timer(max(limit, 0), end)
         timer.daemon = True
         timer.start()

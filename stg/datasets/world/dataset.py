@@ -220,9 +220,11 @@ class World:
             path = _drift(rng, thing.radius, centre, radii, self.size)
             centre = np.concatenate([centre, path[None]])
             angle = np.concatenate([angle, np.full((1, self.frames), rng.normal(0.0, 0.12))])
+        # What an event needs in front is swapped, not drawn again: the draws after it stay those of the seed.
         depth = rng.permutation(len(cast)).astype(float)
         if kind.front is not None and (depth[0] > depth[1]) != (kind.front == "actor"):
             depth[[0, 1]] = depth[[1, 0]]
+        # Shuffled, so that the actor cannot be guessed from its place among the objects.
         order = rng.permutation(len(cast))
         place = np.argsort(order)
         event = Event(verb, list(EVENTS).index(verb), cast[0], cast[1] if kind.objects == 2 else None, kind.needs)

@@ -149,6 +149,7 @@ class Hdf5Source:
     def __init__(self, path: Path, key: str = "{video}") -> None:
         before, found, after = key.partition("{video}")
         self._before, self._after = before.strip("/"), after.strip("/")
+        # An id as a part of a name is refused: where it begins and ends could not be seen.
         whole = (not before or before.endswith("/")) and (not after or after.startswith("/"))
         if not found or not whole or "{video}" in after:
             raise UserError(
@@ -169,6 +170,7 @@ class Hdf5Source:
             names = sorted(str(name) for name in group) if isinstance(group, h5py.Group) else []
             if not names:
                 raise UserError(f"{path} holds nothing at {self._before or '/'!r}: check key={key!r}")
+            # Names become keys of the store, and parts of file names.
             for video in names:
                 require_id(video, str(path))
         except (UnusableFeatures, RuntimeError, UnicodeError) as error:

@@ -92,6 +92,7 @@ class Importer:
         seen: dict[str, Read] = {}
         scene, motion, grid = (self._read(name, video, seen) for name in ("scene", "motion", "grid"))
         rows = made.num_frames if scene is None else len(scene)
+        # More rows than frames wanted: the same segment centres that stg.extract takes of a video.
         kept = np.arange(rows) if rows == made.num_frames else segment_centres(rows, made.num_frames)
         numbers = self._numbers(rows, total)
         clips = motion if motion is not None else grid
@@ -100,6 +101,7 @@ class Importer:
             scene = scene[kept]
         elif motion is not None and row is not None:
             scene = motion[np.minimum(row, len(motion) - 1)]
+        # A video that the audio lacks is one without sound; every graph of a store needs the same fields.
         audio = self._read("audio", video, seen) if made.audio is not None and video in self._sources["audio"] else None
         if audio is None and made.audio is not None:
             audio = np.zeros((0, made.audio.width or 0), np.float32)

@@ -158,6 +158,7 @@ def write_video_pages(
     for view in videos:
         one = article(view, len(held) + 1)
         added = len(one.html.encode())
+        # A single video larger than the bound still gets its page.
         if held and (len(held) >= max_videos or size + added > max_bytes):
             flush()
             held, size = [], 0
@@ -165,6 +166,7 @@ def write_video_pages(
         held.append(one)
         size += added
     flush()
+    # Links and tests are known only now: the pages have room for them, and are completed one by one.
     tests = deletions() if callable(deletions) else deletions
     others = tuple((f"page {n} of {len(files)}", file.name) for n, file in enumerate(files, start=1))
     for place, file in enumerate(files):

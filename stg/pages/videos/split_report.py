@@ -63,7 +63,7 @@ class SplitReport:
         clips: name of a video -> its file; the built-in world needs none.
         weights: files of the image network, and folders with them, for Grad-CAM.
         explainers: as in `stg.explain.explain`.
-        reporter: hears what is not shown, and why.
+        reporter: receives what is not shown, and why.
 
     Raises:
         UserError: a run alongside that is none, or reads other features.
