@@ -59,8 +59,9 @@ def fresh_process() -> Iterator[None]:
         for registry, before in zip((*REGISTRIES, plugins._loaded), kept, strict=True):
             registry.clear()
             registry.update(before)
-        for name in {path.stem for path in EXAMPLES.glob("*.py")} - modules:
-            sys.modules.pop(name, None)
+        examples = {path.stem for path in EXAMPLES.glob("*.py")}
+        for name in [name for name in sys.modules.keys() - modules if Path(name).stem in examples]:
+            del sys.modules[name]
 
 
 def command(name: str, *words: object) -> int:
