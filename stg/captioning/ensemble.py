@@ -1,8 +1,8 @@
 """Late fusion of captioning models: their candidates reranked by a video-text embedding, or their words averaged.
 
 Chen et al. (VATEX challenge, 2019) let an embedding choose among the captions of a temporal and a spatial model; here
-any number of models of any kind, with any vocabularies, may stand for the two. The second way asks all models for each
-word (an ensemble), for which they must share a vocabulary.
+any number of models of any kind, with any vocabularies, may stand for the two. An ensemble asks all models for each
+word instead, for which they must share a vocabulary.
 """
 
 from collections import defaultdict
@@ -46,7 +46,7 @@ class Member:
 
 @runtime_checkable
 class Embedding(Protocol):
-    """What tells how well a text fits a video: :class:`stg.retrieval.embedding.EmbeddingBundle`."""
+    """Says how well a text fits a video: :class:`stg.retrieval.embedding.EmbeddingBundle`."""
 
     def similarity(
         self, store: GraphSource, candidates: Mapping[str, Sequence[str]], device: torch.device | str
@@ -90,8 +90,8 @@ def rerank(
 ) -> dict[str, Caption]:
     """The candidate of each video with the largest cosine + ``mix`` * mean log-probability of a word.
 
-    Equals are told apart by the log-probability, then by the alphabet, never by their order. A video without cosines
-    (no features) gets its likeliest candidate.
+    Of equals the one with the larger log-probability is taken, then the first in the alphabet, whatever their order.
+    A video without cosines (no features) gets its likeliest candidate.
 
     Raises:
         ValueError: a cosine is not finite, or there are more or fewer than candidates.
@@ -110,7 +110,7 @@ def rerank(
     return best
 
 
-# --- what the models say
+# --- captions of the models
 
 
 def member_candidates(

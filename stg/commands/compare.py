@@ -11,6 +11,7 @@ from stg.config.results import CompareConfig
 from stg.evaluation.comparison import PAIRED, compare
 from stg.metrics.columns import HEADINGS, PUBLISHED
 from stg.runtime.files import printable
+from stg.runtime.progress import ConsoleReporter
 
 
 def main(config: CompareConfig) -> int:
@@ -26,18 +27,16 @@ def main(config: CompareConfig) -> int:
 def show(record: Mapping[str, Any], console: Console) -> None:
     """Tables of what :func:`stg.evaluation.compare` found."""
 
-    def tell(line: str) -> None:
-        console.print(printable(line), soft_wrap=True)
-
+    say = ConsoleReporter(console).say
     title = f"{record['dataset']} {record['split']}, {record['search']}, {record['videos']} videos"
     table = _table(title, "row", "n", *(HEADINGS[metric] for metric in PUBLISHED))
     for row in record["rows"]:
         cells = (_mean(row["scores"].get(metric)) for metric in PUBLISHED)
         table.add_row(printable(row["name"]), str(len(row["runs"])), *cells)
     console.print(table)
-    tell("mean and deviation over n seeds")
+    say("mean and deviation over n seeds")
     for line in [f"{metric}: {reason}" for metric, reason in record["unavailable"].items()] + record["notes"]:
-        tell(f"note: {line}")
+        say(f"note: {line}")
     if "differences" not in record:
         return
     title = f"against {printable(record['baseline'])}, {record['samples']} resamples of the videos"
@@ -52,13 +51,13 @@ def show(record: Mapping[str, Any], console: Console) -> None:
     for kind, does in {"gains": "gains", "losses": "loses"}.items():
         if record.get(kind):
             console.print()
-            tell(f"{record['shown']} {does} most CIDEr against {record['baseline']}:")
+            say(f"{record['shown']} {does} most CIDEr against {record['baseline']}:")
         for found in record.get(kind, ()):
             before, after = found["baseline"], found["row"]
-            tell(f"  {found['video']}: {before['cider']:.2f} -> {after['cider']:.2f} ({found['change']:+.2f})")
-            said = {record["baseline"]: before["caption"], record["shown"]: after["caption"]}
-            for name, caption in {**said, "a reference": found["reference"]}.items():
-                tell(f"    {name}: {caption}")
+            say(f"  {found['video']}: {before['cider']:.2f} -> {after['cider']:.2f} ({found['change']:+.2f})")
+            captions = {record["baseline"]: before["caption"], record["shown"]: after["caption"]}
+            for name, caption in {**captions, "a reference": found["reference"]}.items():
+                say(f"    {name}: {caption}")
 
 
 def _table(title: str, name: str, *columns: str) -> Any:

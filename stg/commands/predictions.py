@@ -2,26 +2,28 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from stg.config.results import PredictionsConfig
-from stg.datasets.open import READERS, captions_read
 from stg.evaluation.predictions import (
+    VideoCaptions,
     merge_files,
     read_captions,
     read_predicted,
     short_names,
+    side_by_side,
 )
+from stg.evaluation.results import captions_of
 from stg.runs.folder import load_config
 from stg.runtime.errors import UserError
 from stg.runtime.files import printable
+from stg.runtime.progress import ConsoleReporter
 
 ROWS = 20
-"""Videos in a table where nothing else is asked for."""
+"""Videos in a table unless --show says otherwise."""
 
 NARROW = 18
 """Columns of captions with less room are put below each other instead."""
@@ -29,46 +31,16 @@ NARROW = 18
 
 def main(config: PredictionsConfig) -> int:
     """The command."""
-
     console = Console(highlight=False, markup=False)
-    if config.out is not None:
-        for line in merge_files(config.files, config.out, videos=config.videos, form=config.form, force=config.force):
-            console.print(printable(line), soft_wrap=True)
-    else:
-        compare(config, console)
+    if config.out is None:
+        print_side_by_side(config, console)
+        return 0
+    for line in merge_files(config.files, config.out, videos=config.videos, form=config.form, force=config.force):
+        ConsoleReporter(console).say(line)
     return 0
 
 
-# --- compare
-
-
-@dataclass(frozen=True)
-class Said:
-    """What the files say of one video (None: nothing), and one reference."""
-
-    video: str
-    captions: tuple[str | None, ...]
-    reference: str | None = None
-
-    @property
-    def different(self) -> bool:
-        """Whether not all the files say the same."""
-        return len(set(self.captions)) > 1
-
-
-def side_by_side(
-    predictions: Sequence[Mapping[str, str]], references: Mapping[str, Sequence[str]] | None = None
-) -> list[Said]:
-    """The captions of each video, in the order in which the videos come up; of several references the first."""
-    videos = dict.fromkeys(video for found in predictions for video in found)
-    known = references or {}
-    return [
-        Said(video, tuple(found.get(video) for found in predictions), next(iter(known.get(video, ())), None))
-        for video in videos
-    ]
-
-
-def compare(config: PredictionsConfig, console: Console) -> None:
+def print_side_by_side(config: PredictionsConfig, console: Console) -> None:
     """Print the captions of several files side by side.
 
     Raises:
@@ -76,62 +48,33 @@ def compare(config: PredictionsConfig, console: Console) -> None:
     """
     rows = side_by_side([read_predicted(path) for path in config.files], _references(config))
     referred = config.references or config.run
+    # References of another data set have other ids: without this line they would be missing without a word.
     if referred and not any(row.reference for row in rows):
         raise UserError(
             f"{referred} has no reference for any of the {len(rows)} videos, such as {rows[0].video!r}: check that "
             "both are of one data set"
         )
     listed = [row for row in rows if row.different or not config.different]
+    # JSON is for programs, which want all; 0 stands for all, too.
     count = (0 if config.json else ROWS) if config.show is None else config.show
     shown = listed[: count or None]
     names = short_names(config.files)
     if config.json:
         for row in shown:
-            said = dict(zip(names, row.captions, strict=True))
-            record = {"video": row.video, "captions": said, "reference": row.reference}
+            captions = dict(zip(names, row.captions, strict=True))
+            record = {"video": row.video, "captions": captions, "reference": row.reference}
             print(json.dumps(record, ensure_ascii=False))
         return
     if shown:
         console.print(caption_table(shown, names, width=console.width, references=bool(referred)))
+    say = ConsoleReporter(console).say
     different = sum(row.different for row in rows)
-    told = f"{len(shown)} of {len(listed)} {'differing ' if config.different else ''}videos shown; "
-    console.print(f"{told}the files differ in {different} of {len(rows)}", soft_wrap=True)
+    kind = "differing " if config.different else ""
+    say(f"{len(shown)} of {len(listed)} {kind}videos shown; the files differ in {different} of {len(rows)}")
     for place, path in enumerate(config.files):
         lacking = sum(row.captions[place] is None for row in rows)
         if lacking:
-            console.print(printable(f"note: {path} has no caption for {lacking} of the videos"), soft_wrap=True)
-
-
-def caption_table(rows: Sequence[Said], names: Sequence[str], *, width: int, references: bool) -> Table:
-    """One column a file; where these would be too narrow for captions, one line a file."""
-
-    def cell(text: str | None, style: str = "") -> Text:
-        return Text("-", style="dim") if text is None else Text(printable(text), style=style)
-
-    def heading(name: str) -> Text:
-        return Text(printable(name))
-
-    longest = max(len(printable(row.video)) for row in rows)
-    columns = len(names) + references
-    table = Table(show_lines=True)
-    if columns * (NARROW + 3) + longest + 4 <= width:
-        table.add_column("video", overflow="fold", min_width=min(longest, width // 4))
-        for title in [heading(name) for name in names] + [Text("a reference")] * references:
-            table.add_column(title, overflow="fold", ratio=1)
-        for row in rows:
-            last = [cell(row.reference, "italic")] * references
-            table.add_row(cell(row.video), *(cell(text) for text in row.captions), *last)
-        return table
-    table.add_column("video and file", overflow="fold")
-    table.add_column("caption", overflow="fold")
-    table.show_lines = False
-    for row in rows:
-        table.add_row(cell(row.video, "bold"), "")
-        lines = list(zip(names, row.captions, strict=True)) + [("a reference", row.reference)] * references
-        for place, (name, text) in enumerate(lines, 1):
-            label = Text.assemble("  ", heading(name))
-            table.add_row(label, cell(text, "italic" if place > len(names) else ""), end_section=place == len(lines))
-    return table
+            say(f"note: {path} has no caption for {lacking} of the videos")
 
 
 def _references(config: PredictionsConfig) -> Mapping[str, Sequence[str]]:
@@ -139,8 +82,44 @@ def _references(config: PredictionsConfig) -> Mapping[str, Sequence[str]]:
         return read_captions(config.references)
     if config.run is None:
         return {}
+    return captions_of(load_config(config.run), config.run, instead="give --references FILE instead")
 
-    settings = load_config(config.run)
-    if settings.data.root is None and settings.data.dataset in READERS:
-        raise UserError(f"the run {config.run} names no annotation files: give --references FILE instead")
-    return captions_read(settings.data, settings.world)
+
+# --- tables
+
+
+def caption_table(rows: Sequence[VideoCaptions], names: Sequence[str], *, width: int, references: bool) -> Table:
+    """One column a file; where these would be too narrow for captions, one line a file."""
+    longest = max(len(printable(row.video)) for row in rows)
+    columns = len(names) + references
+    if columns * (NARROW + 3) + longest + 4 <= width:
+        return _wide_table(rows, names, references, min_width=min(longest, width // 4))
+    return _narrow_table(rows, names, references)
+
+
+def _wide_table(rows: Sequence[VideoCaptions], names: Sequence[str], references: bool, *, min_width: int) -> Table:
+    table = Table(show_lines=True)
+    table.add_column("video", overflow="fold", min_width=min_width)
+    for title in [*(Text(printable(name)) for name in names), *[Text("a reference")] * references]:
+        table.add_column(title, overflow="fold", ratio=1)
+    for row in rows:
+        last = [_cell(row.reference, "italic")] * references
+        table.add_row(_cell(row.video), *(_cell(text) for text in row.captions), *last)
+    return table
+
+
+def _narrow_table(rows: Sequence[VideoCaptions], names: Sequence[str], references: bool) -> Table:
+    table = Table()
+    table.add_column("video and file", overflow="fold")
+    table.add_column("caption", overflow="fold")
+    for row in rows:
+        table.add_row(_cell(row.video, "bold"), "")
+        lines = list(zip(names, row.captions, strict=True)) + [("a reference", row.reference)] * references
+        for place, (name, text) in enumerate(lines, 1):
+            style = "italic" if place > len(names) else ""
+            table.add_row(Text(f"  {printable(name)}"), _cell(text, style), end_section=place == len(lines))
+    return table
+
+
+def _cell(text: str | None, style: str = "") -> Text:
+    return Text("-", style="dim") if text is None else Text(printable(text), style=style)

@@ -73,14 +73,14 @@ def compare(config: CompareConfig) -> dict[str, Any]:
 
 def notes(rows: Sequence[SeedGroup], scores: Mapping[str, Scores]) -> list[str]:
     """What a reader of the table should know."""
-    told = []
+    found = []
     for row in rows:
         control = row.runs[0].settings.run.control
         if control != "none":
-            told.append(f"{row.name} is a control run ({control}): its model never saw the video that it captions")
+            found.append(f"{row.name} is a control run ({control}): its model never saw the video that it captions")
         seeds = [run.seed for run in row.runs]
         if len(set(seeds)) < len(seeds):
-            told.append(f"{row.name} has a seed twice ({', '.join(map(str, seeds))}): its deviation says too little")
+            found.append(f"{row.name} has a seed twice ({', '.join(map(str, seeds))}): its deviation says too little")
         for run in row.runs:
             now = scores[run.folder].values
             differing = [
@@ -88,13 +88,13 @@ def notes(rows: Sequence[SeedGroup], scores: Mapping[str, Scores]) -> list[str]:
             ]
             if differing:
                 was, is_now = run.recorded[differing[0]], now[differing[0]]
-                told.append(
+                found.append(
                     f"{run.folder} was recorded with {HEADINGS[differing[0]]} {was:.3f}, and has {is_now:.3f} on these "
                     "references: they changed since; evaluate it again"
                 )
             if run.features is None:
-                told.append(f"{run.folder} holds no model any more: its features are taken for those of the others")
-    return told
+                found.append(f"{run.folder} holds no model any more: its features are taken for those of the others")
+    return found
 
 
 def summary(row: SeedGroup, scores: Mapping[str, Scores], metrics: Sequence[str]) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def paired(
     averaged = [metric for metric in metrics if metric != "bleu4"]
     drawn, whole = {}, {}
     for row in (baseline, *others):
-        captions = [[said[0] for said in tokenize_captions(_listed(run, known)).values()] for run in row.runs]
+        captions = [[texts_of[0] for texts_of in tokenize_captions(_listed(run, known)).values()] for run in row.runs]
         statistics = bleu_statistics(captions, texts)
         means = np.array([over_seeds(row, scores, metric) for metric in averaged]).reshape(len(averaged), -1).T
         drawn[row.name] = resampled_scores(statistics, means, config.samples, config.seed)
@@ -150,14 +150,14 @@ def changes(
 ) -> dict[str, Any]:
     """The videos on which a row gains and loses most CIDEr, averaged over the seeds, at most ``count`` of each.
 
-    Each comes with what the run says whose own score is nearest to that average, and the first reference.
+    Each comes with the caption of the run whose own score is nearest to that average, and the first reference.
     """
 
     videos = list(known)
     before, after = (np.array(over_seeds(found, scores, "cider")) for found in (baseline, row))
     change = after - before
 
-    def told(place: int) -> dict[str, Any]:
+    def change_of(place: int) -> dict[str, Any]:
         video = videos[place]
         sides = {
             name: {"cider": float(values[place]), "caption": _typical(found, scores, video, values[place])}
@@ -166,8 +166,8 @@ def changes(
         return {"video": video, "change": float(change[place]), **sides, "reference": known[video][0]}
 
     order = np.argsort(change, kind="stable").tolist()
-    gains = [told(place) for place in order[::-1][:count] if change[place] > 0]
-    losses = [told(place) for place in order[:count] if change[place] < 0]
+    gains = [change_of(place) for place in order[::-1][:count] if change[place] > 0]
+    losses = [change_of(place) for place in order[:count] if change[place] < 0]
     return {"shown": row.name, "gains": gains, "losses": losses}
 
 

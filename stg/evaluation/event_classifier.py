@@ -1,4 +1,4 @@
-"""A classifier of events over the branches of a captioner: what can they tell apart, with no caption in between?"""
+"""A classifier of events over the branches of a captioner: which can they distinguish, with no caption in between?"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 

@@ -14,7 +14,7 @@ PANELS = ("cider", "event", "two_objects", "space", "time", "both")
 SEED, MEAN, CONTROL, GRID, INK, QUIET, GROUND = (
     "#56b4e9", "#0b3c5d", "#b35900", "#dcdcdc", "#222222", "#666666", "#f7f7f7",
 )  # fmt: skip
-"""Blues and an orange that colour-blind readers tell apart; means and controls differ in shape, too."""
+"""Blues and an orange that colour-blind readers can distinguish; means and controls differ in shape, too."""
 
 LINE, PANEL, GAP, TOP, BOTTOM, LETTER = 26, 150, 30, 84, 52, 7.2
 
@@ -56,7 +56,7 @@ def to_svg(record: Mapping[str, Any], search: str) -> str:
 
 def _panel(rows: Sequence[Mapping[str, Any]], reference: str, search: str, metric: str, left: Number) -> list[str]:
     found = [row["scores"].get(search, {}).get(metric) for row in rows]
-    values = [value for told in found if told for value in told["values"]]
+    values = [value for spread in found if spread for value in spread["values"]]
     ticks = nice_ticks(min(values), max(values))
     low, high = ticks[0], ticks[-1]
 
@@ -69,18 +69,20 @@ def _panel(rows: Sequence[Mapping[str, Any]], reference: str, search: str, metri
     for tick in ticks:
         parts.append(_line(x(tick), TOP, x(tick), bottom, GRID))
         parts.append(_label(x(tick), bottom + 14, f"{tick:g}", anchor="middle", size=10, fill=QUIET))
-    for row, told in zip(rows, found, strict=True):
-        if row["row"] == reference and not row["control"] and told:
-            parts.append(_line(x(told["mean"]), TOP, x(told["mean"]), bottom, MEAN, dashes="4 3"))
-    for place, (row, told) in enumerate(zip(rows, found, strict=True)):
-        if not told or not told["values"]:
+    for row, spread in zip(rows, found, strict=True):
+        if row["row"] == reference and not row["control"] and spread:
+            parts.append(_line(x(spread["mean"]), TOP, x(spread["mean"]), bottom, MEAN, dashes="4 3"))
+    for place, (row, spread) in enumerate(zip(rows, found, strict=True)):
+        if not spread or not spread["values"]:
             continue
         y = _middle(place)
         colour = CONTROL if row["control"] else MEAN
-        shown = "; ".join(f"seed {seed}: {value:.3f}" for seed, value in zip(row["seeds"], told["values"], strict=True))
-        hint = _text(f"{_shown(row['name'])}, {HEADINGS[metric]}: mean {told['mean']:.3f} ({shown})")
-        marks = [_triangle(x(value), y) if row["control"] else _dot(x(value), y) for value in told["values"]]
-        mean = f'<rect x="{x(told["mean"]) - 1.5:.1f}" y="{y - 9:.1f}" width="3" height="18" fill="{colour}"/>'
+        shown = "; ".join(
+            f"seed {seed}: {value:.3f}" for seed, value in zip(row["seeds"], spread["values"], strict=True)
+        )
+        hint = _text(f"{_shown(row['name'])}, {HEADINGS[metric]}: mean {spread['mean']:.3f} ({shown})")
+        marks = [_triangle(x(value), y) if row["control"] else _dot(x(value), y) for value in spread["values"]]
+        mean = f'<rect x="{x(spread["mean"]) - 1.5:.1f}" y="{y - 9:.1f}" width="3" height="18" fill="{colour}"/>'
         parts.append(f"<g><title>{hint}</title>{mean}{''.join(marks)}</g>")
     return parts
 

@@ -1,7 +1,8 @@
-"""Caption files in every form that the commands take: who said what of which video."""
+"""Caption files in every form that the commands take: merged and set side by side."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -152,9 +153,9 @@ def merge_files(
     """Write one caption file from several; returns lines for the user: how many captions came from which file.
 
     Args:
-        files: caption files; of two that know a video, the earlier one is believed.
+        files: caption files; of two that have a video, the earlier one counts.
         out: the file to write, whole or not at all.
-        videos: a file that lists the ids to write (:func:`read_ids`); all that the files have, where it is None.
+        videos: a file that lists the ids to write (:func:`read_ids`); None: all that the files have.
         form: ``coco`` or ``vatex``.
         force: replace a file that is there.
 
@@ -242,3 +243,32 @@ def read_ids(path: str | Path) -> list[str]:
             raise UserError(f"{path} lists video {video!r} twice: list each once")
         seen.add(video)
     return ids
+
+
+# --- side by side
+
+
+@dataclass(frozen=True)
+class VideoCaptions:
+    """The captions of one video in several files (None: it has none there), and one reference."""
+
+    video: str
+    captions: tuple[str | None, ...]
+    reference: str | None = None
+
+    @property
+    def different(self) -> bool:
+        """Whether not all the files have the same caption."""
+        return len(set(self.captions)) > 1
+
+
+def side_by_side(
+    predictions: Sequence[Mapping[str, str]], references: Mapping[str, Sequence[str]] | None = None
+) -> list[VideoCaptions]:
+    """The captions of each video, in the order in which the videos come up; of several references the first."""
+    videos = dict.fromkeys(video for found in predictions for video in found)
+    known = references or {}
+    return [
+        VideoCaptions(video, tuple(found.get(video) for found in predictions), next(iter(known.get(video, ())), None))
+        for video in videos
+    ]

@@ -20,8 +20,12 @@ _SEED = re.compile(r"(?<=.)[-_.](seed)?\d+$")
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run said: ``recorded`` holds the scores of its evaluation, ``features`` what the model reads (None: the
-    model is gone)."""
+    """The captions and scores of an evaluated run.
+
+    Attributes:
+        recorded: the scores as they were written when it was evaluated.
+        features: what the model reads, as its header says; None: the model is gone.
+    """
 
     folder: str
     settings: FitConfig
@@ -62,7 +66,7 @@ def distinct(folders: Sequence[str]) -> Sequence[str]:
     for folder in folders:
         place = Path(folder).resolve()
         if place in seen:
-            raise UserError(f"the run {folder} is given twice: a run against itself tells nothing")
+            raise UserError(f"the run {folder} is given twice: give each once")
         seen[place] = folder
     return folders
 
@@ -128,20 +132,23 @@ def references(runs: Sequence[RunResult], root: str | None) -> Mapping[str, Sequ
     return captions_of(runs[0].settings, runs[0].folder, root)
 
 
-def captions_of(settings: FitConfig, folder: str, root: str | None = None) -> Mapping[str, Sequence[str]]:
-    """Video -> what people said of it, for every video of a run's data set.
+def captions_of(
+    settings: FitConfig, folder: str, root: str | None = None, *, instead: str = "give their folder with --root"
+) -> Mapping[str, Sequence[str]]:
+    """Video -> the captions that people gave it, for every video of a run's data set.
 
     Args:
         settings: of the run.
         folder: of the run, for errors.
         root: another place of the annotation files than that of the training.
+        instead: what to do if the run names none, for errors.
 
     Raises:
         UserError: the annotation cannot be read, or the run names none.
     """
     data = replace(settings.data, root=root or settings.data.root)
     if data.root is None and data.dataset in READERS:
-        raise UserError(f"the run {folder} names no annotation files: give their folder with --root")
+        raise UserError(f"the run {folder} names no annotation files: {instead}")
     return captions_read(data, settings.world)
 
 
@@ -182,7 +189,7 @@ def group(runs: Sequence[RunResult], *, names: str | None = None) -> list[SeedGr
 
 
 def name_rows(runs: Sequence[RunResult]) -> list[str]:
-    """What tells runs apart: all the settings in which any two of them differ; the store, where features do."""
+    """What distinguishes runs: all the settings in which any two of them differ; the store, where features do."""
     settings = [_flat(to_dict(run.settings)) for run in runs]
     keys = dict.fromkeys(key for first in runs for run in runs for key in first.unlike(run))
     last = [key.rsplit(".", 1)[-1] for key in keys]
@@ -192,7 +199,7 @@ def name_rows(runs: Sequence[RunResult]) -> list[str]:
 
 
 def find_row(rows: Sequence[SeedGroup], wanted: str | None) -> SeedGroup:
-    """The row with this name, or with this run; the first where None is asked for.
+    """The row with this name, or with this run; None: the first.
 
     Raises:
         UserError: there is none; lists the names.

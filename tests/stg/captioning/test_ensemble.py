@@ -1,4 +1,4 @@
-"""Late fusion: which of several models' captions is taken (V8), and whose words may be averaged."""
+"""Late fusion: which of several models' captions is taken, and whose words may be averaged."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -82,7 +82,7 @@ def test_the_order_of_candidates_and_beams_does_not_matter() -> None:
         assert rerank({"v": [three[at] for at in offered]}, {"v": [0.5] * 3})["v"].text == "x"
 
 
-def test_equal_cosines_are_told_apart_by_log_probability_and_the_mix_weighs_it() -> None:
+def test_of_equal_cosines_the_likelier_caption_is_taken_and_the_mix_weighs_it() -> None:
     offered = {"v": [Caption("near", -3.0, 1, member=0), Caption("likely", -1.0, 1, member=1)]}
     assert rerank(offered, {"v": [0.5, 0.5]})["v"].text == "likely"
     assert rerank(offered, {"v": [0.9, 0.5]})["v"].text == "near"

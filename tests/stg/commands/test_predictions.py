@@ -1,4 +1,4 @@
-"""Merging caption files to a submission (V10, V14) and comparing what they say (V13, S35)."""
+"""Merging caption files to a submission and comparing their captions."""
 
 import json
 from pathlib import Path
@@ -6,9 +6,17 @@ from pathlib import Path
 import pytest
 
 from stg.commands.parser import run_command
-from stg.commands.predictions import Said, main, side_by_side
+from stg.commands.predictions import main
 from stg.config.results import PredictionsConfig
-from stg.evaluation.predictions import merge, merge_files, read_ids, read_predictions, write_predictions
+from stg.evaluation.predictions import (
+    VideoCaptions,
+    merge,
+    merge_files,
+    read_ids,
+    read_predictions,
+    side_by_side,
+    write_predictions,
+)
 from stg.runtime.errors import UserError
 
 Capture = pytest.CaptureFixture[str]
@@ -16,7 +24,7 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture(autouse=True)
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two models; the first lacks c and says nothing of b."""
+    """Two models; the first lacks c and has no words for b."""
     monkeypatch.chdir(tmp_path)
     for run, captions in {
         "one": {"a": "a cat", "b": " "},
@@ -146,7 +154,11 @@ def test_wrong_options_are_one_line(argv: list[str], words: str, capsys: Capture
 
 def test_rows_of_a_comparison() -> None:
     rows = side_by_side([{"a": "x", "b": "y"}, {"c": "z", "a": "x"}], {"a": ["r", "s"], "b": []})
-    assert rows == [Said("a", ("x", "x"), "r"), Said("b", ("y", None)), Said("c", (None, "z"))]
+    assert rows == [
+        VideoCaptions("a", ("x", "x"), "r"),
+        VideoCaptions("b", ("y", None)),
+        VideoCaptions("c", (None, "z")),
+    ]
     assert [row.different for row in rows] == [False, True, True]
 
 
