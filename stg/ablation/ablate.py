@@ -52,6 +52,7 @@ def ablate(config: AblateConfig, *, reporter: Reporter = SILENT) -> int:
         return 0
 
     _say(reporter, f"{plan.name}: {plan.table.title}; {len(plan.configs)} cells in {plan.folder}")
+    # The store is made before any cell: processes that share the folder would make it twice.
     plan = replace(plan, features=_prepare(plan, reporter))
     if plan.scoring.meteor and not java_is_there():
         note = "METEOR needs Java, which is missing here: cells are scored without, and once more where Java is"

@@ -299,10 +299,12 @@ def grid(**axes: Sequence[str]) -> Table:
         raise UserError(f"a grid needs an axis: {', '.join(f'--{name}' for name in AXES)}")
     firsts = {name: values[0] for name, values in used.items()}
     points = [dict(zip(used, point, strict=True)) for point in product(*used.values())]
+    # The scene branch would train the same model once a variant.
     kept = [at for at in points if at.get("branches") != "scene" or at.get("variants") == firsts.get("variants")]
     rows = {}
     for at in kept:
         point = list(at.values())
+        # One setting apart: only then is a difference of scores due to it.
         back = ({**at, name: firsts[name]} for name in at if at[name] != firsts[name])
         against = next(("-".join(other.values()) for other in back if other in kept), "")
         rows["-".join(point)] = TableRow(" ".join(point), {AXES[name]: value for name, value in at.items()}, against)

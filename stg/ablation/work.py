@@ -44,6 +44,7 @@ def work_on(cell: CellFolder, *, reporter: Reporter, verbose: bool = False) -> s
         began, doing = time.monotonic(), "seconds_evaluating"
         if reporter.should_stop():
             raise Preempted(f"stopped before {cell.cell.name} was evaluated: the same command resumes from there")
+        # After training, as the number depends on the vocabulary and on the features of the store.
         record["weights"] = count_weights(cell.run)
         if not cell.evaluated:
             _evaluate(cell, record, details)

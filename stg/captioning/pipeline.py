@@ -155,6 +155,7 @@ class VideoCaptioner:
         clip = self.extractor.run_clip(parts)
         graph = flat_graph(self.extractor(clip), **recorded_edges(self.trained.features).arguments)
         video = clip.sample.video
+        # Through the dtype of the store: the model was trained on features rounded to it.
         graphs = GraphsInMemory({video: graph}, self.trained.features_dtype)
         candidates = generate(
             self.trained.captioner,
@@ -198,7 +199,7 @@ def load(
 
     Args:
         run: a run folder of ``stg.fit``, or the ``model.safetensors`` in one.
-        weights: files, and folders with files, of the networks' weights; torch's cache is looked at too.
+        weights: files, and folders with files, of the networks' weights; torch's cache is searched too.
         beam: width of the search, 1 is greedy.
         device: auto, cpu, cuda, ...
         threads: of ONNX networks; 0 for all cores.
@@ -224,6 +225,7 @@ def load(
         try:
             extractor = plan.including("objects").build(how)
         except UserError as error:
+            # A page without boxes is still of use: the reason becomes a note on it.
             reason = WORLD_KNOWS if is_world(trained.features) else str(error)
             notes.append(f"No boxes and no edges: {reason}")
     if extractor is None:

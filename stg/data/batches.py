@@ -136,6 +136,7 @@ class TrainingSet:
 
     def epoch(self, number: int) -> list[tuple[Item, ...]]:
         """The batches of one epoch, in order."""
+        # Of seed and epoch alone: a resumed run draws the same batches without any saved state.
         order = np.random.default_rng([self.seed, number])
         items = []
         for video, texts in self.captions.items():
@@ -145,6 +146,7 @@ class TrainingSet:
         shuffled = [items[position] for position in order.permutation(len(items))]
         if self.length_buckets <= 1:
             return _cut(shuffled, self.batch_videos)
+        # Sorted inside windows only: over the whole epoch every batch would meet the same neighbours.
         windows = _cut(shuffled, self.length_buckets * self.batch_videos)
         batches = [batch for window in windows for batch in _cut(sorted(window, key=self._longest), self.batch_videos)]
         return [batches[position] for position in order.permutation(len(batches))]
@@ -154,6 +156,7 @@ class TrainingSet:
 
     def load(self, items: Sequence[Item]) -> CaptionBatch:
         """Read the videos of a batch, each once, and pad its captions."""
+        # Several items may be of one video: its graph is read and encoded once.
         videos = list(dict.fromkeys(item.video for item in items))
         row = {video: number for number, video in enumerate(videos)}
         graphs = self.source.batch(videos)
@@ -177,6 +180,7 @@ def load_share(load: Callable[[Sequence[Item]], CaptionBatch], items: Sequence[I
     Args:
         load: of the whole batch, such as `TrainingSet.load`.
     """
+    # By videos and not by items, or two processes would encode the same video.
     mine = set(ranks.shard(list(dict.fromkeys(item.video for item in items))))
     share = [item for item in items if item.video in mine]
     return load(share) if share else replace(load(items[:1]), stand_in=True)

@@ -142,6 +142,7 @@ class DeletionTest:
             return
         at = real.nonzero()[:, 0]
         most = weights[:, real].topk(count).indices
+        # As many items at random as by weight: the fall of a good attribution must exceed theirs.
         random = [torch.rand(length, items, generator=draw).topk(count).indices.to(at.device) for draw in self._draws]
         hidden = at[torch.cat([most, *random])]
         found = falls(hidden).unflatten(0, (-1, length)).sum(1).tolist()

@@ -37,6 +37,7 @@ class ExtractionJob:
         self.networks, self.sampling, self.execution = networks, sampling, execution
         if execution.threads:
             torch.set_num_threads(execution.threads)
+        # Networks before the store is opened: one that cannot be built leaves no empty store behind.
         settings = execution_for(execution, sampling.num_frames)
         self.extractor, self.motion = make_extractor(networks, sampling, settings, files)
         self.manifest = self.extractor.manifest()

@@ -150,6 +150,7 @@ def extract_with_ray(
     """
     if workers < 1:
         raise UserError(f"workers must be at least 1; got {workers}")
+    # Before the import, at which Ray reads them.
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     try:
@@ -169,10 +170,12 @@ def _rows(
     if not items:
         return
     with _running(workers), _quiet():
+        # Counted outside the workers: otherwise a clip that kills its worker would be tried for ever.
         attempts = ray.remote(num_cpus=0)(_Attempts).remote()
         rows = ray.data.from_items(items, override_num_blocks=min(len(items), MAX_BLOCKS)).map(
             _Worker,
             fn_constructor_args=(build, choice, attempts),
+            # One clip in flight a worker: when a worker dies it is known which clip did it.
             compute=ray.data.ActorPoolStrategy(size=min(workers, len(items)), max_tasks_in_flight_per_actor=1),
             num_cpus=1,
             num_gpus=gpus,

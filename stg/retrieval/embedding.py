@@ -64,6 +64,7 @@ class VideoEncoder(nn.Module):
 
     def forward(self, batch: GraphData) -> Float[Tensor, "B D"]:
         if self.standardise is not None:
+            # A shallow copy: the caller's batch keeps its features as they are.
             batch = copy.copy(batch)
             for name, function in self.standardise.items():
                 batch[name] = function(feature(batch, name))
@@ -175,6 +176,7 @@ def pad_texts(captions: Sequence[Sequence[int]]) -> tuple[Int[Tensor, "W L"], In
     """Captions of `stg.text.vocabulary.Vocabulary.encode` as (words, lengths) without their sentence marks."""
     bare = [torch.tensor(caption[1:-1], dtype=torch.int64) for caption in captions]
     lengths = torch.tensor([len(words) for words in bare], dtype=torch.int64)
+    # One row more, dropped at the end, so that the width is at least 1 when all captions are empty.
     words = nn.utils.rnn.pad_sequence([*bare, torch.zeros(1, dtype=torch.int64)], batch_first=True, padding_value=PAD)
     return words[:-1], lengths
 

@@ -63,6 +63,7 @@ def reward_losses(
         if baseline == "greedy":
             written = greedy_search(decoder, memory, max_length=max_length).words[:, 0]
             compared = rewards.start(videos, _captions(written, decoder))
+        # Samples of a video are neighbours: row i of the captions reads video i // samples.
         rows = torch.arange(len(videos), device=drawn.device).repeat_interleave(samples)
         # METEOR, where it is asked for, is computed in the meantime.
         if not dropout:
@@ -76,6 +77,7 @@ def reward_losses(
     else:
         base = leave_one_out(gained)
     given = torch.stack([batch.real.sum(), batch.real.new_tensor(len(batch.real), dtype=torch.int64)])
+    # Divided by the mean length of the whole batch, so that the loss has the size of one per word.
     words, captions = ranks.all_reduce(given * 0 if batch.stand_in else given)
     loss = reinforce_loss(log_probs, (gained - base).flatten()) / (words / captions)
     means = {"reward_loss": loss, "reward": gained.mean(), "baseline": base.mean()}

@@ -106,6 +106,7 @@ class MeteorScore:
         return self._thread.submit(self._ask, list(zip(videos, texts, strict=True)))
 
     def _ask(self, pairs: list[tuple[str, str]]) -> Scored:
+        # Samples repeat as the model grows sure of itself: a known score saves a call of Java.
         unknown = [pair for pair in dict.fromkeys(pairs) if pair not in self._known]
         if unknown:
             captions, references = [text for _, text in unknown], [self._texts[video] for video, _ in unknown]
@@ -156,6 +157,7 @@ class Rewards:
         timeout: float = 300.0,
         **weights: float,
     ) -> None:
+        # Without the mark at the start, which no drawn caption holds, and with the one at the end.
         encoded = {
             video: [words[1:] for text in texts if (words := vocabulary.encode(text))]
             for video, texts in captions.items()

@@ -131,6 +131,7 @@ class TrainingState:
         # Scores are sums of floating point numbers: all processes take the bits of the first.
         improved = self.ranks.broadcast_value(score) > self.at.best
         self.at.epoch, self.at.batch, self.at.loss_sum, self.at.loss_count = self.at.epoch + 1, 0, 0.0, 0
+        # Epochs before the rewards begin are another objective: patience counts only those after.
         self.at.stale = 0 if improved or self.at.epoch <= patience_from else self.at.stale + 1
         return improved
 

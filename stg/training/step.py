@@ -64,12 +64,14 @@ def train_step(
         losses["loss"].backward()
     except torch.OutOfMemoryError as error:
         raise OutOfMemory(batch) from error
+    # Summed before the norm is taken, so that all processes clip alike and stay equal.
     ranks.add_gradients(model.parameters())
     values = ranks.add_values(losses)
     norm = torch.nn.utils.get_total_norm([weight.grad for weight in model.parameters() if weight.grad is not None])
     if clip_norm:
         torch.nn.utils.clip_grads_with_norm_(model.parameters(), clip_norm, norm)
     length = norm.item()
+    # Both, as a finite loss may have a gradient that is not; one such step would ruin every weight.
     finite = math.isfinite(length) and math.isfinite(values["loss"])
     if finite:
         optimiser.step()

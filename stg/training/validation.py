@@ -92,6 +92,7 @@ class Validation:
             )
         except _Stopped:
             found = None
+        # All processes learn that one stops, or the gathering below would wait for it.
         if any(ranks.any(found is None)) or found is None:
             return None
         together = ranks.merge({video: captions[0].text for video, captions in found.items()})

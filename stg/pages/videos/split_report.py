@@ -136,6 +136,7 @@ class SplitReport:
                 raise UserError(
                     f"the captions of {self.split} are withheld: there is no best or worst, use --order given"
                 )
+            # CIDEr needs several videos; of one alone there is BLEU-4.
             judged = {video: scores.get("cider", scores["bleu4"]) for video, scores in first.scores.items()}
             videos.sort(key=judged.__getitem__, reverse=order == "best")
         return videos[: limit or None]
