@@ -7,6 +7,7 @@ leave the batch or stay. Single thread, CPU-seconds, rivals in turn in one proce
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from decoders import (
     AttentionLSTMDecoder,
     Decoder,
     DecoderLayer,
+    Rules,
     TransformerDecoder,
     VideoMemory,
     beam_search,
@@ -123,7 +125,7 @@ Rivals = dict[str, Callable[[], Tensor | None]]
 def _forced(decoder: TransformerDecoder, memory: VideoMemory, steps: int) -> dict[str, Rivals]:
     """Captions of ``steps`` words each."""
     full, last = Rerun(decoder, last_only=False).eval(), Rerun(decoder, last_only=True).eval()
-    limits = {"max_length": steps, "min_length": steps}
+    limits: dict[str, Any] = {"max_length": steps, "rules": Rules(min_length=steps)}
     greedy: Rivals = {
         "ours": lambda: greedy_search(decoder, memory, **limits).words[:, 0],
         "nn.TransformerDecoder, all positions": lambda: full.greedy(memory, steps),
@@ -148,7 +150,7 @@ def _lstm(lstm: AttentionLSTMDecoder, memory: VideoMemory, steps: int) -> dict[s
     """All videos together, or one after the other."""
     return {
         "LSTM, greedy": {
-            "ours": lambda: greedy_search(lstm, memory, steps, steps).words[:, 0],
+            "ours": lambda: greedy_search(lstm, memory, steps, rules=Rules(min_length=steps)).words[:, 0],
             "one video at a time": lambda: greedy_one_by_one(_Barred(lstm), memory, steps),
         }
     }
@@ -196,7 +198,7 @@ def _growth(decoder: TransformerDecoder, memory: VideoMemory) -> dict[str, float
     some = {count: memory.select(torch.arange(count)) for count in counts}
 
     def run(count: int, steps: int) -> Callable[[], object]:
-        return lambda: greedy_search(decoder, some[count], steps, steps)
+        return lambda: greedy_search(decoder, some[count], steps, rules=Rules(min_length=steps))
 
     by_words = measure({str(steps): run(16, steps) for steps in words}, repetitions=7, warm_up=1)
     by_videos = measure({str(count): run(count, 8) for count in counts}, repetitions=7, warm_up=1)

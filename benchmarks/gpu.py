@@ -20,7 +20,7 @@ from torch import Tensor
 
 from benchmarks.timing import machine, measure, write
 from benchmarks.training import WIDTHS, made_batch
-from decoders import TransformerDecoder, VideoMemory, beam_search, greedy_search
+from decoders import Rules, TransformerDecoder, VideoMemory, beam_search, greedy_search
 from graphs import STGConv, sparse_operator, spatial_edges, temporal_edges
 from stg.config.model import GraphConfig, ModelConfig
 from stg.models.build import build_captioner
@@ -101,12 +101,16 @@ class Decoding:
     def greedy(self) -> Tensor:
         """Likeliest word after word."""
         with torch.inference_mode():
-            return greedy_search(self.decoder, self.memory, max_length=self.steps, min_length=self.steps).words[:, 0]
+            return greedy_search(
+                self.decoder, self.memory, max_length=self.steps, rules=Rules(min_length=self.steps)
+            ).words[:, 0]
 
     def beam(self) -> Tensor:
         """The best of five beams."""
         with torch.inference_mode():
-            return beam_search(self.decoder, self.memory, 5, max_length=self.steps, min_length=self.steps).words[:, 0]
+            return beam_search(
+                self.decoder, self.memory, 5, max_length=self.steps, rules=Rules(min_length=self.steps)
+            ).words[:, 0]
 
 
 class Training:

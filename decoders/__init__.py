@@ -12,6 +12,7 @@ from decoders.search import SEARCHES
 from decoders.search.diverse import diverse_beam_search
 from decoders.search.greedy_and_beam import beam_search, greedy_search
 from decoders.search.hypotheses import Hypotheses
+from decoders.search.rules import Rules
 from decoders.search.sampling import sample_search
 from decoders.stats import STaTSDecoder
 from decoders.transformer import TransformerDecoder
@@ -28,6 +29,7 @@ __all__ = [
     "MultiHeadAttention",
     "Pick",
     "RecurrentDecoder",
+    "Rules",
     "STaTSDecoder",
     "State",
     "Trace",

@@ -62,11 +62,7 @@ TORCH_FREE = (
 """Modules, and packages with all their modules, that import no torch."""
 WITH_TORCH = {"stg.runtime.device", "stg.runtime.distributed"}
 KNOWN_LONG = {
-    "decoders.search.beam_groups grouped_beams",
-    "decoders.search.diverse diverse_beam_search",
-    "decoders.search.sampling sample_search",
     "decoders.stats STaTSDecoder.__init__",
-    "graphs.storage.collate collate",
     "stg.ablation.ablate ablate",
     "stg.pages.run.captions written",
     "stg.pages.run.charts draw",

@@ -1,16 +1,16 @@
-"""The one beam search: groups of beams that grow side by side."""
+"""The one beam search: groups of beams that grow together."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from decoders.base import Decoder, select_state
 from decoders.memory import VideoMemory
 from decoders.search.hypotheses import Hypotheses, sum_type
-from decoders.search.rules import Rules
+from decoders.search.rules import WordFilter
 from decoders.search.topk import next_words, stable_topk
 
 
@@ -27,7 +27,7 @@ class _Found(NamedTuple):
 def grouped_beams(
     decoder: Decoder,
     memory: VideoMemory,
-    rules: Rules,
+    allowed: WordFilter,
     groups: int,
     beam: int,
     diversity: float,
@@ -38,8 +38,9 @@ def grouped_beams(
 
     All groups take one step of the decoder together, and give what they find to one list a video.
     """
-    max_length, device = rules.max_length, memory.frames.device
+    max_length, device = allowed.max_length, memory.frames.device
     videos = torch.arange(memory.num_videos, device=device)
+    # Donated, as only the newest of all states is ever read again: caches may grow in place.
     opening = decoder.donate(decoder.init_state(memory))
     state = select_state(opening, None if groups == 1 else videos.repeat_interleave(groups))
     words = torch.full((memory.num_videos, 1, max_length + 1), decoder.pad, device=device)
@@ -58,7 +59,7 @@ def grouped_beams(
         parents, orders = [], []
         for place, (group, of_group) in enumerate(zip(beams, of_groups, strict=True)):
             penalty = diversity * chosen if chosen is not None and place else None
-            parent, word = _extend(group, of_group.flatten(0, 1), position, beam, rules, videos, penalty)
+            parent, word = _extend(group, of_group.flatten(0, 1), position, beam, allowed, videos, penalty)
             alive = group.log_probs.isfinite()
             if chosen is not None:
                 chosen.scatter_add_(1, word, alive.to(chosen))
@@ -72,10 +73,7 @@ def grouped_beams(
             orders.append(order)
         if last:
             break
-        # No beginning can gain: once the best of a video, over the longest length, is worse than its n-th caption, the
-        # video is done.
-        bound = torch.cat([group.log_probs for group in beams], 1).amax(1) / max_length**length_penalty
-        kept = (bound > found.scores[videos, -1]).nonzero()[:, 0]
+        kept = _can_improve(beams, found.scores[videos, -1], max_length**length_penalty).nonzero()[:, 0]
         if len(kept) == 0:
             break
         rows = _state_rows(beams, kept, parents, orders, widths)
@@ -95,7 +93,7 @@ class _Beam:
     """How many captions of each video are still to be found."""
 
     def keep(self, kept: Int[Tensor, " a"], order: Int[Tensor, "A K"]) -> Int[Tensor, "a k"]:
-        """Only these videos go on, and of the beginnings, in this order, as many as any of them has alive."""
+        """Only these videos stay, and of the beginnings, in this order, as many as any of them has alive."""
         width = int(self.log_probs[kept].isfinite().sum(1).max())
         order = order[kept, :width]
         self.log_probs, self.left = self.log_probs[kept, :width], self.left[kept]
@@ -113,10 +111,17 @@ def _nothing(words: Int[Tensor, "B 1 L"], log_probs: Float[Tensor, "B 1"], n_bes
     )
 
 
+def _can_improve(beams: list[_Beam], worst: Float[Tensor, " A"], longest_penalty: float) -> Bool[Tensor, " A"]:
+    """Whether a beginning of each video may still end among its best captions, of which ``worst`` is the last score."""
+    # Log-probabilities only fall: once the best beginning of a video, over the longest length, is worse than its n-th
+    # caption, the video is done.
+    return torch.cat([group.log_probs for group in beams], 1).amax(1) / longest_penalty > worst
+
+
 def _state_rows(
     beams: list[_Beam], kept: Int[Tensor, " a"], parents: list[Tensor], orders: list[Tensor], widths: list[int]
 ) -> Int[Tensor, " N"]:
-    """Keep the videos that go on, in every group; the row of the state that each of their beginnings grew from."""
+    """Keep the videos that stay, in every group; the row of the state that each of their beginnings grew from."""
     rows, start = [], 0
     for group, parent, order, width in zip(beams, parents, orders, widths, strict=True):
         order = group.keep(kept, order)
@@ -130,17 +135,19 @@ def _extend(
     predicted: Float[Tensor, "N V"],
     position: int,
     beam: int,
-    rules: Rules,
+    allowed: WordFilter,
     videos: Int[Tensor, " A"],
     penalty: Float[Tensor, "A V"] | None,
 ) -> tuple[Int[Tensor, "A k"], Int[Tensor, "A k"]]:
     """Write the best continuations into the group; which beginning each grew from, and its new word."""
     width = group.words.shape[1]
     written = group.words[:, :, : position + 1].flatten(0, 1)
-    value, choice = next_words(predicted, beam, rules, written, videos, penalty)
+    # No beginning has more than ``beam`` of the best continuations, so the rest of the vocabulary need not be ranked.
+    value, choice = next_words(predicted, beam, allowed, written, videos, penalty)
     value, choice = value.unflatten(0, (-1, width)), choice.unflatten(0, (-1, width))
     total = (group.log_probs[:, :, None] + value.to(group.log_probs)).flatten(1)
     choice = choice.flatten(1)
+    # The penalty decides which are taken; what they count for later is without it.
     if penalty is None:
         log_probs, rank = stable_topk(total, beam)
     else:

@@ -1,13 +1,11 @@
 """Beam search whose captions differ: groups of beams that avoid each other's words."""
 
-from collections.abc import Collection
-
 from decoders.base import Decoder
 from decoders.memory import VideoMemory
 from decoders.search.beam_groups import grouped_beams
 from decoders.search.greedy_and_beam import check_beam, found_all
 from decoders.search.hypotheses import Hypotheses
-from decoders.search.rules import Rules
+from decoders.search.rules import NO_RULES, Rules, WordFilter
 
 
 def diverse_beam_search(
@@ -19,10 +17,8 @@ def diverse_beam_search(
     max_length: int = 30,
     length_penalty: float = 0.0,
     n_best: int = 1,
-    min_length: int = 1,
     *,
-    no_repeat_ngram: int = 0,
-    forbidden_endings: Collection[int] = (),
+    rules: Rules = NO_RULES,
 ) -> Hypotheses:
     r"""Diverse beam search with Hamming diversity (Vijayakumar et al., 2018, Alg. 1 and Sec. 5.1).
 
@@ -32,8 +28,8 @@ def diverse_beam_search(
 
     A penalty counts at its own step only and is left out of all scores, by which captions of all groups are ranked at
     last. Groups may end up with the same caption; then it is returned more than once. A video is done when no beginning
-    of any group can reach its ``n_best`` captions; until then every group goes on, for the others to avoid. All else is
-    as in `beam_search`, which this is with one group.
+    of any group can reach its ``n_best`` captions; until then every group continues, for the others to avoid. All else
+    is as in `beam_search`, which this is with one group.
 
     Departure: as there, a beginning that ended leaves its group one place smaller, where the paper lets it stay.
 
@@ -46,16 +42,15 @@ def diverse_beam_search(
         max_length: most words, eos included.
         length_penalty: as in `beam_search`.
         n_best: captions returned a video, at most ``beam``.
-        min_length: fewest words before eos.
-        no_repeat_ngram, forbidden_endings: see `Rules`.
+        rules: that captions obey.
 
     Raises:
         ValueError: as `beam_search`; where groups do not divide the beam, or the diversity is negative.
     """
-    rules = Rules(decoder, memory, max_length, min_length, no_repeat_ngram, forbidden_endings)
+    allowed = WordFilter(decoder, memory, max_length, rules)
     if groups < 1 or beam % groups:
         raise ValueError(f"groups={groups} must divide beam={beam}")
     if not 0 <= diversity < float("inf"):
         raise ValueError(f"diversity={diversity} must be 0 or larger")
-    check_beam(decoder, rules, beam, n_best, length_penalty)
-    return found_all(grouped_beams(decoder, memory, rules, groups, beam // groups, diversity, length_penalty, n_best))
+    check_beam(decoder, allowed, beam, n_best, length_penalty)
+    return found_all(grouped_beams(decoder, memory, allowed, groups, beam // groups, diversity, length_penalty, n_best))

@@ -1,14 +1,12 @@
 """Greedy and beam search over any `Decoder`."""
 
-from collections.abc import Collection
-
 import torch
 
 from decoders.base import Decoder, select_state
 from decoders.memory import VideoMemory
 from decoders.search.beam_groups import grouped_beams
 from decoders.search.hypotheses import Hypotheses, outside_inference, sum_type
-from decoders.search.rules import Rules
+from decoders.search.rules import NO_RULES, Rules, WordFilter
 from decoders.search.topk import next_words
 
 
@@ -16,10 +14,8 @@ def greedy_search(
     decoder: Decoder,
     memory: VideoMemory,
     max_length: int = 30,
-    min_length: int = 1,
     *,
-    no_repeat_ngram: int = 0,
-    forbidden_endings: Collection[int] = (),
+    rules: Rules = NO_RULES,
 ) -> Hypotheses:
     """The likeliest word at every step; of equals, the one with the lower id.
 
@@ -29,8 +25,7 @@ def greedy_search(
         decoder: in evaluation mode.
         memory: of ``B`` videos.
         max_length: most words, eos included; a caption is cut there.
-        min_length: fewest words before eos.
-        no_repeat_ngram, forbidden_endings: see `Rules`.
+        rules: that captions obey.
 
     Returns:
         One caption a video (``n = 1``), scored by its log-probability.
@@ -38,22 +33,22 @@ def greedy_search(
     Raises:
         ValueError: where a length does not fit, the decoder is in training mode, or it predicts NaN.
     """
-    rules = Rules(decoder, memory, max_length, min_length, no_repeat_ngram, forbidden_endings)
-    return outside_inference(_greedy(decoder, memory, rules))
+    allowed = WordFilter(decoder, memory, max_length, rules)
+    return outside_inference(_greedy(decoder, memory, allowed))
 
 
 @torch.inference_mode()
-def _greedy(decoder: Decoder, memory: VideoMemory, rules: Rules) -> Hypotheses:
+def _greedy(decoder: Decoder, memory: VideoMemory, allowed: WordFilter) -> Hypotheses:
     device = memory.frames.device
     state = decoder.donate(decoder.init_state(memory))
     videos = torch.arange(memory.num_videos, device=device)
     word = torch.full_like(videos, decoder.bos)
-    words = torch.full((memory.num_videos, rules.max_length + 1), decoder.pad, device=device)
+    words = torch.full((memory.num_videos, allowed.max_length + 1), decoder.pad, device=device)
     words[:, 0] = decoder.bos
     log_probs = torch.zeros(memory.num_videos, dtype=sum_type(memory), device=device)
-    for position in range(rules.max_length):
+    for position in range(allowed.max_length):
         predicted, state = decoder.step(word, state)
-        best, choice = next_words(predicted, 1, rules, words[videos, : position + 1], videos)
+        best, choice = next_words(predicted, 1, allowed, words[videos, : position + 1], videos)
         word = choice[:, 0]
         words[videos, position + 1] = word
         log_probs[videos] += best[:, 0].to(log_probs)
@@ -76,10 +71,8 @@ def beam_search(
     max_length: int = 30,
     length_penalty: float = 0.0,
     n_best: int = 1,
-    min_length: int = 1,
     *,
-    no_repeat_ngram: int = 0,
-    forbidden_endings: Collection[int] = (),
+    rules: Rules = NO_RULES,
 ) -> Hypotheses:
     r"""Keep the ``beam`` likeliest beginnings at every step; a caption that ends leaves, and its beam shrinks by one.
 
@@ -99,18 +92,17 @@ def beam_search(
         max_length: most words, eos included.
         length_penalty: ``alpha >= 0``; 0 ranks by log-probability, 1 by log-probability a word.
         n_best: captions returned a video, at most ``beam``.
-        min_length: fewest words before eos.
-        no_repeat_ngram, forbidden_endings: see `Rules`.
+        rules: that captions obey.
 
     Raises:
         ValueError: as `greedy_search`; where ``n_best`` exceeds the beam or the number of captions that exist.
     """
-    rules = Rules(decoder, memory, max_length, min_length, no_repeat_ngram, forbidden_endings)
-    check_beam(decoder, rules, beam, n_best, length_penalty)
-    return found_all(grouped_beams(decoder, memory, rules, 1, beam, 0.0, length_penalty, n_best))
+    allowed = WordFilter(decoder, memory, max_length, rules)
+    check_beam(decoder, allowed, beam, n_best, length_penalty)
+    return found_all(grouped_beams(decoder, memory, allowed, 1, beam, 0.0, length_penalty, n_best))
 
 
-def check_beam(decoder: Decoder, rules: Rules, beam: int, n_best: int, length_penalty: float) -> None:
+def check_beam(decoder: Decoder, allowed: WordFilter, beam: int, n_best: int, length_penalty: float) -> None:
     """Refuse what no beam search can do.
 
     Raises:
@@ -121,15 +113,15 @@ def check_beam(decoder: Decoder, rules: Rules, beam: int, n_best: int, length_pe
     if not 0 <= length_penalty < float("inf"):
         raise ValueError(f"length_penalty={length_penalty} must be 0 or larger")
     words = decoder.vocabulary - len(decoder.suppressed)
-    if (exist := _count_captions(words, rules.max_length, rules.min_length, n_best)) < n_best:
+    if (exist := _count_captions(words, allowed.max_length, allowed.min_length, n_best)) < n_best:
         raise ValueError(
             f"n_best={n_best}, but only {exist} captions exist with vocabulary={decoder.vocabulary}, "
-            f"max_length={rules.max_length}, min_length={rules.min_length}: ask for fewer"
+            f"max_length={allowed.max_length}, min_length={allowed.min_length}: ask for fewer"
         )
 
 
 def found_all(found: Hypotheses) -> Hypotheses:
-    """What a beam search hands out: nothing of inference mode, and as many captions as were asked for.
+    """What a beam search returns: nothing of inference mode, and as many captions as were asked for.
 
     Raises:
         ValueError: the rules leave a video fewer captions.
@@ -151,7 +143,7 @@ def _count_captions(vocabulary: int, max_length: int, min_length: int, at_least:
     """
     words, total = vocabulary - 3, 0
     if words == 0:
-        return 1  # eos alone, see `Rules`
+        return 1  # eos alone, see `WordFilter`
     for length in range(min_length, max_length):
         total += words**length
         if total >= at_least:

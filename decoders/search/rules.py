@@ -1,6 +1,7 @@
 """Which words may come next: the rules that every search obeys."""
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
@@ -13,8 +14,26 @@ IMPOSSIBLE = -1e4
 """Least log-probability of a word: a caption that is ruled out altogether keeps a finite, hopeless score."""
 
 
+@dataclass(frozen=True)
 class Rules:
-    """What a search may write, for all its hypotheses at once.
+    """What the captions of any search must obey; :class:`WordFilter` says how.
+
+    Args:
+        min_length: fewest words before eos.
+        no_repeat_ngram: length of the sequences of words that may not repeat; 0: any may.
+        forbidden_endings: words that may not end a caption.
+    """
+
+    min_length: int = 1
+    no_repeat_ngram: int = 0
+    forbidden_endings: Collection[int] = ()
+
+
+NO_RULES = Rules()
+
+
+class WordFilter:
+    """What a search may write by its `Rules`, for all its hypotheses at once.
 
     Never written are pad, bos and ``decoder.suppressed``; eos waits for ``min_length`` words. No caption ends in a
     forbidden ending: eos does not follow it, nor does it stand in the last place, where the caption is cut. No
@@ -27,32 +46,22 @@ class Rules:
         decoder: in evaluation mode.
         memory: what it describes.
         max_length: most words, eos included; a caption is cut there.
-        min_length: fewest words before eos.
-        no_repeat_ngram: length of the sequences of words that may not repeat; 0: any may.
-        forbidden_endings: words that may not end a caption.
+        rules: that captions obey.
 
     Raises:
         ValueError: the decoder is in training mode, or a number or word is out of range.
     """
 
-    def __init__(
-        self,
-        decoder: Decoder,
-        memory: VideoMemory,
-        max_length: int,
-        min_length: int,
-        no_repeat_ngram: int = 0,
-        forbidden_endings: Collection[int] = (),
-    ) -> None:
-        _check(decoder, max_length, min_length)
-        if no_repeat_ngram < 0:
-            raise ValueError(f"no_repeat_ngram={no_repeat_ngram} must be 0 (off) or a number of words")
-        self.max_length, self.min_length, self.no_repeat_ngram = max_length, min_length, no_repeat_ngram
+    def __init__(self, decoder: Decoder, memory: VideoMemory, max_length: int, rules: Rules) -> None:
+        _check(decoder, max_length, rules.min_length)
+        if rules.no_repeat_ngram < 0:
+            raise ValueError(f"no_repeat_ngram={rules.no_repeat_ngram} must be 0 (off) or a number of words")
+        self.max_length, self.min_length, self.no_repeat_ngram = max_length, rules.min_length, rules.no_repeat_ngram
         self.pad, self.eos = decoder.pad, decoder.eos
         self.never = [decoder.pad, decoder.bos, *decoder.suppressed]
         self.forbidden: Tensor | None = None
-        if forbidden_endings:
-            words = sorted(forbidden_endings)
+        if rules.forbidden_endings:
+            words = sorted(rules.forbidden_endings)
             special = {decoder.pad, decoder.bos, decoder.eos}
             wrong = [word for word in words if not 0 <= word < decoder.vocabulary or word in special]
             if wrong:
@@ -60,6 +69,7 @@ class Rules:
                     f"forbidden_endings holds {wrong[0]}, which is no word of the vocabulary "
                     f"(0..{decoder.vocabulary - 1} without pad, bos, eos)"
                 )
+            # As a mask on the device, since it is looked up for every hypothesis at every word.
             forbidden = torch.zeros(decoder.vocabulary, dtype=torch.bool)
             forbidden[words] = True
             self.forbidden = forbidden.to(memory.frames.device)
@@ -76,6 +86,7 @@ class Rules:
             log_probs[:, word] = -torch.inf
         if self.forbidden is not None:
             log_probs[:, self.eos].masked_fill_(self.forbidden[written[:, -1]], -torch.inf)
+            # Where a caption is cut, its last word is its ending.
             if position + 1 == self.max_length:
                 log_probs.masked_fill_(self.forbidden, -torch.inf)
         if 0 < self.no_repeat_ngram <= position:
@@ -98,6 +109,7 @@ class Rules:
         Raises:
             ValueError: the decoder predicts NaN.
         """
+        # Asked for here only: NaN is never finite, so the slow path is taken, and the fast one need not ask.
         bad = log_probs.isnan().any(1).nonzero()[:, 0]
         if len(bad):
             video = int(videos.repeat_interleave(len(log_probs) // len(videos))[bad[0]])
@@ -105,6 +117,7 @@ class Rules:
                 f"the decoder predicts NaN for word {written.shape[1]} of video {video}: "
                 "its weights or the video's memory hold NaN"
             )
+        # The clamp lifts barred words, too, so they are barred again.
         log_probs = log_probs.clamp(min=IMPOSSIBLE)
         self.bar(log_probs, written)
         nothing = log_probs.amax(1) == -torch.inf

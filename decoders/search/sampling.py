@@ -1,7 +1,5 @@
 """Captions drawn from the distribution of any `Decoder`."""
 
-from collections.abc import Collection
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -9,7 +7,7 @@ from torch import Tensor
 from decoders.base import Decoder, select_state
 from decoders.memory import VideoMemory
 from decoders.search.hypotheses import Hypotheses, outside_inference, sum_type
-from decoders.search.rules import IMPOSSIBLE, Rules
+from decoders.search.rules import IMPOSSIBLE, NO_RULES, Rules, WordFilter
 from decoders.search.topk import stable_topk
 
 
@@ -18,13 +16,11 @@ def sample_search(
     memory: VideoMemory,
     samples: int = 1,
     max_length: int = 30,
-    min_length: int = 1,
     *,
     temperature: float = 1.0,
     top_k: int = 0,
     top_p: float = 1.0,
-    no_repeat_ngram: int = 0,
-    forbidden_endings: Collection[int] = (),
+    rules: Rules = NO_RULES,
     generator: torch.Generator | None = None,
 ) -> Hypotheses:
     """Draw captions word by word from what the decoder predicts, among the words that the rules allow.
@@ -39,11 +35,10 @@ def sample_search(
         memory: of ``B`` videos; the part of the state that is the video's is kept once, whatever ``samples``.
         samples: captions drawn a video, each on its own.
         max_length: most words, eos included; a caption is cut there.
-        min_length: fewest words before eos.
         temperature: below 1 likely words become likelier, above 1 less so.
         top_k: words to choose from at most; 0: all.
         top_p: share of the probability to choose from, in (0, 1]; one word at least.
-        no_repeat_ngram, forbidden_endings: see `Rules`.
+        rules: that captions obey.
         generator: of random numbers, on the memory's device; None: torch's own.
 
     Returns:
@@ -53,7 +48,7 @@ def sample_search(
     Raises:
         ValueError: where a number does not fit, the decoder is in training mode, or it predicts NaN.
     """
-    rules = Rules(decoder, memory, max_length, min_length, no_repeat_ngram, forbidden_endings)
+    allowed = WordFilter(decoder, memory, max_length, rules)
     if samples < 1:
         raise ValueError(f"samples={samples} must be at least 1")
     if not 0 < temperature < float("inf"):
@@ -67,7 +62,7 @@ def sample_search(
             f"the generator is on {generator.device.type}, the memory on {memory.frames.device.type}: "
             "make the generator on the memory's device"
         )
-    return outside_inference(_sample(decoder, memory, samples, rules, temperature, top_k, top_p, generator))
+    return outside_inference(_sample(decoder, memory, samples, allowed, temperature, top_k, top_p, generator))
 
 
 @torch.inference_mode()
@@ -75,7 +70,7 @@ def _sample(
     decoder: Decoder,
     memory: VideoMemory,
     samples: int,
-    rules: Rules,
+    allowed: WordFilter,
     temperature: float,
     top_k: int,
     top_p: float,
@@ -85,19 +80,19 @@ def _sample(
     videos = torch.arange(memory.num_videos, device=device)
     state = select_state(decoder.donate(decoder.init_state(memory)), videos.repeat_interleave(samples))
     captions = torch.arange(memory.num_videos * samples, device=device).unflatten(0, (-1, samples))
-    words = torch.full((captions.numel(), rules.max_length + 1), decoder.pad, device=device)
+    words = torch.full((captions.numel(), allowed.max_length + 1), decoder.pad, device=device)
     words[:, 0] = decoder.bos
     log_probs = torch.zeros(captions.numel(), dtype=sum_type(memory), device=device)
     going = torch.ones_like(captions, dtype=torch.bool)
-    for position in range(rules.max_length):
+    for position in range(allowed.max_length):
         rows = captions.flatten()
         written = words[rows, : position + 1]
-        # What has ended but keeps its place, since another caption of some video goes on, reads eos.
+        # What has ended but keeps its place, since another caption of some video continues, reads eos.
         newest = written[:, -1].masked_fill(~going.flatten(), decoder.eos)
         predicted, state = decoder.step(newest, state)
-        rules.bar(predicted, written)
+        allowed.bar(predicted, written)
         if not bool(predicted.amax(1).isfinite().all()):
-            predicted = rules.relax(predicted, written, videos)
+            predicted = allowed.relax(predicted, written, videos)
         word = draw(predicted.to(log_probs), temperature, top_k, top_p, generator)
         gained = predicted.gather(1, word[:, None])[:, 0].to(log_probs).clamp(min=IMPOSSIBLE)
         words[rows, position + 1] = word.masked_fill(~going.flatten(), decoder.pad)

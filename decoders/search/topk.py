@@ -1,10 +1,10 @@
-"""The likeliest words that may come next, with ties broken in one way."""
+"""The likeliest words that may come next, with ties always broken alike."""
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from decoders.search.rules import IMPOSSIBLE, Rules
+from decoders.search.rules import IMPOSSIBLE, WordFilter
 
 
 def stable_topk(values: Float[Tensor, "R M"], count: int) -> tuple[Float[Tensor, "R k"], Int[Tensor, "R k"]]:
@@ -63,7 +63,7 @@ def _top_of_blocks(
 def next_words(
     log_probs: Float[Tensor, "N V"],
     count: int,
-    rules: Rules,
+    allowed: WordFilter,
     written: Int[Tensor, "N T"],
     videos: Int[Tensor, " A"],
     penalty: Float[Tensor, "A V"] | None = None,
@@ -75,7 +75,7 @@ def next_words(
     Args:
         log_probs: of every word after each hypothesis ``[N V]``; written over.
         count: words wanted a hypothesis.
-        rules: that say what may follow.
+        allowed: what may follow.
         written: what each hypothesis has written, from bos on ``[N T]``.
         videos: the number of each video, whose hypotheses stand next to each other ``[A]``.
         penalty: what each word loses when words are chosen, not when they are paid ``[A V]``.
@@ -88,8 +88,8 @@ def next_words(
         choice = stable_topk((log_probs.unflatten(0, (-1, width)) - penalty[:, None]).flatten(0, 1), count)[1]
         return log_probs.gather(1, choice), choice
 
-    rules.bar(log_probs, written)  # the tensor is ours, by the contract of `Decoder.step`
+    allowed.bar(log_probs, written)  # which may be written over, by the contract of `Decoder.step`
     value, choice = likeliest(log_probs)
     if not bool(value.isfinite().all()):
-        return likeliest(rules.relax(log_probs, written, videos))
+        return likeliest(allowed.relax(log_probs, written, videos))
     return value.clamp(min=IMPOSSIBLE), choice

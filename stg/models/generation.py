@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from decoders import SEARCHES, Decoder, VideoMemory
+from decoders import SEARCHES, Decoder, Rules, VideoMemory
 from stg.config.search import SearchConfig
 from stg.data.batches import BatchSource
 from stg.models.captioner import Captioner
@@ -114,12 +114,9 @@ def decode_memory(
     longest = search.max_length or vocabulary.max_words + 1
     # By word and not by id: the vocabulary of each run numbers them differently.
     forbidden = [number for number, word in enumerate(vocabulary.words) if word in BROKEN_ENDINGS]
-    rules: dict[str, Any] = {
-        "min_length": search.min_length,
-        "no_repeat_ngram": search.no_repeat_ngram,
-        "forbidden_endings": forbidden if search.forbidden_endings else (),
-    }
-    settings = rules | {
+    rules = Rules(search.min_length, search.no_repeat_ngram, forbidden if search.forbidden_endings else ())
+    settings: dict[str, Any] = vars(rules) | {
+        "rules": rules,
         "max_length": longest,
         "beam": search.beam,
         "groups": search.groups,

@@ -9,6 +9,7 @@ from decoders.attention_lstm import AttentionLSTMDecoder
 from decoders.base import Decoder, select_state
 from decoders.memory import VideoMemory
 from decoders.search.greedy_and_beam import beam_search, greedy_search
+from decoders.search.rules import Rules
 from decoders.stats import STaTSDecoder
 from decoders.transformer import TransformerDecoder
 
@@ -260,7 +261,7 @@ def test_greedy_equals_the_slow_path(decoder, make_memory):
 @pytest.mark.parametrize(("beam", "length_penalty", "min_length"), [(2, 0.0, 1), (4, 1.0, 1), (5, 0.6, 3)])
 def test_beam_search_equals_the_slow_path(decoder, make_memory, beam, length_penalty, min_length):
     memory = make_memory(videos=4, frames=4)
-    found = beam_search(decoder, memory, beam, 7, length_penalty, n_best=beam, min_length=min_length)
+    found = beam_search(decoder, memory, beam, 7, length_penalty, n_best=beam, rules=Rules(min_length))
     for video in range(4):
         slow = slow_beam(decoder, memory, video, beam, 7, length_penalty, min_length)
         for (words, score), (expected, expected_score) in zip(written(found)[video], slow, strict=True):

@@ -5,6 +5,7 @@ import torch
 
 from decoders.search.diverse import diverse_beam_search
 from decoders.search.greedy_and_beam import beam_search
+from decoders.search.rules import Rules
 from tests.decoders.markov import (
     BOS,
     EOS,
@@ -55,7 +56,7 @@ def test_equals_the_loop_of_the_paper(beam, groups, diversity, alpha, rules):
     memory = random_tables(8, 8, seed=beam)
     memory.frames[:, :, EOS] += 1.0
     for n_best in (1, beam):
-        found = diverse_beam_search(toy(8), memory, beam, groups, diversity, 6, alpha, n_best, **rules)
+        found = diverse_beam_search(toy(8), memory, beam, groups, diversity, 6, alpha, n_best, rules=Rules(**rules))
         for video in range(8):
             expected = slow(memory.frames[video], beam, groups, diversity, 6, alpha, **rules)[:n_best]
             assert found.scores[video].tolist() == pytest.approx([score for score, _ in expected], abs=1e-12)
@@ -117,7 +118,7 @@ def test_more_captions_than_a_small_tree_has_are_refused():
     rules = {"no_repeat_ngram": 1}
     assert len(list(every_end(memory.frames[0], 3, **rules))) == 1
     with pytest.raises(ValueError, match="n_best=4, but the rules leave the beam of video 0 only 2 captions: ask for"):
-        diverse_beam_search(toy(4), memory, 4, 2, 0.5, 4, n_best=4, **rules)
+        diverse_beam_search(toy(4), memory, 4, 2, 0.5, 4, n_best=4, rules=Rules(**rules))
 
 
 @pytest.mark.parametrize(

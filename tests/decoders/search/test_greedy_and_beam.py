@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from decoders.search.greedy_and_beam import beam_search, greedy_search
+from decoders.search.rules import Rules
 from decoders.search.topk import stable_topk
 from tests.decoders.markov import BOS, EOS, NEVER, PAD, A, B, chances, everything, random_tables, tables, toy
 
@@ -16,7 +17,7 @@ from tests.decoders.markov import BOS, EOS, NEVER, PAD, A, B, chances, everythin
 def test_a_beam_of_everything_finds_everything(alpha, min_length, n_best):
     memory = random_tables(4, vocabulary=5)
     beam = len(everything(memory.frames[0], 4, alpha, min_length))
-    found = beam_search(toy(), memory, beam, 4, alpha, n_best or beam, min_length)
+    found = beam_search(toy(), memory, beam, 4, alpha, n_best or beam, rules=Rules(min_length))
     for video in range(4):
         score = {tuple(caption): score for score, caption in everything(memory.frames[video], 4, alpha, min_length)}
         lengths, scores = found.lengths[video].tolist(), found.scores[video].tolist()
@@ -242,8 +243,8 @@ def test_nan_is_an_error_that_names_the_video(beam):
     ("arguments", "message"),
     [
         ({"max_length": 0}, "min_length=1 must lie between 1 and max_length=0"),
-        ({"min_length": 0}, "min_length=0 must lie between 1 and max_length=8"),
-        ({"min_length": 9}, "min_length=9 must lie between 1 and max_length=8"),
+        ({"rules": Rules(min_length=0)}, "min_length=0 must lie between 1 and max_length=8"),
+        ({"rules": Rules(min_length=9)}, "min_length=9 must lie between 1 and max_length=8"),
         ({"max_length": 13}, "max_length=13 words, but the decoder reads at most 12"),
         ({"beam": 0}, "n_best=1 must lie between 1 and beam=0"),
         ({"n_best": 4}, "n_best=4 must lie between 1 and beam=3"),
@@ -266,5 +267,5 @@ def search(memory, beam, max_length, min_length=1, decoder=None):
     """Greedy search for beam 0."""
     decoder = decoder or toy(memory.frames.shape[2])
     if beam == 0:
-        return greedy_search(decoder, memory, max_length, min_length)
-    return beam_search(decoder, memory, beam, max_length, min_length=min_length)
+        return greedy_search(decoder, memory, max_length, rules=Rules(min_length))
+    return beam_search(decoder, memory, beam, max_length, rules=Rules(min_length))

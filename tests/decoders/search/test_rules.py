@@ -9,6 +9,7 @@ from decoders.ensemble import EnsembleDecoder
 from decoders.search.diverse import diverse_beam_search
 from decoders.search.greedy_and_beam import beam_search, greedy_search
 from decoders.search.hypotheses import Hypotheses
+from decoders.search.rules import Rules
 from decoders.search.sampling import sample_search
 from decoders.stats import STaTSDecoder
 from decoders.transformer import TransformerDecoder
@@ -30,12 +31,12 @@ from tests.decoders.markov import (
 )
 
 SEARCHES = {
-    "greedy": greedy_search,
-    "beam": lambda *arguments, **rules: beam_search(*arguments[:2], 4, arguments[2], n_best=3, **rules),
+    "greedy": lambda *arguments, **rules: greedy_search(*arguments, rules=Rules(**rules)),
+    "beam": lambda *arguments, **rules: beam_search(*arguments[:2], 4, arguments[2], n_best=3, rules=Rules(**rules)),
     "diverse": lambda *arguments, **rules: diverse_beam_search(
-        *arguments[:2], 4, 2, 0.5, arguments[2], n_best=3, **rules
+        *arguments[:2], 4, 2, 0.5, arguments[2], n_best=3, rules=Rules(**rules)
     ),
-    "sample": lambda *arguments, **rules: sample_search(*arguments[:2], 5, arguments[2], **rules),
+    "sample": lambda *arguments, **rules: sample_search(*arguments[:2], 5, arguments[2], rules=Rules(**rules)),
 }
 RULES = [
     {"no_repeat_ngram": 1},
@@ -67,7 +68,7 @@ def test_a_beam_of_everything_finds_the_captions_that_obey(rules):
     memory = random_tables(3, 6, seed=7)
     beam = len(everything(memory.frames[0], LENGTH, 0.0))
     count = min(10, len(obedient(memory.frames[0], rules)))
-    found = beam_search(toy(6), memory, beam, LENGTH, 0.0, count, **rules)
+    found = beam_search(toy(6), memory, beam, LENGTH, 0.0, count, rules=Rules(**rules))
     for video in range(3):
         known = {caption: score for score, caption in obedient(memory.frames[video], rules)}
         captions = captions_of(found.words[video], found.lengths[video])
@@ -80,7 +81,10 @@ def test_a_beam_of_everything_finds_the_captions_that_obey(rules):
 def test_greedy_and_a_beam_of_one_take_the_likeliest_word_that_is_allowed(rules):
     memory = random_tables(40, 6, seed=9)
     memory.frames[:, :, EOS] += 0.7
-    found, one = greedy_search(toy(6), memory, LENGTH, **rules), beam_search(toy(6), memory, 1, LENGTH, **rules)
+    found, one = (
+        search(toy(6), memory, *beam, LENGTH, rules=Rules(**rules))
+        for search, beam in ((greedy_search, ()), (beam_search, (1,)))
+    )
     for video in range(40):
         log_probs, words, total = memory.frames[video].log_softmax(-1), [], 0.0
         while len(words) < LENGTH and EOS not in words:
@@ -136,7 +140,7 @@ def test_where_nothing_is_left_the_caption_ends_hopeless_but_finite(search):
     options = {"no_repeat_ngram": 1, "min_length": 3}
     memory = tables(chances(bos={A: 0.5, B: 0.5}, a={B: 0.5, EOS: 0.5}, b={A: 0.5, EOS: 0.5}))
     if search in ("beam", "diverse"):
-        found = beam_search(toy(), memory, 2, 5, n_best=2, **options)
+        found = beam_search(toy(), memory, 2, 5, n_best=2, rules=Rules(**options))
         assert len(list(every_end(memory.frames[0], 5, **options))) == 2
     else:
         found = SEARCHES[search](toy(), memory, 5, **options)
@@ -157,7 +161,7 @@ def test_every_word_barred_is_an_empty_caption(search):
 def test_a_way_on_that_the_decoder_never_takes_is_better_than_a_broken_rule():
     """After a only eos is predicted, but a may not end: the caption goes on with what is impossible, and says so."""
     memory = tables(chances(bos={A: 1.0}, a={EOS: 1.0}, b={EOS: 1.0}))
-    found = greedy_search(toy(), memory, 4, forbidden_endings=(A,))
+    found = greedy_search(toy(), memory, 4, rules=Rules(forbidden_endings=(A,)))
     assert found.words[0, 0, -2:].tolist() != [A, EOS]
     assert found.words[0, 0, -1] != A
     assert NEVER < found.log_probs[0, 0].item() <= -1e4
@@ -175,7 +179,7 @@ def test_a_way_on_that_the_decoder_never_takes_is_better_than_a_broken_rule():
 @pytest.mark.parametrize("search", [greedy_search, beam_search, diverse_beam_search, sample_search])
 def test_wrong_rules_are_named(search, rules, message):
     with pytest.raises(ValueError, match=message):
-        search(toy(), random_tables(1, 5), max_length=8, **rules)
+        search(toy(), random_tables(1, 5), max_length=8, rules=Rules(**rules))
 
 
 def every_caption(found: Hypotheses) -> list[tuple[int, ...]]:

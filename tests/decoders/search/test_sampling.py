@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 import torch
 
+from decoders.search.rules import Rules
 from decoders.search.sampling import draw, sample_search
 from tests.decoders.markov import (
     BOS,
@@ -67,7 +68,7 @@ def test_frequencies_are_the_probabilities_of_every_caption(settings):
     memory.frames.mul_(0.5)
     cut = {name: value for name, value in settings.items() if name in ("temperature", "top_k", "top_p")}
     rules = {name: value for name, value in settings.items() if name not in cut}
-    found = sample_search(toy(6), memory, samples, length, generator=seed(1), **settings)
+    found = sample_search(toy(6), memory, samples, length, generator=seed(1), **cut, rules=Rules(**rules))
     for video in range(2):
         table = memory.frames[video]
         known = dict(every_end(table, length, **rules))
@@ -180,7 +181,7 @@ def test_nan_is_an_error_that_names_the_video():
         ({"top_k": -1}, "top_k=-1 must be 0"),
         ({"top_p": 0.0}, "top_p=0.0 must be above 0 and at most 1"),
         ({"top_p": 1.5}, "top_p=1.5 must be above 0 and at most 1"),
-        ({"min_length": 9}, "min_length=9 must lie between 1 and max_length=8"),
+        ({"rules": Rules(min_length=9)}, "min_length=9 must lie between 1 and max_length=8"),
     ],
 )
 def test_wrong_arguments_are_named(arguments, message):
