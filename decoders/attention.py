@@ -12,7 +12,7 @@ class MultiHeadAttention(nn.Module):
     .. math:: \mathrm{head}_h = \mathrm{softmax}(Q_h K_h^\top / \sqrt{C / H}) V_h, \quad Y = [\mathrm{head}_1; ...] W^O
 
     Keys and values are projected apart from the queries (`keys_values`), so that a video is projected once however many
-    words look at it, and earlier words are projected once however many follow.
+    words attend to it, and earlier words are projected once however many follow.
 
     Departure: the projections carry biases, as in every common implementation; the paper writes none. Attention weights
     are not dropped out (section 5.4 names only the sub-layer outputs and the embeddings).
@@ -47,7 +47,7 @@ class MultiHeadAttention(nn.Module):
         mask: Bool[Tensor, "B #Q S"] | None = None,
         causal: bool = False,
     ) -> Float[Tensor, "B Q C"]:
-        """Let every query look at the keys of its row.
+        """Let every query attend to the keys of its row.
 
         Args:
             x: what asks ``[B Q C]``.
@@ -107,6 +107,7 @@ class MultiHeadAttention(nn.Module):
             bias: what is added to the scores of all heads, ``[B Q S]`` or ``[B 1 S]``: -inf where the query may not see
                 the key, else 0. None: all may be seen.
         """
+        # Scaling the few queries is cheaper than scaling their scores.
         scores = self._split(self.query(x) * keys.shape[2] ** -0.5) @ keys
         if bias is not None:
             scores = scores + bias[:, None]
@@ -121,11 +122,11 @@ class AdditiveAttention(nn.Module):
 
     .. math:: a_s = w^\top \tanh(W_h h + W_x x_s + b)
 
-    Keys are projected apart from the queries, so that a video is projected once however many words look at it.
+    Keys are projected apart from the queries, so that a video is projected once however many words attend to it.
 
     Args:
         query: width ``H`` of what asks.
-        key: width ``D`` of what is looked at.
+        key: width ``D`` of what is attended to.
         channels: width ``A`` of the space in which they are compared.
         bias: whether there is a ``b`` (Chen et al. print none).
     """
@@ -137,7 +138,7 @@ class AdditiveAttention(nn.Module):
         self.score = nn.Linear(channels, 1, bias=False)
 
     def keys(self, source: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows A"]:
-        """``W_x x`` of what may be looked at."""
+        """``W_x x`` of what may be attended to."""
         return self.key(source)
 
     def forward(self, query: Float[Tensor, "B K H"], keys: Float[Tensor, "B S A"]) -> Float[Tensor, "B K S"]:
@@ -150,5 +151,6 @@ def masked_softmax(scores: Float[Tensor, "*rows S"], mask: Bool[Tensor, "*#rows 
 
     What stands where the mask is False, were it NaN, reaches neither value nor gradient.
     """
+    # The lowest finite number, not -inf: a row without any real entry would otherwise be NaN.
     lowest = torch.finfo(scores.dtype).min
     return scores.masked_fill(~mask, lowest).softmax(-1).masked_fill(~mask, 0.0)

@@ -16,7 +16,7 @@ Summary = Literal["mean", "clip"]
 
 
 class AttentionLSTMDecoder(RecurrentDecoder):
-    r"""One LSTM asks where to look, a second one writes (Chen et al., 2019, Eq. 1-5).
+    r"""One LSTM asks what to attend to, a second one writes (Chen et al., 2019, Eq. 1-5).
 
     .. math::
         h^1_t &= \mathrm{LSTM}([\bar v; w_{t-1}; h^2_{t-1}], h^1_{t-1}) \\

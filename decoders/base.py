@@ -117,7 +117,7 @@ class Decoder(nn.Module, ABC):
         """A state that may be advanced once only, and so be written over: faster, for a search, which never goes back.
 
         What `advance` makes of it may be advanced once only, too. Rows may still be taken from it by `select_state`,
-        as long as only one of the results is gone on with. For subclasses that gain by it; others return it as it is.
+        as long as only one of the results is used further. For subclasses that gain by it; others return it as it is.
         """
         return state
 
@@ -130,10 +130,10 @@ class Decoder(nn.Module, ABC):
     def attention(
         self, words: Int[Tensor, "W L"], memory: VideoMemory, video: Int[Tensor, " W"] | None = None
     ) -> dict[str, Tensor]:
-        """Where each prediction looked, by name ``[W L ...]``: ``[:, t]`` belongs to what follows ``words[:, t]``.
+        """What each prediction attends to, by name ``[W L ...]``: ``[:, t]`` belongs to what follows ``words[:, t]``.
 
         The weights are those of the same pass as `features`, and 0 where nothing is real, also all over a video without
-        anything. Empty for a decoder that cannot tell.
+        anything. Empty for a decoder that does not know.
 
         Args:
             words, memory, video: as in `features`.
@@ -173,7 +173,7 @@ class Decoder(nn.Module, ABC):
         """
         if own_words:
             raise ValueError(
-                f"{type(self).__name__} reads all words at once and cannot go on from its own: scheduled sampling "
+                f"{type(self).__name__} reads all words at once and cannot continue from its own: scheduled sampling "
                 "needs a recurrent decoder"
             )
 
@@ -192,7 +192,7 @@ class Decoder(nn.Module, ABC):
         return self.output(features).log_softmax(-1), state
 
     def check(self, words: Int[Tensor, "W L"], memory: VideoMemory, video: Int[Tensor, " X"] | None = None) -> None:
-        """Refuse words that the decoder cannot read (for subclasses; ids are looked at on the CPU only).
+        """Refuse words that the decoder cannot read (for subclasses; ids are checked on the CPU only).
 
         Raises:
             ValueError: naming the first value out of range, or the numbers that do not agree.

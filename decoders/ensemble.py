@@ -122,7 +122,7 @@ class EnsembleDecoder(Decoder):
         return _join([decoder.donate(own) for decoder, own in zip(decoders, _split(state, len(decoders)), strict=True)])
 
     def anneal(self, temperature: float) -> None:
-        """Anneal every member that chooses what it looks at."""
+        """Anneal every member that chooses what it attends to."""
         for decoder in self._decoders():
             decoder.anneal(temperature)
 

@@ -19,6 +19,7 @@ def sinusoids(length: int, channels: int) -> Float[Tensor, "L C"]:
 
     .. math:: P_{t, 2i} = \sin(t / 10000^{2i / C}), \quad P_{t, 2i + 1} = \cos(t / 10000^{2i / C})
     """
+    # In float64, as the angles of late positions lose their digits in float32.
     rate = torch.exp(torch.arange(0, channels, 2, dtype=torch.float64) * (-math.log(10000.0) / channels))
     angle = torch.arange(length, dtype=torch.float64)[:, None] * rate
     table = torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)[:, :channels]
@@ -51,14 +52,14 @@ class EncoderLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Float[Tensor, "B S C"], mask: Bool[Tensor, "B S"]) -> Float[Tensor, "B S C"]:
-        """Refine the steps; ``mask`` is True where a step may be looked at."""
+        """Refine the steps; ``mask`` is True where a step may be attended to."""
         attended = self.attention(x, *self.attention.keys_values(x), mask=mask[:, None])
         x = self.attention_norm(x + self.dropout(attended))
         return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))
 
 
 class Encoder(nn.ModuleList):
-    """Encoder layers one after the other; none at all hand the steps through.
+    """Encoder layers one after the other; none at all pass the steps through.
 
     Args:
         num_layers: how many.
@@ -69,7 +70,7 @@ class Encoder(nn.ModuleList):
         super().__init__(EncoderLayer(channels, heads, hidden, dropout) for _ in range(num_layers))
 
     def forward(self, x: Float[Tensor, "B S C"], mask: Bool[Tensor, "B S"]) -> Float[Tensor, "B S C"]:
-        """Refine the steps; ``mask`` is True where a step may be looked at."""
+        """Refine the steps; ``mask`` is True where a step may be attended to."""
         for layer in self:
             x = layer(x, mask)
         return x
@@ -84,11 +85,11 @@ class AddFusion(nn.Module):
 
 
 class AttentiveFusion(nn.Module):
-    r"""A sum of what the views say, weighted for every word by what the word looks for.
+    r"""A sum of what the views say, weighted for every word by what the word asks for.
 
     .. math:: a_v = \mathrm{softmax}_v\, w^\top \tanh(U x + V y_v), \quad y = \sum_v a_v y_v
 
-    Our reading of "attentive fusion": the paper of TVT (Chen et al., ACML 2018) was not available.
+    A reading of "attentive fusion": the paper of TVT (Chen et al., ACML 2018) was not available.
 
     Args:
         channels: width ``C`` of word states and views, and of the space they are compared in.
@@ -102,6 +103,7 @@ class AttentiveFusion(nn.Module):
 
     def forward(self, x: Float[Tensor, "W L C"], views: list[Tensor]) -> Float[Tensor, "W L C"]:
         """Fuse the views ``[W L C]`` each, for the word states ``x``."""
+        # Scored before the sum, so that a word can lean on one view alone.
         said = torch.stack(views)
         weight = self.score(torch.tanh(self.word(x) + self.view(said))).softmax(0)
         return (weight * said).sum(0)
@@ -152,7 +154,7 @@ class DecoderLayer(nn.Module):
         Args:
             x: ``[W L C]``, or ``[1 P C]`` with ``packing``.
             views: of each view, keys and values ``[W F C]``.
-            mask: frames that may be looked at ``[W F]``.
+            mask: frames that may be attended to ``[W F]``.
             packing: where the ``P`` words stand in the captions; None: the captions are given whole.
         """
         return self._read_views(self._read_words(x, packing), views, mask, packing)
@@ -160,12 +162,12 @@ class DecoderLayer(nn.Module):
     def attend(
         self, x: Float[Tensor, "W L C"], views: dict[str, KeysValues], mask: Bool[Tensor, "W F"]
     ) -> tuple[Float[Tensor, "W L C"], dict[str, Float[Tensor, "W H L F"]]]:
-        """`forward`, and the weights with which each head looked at the frames of each view."""
+        """`forward`, and the weights with which each head attends to the frames of each view."""
         x = self._read_words(x, None)
-        looked = {
+        weights = {
             view: self._attention_to(view).weights(x, views[view][0], mask[:, None]) for view in self.view_attention
         }
-        return self._read_views(x, views, mask, None), looked
+        return self._read_views(x, views, mask, None), weights
 
     def advance(
         self,
@@ -190,6 +192,7 @@ class DecoderLayer(nn.Module):
         Returns:
             The states, and the words with the newest at their end.
         """
+        # The newest word attends to itself as well, so its keys join first.
         words = past.with_newest(*self.attention.ready(*self.attention.keys_values(x)))
         x = self.attention_norm(x + self.dropout(self.attention.look(x, *words.taken(), strange)))
         said = [self._attention_to(view).look(x, *views[view], hidden[:, None]) for view in self.view_attention]
@@ -212,6 +215,7 @@ class DecoderLayer(nn.Module):
         return self._after_views(x, said)
 
     def _after_views(self, x: Float[Tensor, "B Q C"], said: list[Tensor]) -> Float[Tensor, "B Q C"]:
+        # One view needs no fusion, whose parameters would then change a plain Transformer.
         fused = self.fusion(x, said) if len(said) > 1 else said[0]
         x = self.view_norm(x + self.dropout(fused))
         return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))
@@ -233,6 +237,7 @@ def _look(
     """Attention of words, packed or not; when packed, so are the keys and values that come from words (``causal``)."""
     if packing is None:
         return attention(x, *keys_values, mask=mask, causal=causal)
+    # Attention needs whole captions; everything around it is spared the pads.
     keys, values = (packing.unpack(each) for each in keys_values) if causal else keys_values
     return attention.output(
         packing.pack(attention.attend(packing.unpack(attention.query(x)), keys, values, mask, causal))

@@ -109,7 +109,7 @@ def keep_one_key(
 ) -> tuple[Float[Tensor, "B S C"], Bool[Tensor, "B S"]]:
     """Zero what is masked, and give a row without any real step one zero step, so that attention has a key.
 
-    Softmax over no key is 0/0; with one zero vector to look at, value and gradient stay finite and do not depend on
+    Softmax over no key is 0/0; with one zero vector to attend to, value and gradient stay finite and do not depend on
     what the padding held, were it NaN.
 
     Args:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class Packing(NamedTuple):
-    """Which positions of a padded batch ``[W L]`` are worked on; layers that look at one position at a time see no pad.
+    """Which positions of a padded batch ``[W L]`` are worked on; layers that read one position at a time see no pad.
 
     Attention, which needs whole captions, unpacks its queries, keys and values and packs what it made of them.
 
@@ -24,7 +24,7 @@ class Packing(NamedTuple):
     def of(cls, real: Bool[Tensor, "W L"]) -> "Packing | None":
         """All positions up to the last real one of each caption; None where that leaves nothing out.
 
-        A position that is not real itself is kept where a later one is, which looks at it.
+        A position that is not real itself is kept where a later one is, which attends to it.
         """
         wanted = real.flip(1).cummax(1).values.flip(1)
         rows = wanted.flatten().nonzero()[:, 0]

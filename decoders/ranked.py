@@ -31,6 +31,7 @@ class RankedAttention(nn.Module):
             lengths: number of real steps of each row, at least 1 ``[N]``.
         """
         outputs, _ = self.lstm(steps)
+        # Steps behind the last real one are read, too, but an LSTM looks back only: they change nothing here.
         last = (lengths - 1)[:, None, None].expand(-1, 1, outputs.shape[2])
         direction = outputs.gather(1, last)
         return direction[:, 0], (steps @ direction.transpose(1, 2)).squeeze(2)
@@ -52,7 +53,7 @@ def ranking_loss(
     averaged: here pairs are averaged in a row, and rows over those that are real, so that the weight of the loss means
     the same for long and short videos and captions. A row without a pair counts as 0.
 
-    Departure where the norm is kept: Eq. 4 has its lambda on the sum over pairs alone, beside half the squared norm;
+    Departure where the norm is kept: Eq. 4 has its lambda on the sum over pairs alone, next to half the squared norm;
     here one weight, that of the whole loss, scales the norm and the mean over pairs alike.
 
     Args:
@@ -72,6 +73,7 @@ def ranking_loss(
     projections = projections.masked_fill(~mask, 0.0)
     pair = mask[..., 1:] & mask[..., :-1]
     zeta = projections[..., :-1] + margin - projections[..., 1:]
+    # A row without a pair has a sum of 0, which is divided by 1.
     count = pair.sum(-1)
     rows = F.softplus(zeta).masked_fill(~pair, 0.0).sum(-1) / count.clamp(min=1)
     if squared_norm is not None:

@@ -10,8 +10,8 @@ from decoders.base import Decoder, Pick, State, TrainOutput, select_state
 from decoders.memory import VideoMemory
 
 Trace = dict[str, Tensor]
-"""What a word looked at, by name; first axis: hypotheses ``N``. Stacked over words: ``[W L ...]``. Keys that begin
-with ``loss.`` tell `RecurrentDecoder.losses` more than where, and `RecurrentDecoder.attention` leaves them out."""
+"""What a word attends to, by name; first axis: hypotheses ``N``. Stacked over words: ``[W L ...]``. Keys that begin
+with ``loss.`` are for `RecurrentDecoder.losses`, and `RecurrentDecoder.attention` leaves them out."""
 
 
 class RecurrentDecoder(Decoder):
@@ -32,7 +32,7 @@ class RecurrentDecoder(Decoder):
 
     @abstractmethod
     def recur(self, read: Float[Tensor, "N E"], state: State) -> tuple[Float[Tensor, "N C"], State, Trace]:
-        """One step of the recurrence: the features of the next word, the new state, and where the step looked.
+        """One step of the recurrence: the features of the next word, the new state, and what the step attends to.
 
         ``state`` is not changed; its ``memory.`` tensors have ``B`` rows, ``N = B K``.
         """
@@ -61,7 +61,7 @@ class RecurrentDecoder(Decoder):
     def attention(
         self, words: Int[Tensor, "W L"], memory: VideoMemory, video: Int[Tensor, " W"] | None = None
     ) -> Trace:
-        """Where each prediction looked, by name ``[W L ...]``: ``[:, t]`` belongs to what follows ``words[:, t]``."""
+        """What each prediction attends to ``[W L ...]``, by name: ``[:, t]`` for what follows ``words[:, t]``."""
         _, trace = self.unroll(words, self._start(words, memory, video))
         return attention_only(trace)
 
@@ -121,7 +121,7 @@ class RecurrentDecoder(Decoder):
     def _own(self, features: Float[Tensor, "R C"], pick: Pick) -> Int[Tensor, " R"]:
         suppressed = torch.tensor([self.pad, self.bos, *self.suppressed], device=features.device)
         scores = self.output(features).index_fill(1, suppressed, 0.0)
-        # There is no drawing from what is not finite. Such a row reads any word: its features, and so its loss, tell.
+        # There is no drawing from what is not finite. Such a row reads any word: its features and its loss show it.
         scores = torch.where(scores.isfinite().all(1, keepdim=True), scores, 0.0)
         scores = scores.index_fill(1, suppressed, -torch.inf)  # never written, so never read
         return scores.argmax(-1) if pick == "argmax" else torch.multinomial(scores.softmax(-1), 1)[:, 0]

@@ -53,7 +53,7 @@ class SpatioTemporal(nn.Module):
         e_{tj} = \mathrm{softmax}_j\, \mathrm{att}(h, x_{tj}), \quad \hat x_t = \sum_j e_{tj} x_{tj} \quad (3)
 
     For a grid, which stays where it is, places are attended to once, by their mean over the real steps, and that
-    attention is copied to all steps; detected regions, which do not stay, are attended to in each step anew. Through
+    attention is copied to all steps; detected regions, which do not stay, are attended to in each step again. Through
     time go the rows of Table 2:
 
     - ``mean``: the mean of ``x^_t``; ``lstm``, ``ranked``: the last output of an LSTM (Eq. 8; `ranked` has the
@@ -97,6 +97,7 @@ class SpatioTemporal(nn.Module):
 
     def prepare(self, stream: Stream) -> Parts:
         """What does not hang on the word: keys, or the whole result where there is one place a step."""
+        # Nothing to choose in space, so that no word changes the result.
         if self.attention is None:
             x, trace = self._through_time(stream.values[:, None, :, 0], stream.real)
             return {"st.x": x[:, 0]} | {f"st.{name}": value[:, 0] for name, value in trace.items()}
@@ -109,7 +110,7 @@ class SpatioTemporal(nn.Module):
         return {"st.keys": self.attention.keys(stream.values.flatten(1, 2))}
 
     def forward(self, query: Float[Tensor, "B K Q"], parts: Parts) -> tuple[Float[Tensor, "B K C"], Parts]:
-        """``x_ST`` of every query, and where it looked: ``st_frames`` ``[B K F]``, ``st_regions`` ``[B K n]`` or
+        """``x_ST`` of every query, and what it attends to: ``st_frames`` ``[B K F]``, ``st_regions`` ``[B K n]`` or
         ``[B K F n]``, ``st_items`` ``[B K F n]`` (sums to 1 over both); ``loss.rank`` ``[B K F]``, ``loss.rank_norm``
         ``[B K]``.
         """
@@ -121,6 +122,7 @@ class SpatioTemporal(nn.Module):
         if self.mode.attends == "steps":
             weights = masked_softmax(scores, parts["real"][:, None])
             return weights @ parts["st.values"], {"st_frames": weights}
+        # One softmax over all places of all steps: a step has as many votes as real places.
         if self.mode.attends == "items":
             weights = masked_softmax(scores, mask.flatten(1)[:, None])
             x = weights @ values.flatten(1, 2)
@@ -129,6 +131,7 @@ class SpatioTemporal(nn.Module):
             return x, {"st_items": weights.unflatten(2, mask.shape[1:])}
         if self.shared:
             weights = masked_softmax(scores, mask.any(1)[:, None])
+            # One set of weights serves all steps, so steps and channels are one axis of a single product.
             steps = (weights @ parts["st.values"]).unflatten(2, (values.shape[1], values.shape[3]))
         else:
             weights = masked_softmax(scores.unflatten(2, mask.shape[1:]), mask[:, None])
@@ -144,6 +147,7 @@ class SpatioTemporal(nn.Module):
         if self.ranked is None:
             return mean, {}
         shape = steps.shape[:2]
+        # The LSTM runs once for each word and video, as what it reads depends on the word.
         last, projections = self.ranked(steps.flatten(0, 1), lengths.repeat_interleave(shape[1]))
         last = last.unflatten(0, shape)
         trace: Parts = {}
@@ -211,12 +215,13 @@ class TemporoSpatial(nn.Module):
     def forward(
         self, query: Float[Tensor, "B K Q"], parts: Parts, temperature: Float[Tensor, ""]
     ) -> tuple[Float[Tensor, "B K C"], Parts]:
-        """``x_TS`` of every query, and where it looked: ``ts_frames`` ``[B K F]``, ``ts_regions`` ``[B K n]``."""
+        """``x_TS`` of every query, and what it attends to: ``ts_frames`` ``[B K F]``, ``ts_regions`` ``[B K n]``."""
         scores = self.temporal(query, parts["ts.frame_keys"])
         chosen = self.select(scores / temperature, parts["real"][:, None])
         values, mask = parts["values"], parts["mask"]
         if self.spatial is None:
             return chosen @ values[:, :, 0], {"ts_frames": chosen}
+        # The share of attended time in which each place holds something: m of the equations above.
         mass = chosen @ mask.to(chosen.dtype)
         # A share this small counts for nothing, and the gradient of a division by it would not be finite.
         least = torch.finfo(mass.dtype).eps ** 2
@@ -239,6 +244,7 @@ class TemporoSpatial(nn.Module):
         soft = scores.softmax(2)
         if selection in ("soft", "topk"):
             return soft
+        # The value of the maximum with the gradient of the softmax: the difference is 0, its gradient is not.
         hard = torch.zeros_like(scores).scatter(2, scores.argmax(2, keepdim=True), 1.0)
         return hard if selection == "hard" else hard + (soft - soft.detach())
 
@@ -249,6 +255,7 @@ class TemporoSpatial(nn.Module):
         if self.summary == "mean":
             return mean_of_real(stream.values, stream.mask, 2)
         lowest = torch.finfo(stream.values.dtype).min
+        # Padding is zero, which could be the largest of negative features.
         highest = stream.values.masked_fill(~stream.mask[..., None], lowest).amax(2)
         return highest.masked_fill(~stream.real[..., None], 0.0)
 
@@ -275,6 +282,7 @@ class UnitGate(nn.Module):
     def __init__(self, units: int, channels: int, attention: int) -> None:
         super().__init__()
         self.hidden = nn.Linear(channels, attention, bias=False) if units > 1 else None
+        # A softmax over one unit is 1 whatever its score, so its parameters would never learn.
         ones = range(units if units > 1 else 0)
         self.unit = nn.ModuleList(nn.Linear(channels, attention, bias=False) for _ in ones)
         self.score = nn.ModuleList(nn.Linear(attention, 1, bias=False) for _ in ones)

@@ -9,7 +9,7 @@ from torch import Tensor
 from decoders.memory import VideoMemory, keep_one_key
 
 STREAMS = {"frames": False, "motion": False, "regions": True, "grid": True}
-"""What a memory can hand over as a stream, and whether it has several places a step."""
+"""What a memory can give as a stream, and whether it has several places a step."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Stream:
 
     A step without anything real, at the end as padding or in the middle because a detector saw nothing, is no step:
     the others move up and keep their order. Padding holds zeros. A video with nothing at all has one real place, a zero
-    vector, so that attention has something to look at.
+    vector, so that there is something to attend to.
 
     Args:
         values: ``[B F n C]``, zero where nothing is real.

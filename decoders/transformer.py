@@ -26,8 +26,8 @@ class TransformerDecoder(Decoder):
     (not tied to the word vectors).
 
     Literal is what Pan et al. state: the sizes, and that the encoder takes one sequence of features. They adopt TVT
-    (Chen et al., ACML 2018), whose text was not available to us; its abstract tells of two views and of two kinds of
-    fusion block in the decoder layers. Our reading, with ``fusion``: frames and motion have an encoder each, every
+    (Chen et al., ACML 2018), whose text was not available; its abstract speaks of two views and of two kinds of
+    fusion block in the decoder layers. A reading, with ``fusion``: frames and motion have an encoder each, every
     decoder layer attends to both with the same word states, and the two results are added (`AddFusion`) or weighted by
     a learned gate (`AttentiveFusion`) before the residual. Without ``fusion`` it is the plain Transformer on frames.
 
@@ -84,6 +84,7 @@ class TransformerDecoder(Decoder):
         self.layers = nn.ModuleList(
             DecoderLayer(channels, heads, hidden, dropout, self.views, fusion or "add") for _ in range(num_layers)
         )
+        # Not kept in checkpoints: they follow from the sizes.
         self.register_buffer("positions", sinusoids(max_length, channels), persistent=False)
         initialise(self)
 
@@ -121,7 +122,7 @@ class TransformerDecoder(Decoder):
     def attention(
         self, words: Int[Tensor, "W L"], memory: VideoMemory, video: Int[Tensor, " W"] | None = None
     ) -> dict[str, Tensor]:
-        """Where each prediction looked: ``[:, t]`` belongs to what follows ``words[:, t]``.
+        """What each prediction attends to: ``[:, t]`` belongs to what follows ``words[:, t]``.
 
         For each view, ``frames`` and with two of them ``motion``:
 
@@ -138,11 +139,12 @@ class TransformerDecoder(Decoder):
             mask, real = mask.index_select(0, video), real.index_select(0, video)
         x = self._embed(words, None)
         found: dict[str, list[Tensor]] = {view: [] for view in self.views}
+        # By the layers' own code for weights: the fast kernel gives none.
         for number, layer in enumerate(self._layers()):
             x, weights = layer.attend(x, {view: _rows(views[view, number], video) for view in self.views}, mask)
             for view in self.views:
                 found[view].append(weights[view].transpose(1, 2).masked_fill(~real[:, None, None], 0.0))
-        each = {f"layers.{view}": torch.stack(looked, 2) for view, looked in found.items()}
+        each = {f"layers.{view}": torch.stack(weights, 2) for view, weights in found.items()}
         return {view: each[f"layers.{view}"].mean((2, 3)) for view in self.views} | each
 
     def _features(
@@ -168,6 +170,7 @@ class TransformerDecoder(Decoder):
         slots that are only ever added to, and a hypothesis is the list of its words' slots ``[N t]``.
         """
         views, mask = self._read(memory)
+        # No hypothesis has read a word yet, but the layout of the cache is set here.
         none = memory.frames.new_empty(memory.num_videos, 0, self.channels)
         state: State = {"memory.hidden": none.new_zeros(mask.shape).masked_fill_(~mask, -torch.inf)}
         for number, layer in enumerate(self._layers()):
@@ -178,7 +181,7 @@ class TransformerDecoder(Decoder):
         return state
 
     def donate(self, state: State) -> State:
-        """Keys and values of words get room to grow in place; ``memory.taken`` ``[B S]`` tells how much is taken."""
+        """Keys and values of words get room to grow in place; ``memory.taken`` ``[B S]`` says how much is taken."""
         mask = state["memory.hidden"]
         used = state["memory.word_key.0"].shape[3]
         return dict(state, **{"memory.taken": mask.new_empty(len(mask), used, dtype=torch.bool)})
@@ -195,6 +198,7 @@ class TransformerDecoder(Decoder):
         videos = len(hidden)
         used = state["memory.word_key.0"].shape[3] if taken is None else taken.shape[1]
         width = len(word) // videos
+        # All hypotheses of a video write side by side, each into a slot of its own.
         newest = torch.arange(used, used + width, device=word.device).repeat(videos)
         new = dict(state, slots=torch.cat([state["slots"], newest[:, None]], 1))
         if taken is not None:
@@ -217,6 +221,7 @@ class TransformerDecoder(Decoder):
         encoded = {}
         for view in self.views:
             source = memory.take(view, self.channels, f"fusion={self.fusion!r}")
+            # Softmax over no key would be NaN for a video without real frames.
             x, mask = keep_one_key(source, memory.frame_mask)
             x = self.dropout(x + self._frame_positions(x))
             x = self.encoders[view](x, mask)
@@ -235,6 +240,7 @@ class TransformerDecoder(Decoder):
     def _embed(self, words: Int[Tensor, "W L"], packing: Packing | None) -> Float[Tensor, "X Y C"]:
         if packing is None:
             return self._place(self.embedding(words), self.positions[: words.shape[1]])
+        # Rows count through the padded captions, so the rest is the place in its caption.
         position = packing.rows % packing.length
         return self._place(self.embedding(words.flatten()[packing.rows]), self.positions[position])[None]
 

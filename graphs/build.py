@@ -96,7 +96,7 @@ def replace_edges(data: GraphData, name: str, edges: Edges) -> None:
         edge_weight = torch.cat([data.edge_weight[others], edge_weight])
         edge_type = torch.cat([data.edge_type[others], edge_type])
     elif "edge_index" in data:
-        raise ValueError("data has edges without edge_type, so they cannot be told apart: remove edge_index first")
+        raise ValueError("data has edges without edge_type, so their kinds are not known: remove edge_index first")
     # Two stable sorts: by type, then by target, so that the order in which types were added does not show.
     order = edge_type.argsort(stable=True)
     order = order[edge_index[1, order].argsort(stable=True)]

@@ -32,6 +32,7 @@ def symmetric_norm(
     keep their edges. Weights are expected to be non-negative.
     """
     source, target = edge_index
+    # By target, as row i of the paper's matrix is what node i gathers.
     degree = edge_weight.new_zeros(num_nodes).index_add(0, target, edge_weight)
     inverse_root = torch.where(degree > 0, degree, 1).rsqrt()
     return inverse_root[target] * edge_weight * inverse_root[source]
@@ -58,6 +59,7 @@ def sparse_operator(
         )
     weight = symmetric_norm(edge_index, edge_weight, num_nodes)
     source, target = edge_index
+    # Both or neither: the product and its gradient then run on one layout.
     matrix = windows(target, source, weight, num_nodes)
     transpose = None if matrix is None else windows(source, target, weight, num_nodes)
     if matrix is not None and transpose is not None:
@@ -112,12 +114,14 @@ class STGConv(MessagePassing):
                 is to be explained.
         """
         hidden = self.linear(x)
+        # Half precision would lose the small weights of a softmax over dozens of objects in the sum.
         dtype = torch.promote_types(hidden.dtype, torch.float32)
         if isinstance(edge_index, SparseOperator):
             if edge_weight is not None:
                 raise ValueError("edge_weight is part of the sparse operator already: leave it out")
             if self.explain:
                 raise ValueError("a sparse operator has no messages to explain: give edge_index and edge_weight")
+            # Converting here would copy the whole matrix once a layer.
             if edge_index.matrix.dtype != dtype:
                 raise ValueError(
                     f"the sparse operator is {edge_index.matrix.dtype}, the layer needs {dtype}: "

@@ -25,7 +25,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 EDGE_TYPES = {"spatial": 0, "temporal": 1}
-"""Name -> number in ``edge_type``; edges of the dense variant carry -1 instead. Types of one's own are added here, with
+"""Name -> number in ``edge_type``; edges of the dense variant carry -1 instead. Other types are added here, with
 numbers from 2 to 255, before graphs that hold them are stored or read."""
 
 Edges = tuple[Int[Tensor, "2 E"], Float[Tensor, " E"]]
@@ -36,7 +36,7 @@ _SMALL_FRAME = 8
 _SCORES = 2**22
 # Most features gathered at a time: 2 MiB in float32, so that the products read them from the cache.
 _GATHER = 2**19
-# Nodes that a window of small frames begins with, and the largest frames for which windows are the faster way.
+# Nodes that a window of small frames begins with, and the largest frames for which windows are faster.
 _WINDOW = 8
 _LARGEST_WINDOW = 64
 # Squared lengths below this may have lost digits to underflow.
@@ -157,6 +157,7 @@ def dense_edges(ptr: Int[Tensor, " B1"], *, dtype: torch.dtype = torch.float32) 
         dtype: type of the weights.
     """
     count = ptr.diff()
+    # Without a loop over videos: for each node how many it gathers from, then where the nodes of its video begin.
     degree = count.repeat_interleave(count)
     target = torch.arange(len(degree), device=ptr.device).repeat_interleave(degree)
     first = ptr[:-1].repeat_interleave(count).repeat_interleave(degree)
@@ -185,6 +186,7 @@ class _Nodes(NamedTuple):
 
 def _frames(frame: Tensor, batch: Tensor | None) -> _Frames:
     video = torch.zeros_like(frame) if batch is None else batch
+    # Runs of equal frames are found by comparing neighbours, which needs the order.
     same = video[1:] == video[:-1]
     if bool(((video[1:] < video[:-1]) | (same & (frame[1:] < frame[:-1]))).any()):
         raise ValueError("nodes must be ordered by video, then by frame: sort boxes, objects, frame and batch alike")
@@ -279,6 +281,7 @@ def _pick(windows: Tensor, row: Tensor, column: Tensor) -> Tensor:
 def _iou(rows: Tensor, columns: Tensor) -> Tensor:
     """From corners ``[4 P R1]`` and ``[4 P R2]``."""
     a, b = rows.unsqueeze(3), columns.unsqueeze(2)
+    # Boxes that do not meet have negative sides, whose product could be positive.
     sides = (torch.minimum(a[2:], b[2:]) - torch.maximum(a[:2], b[:2])).clamp_(min=0)
     overlap = sides[0] * sides[1]
     union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - overlap
@@ -307,6 +310,7 @@ def _inverse_norm(objects: Tensor, windows: Tensor | None) -> Tensor:
 
 
 def _top(score: Tensor, k: int) -> Tensor:
+    # `topk` leaves open which of equal scores it takes, and the lower row number is promised.
     best = score.argsort(dim=2, descending=True, stable=True)[..., :k]
     return torch.zeros_like(score, dtype=torch.bool).scatter_(2, best, True)
 
@@ -326,6 +330,7 @@ def _concatenate(parts: list[tuple[Tensor, Tensor]], dtype: torch.dtype, device:
         return torch.zeros(2, 0, dtype=torch.int64, device=device), torch.zeros(0, dtype=dtype, device=device)
     edge_index = torch.cat([index for index, _ in parts], dim=1)
     edge_weight = torch.cat([weight for _, weight in parts]).to(dtype)
+    # Blocks are put together by size; a stable sort keeps the sources of a target in order.
     if len(parts) > 1:
         order = edge_index[1].argsort(stable=True)
         edge_index, edge_weight = edge_index[:, order], edge_weight[order]

@@ -74,10 +74,12 @@ class STGEncoder(torch.nn.Module):
         lengths = torch.as_tensor(num_frames, device=x.device).reshape(-1)
         video = torch.zeros_like(frame) if batch is None else batch
         longest = int(lengths.max()) if len(lengths) else 0
+        # One number for each frame of the padded grid, so that empty frames keep their place.
         slot = video * longest + frame
         _check_nodes(frame, video, slot, lengths)
 
         hidden = self.project(x)
+        # An operator has neither messages for PyG to explain nor a gradient for the weights.
         plain = any(conv.explain for conv in self.convs) or (edge_weight is not None and edge_weight.requires_grad)
         if not plain and not isinstance(edge_index, SparseOperator):
             # The precision of the parameters decides: the store gives float32 weights to a float64 model too.

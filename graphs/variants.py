@@ -1,6 +1,6 @@
 """Variants of the graph as edge filters, so that one stored full graph serves every ablation (Pan et al., Table 3).
 
-A variant of one's own is a function in :data:`VARIANTS`; it sees boxes, frames and features, so it needs no new store:
+Another variant is a function in :data:`VARIANTS`; it sees boxes, frames and features, so it needs no new store:
 
 >>> def close_edges(batch):
 ...     index, weight = graphs.spatial_edges(batch.boxes, batch.frame, batch.batch, iou_threshold=0.3)

@@ -49,16 +49,19 @@ def windows(
     Entries given twice add up. Rows are grouped by as many as make the windows smallest: by the objects of a frame
     where all frames hold the same number.
     """
+    # With few entries a row the padding of a window costs more than it spares.
     if num_nodes == 0 or len(row) < _ENTRIES * num_nodes:
         return None
     node = torch.arange(num_nodes, device=row.device)
     first = node.scatter_reduce(0, row, column, "amin")
     last = node.scatter_reduce(0, row, column, "amax")
     longest = int(torch.bincount(row).max())
+    # A row ranges over the objects of one, two or three frames: by each, it gives the size of a frame.
     choices = [_fit(first, last, rows) for rows in {32, 64, *(-(-longest // parts) for parts in (1, 2, 3))}]
     size, rows, before, width = min(choices)
     if size > _WASTE * len(row):
         return None
+    # Added, not written: an edge given twice counts twice, as in CSR.
     place = row * width + (column - row // rows * rows + before)
     blocks = value.new_zeros(size).index_add_(0, place, value)
     return Windows(blocks.view(-1, rows, width), before, num_nodes)

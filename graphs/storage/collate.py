@@ -45,6 +45,7 @@ def collate(videos: Sequence[str], located: Sequence[Located], check: bool = Fal
     for place, name in enumerate(names):
         if name not in FEATURES:
             raw[name] = _join(name, records, layouts, kinds[place], shapes[place], spans[place])
+    # Over all records at once: NumPy's cost a call, times the fields of every video, would be most of the work.
     nodes = np.array(sizes[at["frame"]])
     if check:
         check_numbers(raw, {name: np.array([rows(name, shape) for shape in shapes[at[name]]]) for name in names})
@@ -53,11 +54,13 @@ def collate(videos: Sequence[str], located: Sequence[Located], check: bool = Fal
     fields = FlatBatch(videos=list(videos))
     for name, joined in raw.items():
         values = joined.astype(memory_type(name))
+        # Edges count nodes from 0 in each video, in the batch from the first of all.
         if name == "edge_index":
             values += np.repeat(ptr[:-1], sizes[at["edge_weight"]])
         fields[name] = torch.from_numpy(values)
     fields["batch"] = torch.from_numpy(np.repeat(np.arange(len(nodes)), nodes))
     fields["ptr"] = torch.from_numpy(ptr)
+    # Rows of motion and grid share their clips, so one pointer serves both.
     for pointer, among in (("motion_ptr", ("motion", "grid")), ("audio_ptr", ("audio",))):
         present = [shapes[at[name]] for name in among if name in at]
         if present:
@@ -99,6 +102,7 @@ def _same_fields(videos: Sequence[str], layouts: list[Layout]) -> list[Layout]:
     first = layouts[0]
     if all(layout.names == first.names for layout in layouts):
         return layouts
+    # Fields for people to read may differ, as stores of clips and of imported features do: those that all have stay.
     for video, layout in zip(videos, layouts, strict=True):
         if not set(layout.names) ^ set(first.names) <= set(SHOWN):
             raise StoreError(
@@ -144,6 +148,7 @@ def _join(
     parts: list[Any] = list(map(getitem, records, spans))
     if name != "edge_index":
         return np.frombuffer(b"".join(parts), slot.dtype).reshape(-1, *slot.shape[1:])
+    # A record holds its sources, then its targets; the batch the sources of all records, then all targets.
     halves = [len(part) // 2 for part in parts]
     heads = [part[:half] for part, half in zip(parts, halves, strict=True)]
     tails = [part[half:] for part, half in zip(parts, halves, strict=True)]

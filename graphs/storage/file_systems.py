@@ -8,7 +8,7 @@ from pathlib import Path
 from graphs.storage.records import StoreError
 
 MOUNTS = Path("/proc/self/mountinfo")
-"""Linux tells here what is mounted where; other systems do not, and every file system counts as local there."""
+"""Linux lists here what is mounted where; other systems do not, and every file system counts as local there."""
 
 NETWORK = re.compile(
     r"9p|afs|beegfs|ceph|cifs|coda|gfs2|gpfs|lustre|ncpfs|nfs4?|ocfs2|orangefs|smb2|smb3|smbfs|virtiofs|vmhgfs|wekafs"
@@ -18,7 +18,7 @@ NETWORK = re.compile(
 
 
 def file_system(path: str | Path) -> str | None:
-    """The type of the file system that holds ``path`` (which need not exist); None where the system does not tell."""
+    """The type of the file system that holds ``path`` (which need not exist); None where the system does not say."""
     try:
         lines = MOUNTS.read_text(errors="surrogateescape").splitlines()
     except OSError:

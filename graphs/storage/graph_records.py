@@ -106,7 +106,7 @@ def check_graph(fields: Mapping[str, Field]) -> None:
 
 
 def check_shapes(found: Mapping[str, tuple[str, tuple[int, ...]]]) -> None:
-    """What :func:`check_graph` can tell without reading a number.
+    """What :func:`check_graph` finds without reading a number.
 
     Args:
         found: the kind and the shape of each field.

@@ -1,4 +1,4 @@
-"""Graphs in memory as a source of batches: just made, or read from a store once, they are what it would hand out."""
+"""Graphs in memory as a source of batches: just made, or read from a store once, they are what it would return."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING

@@ -39,7 +39,7 @@ class KnownRecords:
         """One flat batch: see :func:`graphs.storage.collate.collate`.
 
         Checksums, then shapes, then numbers are checked of all new records together; only when something is wrong are
-        they taken one by one, to tell which and what.
+        they taken one by one, to find which and what.
 
         Args:
             videos: the ids.

@@ -39,8 +39,8 @@ class Extent(NamedTuple):
 def check_file(path: str | Path) -> None:
     """Refuse what LMDB must not be given: no regular file, another format, cut short, or structurally broken.
 
-    A file that another process writes meanwhile never counts as broken: its pages change while they are looked at. Its
-    writer has checked it, and LMDB's own reads are safe beside a writer.
+    A file that another process writes meanwhile never counts as broken: its pages change while they are read. Its
+    writer has checked it, and LMDB's own reads are safe alongside a writer.
 
     Raises:
         StoreError: naming the file and the reason.

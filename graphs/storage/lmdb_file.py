@@ -37,7 +37,7 @@ class LMDBFile:
     allows no second open of a file in one process, so all objects with one path share one environment.
 
     Args:
-        path: the data file; LMDB keeps ``<path>-lock`` beside it, and a writer ``<path>-writer`` while it is open.
+        path: the data file; LMDB keeps ``<path>-lock`` next to it, and a writer ``<path>-writer`` while it is open.
         write: open for writing (creating the file) at once; reading opens and checks the file at once too.
         map_growth: bytes by which the map grows when it is full; a step, not a limit.
         strict: refuse to write on a network file system, instead of warning about it.
@@ -78,6 +78,7 @@ class LMDBFile:
     def close(self) -> None:
         """Give the environment back; the last user of a path closes it. Closing twice is harmless."""
         self._closed = True
+        # What was inherited through a fork belongs to the parent, which still uses it.
         if self._environment is not None and self._environment.pid == os.getpid():
             _leave(self._environment, self)
         if self._writer is not None:
@@ -91,6 +92,7 @@ class LMDBFile:
         with _translated(self.path):
             try:
                 transaction = environment.begin()
+            # Another process has written beyond this map: take over its size, once.
             except lmdb.MapResizedError:
                 environment.grow(0)
                 transaction = environment.begin()
@@ -113,6 +115,8 @@ class LMDBFile:
                 f"{self.path} is open for reading here: open it with mode 'a' to write (a forked or unpickled copy of "
                 "a writer only reads)"
             )
+        # How much room a transaction takes is known to LMDB alone, so it is tried again with a larger map; nothing of a
+        # failed try is kept.
         size = sum(len(value) for _, value in items)
         while True:
             try:
@@ -141,9 +145,11 @@ class _Environment:
         self.users: weakref.WeakSet[LMDBFile] = weakref.WeakSet()
         self.writer: Callable[[], _WriterLock | None] = lambda: None
         self.writable = write
+        # Counts the open transactions of all threads, which a resize, a close or a fork waits for.
         self._condition = threading.Condition()
         self._active = 0
         self._reopen(write, map_growth)
+        # A file that replaces this one under its name is another store: its inode differs.
         status = path.stat()
         self.identity = (status.st_dev, status.st_ino)
 
@@ -179,7 +185,7 @@ class _Environment:
             self.lmdb.set_mapsize(self.lmdb.info()["map_size"] + step if step else 0)
 
     def make_writable(self, map_growth: int) -> None:
-        """Reopen for writing; readers of the same path go on with the new environment."""
+        """Reopen for writing; readers of the same path continue with the new environment."""
         if not self.writable:
             with self._alone():
                 self._abandon()
@@ -266,6 +272,7 @@ def _acquire(user: LMDBFile) -> _Environment:
 def _acquire_for_writing(user: LMDBFile, map_growth: int) -> tuple[_Environment, _WriterLock]:
     path = user.path
     with _table_lock(), _translated(path):
+        # Locks of the system do not bar the process that holds them, so this process is asked first.
         environment = _current(path)
         if environment is not None and environment.writer() is not None:
             raise StoreError(f"{path} is already open for writing in this process ({os.getpid()}): close that one")
@@ -274,6 +281,7 @@ def _acquire_for_writing(user: LMDBFile, map_growth: int) -> tuple[_Environment,
             check_file(path)
         if environment is None:
             environment = _Environment(path, True, map_growth)
+        # Readers of this process have the file open already, and a second open is forbidden: theirs is reopened.
         environment.make_writable(map_growth)
         environment.writer = weakref.ref(writer)
         return _join(environment, user), writer
@@ -324,6 +332,8 @@ def _open(path: Path, write: bool, map_growth: int) -> lmdb.Environment:
     if write:
         size = path.stat().st_size if path.exists() else 0
         return lmdb.open(name, map_size=size + map_growth, mode=0o644, lock=True, **options)
+    # Readers enter themselves in the lock file, or a writer could reuse pages under them; on a read-only folder they
+    # cannot, and nobody should write.
     lock_file = Path(f"{path}-lock")
     may_lock = os.access(lock_file, os.R_OK | os.W_OK) if lock_file.exists() else os.access(path.parent, os.W_OK)
     return lmdb.open(name, map_size=path.stat().st_size, readonly=True, create=False, lock=may_lock, **options)
@@ -344,13 +354,14 @@ def _lock_writer(path: Path) -> int:
             raise StoreError(f"{path} is being written by another process {owner}: wait for it, or end it") from error
         if os.path.exists(name) and os.path.samestat(os.stat(name), os.fstat(descriptor)):
             break
-        os.close(descriptor)  # the owner left, and took the file away, between our two steps
+        os.close(descriptor)  # the owner left, and took the file away, between these two steps
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
     return descriptor
 
 
 def _unlock_writer(path: Path, descriptor: int, pid: int) -> None:
+    # A forked child runs the same finaliser, and must not take the lock away from its parent.
     if pid == os.getpid():
         Path(f"{path}-writer").unlink(missing_ok=True)
         os.close(descriptor)

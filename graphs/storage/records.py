@@ -172,7 +172,7 @@ def layout(record: Record) -> tuple[int, Layout]:
         raise StoreError(f"not a record: {len(record)} bytes, a header alone has {_HEADER.size}")
     magic, checksum, version, count, reserved, length = _HEADER.unpack_from(record)
     if magic != MAGIC:
-        raise StoreError(f"not a record of ours: it begins with {bytes(magic)!r}, expected {MAGIC!r}")
+        raise StoreError(f"not a record of such a store: it begins with {bytes(magic)!r}, expected {MAGIC!r}")
     if version != VERSION:
         raise StoreError(f"record format {version}, this version reads format {VERSION}: update, or make it again")
     if length != len(record):

@@ -33,7 +33,7 @@ class GraphStore:
     record is checked (checksum, then shapes, ranges and finite numbers) the first time a process reads it.
 
     Objects are picklable and survive a fork: a copy in another process opens the file itself, for reading. Many may
-    read while one writes. Without the right to write beside the file, reading takes no lock; then nobody should write.
+    read while one writes. Without the right to write in its folder, reading takes no lock; then nobody should write.
 
     Args:
         path: the file.

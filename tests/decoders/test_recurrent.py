@@ -183,5 +183,5 @@ def test_a_decoder_that_reads_all_words_at_once_has_no_own_words(memory):
     transformer = TransformerDecoder(VOCABULARY, CHANNELS, heads=2, hidden=8).eval()
     words = captions(3, 4)
     close(transformer.forward_train(words, memory).features, transformer.features(words, memory))
-    with pytest.raises(ValueError, match="TransformerDecoder reads all words at once and cannot go on from its own"):
+    with pytest.raises(ValueError, match="TransformerDecoder reads all words at once and cannot continue from its own"):
         transformer.forward_train(words, memory, own_words=0.1)

@@ -120,7 +120,7 @@ def test_a_giant_shape_is_refused_without_memory(dims: tuple[int, ...], axes: in
 
 
 def test_a_pickle_is_not_a_record() -> None:
-    with pytest.raises(StoreError, match="not a record of ours: it begins with"):
+    with pytest.raises(StoreError, match="not a record of such a store: it begins with"):
         decode(pickle.dumps({"x": list(range(100))}))
 
 
