@@ -339,7 +339,7 @@ class STaTSDecoder(RecurrentDecoder):
         parts = _parts(state, name)
 
         def of_words(part: str) -> Tensor:
-            # With one place a step nothing hangs on the word: `prepare` has found it for the whole video.
+            # With one place a step nothing depends on the word: `prepare` has found it for the whole video.
             found = trace.get(f"{part}.{name}")
             return parts[f"st.{part}"][:, None] if found is None else found
 

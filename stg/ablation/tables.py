@@ -242,7 +242,7 @@ TABLES: Mapping[str, Table] = {
         ),
     ),
     "graph": Table(
-        title="the object branch alone, edge by edge, beside the scene branch alone (ours)",
+        title="the object branch alone, edge by edge, next to the scene branch alone (ours)",
         reference="scene",
         base={"model.branches": "object", "graph.variant": "none"},
         rows={

@@ -27,7 +27,7 @@ from stg.vision.registry import execution_for
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What a caption was made of, for pages that show it: the graph, the sampled frames, and who looked at them."""
+    """What a caption was made of, for pages that show it: the graph, the sampled frames, and the models."""
 
     graph: GraphData
     sample: SampledFrames

@@ -13,7 +13,7 @@ class CaptionDataset:
     """Videos of one data set with their captions and splits; video ids are the keys of the graph store.
 
     A video in two splits is refused always: scores on it would be worthless. Lesser faults (a video twice in one
-    split, a video without captions, captions without a video) are told by :meth:`problems` and refused by
+    split, a video without captions, captions without a video) are reported by :meth:`problems` and refused by
     :meth:`require_clean`.
 
     Args:

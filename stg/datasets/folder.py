@@ -71,8 +71,8 @@ def read_folder(root: str | Path, language: Language = "en") -> CaptionDataset:
         if len(split_of) < 3:
             raise UserError(f"{path} has {len(split_of)} video(s): at least 3 are needed for train, val and test")
         splits = hash_split(split_of)
-        told = ", ".join(f"{name} {len(videos)}" for name, videos in splits.items())
-        notes.append(f"{path.name} names no splits: videos were put into them by a hash of their ids ({told})")
+        listed = ", ".join(f"{name} {len(videos)}" for name, videos in splits.items())
+        notes.append(f"{path.name} names no splits: videos were put into them by a hash of their ids ({listed})")
     return CaptionDataset(root.name or "folder", captions.texts, splits, notes=tuple(notes))
 
 

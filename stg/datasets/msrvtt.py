@@ -22,7 +22,7 @@ def read_msrvtt(root: str | Path) -> CaptionDataset:
 
     ``root`` holds ``train_val_videodatainfo.json`` and ``test_videodatainfo.json``, or one file with every split
     (:data:`WHOLE`), or is that one file. Each has ``videos`` (``video_id``, ``split``: train, validate, test,
-    ``category``: 0 to 19) and ``sentences`` (``video_id``, ``caption``); other keys are not looked at. Ids are those of
+    ``category``: 0 to 19) and ``sentences`` (``video_id``, ``caption``); other keys are ignored. Ids are those of
     the annotation, ``videoN``: name the clips ``videoN.mp4``. Without the test file there is no test split, and a note
     says so. Numbers of videos other than :data:`OFFICIAL` are a note where all three splits are there.
 
@@ -54,8 +54,8 @@ def read_msrvtt(root: str | Path) -> CaptionDataset:
     if "test" not in splits:
         notes.append(f"{PAIR[1]} is not in {root}: there is no test split")
     elif found != OFFICIAL:
-        told = ", ".join(f"{split} {found[split]} (official {count})" for split, count in OFFICIAL.items())
-        notes.append(f"the numbers of videos are not those of the official split: {told}")
+        listed = ", ".join(f"{split} {found[split]} (official {count})" for split, count in OFFICIAL.items())
+        notes.append(f"the numbers of videos are not those of the official split: {listed}")
     ordered = {split: splits[split] for split in OFFICIAL if split in splits}
     return CaptionDataset("MSR-VTT", captions.texts, ordered, category=category, notes=tuple(notes))
 

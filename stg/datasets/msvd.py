@@ -20,10 +20,10 @@ def read_msvd(root: str | Path) -> CaptionDataset:
 
     ``root`` holds ``youtube_mapping.txt`` (lines ``clip vidN``) and, there or in ``captions/``, the files
     ``sents_{train,val,test}_lc_nopunc.txt`` (lines ``vidN<TAB>sentence``). The ids are the names of the clips without
-    their suffix, as in a store made from the clips. Whether the clips exist is not looked at: restrict the data set to
-    what a store holds. Videos without captions (three validation clips in some copies) stay in their split and are told
-    by :meth:`CaptionDataset.problems`; what was left out, and a whole annotation with another number of distinct words
-    than :data:`DISTINCT_WORDS`, are notes.
+    their suffix, as in a store made from the clips. Whether the clips exist is not checked: restrict the data set to
+    what a store holds. Videos without captions (three validation clips in some copies) stay in their split, as
+    :meth:`CaptionDataset.problems` reports; what was left out, and a whole annotation with another number of distinct
+    words than :data:`DISTINCT_WORDS`, are notes.
 
     Raises:
         UserError: a file is missing; a line is not of its form; a clip or number stands twice in the mapping; captions

@@ -171,7 +171,7 @@ def _check_world(store: GraphStore, manifest: Mapping[str, Any], lacking: int) -
         raise UserError(f"{store.path} holds graphs of another world ({listed}): give another --data.store")
     if lacking and "edges" in store.manifest:
         raise UserError(
-            f"{store.path} has edges drawn anew and lacks {lacking} of the world's videos: add these to the store that "
+            f"{store.path} has rebuilt edges and lacks {lacking} of the world's videos: add these to the store that "
             "it was made from, then repeat stg.store edges"
         )
 

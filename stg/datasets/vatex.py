@@ -70,7 +70,7 @@ def read_vatex(root: str | Path, language: Language = "en") -> CaptionDataset:
     if "test" not in splits:
         notes.append(f"{FILES['test']} is not in {root}: there is no test split")
     if any(len(splits.get(split, ())) != count for split, count in OFFICIAL.items()):
-        told = ", ".join(f"{split} {len(splits.get(split, ()))} (official {n})" for split, n in OFFICIAL.items())
-        notes.append(f"the numbers of videos are not those of the official annotation: {told}")
+        listed = ", ".join(f"{split} {len(splits.get(split, ()))} (official {n})" for split, n in OFFICIAL.items())
+        notes.append(f"the numbers of videos are not those of the official annotation: {listed}")
     name = "VATEX" if language == "en" else "VATEX (Chinese)"
     return CaptionDataset(name, captions.texts, splits, unlabelled=tuple(unlabelled), notes=tuple(notes))

@@ -1,7 +1,7 @@
 """Paired bootstrap over videos: how sure a difference between two models' scores is (Koehn, 2004).
 
 The same videos are drawn, with replacement, for all models, and the score of each draw is that of the drawn videos. A
-corpus score is no mean over videos, so that BLEU is made anew from the summed counts of each draw.
+corpus score is no mean over videos, so that BLEU is recomputed from the summed counts of each draw.
 """
 
 from collections.abc import Sequence

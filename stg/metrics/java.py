@@ -224,7 +224,7 @@ def _stop(process: subprocess.Popen[bytes], owner: int) -> None:
 
 
 def tokenize_captions_java(captions: Mapping[str, Sequence[str]], *, timeout: float = 300.0) -> dict[str, list[str]]:
-    """:func:`tokenize_captions` by the Java program itself, one run for all captions; to check ours against.
+    """:func:`tokenize_captions` by the Java program itself, one run for all captions; to check this project's against.
 
     Raises:
         JavaError: Java is missing, ended, or needed more than ``timeout`` seconds.

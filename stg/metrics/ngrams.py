@@ -71,7 +71,7 @@ class ReferenceNgrams:
         return sum(len(table) - 1 for table in self._tables)
 
     def counts(self, captions: Sequence[Sequence[int]]) -> NgramCounts:
-        """Count the n-grams of captions ``[N]``; those that no reference holds are told apart, too."""
+        """Count the n-grams of captions ``[N]``; those that no reference holds are kept apart, too."""
         words, lengths = flatten(captions)
         return self._counts(words, lengths, build=False)
 

@@ -48,10 +48,10 @@ class Scorer:
 
     Args:
         references: video -> its captions, as people wrote them.
-        tokenizer: ``python``, or ``java`` for the program that ours imitates.
+        tokenizer: ``python``, or ``java`` for the program that it imitates.
         timeout: seconds for each use of Java.
         reference: leave the arithmetic to pycocoevalcap itself, which is slow; with ``tokenizer="java"`` nothing of
-            ours takes part. To check ours against.
+            ours takes part. To check this project's against.
         spice: folder with SPICE's files (`stg.metrics.spice.FILES`); without it there is no SPICE.
 
     Raises:

@@ -72,7 +72,7 @@ class SceneBranch(nn.Module):
 
 
 class SceneViews(nn.Module):
-    """Frame and motion features as two sequences, for a decoder that looks at both views of a video.
+    """Frame and motion features as two sequences, for a decoder that attends to both views of a video.
 
     They are projected as in Eq. 6 of Pan et al. (2020), without the layer that fuses them: that is left to the decoder
     (TVT; streams of STaTS).

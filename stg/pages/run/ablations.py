@@ -36,7 +36,7 @@ def read_ablation(place: str | Path) -> Ablation:
         return _ablation(record)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise UserError(
-            f"{path} is not a table of stg.ablate or stg.probe ({type(error).__name__}: {error}): make it anew with "
+            f"{path} is not a table of stg.ablate or stg.probe ({type(error).__name__}: {error}): make it again with "
             "stg.ablate --report"
         ) from error
 

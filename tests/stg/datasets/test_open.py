@@ -182,5 +182,5 @@ def test_a_store_with_other_edges_serves_the_world_and_is_not_added_to(tmp_path:
     data = DataConfig(store=str(sharp))
     with open_dataset(data, WorldConfig(**small)).store as store:
         assert store.manifest["edges"]["tau_time"] == 0.1
-    with pytest.raises(UserError, match="has edges drawn anew and lacks 1 of the world's videos"):
+    with pytest.raises(UserError, match="has rebuilt edges and lacks 1 of the world's videos"):
         open_dataset(data, WorldConfig(train=2, val=1, test=1))
