@@ -121,21 +121,7 @@ def train(
     trained = _untrained(config, captions, store)
     trained.embedding.to(device)
     data = _training_set(config, trained, captions, store, reporter)
-    model, optim = trained.embedding, config.optim
-    optimiser = OPTIMISERS["adam"](list(model.parameters()), OptimConfig(lr=optim.lr, weight_decay=optim.weight_decay))
-    state = TrainingState(
-        Checkpoints(folder / "checkpoints"),
-        model,
-        optimiser,
-        made_of={
-            "captions": trained.vocabulary.fingerprint,
-            "features": hashlib.sha256(json.dumps(store.manifest, sort_keys=True).encode()).hexdigest(),
-        },
-        epochs=optim.epochs,
-        patience=optim.patience,
-        export=lambda: trained.save(folder),
-        numbered_by="epoch",  # whole epochs alone are saved
-    )
+    state = _first_state(config, folder, trained, store)
     # Other words or features would give the saved weights another meaning.
     if changed := state.restore(warn=reporter.say):
         raise UserError(f"the {' and '.join(changed)} are not those that {folder} was started with: use another --out")
@@ -144,12 +130,12 @@ def train(
         reporter.say(f"{folder} is finished: {best.format(state.at, state.at.best_epoch + 1)}")
         return
     begin()
-    size = sum(weight.numel() for weight in model.parameters()) / 1e6
+    size = sum(weight.numel() for weight in trained.embedding.parameters()) / 1e6
     reporter.say(
         f"{folder}: {dataset.name}, {len(data.captions)} training videos, {len(trained.vocabulary)} words, "
         f"{size:.2f}M weights, {device}" + (f"; resuming after epoch {state.at.epoch}" if state.at.epoch else "")
     )
-    with reporter.training_bar(optim.epochs) as show:
+    with reporter.training_bar(config.optim.epochs) as show:
         while not state.finished:
             _train_epoch(config, state, trained, data, device, reporter, show)
             found = retrieve(trained, store, val, source=sources(config, list(val)), device=device)
@@ -164,6 +150,24 @@ def train(
                 + ("  best so far" if improved else "")
             )
     reporter.say(best.format(state.at, state.at.best_epoch + 1))
+
+
+def _first_state(config: EmbedConfig, folder: Path, trained: EmbeddingBundle, store: GraphStore) -> TrainingState:
+    """The state of a training that has not begun."""
+    model, optim = trained.embedding, config.optim
+    return TrainingState(
+        Checkpoints(folder / "checkpoints"),
+        model,
+        OPTIMISERS["adam"](list(model.parameters()), OptimConfig(lr=optim.lr, weight_decay=optim.weight_decay)),
+        made_of={
+            "captions": trained.vocabulary.fingerprint,
+            "features": hashlib.sha256(json.dumps(store.manifest, sort_keys=True).encode()).hexdigest(),
+        },
+        epochs=optim.epochs,
+        patience=optim.patience,
+        export=lambda: trained.save(folder),
+        numbered_by="epoch",  # whole epochs alone are saved
+    )
 
 
 def _untrained(config: EmbedConfig, captions: Mapping[str, Sequence[str]], store: GraphStore) -> EmbeddingBundle:

@@ -81,13 +81,13 @@ def captioning_losses(
             added[name], counts[name], weights[name] = loss, count, weight_of[kind]
     # Before the weighting, so that the parts that are logged and the total are of the same whole batch.
     losses = local_share({**parts, **added}, counts, ranks, stand_in=batch.stand_in)
-    extra = sum((weight * losses[name] for name, weight in weights.items()), torch.zeros((), device=words.device))
+    total = sum((weight * losses[name] for name, weight in weights.items()), torch.zeros((), device=words.device))
     if scene is not None and objects is not None:
         # Eq. 8: the scene loss has the weight lambda_sl, the object loss 1.
         both = losses["object"] + settings.scene_weight * losses["scene"]
-        total = both + settings.distill_weight * losses[alignment] + extra
+        total = both + settings.distill_weight * losses[alignment] + total
     else:
-        total = sum((losses[name] for name in parts), extra)
+        total = sum((losses[name] for name in parts), total)
     return {"loss": total, **losses}
 
 

@@ -13,7 +13,7 @@ from stg.data.batches import CaptionBatch
 from stg.models.captioner import Captioner
 from stg.runtime.distributed import SINGLE, Ranks
 from stg.training.losses import local_share
-from stg.training.rewards import Rewards
+from stg.training.rewards import Pending, Rewards
 
 Baseline = Literal["greedy", "leave_one_out"]
 
@@ -70,18 +70,24 @@ def reward_losses(
             log_probs = policy_log_probs(decoder, drawn, memory, rows)
     if dropout:
         log_probs = policy_log_probs(decoder, drawn, model.memory(batch.graphs), rows)
-    # In single precision at most: not every device has more.
-    gained = torch.from_numpy(asked.result()).to(log_probs).unflatten(0, (-1, samples))
-    if compared is not None:
-        base = torch.from_numpy(compared.result()).to(log_probs)[:, None].expand_as(gained)
-    else:
-        base = leave_one_out(gained)
+    gained, base = _rewards_of(asked, compared, samples, log_probs)
     given = torch.stack([batch.real.sum(), batch.real.new_tensor(len(batch.real), dtype=torch.int64)])
     # Divided by the mean length of the whole batch, so that the loss has the size of one per word.
     words, captions = ranks.all_reduce(given * 0 if batch.stand_in else given)
     loss = reinforce_loss(log_probs, (gained - base).flatten()) / (words / captions)
     means = {"reward_loss": loss, "reward": gained.mean(), "baseline": base.mean()}
     return local_share(means, dict.fromkeys(means, len(drawn)), ranks, stand_in=batch.stand_in)
+
+
+def _rewards_of(
+    asked: Pending, compared: Pending | None, samples: int, like: Tensor
+) -> tuple[Float[Tensor, "B k"], Float[Tensor, "B k"]]:
+    """The rewards of the samples and of what each is compared with, in the precision and on the device of ``like``."""
+    # In single precision at most: not every device has more.
+    gained = torch.from_numpy(asked.result()).to(like).unflatten(0, (-1, samples))
+    if compared is None:
+        return gained, leave_one_out(gained)
+    return gained, torch.from_numpy(compared.result()).to(like)[:, None].expand_as(gained)
 
 
 def reinforce_loss(log_probs: Float[Tensor, "N L"], advantage: Float[Tensor, " N"]) -> Float[Tensor, ""]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from graphs import GraphStore
+from stg.config.data import DataConfig
 from stg.config.training import FitConfig
 from stg.data.batches import BatchSource, TrainingSet, shuffle_features
 from stg.data.prefetch import load_into_memory
@@ -82,14 +83,7 @@ def set_up(
     train_videos, val_videos = dataset.videos("train"), dataset.videos("val")
     captions = {video: dataset.captions[video] for video in train_videos}
     # From training captions alone: words of other splits must stay unknown.
-    vocabulary = Vocabulary.build(
-        (text for texts in captions.values() for text in texts),
-        min_count=config.data.min_count,
-        max_words=config.data.max_words,
-    )
-    encoded = {
-        video: [words for text in texts if (words := vocabulary.encode(text))] for video, texts in captions.items()
-    }
+    vocabulary, encoded = _read_words(captions, config.data)
     widths = FeatureWidths.of(store.flat_batch([train_videos[0]], "none"))
     model = build_captioner(
         config.model, config.graph, widths=widths, vocabulary=len(vocabulary), max_words=vocabulary.max_words
@@ -127,3 +121,14 @@ def set_up(
         model, vocabulary, config.model, config.graph, widths, store.manifest, store.features_dtype
     )
     return TrainingSetup(dataset, store, captions, data, trained, validation)
+
+
+def _read_words(
+    captions: Mapping[str, Sequence[str]], data: DataConfig
+) -> tuple[Vocabulary, dict[str, list[list[int]]]]:
+    """The vocabulary of the training captions, and these captions as numbers."""
+    texts = (text for texts in captions.values() for text in texts)
+    vocabulary = Vocabulary.build(texts, min_count=data.min_count, max_words=data.max_words)
+    encoded = {video: [vocabulary.encode(text) for text in texts] for video, texts in captions.items()}
+    # A caption without any word, such as one of punctuation alone, teaches nothing.
+    return vocabulary, {video: [words for words in texts if words] for video, texts in encoded.items()}
