@@ -1,4 +1,4 @@
-"""Runs set side by side: rows over seeds, differences over videos, and what is refused (V8, S28)."""
+"""Runs set side by side: rows over seeds, differences over videos, and what is refused."""
 
 import dataclasses
 import io
@@ -248,12 +248,12 @@ def test_other_features_are_another_row() -> None:
     assert record["notes"] == ["store=one has a seed twice (0, 0): its deviation says too little"]
 
 
-def test_scores_that_are_no_longer_the_recorded_ones_are_told() -> None:
+def test_scores_that_are_no_longer_the_recorded_ones_are_noted() -> None:
     now = score(GOOD, REFERENCES, metrics=["cider"]).values["cider"]
     make("x", 0, GOOD, recorded=now)
     make("y", 1, GOOD, recorded=9.0)
-    told = [note for note in found("x", "y")["notes"] if "no model" not in note]
-    assert told == [
+    notes = [note for note in found("x", "y")["notes"] if "no model" not in note]
+    assert notes == [
         f"y was recorded with CIDEr 9.000, and has {now:.3f} on these references: they changed since; evaluate it again"
     ]
 

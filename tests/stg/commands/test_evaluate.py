@@ -88,18 +88,18 @@ def test_another_search_names_its_row_and_its_files(run: Path, tmp_path: Path) -
 def test_pycocoevalcap_scores_where_it_is_asked_to(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from stg.metrics.scorer import Scorer
 
-    told: list[tuple[bool, str]] = []
+    made: list[tuple[bool, str]] = []
 
     class Watched(Scorer):
         def __init__(self, *args: Any, reference: bool, tokenizer: str, **kwargs: Any) -> None:
-            told.append((reference, tokenizer))
+            made.append((reference, tokenizer))
             super().__init__(*args, reference=reference, tokenizer="python", **kwargs)
 
     monkeypatch.setattr("stg.evaluation.scoring.Scorer", Watched)
     config = EvaluateConfig(str(run), "test", beam=1, meteor=False)
     ours = evaluate(config, console=Console(file=io.StringIO()))["greedy"].values
     theirs = evaluate(dataclasses.replace(config, reference=True), console=Console(file=io.StringIO()))["greedy"].values
-    assert told == [(False, "python"), (True, "java")]
+    assert made == [(False, "python"), (True, "java")]
     assert ours == pytest.approx(theirs, abs=1e-9)
 
 
@@ -142,7 +142,7 @@ def test_wrong_options_are_one_line(
     assert words in capsys.readouterr().err
 
 
-def test_what_is_no_run_or_a_damaged_one_is_told(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_run_or_a_damaged_one_is_refused(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(EvaluateConfig, main, "", [str(tmp_path)]) == 2
     assert "is not a run folder (it has no config.json)" in capsys.readouterr().err
     shutil.copytree(run, tmp_path / "run")
@@ -173,11 +173,11 @@ def test_a_model_that_reads_the_class_is_scored_with_it_and_without(
         run=RunConfig(out=str(out), samples=0),
     )
     fit(config, reporter=ConsoleReporter(Console(file=io.StringIO())))
-    told: dict[str, Any] = {}
+    found_by: dict[str, Any] = {}
 
     def caption(*args: Any, **kwargs: Any) -> Any:
         found = generate(*args, **kwargs)
-        told[f"{kwargs['search'].name} {args[1].category is not None}"] = next(iter(found.values()))[0]
+        found_by[f"{kwargs['search'].name} {args[1].category is not None}"] = next(iter(found.values()))[0]
         return found
 
     monkeypatch.setattr("stg.evaluation.scoring.generate", caption)
@@ -186,9 +186,9 @@ def test_a_model_that_reads_the_class_is_scored_with_it_and_without(
         EvaluateConfig(str(out), "test", beam=2, meteor=False, show=1), console=Console(file=text, width=150)
     )
     assert list(scores) == ["greedy", "greedy, no class", "beam 2", "beam 2, no class"]
-    assert set(told) == {"greedy True", "greedy False", "beam 2 True", "beam 2 False"}
-    assert told["greedy True"] != told["greedy False"]
-    assert f"test-00000: {told['beam 2 True'].text}  " in text.getvalue()
+    assert set(found_by) == {"greedy True", "greedy False", "beam 2 True", "beam 2 False"}
+    assert found_by["greedy True"] != found_by["greedy False"]
+    assert f"test-00000: {found_by['beam 2 True'].text}  " in text.getvalue()
     assert "beam 2, no class" in text.getvalue()
     stems = ("greedy", "greedy-noclass", "beam2", "beam2-noclass")
     names = {f"test-{stem}{end}.json" for stem in stems for end in ("", "-scores")}
@@ -200,7 +200,7 @@ def test_a_model_that_reads_the_class_is_scored_with_it_and_without(
     scores = evaluate(EvaluateConfig(str(out), "test", 1, meteor=False, show=1), console=Console(file=text, width=150))
     assert list(scores) == ["greedy, no class"]
     assert "moving objects has no classes, which this model reads: it is scored as for clips without" in text.getvalue()
-    assert f"test-00000: {told['greedy False'].text}  " in text.getvalue()
+    assert f"test-00000: {found_by['greedy False'].text}  " in text.getvalue()
     classes |= {"test-00000": 2}
     monkeypatch.setattr("stg.evaluation.loaded_run.open_dataset", opened)
     with pytest.raises(UserError, match=r"model.stats.categories is 2 and moving objects has a class number 2"):

@@ -1,4 +1,4 @@
-"""The part-of-speech report of STaTS Fig. 5 over caption files (S34)."""
+"""The part-of-speech report of STaTS Fig. 5 over caption files."""
 
 import io
 import json

@@ -101,5 +101,5 @@ def test_predictions_have_one_caption_a_video(tmp_path: Path) -> None:
         (["a/t.json"], ["a/t.json"]),
     ],
 )
-def test_names_tell_files_apart(files: list[str], names: list[str]) -> None:
+def test_names_distinguish_files(files: list[str], names: list[str]) -> None:
     assert short_names(files) == names

@@ -1,4 +1,4 @@
-"""Event classifiers: which events a branch tells apart."""
+"""Event classifiers: which events a branch can distinguish."""
 
 import json
 from pathlib import Path
