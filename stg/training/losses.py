@@ -64,30 +64,16 @@ def captioning_losses(
         objects = _read(model.object_decoder, encoded.objects, batch, words, filled, rate, sampling_pick)
     # Each loss travels with what it is a mean over, which differs between processes.
     parts, counts = _language_losses(scene, objects, batch, settings, distilled=model.fusion != "l2")
-    alignment = "distill"
     if scene is not None and objects is not None and model.fusion == "l2":
         assert encoded.scene is not None
         assert encoded.objects is not None
         # Padding and frames without objects have no feature that the other branch should approach.
-        mask, alignment = encoded.objects.frame_mask & encoded.scene.frame_mask, "l2"
+        mask = encoded.objects.frame_mask & encoded.scene.frame_mask
         parts["l2"], counts["l2"] = feature_loss(encoded.scene.frames, encoded.objects.frames, mask), mask.sum()
-    # What the decoders add, under the names of their branches.
-    weight_of = {"rank": settings.rank_weight, "category": settings.category_weight}
-    weights: dict[str, float] = {}
-    added: dict[str, Tensor] = {}
-    for branch, reading in {"scene": scene, "object": objects}.items():
-        for kind, (loss, count) in reading.added.items() if reading is not None else ():
-            name = f"{branch}_{kind}"
-            added[name], counts[name], weights[name] = loss, count, weight_of[kind]
+    added, weights = _added_losses(scene, objects, counts, settings)
     # Before the weighting, so that the parts that are logged and the total are of the same whole batch.
     losses = local_share({**parts, **added}, counts, ranks, stand_in=batch.stand_in)
-    total = sum((weight * losses[name] for name, weight in weights.items()), torch.zeros((), device=words.device))
-    if scene is not None and objects is not None:
-        # Eq. 8: the scene loss has the weight lambda_sl, the object loss 1.
-        both = losses["object"] + settings.scene_weight * losses["scene"]
-        total = both + settings.distill_weight * losses[alignment] + total
-    else:
-        total = sum((losses[name] for name in parts), total)
+    total = _total(losses, parts, weights, settings, both=scene is not None and objects is not None)
     return {"loss": total, **losses}
 
 
@@ -121,6 +107,37 @@ def _read(
     # Summed in single precision: under mixed precision a sum over a vocabulary would lose its small terms.
     added = {kind: (single(loss), read.counts[kind]) for kind, loss in read.losses.items()}
     return _Reading(read.words, single(decoder.output(read.features[batch.real])), counted[batch.real], added)
+
+
+def _total(
+    losses: Mapping[str, Tensor],
+    parts: Mapping[str, Tensor],
+    weights: Mapping[str, float],
+    settings: LossConfig,
+    *,
+    both: bool,
+) -> Tensor:
+    """The weighted sum of all losses; ``both``: there are two branches, whose ``parts`` Eq. 8 weighs."""
+    extra = sum((weight * losses[name] for name, weight in weights.items()), losses[next(iter(parts))].new_zeros(()))
+    if not both:
+        return sum((losses[name] for name in parts), extra)
+    # Eq. 8: the scene loss has the weight lambda_sl, the object loss 1.
+    language = losses["object"] + settings.scene_weight * losses["scene"]
+    return language + settings.distill_weight * losses["l2" if "l2" in parts else "distill"] + extra
+
+
+def _added_losses(
+    scene: _Reading | None, objects: _Reading | None, counts: dict[str, Tensor | int], settings: LossConfig
+) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """What the decoders add, under the names of their branches, and its weights; ``counts`` gets what they are of."""
+    weight_of = {"rank": settings.rank_weight, "category": settings.category_weight}
+    added: dict[str, Tensor] = {}
+    weights: dict[str, float] = {}
+    for branch, reading in {"scene": scene, "object": objects}.items():
+        for kind, (loss, count) in reading.added.items() if reading is not None else ():
+            name = f"{branch}_{kind}"
+            added[name], counts[name], weights[name] = loss, count, weight_of[kind]
+    return added, weights
 
 
 def _language_losses(
