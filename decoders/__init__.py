@@ -9,8 +9,9 @@ from decoders.memory import VideoMemory, keep_one_key, mean_of_real
 from decoders.policy import policy_log_probs
 from decoders.recurrent import RecurrentDecoder, Trace
 from decoders.search import SEARCHES
+from decoders.search.beam import beam_search
 from decoders.search.diverse import diverse_beam_search
-from decoders.search.greedy_and_beam import beam_search, greedy_search
+from decoders.search.greedy import greedy_search
 from decoders.search.hypotheses import Hypotheses
 from decoders.search.rules import Rules
 from decoders.search.sampling import sample_search

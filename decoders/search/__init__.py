@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 
+from decoders.search.beam import beam_search
 from decoders.search.diverse import diverse_beam_search
-from decoders.search.greedy_and_beam import beam_search, greedy_search
+from decoders.search.greedy import greedy_search
 from decoders.search.hypotheses import Hypotheses
 from decoders.search.sampling import sample_search
 

@@ -2,8 +2,7 @@
 
 from decoders.base import Decoder
 from decoders.memory import VideoMemory
-from decoders.search.beam_groups import grouped_beams
-from decoders.search.greedy_and_beam import check_beam, found_all
+from decoders.search.beam import check_beam, found_all, grouped_beams
 from decoders.search.hypotheses import Hypotheses
 from decoders.search.rules import NO_RULES, Rules, WordFilter
 

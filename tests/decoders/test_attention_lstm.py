@@ -7,7 +7,7 @@ import torch
 
 from decoders.attention_lstm import AttentionLSTMDecoder
 from decoders.memory import VideoMemory
-from decoders.search.greedy_and_beam import greedy_search
+from decoders.search.greedy import greedy_search
 
 VOCABULARY, CHANNELS, BOS = 11, 6, 1
 

@@ -8,7 +8,8 @@ import torch
 from decoders.attention_lstm import AttentionLSTMDecoder
 from decoders.base import Decoder, select_state
 from decoders.memory import VideoMemory
-from decoders.search.greedy_and_beam import beam_search, greedy_search
+from decoders.search.beam import beam_search
+from decoders.search.greedy import greedy_search
 from decoders.search.rules import Rules
 from decoders.stats import STaTSDecoder
 from decoders.transformer import TransformerDecoder

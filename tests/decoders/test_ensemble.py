@@ -6,8 +6,9 @@ import torch
 from decoders.attention_lstm import AttentionLSTMDecoder
 from decoders.base import select_state
 from decoders.ensemble import EnsembleDecoder, EnsembleMemory
+from decoders.search.beam import beam_search
 from decoders.search.diverse import diverse_beam_search
-from decoders.search.greedy_and_beam import beam_search, greedy_search
+from decoders.search.greedy import greedy_search
 from decoders.search.sampling import sample_search
 from decoders.stats import STaTSDecoder
 from decoders.transformer import TransformerDecoder

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from decoders.base import select_state
 from decoders.memory import VideoMemory
-from decoders.search.greedy_and_beam import greedy_search
+from decoders.search.greedy import greedy_search
 from decoders.stats import STaTSDecoder
 from decoders.streams import take_stream
 from tests.decoders.stats_cases import REAL, TEMPORAL, WORDS, C, V, build

@@ -11,8 +11,8 @@ from jaxtyping import Float
 
 from stg.explain import Attribution, Deletion, Explanation
 from stg.models.generation import Caption
+from stg.pages.videos.graph_strip import Strip
 from stg.pages.videos.heatmaps import best_frames, for_script, heat_maps, known, shares_of
-from stg.pages.videos.strip import Strip
 from stg.pages.videos.views import ModelCaption, Node
 
 SHOWN_BOX = 0.35

@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 from stg.explain import Deletion
 from stg.pages.html import render, templates
 from stg.pages.videos.articles import caption_for_template, deletion
-from stg.pages.videos.strip import HEIGHT, LARGEST_K, own_types, strip_of
+from stg.pages.videos.graph_strip import HEIGHT, LARGEST_K, own_types, strip_of
 from stg.pages.videos.views import VideosPage, VideoView
 from stg.runtime.files import page_file, write_atomic
 

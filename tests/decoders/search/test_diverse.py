@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from decoders.search.beam import beam_search
 from decoders.search.diverse import diverse_beam_search
-from decoders.search.greedy_and_beam import beam_search
 from decoders.search.rules import Rules
 from tests.decoders.markov import (
     BOS,

@@ -5,7 +5,8 @@ import itertools
 import pytest
 import torch
 
-from decoders.search.greedy_and_beam import beam_search, greedy_search
+from decoders.search.beam import beam_search
+from decoders.search.greedy import greedy_search
 from decoders.search.rules import Rules
 from decoders.search.topk import stable_topk
 from tests.decoders.markov import BOS, EOS, NEVER, PAD, A, B, chances, everything, random_tables, tables, toy

@@ -6,8 +6,9 @@ import torch
 from decoders.attention_lstm import AttentionLSTMDecoder
 from decoders.base import Decoder
 from decoders.ensemble import EnsembleDecoder
+from decoders.search.beam import beam_search
 from decoders.search.diverse import diverse_beam_search
-from decoders.search.greedy_and_beam import beam_search, greedy_search
+from decoders.search.greedy import greedy_search
 from decoders.search.hypotheses import Hypotheses
 from decoders.search.rules import Rules
 from decoders.search.sampling import sample_search

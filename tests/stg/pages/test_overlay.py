@@ -17,6 +17,7 @@ import stg.pages.videos.overlay
 from graphs import EDGE_TYPES
 from stg.datasets.world.dataset import World
 from stg.explain import Explanation
+from stg.pages.videos.graph_strip import COLOURS, colour_of
 from stg.pages.videos.overlay import (
     Footage,
     compose,
@@ -28,7 +29,6 @@ from stg.pages.videos.overlay import (
     write_overlay,
 )
 from stg.pages.videos.overlay_drawing import BOX, CaptionStrip, font, wrap
-from stg.pages.videos.strip import COLOURS, colour_of
 from stg.pages.videos.views import Edge, ModelCaption, Node, Picture, VideoView
 from stg.runtime.errors import StgError
 from stg.video.decoding import VideoError

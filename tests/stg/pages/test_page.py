@@ -20,9 +20,9 @@ from graphs import EDGE_TYPES
 from stg.explain import Attribution, Deletion, Explanation
 from stg.pages.html import render, source
 from stg.pages.videos.articles import deletion, number, percent
+from stg.pages.videos.graph_strip import COLOURS, LARGEST_K, colour_of, line, ranked, strip_of
 from stg.pages.videos.heatmaps import LEVELS, best_frames, heat_maps, levels, shares_of
 from stg.pages.videos.page import video_fragment, videos_html, write_video_pages
-from stg.pages.videos.strip import COLOURS, LARGEST_K, colour_of, line, ranked, strip_of
 from stg.pages.videos.views import Edge, ModelCaption, Node, Picture, VideosPage, VideoView
 from stg.runtime.errors import UserError
 from tests.stg.made_views import everything, hostile_page, made_jpeg, made_page, made_view
