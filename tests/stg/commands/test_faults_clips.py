@@ -276,7 +276,8 @@ def test_a_bad_decoder_costs_one_clip(
 ) -> None:
     for name in ("a", "crash", "greedy", "hang", "z"):
         write_clip(bench.clips / f"{name}.mp4", moving_square())
-    monkeypatch.setattr("stg.features.extraction_job.Readers", BadReaders)
+    for user in ("stg.features.extraction_job", "stg.commands.caption"):
+        monkeypatch.setattr(f"{user}.Readers", BadReaders)
     start = time.monotonic()
     limits = ("--time_limit", "2", "--memory_gb", "0.25")
     assert bench.extract(*limits) == 3

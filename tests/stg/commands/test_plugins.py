@@ -265,9 +265,7 @@ def test_a_run_resumes(
         assert torch.equal(whole[part], resumed[part]), part
 
 
-def test_new_clips_get_the_edges_that_the_model_was_trained_on(
-    bench: Path, trained: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_new_clips_get_the_edges_that_the_model_was_trained_on(bench: Path, trained: Callable[[str], Path]) -> None:
     with fresh_process():
         load_plugin(str(EXAMPLES / "close_edges.py"))
         captioner = stg.load(trained("close_edges"), weights=bench / "weights", device="cpu")
@@ -278,7 +276,7 @@ def test_new_clips_get_the_edges_that_the_model_was_trained_on(
             seen.append((len(edges[1]), set(edges[2].tolist())))
             return edges
 
-        monkeypatch.setitem(graphs.VARIANTS, "close", watched)
+        graphs.VARIANTS["close"] = watched
         with torch.no_grad():
             for weight in captioner.trained.captioner.parameters():
                 weight.mul_(4)  # barely trained, it hardly minds its edges
@@ -287,7 +285,7 @@ def test_new_clips_get_the_edges_that_the_model_was_trained_on(
         assert seen[0][0] > 0
         assert seen[0][1] == {2}
         for other in ("none", "full"):
-            monkeypatch.setitem(graphs.VARIANTS, "close", graphs.VARIANTS[other])
+            graphs.VARIANTS["close"] = graphs.VARIANTS[other]
             assert captioner.describe(bench / "clips/v7.mp4").log_prob != found, other
 
 

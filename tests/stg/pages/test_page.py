@@ -58,7 +58,7 @@ class Elements(HTMLParser):
 
 def test_a_missing_value_is_an_error_and_every_value_is_escaped() -> None:
     with pytest.raises(jinja2.UndefinedError, match="title"):
-        render("videos.html")
+        render("videos.html", own={})
     assert "&lt;b&gt;" in videos_html(VideosPage("<b>", "", ()))
 
 

@@ -55,7 +55,7 @@ def test_training_refuses_it_before_anything_is_made(two_gpus: None, monkeypatch
         device()
         yield SINGLE
 
-    monkeypatch.setattr(stg.commands.fit, "launched", init_distributed)
+    monkeypatch.setattr(stg.commands.fit, "init_distributed", init_distributed)
     monkeypatch.setattr("stg.commands.fit.fit", None)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     with pytest.raises(UserError, match="give cuda, and each takes its own"):

@@ -60,7 +60,7 @@ def test_json_faults_are_told_with_file_and_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is not UTF-8 text"):
         read_json(path)
     path.write_text("[" * 100_000)
-    with pytest.raises(UserError, match="nested too deeply"):
+    with pytest.raises(UserError, match="nested more than 32 levels deep"):
         read_json(path)
 
 
