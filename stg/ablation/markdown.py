@@ -3,10 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from stg.metrics.columns import EVENTS, HEADINGS, PUBLISHED, spread_text
+from stg.metrics.columns import EVENTS, HEADINGS, PUBLISHED, Record, spread_text
 from stg.runtime.files import printable
-
-Record = Mapping[str, Any]
 
 
 def to_markdown(record: Record) -> str:

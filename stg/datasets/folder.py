@@ -10,11 +10,8 @@ from stg.datasets.annotation import Captions, Language
 from stg.datasets.base import CaptionDataset
 from stg.runtime.errors import UserError
 from stg.runtime.reading import kind, read_csv, read_json_lines, require_id, shown
+from stg.video.clips import SUFFIXES
 
-SUFFIXES = tuple(
-    ".mp4 .m4v .mov .3gp .mkv .webm .avi .mpg .mpeg .ts .m2ts .flv .ogv .wmv .asf".split()  # noqa: SIM905
-)
-"""Suffixes that mark a name as a clip's file: those that ``stg.extract`` takes from a folder."""
 SPLITS = {"train": "train", "val": "val", "validation": "val", "validate": "val", "test": "test"}
 TEST, VAL = 0.1, 0.1
 """Shares of the split by hash."""

@@ -24,13 +24,13 @@ MAX_ID = 511
 
 
 # Single bytes of Windows text (curly quotes, dashes) that were taken for Latin-1 land on the control characters 80-9f.
-_WINDOWS = {code: bytes([code]).decode("cp1252", "ignore") or " " for code in range(0x80, 0xA0)}
+WINDOWS = {code: bytes([code]).decode("cp1252", "ignore") or " " for code in range(0x80, 0xA0)}
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\u200b\u2028\u2029\ud800-\udfff]")
+CONTROL = re.compile(r"[\x00-\x1f\x7f\u200b\u2028\u2029\ud800-\udfff]")
 
-_INVISIBLE = re.compile(r"[\u00ad\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
+INVISIBLE = re.compile(r"[\u00ad\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
 
-_PLAIN = re.compile(r"[A-Za-z0-9\u4e00-\u9fff]")
+PLAIN = re.compile(r"[A-Za-z0-9\u4e00-\u9fff]")
 
 _NOT_A_NUMBER = re.compile(r'"(?:[^"\\]|\\.)*"|(NaN|-?Infinity)')
 

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from stg.datasets import annotation
-from stg.datasets.annotation import clean_caption
+from stg.datasets.annotation import Language, clean_caption
 from stg.datasets.base import CaptionDataset
 from stg.datasets.folder import read_folder
 from stg.datasets.msrvtt import read_msrvtt
 from stg.datasets.vatex import read_vatex
+from stg.runtime import reading
 from stg.runtime.errors import UserError
 from stg.runtime.reading import read_csv, read_json, read_json_lines, read_text, require_id
 from stg.text.tokenizer import tokenize
@@ -65,7 +65,7 @@ def test_nesting_is_allowed_up_to_the_limit(tmp_path: Path) -> None:
 def test_a_large_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     with open(path, "wb") as file:
-        file.truncate(annotation.MAX_BYTES + 1)  # sparse: takes no room
+        file.truncate(reading.MAX_BYTES + 1)  # sparse: takes no room
     with pytest.raises(UserError, match=r"a\.json has 2147483649 bytes, more than the 2147483648"):
         read_json(path)
     path.write_text("[1]")
@@ -205,7 +205,7 @@ def test_chinese_is_one_word_a_character() -> None:
 
 @settings(max_examples=150)
 @given(st.text(st.characters(codec=None), max_size=40), st.sampled_from(["en", "zh"]))
-def test_any_caption_goes_through_words_and_back(text: str, language: annotation.Language) -> None:
+def test_any_caption_goes_through_words_and_back(text: str, language: Language) -> None:
     cleaned = clean_caption(text, language)
     assert clean_caption(cleaned, language) == cleaned
     assert len(cleaned.splitlines()) <= 1
