@@ -1,6 +1,6 @@
 """What a command costs before it does anything: CPU seconds (user and system) of processes of their own.
 
-Help and a wrong path are told without torch; captioning one clip imports what it needs of it; evaluating 200 videos of
+Help and a wrong path need no torch; captioning one clip imports what it needs of it; evaluating 200 videos of
 the built-in world shows how much of a longer command is starting up. ``import torch``, and PyG on top of it, are what
 these libraries alone take. Medians of five, after one that fills the file cache.
 

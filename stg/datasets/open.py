@@ -184,8 +184,8 @@ def _annotated(reader: Reader, data: DataConfig, world: WorldConfig, opening: Op
         opening.reporter.say(f"{dataset.name}: {note}")
     if data.strict:
         dataset.require_clean()
-    elif told := dataset.told_problems():
-        opening.reporter.say(f"{dataset.name}: {told}")
+    elif problems := dataset.told_problems():
+        opening.reporter.say(f"{dataset.name}: {problems}")
     if data.store is None:
         raise UserError(
             f"--data.dataset {data.dataset} needs --data.store: make one with "
