@@ -27,7 +27,9 @@ def templates() -> jinja2.Environment:
     """The templates of this package."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("stg.pages"),
+        # Captions, file names and classes are text of others: nothing of it may become markup.
         autoescape=True,
+        # A misspelt name in a template is an error, not an empty place on the page.
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

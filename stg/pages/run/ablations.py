@@ -34,6 +34,7 @@ def read_ablation(place: str | Path) -> Ablation:
     record = read_json(path)
     try:
         return _ablation(record)
+    # The file may be of any program or version: whatever is missing in it becomes one sentence.
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise UserError(
             f"{path} is not a table of stg.ablate or stg.probe ({type(error).__name__}: {error}): make it again with "
@@ -43,7 +44,9 @@ def read_ablation(place: str | Path) -> Ablation:
 
 def _ablation(record: Record) -> Ablation:
     rows = record["rows"]
+    # Not every table names its searches: those of its rows serve, in the order in which they occur.
     searches = record.get("searches") or list(dict.fromkeys(search for row in rows for search in row["scores"]))
+    # A search that nothing is scored by yet would give an empty plot.
     drawn = [search for search in searches if any(row["scores"].get(search) for row in rows)]
     differing = [_differences(record, search) for search in searches]
     more = [*differing, *(_published(record, each, searches[0]) for each in record.get("published", ()))]
@@ -51,6 +54,7 @@ def _ablation(record: Record) -> Ablation:
     events = any(set(EVENTS) & found.keys() for row in rows for found in row["scores"].values())
     notes = [without_places(note) for note in record.get("notes", ())]
     if events:
+        # First, since it explains headings of the tables above.
         notes.insert(
             0,
             "Event, two objects, space, time, both: share of the videos whose event is named right, of all videos, of "
@@ -85,6 +89,7 @@ def _scores(record: Record, search: str) -> Grid:
     rows = record["rows"]
     there = {name for row in rows for name in row["scores"].get(search, {})}
     columns = [name for name in HEADINGS if name in there]
+    # A column that no row has a value for is left out, not filled with dashes.
     weighed, timed = (any(row.get(name) for row in rows) for name in ("weights", "minutes"))
     lines, strong = [], []
     for place, row in enumerate(rows):
@@ -117,6 +122,7 @@ def _differences(record: Record, search: str) -> Grid | None:
         return None
     lines = []
     for pair in pairs:
+        # With more than one setting between two rows a difference has no single cause: the table says so.
         count = pair["settings_apart"]
         against = str(pair["against"]) + ("" if count == 1 else f" ({count} settings)")
         lines.append((str(pair["row"]), against, *(_apart(pair["scores"][search].get(name)) for name in columns)))
@@ -128,6 +134,7 @@ def _differences(record: Record, search: str) -> Grid | None:
 def _published(record: Record, paper: Record, search: str) -> Grid:
     lines = []
     for row in record["rows"]:
+        # No paper prints a control.
         if row["control"]:
             continue
         ours, theirs = row["scores"].get(search, {}), paper["scores"].get(row["row"], {})

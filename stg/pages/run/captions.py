@@ -35,6 +35,7 @@ def histories(run: RunRecord, references: Mapping[str, Sequence[str]] | None = N
     found: dict[str, list[tuple[Mapping[str, object], str]]] = {}
     for row in run.validations:
         samples = row.get("samples")
+        # A run with ``run.samples`` 0 logs none, and a log may have been edited.
         for video, text in (samples if isinstance(samples, dict) else {}).items():
             found.setdefault(video, []).append((row, str(text)))
     made = []
@@ -53,11 +54,13 @@ def changes(before: str, after: str) -> tuple[Piece, ...]:
     """
     old, new = before.split(), after.split()
     pieces = []
+    # Without autojunk, which takes words that are frequent in a long text for noise.
     for name, start, end, new_start, new_end in SequenceMatcher(a=old, b=new, autojunk=False).get_opcodes():
         if name == "equal":
             pieces.append(Piece(" ".join(new[new_start:new_end]), "kept"))
             continue
         if start < end:
+            # A long passage that is gone would bury the words that are there.
             gone = old[start : min(end, start + GONE)] + ["…"] * (end > start + GONE)
             pieces.append(Piece(" ".join(gone), "gone"))
         if new_start < new_end:
@@ -74,13 +77,16 @@ def _stages(
     written: Sequence[tuple[Mapping[str, object], str]], best: Mapping[str, object] | None
 ) -> tuple[tuple[Stage, ...], int]:
     """The first and the last captions, as many as are shown, and how many lie between."""
+    # Grouped by what is shown: captions that differ only behind the cut of `clip` are one stage.
     kept = [(text, [row for row, _ in group]) for text, group in groupby(written, key=lambda pair: clip(pair[1]))]
     whole = len(kept) <= STAGES
+    # From both ends: how it began, and what it came to.
     places = [*range(len(kept))] if whole else [*range(STAGES // 2), *range(len(kept) - STAGES // 2, len(kept))]
     stages = []
     for place in places:
         text, rows = kept[place]
         first, last = Clock.named(rows[0], short=True), Clock.named(rows[-1], short=True)
+        # Against the caption just before, also where that one is not shown.
         pieces = changes(kept[place - 1][0], text) if place else (Piece(text, "kept"),)
         stages.append(Stage(first if first == last else f"{first} to {last}", pieces, any(row is best for row in rows)))
     return tuple(stages), len(kept) - len(places)
@@ -95,6 +101,7 @@ def choose(evaluations: Sequence[Evaluation], split: str, search: str | None) ->
     there = [one for one in evaluations if one.split == split]
     if search is None:
         return next((one for one in there if not one.search.startswith("greedy")), there[0] if there else None)
+    # By its name, or by the stem of its files, which is what the folder shows.
     named = next((one for one in there if search in (one.search, one.captions.stem)), None)
     if named is None and there:
         raise UserError(
@@ -122,9 +129,11 @@ def written(
     Raises:
         UserError: the file of captions is damaged.
     """
+    # The best candidate of each video alone: it is the one that was scored.
     texts = {video: found[0] for video, found in read_captions(evaluation.captions).items() if found}
     people = {video: list(references[video]) for video in texts if references and references.get(video)}
     counted = Counter(texts.values())
+    # Each distinct caption is judged once, however many videos share it.
     open_ends = [(clip(text), count) for text, count in counted.most_common() if broken_endings([text])]
     shares, words, notes = _word_report(texts, people, tagger)
     missing = []
@@ -168,8 +177,11 @@ def _with_ranking(
 ) -> Written:
     """The same with the best and the worst videos, and how their scores are spread."""
     with Scorer(people) as scorer:
+        # METEOR is left out: a page must not need Java.
         found = scorer.score(texts, metrics=("bleu", "rouge", "cider"), partial=True)
+    # A single video has no CIDEr, whose idf needs several.
     by, scores = "cider" if "cider" in found.values else "bleu4", found.per_video
+    # By name among equals, so that the same captions give the same page.
     ranked = sorted(scores, key=lambda video: (-scores[video][by], video))
     # No video is both among the best and among the worst.
     half = min(shown, (len(ranked) + 1) // 2)
@@ -180,6 +192,7 @@ def _with_ranking(
     return replace(
         made,
         best=rows(ranked[:half]),
+        # Turned, so that the very worst comes first.
         worst=rows(ranked[half:][-shown:][::-1]),
         spread=_spread([scores[video][by] for video in ranked]),
         ranked_by=HEADINGS.get(by, by),
@@ -190,6 +203,7 @@ def _ranked(
     video: str, caption: str, scores: Mapping[str, float], people: Sequence[str], pictures: Pictures | None
 ) -> Ranked:
     shown = {name: f"{scores[name]:.2f}" for name in ("cider", "bleu4", "rouge") if name in scores}
+    # Annotators repeat each other; a caption shown twice would take the place of another.
     distinct = list(dict.fromkeys(people))
     return Ranked(
         video=clip(video),
@@ -204,6 +218,7 @@ def _ranked(
 def _spread(values: Sequence[float]) -> tuple[Bar, ...]:
     """How many values are nothing, and how many lie in each of some stretches above."""
 
+    # Exact zeros are a bar of their own: BLEU-4 is 0 for many captions, which would hide the rest of the first bin.
     above = np.array([value for value in values if value > 0])
     counts = [("exactly 0", len(values) - len(above))]
     if len(above):
@@ -225,6 +240,7 @@ def _word_report(
     for name, sentences in sets.items():
         try:
             reports[name] = count_words(sentences, tagger)
+        # Captions without any word: people lose their column, the model the whole report.
         except UserError:
             if name == "the model":
                 return None, (), ()

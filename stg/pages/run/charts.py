@@ -113,6 +113,7 @@ def thin(x: Float[np.ndarray, " P"], y: Float[np.ndarray, " P"], most: int = MOS
     x, y = x[there], y[there]
     if not len(x):
         return np.zeros((4, 0))
+    # Where each stretch begins; their lengths differ by one at most.
     starts = np.arange(min(len(x), most)) * len(x) // min(len(x), most)
     counts = np.diff(np.append(starts, len(x)))
     # Divided first: the sum of many large numbers could leave the range.
@@ -152,6 +153,7 @@ def draw(
     bottom, top = min(low, y_ticks[0][0]), max(high, y_ticks[-1][0])
     places = [one.x[np.isfinite(one.x)] for one in series if one.name in thinned]
     start = float(min(0.0, *(x.min() for x in places)))
+    # Marks and crosses lie on the axis too; 1e-9, so that a single value at 0 does not make an axis without length.
     end = float(max(1e-9, *(x.max() for x in places), *(place for place, _ in (*marks, *crosses))))
 
     scale = Scale(start, end, bottom, top)
@@ -170,6 +172,7 @@ def draw(
         y_ticks=tuple(zip(heights, (label for _, label in y_ticks), strict=True)),
         lines=tuple(lines),
         marks=_placed(marks, scale),
+        # A run that diverges logs a cross a step: as bounded as the points are.
         crosses=_placed(crosses[:MOST_POINTS], scale),
         note=note,
     )
@@ -184,6 +187,7 @@ def _line(one: Series, style: int, points: Float[np.ndarray, "4 Q"], scale: Scal
     if one.hints and whole:
         hints = [hint for hint, value in zip(one.hints, one.y, strict=True) if math.isfinite(value)]
         dots = tuple(zip(_rounded(across), _rounded(up), hints, strict=True))
+    # Along the least values and back along the greatest: a closed shape.
     edge = np.append(scale.up(least), scale.up(greatest)[::-1])
     band = "" if whole else _points(np.append(across, across[::-1]), edge)
     last = f"{one.y[np.isfinite(one.y)][-1]:{'.3f' if one.hints else '.4g'}}"
@@ -197,13 +201,16 @@ def _placed(pairs: Sequence[tuple[float, str]], scale: Scale) -> tuple[tuple[flo
 
 def _powers(low: float, high: float) -> list[tuple[float, str]]:
     """Round numbers 1, 2, 5, 10, ... as (logarithm, label) from at or below ``low`` to at or above ``high``."""
+    # The tolerance absorbs rounding: log10(1000) may come out as 2.9999999999999996.
     first, last = math.floor(low + 1e-9), math.ceil(high - 1e-9)
     last = max(last, first + 1)
+    # Steps between the powers only where few powers are seen.
     factors = (1, 2, 5) if last - first <= 2 else (1,)
     ticks = [(power + math.log10(factor), power, factor) for power in range(first, last + 1) for factor in factors]
     below = max(place for place, (value, *_) in enumerate(ticks) if value <= low + 1e-9 or not place)
     above = min(place for place, (value, *_) in enumerate(ticks) if value >= high - 1e-9 or value >= last)
     kept = ticks[below : max(above, below + 1) + 1]
+    # Rounded up: seven labels at most fit the height.
     step = -(-len(kept) // 7)
     return [(value, f"{factor * 10.0**power:g}") for value, power, factor in kept[::step]]
 

@@ -43,6 +43,7 @@ def curves(run: RunRecord) -> tuple[Chart, ...]:
             _steps(run, when, ["norm"]),
             x_name=when.name,
             marks=marks,
+            # In one run the norm spans several powers of ten.
             logarithmic=True,
             note="Before clipping; powers of ten go up evenly.",
         ),
@@ -56,6 +57,7 @@ def numbers(run: RunRecord) -> Grid | None:
     if not rows:
         return None
     when = Clock(run)
+    # Spread evenly over the run: what happened late must be seen as well as the beginning.
     kept = (
         set((np.arange(MOST_ROWS) * len(rows) // MOST_ROWS).tolist())
         if len(rows) > MOST_ROWS
@@ -63,6 +65,7 @@ def numbers(run: RunRecord) -> Grid | None:
     )
     kept |= {len(rows) - 1, *(place for place, row in enumerate(rows) if row is run.best)}
     scores = [name for name in CAPTIONS if any(name in row for row in rows)]
+    # Numbered as rows of the table, not of the log.
     strong = [place for place, number_of in enumerate(sorted(kept)) if rows[number_of] is run.best]
     lines = [
         (

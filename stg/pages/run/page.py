@@ -117,6 +117,7 @@ def run_view(
         numbers=numbers(run),
         histories=captions,
         scores=_score_grid(run.evaluations),
+        # The tagger is chosen, and perhaps spaCy loaded, only where there are captions to tag.
         written=None
         if evaluation is None
         else written(
@@ -150,6 +151,7 @@ def _facts(run: RunRecord) -> tuple[tuple[str, str], ...]:
         name = "CIDEr" if "cider" in run.best else "BLEU-4"
         value = run.best.get("cider", run.best.get("bleu4"))
         facts.append(("best on validation", f"{Clock.named(run.best)}, {name} {decimal(value)}"))
+    # Distinct epochs, so that one logged twice counts once.
     done = len({row.get("epoch") for row in run.validations if (number(row.get("epoch")) or 0) >= 0})
     facts.append(("epochs", f"{done} of {config.optim.epochs}"))
     facts.append(("seed", str(config.run.seed)))
@@ -157,11 +159,13 @@ def _facts(run: RunRecord) -> tuple[tuple[str, str], ...]:
         world = config.world
         facts.append(("videos", f"{world.train} to train, {world.val} to validate, {world.test} to test"))
     if MODEL_FILE in run.weights:
+        # A branch that only teaches is dropped from the model that captions: two sizes.
         trained = run.weights.get(WHOLE_FILE, 0)
         captions = f"{run.weights[MODEL_FILE] / 1e6:.2f}M"
         facts.append(("weights", captions + (f" to caption, {trained / 1e6:.2f}M to train" if trained else "")))
     if run.began:
         facts.append(("log", f"{run.began} to {run.ended}"))
+    # The page may be published: no path of this machine goes into it.
     return tuple((name, without_places(value)) for name, value in facts)
 
 
@@ -181,6 +185,7 @@ def _missing(run: RunRecord, split: str, evaluation: Evaluation | None) -> dict[
     evaluate = f"python -m stg.evaluate {run.shown}"
     trained = MODEL_FILE in run.weights
     parts = ("curves", "numbers", "histories", "scores", "written", "ablations")
+    # A value of None: the part is on the page. Otherwise the first thing that it lacks, and the command that makes it.
     missing: dict[str, Missing | None] = dict.fromkeys(parts)
     if not run.steps and not run.validations:
         missing["curves"] = Missing("No step is logged yet.", go_on)
@@ -207,6 +212,7 @@ def _score_grid(evaluations: Sequence[Evaluation]) -> Grid | None:
     scored = [one for one in evaluations if one.record]
     if not scored:
         return None
+    # Scores of events are in a file of their own, which only the built-in world has.
     found: list[dict[str, Any]] = []
     for one in scored:
         events = one.events.get("scores", {})
@@ -221,6 +227,7 @@ def _score_grid(evaluations: Sequence[Evaluation]) -> Grid | None:
         )
         for one, scores in zip(scored, found, strict=True)
     )
+    # A set: all searches lack a metric for the same reason.
     reasons = {
         f"{HEADINGS.get(metric, metric)}: {without_places(reason)}."
         for one in scored
@@ -233,6 +240,7 @@ def _score_grid(evaluations: Sequence[Evaluation]) -> Grid | None:
 
 def _settings(config: FitConfig) -> tuple[Grid, ...]:
     """What differs from the defaults, and all of it."""
+    # The defaults are those of this version, which need not be those the run was started with.
     usual, chosen = to_dict(FitConfig()), to_dict(config)
     differing = [(key, *map(_value, pair)) for key, pair in differences(usual, chosen).items()]
     return (

@@ -62,6 +62,7 @@ def read_run(folder: str | Path) -> RunRecord:
         UserError: it is no run folder, or one of its files is not what `stg.fit` or `stg.evaluate` writes.
     """
     run = RunFolder(folder)
+    # Read once, at one time: a training may be writing this folder meanwhile.
     config, state, metrics, times = run.config, run.state, run.metrics, run.times
     return RunRecord(
         name=run.path.resolve().name,

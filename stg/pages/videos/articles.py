@@ -28,6 +28,7 @@ def caption_for_template(
     for one in explanation.attributions:
         shown: dict[str, Any] = {"title": one.title, "note": one.note, "whole": one.whole, "row": []}
         read: dict[str, Any] = {"whole": one.whole}
+        # Without frames there is nothing to lay maps on; words and gate are shown all the same.
         if strip.frames:
             shares = shares_of(one, nodes, len(strip.frames))
             maps = heat_maps(one) if one.places is not None else None
@@ -66,6 +67,7 @@ def row(
     """
     if shares is None:
         return []
+    # It belongs to the caption, not to a word: every frame is shown, on one line of numbers.
     if attribution.whole:
         pairs: list[tuple[int | None, int | None]] = [(None, frame) for frame in range(len(strip.frames))]
     else:
@@ -96,9 +98,11 @@ def row(
 def boxes(weights: Float[np.ndarray, " N"], frame: int, strip: Strip) -> list[dict[str, float]]:
     """The boxes of a frame that count for a word, placed within that frame."""
     there = known(weights)
+    # Over all frames, so that boxes of a frame that hardly counts stay dark.
     top = float(there.max(initial=0.0))
     return [
         {
+            # The strip counts from its own left edge, a picture of the row from that of its frame.
             "x": round(node.x - strip.frames[frame].x, 1),
             "y": node.y,
             "width": node.width,
@@ -116,9 +120,11 @@ def gate(explanation: Explanation) -> list[dict[str, Any]]:
         return []
     bars: list[dict[str, Any]] = []
     for word, shares in zip(explanation.words, explanation.gate, strict=True):
+        # A word without numbers keeps its bar, or bars and words would be out of step.
         if not np.isfinite(shares).all() or shares.sum() <= 0:
             bars.append({"word": word, "text": "no data", "parts": []})
             continue
+        # In percent of the bar: one part begins where the one before it ends.
         ends = np.concatenate([[0.0], np.cumsum(100 * shares / shares.sum())])
         parts = [{"x": round(float(start), 1), "width": round(float(end - start), 1)} for start, end in pairwise(ends)]
         text = " · ".join(
@@ -140,6 +146,7 @@ def candidate(found: Caption) -> dict[str, str]:
 
 def deletion(test: Deletion) -> dict[str, Any]:
     """A row of the table of deletion tests."""
+    # No ratio to a fall of 0, nor to a rise: hiding at random then cost the caption nothing.
     ratios = [test.attended / fall for fall in test.random if fall > 0]
     ratio = "hiding at random costs nothing"
     if len(ratios) == len(test.random):

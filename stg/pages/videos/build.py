@@ -42,6 +42,7 @@ def video_view(
 
 def model_facts(name: str, model: ExplainedModel) -> Facts:
     """The model, its graph and its features, without a path of the machine."""
+    # With the object branch where the run kept it: the graph on the page is what that branch reads.
     bundle, features = model.largest, model.largest.features
     entries = {part: features.get(part) for part in ("backbone", "detector", "motion")}
     named = ", ".join(

@@ -44,6 +44,7 @@ def view_of_clip(found: ClipCaption, name: str = MODEL, *, tests: DeletionTests 
 def _view(video: str, evidence: Evidence, found: ClipCaption, name: str, tests: DeletionTests | None) -> VideoView:
     captioner, sample = evidence.captioner, evidence.sample
     model = explained_model(captioner)
+    # By way of a record, as from a store, so that features are rounded as they were when the caption was written.
     graphs = GraphsInMemory({found.video: evidence.graph}, captioner.trained.features_dtype)
     batch = graphs.flat_batch([found.video], **model.edges).to(captioner.device)
     image_map = model.image_map(batch, sample)

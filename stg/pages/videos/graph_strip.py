@@ -95,6 +95,7 @@ class Strip:
 def strip_of(view: VideoView) -> Strip:
     """Lay out the frames, boxes and edges of a video."""
     height, width = view.size
+    # Bounded: a video of an odd shape would give slivers, or frames wider than a screen.
     frame_width = min(max(round(HEIGHT * width / max(height, 1)), 60), 4 * HEIGHT)
     lefts = [index * (frame_width + GAP) for index in range(len(view.pictures))]
     frames = tuple(
@@ -109,9 +110,11 @@ def strip_of(view: VideoView) -> Strip:
     scale = (frame_width / max(width, 1), HEIGHT / max(height, 1))
     nodes = draw_nodes(view, lefts, scale)
     rows = ranked(view.edges)
+    # As many ranks as stay below the limit, but always the strongest edge into each node.
     largest = next((k for k in range(LARGEST_K, 1, -1) if sum(rank <= k for _, _, rank in rows) <= MOST_EDGES), 1)
     kept = [row for row in rows if row[2] <= largest]
     kinds = (*KINDS, *own_types(edge.kind for _, edge, _ in kept))
+    # Of the edges that are drawn, so that each kind has a line of the highest level.
     strongest = {kind: max((e.weight for _, e, _ in kept if e.kind == kind), default=0.0) for kind in kinds}
     edges = draw_edges(kept, nodes, strongest)
     total = lefts[-1] + frame_width if lefts else frame_width
@@ -121,6 +124,7 @@ def strip_of(view: VideoView) -> Strip:
 def draw_nodes(view: VideoView, lefts: Sequence[int], scale: tuple[float, float]) -> tuple[DrawnNode, ...]:
     """The boxes at their place in the strip."""
     across, down = scale
+    # Labels on all boxes would cover the picture: those of the best few of each frame are seen at once.
     best: dict[int, list[int]] = {}
     for number in sorted(range(len(view.nodes)), key=lambda n: -(view.nodes[n].score or 0.0)):
         best.setdefault(view.nodes[number].frame, []).append(number)
@@ -167,6 +171,7 @@ def draw_edges(
     for number, edge, rank in sorted(kept, key=lambda row: (row[2], row[0])):
         share = edge.weight / strongest[edge.kind] if strongest[edge.kind] > 0 else 0.0
         start, end = nodes[edge.source], nodes[edge.target]
+        # Time is drawn forward, whichever way messages run.
         if edge.kind == "temporal" and start.frame > end.frame:
             start, end = end, start
         path = line(start.centre, end.centre, arrow=edge.kind != "spatial")

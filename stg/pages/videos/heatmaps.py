@@ -35,7 +35,9 @@ def shares_of(attribution: Attribution, nodes: Sequence[Node], count: int) -> Fl
         weights = finite(attribution.nodes)
         by_frame = np.zeros((len(weights), count))
         frame = np.array([node.frame for node in nodes])
+        # Not ``+=``, which counts one of several objects of a frame.
         np.add.at(by_frame.T, frame, known(weights).T)
+        # A word without any number stays unknown: zeros would claim that nothing counted.
         by_frame[~np.isfinite(weights).any(axis=1)] = np.nan
         return as_shares(by_frame)
     return None
@@ -72,6 +74,8 @@ def heat_maps(attribution: Attribution) -> list[list[str]]:
     """
     assert attribution.places is not None
     places = finite(attribution.places)
+    # Where there are shares of frames, they say how much each counts, and a map only says where in its frame. Without
+    # them all maps of a word have one scale, so that frames can be compared.
     per_word = tuple(range(1, places.ndim)) if attribution.frames is None else (2, 3)
     top = known(places).max(axis=per_word, keepdims=True, initial=0.0)
     scaled = known(places) / np.where(top > 0, top, 1.0)
@@ -111,8 +115,10 @@ def for_script(
         data["nodes"] = [levels(row) for row in nodes]
         data["top"] = [round(float(row[np.isfinite(row)].max()), 3) if np.isfinite(row).any() else 0 for row in nodes]
     if attribution.edges is not None:
+        # One character a weight: with thousands of edges a word, numbers would make most of the page.
         data["edges"] = [levels(row[list(order)]) for row in finite(attribution.edges)]
     if maps is not None:
+        # The script puts the prefix back, which is longer than many a map.
         data["maps"] = [[uri.removeprefix("data:image/png;base64,") for uri in row] for row in maps]
     return data
 

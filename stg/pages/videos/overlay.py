@@ -76,6 +76,7 @@ def footage_of_clip(path: str | Path, max_pixels: int = MAX_PIXELS) -> Footage:
         check_damage(path, index, decoded, 1)
         good = np.frombuffer(decoded.good, dtype=np.int64)
         numbers, total = original_numbers(index, decoded, good)
+        # The size is that of the first frame that can be read, which need not be frame 0.
         first = decoded.frames or decode_frames(file, path, good[:1].tolist(), max_pixels).frames
     number_of = dict(zip(good.tolist(), numbers.tolist(), strict=True))
     if not first:
@@ -88,12 +89,15 @@ def footage_of_clip(path: str | Path, max_pixels: int = MAX_PIXELS) -> Footage:
             for place, picture in enumerate(p for p in pictures_of(file, path, max_pixels) if p is not None):
                 if place not in number_of:
                     continue
+                # A stream may change its size on the way: all pictures take that of the first.
                 size = size or (picture.width, picture.height)
                 frame = upright(picture, size)
+                # Frames that cannot be read show the one before them, or at the beginning the first that can.
                 yield from repeat(frame if last is None else last, number_of[place] - shown)
                 yield frame
                 last, shown = frame, number_of[place] + 1
         if last is not None:
+            # What is missing at the end holds the last frame, or the film would be shorter than its clip.
             yield from repeat(last, total - shown)
 
     return Footage(total, index.fps, (height, width), frames)
@@ -147,17 +151,23 @@ def write_overlay(
 
 
 def _encode(footage: Footage, view: VideoView, path: Path, k: int, progress: Callable[[int, int], None]) -> None:
+    # Which encoders there are depends on how FFmpeg was built.
     name = next(name for name in ENCODERS if name in av.codecs_available and _can_write(name))
     rate, total = frame_rate(footage), length(footage)
     composed = compose(footage, view, k)
+    # faststart puts the index first, so that a browser plays before it has the whole file.
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as file:
         stream: Any = None
         for number, picture in enumerate(composed):
+            # Only a picture says how large the film is.
             if stream is None:
                 stream = file.add_stream(name, rate=rate, options=_options(name))
                 stream.height, stream.width = picture.shape[:2]
+                # The one format that all players know; it needs even sizes.
                 stream.pix_fmt = "yuv420p"
+                # A key frame every 48 frames keeps jumps in the film exact.
                 stream.codec_context.gop_size = 48
+                # Only x264 takes a quality; the others would fall back to a rate too low to read labels by.
                 if name != "libx264":
                     stream.bit_rate = 4 * picture.shape[0] * picture.shape[1]
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
@@ -165,6 +175,7 @@ def _encode(footage: Footage, view: VideoView, path: Path, k: int, progress: Cal
             progress(number + 1, total)
         if stream is None:
             raise VideoError(f"video {view.video!r} gives no frame")
+        # Encoders hold frames back: this brings out the last ones.
         file.mux(stream.encode(None))
 
 
@@ -172,6 +183,7 @@ def compose(footage: Footage, view: VideoView, k: int = K) -> Iterator[UInt8[np.
     """The frames as they are written, one after the other, the last one held as in `write_overlay`."""
 
     height, width = size = picture_size(footage.size)
+    # A narrow film gets margins, or no line of the caption would fit below it.
     across = max(width, 320)
     overlay = Overlay(view, size, (height / footage.size[0], width / footage.size[1]), k)
     words = view.captions[0].explanation.words if view.captions else ()
@@ -182,6 +194,7 @@ def compose(footage: Footage, view: VideoView, k: int = K) -> Iterator[UInt8[np.
     for number, frame in enumerate(_held(footage)):
         nearest = nearest_picture(view, number)
         count = words_shown(number, total, len(words))
+        # Layer and caption are drawn when they change: a film has many more frames than samples and words.
         if before is None or nearest != before[0]:
             layer = None if nearest is None else overlay.layer(nearest)
         if (nearest, count) != before:
@@ -191,6 +204,7 @@ def compose(footage: Footage, view: VideoView, k: int = K) -> Iterator[UInt8[np.
         if layer is not None:
             picture.paste(layer, mask=layer)
         canvas[:height, left : left + width] = np.asarray(picture)
+        # A copy, as the canvas is drawn over for the next frame while an encoder may still hold this one.
         yield canvas.copy()
 
 

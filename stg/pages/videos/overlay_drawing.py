@@ -44,6 +44,7 @@ class Overlay:
         self.boxes = [
             (x1 * across, y1 * down, x2 * across, y2 * down) for x1, y1, x2, y2 in (node.box for node in view.nodes)
         ]
+        # Lines and letters grow with the picture, but never below what is legible.
         self.unit = _FINE * max(1.0, min(size) / 360)
         self.edges = _by_frame(view, k)
         self.strongest = {
@@ -59,9 +60,11 @@ class Overlay:
         nodes = [n for n, node in enumerate(self.view.nodes) if node.frame == frame]
         for number in nodes:
             self._box(draw, number)
+        # What is drawn last is on top: temporal edges, and strong ones of each kind.
         for edge in sorted(self.edges.get(frame, ()), key=lambda edge: (edge.kind == "temporal", edge.weight)):
             self._edge(draw, edge)
         taken: list[Rectangle] = []
+        # Labels lie over all lines, and the best score chooses its place first.
         for number in sorted(nodes, key=lambda n: -(self.view.nodes[n].score or 0.0)):
             self._label(draw, number, taken)
         return large.resize((self.size[1], self.size[0]), Image.Resampling.BOX)
@@ -85,6 +88,8 @@ class Overlay:
             _arrow(draw, start, end, wide, (*COLOURS["temporal"], opacity), self.unit)
         else:
             colour = colour_of(edge.kind)
+            # Bent to the other side than a temporal arrow between the same boxes; the
+            # dark line below keeps it visible on any picture.
             way = _curve(start, end, -0.1)
             draw.line(way, fill=(*INK, opacity // 2), width=round(wide + 2 * self.unit), joint="curve")
             draw.line(way, fill=(*colour, opacity), width=round(wide), joint="curve")
@@ -103,7 +108,9 @@ class Overlay:
         width = letters.getlength(text) + 2 * pad
         x1, y1, x2, y2 = self.boxes[number]
         right, bottom = max(self.size[1] * _FINE - width, 0.0), max(self.size[0] * _FINE - height, 0.0)
+        # In order of taste: above the box, inside at its top, inside at its bottom, below; left before right.
         corners = [(x, y) for y in (y1 - height, y1, y2 - height, y2) for x in (x1, x2 - width)]
+        # Outside of the picture only when no corner is inside; then it is moved in.
         inside = [(x, y) for x, y in corners if -1 <= y <= bottom + 1]
         places = [(min(max(x, 0.0), right), min(max(y, 0.0), bottom)) for x, y in inside or corners]
         free = (place for place in places if not any(_overlap((*place, width, height), other) for other in taken))
@@ -135,6 +142,7 @@ class CaptionStrip:
         self.small = max(round(0.55 * self.size), 11)
         shown = min(max(len(self.lines), 1), LINES)
         height = 2 * self.pad + shown * self.row + round(1.6 * self.small)
+        # Even, as the pixel format of the film demands.
         self.height = height + height % 2
 
     def image(self, count: int, note: str) -> UInt8[np.ndarray, "H W 3"]:
@@ -142,6 +150,7 @@ class CaptionStrip:
 
         strip = Image.new("RGB", (self.width, self.height), GROUND)
         draw, letters = ImageDraw.Draw(strip), font(self.size)
+        # The line of the newest word; it is the lowest one shown, so that a long caption moves up.
         current = next((row for row, line in enumerate(self.lines) if line and line[-1][0] >= count - 1), 0)
         first = max(0, current - LINES + 1)
         for row, line in enumerate(self.lines[first : first + LINES]):
@@ -159,6 +168,7 @@ class CaptionStrip:
         for kind in reversed(self.kinds):
             name = {"temporal": "to the next sampled frame", "dense": "other"}.get(kind, _plain(kind))
             x -= letters.getlength(name)
+            # No room left next to the note: the other kinds go without a legend.
             if x - 2.2 * self.small < self.pad + letters.getlength(note) + self.small:
                 return
             draw.text((x, y), name, fill=QUIET, font=letters, anchor="lm")
@@ -176,6 +186,7 @@ def wrap(words: Sequence[str], letters: Any, width: int) -> list[list[tuple[int,
             lines.append([])
             x = 0.0
         while letters.getlength(word) > width and len(word) > 1:
+            # One letter at least, or a narrow picture would never end this loop.
             fits = max(bisect_right(range(1, len(word)), width, key=lambda n: letters.getlength(word[:n])), 1)
             lines[-1].append((number, word[:fits], 0.0))
             lines.append([])
@@ -205,8 +216,10 @@ def _by_frame(view: VideoView, k: int) -> dict[int, list[Edge]]:
     """The edges that are drawn with each sampled frame, one for each pair of objects, from the earlier to the later."""
     best: dict[tuple[str, int, int], Edge] = {}
     for _, edge, rank in ranked(view.edges):
+        # Both directions of a pair are one line on the picture: the stronger one.
         ends = sorted((edge.source, edge.target), key=lambda n: (view.nodes[n].frame, n))
         first, last = (view.nodes[n].frame for n in ends)
+        # Between objects of one frame, or temporal edges to the next: dense edges across frames would cover everything.
         if rank > k or last - first != (edge.kind == "temporal"):
             continue
         key = edge.kind, ends[0], ends[1]
@@ -235,6 +248,7 @@ def _arrow(
         draw.ellipse((x - r, y - r, x + r, y + r), outline=colour, width=round(1.6 * unit))
         return
     way = _curve(start, end, 0.06)
+    # The head follows the end of the curve, not the chord; the line stops at its neck, or it would show through.
     before = next(point for point in reversed(way) if math.dist(point, end) >= head)
     ux, uy = ((end[i] - before[i]) / math.dist(before, end) for i in (0, 1))
     neck = end[0] - head * ux, end[1] - head * uy
@@ -251,6 +265,7 @@ def _curve(start: tuple[float, float], end: tuple[float, float], bend: float) ->
     """Points of a line bent by a share of its length: downward, or upward where it is negative, there and back."""
     (x1, y1), (x2, y2) = start, end
     bend = bend if end > start else -bend
+    # The control point of a quadratic Bezier curve.
     middle = (x1 + x2) / 2 - bend * (y2 - y1), (y1 + y2) / 2 + bend * (x2 - x1)
     shares = [step / 24 for step in range(25)]
     return [

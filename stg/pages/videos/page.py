@@ -162,6 +162,7 @@ def write_video_pages(
         if held and (len(held) >= max_videos or size + added > max_bytes):
             flush()
             held, size = [], 0
+            # Made again, since identifiers in the article count from the beginning of its page.
             one = article(view, 1)
         held.append(one)
         size += added
@@ -172,6 +173,7 @@ def write_video_pages(
     for place, file in enumerate(files):
         page = VideosPage(title, lead, (), deletions=tests, facts=facts, others=others, place=place)
         write_atomic(file, completed(file.read_text(encoding="utf-8"), page))
+    # At last: until the new pages are complete, those of an earlier, longer report stay.
     for file in left_over(first, len(files)):
         file.unlink(missing_ok=True)
     return files
@@ -184,11 +186,13 @@ def left_over(first: Path, count: int) -> list[Path]:
     """
     name = re.compile(rf"{re.escape(first.stem)}-([1-9]\d*){re.escape(first.suffix)}")
     beyond = [file for file in first.parent.iterdir() if (n := name.fullmatch(file.name)) and int(n[1]) > count]
+    # Deleted is only what this package wrote and what links back to this first page. Other files of such a name stay.
     back = f'href="{templates().from_string("{{ name|urlencode }}").render(name=first.name)}"'
     found = []
     for file in beyond:
         if file.is_file() and not file.is_symlink():
             with open(file, encoding="utf-8", errors="replace") as text:
+                # Both marks stand near the top: a page of many megabytes need not be read whole.
                 head, _, rest = text.read(MAX_HEAD).partition("</head>")
             if GENERATOR in head and back in rest.partition("<!--/nav-->")[0].partition("<!--nav-->")[2]:
                 found.append(file)

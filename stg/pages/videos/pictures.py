@@ -50,10 +50,12 @@ def sample_of_clip(path: str | Path, graph: GraphData, max_pixels: int = MAX_PIX
         raise VideoError(f"the graph of {video_id(path)!r} does not say which frames of {path.name!r} it was made of")
     with open_regular(path) as file:
         index = read_index(file, path, max_pixels)
+        # At the original numbers first: right for every clip without damage, which is then decoded once.
         decoded = decode_frames(file, path, numbers.tolist(), max_pixels)
         check_damage(path, index, decoded, 1)
         good = np.frombuffer(decoded.good, dtype=np.int64)
         originals, total = original_numbers(index, decoded, good)
+        # Damaged frames are missing from what a decoder counts, so places and original numbers differ behind them.
         place_of = dict(zip(originals.tolist(), good.tolist(), strict=True))
         places = [place_of[number] for number in numbers.tolist() if number in place_of]
         if not decoded.frames.keys() >= set(places):
@@ -160,6 +162,7 @@ def _frame_numbers(graph: GraphData) -> Int64[np.ndarray, " T"] | None:
 
 def _check_same_clip(name: str, graph: GraphData, total: int, size: Sequence[int] | None) -> None:
     """What the graph knows of its video must be true of this one."""
+    # A graph of imported features may know neither length nor size: then any clip passes.
     length = graph.get("total_frames")
     shape = graph["size"] if graph.get("size") is not None else None
     wrong = []

@@ -86,9 +86,11 @@ class SplitReport:
         _refuse_control(run.folder, run.settings)
         named = [(run_name(run.folder), ExplainedModel(run.trained, _whole(run.folder, run.device)))]
         named += [(run_name(folder), self._alongside(Path(folder))) for folder in beside]
+        # One image network serves all models, which read features of the same store.
         backbone = self._backbone(weights, [model for _, model in named])
         self.models = [ReportedModel(name, replace(model, backbone=backbone)) for name, model in named]
         dataset = run.dataset
+        # Challenges keep their test captions to themselves: such videos are shown, without references and scores.
         withheld = split in dataset.unlabelled
         self.videos = [video for video in dataset.splits[split] if withheld or dataset.captions.get(video)]
         self.references: dict[str, Sequence[str]] = (
@@ -139,10 +141,12 @@ class SplitReport:
             # CIDEr needs several videos; of one alone there is BLEU-4.
             judged = {video: scores.get("cider", scores["bleu4"]) for video, scores in first.scores.items()}
             videos.sort(key=judged.__getitem__, reverse=order == "best")
+        # A limit of 0 is none.
         return videos[: limit or None]
 
     def views(self, videos: Sequence[str]) -> Iterator[VideoView]:
         """The videos one after another; what goes wrong with one is said in its place on the page, and reported."""
+        # Reported once, before the work, instead of once a video.
         absent = 0 if self.world is not None else sum(video not in self.clips for video in videos)
         if absent:
             self.reporter.say(f"no pictures of {absent} of {len(videos)} videos: their files are not among --clips")
@@ -213,6 +217,7 @@ class SplitReport:
             return None
         try:
             return sample_of_clip(path, graph)
+        # A clip that cannot be read costs the pictures; captions and attributions are still worth showing.
         except VideoError as error:
             self.reporter.say(f"no pictures of {video}: {error}")
             notes.append(f"No pictures: {without_places(error)}")
@@ -226,6 +231,7 @@ class SplitReport:
         execution = execution_for(ExecutionConfig(device=str(self.run.device)), int(features.get("num_frames", 10)))
         try:
             return plan_features(features, ["scene"], weights, WORLD_BUILDERS).build(execution).backbone
+        # Only Grad-CAM needs the network's weights: without them the rest of the report is made.
         except UserError as error:
             self.reporter.say(f"no Grad-CAM: {error}")
             return None
@@ -237,6 +243,7 @@ class SplitReport:
             raise UserError(
                 f"{folder} was trained on other videos than {self.run.folder}: put runs of one data set side by side"
             )
+        # It is asked about features of this store, so they must be what it was trained on.
         trained.check(self.run.store)
         trained.captioner.to(self.run.device)
         return ExplainedModel(trained, _whole(folder, self.run.device))
