@@ -37,6 +37,7 @@ def ablate(config: AblateConfig, *, reporter: Reporter = SILENT) -> int:
         UserError: no such table, settings that contradict it, folders of other runs, data that are not there.
     """
     plan = make_plan(config)
+    # Neither makes a store: what the features are is known only if there is one.
     if config.dry_run or config.report:
         plan = replace(plan, features=_features_there(config.data))
     states = [(cell, cell.state) for cell in plan.cells]  # a folder of another run is refused before any work
@@ -68,6 +69,7 @@ def ablate(config: AblateConfig, *, reporter: Reporter = SILENT) -> int:
 
 def _work_through(plan: Plan, reporter: Reporter, *, verbose: bool) -> None:
     """Work on one cell after another until each is done, or has failed since this began."""
+    # Two clocks: durations must not jump with the system's time, and failures on disk are dated by it.
     began, wall = time.monotonic(), time.time()
     waiting = False
     while True:
@@ -81,6 +83,7 @@ def _work_through(plan: Plan, reporter: Reporter, *, verbose: bool) -> None:
         if not left:
             return
         count += _times(done, len(left), time.monotonic() - began)
+        # Stops at the first cell that was free, so that the disk is read again after each.
         if any(_work_if_free(plan, cell, wall, count, reporter, verbose) for cell in left):
             write_report(plan, reporter)
             waiting = False
@@ -95,6 +98,7 @@ def _work_through(plan: Plan, reporter: Reporter, *, verbose: bool) -> None:
 def _work_if_free(plan: Plan, cell: CellFolder, wall: float, count: str, reporter: Reporter, verbose: bool) -> bool:
     """Work on a cell unless another process does, or has just done so; returns whether it was worked on."""
     with claim(cell.lock_file) as mine:
+        # Asked again under the lock: the list of what is left may be older than another process's work.
         if not mine or cell.state == "done" or cell.failed_since(wall):
             return False
         number = list(plan.configs).index(cell.cell) + 1
@@ -124,6 +128,7 @@ def _prepare(plan: Plan, reporter: Reporter) -> dict[str, Any]:
     Returns:
         the manifest of the store's features.
     """
+    # Cells differ in model and training, never in their data.
     shared = next(iter(plan.configs.values()))
     folder = Path(shared.data.store).parent if shared.data.store else Path("stores")
 
@@ -132,8 +137,10 @@ def _prepare(plan: Plan, reporter: Reporter) -> dict[str, Any]:
 
     opened = open_dataset(shared.data, shared.world, reporter=reporter, alone=alone)
     features = opened.store.manifest
+    # Every cell opens the store for itself.
     opened.store.close()
     splits, withheld = opened.dataset.splits, opened.dataset.unlabelled
+    # Refused now, and not when the first cell is trained.
     if (split := plan.scoring.split) not in splits or split in withheld:
         there = ", ".join(name for name in splits if name not in withheld)
         why = "withholds the captions of" if split in splits else "has no"

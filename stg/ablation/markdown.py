@@ -78,6 +78,7 @@ def _differences(record: Record, search: str) -> str:
         found = pair["scores"].get(search, {})
         if found:
             count = pair["settings_apart"]
+            # With more than one setting between two rows a difference has no single cause: the table says so.
             sign = "" if count == 1 else f" ({count} settings)"
             lines.append(
                 [_cell(pair["row"]), _cell(pair["against"]) + sign, *(_apart(found.get(name)) for name in columns)]
@@ -95,6 +96,7 @@ def _published(record: Record, paper: Record) -> str:
     search = record["searches"][0]
     lines = []
     for row in record["rows"]:
+        # No paper prints a control.
         if row["control"]:
             continue
         ours, theirs = row["scores"].get(search, {}), paper["scores"].get(row["row"], {})
@@ -119,6 +121,7 @@ def _verbs(record: Record) -> str:
 
 
 def _settings(record: Record) -> str:
+    # Cells may be trained over weeks and on several machines: all of them are named.
     commits = sorted({commit for row in record["rows"] for commit in row["commits"]})
     machines = dict.fromkeys(
         ", ".join(f"{name} {_cell(value)}" for name, value in machine.items())

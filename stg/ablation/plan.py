@@ -165,6 +165,7 @@ def with_settings(config: FitConfig, settings: Mapping[str, Any]) -> FitConfig:
             section = section[name]
         if last not in section:
             raise ValueError(f"no setting {key}")
+        # As JSON would give it; `from_dict` makes tuples again and checks them.
         section[last] = list(value) if isinstance(value, tuple) else value
     return from_dict(FitConfig, values)
 

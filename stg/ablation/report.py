@@ -83,6 +83,7 @@ def _row(plan: Plan, name: str, shuffled: bool, done: Sequence[CellFolder]) -> d
         "settings": plan.table.settings(name),
         "against": row.against or None,
         "seeds": [one.cell.seed for one in done],
+        # Seeds of a row have the same number of weights.
         "weights": records[0].get("weights") if records else None,
         "minutes": spread([record["seconds"] / 60 for record in records]),
         "commits": sorted({str(record.get("commit")) for record in records}),
@@ -113,6 +114,7 @@ def compare_rows(rows: Sequence[Mapping[str, Any]], reference: str) -> list[dict
     made = []
     for row in real.values():
         controls = [other for other in rows if other["control"] and other["row"] == row["row"]]
+        # Once, where the row that it belongs to is the reference row too.
         others = [real[name] for name in dict.fromkeys([row["against"], reference]) if name and name != row["row"]]
         for other in [*others, *controls]:
             scores = {
@@ -124,6 +126,7 @@ def compare_rows(rows: Sequence[Mapping[str, Any]], reference: str) -> list[dict
                 for search, metrics in row["scores"].items()
             }
             keys = row["settings"].keys() | other["settings"].keys()
+            # A control differs by its shuffled features too.
             apart_in = sum(row["settings"].get(key) != other["settings"].get(key) for key in keys) + other["control"]
             made.append({"row": row["row"], "against": other["name"], "settings_apart": apart_in, "scores": scores})
     return made
@@ -135,6 +138,7 @@ def read_scores(cells: Sequence[CellFolder]) -> dict[str, dict[str, Any]]:
     for cell in cells:
         for search, stem in cell.evaluated.items():
             scores = dict(read_json(cell.run.evaluation_file(stem, "scores"))["scores"])
+            # Only the built-in world knows which event happens in a video.
             if (events := cell.run.evaluation_file(stem, "events")).exists():
                 scores |= {name: value for name, value in read_json(events)["scores"].items() if name in EVENTS}
             found.setdefault(search, []).append(scores)
@@ -142,6 +146,7 @@ def read_scores(cells: Sequence[CellFolder]) -> dict[str, dict[str, Any]]:
         search: {
             metric: spread([scores[metric] for scores in each])
             for metric in (*PUBLISHED, *EVENTS)
+            # A mean over some of the seeds cannot be compared with one over all.
             if len(each) == len(cells) and all(metric in scores for scores in each)
         }
         for search, each in found.items()
@@ -190,6 +195,7 @@ def _features(plan: Plan) -> dict[str, Any] | None:
     known = {one.cell.name: found for one in plan.cells if (found := one.trained_on) is not None}
     if not known:
         return None
+    # Kept by each run, so the table is refused even where the store itself has changed or gone.
     (first, manifest), *others = known.items()
     for name, other in others:
         if differing := differences(manifest, other):

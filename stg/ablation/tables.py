@@ -77,6 +77,7 @@ def _percent(rows: Mapping[str, tuple[float, float, float, float]]) -> dict[str,
 _PAN = "Pan et al. (CVPR 2020), Table 3"
 _STATS = "Cherian et al. (STaTS, WACV 2020), Table {}"
 _CHEN = "Chen et al. (VATEX challenge 2019), Table 1"
+# Cherian et al. have one branch, no graph and no distillation.
 _SCENE_STATS = {"model.decoder": "stats", "model.branches": "scene"}
 _PLACES = {"model.stats.scene_streams": ("regions",)}
 _TEMPORAL = "model.stats.st.temporal"
@@ -297,6 +298,7 @@ def grid(**axes: Sequence[str]) -> Table:
             raise UserError(f"--{name} must be different ones of {', '.join(_choices(name))}; got {came!r}")
     if not used:
         raise UserError(f"a grid needs an axis: {', '.join(f'--{name}' for name in AXES)}")
+    # The first value of each axis is the reference: order on the command line matters.
     firsts = {name: values[0] for name, values in used.items()}
     points = [dict(zip(used, point, strict=True)) for point in product(*used.values())]
     # The scene branch would train the same model once a variant.

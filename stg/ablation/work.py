@@ -35,6 +35,7 @@ def work_on(cell: CellFolder, *, reporter: Reporter, verbose: bool = False) -> s
         Preempted: ``reporter`` asked for it; a checkpoint is saved, or what was evaluated is evaluated again.
     """
     details = reporter if verbose else Muted(reporter)
+    # The failure of an earlier attempt is forgotten, its seconds are not.
     record: Record = {**cell.record, "failed": None}
     began, doing = time.monotonic(), "seconds"
     try:
@@ -48,6 +49,7 @@ def work_on(cell: CellFolder, *, reporter: Reporter, verbose: bool = False) -> s
         record["weights"] = count_weights(cell.run)
         if not cell.evaluated:
             _evaluate(cell, record, details)
+    # A stop is no failure: the cell stays unfinished, and all work ends.
     except Preempted:
         raise
     except Exception as error:
@@ -58,6 +60,7 @@ def work_on(cell: CellFolder, *, reporter: Reporter, verbose: bool = False) -> s
             record["failed"]["traceback"] = traceback.format_exc()
         return str(record["failed"]["error"])
     finally:
+        # Also after a failure or a stop: the next attempt adds to these seconds.
         _add_seconds(record, doing, began)
         cell.write_record(record)
     return None
@@ -87,6 +90,7 @@ def _evaluate(cell: CellFolder, record: Record, reporter: Reporter) -> None:
     named = {name: {"stem": stem} for name, stem in stems.items()}
     record["evaluated"] = {**record.get("evaluated", {}), cell.scoring.split: named}
     cell.write_record(record)
+    # Or a cell that lacks a file would be evaluated again and again.
     if not cell.evaluated:
         raise StgError(f"{cell.run} was evaluated, and not all scores are there: {_there(found)}")
     for name, scores in scores_of(found).items():

@@ -62,6 +62,7 @@ def distillation_loss(
     elif kl == "teacher_student":
         total = F.kl_div(log_student, log_teacher, reduction="sum", log_target=True)
     else:
+        # Floored before the logarithm: a word that both rule out would give 0 times infinity.
         log_mean = ((log_student.exp() + log_teacher.exp()) / 2).clamp_min(1e-38).log()
         total = F.kl_div(log_mean, log_student, reduction="sum", log_target=True) / 2
         total = total + F.kl_div(log_mean, log_teacher, reduction="sum", log_target=True) / 2
@@ -71,6 +72,8 @@ def distillation_loss(
         raise ValueError("reduction='batchmean' divides by the number of captions: pass captions")
     else:
         count = captions
+    # Softening by T divides the gradient by T squared (Hinton et al., 2015):
+    # undone here, so that weights keep their meaning.
     return total * temperature**2 / max(count, 1)
 
 
@@ -103,6 +106,7 @@ def distilled_losses(
         student, teacher, targets, counted: as in `branch_losses`.
         kl, temperature, detach_teacher, reduction, captions: as in `stg.training.distillation.distillation_loss`.
     """
+    # The usual case in one pass, which takes each branch's softmax once for all three losses.
     if kl == "student_teacher" and temperature == 1:
         own, theirs, apart = branch_losses(student, teacher, targets, counted, detach_teacher)
         positions = counted.sum().clamp(min=1)
@@ -163,6 +167,7 @@ class _BranchLosses(torch.autograd.Function):
         own = -log_student.gather(1, words).sum()
         theirs = -(log_teacher.gather(1, words)[:, 0] * weight).sum()
         ratio = log_student - log_teacher
+        # In place: [P V] is the largest tensor of a step, and from here on the logarithms are not needed.
         student, teacher = log_student.exp_(), log_teacher.exp_()
         # Under autocast this one would be taken in half precision.
         with torch.autocast(student.device.type, enabled=False):
@@ -177,6 +182,8 @@ class _BranchLosses(torch.autograd.Function):
         student, teacher, ratio, divergences, words, weight = ctx.saved_tensors
         weight = weight[:, None]
         apart = divergence * weight
+        # With p and q the softmaxes of student and teacher: d KL / d student = p (ratio - KL), d KL / d teacher = q -
+        # p; a cross-entropy adds its softmax, less one at the target.
         to_student = (ratio * apart).add_(own - divergence * divergences[:, None]).mul_(student)
         to_student.scatter_add_(1, words, -own.expand_as(words))
         to_teacher = teacher * (theirs * weight if ctx.detach_teacher else theirs * weight + apart)

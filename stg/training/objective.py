@@ -55,6 +55,7 @@ class Objective:
         self.rewards = Rewards(
             self._captions, self._vocabulary, cider=reward.cider, bleu4=reward.bleu4, meteor=reward.meteor
         )
+        # Also where a run resumes in this phase, after its checkpoint has restored the optimiser.
         for group in optimiser.param_groups:
             group["lr"] = reward.lr or self.config.optim.lr
         return True
