@@ -44,7 +44,7 @@ def plain(clips: dict[str, Path], extractor: Extractor, out: Path) -> Path:
     """The loop that most code has."""
     with GraphStore(out, "w", manifest=extractor.manifest()) as store:
         for video, path in clips.items():
-            store.put(video, build_graph(extractor(decode_all(path, video, extractor.num_frames))))
+            store.put(video, build_graph(extractor(decode_all(path, video, extractor.sampling.num_frames))))
     return out
 
 
@@ -109,9 +109,9 @@ def compare(clips: dict[str, Path], extractor: Extractor, repetitions: int) -> d
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         rivals = contestants(clips, extractor, Path(folder), stack)
         check(rivals)
-        samples = [sample_video(path, extractor.num_frames) for path in clips.values()]
+        samples = [sample_video(path, extractor.sampling.num_frames) for path in clips.values()]
         floors: dict[str, Callable[[], object]] = {
-            "decoding alone": lambda: [sample_video(path, extractor.num_frames) for path in clips.values()],
+            "decoding alone": lambda: [sample_video(path, extractor.sampling.num_frames) for path in clips.values()],
             "floor": lambda: [extractor.extract(samples[at : at + GROUP]) for at in range(0, len(samples), GROUP)],
         }
         times = measure({**rivals, **floors}, repetitions=repetitions, warm_up=1, clock=time.perf_counter)
@@ -141,7 +141,7 @@ def main(quick: bool = False) -> None:
             print("extraction: all rivals agree")
             return
         results = compare(clips, extractor, repetitions=7)
-    size = {"frames": world.frames, "pixels": world.size, "sampled": extractor.num_frames, "group": GROUP}
+    size = {"frames": world.frames, "pixels": world.size, "sampled": extractor.sampling.num_frames, "group": GROUP}
     write("extraction", {"size": size, **results})
 
 

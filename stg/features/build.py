@@ -1,5 +1,6 @@
 """From settings to an extractor."""
 
+from dataclasses import replace
 from typing import Any
 
 from stg.config.extraction import NONE, NetworkConfig, SamplingConfig
@@ -46,12 +47,7 @@ def make_extractor(
             features=sampling.objects in ("auto", "detector"),
         ),
         make("backbone", choice.backbone, objects=choice.detector != NONE and objects != "detector"),
-        num_frames=sampling.num_frames,
-        threshold=sampling.threshold,
-        max_objects=sampling.max_objects,
-        sampling=sampling.sampling,
-        stride=sampling.stride,
-        objects=objects,
+        replace(sampling, objects=objects),
         motion=make(
             "motion",
             NONE if from_table else choice.motion,
@@ -59,7 +55,6 @@ def make_extractor(
             whole=objects == "image+motion",
         ),
         sound=make("sound", choice.sound),
-        grid=sampling.grid,
     )
     _load(extractor.detector, extractor.backbone)
     return extractor, MotionFeatures(choice.motion, choice.motion_span or TABLE_SPAN) if from_table else None

@@ -82,7 +82,7 @@ class ExtractionJob:
     def _here(
         self, store: GraphStore, clips: Mapping[str, Path], log: ExtractionLog, progress: Progress
     ) -> IngestReport:
-        work, request = self.execution, self.extractor.request(self.sampling.max_pixels, self.sampling.min_frames)
+        work, request = self.execution, self.extractor.request()
         with Readers(request, work.workers, work.time_limit, int(work.memory_gb * 2**30)) as readers:
             return ingest(
                 store,

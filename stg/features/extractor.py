@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Float32, Int64
 
 from graphs import VideoFeatures
-from stg.config.extraction import STRIDE
+from stg.config.extraction import SamplingConfig
 from stg.features.clip_pass import ClipFeatures, Stages, run_clip
 from stg.runtime.errors import UserError
 from stg.video.clip import ClipPart, ClipRequest
-from stg.video.decoding import MAX_PIXELS, SampledFrames
+from stg.video.decoding import SampledFrames
 from stg.video.sampling import RULES
 from stg.vision.backbones import Backbone
 from stg.vision.detectors import Detections, Detector
@@ -23,6 +23,8 @@ from stg.vision.vggish import SoundNetwork
 OBJECTS = ("image", "detector", "image+motion")
 """Where object features are read off, see :class:`Extractor`."""
 
+DEFAULT = SamplingConfig()
+
 PerFrame = Sequence[Float32[np.ndarray, "_ 4"]]
 
 
@@ -32,55 +34,39 @@ class Extractor:
     Args:
         detector: finds boxes; its labels, if any, are kept for people to read only. None: no objects.
         backbone: gives one scene feature a frame (and one object feature a box).
-        num_frames: frames of a video, ``T``; recorded in the manifest, and what :func:`sample_video` should be given.
-            With ``sampling="stride"`` the most frames: T differs from video to video.
-        threshold: least score of a box.
-        max_objects: boxes kept a frame, the best; equal scores keep the detector's order.
-        sampling: rule by which the frames are chosen; recorded like ``num_frames``.
-        objects: ``image``: object features come from the image network's map; ``detector``: from the last map of the
-            detector's own body (Pan et al., 2020, Sec. 4.1); ``image+motion``: from the image and the motion network's
-            maps, side by side (Chen et al., 2019, Sec. 2.1).
+        sampling: which frames are read, ``T`` of them (with ``sampling="stride"`` at most so many: T differs from video
+            to video), and what is kept of them; all that decides a number is recorded in the manifest. Boxes of equal
+            score keep the detector's order. ``objects``: ``image`` (as ``auto`` here): object features come from the
+            image network's map; ``detector``: from the last map of the detector's own body (Pan et al., 2020, Sec.
+            4.1); ``image+motion``: from the image and the motion network's maps, side by side (Chen et al., 2019, Sec.
+            2.1). ``grid``: the motion features of all places (Cherian et al., 2020, Sec. 4.1).
         motion: network over all frames, segment by segment.
         sound: network over the sound.
-        grid: keep the motion features of all places too (Cherian et al., 2020, Sec. 4.1).
-        stride: with ``sampling="stride"``, one frame for each so many; then recorded like ``num_frames``.
 
     Raises:
-        UserError: a setting out of its range, or one that needs a network that is not there.
+        UserError: an unknown rule, or a setting that needs a network that is not there.
     """
 
     def __init__(
         self,
         detector: Detector | None,
         backbone: Backbone,
-        num_frames: int = 10,
-        threshold: float = 0.5,
-        max_objects: int = 5,
-        sampling: str = "centres",
+        sampling: SamplingConfig = DEFAULT,
         *,
-        objects: str = "image",
         motion: MotionNetwork | None = None,
         sound: SoundNetwork | None = None,
-        grid: bool = False,
-        stride: int = STRIDE,
     ) -> None:
-        if num_frames < 1 or max_objects < 1 or not 0 <= threshold <= 1:
-            raise UserError(
-                f"num_frames and max_objects must be at least 1 and threshold lie in 0..1; "
-                f"got {num_frames}, {max_objects}, {threshold}"
-            )
-        if stride < 1:
-            raise UserError(f"stride must be at least 1; got {stride}")
-        for name, value, known in (("sampling", sampling, RULES), ("objects", objects, OBJECTS)):
+        objects = "image" if sampling.objects == "auto" else sampling.objects
+        # Manifests of other programs give these as they please; command lines were checked before.
+        for name, value, known in (("sampling", sampling.sampling, RULES), ("objects", objects, OBJECTS)):
             if value not in known:
                 raise UserError(f"{name} must be one of {', '.join(known)}; got {value!r}")
-        if motion is None and (grid or objects == "image+motion"):
+        if motion is None and (sampling.grid or objects == "image+motion"):
             raise UserError(
-                f"{'grid' if grid else 'objects=image+motion'} needs a motion network: give one with motion"
+                f"{'grid' if sampling.grid else 'objects=image+motion'} needs a motion network: give one with motion"
             )
         self.detector, self.backbone, self.motion, self.sound = detector, backbone, motion, sound
-        self.num_frames, self.threshold, self.max_objects, self.sampling = num_frames, threshold, max_objects, sampling
-        self.objects, self.grid, self.stride = objects, grid, stride
+        self.sampling, self.objects = sampling, objects
 
     def manifest(self) -> dict[str, Any]:
         """Everything that decides the numbers; features made under different manifests never mix."""
@@ -89,26 +75,26 @@ class Extractor:
             "backbone": self.backbone.manifest(),
             "motion": self.motion.manifest() if self.motion is not None else None,
             "sound": self.sound.manifest() if self.sound is not None else None,
-            "num_frames": self.num_frames,
-            "sampling": self.sampling,
+            "num_frames": self.sampling.num_frames,
+            "sampling": self.sampling.sampling,
             # Absent otherwise, so that stores made before there was a stride can be continued.
-            **({"stride": self.stride} if self.sampling == "stride" else {}),
-            "threshold": self.threshold,
-            "max_objects": self.max_objects,
+            **({"stride": self.sampling.stride} if self.sampling.sampling == "stride" else {}),
+            "threshold": self.sampling.threshold,
+            "max_objects": self.sampling.max_objects,
             "objects": self.objects,
-            "grid": self.grid,
+            "grid": self.sampling.grid,
             "layout": "boxes xyxy in pixels of the upright frame, frame by frame, best first",
             "dtype": "float32",
         }
 
-    def request(self, max_pixels: int = MAX_PIXELS, min_frames: int = 1) -> ClipRequest:
+    def request(self) -> ClipRequest:
         """What has to be read of a clip for these networks."""
         return ClipRequest(
-            num_frames=self.num_frames,
-            sampling=self.sampling,
-            stride=self.stride,
-            max_pixels=max_pixels,
-            min_frames=min_frames,
+            num_frames=self.sampling.num_frames,
+            sampling=self.sampling.sampling,
+            stride=self.sampling.stride,
+            max_pixels=self.sampling.max_pixels,
+            min_frames=self.sampling.min_frames,
             segments=self.motion.request if self.motion is not None else None,
             sound=self.sound is not None,
         )
@@ -124,7 +110,7 @@ class Extractor:
             VideoError: the clip cannot be used.
         """
         maps = self.objects == "image+motion"
-        return run_clip(parts, self.motion, self.sound, grid=self.grid, maps=maps, stages=stages)
+        return run_clip(parts, self.motion, self.sound, grid=self.sampling.grid, maps=maps, stages=stages)
 
     def __call__(self, clip: ClipFeatures | SampledFrames) -> VideoFeatures:
         """Features of one video: boxes and objects frame by frame, best first; frames without objects are legal."""
@@ -148,16 +134,16 @@ class Extractor:
         stages = stages or Stages()
         passed = [ClipFeatures(clip) if isinstance(clip, SampledFrames) else clip for clip in clips]
         samples = [clip.sample for clip in passed]
-        fewer = self.sampling == "stride"
+        most, fewer = self.sampling.num_frames, self.sampling.sampling == "stride"
         for sample in samples:
-            if len(sample.frames) > self.num_frames or (len(sample.frames) < self.num_frames and not fewer):
+            if len(sample.frames) > most or (len(sample.frames) < most and not fewer):
                 raise UserError(
                     f"video {sample.video!r} was sampled at {len(sample.frames)} frames; this extractor is set to "
-                    f"{'at most ' if fewer else ''}{self.num_frames}: sample with num_frames={self.num_frames}"
+                    f"{'at most ' if fewer else ''}{most}: sample with num_frames={most}"
                 )
         with stages("detector"):
             picked = [
-                [select(item, size_of(sample), self.threshold, self.max_objects) for item in found]
+                [select(item, size_of(sample), self.sampling.threshold, self.sampling.max_objects) for item in found]
                 for sample, found in zip(samples, self._detect(samples), strict=True)
             ]
         boxes = [[kept.boxes for kept, _ in frames] for frames in picked]

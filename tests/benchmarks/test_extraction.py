@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks.extraction import check, contestants, made_clips, pipeline, plain
 from graphs import GraphStore
+from stg.config.extraction import SamplingConfig
 from stg.datasets.world.dataset import World
 from stg.features.extractor import Extractor
 from stg.video.readers import Readers
@@ -34,7 +35,7 @@ def test_rivals_write_the_same_records(world: World, clips: dict[str, Path], tmp
 
 def test_another_record_is_told(world: World, clips: dict[str, Path], tmp_path: Path) -> None:
     extractor = Extractor(world.detector(), world.backbone())
-    lower = Extractor(world.detector(), world.backbone(), threshold=0.1, max_objects=1)
+    lower = Extractor(world.detector(), world.backbone(), SamplingConfig(threshold=0.1, max_objects=1))
     some = {video: clips[video] for video in ["train-00000"]}
 
     def ours() -> Path:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from stg.config.extraction import STRIDE
+from stg.config.extraction import STRIDE, SamplingConfig
 from stg.features.manifest import Manifest
 from stg.features.rebuild import Builder
 from stg.runtime.errors import UserError
@@ -37,12 +37,9 @@ def world_extractor(manifest: Manifest, reads: Sequence[str]) -> "Extractor":
 
     settings, values = {item.name for item in fields(WorldBackbone)}, manifest.values
     backbone = WorldBackbone(**{name: value for name, value in manifest.entry("backbone").items() if name in settings})
+    stride = manifest.stride or STRIDE
     return Extractor(
-        None,
-        backbone,
-        num_frames=values["num_frames"],
-        sampling=values["sampling"],
-        stride=manifest.stride or STRIDE,
+        None, backbone, SamplingConfig(num_frames=values["num_frames"], sampling=values["sampling"], stride=stride)
     )
 
 

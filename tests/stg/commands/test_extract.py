@@ -82,7 +82,9 @@ def test_a_folder_of_clips_becomes_a_store_of_graphs(bench: Bench, capsys: pytes
         assert sorted(store.keys()) == ["a", "b"]
         graph = store.get("a")
         extractor = Extractor(
-            OnnxYoloX(bench.detector, threads=1), OnnxBackbone(bench.backbone, threads=1), 4, threshold=0.4
+            OnnxYoloX(bench.detector, threads=1),
+            OnnxBackbone(bench.backbone, threads=1),
+            SamplingConfig(num_frames=4, threshold=0.4),
         )
         expected = build_graph(extractor(sample_video(bench.clips / "a.mp4", 4)))
         assert graph.boxes.shape[0] >= 4
@@ -335,7 +337,8 @@ def frames_of(video: str) -> SampledFrames:
 
 
 def extractor_of(bench: Bench) -> Extractor:
-    return Extractor(OnnxYoloX(bench.detector, threads=1), OnnxBackbone(bench.backbone, threads=1), num_frames=2)
+    networks = OnnxYoloX(bench.detector, threads=1), OnnxBackbone(bench.backbone, threads=1)
+    return Extractor(*networks, SamplingConfig(num_frames=2))
 
 
 def ingest_into(bench: Bench, read: Callable[[str], SampledFrames], videos: list[str], **more: Any) -> Any:
@@ -388,7 +391,7 @@ def test_a_clip_that_the_networks_refuse_is_skipped_and_its_group_is_not(bench: 
         def manifest(self) -> dict[str, Any]:
             return extractor.backbone.manifest()
 
-    choosy = Extractor(extractor.detector, Choosy(), num_frames=2)
+    choosy = Extractor(extractor.detector, Choosy(), SamplingConfig(num_frames=2))
     log = ExtractionLog(bench.folder / "made")
     bench.out.parent.mkdir()
     with GraphStore(bench.out, "a") as store:

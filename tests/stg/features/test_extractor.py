@@ -1,5 +1,6 @@
 """From frames to features: which boxes are kept (checklist P5, faults A14), and that the result makes a graph."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,7 @@ def box_at(x: float, score: float) -> tuple[float, float, float, float, float]:
 
 
 def extract(*answer: Detections, **settings: Any) -> Any:
-    extractor = Extractor(Found(answer), Corners(), **{"num_frames": len(answer)} | settings)
+    extractor = Extractor(Found(answer), Corners(), SamplingConfig(**{"num_frames": len(answer)} | settings))
     return extractor(frames(len(answer)))
 
 
@@ -178,15 +179,15 @@ def test_the_facts_of_the_video_travel_along() -> None:
 
 
 def test_another_number_of_frames_is_refused() -> None:
-    extractor = Extractor(Found([found()]), Corners(), num_frames=10)
+    extractor = Extractor(Found([found()]), Corners())
     with pytest.raises(UserError, match=r"'vid' was sampled at 1 frames; this extractor is set to 10"):
         extractor(frames(1))
     with pytest.raises(ValueError, match=r"the detector gave 1 lists for 2 frames"):
-        Extractor(Found([found()]), Corners(), num_frames=2)(frames(2))
+        Extractor(Found([found()]), Corners(), SamplingConfig(num_frames=2))(frames(2))
 
 
 def test_with_a_stride_videos_may_have_fewer_frames() -> None:
-    extractor = Extractor(None, Corners(), num_frames=3, sampling="stride", stride=8)
+    extractor = Extractor(None, Corners(), SamplingConfig(num_frames=3, sampling="stride", stride=8))
     request = extractor.request()
     assert (request.num_frames, request.sampling, request.stride) == (3, "stride", 8)
     made = extractor.extract([frames(1), frames(3), frames(2)])
@@ -243,7 +244,7 @@ def test_the_stride_of_a_model_is_kept(tmp_path: Path) -> None:
     with GraphStore(bench.store) as store:
         manifest = store.manifest
     captioner = stg.load(bench.run, weights=bench.weights)
-    assert captioner.extractor.stride == 8
+    assert captioner.extractor.sampling.stride == 8
     bench.save("scene", features={name: value for name, value in manifest.items() if name != "stride"})
     with pytest.raises(UserError, match=r"than this model was trained on: stride: trained on None, now 32\."):
         stg.load(bench.run, weights=bench.weights)
@@ -264,21 +265,32 @@ def test_options_of_sampling_out_of_range_are_refused() -> None:
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ({"num_frames": 0}, r"at least 1 and threshold lie in 0..1; got 0, 5, 0.5"),
-        ({"max_objects": 0}, r"got 10, 0, 0.5"),
-        ({"threshold": 1.5}, r"got 10, 5, 1.5"),
-        ({"sampling": "all"}, r"sampling must be one of centres, linspace, stride; got 'all'"),
+        ({"num_frames": 0}, r"num_frames must be at least 1; got 0"),
+        ({"max_objects": 0}, r"max_objects must be at least 1; got 0"),
+        ({"threshold": 1.5}, r"threshold must lie in 0..1; got 1.5"),
+        ({"objects": "image+motion"}, r"objects=image\+motion needs a motion network: give one with motion"),
+        ({"grid": True}, r"grid needs a motion network: give one with motion"),
         ({"sampling": "stride", "stride": 0}, r"stride must be at least 1; got 0"),
     ],
 )
 def test_settings_out_of_range_are_refused(setting: dict[str, Any], words: str) -> None:
-    with pytest.raises(UserError, match=words):
-        Extractor(Found([]), Corners(), **setting)
+    with pytest.raises((UserError, ValueError), match=words):
+        Extractor(Found([]), Corners(), SamplingConfig(**setting))
+
+
+@pytest.mark.parametrize(
+    ("name", "known"), [("sampling", "centres, linspace, stride"), ("objects", "image, detector, image+motion")]
+)
+def test_unknown_rules_of_a_manifest_are_refused(name: str, known: str) -> None:
+    sampling = SamplingConfig()
+    object.__setattr__(sampling, name, "all")  # as a manifest of another program may have it
+    with pytest.raises(UserError, match=re.escape(f"{name} must be one of {known}; got 'all'")):
+        Extractor(Found([]), Corners(), sampling)
 
 
 def test_the_manifest_tells_every_setting_apart() -> None:
     def manifest(**settings: Any) -> dict[str, Any]:
-        return Extractor(Found([]), Corners(), **settings).manifest()
+        return Extractor(Found([]), Corners(), SamplingConfig(**settings)).manifest()
 
     variants = [{}, {"num_frames": 9}, {"threshold": 0.3}, {"max_objects": 4}, {"sampling": "linspace"}]
     variants += [{"sampling": "stride"}, {"sampling": "stride", "stride": 16}]
@@ -299,7 +311,7 @@ def test_with_onnx_networks_end_to_end(tmp_path: Path) -> None:
     extractor = Extractor(
         OnnxYoloX(write_detector(tmp_path / "d.onnx"), threads=1),
         OnnxBackbone(write_backbone(tmp_path / "b.onnx"), threads=1),
-        num_frames=4,
+        SamplingConfig(num_frames=4),
     )
     features = extractor(sample)
     assert features.frame.tolist() == [0, 1, 2, 3]
