@@ -102,6 +102,7 @@ def rerank(
         cosine = cosines.get(video, [0.0] * len(offered))
         if len(cosine) != len(offered) or not all(map(isfinite, cosine)):
             raise ValueError(f"the embedding's cosines of video {video!r} do not fit its candidates: {list(cosine)!r}")
+        # The text decides last, so that equal candidates do not depend on the order of the models.
         ranked = [
             (-(fit + mix * one.per_word), -one.per_word, one.text, one)
             for fit, one in zip(cosine, offered, strict=True)
@@ -170,9 +171,11 @@ def ensemble_captions(
     """
     check_vocabularies(members)
     vocabulary = members[0].trained.vocabulary
+    # A model may lack features of a video: videos are grouped by which models can read them, an ensemble a group.
     groups: dict[tuple[int, ...], list[str]] = defaultdict(list)
     for video, places in videos.items():
         groups[tuple(places)].append(video)
+    # One for all groups: with a generator each, every group would draw the same numbers.
     generator = torch.Generator(device).manual_seed(search.seed)
     found: dict[str, Caption] = {}
     for places, grouped in groups.items():
@@ -186,4 +189,5 @@ def ensemble_captions(
             captions = decode_memory(decoder, memory, vocabulary, search, generator)
             found |= {video: best[0] for video, best in zip(chosen, captions, strict=True)}
             advance(len(chosen))
+    # In the order asked for, which the groups have mixed.
     return {video: found[video] for video in videos}

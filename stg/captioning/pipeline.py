@@ -96,6 +96,7 @@ class VideoCaptioner:
         notes: Sequence[str] = (),
     ) -> None:
         try:
+            # A beam that does not fit is refused as bad input, like an option of a command.
             self.search = with_shorthands(search or SearchConfig(), beam=beam)
         except ValueError as error:
             raise UserError(str(error)) from error
@@ -143,6 +144,7 @@ class VideoCaptioner:
         """
         progress(0, len(clips))
         for done, (name, parts) in enumerate(readers.open(clips), start=1):
+            # From here, as reading goes on while earlier clips are captioned: what is timed is the work, not the wait.
             start = time.perf_counter()
             try:
                 found = self._describe(name, parts, start)
@@ -153,6 +155,7 @@ class VideoCaptioner:
 
     def _describe(self, name: str, parts: Iterator[ClipPart], start: float) -> ClipCaption:
         clip = self.extractor.run_clip(parts)
+        # With the edges that the features of the training were given, which need not be the paper's.
         graph = flat_graph(self.extractor(clip), **recorded_edges(self.trained.features).arguments)
         video = clip.sample.video
         # Through the dtype of the store: the model was trained on features rounded to it.
@@ -217,6 +220,7 @@ def load(
     where = str(pick_device(device))
     places = [Path(place) for place in ([weights] if isinstance(weights, str | Path) else weights)]
     plan = plan or plan_features(trained.features, features_read(model_header(path)), places, WORLD_BUILDERS)
+    # Batches need not be larger than the frames of one clip.
     how = execution_for(ExecutionConfig(device=where, threads=threads), int(trained.features.get("num_frames", 10)))
     notes: list[str] = []
     extractor, whole = None, None

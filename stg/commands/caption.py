@@ -38,6 +38,7 @@ def main(config: CaptionConfig) -> int:
         with _captions(captioner, clips, config, reporter, failed) as captions:
             for _ in captions:
                 pass
+    # Of a single clip the reason is the whole answer; of many, each was printed in its place.
     if failed and len(clips) == 1:
         raise UserError(str(failed[0].error))
     if failed:
@@ -107,6 +108,7 @@ def _show(
 
 def _print(found: ClipCaption, as_json: bool, n_best: int) -> None:
     if as_json:
+        # Emptied first: asdict would copy the models and the frames that it refers to.
         record = asdict(replace(found, seen=None))
         del record["seen"]
         # Who asks for one caption gets no list of one.
@@ -118,6 +120,7 @@ def _print(found: ClipCaption, as_json: bool, n_best: int) -> None:
             ]
         print(json.dumps(record), flush=True)
     elif found.error is None:
+        # Names of files may hold control characters, which a terminal would obey.
         name = printable(found.video)
         note = ", the file is cut short" if found.truncated else ""
         print(f"{name}: {found.caption}   (confidence {found.confidence:.2f}, {found.seconds:.1f} s{note})", flush=True)

@@ -43,6 +43,7 @@ def write_page(
                 drawn.append(view)
             yield view
 
+    # Views are made one at a time, as a page is written: without a page somebody has to ask for them.
     if not config.report:
         for _ in views():
             pass
@@ -50,6 +51,7 @@ def write_page(
     title = next(iter(clips.values())).name if len(clips) == 1 else f"{len(clips)} clips"
     lead = f"Captioned by {name}; search: {captioner.search.name}."
     facts = page_facts([(name, explained_model(captioner))])
+    # The results of the tests are passed as a function: they are complete only after the last clip.
     for path in write_video_pages(config.report, views(), title=title, lead=lead, facts=facts, deletions=tests.results):
         reporter.say(f"written: {path}")
     return drawn

@@ -77,11 +77,13 @@ def _caption(config: CaptionConfig) -> None:
         page_file(Path(config.report))
     if config.overlay and not Path(config.overlay).absolute().parent.is_dir():
         raise UserError(f"the folder of {config.overlay} is not there: make it, or give another --overlay")
+    # By the file, not by the name: a link to a clip is the clip.
     for written in filter(None, (config.report, config.overlay)):
         if any(Path(written).exists() and os.path.samefile(written, path) for path in clips):
             raise UserError(f"{written} is a clip to caption, which would be lost: give another name to write to")
     header = model_header(model_file(config.model))
     places = [Path(place) for place in (config.weights.split(os.pathsep) if config.weights else [])]
+    # For its errors only: weights that are missing are named before torch is imported.
     plan_features(header["features"], features_read(header), places, WORLD_BUILDERS)
 
 

@@ -42,12 +42,14 @@ def show(record: Mapping[str, Any], console: Console) -> None:
     title = f"against {printable(record['baseline'])}, {record['samples']} resamples of the videos"
     table = _table(title, "row", "score", "difference", "95 % interval", "better in")
     for row in record["differences"]:
+        # The name stands in the first line of its block, and a rule below the last.
         for place, (metric, found) in enumerate(row["scores"].items(), 1):
             numbers = (f"{found['value']:+.3f}", f"{found['low']:+.3f} .. {found['high']:+.3f}")
             share, last = f"{100 * found['better']:.1f} %", place == len(row["scores"])
             name = printable(row["name"]) if place == 1 else ""
             table.add_row(name, PAIRED[metric], *numbers, share, end_section=last)
     console.print(table)
+    # Videos are listed only where there are two rows to compare, so either list may be missing.
     for kind, does in {"gains": "gains", "losses": "loses"}.items():
         if record.get(kind):
             console.print()

@@ -60,6 +60,7 @@ def embed(config: EmbedConfig, *, console: Console, stop: Callable[[], bool] = l
     dataset, store = opened.dataset, opened.store
     if config.evaluate is None:
         train(config, folder, dataset, store, reporter=reporter, begin=lambda: _begin(config, folder), device=device)
+    # The best one, from disk: the weights in memory are those of the last epoch.
     trained = EmbeddingBundle.load(folder)
     trained.check(store)
     captions = dataset.references(split)
@@ -86,6 +87,7 @@ def _settings(folder: Path) -> EmbedConfig:
     if not path.exists():
         raise UserError(f"{folder} holds no embedding (it has no {SETTINGS}): give the folder that stg.embed printed")
     values = read_json(path)
+    # Before the settings are read: names that a plugin adds are not known without it.
     require_plugins(values.get("plugin", ()) if isinstance(values, dict) else (), f"the embedding {folder}")
     try:
         return from_dict(EmbedConfig, values)
@@ -102,6 +104,7 @@ def _evaluated(config: EmbedConfig, folder: Path) -> EmbedConfig:
 
 def _agree(config: EmbedConfig, folder: Path) -> None:
     """Refuse a folder that holds something else than this very training."""
+    # A new folder, or an empty one; anything else in it would be mixed with the embedding.
     if not (folder / SETTINGS).exists():
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UserError(f"{folder} is not empty and holds no embedding: choose another folder with --out")

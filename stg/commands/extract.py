@@ -26,6 +26,7 @@ def main(config: ExtractConfig) -> int:
                 strict=config.strict,
                 reporter=reporter,
             )
+        # Later stops are caught where the work is and come as `Preempted` with a count of their own.
         except KeyboardInterrupt:
             raise Preempted("stopped before the first clip; the same command resumes") from None
     skips = ExtractionLog(report.store or config.out).skips

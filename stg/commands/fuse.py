@@ -18,6 +18,7 @@ def fuse_and_print(config: FuseConfig, *, console: Console) -> Fused:
     """Fuse, and print the scores and where the captions are."""
     reporter = ConsoleReporter(console)
     fused = fuse(config, reporter=reporter)
+    # All methods are scored on the same videos, so the first says how many; a split without references has none.
     for scores in list(fused.scores.values())[:1]:
         title = f"{fused.dataset} {config.split}, {scores.videos} videos that all runs have"
         console.print(score_table(fused.scores, title=title))

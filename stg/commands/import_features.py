@@ -33,12 +33,14 @@ def main(config: ImportConfig) -> int:
         store.require_manifest(importer.manifest())
         sources = SourceList(f"{config.out}.sources.jsonl")
         videos = importer.videos
+        # An import that was stopped resumes: what is in the store is not read again, only compared.
         held = [video for video in videos if video in store]
         waiting = sorted(set(videos).difference(held))
         already, skipped, unknown = len(held), 0, []
         try:
             # Videos of an earlier import are checked first: a source that has changed must not be mixed in.
             for checked, video in enumerate(held, 1):
+                # Stored without a note of its source, as by an earlier version: that is reported, not refused.
                 if (before := sources.get(video)) is None:
                     unknown.append(video)
                 elif (now := importer.check(video, before)) != before:

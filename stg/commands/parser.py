@@ -40,6 +40,7 @@ def build_parser(config_class: type, *, prog: str, description: str) -> Argument
     Every command has ``--config`` (a YAML file, or the name of a preset; ``help`` lists these), ``--print_config``,
     ``--plugin`` and ``--debug``.
     """
+    # Errors are raised, to be made one line of; the environment sets no option, so that a command line says all.
     parser = ArgumentParser(prog=prog, description=description, exit_on_error=False, default_env=False)
     count = len(presets(config_class))
     named = f", or the name of one of {count} presets: --config help lists them" if count else ""
@@ -59,6 +60,7 @@ def build_parser(config_class: type, *, prog: str, description: str) -> Argument
     for item in flags:
         parser.add_argument(f"--{item.name}", action="store_true", help=item.metadata.get("help"))
     no_options = [item for item in fields(config_class) if _is_no_option(item)]
+    # Last, and without what stands above: the order of the options in the help is this one.
     parser.add_class_arguments(config_class, None, skip={item.name for item in [*positional, *flags, *no_options]})
     return parser
 
@@ -110,6 +112,7 @@ def parse(config_class: type[C], argv: Sequence[str], *, prog: str, description:
         require_plugins(made.plugin, "a file of --config")
         values = {}
         for item in fields(config_class):  # type: ignore[arg-type]
+            # No option: the value that the class gives it stays.
             if item.metadata.get("kept"):
                 continue
             if item.metadata.get("given"):
@@ -118,6 +121,7 @@ def parse(config_class: type[C], argv: Sequence[str], *, prog: str, description:
                 values[item.name] = tuple(sorted(map(str, set_by_user.keys())))
                 continue
             value = getattr(made, item.name)
+            # Lists of the command line become tuples, as the settings are frozen and compared.
             values[item.name] = tuple(value) if isinstance(value, list) else value
         return config_class(**values), debug
     except (ArgumentError, ValueError, TypeError) as error:
@@ -178,6 +182,7 @@ def run_command(
 
     ``loading``: say so once the options are found good, as importing torch takes seconds.
     """
+    # Looked for in the words themselves: the parser may be what fails.
     debug, parsed = "--debug" in argv, False
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -203,6 +208,7 @@ def run_command(
         return _fail(str(error), 2, debug)
     except KeyboardInterrupt:
         return _fail("stopped by the keyboard", 130, debug)
+    # The reader of the output, such as head, has enough: nothing to report, and nowhere to.
     except BrokenPipeError:
         return 1
     except MemoryError:
@@ -228,6 +234,7 @@ def _resolve_presets(argv: list[str]) -> list[str]:
     resolved = []
     for position, token in enumerate(argv):
         name, sep, value = token.partition("=")
+        # Both spellings; a file that has the name of a preset is given as ./name.
         if position and argv[position - 1] == "--config" and token in presets():
             token = str(PRESETS / f"{token}.yaml")
         elif name == "--config" and sep and value in presets():

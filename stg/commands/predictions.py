@@ -54,6 +54,7 @@ def print_side_by_side(config: PredictionsConfig, console: Console) -> None:
             f"{referred} has no reference for any of the {len(rows)} videos, such as {rows[0].video!r}: check that "
             "both are of one data set"
         )
+    # Counted over all rows before it is cut: the last line says how much is not shown.
     listed = [row for row in rows if row.different or not config.different]
     # JSON is for programs, which want all; 0 stands for all, too.
     count = (0 if config.json else ROWS) if config.show is None else config.show
@@ -62,6 +63,7 @@ def print_side_by_side(config: PredictionsConfig, console: Console) -> None:
     if config.json:
         for row in shown:
             captions = dict(zip(names, row.captions, strict=True))
+            # By short names, which are distinct even where files of several runs are called alike.
             record = {"video": row.video, "captions": captions, "reference": row.reference}
             print(json.dumps(record, ensure_ascii=False))
         return

@@ -54,10 +54,12 @@ def report_run(config: ReportConfig, *, reporter: Reporter) -> Path:
     """
     settings = load_config(config.run)
     page_file(config.target)  # what cannot be written is said before the work
+    # A run that was evaluated on test is shown on it; otherwise on what its training was judged by.
     tested = any((Path(config.run) / "evaluation").glob("test-*-scores.json"))
     references = None
     try:
         references = captions_of(settings, config.run, config.root)
+    # The page needs no captions by people: without them it has no best and worst videos.
     except UserError as error:
         reporter.say(f"no best and worst videos: {error}")
     return write_run_page(
@@ -116,6 +118,7 @@ def report_videos(config: ReportConfig, *, reporter: Reporter) -> list[Path]:
         config.target,
         report.views(videos),
         title=f"{run.dataset.name}, {config.split}: {run_name(run.folder)}",
+        # Videos asked for by name stand in the order given, whatever --order says.
         lead=report.lead(len(videos), "given" if config.videos else config.order),
         facts=report.facts(),
         deletions=report.deletions,

@@ -23,6 +23,7 @@ def main(config: StoreConfig) -> None:
     reporter = ConsoleReporter(Console(soft_wrap=True))
     if config.action == "edges":
         assert config.out is not None
+        # One file cannot be read and replaced in one go; resolved, as two names may lead to it.
         if Path(config.out).resolve() == Path(config.paths[0]).resolve():
             raise UserError(f"{config.out!r} is --out and the store to read: choose another --out")
         with (

@@ -31,6 +31,7 @@ def main(config: WordsConfig) -> int:
     reports = {}
     for name, path, found in zip(short_names(config.files), config.files, captions, strict=True):
         try:
+            # All candidates of a video count, not its best alone: the file is what is asked about.
             texts = (text for several in found.values() for text in several)
             reports[name] = count_words(texts, tagger, drop=config.drop, top=config.top)
         except UserError as error:
@@ -50,9 +51,11 @@ def _notes(config: WordsConfig, captions: Sequence[Mapping[str, list[str]]], tag
         notes.append(f"spaCy with an English pipeline is not installed, so a small lexicon tagged the words: {SETUP}")
     places = defaultdict(list)
     for path in config.files:
+        # Two names may lead to one file: it would be compared with itself.
         places[Path(path).resolve()].append(path)
     notes += [f"{same[0]} is given {len(same)} times" for same in places.values() if len(same) > 1]
     shared = set(captions[0]).intersection(*captions[1:])
+    # Shares of words compare captions only of the same videos.
     if any(len(found) != len(shared) for found in captions):
         numbers = ", ".join(str(len(found)) for found in captions)
         notes.append(f"the files caption different videos: {numbers} of them, {len(shared)} in all the files")
@@ -78,11 +81,14 @@ def show(reports: Mapping[str, WordReport], *, console: Console, title: str, not
     console.print(Text(title), soft_wrap=True)
     room = console.width - BORDER
     longest = max((len(item.word) for report in reports.values() for item in report.top), default=0)
+    # Besides the word: its number, its count and the frame. A single long word must not make all lists narrow.
     cell = 14 + min(longest, 16)
+    # As many as fit; at least one, however narrow the terminal.
     together = max(1, room // 18)
     for start in range(0, len(names), together):
         console.print(_shares(reports, names[start : start + together]))
     together = max(1, room // (cell + 4))
+    # A terminal without Unicode would show question marks.
     bar = "#" if console.options.ascii_only else "\u2588"
     wide = min(30, room // min(together, len(names)) - cell)
     for start in range(0, len(names), together):

@@ -72,6 +72,7 @@ class CaptionerBundle:
             CheckpointError: no such run.
             UserError: another vocabulary, other features or other settings of the model or its graph (which are named).
         """
+        # With its object branch, where there is one: the model that captions has lost it.
         before = CaptionerBundle.load_training_model(folder) or CaptionerBundle.load(Path(folder) / MODEL_FILE)
         if before.vocabulary.fingerprint != self.vocabulary.fingerprint:
             raise UserError(
@@ -109,6 +110,7 @@ class CaptionerBundle:
             # For those who need to know before anything is built, or torch loaded.
             "reads": sorted(captioner.reads),
         }
+        # Whoever opens the model later is asked for them by name.
         if plugins := loaded_plugins():
             header["plugin"] = list(plugins)
         save_tensors(path, captioner.state_dict(), header)
@@ -122,7 +124,9 @@ class CaptionerBundle:
                 settings.
         """
         path = Path(path)
+        # Everything is read and checked before anything is built.
         tensors, header = load_tensors(path)
+        # An embedding or a checkpoint is a file of the same kind with another content.
         if header.get("format") != FORMAT or header.get("version") != VERSION:
             found = f"{header.get('format')} version {header.get('version')}"
             raise CheckpointError(f"{path} holds {found}; expected {FORMAT} version {VERSION}")

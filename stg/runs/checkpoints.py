@@ -48,14 +48,17 @@ class Checkpoints:
         self.folder.mkdir(parents=True, exist_ok=True)
         tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
         for name, value in tensors.items():
+            # Saved, it would replace a good checkpoint, and no resumed step could mend it.
             if value.is_floating_point() and not value.isfinite().all():
                 raise StgError(
                     f"weight {name} holds NaN or Inf after step {step}: nothing saved, earlier checkpoints are intact"
                 )
         tensors |= _flatten(optimiser)
+        # One set of generators a process: each draws its own dropout and its own words.
         for rank, states in enumerate([random_states(), *others]):
             tensors |= {f"{_generators(rank)}{name}": state for name, state in states.items()}
         save_tensors(self.folder / f"step-{step:08d}.safetensors", tensors, {**header, "step": step})
+        # Only when the new one is whole on disk, so that a kill at any moment leaves one to resume from.
         for old in self._newest_first()[KEEP:]:
             for path in (old, old.with_suffix(".sha256")):
                 path.unlink(missing_ok=True)
@@ -77,12 +80,14 @@ class Checkpoints:
         Raises:
             CheckpointError: checkpoints exist and none of them is whole.
         """
+        # A kill while saving leaves half-written files, which nobody else removes.
         self._clean()
         found = self._newest_first()
         for path in found:
             try:
                 tensors, header = load_tensors(path)
             except CheckpointError as error:
+                # A damaged file costs the steps since the one before it, not the run.
                 warn(f"{error}; falling back to the checkpoint before it")
                 continue
             model.load_state_dict(_under(tensors, "model."))

@@ -44,6 +44,7 @@ def read_evaluations(folder: Path) -> tuple[Evaluation, ...]:
     """
     found = []
     for path in sorted(folder.glob("*.json")):
+        # These accompany captions, and are read with them.
         if path.stem.endswith(("-scores", "-events", "-nbest")):
             continue
         record, events = (
@@ -57,6 +58,7 @@ def read_evaluations(folder: Path) -> tuple[Evaluation, ...]:
         ):
             raise UserError(f"{folder}/{path.stem}-scores.json is not what stg.evaluate writes")
         split, _, rest = path.stem.partition("-")
+        # Captions without scores name their search in their file's name only.
         search = _search_name(path.stem, split, record) or rest or path.stem
         found.append(Evaluation(split, search, path, record, events))
     return tuple(

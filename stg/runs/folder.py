@@ -40,8 +40,10 @@ def default_folder(config: FitConfig) -> Path:
 
     The user's own folder of clips is named, too; the Transformer is not.
     """
+    # Two folders of clips are two data sets of one name.
     own = [Path(config.data.root).name] if config.data.dataset == "folder" and config.data.root else []
     parts: list[str] = [config.data.dataset, *own, config.model.branches]
+    # The scene branch reads no graph, so the variant would only make two names for one model.
     if config.model.branches != "scene":
         parts.append(config.graph.variant)
     if config.model.decoder != "transformer":
@@ -102,6 +104,7 @@ class RunFolder:
                 f"{self.path} is not a run folder (it has no config.json): give the folder that stg.fit printed"
             )
         values = read_json(self.config_file)
+        # First: settings may name what only a plugin knows, and the error should say which.
         check_plugins(values if isinstance(values, dict) else {}, f"the run {self.path}")
         try:
             return from_dict(FitConfig, values)
@@ -164,6 +167,7 @@ class RunFolder:
             return Metrics()
         rows, unread = [], 0
         try:
+            # A kill in the middle of a line may also cut a letter.
             with open(self.metrics_file, encoding="utf-8", errors="replace") as file:
                 for line in file:
                     try:

@@ -33,6 +33,7 @@ def model_header(path: Path) -> dict[str, Any]:
     """
     try:
         header: dict[str, Any] = json.loads(_described(path)["__metadata__"]["stg"])
+        # Only what is read from it before torch is there; the rest is checked when the model is built.
         for part, keys in {"features": (), "model": ("branches",), "widths": ("scene", "motion")}.items():
             if not isinstance(header[part], dict) or not header[part].keys() >= set(keys):
                 raise ValueError(f"{part} is {header[part]!r}")

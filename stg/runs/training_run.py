@@ -72,10 +72,12 @@ class TrainingRun:
         try:
             path.mkdir(parents=True, exist_ok=True)
             log = path / f"train-{self.rank}.log" if self.rank else self.folder.log_file
+            # Other processes seldom have anything to say: their files are made by the first line.
             file = logging.FileHandler(log, encoding="utf-8", delay=bool(self.rank))
         except OSError as error:
             raise UserError(f"the run folder {path} cannot be written to: {error.strerror or error}") from error
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        # The lines that waited go first; from then on nothing waits, so that a kill loses none.
         self._handler.setTarget(file)
         self._handler.flushLevel = logging.NOTSET
         self._handler.flush()
@@ -96,6 +98,7 @@ class TrainingRun:
         try:
             if isinstance(error, Preempted):
                 logger.info("%s", error)
+            # Where another process was lost, the first reports it; the rest would fill their logs with the consequence.
             elif error is not None and not (self.rank and isinstance(error, ProcessLost)):
                 logger.error("run failed", exc_info=error)
                 if self._begun:
@@ -112,6 +115,7 @@ class TrainingRun:
         if not changed:
             return
         listed = describe(changed)
+        # Whoever changes what defines a run gets no hint at --run.override, which would not help.
         fixed = sorted(set(changed) - NEGOTIABLE)
         if fixed:
             raise UserError(f"{self.folder} holds a run with other settings ({listed}): {self._elsewhere}")
@@ -150,8 +154,10 @@ class TrainingRun:
         for line in metrics.read_text(encoding="utf-8").splitlines():
             try:
                 row = json.loads(line)
+            # A line that a kill cut off.
             except json.JSONDecodeError:
                 continue
+            # The validation after step n is logged with n: it stays only if the checkpoint was saved after it.
             if row["step"] < step or (0 < row["step"] == step and (validated or row["kind"] != "validation")):
                 kept.append(line)
         write_atomic(metrics, "".join(f"{line}\n" for line in kept))
