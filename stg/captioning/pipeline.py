@@ -220,7 +220,7 @@ def load(
     where = str(pick_device(device))
     places = [Path(place) for place in ([weights] if isinstance(weights, str | Path) else weights)]
     plan = plan or plan_features(trained.features, features_read(model_header(path)), places, WORLD_BUILDERS)
-    # Batches need not be larger than the frames of one clip.
+    # Batches of the networks are sized by the frames of a clip.
     how = execution_for(ExecutionConfig(device=where, threads=threads), int(trained.features.get("num_frames", 10)))
     notes: list[str] = []
     extractor, whole = None, None

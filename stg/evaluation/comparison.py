@@ -45,11 +45,13 @@ def compare(config: CompareConfig) -> dict[str, Any]:
             f"{len(lacking)} of {len(videos)} videos, such as {lacking[0]!r}, have no caption in the annotation: give "
             "the one that the runs were trained with (--root)"
         )
+    # In the order of the captions, which all arrays below share.
     known = {video: known[video] for video in videos}
     metrics = ("bleu", "meteor", "rouge", "cider") if config.meteor else ("bleu", "rouge", "cider")
     with Scorer(known) as scorer:
         scores = {run.folder: scorer.score(run.captions, metrics=metrics) for run in runs}
     unavailable = {metric: reason for found in scores.values() for metric, reason in found.unavailable.items()}
+    # A score that one run lacks compares nothing.
     found = [metric for metric in PUBLISHED if all(metric in scores[run.folder].values for run in runs)]
 
     record: dict[str, Any] = {
@@ -67,6 +69,7 @@ def compare(config: CompareConfig) -> dict[str, Any]:
         record["differences_of"] = {metric: PAIRED[metric] for metric in found}
         record["differences"] = paired(baseline, others, scores, known, found, config)
         if "cider" in found:
+            # Of the row that is given last: on a command line the newest attempt usually is.
             record |= changes(baseline, others[-1], scores, known, config.show)
     return record
 
@@ -75,6 +78,7 @@ def notes(rows: Sequence[SeedGroup], scores: Mapping[str, Scores]) -> list[str]:
     """What a reader of the table should know."""
     found = []
     for row in rows:
+        # Runs of a row differ in their seed alone, so that the first speaks for all.
         control = row.runs[0].settings.run.control
         if control != "none":
             found.append(f"{row.name} is a control run ({control}): its model never saw the video that it captions")
@@ -83,6 +87,7 @@ def notes(rows: Sequence[SeedGroup], scores: Mapping[str, Scores]) -> list[str]:
             found.append(f"{row.name} has a seed twice ({', '.join(map(str, seeds))}): its deviation says too little")
         for run in row.runs:
             now = scores[run.folder].values
+            # Beyond what other versions of the libraries change in the last digits.
             differing = [
                 key for key in PUBLISHED if key in now and abs(run.recorded.get(key, now[key]) - now[key]) > 1e-6
             ]
@@ -125,12 +130,14 @@ def paired(
     """
 
     texts = list(tokenize_captions(known).values())
+    # BLEU-4 of a corpus is no mean over videos: its counts are resampled, and the score computed of each draw.
     averaged = [metric for metric in metrics if metric != "bleu4"]
     drawn, whole = {}, {}
     for row in (baseline, *others):
         captions = [[texts_of[0] for texts_of in tokenize_captions(_listed(run, known)).values()] for run in row.runs]
         statistics = bleu_statistics(captions, texts)
         means = np.array([over_seeds(row, scores, metric) for metric in averaged]).reshape(len(averaged), -1).T
+        # One seed for all rows, so that a draw holds the same videos for each: this is what pairs them.
         drawn[row.name] = resampled_scores(statistics, means, config.samples, config.seed)
         whole[row.name] = np.array([corpus_bleu(statistics.sum(1)).mean(), *means.mean(0)])
     order = ["bleu4", *averaged]
@@ -165,6 +172,7 @@ def changes(
         }
         return {"video": video, "change": float(change[place]), **sides, "reference": known[video][0]}
 
+    # Stable: among equal changes the videos keep their order, and a second call lists the same ones.
     order = np.argsort(change, kind="stable").tolist()
     gains = [change_of(place) for place in order[::-1][:count] if change[place] > 0]
     losses = [change_of(place) for place in order[:count] if change[place] < 0]

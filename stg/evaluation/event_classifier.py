@@ -74,6 +74,7 @@ class EventClassifier(nn.Module):
         encoded = self.frames(
             frames + sinusoids(frames.shape[1], frames.shape[2]).to(frames), src_key_padding_mask=~mask
         )
+        # The mean over real frames [B C], then scores of the events [B E].
         return self.output((encoded * mask[..., None]).sum(1) / mask.sum(1, keepdim=True))
 
 
@@ -102,6 +103,7 @@ def train_and_test(
     """
     train = list(splits["train"])
     read = (model.features(batch) for _, batch in _batches(source, train, batch_videos))
+    # Statistics of the training videos alone.
     model.standardise.fit(read)
     optimiser = torch.optim.Adam(model.parameters(), lr=lr)
     best, kept = -1.0, dict[str, int]()
@@ -120,6 +122,7 @@ def train_and_test(
         right = [event == label[video] for video, event in predict(model, source, splits["val"], batch_videos).items()]
         # Of equally good epochs the last.
         if sum(right) >= best * len(right):
+            # The test videos have no part in the choice of the epoch.
             best, kept = sum(right) / len(right), predict(model, source, splits["test"], batch_videos)
     return best, kept
 

@@ -76,7 +76,9 @@ def load_run(
     trained = CaptionerBundle.load(folder / MODEL_FILE)
     where = pick_device(device)
     trained.captioner.to(where)
+    # Store and folder may lie elsewhere than when the run was trained.
     data = dataclasses.replace(settings.data, store=store or settings.data.store, root=root or settings.data.root)
     opened = open_dataset(data, settings.world, reporter=reporter)
+    # Features that were made otherwise would give captions too, only worse ones.
     trained.check(opened.store)
     return LoadedRun(folder, settings, trained, opened.dataset, opened.store, where)

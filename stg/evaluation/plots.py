@@ -27,6 +27,7 @@ def to_svg(record: Mapping[str, Any], search: str) -> str:
     rows = record["rows"]
     names = [_shown(row["name"]) for row in rows]
     panels = [name for name in PANELS if any(name in row["scores"].get(search, {}) for row in rows)]
+    # SVG cannot measure text, so widths follow from numbers of letters.
     left = 24 + LETTER * max(map(len, names))
     title = _shown(f"{record['table']}: {record['title']}")
     legend = "dot: one seed · bar: mean · dashed: mean of the reference row"
@@ -57,6 +58,7 @@ def to_svg(record: Mapping[str, Any], search: str) -> str:
 def _panel(rows: Sequence[Mapping[str, Any]], reference: str, search: str, metric: str, left: Number) -> list[str]:
     found = [row["scores"].get(search, {}).get(metric) for row in rows]
     values = [value for spread in found if spread for value in spread["values"]]
+    # Not from zero on: rows of a table differ by little.
     ticks = nice_ticks(min(values), max(values))
     low, high = ticks[0], ticks[-1]
 
@@ -69,10 +71,12 @@ def _panel(rows: Sequence[Mapping[str, Any]], reference: str, search: str, metri
     for tick in ticks:
         parts.append(_line(x(tick), TOP, x(tick), bottom, GRID))
         parts.append(_label(x(tick), bottom + 14, f"{tick:g}", anchor="middle", size=10, fill=QUIET))
+    # First, so that the marks of all rows lie over the line of the reference.
     for row, spread in zip(rows, found, strict=True):
         if row["row"] == reference and not row["control"] and spread:
             parts.append(_line(x(spread["mean"]), TOP, x(spread["mean"]), bottom, MEAN, dashes="4 3"))
     for place, (row, spread) in enumerate(zip(rows, found, strict=True)):
+        # A row without results yet keeps its line of the plot.
         if not spread or not spread["values"]:
             continue
         y = _middle(place)
@@ -89,11 +93,13 @@ def _panel(rows: Sequence[Mapping[str, Any]], reference: str, search: str, metri
 
 def nice_ticks(low: Number, high: Number, most: int = 4) -> list[float]:
     """Two to ``most`` + 1 round numbers, evenly spaced, from at or below ``low`` to at or above ``high``."""
+    # Scores that are nearly equal must not be drawn far apart.
     if high - low < 0.02:
         low = max(low - 0.01, min(low, 0.0))
         high = low + 0.02
     size = 10.0 ** math.floor(math.log10((high - low) / most))
     for step in (size * factor for factor in (1, 2, 5, 10, 20, 50)):
+        # The tolerance absorbs the rounding of the division, which could add a tick at either end.
         first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
         if last - first <= most:
             break

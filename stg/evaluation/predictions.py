@@ -120,6 +120,7 @@ def holds_list(path: str | Path) -> bool:
 def short_names(files: Sequence[str]) -> list[str]:
     """What distinguishes the files: their paths without the folders, and the file name, that all share."""
     parts = [Path(path).parts for path in files]
+    # Equal paths have no part that distinguishes them: these are numbered.
     if len(set(parts)) < len(parts) or len(parts) == 1:
         return [f"{place}: {Path(path).name}" if len(parts) > 1 else path for place, path in enumerate(files, 1)]
     # Shared folders in front, then shared file names behind, as in runs/A/evaluation/test.json.
@@ -137,6 +138,7 @@ def _read_lines(path: str | Path) -> dict[str, Any]:
     for where, row in read_json_lines(path):
         if not isinstance(row, dict) or not isinstance(row.get("video"), str) or "caption" not in row:
             raise UserError(f"{where} must be an object with video and caption, got {row!r:.80}")
+        # A clip that failed and succeeded later has two lines; the one that failed says nothing of captions.
         if row.get("error") is None:
             if row["video"] in found:
                 raise UserError(f"{where} is a second caption for video {row['video']!r}: keep one a video")

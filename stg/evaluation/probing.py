@@ -45,10 +45,12 @@ def probe(config: ProbeConfig, *, reporter: Reporter = SILENT) -> dict[str, dict
     results = folder / "results.jsonl"
     found: dict[str, dict[int, dict[str, float]]] = {row: {} for row in config.chosen}
     commits: set[str | None] = set()
+    # What earlier calls have done is kept. Rows and seeds that are not asked for now stay out of the table.
     for record in _records(results):
         if record["row"] in found and record["seed"] in config.numbers:
             found[record["row"]][record["seed"]] = record["scores"]
             commits.add(record.get("commit"))
+    # Seed by seed, so that a stop leaves every row with the seeds that are done.
     for seed in config.numbers:
         for row in config.chosen:
             if seed in found[row]:
@@ -58,6 +60,7 @@ def probe(config: ProbeConfig, *, reporter: Reporter = SILENT) -> dict[str, dict
                 raise Preempted(f"stopped: what is done is in {results}; the same command resumes from there")
             right, scores = result
             found[row][seed] = scores
+            # At once: a kill then costs the row at work and no other.
             append_jsonl(results, {"row": row, "seed": seed, "val": right, "scores": scores, "commit": commit()})
             commits.add(commit())
             test = "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
@@ -78,6 +81,7 @@ def _records(path: Path) -> list[dict[str, Any]]:
 
 def _agree(folder: Path, settings: Mapping[str, Any]) -> None:
     path = folder / "settings.json"
+    # As the file will give them back, or a tuple would differ from its list.
     settings = json.loads(json.dumps(settings))
     if path.exists():
         if differing := differences(read_json(path), settings):
@@ -98,6 +102,7 @@ def _train_row(
     reporter: Reporter,
 ) -> tuple[float, dict[str, float]] | None:
     """Share of the validation videos that is right, and scores of the test videos; None if it was stopped."""
+    # For weights and dropout; the order of the videos is drawn by a generator of its own.
     torch.manual_seed(seed)
     variant = row.removesuffix(SHUFFLED)
     widths = FeatureWidths.of(store.flat_batch([splits["train"][0]], "none"))
@@ -117,6 +122,7 @@ def _train_row(
     truth = {video: world.event(video) for videos in splits.values() for video in videos}
     found = train_and_test(
         model,
+        # The scene row reads no graph, so no edge is loaded for it.
         BatchSource(store, "none" if variant == "scene" else variant, config.time_flow, shuffled),
         splits,
         {video: event.label for video, event in truth.items()},
@@ -161,6 +167,7 @@ def _write_table(
         "edges": edges_in_words(edges),
         "split": "test",
         "reference": "scene",
+        # The store by its name alone: tables are published, folders are not.
         "settings": {**config.settings, "store": Path(config.store).name if config.store else None},
         "machine": machine(),
         "commits": sorted(name or "unknown" for name in commits),
@@ -168,6 +175,7 @@ def _write_table(
     }
     write_atomic(folder / "table.json", json.dumps(record, indent=1))
     write_atomic(folder / "table.md", to_markdown(record))
+    # The plot has no line for the edges: they join the one on the data.
     about = {**record, "dataset": f"{record['dataset']}, edges {record['edges']}"}
     write_atomic(folder / "table.svg", to_svg(about, "classifier"))
 

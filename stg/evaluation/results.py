@@ -94,6 +94,7 @@ def load_result(folder: str, split: str, search: str) -> RunResult:
     values = recorded.get("scores") if isinstance(recorded, dict) else None
     if not isinstance(values, dict) or not all(isinstance(value, int | float) for value in values.values()):
         raise UserError(f"{scores} holds no scores of stg.evaluate: evaluate {folder} again")
+    # A run without its model is still of use here: what its features were is then unknown, and a note says so.
     header = run.header
     features = header["features"] if header is not None else None
     return RunResult(folder, settings, read_predicted(captions), values, features)
@@ -167,6 +168,7 @@ def group(runs: Sequence[RunResult], *, names: str | None = None) -> list[SeedGr
     """
     grouped: list[list[RunResult]] = []
     for run in runs:
+        # Compared with any member of the row, as they differ in the seed alone.
         like = next((members for members in grouped if not run.unlike(members[0])), None)
         if like is None:
             grouped.append([run])
@@ -209,6 +211,7 @@ def find_row(rows: Sequence[SeedGroup], wanted: str | None) -> SeedGroup:
     named = [row for row in rows if row.name == wanted]
     place = Path(wanted).resolve()
     held = [row for row in rows if any(Path(run.folder).resolve() == place for run in row.runs)]
+    # A row's name wins over a folder of the same name.
     for row in (*named, *held):
         return row
     raise UserError(

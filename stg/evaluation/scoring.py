@@ -156,6 +156,7 @@ def report_lines(run: LoadedRun, split: str, found: Mapping[str, SearchResult], 
         show: how many videos to list, with the caption of the last search.
     """
     dataset, out, videos = run.dataset, run.folder / "evaluation", videos_of(run, split)
+    # A metric is missing for the same reason in all searches: it is said once.
     scored = next(iter(scores_of(found).values()), None)
     lines = [f"{metric}: {reason}" for metric, reason in scored.unavailable.items()] if scored else []
     broken = ", ".join(f"{name} {result.broken}" for name, result in found.items())
@@ -182,9 +183,11 @@ def _sources(run: LoadedRun, videos: Sequence[str], reporter: Reporter) -> dict[
     """What the model reads, by what is added to the names of searches: with classes and without, where it reads any."""
     source = batch_source(run.trained, run.store, run.dataset)
     if run.settings.run.control == "shuffle":
+        # A control is scored as it was trained: on the features of other videos.
         source = replace(source, shuffled=shuffle_features(videos, run.settings.run.seed))
     if "category" not in run.trained.captioner.decoder.reads:
         return {"": source}
+    # Scored without as well, since clips of one's own have no class.
     without = {", no class": replace(source, category=None)}
     if run.dataset.category:
         return {"": source, **without}

@@ -70,13 +70,16 @@ def attentions(decoder: Decoder, words: Sequence[int], memory: VideoMemory) -> A
         raise ValueError(f"the memory holds {memory.num_videos} videos: give that of the caption's video alone")
     if not words:
         return Attentions()
+    # A word is predicted from those before it, so what is read [1 L] begins with bos and lacks the last word.
     read = torch.tensor([[decoder.bos, *words[:-1]]], device=memory.frames.device)
+    # In double precision, as shares are multiplied and summed below.
     weights = {name: value[0].double() for name, value in decoder.attention(read, memory).items()}
     maps = []
     for name in weights:
         kind, _, stream = name.partition(".")
         if kind in _MAPS:
             maps.append(_MAPS[kind](decoder, weights, stream, memory))
+    # What is shown first: maps with places or objects, and of these the ones that chose a frame.
     maps.sort(key=lambda found: (found.items is None, not found.name.startswith("ts")))
     if isinstance(decoder, STaTSDecoder) and len(decoder.units) > 1:
         return Attentions(tuple(maps), weights["gate"], tuple(map(_unit, decoder.units)))
@@ -121,6 +124,7 @@ def _list(decoder: Decoder, weights: Weights, stream: str, memory: VideoMemory) 
         note = f"Share of each frame in the sum that was read for the word. {besides} {_NO_CAUSE}"
         return AttentionMap("temporal", "Temporal attention", note, "frames", weights["attention"])
     assert memory.region_mask is not None
+    # The decoder attends to one list [L, F R] of all objects of all frames.
     items = weights["attention"].unflatten(1, memory.region_mask.shape[1:])
     note = (
         "Share of each object in the sum that was read for the word; a frame has that of all its objects. "
@@ -154,6 +158,7 @@ def _frame_then_places(decoder: Decoder, weights: Weights, stream: str, memory: 
 def _places_then_time(decoder: Decoder, weights: Weights, stream: str, memory: VideoMemory) -> AttentionMap:
     places, real, what = weights[f"st_regions.{stream}"], _real(memory, stream), _SEVERAL[stream]
     shared = places.ndim == 2
+    # Divided by the number of steps: each counts the same here, and all shares of a word sum to 1.
     items = (places[:, None] * real if shared else places) / real.any(1).sum().clamp(min=1)
     note = (
         f"First {what} were weighed, {'once for all frames' if shared else 'in each frame by itself'}; then all frames "

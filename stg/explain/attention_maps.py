@@ -51,6 +51,7 @@ def _attribution(
         if steps is not None:
             made = replace(made, frames=_numbers(steps @ onto.t()))
         if items is not None and (shape := _places(items.shape[2], grid)) is not None:
+            # From steps to pictures: shares [L G P] and pictures of steps [T G] give [L T P].
             places = torch.einsum("lgp,tg->ltp", items, onto)
             made = replace(made, places=_numbers(places.unflatten(2, shape)))
         return made
@@ -91,11 +92,14 @@ def pictures_of_steps(memory: VideoMemory, graph: GraphData) -> Float[Tensor, "T
     pictures, rows, kept = int(graph.num_frames), len(graph.grid), memory.grid.shape[1]
     if kept > rows:
         raise ValueError(f"the memory has {kept} steps of a grid and the graph {rows}: {_ALONE}")
+    # The memory may have kept some of the rows only: these are they.
     row, _ = subsample_steps(torch.tensor([0, rows]), kept)
+    # Stores without recorded rows: pictures lie in the middle of equal parts of the video.
     even = (2 * torch.arange(pictures) + 1) * rows // (2 * pictures)
     at = graph.motion_row.cpu() if "motion_row" in graph else even
     apart = (at[:, None] - row).abs()
     shows = apart == apart.amin(1, keepdim=True)
+    # A step that is nearest to no picture would lose its share: it is shown at the picture nearest to it.
     shows |= ~shows.any(0) & (apart == apart.amin(0))
     return shows.double() / shows.sum(0)
 

@@ -98,6 +98,7 @@ class DeletionTest:
         if gradient is None or not words:
             return
         weights = torch.from_numpy(image_map.gradcam(gradient[:-1].cpu().numpy()))
+        # A word that no place raised has no order of places to test.
         raised = weights.flatten(1).any(1)
         places, fill = weights[0].numel(), mean_scene(captioner, image_map.maps.shape[1])
 
@@ -137,13 +138,16 @@ class DeletionTest:
     ) -> None:
         """Hide by ``weights`` and at random; ``falls`` says what hiding row ``x`` of items costs word ``x % L``."""
         items, length = int(real.sum()), len(weights)
+        # A fifth: enough to be felt, and few enough to leave something to read.
         count = self.count or max(1, items // 5)
+        # Hiding everything would say nothing of what is hidden first.
         if items <= count:
             return
         at = real.nonzero()[:, 0]
         most = weights[:, real].topk(count).indices
         # As many items at random as by weight: the fall of a good attribution must exceed theirs.
         random = [torch.rand(length, items, generator=draw).topk(count).indices.to(at.device) for draw in self._draws]
+        # Rows [(1 + seeds) L, count]: those by weight, then a block for each seed.
         hidden = at[torch.cat([most, *random])]
         found = falls(hidden).unflatten(0, (-1, length)).sum(1).tolist()
         sums = self._sums.setdefault(name, _Sums(hides, random=[0.0] * len(random)))
@@ -168,6 +172,7 @@ def _target(tested: AttentionMap, memory: VideoMemory) -> tuple[Mask, Tensor, Te
     real = memory.frame_mask[0]
     if tested.part == "regions":
         assert memory.region_mask is not None
+        # A frame without objects has nothing that could be hidden.
         real = real & memory.region_mask[0].any(1)
     return "frame_mask", tested.steps, real
 

@@ -67,7 +67,9 @@ def gradcam(
     gradient = scene_gradients(captioner, batch, words)
     if gradient is None or not words:
         return ()
+    # The last row is the caption's: its log-likelihood is the sum over all words, the end included.
     scores = torch.cat([gradient[:-1], gradient.sum(0, keepdim=True)])
+    # The network may have seen a part of the picture only; the map is laid where it looked.
     places = image_map.over_frame(image_map.gradcam(scores.cpu().numpy()))
     height, width = places.shape[-2:]
     return (
@@ -111,6 +113,7 @@ def frame_saliency(captioner: Captioner, batch: GraphData, words: Sequence[int])
     if gradient is None or not words:
         return ()
     scores = torch.cat([gradient[:-1], gradient.sum(0, keepdim=True)])
+    # What lowers the likelihood is left out, as Grad-CAM does.
     frames = (scores * batch.scene.to(scores)).sum(-1).clamp_min(0).cpu().numpy()
     note = "gradient times scene feature, summed over each frame. It shows frames, and no place in them. " + LIMITS
     return (
@@ -147,8 +150,10 @@ def scene_gradients(captioner: Captioner, batch: GraphData, words: Sequence[int]
         batch = batch.clone().to(next(captioner.parameters()).device)
         scene = batch.scene = batch.scene.requires_grad_()
         log_probs = word_log_probs(captioner.decoder, captioner.for_captioning().memory(batch), words)
+        # The decoder may read nothing of the scene branch.
         if not log_probs.requires_grad:
             return None
+        # One backward pass a word, all over the same forward pass.
         rows = [torch.autograd.grad(one, scene, retain_graph=True)[0] for one in log_probs]
     return torch.stack(rows)
 

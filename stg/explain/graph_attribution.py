@@ -47,6 +47,7 @@ def importance(captioner: Captioner, batch: GraphData, words: Sequence[int]) -> 
         return ()
     with input_gradients(captioner):
         found = _explain(likelihood, GradientTimesInput())
+    # Without convolutions there are no messages to attribute anything to.
     messages = "edge_mask" in found
     note = (
         "gradient times input, the input being how much an object differs from the mean object, and a message from "
@@ -97,6 +98,7 @@ def explainer_importance(
         return ()
     algorithm = GNNExplainer(epochs=epochs, lr=0.1, edge_reduction="mean", edge_size=1.0)
     device = likelihood.batch.x.device
+    # The masks begin at random: fixed by the seed here, with the caller's generators left where they are.
     with input_gradients(captioner), torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         found = _explain(likelihood, algorithm)
@@ -231,6 +233,7 @@ def _explain(likelihood: CaptionOfGraph, algorithm: ExplainerAlgorithm) -> Expla
         explanation_type="model",
         node_mask_type="object",
         edge_mask_type="object" if likelihood.passes_messages else None,
+        # Regression and raw, as the outputs are log-probabilities already: PyG would put a softmax over words.
         model_config={"mode": "regression", "task_level": "graph", "return_type": "raw"},
     )
     return explainer(likelihood.objects, likelihood.batch.edge_index)

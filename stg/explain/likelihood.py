@@ -16,6 +16,7 @@ def input_gradients(network: nn.Module) -> Iterator[None]:
 
     Afterwards the network is as it was. Tensors that were made in inference mode have to be cloned in here.
     """
+    # Kept part by part: a caller may have frozen some of them.
     modes = [(part, part.training) for part in network.modules()]
     learned = [(weight, weight.requires_grad) for weight in network.parameters()]
     # cuDNN's recurrent layers give gradients in training mode only.

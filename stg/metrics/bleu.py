@@ -83,6 +83,7 @@ class SentenceBleu:
         videos = checked_rows(rows, len(captions), len(grams.sizes))
         counts = grams.counts(captions)
         entry, pair = grams.find(videos[counts.bin // order], counts.ngram)
+        # Clipped at the most that one reference holds: repeating a right word does not pay (section 2.1).
         shared = np.minimum(counts.count[entry], self._most[pair])
         correct = np.bincount(counts.bin[entry], shared, len(captions) * order).astype(np.int64).reshape(-1, order)
         guess = np.maximum(counts.lengths[:, None] - np.arange(order), 0)

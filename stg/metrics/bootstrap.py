@@ -87,7 +87,9 @@ def resampled_sums(
     sums = []
     for start in range(0, samples, rows):
         index = random.integers(videos, size=(min(rows, samples - start), videos))
+        # Each draw gets numbers of its own, so that one bincount counts them all.
         index += videos * np.arange(len(index))[:, None]
+        # How often each draw holds each video [rows B]; the sums are then one matrix product.
         drawn = np.bincount(index.ravel(), minlength=index.size).reshape(index.shape)
         sums.append(drawn.astype(np.float64) @ columns)
     return np.concatenate(sums)

@@ -28,13 +28,16 @@ class CiderD:
     def __init__(self, references: Sequence[Sequence[Sequence[int]]] | ReferenceNgrams, *, sigma: float = 6.0) -> None:
         grams = references if isinstance(references, ReferenceNgrams) else ReferenceNgrams(references)
         videos = len(grams.sizes)
+        # In how many videos each n-gram occurs: a pair names a video and an n-gram, and the last is a sentinel.
         frequency = np.bincount(grams.pairs[:-1] % max(grams.total, 1), minlength=grams.total)
         # The last entry is what -1, an n-gram that no reference holds, takes: it counts as if one video had it.
         self._idf = np.log(videos) - np.log(np.append(frequency, 1))
+        # Exactly 0 for what every video has: the logarithms of a number and of an array may differ in the last bit.
         self._idf[np.append(frequency, 1) == videos] = 0
         self._weight = grams.count * self._idf[grams.ngram]
         norm = np.sqrt(np.bincount(grams.bin, self._weight**2, len(grams.lengths) * grams.order))[grams.bin]
         self._unit = np.divide(self._weight, norm, out=np.zeros_like(norm), where=norm > 0)
+        # Lengths are compared in bigrams, as the COCO code counts them, not in words.
         self._bigrams = np.maximum(grams.lengths - 1, 0)[grams.bin // grams.order]
         self._grams, self._sigma = grams, sigma
 
@@ -50,13 +53,16 @@ class CiderD:
         weight = counts.count * self._idf[counts.ngram]
         norm = np.sqrt(np.bincount(counts.bin, weight**2, len(captions) * grams.order))
         entry, pair = grams.find(videos[counts.bin // grams.order], counts.ngram)
+        # Each n-gram of a caption meets every reference that holds it: one row for each such meeting.
         many = grams.start[pair + 1] - grams.start[pair]
         posting = np.arange(many.sum()) + np.repeat(grams.start[pair] - (np.cumsum(many) - many), many)
         entry = np.repeat(entry, many)
         bins = counts.bin[entry]
         longer = np.maximum(counts.lengths - 1, 0)[bins // grams.order] - self._bigrams[posting]
         penalty = np.exp(-(longer**2) / (2 * self._sigma**2))
+        # Clipped at the weight in the reference, the D of CIDEr-D: repeating an n-gram does not pay.
         product = np.minimum(weight[entry], self._weight[posting]) * self._unit[posting] * penalty
         total = np.bincount(bins, product, len(captions) * grams.order)
         similarity = np.divide(total, norm, out=np.zeros_like(norm), where=norm > 0).reshape(-1, grams.order)
+        # The mean over orders 1 to 4 and over references, times 10 as in the COCO code.
         return 10 * similarity.mean(1) / grams.sizes[videos]

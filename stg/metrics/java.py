@@ -72,6 +72,7 @@ class JavaProcess:
         self.what = what
         program = java()
         folder = tempfile.gettempdir()
+        # Language and encoding decide how numbers and letters are printed; the last two keep it from leaving files.
         command = [
             program,
             "-Dfile.encoding=UTF-8",
@@ -84,13 +85,16 @@ class JavaProcess:
         pipe = subprocess.PIPE
         try:
             self._process = subprocess.Popen(
+                # A session of its own: Ctrl-C reaches the caller alone, which then ends the program and its children.
                 command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=folder, start_new_session=True
             )
         except OSError as error:
             raise JavaError(f"{NEEDS} ({program}: {error.strerror or error})") from error
+        # Also where nobody closes it: at the latest when the interpreter ends.
         self._stop = weakref.finalize(self, _stop, self._process, os.getpid())
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             assert stream is not None
+            # A pipe that is full or empty must not hold the caller beyond its deadline.
             os.set_blocking(stream.fileno(), False)
         self._complaint = b""
 
@@ -139,10 +143,12 @@ class JavaProcess:
                         if not view:
                             selector.unregister(process.stdin)
                             if lines is None:
+                                # The end of its input is the sign that no more is asked.
                                 process.stdin.close()
                         continue
                     piece = os.read(key.fd, 1 << 16)
                     if not piece:
+                        # A closed pipe is readable for ever, so that the loop would spin.
                         selector.unregister(key.fileobj)
                     if key.fileobj is process.stderr:
                         # Its end says why Java failed; all of it could be megabytes.
@@ -230,6 +236,7 @@ def tokenize_captions_java(captions: Mapping[str, Sequence[str]], *, timeout: fl
         JavaError: Java is missing, ended, or needed more than ``timeout`` seconds.
     """
 
+    # One caption a line: a line break within one would shift all that follow.
     text = "".join(re.sub(r"\s", " ", caption) + "\n" for texts in captions.values() for caption in texts)
     program = ["-cp", str(jar("tokenizer", "stanford-corenlp-3.4.1.jar")), "edu.stanford.nlp.process.PTBTokenizer"]
     with JavaProcess([*program, "-preserveLines", "-lowerCase"], what="the Java tokenizer") as process:

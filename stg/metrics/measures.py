@@ -152,6 +152,7 @@ def _require_videos(captions: Mapping[str, str]) -> None:
 
 def _reference_bleu(captions: Mapping[str, str], references: References) -> Result:
     scorer = bleu_scorer.BleuScorer(n=4)
+    # Set directly: its own methods would count the references again for every set of captions.
     scorer.crefs = references.bleu_counts
     pairs = zip(captions.values(), scorer.crefs, strict=True)
     scorer.ctest = [bleu_scorer.cook_test(text, counts) for text, counts in pairs]

@@ -56,6 +56,8 @@ class Meteor:
         deadline = time.monotonic() + self.timeout
         with self._lock:
             process = self._running()
+            # In two steps, as pycocoevalcap does: the corpus score comes from
+            # summed statistics and is no mean of scores.
             statistics = process.ask(questions, lines=len(captions), timeout=self.timeout)
             for line in statistics:
                 self._numbers(process, line)
@@ -79,6 +81,7 @@ class Meteor:
             numbers = [float(word) for word in line.split()]
             if not numbers or count not in (None, len(numbers)):
                 raise ValueError
+        # Questions and answers are out of step from here on, so the program is stopped; the next call starts another.
         except ValueError:
             process.close()
             raise JavaError(

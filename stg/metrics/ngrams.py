@@ -56,9 +56,11 @@ class ReferenceNgrams:
         self._tables: list[Int64[ndarray, " keys"]] = []
         counts = self._counts(words, self.lengths, build=True)
         pair = self.video[counts.bin // order] * self.total + counts.ngram
+        # Sorted by pair: all references of a video that hold an n-gram lie in one stretch.
         by_pair = np.argsort(pair)
         pair = pair[by_pair]
         new = np.flatnonzero(np.diff(pair, prepend=-1))
+        # With a sentinel at the end, so that a search always finds a place.
         self.pairs: Int64[ndarray, " pairs_and_end"] = np.append(pair[new], _END)
         self.start: Int64[ndarray, " pairs_and_end"] = np.append(new, len(pair))
         self.bin: Int64[ndarray, " postings"] = counts.bin[by_pair]
@@ -89,6 +91,7 @@ class ReferenceNgrams:
         self, words: Int64[ndarray, " words"], lengths: Int64[ndarray, " captions"], build: bool
     ) -> NgramCounts:
         caption = np.repeat(np.arange(len(lengths)), lengths)
+        # How many words are left in its caption, from each word on.
         left = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(words))
         start = np.arange(len(words))
         last = prefix = words
@@ -96,6 +99,7 @@ class ReferenceNgrams:
         offset = 0
         for n in range(self.order):
             start = start[left[start] > n]
+            # The n-gram before, which is one number by now, and one more word: an int64 for any order.
             key = words[start] if n == 0 else (prefix[start] << _SHIFT) | last[start + n]
             if build:
                 table, number = np.unique(key, return_inverse=True)
@@ -111,10 +115,12 @@ class ReferenceNgrams:
             offsets.append(offset)
             offset += spans[-1]
         bins, numbers = (np.concatenate(parts) for parts in zip(*keys, strict=True))
+        # Bin and n-gram as one number, so that one sort counts all.
         span = int(numbers.max(initial=0)) + 1
         distinct, count = np.unique(bins * span + numbers, return_counts=True)
         bins, numbers = np.divmod(distinct, span)
         n_less_one = bins % self.order
+        # Beyond its table an n-gram has a number of its own that no reference shares.
         known = numbers < np.array(spans)[n_less_one]
         return NgramCounts(bins, np.where(known, np.array(offsets)[n_less_one] + numbers, -1), count, lengths)
 

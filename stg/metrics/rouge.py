@@ -48,6 +48,7 @@ class RougeL:
         words, lengths = flatten(captions)
         number = np.minimum(np.searchsorted(self._numbers, words), max(len(self._numbers) - 1, 0))
         known = self._numbers[number] == words if len(self._numbers) else np.zeros(len(words), bool)
+        # Words of no reference become -1, which equals no word of one.
         words = np.where(known, number, -1).astype(np.int32)
 
         many = self._sizes[videos]
@@ -64,6 +65,7 @@ class RougeL:
                 _padded(words, begins[ours], lengths[ours], -1),
                 _padded(self._words, reference_begins[theirs], self._lengths[theirs], -2),
             )
+        # The best of each over the references, which need not be those of one: so does the COCO code.
         precision = np.maximum.reduceat(common / np.maximum(lengths[caption], 1), start)
         recall = np.maximum.reduceat(common / np.maximum(self._lengths[reference], 1), start)
         found = precision > 0
@@ -90,6 +92,7 @@ def _longest_common(captions: ndarray, references: ndarray) -> Int64[ndarray, " 
     The usual table, row by row: row i holds the answers for the first i words of the caption and every beginning of the
     reference.
     """
+    # Small integers, as captions are short: the table stays in the cache.
     row = np.zeros((len(references) + 1, references.shape[1]), np.int16)
     for words in captions:
         best = np.maximum(row[1:], row[:-1] + (references == words))

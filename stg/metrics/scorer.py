@@ -77,6 +77,7 @@ class Scorer:
                 raise UserError(f"the references of video {video!r} must be a list of sentences, got {texts!r:.80}")
         self._java = tokenizer == "java"
         self._timeout = timeout
+        # What is not set up, as SPICE without its files, is None and left out.
         made = {name: make(MetricSettings(reference, timeout, spice)) for name, make in METRICS.items()}
         self._metrics = {name: metric for name, metric in made.items() if metric is not None}
         self._references = References(self._tokenized(references))

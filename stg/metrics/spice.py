@@ -50,6 +50,7 @@ class Spice:
             command = [f"-Xmx{self._memory}", "-cp", os.pathsep.join(paths), "edu.anu.spice.SpiceScorer"]
             options = [str(asked), "-out", str(answered), "-subset", "-silent"]
             with JavaProcess([*command, *options], what="SPICE's Java program") as process:
+                # It reads and writes files: what is awaited is its end.
                 process.ask("", timeout=self.timeout)
             try:
                 rows = json.loads(answered.read_text(encoding="utf-8"))
