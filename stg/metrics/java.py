@@ -86,7 +86,12 @@ class JavaProcess:
         try:
             self._process = subprocess.Popen(
                 # A session of its own: Ctrl-C reaches the caller alone, which then ends the program and its children.
-                command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=folder, start_new_session=True
+                command,
+                stdin=pipe,
+                stdout=pipe,
+                stderr=pipe,
+                cwd=folder,
+                start_new_session=True,
             )
         except OSError as error:
             raise JavaError(f"{NEEDS} ({program}: {error.strerror or error})") from error
