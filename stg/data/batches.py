@@ -124,6 +124,7 @@ class TrainingSet:
         seed: int = 0,
     ) -> None:
         self.source, self.seed = source, seed
+        # A video without captions, as one whose words are all too rare, would be read for nothing.
         self.captions = {video: list(texts) for video, texts in captions.items() if texts}
         self.batch_videos, self.captions_per_video, self.epoch_captions = (
             batch_videos,
@@ -140,6 +141,7 @@ class TrainingSet:
         order = np.random.default_rng([self.seed, number])
         items = []
         for video, texts in self.captions.items():
+            # A new draw each epoch: with a limit, other captions of the video have their turn.
             chosen = order.permutation(len(texts))[: self.epoch_captions]
             for start in range(0, len(chosen), self.captions_per_video):
                 items.append(Item(video, tuple(int(n) for n in chosen[start : start + self.captions_per_video])))
@@ -149,6 +151,7 @@ class TrainingSet:
         # Sorted inside windows only: over the whole epoch every batch would meet the same neighbours.
         windows = _cut(shuffled, self.length_buckets * self.batch_videos)
         batches = [batch for window in windows for batch in _cut(sorted(window, key=self._longest), self.batch_videos)]
+        # Or every epoch would go from short captions to long ones, window by window.
         return [batches[position] for position in order.permutation(len(batches))]
 
     def _longest(self, item: Item) -> int:
@@ -163,6 +166,7 @@ class TrainingSet:
         words, targets, real = pad_words(
             [self.captions[item.video][number] for item in items for number in item.captions]
         )
+        # The row of each caption's video in ``graphs``: decoders copy a memory only where they must.
         video = torch.tensor([row[item.video] for item in items for _ in item.captions])
         batch = CaptionBatch(graphs, words, targets, real, video, tuple(items))
         return batch.pin_memory() if self.pinned else batch

@@ -37,6 +37,7 @@ def rebuild_edges(source: GraphStore, target: GraphStore, edges: EdgeConfig, rep
     """
 
     manifest = {**source.manifest, "edges": asdict(edges)}
+    # By its own words first: those of the store name neither --out nor the edges.
     if len(target) and (differing := differences(target.manifest, manifest)):
         listed = describe(differing, "{old!r} there, now {new!r}")
         raise UserError(f"{target.path} holds other graphs ({listed}): choose another --out")
@@ -46,6 +47,7 @@ def rebuild_edges(source: GraphStore, target: GraphStore, edges: EdgeConfig, rep
         draw_paper_edges(graph, **edges.arguments)
         return graph
 
+    # A stopped call is resumed by the same command.
     waiting = [video for video in source if video not in target]
     before = len(target)
     with reporter.bar("drawing edges") as progress:

@@ -86,6 +86,7 @@ def merge(paths: Sequence[str], out: str, reporter: Reporter = SILENT, *, strict
     with ExitStack() as opened:
         shards = [opened.enter_context(GraphStore(path)) for path in paths]
         _check_alike(shards)
+        # An empty shard has no settings to give the new store.
         first = next((shard for shard in shards if len(shard) or shard.manifest), shards[0])
         new = not target.exists()
         # Opened before the long check, so that a place that cannot be written and a second writer show at once.
@@ -96,9 +97,11 @@ def merge(paths: Sequence[str], out: str, reporter: Reporter = SILENT, *, strict
             _check_alike([store, *shards])
             with reporter.bar("checking") as progress:
                 wanted = _check_records(store, shards, reporter, progress)
+            # Before anything is written, too: a damaged list stops the merge while it costs nothing.
             lists = {f"{target}{side}": _joined([f"{path}{side}" for path in (target, *paths)]) for side in SIDES}
         except BaseException:
             if new:
+                # Only a store that was made here: whatever was there before is not touched.
                 store.close()
                 for made in (target, Path(f"{target}-lock")):
                     made.unlink(missing_ok=True)
@@ -121,6 +124,7 @@ def _check_alike(stores: Sequence[GraphStore]) -> None:
     first, *others = [store for store in stores if len(store) or store.manifest] or [stores[0]]
     for store in others:
         ours, theirs = (
+            # Empty stores have no fields yet: they take those of the other, so that only real differences count.
             {"manifest": one.manifest, "fields": one.fields or other.fields, "features": one.features_dtype}
             for one, other in ((first, store), (store, first))
         )
@@ -146,6 +150,7 @@ def _check_records(
         video, holders = key.decode(), [shards[place] for _, place in entries]
         done += len(holders)
         records = []
+        # The target's own record first: it is what copies are compared with, as it stays.
         for holder in [store, *holders] if video in store else holders:
             try:
                 records.append((holder, holder.record(video)))
@@ -179,6 +184,7 @@ def _chunks(wanted: Sequence[tuple[str, GraphStore, int]]) -> Iterator[list[tupl
     chunk: list[tuple[str, GraphStore, int]] = []
     filled = 0
     for entry in wanted:
+        # A record larger than a chunk is one by itself.
         if chunk and filled + entry[2] > CHUNK:
             yield chunk
             chunk, filled = [], 0
@@ -199,6 +205,7 @@ def _joined(names: Sequence[str]) -> list[bytes]:
             except ValueError as error:
                 raise UserError(f"{name} line {number} is not JSON ({error}): take it out, then merge again") from error
             if row is not None:
+                # A dict as an ordered set: shards that were merged before have lines in common.
                 lines[line] = None
     return list(lines)
 

@@ -42,6 +42,7 @@ def load_into_memory(store: GraphStore, videos: Sequence[str], *, reporter: Repo
         StoreError: one is not there, or damaged.
     """
     wanted = list(dict.fromkeys(videos))
+    # Asked before reading: a process that the system kills for its memory explains nothing.
     sizes = dict(zip(store.keys(), store.sizes(), strict=True))
     needed, free = sum(sizes.get(video, 0) for video in wanted), free_memory()
     # Under torchrun each process of this machine keeps its own.

@@ -83,6 +83,7 @@ def run_clip(
     """
     stages = stages or Stages()
     remaining = _timed(iter(parts), stages)
+    # The frames of the sample come first, whatever else is asked for: they decide what is kept of the rest.
     sample = next(remaining, None)
     if not isinstance(sample, SampledFrames):
         raise VideoError("the clip gave no frames")
@@ -105,12 +106,14 @@ def run_clip(
                     rows[part.audible] = sound(part.examples[part.audible])
             audio.append(rows)
             audible.append(part.audible)
+    # What is left when the clip ends: the last batch need not be full.
     if track is not None and segments:
         with stages("motion"):
             track.add(segments)
     return ClipFeatures(
         sample,
         **(track.result() if track is not None else {}),
+        # With an empty array in front, as a silent clip gives no chunk at all.
         audio=np.concatenate([np.zeros((0, sound.width), np.float32), *audio]) if sound is not None else None,
         audio_mask=np.concatenate([np.zeros(0, bool), *audible]) if sound is not None else None,
     )
@@ -163,6 +166,7 @@ class _MotionTrack:
             raise VideoError(f"{self.sample.video!r} has no frame for the motion network")
         span = self.network.request.span
         motion = np.concatenate(self.pooled)
+        # Which row each sampled frame falls into follows from its number, as every row covers ``span`` frames.
         found = {"motion": motion, "motion_row": motion_rows(self.sample.frame_number, len(motion), span)}
         if self.keep_grid:
             found["grid"] = np.concatenate(self.grids)

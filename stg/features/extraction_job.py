@@ -33,6 +33,7 @@ class ExtractionJob:
     def __init__(
         self, networks: NetworkConfig, sampling: SamplingConfig, execution: ExecutionConfig, files: Files
     ) -> None:
+        # From the environment, as torchrun sets it: extraction needs no group of processes.
         self.rank, self.world = rank_and_world(os.environ)
         self.networks, self.sampling, self.execution = networks, sampling, execution
         if execution.threads:
@@ -71,11 +72,13 @@ class ExtractionJob:
                 reporter.say("starting Ray: the first clips come after about a minute")
             try:
                 report = (self._with_ray if ray else self._here)(store, clips, ExtractionLog(target), progress)
+            # Every clip that is done lies in the store already, so that a stop loses the work of one group.
             except KeyboardInterrupt:
                 held = sum(video in store for video in clips)
                 raise Preempted(
                     f"stopped: {held} of {len(clips)} clips are in {target}; the same command resumes from there"
                 ) from None
+        # They count as done by others, not as skipped.
         left = tuple(video for video in share if video not in clips)
         return replace(report, store=target, elsewhere=left, wall=time.perf_counter() - start)
 

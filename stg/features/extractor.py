@@ -146,6 +146,7 @@ class Extractor:
                 [select(item, size_of(sample), self.sampling.threshold, self.sampling.max_objects) for item in found]
                 for sample, found in zip(samples, self._detect(samples), strict=True)
             ]
+        # Boxes before image features: the image network describes the objects that were kept, and no others.
         boxes = [[kept.boxes for kept, _ in frames] for frames in picked]
         with stages("image"):
             described = self._describe(samples, boxes)
@@ -156,8 +157,10 @@ class Extractor:
 
     def _detect(self, samples: Sequence[SampledFrames]) -> list[list[Detections]]:
         if self.detector is None:
+            # Without a detector there are frames all the same, none of which has objects.
             nothing = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
             return [[nothing] * len(sample.frames) for sample in samples]
+        # Detectors that can take the frames of several videos at once do; the others see one video at a time.
         many = getattr(self.detector, "many", None)
         found = [list(item) for item in (map(self.detector, samples) if many is None else many(samples))]
         for sample, item in zip(samples, found, strict=True):
@@ -241,9 +244,11 @@ def select(found: Detections, size: tuple[int, int], threshold: float, max_objec
     """
     height, width = size
     finite = np.isfinite(found.boxes).all(axis=1) & np.isfinite(found.scores)
+    # Boxes that are not finite become 0, so that clipping does not warn of them; they are not usable below.
     boxes = np.where(finite[:, None], found.boxes, 0).clip(0, np.array([width, height] * 2, np.float32))
     usable = finite & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
     rows = np.flatnonzero(usable & (found.scores >= threshold))
+    # Stable, so that boxes of equal score keep the detector's order on every machine.
     rows = rows[np.argsort(-found.scores[rows], kind="stable")][:max_objects]
     features = None if found.features is None else found.features[rows]
     labels = None if found.labels is None else found.labels[rows]

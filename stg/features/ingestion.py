@@ -86,9 +86,11 @@ def ingest(
     Raises:
         ValueError: the store was made under another manifest; the fields that differ are named.
     """
+    # Before any work: features that were made otherwise never get into one store.
     store.require_manifest(extractor.manifest() if manifest is None else manifest)
     already = tuple(video for video in videos if video in store)
     held = set(already)
+    # Each once, in the order given: what was stored by an earlier call is not extracted again.
     waiting = [video for video in dict.fromkeys(videos) if video not in held]
     work = _Ingestion(store, extractor, motion, log)
     progress(len(already), len(videos))
@@ -98,6 +100,7 @@ def ingest(
     for video, parts in source(waiting):
         try:
             clips.append((video, extractor.run_clip(parts, work.stages)))
+        # One clip of many: it is listed with its reason, and the others are read.
         except VideoError as error:
             work.skip(video, "read", error)
         if len(clips) == group:
@@ -155,6 +158,7 @@ class _Ingestion:
         try:
             found = self.extractor.extract([clip for _, clip in clips], self.stages)
         except (VideoError, ValueError) as error:
+            # It is the one that was refused. Groups of one end the recursion.
             if len(clips) == 1:
                 self.skip(clips[0][0], "extract", error)
             else:
@@ -183,11 +187,13 @@ def prefetch(read: Callable[[str], SampledFrames]) -> Source:
             try:
                 for video in videos:
                     pending.append((video, pool.submit(read, video)))
+                    # One is always being read while the one before it is worked on; more would only hold memory.
                     if len(pending) > 1:
                         yield _opened(*pending.popleft())
                 while pending:
                     yield _opened(*pending.popleft())
             finally:
+                # Whoever stops in the middle does not wait for videos that nobody wants any more.
                 for _, future in pending:
                     future.cancel()
 
@@ -212,6 +218,7 @@ def with_motion(features: VideoFeatures, video: str, sample: SampledFrames, moti
     rows, row = found
     return replace(
         features,
+        # A copy where needed: rows of a table may be strided, or of another type.
         motion=torch.from_numpy(np.ascontiguousarray(rows, np.float32)),
         motion_row=torch.from_numpy(np.ascontiguousarray(row, np.int64)),
     )

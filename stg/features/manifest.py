@@ -84,6 +84,7 @@ class Manifest:
         if files and "grid" in reads:
             needed.append("grid")
         missing = [part for part in dict.fromkeys(needed) if part not in self.values]
+        # Only networks with files of weights are recorded with names and hashes; others follow from their settings.
         for part, entry in self.networks(reads).items() if files else ():
             found = network_of(part, entry)
             if found is not None and found[1].weight_files:
@@ -106,6 +107,7 @@ def recorded_weights(spec: NetworkSpec[Any], entry: Mapping[str, Any]) -> dict[s
     own = [slot.role for slot in spec.weight_files if not slot.part]
     if not spec.weight_files:
         return {}
+    # One file is recorded by itself, several as lists.
     names, hashes = ([entry[key]] if isinstance(entry[key], str) else entry[key] for key in FILE_KEYS)
     found = {role: (str(name), str(sha256)) for role, name, sha256 in zip(own, names, hashes, strict=True)}
     for slot in spec.weight_files:

@@ -43,9 +43,11 @@ def ingest_with_ray(
     already = tuple(video for video in clips if video in store)
     waiting = {video: path for video, path in clips.items() if video not in store}
     workers = max(execution.workers, 1)
+    # Each worker would take all cores otherwise, and they would hinder each other.
     threads = execution.threads or max(1, available_cores() // workers)
     settings = {"networks": networks, "sampling": sampling, "work": replace(execution, threads=threads)}
     settings |= {"features_dtype": store.features_dtype}
+    # Workers start in a folder of Ray's: a relative path would lead nowhere.
     settings |= {"plugins": [os.path.abspath(one) if one.endswith(".py") else one for one in loaded_plugins()]}
     done: list[str] = []
     skipped: list[str] = []
@@ -59,6 +61,7 @@ def ingest_with_ray(
             log.clip(facts)
             try:
                 store.put_records([(row.video, record)])
+            # Nothing more can be stored, so the job ends; any other refusal concerns one clip.
             except StoreFullError:
                 raise
             except StoreError as error:
@@ -233,8 +236,10 @@ class _Worker:
 
         video = row["video"]
         answer = {"video": video, "record": b"", "error": "", "stage": "", "kind": ""}
+        # Networks that could not be built make every clip a row with the reason, not a job that fails again and again.
         if self.extractor is None:
             return answer | {"error": _text(self.problem), "stage": "build", "kind": self.kind}
+        # Waited for, since it must be counted before the clip can take the process down.
         if ray.get(self.attempts.begin.remote(video)) > ATTEMPTS:
             died = f"the worker's process died at this clip, {ATTEMPTS} times"
             return answer | {"error": died, "stage": "worker", "kind": "WorkerDied"}
@@ -243,6 +248,7 @@ class _Worker:
         except Exception as error:
             stage = "read" if isinstance(error, VideoError) else "extract"
             answer |= {"error": _text(str(error)), "stage": stage, "kind": type(error).__name__}
+        # Reached also by clips that fail with an error: only those whose process died stay counted.
         self.attempts.finish.remote(video)
         return answer
 
@@ -259,6 +265,7 @@ def _running(workers: int) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    # A cluster that the user names is used as it is; otherwise a small one is started for this job.
     own = {} if os.environ.get("RAY_ADDRESS") else {"address": "local", "num_cpus": workers, "include_dashboard": False}
     before = signal.getsignal(signal.SIGTERM)
     ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **own)
@@ -277,6 +284,7 @@ def _quiet() -> Iterator[None]:
 
     context, log = DataContext.get_current(), logging.getLogger("ray.data")
     settings = {"enable_progress_bars": False, "print_on_execution_start": False}
+    # The settings belong to the whole process, which may use Ray Data for something else.
     before = {name: getattr(context, name) for name in settings}
     for name, value in settings.items():
         setattr(context, name, value)

@@ -189,6 +189,7 @@ def _networks(made: Manifest, reads: Sequence[str]) -> NetworkConfig:
     Raises:
         UserError: features that were made elsewhere, or by a network that is not known here.
     """
+    # What the model does not read is not run.
     names = {"detector": NONE, "motion": NONE, "sound": NONE}
     # Features imported from elsewhere can be trained on, but not made for a clip that the importer never saw.
     for kind, part in (("motion", "motion"), ("audio", "sound")):

@@ -31,6 +31,7 @@ def pad_scene(batch: GraphData) -> SceneFrames:
     scene[mask] = batch.scene
     motion = None
     if "motion" in batch:
+        # Rows count from 0 in each video, in the batch from the first of all.
         row = batch.motion_row + batch.motion_ptr[:-1].repeat_interleave(counts)
         motion = batch.motion.new_zeros(videos, longest, batch.motion.shape[-1])
         motion[mask] = batch.motion[row]

@@ -64,6 +64,7 @@ def build_captioner(
     join = nn.Linear(2 * model.channels, model.channels, bias=False) if joined else None
     memories = {branch: _memory(branch, frozenset(parts), widths, model) for branch, parts in reads.items()}
 
+    # Only what is read is standardised: statistics of other features would be taken for nothing.
     read = {"x"} if objects is not None else set()
     read = read.union(scene.requires if scene is not None else (), *(made.requires for made in memories.values()))
     standardise = nn.ModuleDict(

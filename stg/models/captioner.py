@@ -182,6 +182,7 @@ class Captioner(nn.Module):
 
     def for_captioning(self) -> "Captioner":
         """The part that captions: no object branch unless it is read at test time; weights are shared."""
+        # The object branch alone, or joined: there is nothing to drop.
         if self._captions_with_graph:
             return self
         # The exported file holds nothing of the object branch, the statistics of its features included.
@@ -209,6 +210,7 @@ class Captioner(nn.Module):
 def _check_reads(name: str, branch: Branch | None) -> None:
     if branch is None or branch.decoder is None:
         return
+    # The graph's encoder gives frames; all else that a decoder reads comes from the memory builder.
     provides = frozenset({"frames"}) if name == "object" else cast("SceneBranch | SceneViews", branch.encoder).provides
     provides |= branch.memory.provides if branch.memory is not None else frozenset()
     # What a decoder only learns from must be there too, or its loss would be missing in silence.

@@ -43,6 +43,7 @@ def _stats(model: ModelConfig, branch: BranchName, shared: dict[str, Any]) -> De
         # 256 and 128 at the paper's 512 channels.
         embedding=max(model.channels // 2, 1),
         attention=max(model.channels // 4, 1),
+        # The branches see different things, so each names its own streams.
         streams=stats.scene_streams if branch == "scene" else stats.object_streams,
         order=stats.order,
         temporal=stats.st.temporal,

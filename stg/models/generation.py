@@ -70,6 +70,7 @@ def generate(
     training = model.training
     model.eval()
     captions: dict[str, list[Caption]] = {}
+    # One for all batches, so that drawn captions are a function of the seed and the order of the videos.
     generator = torch.Generator(device).manual_seed(search.seed)
     try:
         for start in range(0, len(videos), batch_videos):

@@ -30,6 +30,7 @@ def pad_regions(
     most = max(int(count.max()), 1)
     # Nodes of a frame stand next to each other: their place is how far they are behind the first of them.
     place = torch.arange(len(slot), device=slot.device) - (count.cumsum(0) - count)[slot]
+    # index_put, not an assignment, as gradients flow back to the nodes.
     regions = nodes.new_zeros(videos * longest, most, nodes.shape[-1]).index_put((slot, place), nodes)
     mask = torch.arange(most, device=slot.device) < count[:, None]
     return regions.unflatten(0, (videos, longest)), mask.unflatten(0, (videos, longest))
@@ -170,12 +171,14 @@ class MemoryBuilder(nn.Module):
         if self.grid is not None:
             grid, ptr = feature(batch, "grid"), batch.motion_ptr
             if self.max_steps:
+                # Before the projection: what is dropped costs no work.
                 rows, ptr = subsample_steps(ptr, self.max_steps)
                 grid = grid[rows]
             # Projected before it is padded: a padded place costs memory, but no work.
             parts["grid"], parts["grid_mask"] = pad_grid(self.grid(grid), ptr)
         if self.clip is not None:
             parts["clip"] = self.clip(batch)
+        # Clips of one's own have no class: decoders then take the row of an unknown one.
         if self.category and "category" in batch:
             parts["category"] = batch.category
         return parts

@@ -88,10 +88,13 @@ class Standardise(nn.Module):
             for piece in rows.split(ROWS_AT_ONCE):
                 precise = piece.double()
                 total = total + precise.sum(0)
+                # Sums of squares lose digits where the mean is large: hence the double precision.
                 squares = squares + precise.square().sum(0)
         if count:
             mean = total / count
             deviation = (squares / count - mean.square()).clamp_min(0).sqrt()
+            # A dimension that hardly varies would turn its noise into a
+            # feature; the second bound holds where none varies.
             deviation = deviation.clamp_min(0.01 * deviation.mean()).clamp_min(1e-6)
             self.mean.copy_(mean)
             self.scale.copy_(1 / deviation)

@@ -81,6 +81,7 @@ class Description:
                 raise ValueError(f"width and span of {name} must be at least 1; got {stream.width} and {stream.span}")
         if self.scene is None and self.motion is None:
             raise ValueError("scene or motion is needed, or a layout")
+        # Without boxes an object has no place in the graph, and boxes without features nothing to say.
         if (self.objects is None) != (self.boxes is None) or (self.objects is None and (self.frame or self.scores)):
             raise ValueError("objects and boxes belong together, and frame and scores to them")
         if isinstance(self.frames, tuple):
@@ -119,6 +120,7 @@ class Description:
                     raise ValueError(f"unknown layout {layout!r}; known: {', '.join(LAYOUTS)}")
                 if "source" not in values:
                     raise ValueError(f"layout {layout!r} needs the source, a folder")
+                # What the file says itself comes last, and wins over the layout.
                 values = {**{k: {"source": values["source"], **v} for k, v in LAYOUTS[layout].items()}, **values}
             made: dict[str, Any] = {
                 k: _stream(k, v) if k in STREAMS and v is not None else v for k, v in values.items()
@@ -138,6 +140,7 @@ def _load(path: Path) -> Any:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"could not read {path}: {error.strerror or error}") from error
+    # Very deep nesting ends in RecursionError.
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
 
@@ -158,6 +161,7 @@ def _checked(cls: type[C], values: Mapping[str, Any], what: str) -> C:
         if name == "frames":
             fits = isinstance(value, str) or (isinstance(value, tuple) and all(type(n) is int for n in value))
         else:
+            # True is an int in Python, and no number here.
             fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
         if not fits:
             raise ValueError(f"{name} of {what} must be {getattr(kind, '__name__', kind)}, got {value!r}")

@@ -179,6 +179,7 @@ class Hdf5Source:
         except UserError:
             self.close()
             raise
+        # Listed once: asking the file for each video would walk it each time.
         self._group, self._videos = group, dict.fromkeys(names)
 
     def __iter__(self) -> Iterator[str]:
@@ -197,6 +198,7 @@ class Hdf5Source:
             item = self._walk(self._walk(self._group, video), self._after)
             if not isinstance(item, self._h5py.Dataset) or item.shape is None:
                 raise UnusableFeatures(f"{where}: there is no data set at {self.key!r}")
+            # A file from elsewhere could otherwise bring any file of this machine into the store.
             if item.external or item.is_virtual:
                 raise UnusableFeatures(f"{where}: its numbers lie in other files, which are not opened")
             _check_numbers(item.dtype, item.shape, where)
@@ -242,12 +244,14 @@ def _read_npy(stream: IO[bytes] | io.BufferedIOBase, size: int, where: str) -> n
         start = stream.read(1)
         stream.seek(0)
         header = _HEADERS[np.lib.format.read_magic(stream)]
+        # NumPy's own readers of headers, which evaluate literals only and never unpickle.
         shape, fortran, dtype = header(stream)
     except _MALFORMED as error:
         if start == b"\x80":  # what every pickle of today begins with
             raise UnusableFeatures(_pickled(where)) from error
         raise UnusableFeatures(f"{where} is not a .npy file, or a damaged one: {str(error)[:200]}") from error
     _check_numbers(dtype, shape, where)
+    # Compared before reading: a header may claim any shape.
     wanted, there = math.prod(shape) * dtype.itemsize, size - stream.tell()
     raw = stream.read(wanted) if wanted == there else b""
     if len(raw) != wanted:
@@ -262,6 +266,8 @@ def _read_member(file: io.BufferedReader, member: str, where: str) -> np.ndarray
             if member not in archive.namelist():
                 there = ", ".join(name.removesuffix(".npy") for name in archive.namelist()[:5])
                 raise UnusableFeatures(f"{where} has no array {member.removesuffix('.npy')!r}; it has {there}")
+            # The size that the archive states is checked before anything is
+            # unpacked: a small file may unpack to any size.
             info = archive.getinfo(member)
             with archive.open(info) as stream:
                 return _read_npy(stream, info.file_size, where)

@@ -42,6 +42,7 @@ class Importer:
         try:
             for name, stream in description.streams().items():
                 self._sources[name] = open_source(Path(folder) / stream.source, stream.key)
+                # Now, and not at the first of thousands of videos: a wrong description is wrong for all of them.
                 self._try(name)
         except BaseException:
             self.close()
@@ -62,6 +63,7 @@ class Importer:
         """
         made, clips = self.description, self._clips_file
         span = {name: stream.span for name, stream in made.streams().items() if name in ("motion", "grid")}
+        # Whether frames have their original numbers, which is what joins rows of motion to them.
         numbered = clips is not None or made.stride is not None or isinstance(made.frames, tuple)
         spread = "spread evenly" if not numbered or None in span.values() else "by span"
         return {
@@ -89,17 +91,20 @@ class Importer:
             if video not in self._clips:
                 raise UnusableFeatures(f"video {video!r} is not among the clips of {made.clips}")
             total, fps = self._clips[video]
+        # Filled by each reading below: what the video was made of is noted next to the store.
         seen: dict[str, Read] = {}
         scene, motion, grid = (self._read(name, video, seen) for name in ("scene", "motion", "grid"))
         rows = made.num_frames if scene is None else len(scene)
         # More rows than frames wanted: the same segment centres that stg.extract takes of a video.
         kept = np.arange(rows) if rows == made.num_frames else segment_centres(rows, made.num_frames)
         numbers = self._numbers(rows, total)
+        # Motion and grid have the same rows, so either says how many there are.
         clips = motion if motion is not None else grid
         row = None if clips is None else self._motion_row(len(clips), rows, kept, numbers, total)
         if scene is not None:
             scene = scene[kept]
         elif motion is not None and row is not None:
+            # Without a scene every frame is described by the clip that it falls into.
             scene = motion[np.minimum(row, len(motion) - 1)]
         # A video that the audio lacks is one without sound; every graph of a store needs the same fields.
         audio = self._read("audio", video, seen) if made.audio is not None and video in self._sources["audio"] else None
@@ -118,6 +123,7 @@ class Importer:
             frame_number=None if numbers is None else _tensor(numbers[kept]),
             grid=_tensor(grid),
             audio=_tensor(audio),
+            # Silence was zero where these were extracted: no sound gives exactly that.
             audio_mask=None if audio is None else torch.from_numpy((audio != 0).any(axis=1)),
             total_frames=total,
             fps=fps,
@@ -138,12 +144,15 @@ class Importer:
             if video not in source:
                 continue
             known, file = before.streams.get(name), source.file(video)
+            # A stream that was not there then: of these only objects and sound change what was stored.
             if known is None:
                 if name in ("objects", "audio"):
                     raise _changed(video, f"there was no {name} for it, now there is, in {file}")
                 continue
             try:
                 stamp = source.stamp(video)
+                # The stamp first, as hashing reads the whole file; a copied file
+                # has another stamp and the same numbers.
                 if stamp != known.stamp and content_hash(source.read(video)) != known.sha256:
                     raise _changed(video, f"its {name} in {file} is not what it was")
             except UnusableFeatures as error:
@@ -180,6 +189,7 @@ class Importer:
         made = self.description
         width = made.objects.width or 0 if made.objects is not None else 0
         scored = made.scores is not None
+        # Nothing was detected: legal, and of the same fields and widths as every other video.
         if made.objects is None or video not in self._sources["objects"]:
             none = np.zeros(0, np.float32)
             return none.reshape(0, 4), none.reshape(0, width), np.zeros(0, np.int64), none if scored else None
@@ -190,6 +200,7 @@ class Importer:
         if objects.ndim == 3:
             if frame is not None or len(objects) != rows:
                 raise UnusableFeatures(f"objects {list(objects.shape)} are {len(objects)} frames, the scene has {rows}")
+            # [K R D] says by its shape which frame each object belongs to.
             frame = np.repeat(np.arange(rows), objects.shape[1])
         if frame is None:
             raise UnusableFeatures("objects [N D] need frame [N]; [K R D] would not")
@@ -200,6 +211,7 @@ class Importer:
             raise UnusableFeatures(f"objects, boxes, frame and scores have different numbers of rows: {lengths}")
         if (np.diff(frame) < 0).any() or (frame < 0).any() or (frame >= rows).any() or (frame != frame.round()).any():
             raise UnusableFeatures(f"frame must hold whole numbers in 0..{rows - 1}, in order")
+        # Sorted by frame, so the objects of a frame are a stretch.
         start, end = np.searchsorted(frame, kept), np.searchsorted(frame, kept, side="right")
         counts = end - start
         # The rows of each kept frame, one frame after the other.
@@ -232,6 +244,7 @@ class Importer:
         if name in ("scene", "motion", "grid") and not len(array):
             raise UnusableFeatures(f"{name} of video {video!r} has no rows")
         if name == "grid" and array.ndim == 4:
+            # [L h w G] -> [L P G]: places are read as a list.
             array = array.reshape(len(array), -1, array.shape[-1])
         with np.errstate(over="ignore"):  # what becomes infinite is refused by name afterwards
             return np.array(array, np.float32, order="C")
@@ -239,6 +252,7 @@ class Importer:
     def _try(self, name: str) -> None:
         """See that at least one of the first videos can be read as declared."""
         first: ValueError | None = None
+        # Some, not the first alone: a single damaged file must not condemn the collection.
         for video, _ in zip(self._sources[name], range(_TRIED), strict=False):
             try:
                 self._read(name, video, {})

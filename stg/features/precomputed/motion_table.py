@@ -78,6 +78,7 @@ def _load(path: Path) -> Mapping[str, np.ndarray]:
             f"{path} must hold clip [V] (text) and feat [V L M]; got {clip.dtype} {list(clip.shape)} and "
             f"{feat.dtype} {list(feat.shape)}"
         )
+    # Checked for all at once, when it is opened: extraction takes hours, and would stop in the middle.
     finite = np.isfinite(feat).all(axis=(1, 2))
     if not finite.all():
         raise UserError(f"{path}: features of {str(clip[~finite][0])!r} are not finite")

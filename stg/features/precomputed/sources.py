@@ -81,6 +81,7 @@ class SourceList:
                 streams = {name: Read(_stamp(of["stamp"]), of["sha256"]) for name, of in row["streams"].items()}
                 clip = row["clip"]
                 self._origins[row["id"]] = Origin(streams, None if clip is None else (clip[0], clip[1]))
+            # A line that a kill cut off: its video counts as one without a note.
             except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
                 continue
 
