@@ -57,7 +57,8 @@ ON_DEMAND = {
 HEAVY = {"torch", "torchvision", "torch_geometric", "av", "onnxruntime", "pycocoevalcap"}
 TORCH_FREE = (
     "stg.config", "stg.runtime", "stg.text", "stg.video", "stg.ablation.config", "stg.features.rebuild",
-    "stg.vision.registry", "stg.vision.weights", "stg.runs.model_file", "stg.commands.parser", "stg.commands.checks",
+    "stg.vision.registry", "stg.vision.published", "stg.vision.weights", "stg.runs.model_file", "stg.commands.parser",
+    "stg.commands.checks",
 )  # fmt: skip
 """Modules, and packages with all their modules, that import no torch."""
 WITH_TORCH = {"stg.runtime.device", "stg.runtime.distributed"}

@@ -6,23 +6,28 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from graphs.edges import EDGE_TYPES
 from graphs.flat import FlatBatch, GraphData
-from graphs.storage.graph_records import FEATURE_TYPES, FEATURES, check_graph, edge_types, graph, graph_fields, widths
+from graphs.storage.graph_records import FEATURE_TYPES, FEATURES, check_graph, graph, graph_fields, widths
+from graphs.storage.header import (
+    FORMAT,
+    header_item,
+    manifest_differences,
+    own_types,
+    read_header,
+    require_known_types,
+    require_same_fields,
+    stated_header,
+)
 from graphs.storage.known_records import KnownRecords, checked
 from graphs.storage.lmdb_check import check_file
-from graphs.storage.lmdb_file import HEADER_KEY, MAP_GROWTH, Item, LMDBFile, Transaction
+from graphs.storage.lmdb_file import HEADER_KEY, MAP_GROWTH, LMDBFile, Transaction
 from graphs.storage.records import Field, Record, StoreError, decode, encode
 from graphs.variants import select_edges
 
 if TYPE_CHECKING:
     import torch_geometric.data
 
-FORMAT = "stg video graphs 1"
 MODES = ("r", "a", "w")
-PAPER_TYPES = ("spatial", "temporal")
 MAX_KEY = 511  # LMDB's limit
 
 
@@ -108,9 +113,9 @@ class GraphStore:
         if header["manifest"] is None and held:
             raise StoreError(f"{self.path} already holds {held} graphs made without a manifest: use a new store")
         if not held and self._file.writable:
-            self._file.commit([_header_item(header | {"manifest": given})])
+            self._file.commit([header_item(header | {"manifest": given})])
         else:
-            differing = "; ".join(_differences(header["manifest"], given))
+            differing = "; ".join(manifest_differences(header["manifest"], given))
             raise StoreError(
                 f"{self.path} holds features made otherwise (its value first, the new one second): {differing}. "
                 "Use the same settings, or another store"
@@ -151,14 +156,14 @@ class GraphStore:
                 if own and own != video:
                     raise StoreError(f"the graph says that it belongs to {own!r}")
                 record = graph_fields(data, header["features_dtype"])
-                _check_same(fields or widths(record), widths(record))
+                require_same_fields(fields or widths(record), widths(record))
             except StoreError as error:
                 raise self._about(video, error) from error
             fields = fields or widths(record)
-            types |= _own_types(record)
+            types |= own_types(record)
             items[key] = encode(record)
-        stated = _stated(header, fields, types)
-        changed = [] if stated == header else [_header_item(stated)]
+        stated = stated_header(header, fields, types)
+        changed = [] if stated == header else [header_item(stated)]
         if items:
             self._file.commit([*changed, *items.items()])
 
@@ -202,11 +207,11 @@ class GraphStore:
                 raise StoreError(f"video {video!r} is given twice")
             found = self._check_record(video, record, header | {"fields": fields})
             fields = widths(found)
-            types |= _own_types(found)
+            types |= own_types(found)
             records[key] = record
         if records:
-            stated = _stated(header, fields, types)
-            changed = [] if stated == header else [_header_item(stated)]
+            stated = stated_header(header, fields, types)
+            changed = [] if stated == header else [header_item(stated)]
             self._file.commit([*changed, *records.items()])
 
     def get(self, video: str) -> "torch_geometric.data.Data":
@@ -281,7 +286,7 @@ class GraphStore:
                 with self._file.read() as transaction:
                     fields = decode(transaction.get(_key(video), b""))
                     check_graph(fields)
-                    _check_same(expected, widths(fields))
+                    require_same_fields(expected, widths(fields))
                     del fields
             except StoreError as error:
                 broken.append((video, str(error)))
@@ -311,18 +316,13 @@ class GraphStore:
         }
         # A reader changes nothing: only a writer gives an empty file its header.
         if mode != "r" and new:
-            self._file.commit([_header_item(fresh)])
+            self._file.commit([header_item(fresh)])
         present = self._header()
-        # A type without a name here would be drawn, filtered and trained on as nothing: refused at once.
-        for name, number in {} if mode == "w" else present.get("edge_types", {}).items():
-            if EDGE_TYPES.get(name) != number:
-                raise StoreError(
-                    f"{self.path} holds edges of the type {name!r}, which has no name here: register it first, "
-                    f"graphs.EDGE_TYPES[{name!r}] = {number}"
-                )
         if mode == "w":
-            self._file.commit([_header_item(fresh)], clear=True)
-        elif mode == "a" and features_dtype not in (None, present["features_dtype"]):
+            self._file.commit([header_item(fresh)], clear=True)
+            return
+        require_known_types(present, self.path)
+        if mode == "a" and features_dtype not in (None, present["features_dtype"]):
             raise StoreError(
                 f"{self.path} keeps its features as {present['features_dtype']}, asked for {features_dtype}: leave "
                 "features_dtype out, or use another store"
@@ -331,17 +331,7 @@ class GraphStore:
     def _header(self) -> dict[str, Any]:
         with self._file.read() as transaction:
             # Read afresh each time: another process may have added to it since.
-            record = transaction.get(HEADER_KEY)
-            if record is None:
-                raise StoreError(f"{self.path} is an LMDB file, but not a store of video graphs: it has no header")
-            try:
-                header = json.loads(decode(bytes(record))["json"].array.tobytes())
-            except (StoreError, KeyError, ValueError, RecursionError) as error:
-                raise StoreError(f"{self.path}: its header is damaged: {error}") from error
-        if not isinstance(header, dict) or header.get("format") != FORMAT:
-            stated = header.get("format") if isinstance(header, dict) else header
-            raise StoreError(f"{self.path} has the format {stated!r}, expected {FORMAT!r}: update, or make it again")
-        return header
+            return read_header(transaction.get(HEADER_KEY), self.path)
 
     def _find(self, transaction: Transaction, video: str) -> Record:
         try:
@@ -357,7 +347,7 @@ class GraphStore:
         try:
             fields = decode(record)
             check_graph(fields)
-            _check_same(header["fields"] or widths(fields), widths(fields))
+            require_same_fields(header["fields"] or widths(fields), widths(fields))
             # A record is copied byte by byte, so its dtype must already be the store's.
             kinds = {field.kind for name, field in fields.items() if name in FEATURES}
             if kinds != {header["features_dtype"]}:
@@ -387,40 +377,3 @@ def _video(key: bytes, path: Path) -> str:
         return key.decode()
     except UnicodeDecodeError as error:
         raise StoreError(f"{path} holds a key that is no video id: {key[:40]!r}") from error
-
-
-def _header_item(header: Mapping[str, Any]) -> Item:
-    text = json.dumps(header, allow_nan=False).encode()
-    return HEADER_KEY, encode({"json": Field("str", np.frombuffer(text, np.uint8))})
-
-
-def _own_types(fields: Mapping[str, Field]) -> dict[str, int]:
-    """The registered edge types of a record that are not the paper's."""
-    present = edge_types(fields["edge_type"].array)
-    return {name: number for name, number in EDGE_TYPES.items() if number in present and name not in PAPER_TYPES}
-
-
-def _stated(header: Mapping[str, Any], fields: Mapping[str, int], types: Mapping[str, int]) -> dict[str, Any]:
-    """The header with these fields, and with the names of edge types where there are others than the paper's."""
-    types = header.get("edge_types", {}) | types
-    return {**header, "fields": fields} | ({"edge_types": types} if types else {})
-
-
-def _check_same(expected: Mapping[str, int], found: Mapping[str, int]) -> None:
-    if dict(expected) == dict(found):
-        return
-    # A batch has one width a field: a graph that differs would fail only in training, without its name.
-    lacking = [name for name in expected if name not in found]
-    extra = [name for name in found if name not in expected]
-    wrong = [f"{n} of width {found[n]} (here {expected[n]})" for n in found if found[n] != expected.get(n, found[n])]
-    reasons = [f"lacks {', '.join(lacking)}"] * bool(lacking) + [f"also has {', '.join(extra)}"] * bool(extra) + wrong
-    raise StoreError(f"unlike the other graphs of this store: {'; '.join(reasons)}. Use another store for it")
-
-
-def _differences(old: Any, new: Any, name: str = "") -> Iterator[str]:
-    """The settings that differ; of this package itself, since graphs imports nothing of stg."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in [*old, *(key for key in new if key not in old)]:
-            yield from _differences(old.get(key), new.get(key), f"{name}.{key}" if name else key)
-    elif old != new:
-        yield f"{name}: {old!r}, {new!r}"

@@ -13,8 +13,9 @@ from stg.config.extraction import NONE, STRIDE, NetworkConfig, SamplingConfig
 from stg.config.schema import differences
 from stg.features.manifest import FEATURE_PARTS, Manifest, recorded_weights
 from stg.runtime.errors import UserError
+from stg.vision.published import PUBLISHED
 from stg.vision.registry import REGISTRIES, ExecutionSettings, Files, names_of, network_of
-from stg.vision.weights import PUBLISHED, WeightFile, cache_folder
+from stg.vision.weights import WeightFile, cache_folder
 
 if TYPE_CHECKING:
     from stg.features.extractor import Extractor

@@ -8,15 +8,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from stg.config.extraction import NONE, ExecutionConfig, NetworkConfig
 from stg.runtime.errors import UserError
-from stg.vision.weights import (
-    BACKBONE_NAMES,
-    DETECTOR_NAMES,
-    PUBLISHED,
-    WeightFile,
-    download,
-    find_weights,
-    load_state_dict,
-)
+from stg.vision.published import BACKBONE_NAMES, DETECTOR_NAMES, PUBLISHED
+from stg.vision.weights import WeightFile, download, find_weights, load_state_dict
 
 if TYPE_CHECKING:
     from stg.vision.backbones import Backbone
@@ -60,7 +53,7 @@ class WeightSlot:
 
     Args:
         role: what the file is called among the :data:`Files` that a network is built from.
-        network: whose published weights fit, a key of :data:`stg.vision.weights.PUBLISHED` or ``UNPUBLISHED``.
+        network: whose published weights fit, a key of :data:`stg.vision.published.PUBLISHED` or ``UNPUBLISHED``.
         options: fields of :class:`stg.config.extraction.NetworkConfig` that may give the file, the first one set; by
             default the one of its kind, such as ``backbone_weights``.
         part: of the network's entry in a manifest, where its name and hash stand; empty: in the entry itself.

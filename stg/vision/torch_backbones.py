@@ -15,7 +15,8 @@ from stg.runtime.errors import UserError
 from stg.video.decoding import SampledFrames, VideoError
 from stg.vision.backbones import SceneMap, mean_map
 from stg.vision.inference import in_batches, inference, roi_features
-from stg.vision.weights import BACKBONE_NAMES, WeightFile, Weights, frozen_network
+from stg.vision.published import BACKBONE_NAMES
+from stg.vision.weights import WeightFile, Weights, frozen_network
 
 NAMES = BACKBONE_NAMES
 SIDE, CROP, STRIDE = 256, 224, 32

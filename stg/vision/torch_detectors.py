@@ -16,7 +16,8 @@ from stg.runtime.errors import UserError
 from stg.video.decoding import SampledFrames, VideoError
 from stg.vision.detectors import COCO_CLASSES, NMS, Detections
 from stg.vision.inference import inference, roi_features
-from stg.vision.weights import DETECTOR_NAMES, WeightFile, Weights, frozen_network
+from stg.vision.published import DETECTOR_NAMES
+from stg.vision.weights import WeightFile, Weights, frozen_network
 
 NAMES = DETECTOR_NAMES
 STRIDE = 32

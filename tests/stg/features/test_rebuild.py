@@ -25,8 +25,8 @@ from stg.features.rebuild import plan_features
 from stg.runtime.errors import UserError
 from stg.runtime.files import sha256_file
 from stg.video.decoding import SampledFrames
+from stg.vision.published import PUBLISHED
 from stg.vision.registry import BACKBONES, ExecutionSettings, NetworkSpec
-from stg.vision.weights import PUBLISHED
 from tests.stg.commands import test_caption
 from tests.stg.commands.test_caption import clip, from_store
 from tests.stg.make_sound import sine

@@ -28,10 +28,10 @@ from stg.video.clip import SegmentRequest
 from stg.video.decoding import sample_video
 from stg.video.segments import read_segments
 from stg.vision.motion import I3DNetwork
+from stg.vision.published import BACKBONE_NAMES, DETECTOR_NAMES, PUBLISHED, UNPUBLISHED
 from stg.vision.registry import MOTION, execution_for, locate
 from stg.vision.torch_backbones import TorchBackbone
 from stg.vision.vggish import VGGishNetwork
-from stg.vision.weights import BACKBONE_NAMES, DETECTOR_NAMES, PUBLISHED, UNPUBLISHED
 from tests.stg.make_sound import sine, write_movie
 from tests.stg.make_torch_networks import (
     DETECTOR,

@@ -23,18 +23,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from stg.runtime.errors import UserError
-from stg.vision import weights
-from stg.vision.weights import (
-    PUBLISHED,
-    UNPUBLISHED,
-    Published,
-    cache_folder,
-    download,
-    find_weights,
-    fit_state_dict,
-    frozen_network,
-    load_state_dict,
-)
+from stg.vision import published, weights
+from stg.vision.published import PUBLISHED, UNPUBLISHED, Published
+from stg.vision.weights import cache_folder, download, find_weights, fit_state_dict, frozen_network, load_state_dict
 
 
 class Payload:
@@ -191,7 +182,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes]]:
     with HTTPServer(("127.0.0.1", 0), Handler) as http:
         thread = Thread(target=partial(http.serve_forever, 0.01), daemon=True)
         thread.start()
-        monkeypatch.setattr(weights, "PLACE", f"http://127.0.0.1:{http.server_port}/")
+        monkeypatch.setattr(published, "PLACE", f"http://127.0.0.1:{http.server_port}/")
         monkeypatch.setattr(urllib.request, "getproxies", dict)
         monkeypatch.setattr(urllib.request, "_opener", None)
         yield files
