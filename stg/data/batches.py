@@ -124,7 +124,7 @@ class TrainingSet:
         seed: int = 0,
     ) -> None:
         self.source, self.seed = source, seed
-        # A video without captions, as one whose words are all too rare, would be read for nothing.
+        # A video that no caption is left of would be read for nothing.
         self.captions = {video: list(texts) for video, texts in captions.items() if texts}
         self.batch_videos, self.captions_per_video, self.epoch_captions = (
             batch_videos,

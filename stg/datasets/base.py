@@ -39,6 +39,7 @@ class CaptionDataset:
 
     def __post_init__(self) -> None:
         home: dict[str, str] = {}
+        # Missing videos count too: one may be there on another machine, and in two splits at once.
         for part in (self.splits, self.missing):
             for split, videos in part.items():
                 for video in videos:
@@ -74,6 +75,7 @@ class CaptionDataset:
         there = set(available)
         splits = {split: [v for v in videos if v in there] for split, videos in self.splits.items()}
         gone = {split: [v for v in videos if v not in there] for split, videos in self.splits.items()}
+        # Nothing in common is no coverage of 0 %, but another data set or another form of the ids.
         if any(self.splits.values()) and not any(splits.values()):
             first = next(video for videos in self.splits.values() for video in videos)
             other = f"such as {min(there)!r}" if there else "which are none"
@@ -82,6 +84,7 @@ class CaptionDataset:
                 f"{other}; check that clips or features of this very data set were given"
             )
         for split, videos in self.missing.items():
+            # What was missing before stays so: a data set may be restricted more than once.
             gone[split] = [*videos, *gone.get(split, [])]
         return replace(self, splits=splits, missing={split: videos for split, videos in gone.items() if videos})
 
@@ -136,6 +139,7 @@ class CaptionDataset:
     def problems(self) -> dict[str, list[str]]:
         """Kind of fault -> the videos that have it; kinds without a video are left out."""
         listed = [(split, video) for split, videos in self.splits.items() for video in videos]
+        # Captions of a missing video are no fault: its clip is only not here.
         known = {video for _, video in listed}.union(*self.missing.values())
         bare = [video for split, video in listed if split not in self.unlabelled and not self.captions.get(video)]
         faults = {

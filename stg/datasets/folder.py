@@ -58,6 +58,7 @@ def read_folder(root: str | Path, language: Language = "en") -> CaptionDataset:
         bare = next(video for video, split in split_of.items() if split is None)
         raise UserError(f"{path}: video {shown(bare)} has no split, others have: give every row a split, or none")
     notes = list(captions.notes())
+    # Splits that the user gives are taken as they are; an empty one is left out, where a test split may be.
     if True in given:
         splits = {name: [v for v, split in split_of.items() if split == name] for name in ("train", "val", "test")}
         splits = {name: videos for name, videos in splits.items() if videos}
@@ -95,12 +96,15 @@ def hash_split(videos: Iterable[str]) -> dict[str, list[str]]:
     videos = list(videos)
     if len(videos) < 3:
         raise ValueError(f"at least 3 videos are needed for train, val and test; got {len(videos)}")
+    # Of the id alone: a video stays in its split when others are added, on every machine.
     share = {video: int.from_bytes(hashlib.sha256(video.encode()).digest()[:8]) / 2**64 for video in videos}
     ranked = sorted(videos, key=lambda video: (share[video], video))
+    # At least one video a part, also in a folder so small that its hashes miss one.
     test = min(max(1, sum(value >= 1 - TEST for value in share.values())), len(videos) - 2)
     val = max(1, sum(1 - TEST - VAL <= value < 1 - TEST for value in share.values()))
     val = min(val, len(videos) - test - 1)
     bounds = {"train": (0, len(videos) - test - val), "val": (-test - val, -test), "test": (-test, None)}
+    # By rank and not by the bounds themselves, so that parts that had to grow take the nearest videos.
     chosen = {name: set(ranked[first:last]) for name, (first, last) in bounds.items()}
     return {name: [video for video in videos if video in part] for name, part in chosen.items()}
 
@@ -125,6 +129,7 @@ def _json_rows(path: Path) -> Iterator[tuple[str, Any, list[str], str | None]]:
             raise UserError(f'{where} must be {{"video": ..., "caption": ...}}, got {kind(row)}')
         if unknown := [key for key in row if key not in ("video", "caption", "captions", "split")]:
             raise UserError(f"{where} has the unknown key {shown(unknown[0])}; known: video, caption, captions, split")
+        # Exactly one of the two: with both it would be a guess which was meant.
         if "video" not in row or ("caption" in row) == ("captions" in row):
             raise UserError(f"{where} must have the key 'video' and one of 'caption' and 'captions'")
         texts = [row["caption"]] if "caption" in row else row["captions"]

@@ -43,6 +43,7 @@ def read_msrvtt(root: str | Path) -> CaptionDataset:
             splits.setdefault(_split(row, where), []).append(video)
             if "category" in row:
                 category[video] = _category(row, where)
+        # Sentences stand apart from their videos in these files, in no order.
         for number, row in enumerate(require(content, "sentences", list, str(path))):
             where = f"{path} sentences[{number}]"
             video = require_id(require(row, "video_id", str, where), where)
@@ -56,6 +57,7 @@ def read_msrvtt(root: str | Path) -> CaptionDataset:
     elif found != OFFICIAL:
         listed = ", ".join(f"{split} {found[split]} (official {count})" for split, count in OFFICIAL.items())
         notes.append(f"the numbers of videos are not those of the official split: {listed}")
+    # In the usual order, whatever the order of the files.
     ordered = {split: splits[split] for split in OFFICIAL if split in splits}
     return CaptionDataset("MSR-VTT", captions.texts, ordered, category=category, notes=tuple(notes))
 

@@ -31,6 +31,7 @@ def read_msvd(root: str | Path) -> CaptionDataset:
     """
     root = Path(root)
     clip = _read_mapping(root / "youtube_mapping.txt")
+    # Both layouts are passed around.
     folder = root / "captions" if (root / "captions").is_dir() else root
     captions = Captions()
     for split, numbers in SPLITS.items():
@@ -44,6 +45,8 @@ def read_msvd(root: str | Path) -> CaptionDataset:
                 raise UserError(
                     f"{path} line {place}: {video} is not a {split} video of MSVD (vid{numbers[0]} to vid{numbers[-1]})"
                 )
+            # Under the name of the clip, which is what stores know; a sentence
+            # of a video without one shows as a problem.
             captions.add(clip.get(number, video), sentence)
     splits = {split: [clip[number] for number in numbers if number in clip] for split, numbers in SPLITS.items()}
     notes = captions.notes()
@@ -63,6 +66,7 @@ def _read_mapping(path: Path) -> dict[int, str]:
         number = _number(parts[-1])
         if len(parts) != 2 or number is None:
             raise UserError(f"{path} line {place}: expected 'clip vidN'; got {line[:60]!r}")
+        # Two numbers of one clip would put it into two splits.
         if number in clip or parts[0] in seen:
             raise UserError(f"{path} line {place}: {parts[0]} or {parts[1]} stands twice in the mapping")
         clip[number] = require_id(parts[0], f"{path} line {place}")

@@ -77,6 +77,7 @@ def open_dataset(
     """
     found = DATASETS[data.dataset](data, world, Opening(reporter, alone))
     store = found.store
+    # Splits keep what can be read; what is missing is counted, listed, and refused beyond a share.
     dataset = found.dataset.restrict(set(store.keys()))
     if data.dataset != "world" or dataset.missing:
         for line in dataset.coverage_table():
@@ -85,6 +86,7 @@ def open_dataset(
     for split, videos in dataset.splits.items():
         missing = dataset.missing.get(split, ())
         known = len(videos) + len(missing)
+        # A split without captions is never learned from or scored, so that few of its videos do no harm.
         if split not in dataset.unlabelled and (not videos or len(videos) < data.min_coverage * known):
             raise UserError(
                 f"split {split!r} of {dataset.name}: {len(videos)} of {known} videos are in {store.path}, less than "
@@ -93,6 +95,7 @@ def open_dataset(
         if missing:
             names = some(missing)
             reporter.say(f"{split}: {len(missing)} of {known} videos are missing ({names}); scores do not cover them")
+    # Only now: coverage is of all videos, whether they have captions or not.
     captioned = dataset.captioned()
     for split, videos in dataset.splits.items():
         if videos and not captioned.splits[split]:
@@ -107,6 +110,7 @@ def _list_missing(dataset: CaptionDataset, path: Path, reporter: Reporter) -> No
             write_atomic(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
             reporter.say(f"all missing videos ({len(rows)}) are listed in {path}")
         else:
+            # The list of an earlier call, when clips were still missing, would be wrong now.
             path.unlink(missing_ok=True)
     except (StgError, OSError) as error:  # a store that is only read may lie where nobody may write
         reporter.say(f"the list of missing videos is not up to date: {error}")
@@ -131,6 +135,7 @@ def _world(data: DataConfig, world: WorldConfig, opening: Opening) -> OpenDatase
     made = World.of(world)
     dataset = made.dataset()
     extractor = Extractor(made.detector(), made.backbone())
+    # Another world, or other ways of seeing it, get another file: none is ever mixed into a store.
     key = json.dumps([asdict(world), extractor.manifest()], sort_keys=True, default=str)
     default = Path("stores") / f"world-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
     path = Path(data.store) if data.store else default
@@ -140,9 +145,11 @@ def _world(data: DataConfig, world: WorldConfig, opening: Opening) -> OpenDatase
             return OpenDataset(dataset, whole)
     with opening.alone():
         path.parent.mkdir(parents=True, exist_ok=True)
+        # Asked again: whoever held the lock may have made it meanwhile.
         if (whole := _whole(path, videos, extractor.manifest())) is not None:
             return OpenDataset(dataset, whole)
         with GraphStore(path, "a") as store, opening.reporter.bar("making the videos' graphs") as progress:
+            # A stop is seen between two videos: what is done stays, and the next call adds the rest.
             progress = until_stopped(progress, opening.reporter.should_stop)
             log = ExtractionLog(path.with_suffix(""), clips=False)
             ingest(store, videos, prefetch(made.sample), extractor, progress=progress, log=log)
@@ -155,6 +162,7 @@ def _whole(path: Path, videos: Sequence[str], manifest: Mapping[str, Any]) -> Gr
         return None
     store = GraphStore(path)
     lacking = sum(video not in store for video in videos)
+    # An empty store is one that another process has only begun.
     if len(store):
         _check_world(store, manifest, lacking)
     if not lacking:
@@ -165,6 +173,7 @@ def _whole(path: Path, videos: Sequence[str], manifest: Mapping[str, Any]) -> Gr
 
 def _check_world(store: GraphStore, manifest: Mapping[str, Any], lacking: int) -> None:
     """Refuse the graphs of another world, whose videos have the same ids; other edges are welcome where none lacks."""
+    # The same videos under other edges are the point of such a store.
     there = {name: value for name, value in store.manifest.items() if name != "edges"}
     if differing := differences(there, json.loads(json.dumps(manifest))):
         listed = describe(differing, "{old!r} there, now {new!r}")

@@ -41,6 +41,7 @@ def read_vatex(root: str | Path, language: Language = "en") -> CaptionDataset:
     unlabelled = []
     for split, name in FILES.items():
         path, needed = root / name, split in ("train", "val")
+        # Test files come apart from the others, and not everybody has them.
         if not needed and not path.exists():
             continue
         rows = read_json(path)
@@ -53,6 +54,7 @@ def read_vatex(root: str | Path, language: Language = "en") -> CaptionDataset:
         videos = []
         for number, row in enumerate(rows):
             where = f"{path} row {number}"
+            # The list of the private test is of bare ids.
             if isinstance(row, str) and not labelled:
                 videos.append(require_id(row, where))
                 continue

@@ -73,6 +73,7 @@ class VideoEncoder(nn.Module):
             _, frames, mask = self.objects(
                 feature(batch, "x"), batch.frame, batch.edge_index, batch.edge_weight, batch.batch, batch.num_frames
             )
+            # The mean over frames that have objects [B C]; a video without any gives zeros.
             parts.append(self.project(self.dropout(mean_of_real(frames, mask, 1))))
         return sum(parts[1:], parts[0])
 
@@ -240,10 +241,12 @@ class EmbeddingBundle:
             chosen = videos[start : start + batch_videos]
             counts = [len(candidates[video]) for video in chosen]
             words, lengths = pad_texts([self.vocabulary.encode(text) for video in chosen for text in candidates[video]])
+            # None of these videos has a candidate: an empty batch has no length to pad to.
             if not len(lengths):
                 found |= {video: [] for video in chosen}
                 continue
             vectors = model.videos(store.flat_batch(chosen, **self.edges).to(device))
+            # Each candidate meets its own video only: [W D] against [W D], no matrix of all pairs.
             own = vectors.repeat_interleave(torch.tensor(counts, device=vectors.device), 0)
             cosines = (own * model.texts(words.to(device), lengths.to(device))).sum(-1).cpu().split(counts)
             found |= {video: part.tolist() for video, part in zip(chosen, cosines, strict=True)}

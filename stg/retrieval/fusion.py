@@ -129,6 +129,7 @@ def _open_members(config: FuseConfig, reporter: Reporter) -> list[Member]:
     if len(kinds := {member.dataset.name for member in members}) > 1:
         raise UserError(f"the runs are of unlike data sets: {' and '.join(sorted(kinds))}; fuse runs of one")
     for member in others:
+        # Data sets of one name may be of different versions: then scores would be of other references.
         for video in first.dataset.captions.keys() & member.dataset.captions.keys():
             if first.dataset.captions[video] != member.dataset.captions[video]:
                 raise UserError(
@@ -254,6 +255,7 @@ def _score(
         return {}
     metrics = ("bleu", "meteor", "rouge", "cider") if config.meteor else ("bleu", "rouge", "cider")
     scores = {}
+    # One scorer for all: the references are tokenised and counted once.
     with Scorer({video: references[video] for video in common}) as scorer:
         for name, captions in written.items():
             with reporter.bar(f"scoring, {name}") as progress:

@@ -34,6 +34,7 @@ def matching_loss(
     """
     scores = texts @ videos.T
     own = scores.gather(1, video[:, None])
+    # A video may have several captions in the batch: its own are no negatives.
     other_video = torch.arange(len(videos), device=video.device) != video[:, None]
     other_text = video != video[:, None]
     loss = scores.new_zeros(())
@@ -81,9 +82,11 @@ def rank(
         video: ``[W]`` the row of the video of each caption; every video has one at least.
         at_once: captions whose scores are held in memory at a time.
     """
+    # In blocks of captions, so that no matrix of all captions and videos is held.
     chunks = list(zip(texts.split(at_once), video.split(at_once), strict=True))
     best = videos.new_full((len(videos),), -torch.inf)
     for some, own in chunks:
+        # First the best own caption of each video, over all blocks: it is what foreign ones are compared with.
         best = best.scatter_reduce(0, own, (some * videos[own]).sum(-1), "amax")
     forward, backward = [], torch.ones_like(best, dtype=torch.int64)
     for some, own in chunks:

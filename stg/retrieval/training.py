@@ -54,11 +54,13 @@ def retrieve(
     model = trained.embedding.to(device)
     before = model.training
     model.eval()
+    # The control reads the features of other videos under these names.
     names = [source[video] if source else video for video in encoded]
     texts = [words for found in encoded.values() for words in found]
     blocks = [names[at : at + batch_videos] for at in range(0, len(names), batch_videos)]
     videos = torch.cat([model.videos(store.flat_batch(block, **trained.edges).to(device)) for block in blocks])
     padded = (pad_texts(texts[at : at + batch_texts]) for at in range(0, len(texts), batch_texts))
+    # Block by block on both sides; only the vectors are held, [B D] and [W D].
     vectors = torch.cat([model.texts(words.to(device), lengths.to(device)) for words, lengths in padded])
     counts = torch.tensor([len(found) for found in encoded.values()], device=videos.device)
     row = torch.arange(len(encoded), device=videos.device).repeat_interleave(counts)
@@ -231,6 +233,7 @@ def _train_epoch(
         StgError: loss or gradient is not finite.
     """
     epoch, batches = state.at.epoch, data.epoch(state.at.epoch)
+    # The hardest negatives from the first step on often collapse the space: all of them come first.
     hardest = epoch >= config.optim.hard_after
 
     def objective(model: VideoTextEmbedding, batch: CaptionBatch) -> dict[str, Tensor]:
@@ -244,6 +247,7 @@ def _train_epoch(
         batch = data.load(items).to(device)
         result = train_step(trained.embedding, batch, state.optimiser, objective, clip_norm=config.optim.clip_norm)
         if not result.finite:
+            # The captioner's loop steps over such a batch; here an epoch is short, and the one before it is on disk.
             raise StgError(
                 f"loss or gradient is not finite in epoch {epoch + 1} (videos "
                 f"{', '.join(item.video for item in items[:3])} ...); epochs before are intact: lower --optim.lr or "

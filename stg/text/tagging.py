@@ -136,6 +136,7 @@ class SpacyTagger:
         import spacy
 
         try:
+            # What tagging does not need is left out, which makes it several times faster.
             self._pipeline: Language = spacy.load(name, exclude=["parser", "ner", "lemmatizer", "senter"])
         except (OSError, ImportError, ValueError) as error:
             raise UserError(f"spaCy cannot load the pipeline {name}: {' '.join(str(error).split())}") from error
@@ -181,15 +182,18 @@ def _tag_sentence(words: Sequence[str]) -> list[Tag]:
     finite = False  # has this clause its verb?
     for place, word in enumerate(words):
         before = words[place - 1] if place else ""
+        # A new clause may begin, with a verb of its own.
         if word in ("and", "while", "that", "who", "which", "as", "but", "then", "when"):
             finite = False
         tag = _tag_word(word, before, tags[-1] if tags else "other", finite)
+        # A participle leaves the clause open: "a man running jumps".
         finite = finite or (tag == "verb" and not word.endswith("ing"))
         tags.append(tag)
     return tags
 
 
 def _tag_word(word: str, before: str, tag_before: Tag, finite: bool) -> Tag:
+    # The order of the rules decides: closed classes, then lists, then endings, and the context at last.
     if word in BE or word in MODALS:
         return "verb"
     if word in FUNCTION or word in PRONOUNS or not word[:1].isalpha() or (word.endswith("ly") and word not in NOUNS):
@@ -198,6 +202,7 @@ def _tag_word(word: str, before: str, tag_before: Tag, finite: bool) -> Tag:
         return "verb" if word in VERBS and (before in MODALS or before == "to") else "adjective"
     if word in NOUNS:
         return "noun"
+    # Nouns with these endings, such as "building", were caught above.
     if (word.endswith("ing") and len(word) > 4) or (word.endswith("ed") and len(word) > 3):
         return "verb"
     if before in MODALS or before == "to":
@@ -205,6 +210,7 @@ def _tag_word(word: str, before: str, tag_before: Tag, finite: bool) -> Tag:
     subject = tag_before == "noun" or before in PRONOUNS
     if word in PAST:
         return "verb" if before in BE or (subject and not finite) else "noun"
+    # A clause has one finite verb, behind its subject: a form that could be either is a noun elsewhere.
     if finite or not (subject or before in ("and", "who", "that", "which", "then")):
         return "noun"
     if _stem(word) in VERBS:

@@ -179,17 +179,20 @@ def _tokens(caption: str) -> Iterator[str]:
     place = 0
     while place < len(text):
         plain = _PLAIN_WORD.match(text, place)
+        # Nearly every word of a caption: one quick look instead of all rules.
         if plain and plain[0] not in _SPLIT:
             yield plain[0]
             place = plain.end() + 1
             continue
         length, token = 0, ""
+        # Only a longer match replaces one: among equally long ones the first rule wins, as in the lexer.
         for rule in _RULES:
             found = rule.match(text, place)
             if found and found.end() - place > length:
                 length, token = found.end() - place, found[found.lastindex or 0]
         if token:
             yield token
+        # By the token and not by the match, whose context belongs to the next token.
         place += len(token) or 1
 
 

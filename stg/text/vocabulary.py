@@ -45,6 +45,7 @@ class Vocabulary:
         counts = Counter(word for caption in captions for word in tokenize(caption)[:max_words])
         kept = sorted(
             (word for word, count in counts.items() if count >= min_count and word not in SPECIAL),
+            # By word among equally frequent ones, so that the same captions always give the same numbers.
             key=lambda word: (-counts[word], word),
         )
         if not kept:

@@ -78,6 +78,7 @@ def count_words(captions: Iterable[str], tagger: Tagger, *, drop: int = 5, top: 
     """
 
     texts = Counter(captions)
+    # Each distinct caption is tagged once and counted as often as it occurs.
     split = {text: words for text in texts if (words := tokenize(text))}
     if not split:
         raise UserError(f"{'the captions hold' if texts else 'there are no captions, so'} no word")
@@ -91,6 +92,7 @@ def count_words(captions: Iterable[str], tagger: Tagger, *, drop: int = 5, top: 
     ranked = [Word(word, count.total(), max(TAGS, key=count.__getitem__)) for word, count in kinds.items()]
     ranked.sort(key=lambda item: (-item.count, item.word))
     every: Counter[Tag] = sum(kinds.values(), Counter())
+    # The commonest words of any kind are dropped before verbs and nouns are chosen, as in the figure.
     listed = [item for item in ranked[drop:] if item.kind in ("verb", "noun")]
     return WordReport(
         captions=texts.total(),

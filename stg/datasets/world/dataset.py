@@ -104,6 +104,7 @@ class World:
     light: float = 1.0
 
     def __post_init__(self) -> None:
+        # Below 20 frames or 48 pixels some event could not be seen, or not be fitted in.
         least = {"seed": 0, "train": 1, "val": 0, "test": 0, "frames": 20, "fps": 1, "size": 48}
         for name, low in least.items():
             value = getattr(self, name)
@@ -211,8 +212,10 @@ class World:
         verb = self._verb(split, index)
         kind = EVENTS[verb]
         rng = self._rng(_SCRIPT, video)
+        # Sizes are planned for 96 pixels, and grow with the picture.
         unit = self.size / 96.0
         cast = _cast(rng, 3 + int(rng.integers(2)), kind.fits_inside, unit)
+        # The event is planned first: distractors take what room is left.
         players = cast[: kind.objects]
         centre, angle = plan_event(kind, players, rng, self.frames, self.size)
         for thing in cast[kind.objects :]:
@@ -254,10 +257,12 @@ class World:
             with av.open(str(part), "w", format="mp4") as container:
                 stream = container.add_stream("libx264", rate=self.fps)
                 stream.width = stream.height = self.size
+                # Full colour: with chroma at half resolution small things would lose theirs, and with it their name.
                 stream.pix_fmt = "yuv444p"
                 stream.options = {"crf": "4", "preset": "veryfast"}
                 for picture in frames:
                     container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+                # The encoder holds frames back: this brings out the last ones.
                 container.mux(stream.encode())
             part.replace(path)
         except OSError as error:
@@ -286,9 +291,11 @@ class World:
 def _cast(rng: np.random.Generator, count: int, fits_inside: bool, unit: float) -> list[Thing]:
     """Things of different looks (no two share both shape and colour); the first two play."""
     shapes, colours, sizes = list(SHAPES), list(COLOURS), list(SIZES)
+    # Drawn without replacement, so that "the red star" names one thing.
     looks = rng.choice(len(shapes) * len(colours), count, replace=False)
     size = rng.integers(len(sizes), size=count)
     if fits_inside:
+        # Of two different sizes the actor gets the smaller one, to fit into the target.
         size[:2] = np.sort(rng.choice(len(sizes), 2, replace=False))
     return [
         Thing(
@@ -315,11 +322,14 @@ def _drift(
     low, high = REACH * radius + 0.5, size - REACH * radius - 0.5
     start = rng.uniform(low, high, (tries, 2))
     heading = rng.uniform(0.0, 2.0 * np.pi, tries)
+    # Half of the distractors stand still: motion alone must not give the actor away.
     far = rng.uniform(0.08, 0.2, tries) * size * (rng.random() < 0.5)
     end = start + far[:, None] * np.stack([np.cos(heading), np.sin(heading)], axis=-1)
     u = np.linspace(0.0, 1.0, frames)[:, None]
     path = start[:, None] * (1.0 - u) + end[:, None].clip(low, high) * u
+    # The nearest that each path [tries F 2] comes to each other thing, edge to edge [tries O].
     gap = np.linalg.norm(path[:, None] - centre, axis=-1).min(axis=-1) - radii - radius
     clear = gap.min(axis=1)
+    # The first path with room, or in a crowded picture the one with most.
     enough = np.flatnonzero(clear > size / 24.0)
     return path[enough[0] if len(enough) else int(np.argmax(clear))]

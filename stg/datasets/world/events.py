@@ -224,11 +224,13 @@ def plan_event(
     radius = np.array([thing.radius for thing in things]) / unit
     reach = radius * [SHAPES[thing.shape] for thing in things]
     u = np.linspace(0.0, 1.0, frames)
+    # Drawn until the path fits: to shrink it would change speeds, which some events are known by.
     for _ in range(200):
         path = kind.plan(rng, reach, u)
         tilt = rng.uniform(-kind.tilt, kind.tilt)
         if tilt:
             cos, sin = np.cos(tilt), np.sin(tilt)
+            # Tilted, so that no event is known by the direction of its path.
             path = path @ np.array([[cos, sin], [-sin, cos]])
         if kind.backward:
             path = path[:, ::-1]
@@ -239,6 +241,7 @@ def plan_event(
         high = (path + edge[:, None]).max(axis=(0, 1))
         room = 96.0 - (high - low)
         if (room >= 0.0).all():
+            # Anywhere in the picture where the whole path has room.
             path = path - low + rng.uniform(0.0, 1.0, 2) * room
             break
     else:

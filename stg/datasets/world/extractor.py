@@ -35,6 +35,7 @@ def world_extractor(manifest: Manifest, reads: Sequence[str]) -> "Extractor":
     from stg.datasets.world.perception import WorldBackbone
     from stg.features.extractor import Extractor
 
+    # The entry holds facts next to settings, as the version: only settings are passed.
     settings, values = {item.name for item in fields(WorldBackbone)}, manifest.values
     backbone = WorldBackbone(**{name: value for name, value in manifest.entry("backbone").items() if name in settings})
     stride = manifest.stride or STRIDE

@@ -58,6 +58,7 @@ class WorldDetector:
         boxes, hidden = self.truth(sample.video, sample.frame_number)
         key = self.key(sample.video)
         return [
+            # A generator for each frame: what is seen in one does not depend on which others are sampled.
             self._detect(box, share, np.random.default_rng((*key, int(number))))
             for box, share, number in zip(boxes, hidden, sample.frame_number, strict=True)
         ]
@@ -80,9 +81,12 @@ class WorldDetector:
         count = len(boxes)
         side = boxes[:, 2:] - boxes[:, :2]
         moved = boxes + rng.normal(0.0, self.jitter, (count, 4)) * np.concatenate([side, side], axis=1)
+        # Things are overlooked by chance, and nearly always where another hides them.
         missed = rng.random(count) < self.miss + (1.0 - self.miss) * hidden**2
         scores = (rng.normal(0.88, 0.06, count) - 0.3 * hidden).clip(0.5, 0.99)
+        # Overlooked things come with a low score: a threshold drops them, as with a real detector.
         scores = np.where(missed, rng.uniform(0.08, 0.45, count), scores)
+        # Boxes of nothing: a model must not trust every box.
         false = int(rng.binomial(count, self.invent))
         centre = rng.uniform(0.1, 0.9, (false, 2)) * self.size
         reach = rng.uniform(0.06, 0.14, (false, 2)) * self.size
@@ -210,6 +214,7 @@ class WorldBackbone:
         places = self.grid - self.patch + 1
         shifts = [(i, j) for i in range(self.patch) for j in range(self.patch)]
         here = np.concatenate([cells[:, i : places + i, j : places + j] for i, j in shifts], axis=-1)
+        # The next frame less this one, 0 in the last: motion that a still picture does not show.
         change = np.concatenate([here[1:], here[-1:]]) - here
         seen = np.concatenate([here, np.float32(CHANGE) * change], axis=-1)
         width = seen.shape[-1]
@@ -268,6 +273,7 @@ def crops(
     y = boxes[:, 1:2] - context + (boxes[:, 3:] - boxes[:, 1:2] + 2 * context) * step
     # Pixel i is the colour at i + 1/2.
     x, y = (x - 0.5).clip(0.0, width - 1.0), (y - 0.5).clip(0.0, height - 1.0)
+    # One short of the edge, where the neighbour to the right or below would lie outside.
     left, top = (np.minimum(v.astype(np.int64), n - 2) for v, n in ((x, width), (y, height)))
     u, v = (x - left)[:, None, :, None], (y - top)[:, :, None, None]
     at = frame[:, None, None]

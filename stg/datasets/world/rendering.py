@@ -89,6 +89,7 @@ def boxes_of(things: Sequence[Thing], motion: Motion) -> Float[np.ndarray, "F O 
     boxes = np.empty((motion.angle.shape[1], len(things), 4))
     for o, thing in enumerate(things):
         corners = outline(thing.shape) * thing.radius
+        # A circle's four extreme points must not turn: its box stays the same.
         angle = motion.angle[o] if thing.shape != "circle" else np.zeros_like(motion.angle[o])
         cos, sin = np.cos(angle)[:, None], np.sin(angle)[:, None]
         x = cos * corners[:, 0] - sin * corners[:, 1]
@@ -124,6 +125,7 @@ def background(rng: np.random.Generator, size: int, strength: float = 1.0) -> Fl
     wall += (warmth * across)[None, :, None] * np.array([1.0, 0.0, -1.0], dtype=np.float32)
     patch = -(-size // 8)
     coarse = rng.uniform(-0.02, 0.02, (8, 8, 1)).astype(np.float32)
+    # Patches, so that a thing is not found by being the only edge.
     wall += np.kron(coarse, np.ones((patch, patch, 1), dtype=np.float32))[:size, :size]
     wall += rng.normal(0.0, 0.012, (size, size, 1)).astype(np.float32)
     return wall
@@ -137,10 +139,12 @@ def render(
 ) -> UInt8[np.ndarray, "T H W 3"]:
     """Draw the asked frames, and only those: far objects first, edges smoothed over one pixel."""
     height, width = wall.shape[:2]
+    # Room around the picture, so that things at its edge need no case of their own.
     margin = int(np.ceil(REACH * max((thing.radius for thing in things), default=1.0))) + 2
     canvas = np.zeros((len(frame_number), height + 2 * margin, width + 2 * margin, 3), dtype=np.float32)
     canvas[:, margin:-margin, margin:-margin] = wall
     frame = np.arange(len(frame_number))[:, None, None]
+    # All frames of one thing at once, the farthest first; nearer ones are painted over it.
     for o in np.argsort(motion.depth, kind="stable"):
         thing = things[o]
         half = int(np.ceil(REACH * thing.radius)) + 1
@@ -153,7 +157,9 @@ def render(
         dx, dy = offset[:, None, :, 0], offset[:, :, None, 1]
         angle = motion.angle[o, frame_number].astype(np.float32)
         cos, sin = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
+        # Into the thing's own axes, in which its outline stands still.
         x, y = cos * dx + sin * dy, cos * dy - sin * dx
+        # A signed distance in pixels, clipped to 0..1: the share of the pixel that the thing covers.
         cover = (0.5 - _distance(thing.shape, x, y) * np.float32(thing.radius)).clip(0.0, 1.0)[..., None]
         # Bright at its own top and dark at its own bottom: a turning circle must be seen to turn.
         shade = (0.80 - 0.34 * y).clip(0.45, 1.06)[..., None]
