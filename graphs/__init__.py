@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from graphs.storage.graph_records import encode_graph
     from graphs.storage.in_memory import GraphsInMemory
     from graphs.storage.lmdb_file import LMDBFile
+    from graphs.storage.locks import FileLock, LockHeldError, lock_holder, open_plain
     from graphs.storage.records import StoreError, StoreFullError
     from graphs.storage.store import GraphStore
     from graphs.transforms import DenseEdges, SelectVariant, SpatialEdges, TemporalEdges, paper_edges
@@ -35,6 +36,7 @@ __all__ = [
     "TIME_FLOWS",
     "VARIANTS",
     "DenseEdges",
+    "FileLock",
     "FlatBatch",
     "GraphData",
     "GraphSource",
@@ -42,6 +44,7 @@ __all__ = [
     "GraphsInMemory",
     "LMDBDatabase",
     "LMDBFile",
+    "LockHeldError",
     "STGConv",
     "STGEncoder",
     "SelectVariant",
@@ -58,6 +61,8 @@ __all__ = [
     "draw_paper_edges",
     "encode_graph",
     "flat_graph",
+    "lock_holder",
+    "open_plain",
     "paper_edges",
     "segment_mean",
     "segment_sum",
@@ -97,6 +102,7 @@ _HOMES = {
     "graphs.storage.graph_records": ("encode_graph",),
     "graphs.storage.in_memory": ("GraphsInMemory",),
     "graphs.storage.lmdb_file": ("LMDBFile",),
+    "graphs.storage.locks": ("FileLock", "LockHeldError", "lock_holder", "open_plain"),
     "graphs.storage.records": (
         "StoreError",
         "StoreFullError",

@@ -4,17 +4,16 @@ LMDB trusts its file: a page that is missing at the end of a half-copied file en
 one with SIGSEGV. So size and structure are checked here first.
 """
 
-import fcntl
 import os
 import stat
 import struct
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from lmdb.verify import VerifyError, verify
 
+from graphs.storage.locks import lock_holder
 from graphs.storage.records import StoreError
 
 _MAGIC = struct.pack("=I", 0xBEEFC0DE)
@@ -67,30 +66,7 @@ def check_file(path: str | Path) -> None:
 
 def being_written(path: str | Path) -> bool:
     """Whether a living writer in another process holds the lock ``<path>-writer``."""
-
-    name = f"{path}-writer"
-    if not os.path.exists(name) or _opened_here(name):
-        return False
-    try:
-        descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:  # it has just gone, or another user's
-        return False
-    try:
-        fcntl.lockf(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
-
-
-def _opened_here(name: str) -> bool:
-    # The writer may be this very process, whose lock would be gone as soon as it closed the file once more.
-    for descriptor in os.listdir("/dev/fd"):
-        with suppress(OSError):
-            if os.path.samestat(os.fstat(int(descriptor)), os.stat(name)):
-                return True
-    return False
+    return lock_holder(os.path.realpath(path) + "-writer", elsewhere=True) is not None
 
 
 def read_extent(path: str | Path) -> Extent:

@@ -1,11 +1,8 @@
 """One LMDB file, opened lazily in each process, growing by itself, with one writer and any number of readers."""
 
 import errno
-import fcntl
-import json
 import os
 import shutil
-import socket
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -17,11 +14,13 @@ from typing import Any
 import lmdb
 
 from graphs.storage.file_systems import check_writable
-from graphs.storage.lmdb_check import check_file
+from graphs.storage.lmdb_check import being_written, check_file
+from graphs.storage.locks import FileLock, LockHeldError, open_plain
 from graphs.storage.records import StoreError, StoreFullError
 
 MAP_GROWTH = 256 * 2**20
 _FORK_PATIENCE = 10.0
+_READERS, _SLOT, _HEADER_SLOTS = 1024, 64, 8  # of LMDB's lock file; a slot and its header are lines of the cache
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 HEADER_KEY = b"\xffheader"  # never a video's key, since 0xff does not occur in UTF-8
@@ -54,7 +53,7 @@ class LMDBFile:
         self.path = Path(path).absolute()
         self.map_growth = map_growth
         self._closed = False
-        self._writer: _WriterLock | None = None
+        self._writer: FileLock | None = None
         self._environment: _Environment | None = None
         if write:
             check_writable(self.path, strict)
@@ -143,7 +142,7 @@ class _Environment:
         self.path = path
         self.pid = os.getpid()
         self.users: weakref.WeakSet[LMDBFile] = weakref.WeakSet()
-        self.writer: Callable[[], _WriterLock | None] = lambda: None
+        self.writer: Callable[[], FileLock | None] = lambda: None
         self.writable = write
         # Counts the open transactions of all threads, which a resize, a close or a fork waits for.
         self._condition = threading.Condition()
@@ -223,14 +222,6 @@ class _Environment:
             yield
 
 
-class _WriterLock:
-    """The right to write one path; the system takes it back when the process ends, however it ends."""
-
-    def __init__(self, path: Path) -> None:
-        self.pid = os.getpid()
-        self.release = weakref.finalize(self, _unlock_writer, path, _lock_writer(path), self.pid)
-
-
 # LMDB forbids a second open of a file in one process (its locks are per process): hence one table per process.
 _OPEN: weakref.WeakValueDictionary[str, _Environment] = weakref.WeakValueDictionary()
 _TABLE_LOCKS: dict[int, AbstractContextManager[Any]] = {}
@@ -269,14 +260,17 @@ def _acquire(user: LMDBFile) -> _Environment:
         return _join(environment, user)
 
 
-def _acquire_for_writing(user: LMDBFile, map_growth: int) -> tuple[_Environment, _WriterLock]:
+def _acquire_for_writing(user: LMDBFile, map_growth: int) -> tuple[_Environment, FileLock]:
     path = user.path
     with _table_lock(), _translated(path):
         # Locks of the system do not bar the process that holds them, so this process is asked first.
         environment = _current(path)
         if environment is not None and environment.writer() is not None:
             raise StoreError(f"{path} is already open for writing in this process ({os.getpid()}): close that one")
-        writer = _WriterLock(path)
+        try:
+            writer = FileLock(_beside(path, "-writer"))
+        except LockHeldError as error:
+            raise StoreError(f"{path} is being written by {error}: wait for it, or end it") from error
         if path.exists() and path.stat().st_size:
             check_file(path)
         if environment is None:
@@ -324,47 +318,56 @@ def _same_file(environment: _Environment, path: Path) -> bool:
 
 def _open(path: Path, write: bool, map_growth: int) -> lmdb.Environment:
     # No spare transactions: a forked child that closes its copy would free their slots in the shared lock table.
-    options: dict[str, Any] = {"subdir": False, "max_readers": 1024, "max_spare_txns": 0}
+    options: dict[str, Any] = {"subdir": False, "max_spare_txns": 0}
     # Synchronous commits, no writable map: a power cut or a full disk then costs the open transaction at most.
     options |= {"sync": True, "metasync": True, "writemap": False, "map_async": False, "readahead": True}
-    # As bytes: a name need not be UTF-8, which LMDB takes text for.
-    name = os.fsencode(path)
+    # The file itself, not a link to it, whose lock would be another one. As bytes: a name need not be UTF-8.
+    name = os.fsencode(os.path.realpath(path))
     if write:
         size = path.stat().st_size if path.exists() else 0
-        return lmdb.open(name, map_size=size + map_growth, mode=0o644, lock=True, **options)
+        options["max_readers"] = _allocate_lock(path)
+        opened = lmdb.open(name, map_size=size + map_growth, mode=0o644, lock=True, **options)
+        # Readers that were killed would keep the pages they read from being used again.
+        opened.reader_check()
+        return opened
+    options |= {"map_size": path.stat().st_size, "readonly": True, "create": False}
     # Readers enter themselves in the lock file, or a writer could reuse pages under them; on a read-only folder they
     # cannot, and nobody should write.
-    lock_file = Path(f"{path}-lock")
-    may_lock = os.access(lock_file, os.R_OK | os.W_OK) if lock_file.exists() else os.access(path.parent, os.W_OK)
-    return lmdb.open(name, map_size=path.stat().st_size, readonly=True, create=False, lock=may_lock, **options)
+    lock_file = Path(_beside(path, "-lock"))
+    there, place = os.path.lexists(lock_file), lock_file.parent
+    if not (os.access(lock_file, os.R_OK | os.W_OK) if there else os.access(place, os.W_OK)):
+        return lmdb.open(name, lock=False, **options)
+    try:
+        return lmdb.open(name, lock=True, max_readers=_allocate_lock(path), **options)
+    except OSError as error:
+        # On a full disk as on a read-only one.
+        if error.errno not in _DISK_FULL or being_written(path):
+            raise
+        return lmdb.open(name, lock=False, **options)
 
 
-def _lock_writer(path: Path) -> int:
-
-    name = f"{path}-writer"
-    while True:
-        descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            owner = os.pread(descriptor, 200, 0).decode(errors="replace") or "unknown"
-            os.close(descriptor)
-            if error.errno not in (errno.EACCES, errno.EAGAIN):
-                raise
-            raise StoreError(f"{path} is being written by another process {owner}: wait for it, or end it") from error
-        if os.path.exists(name) and os.path.samestat(os.stat(name), os.fstat(descriptor)):
-            break
-        os.close(descriptor)  # the owner left, and took the file away, between these two steps
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
-    return descriptor
+def _beside(path: Path, end: str) -> str:
+    return os.path.realpath(path) + end
 
 
-def _unlock_writer(path: Path, descriptor: int, pid: int) -> None:
-    # A forked child runs the same finaliser, and must not take the lock away from its parent.
-    if pid == os.getpid():
-        Path(f"{path}-writer").unlink(missing_ok=True)
+def _allocate_lock(path: Path) -> int:
+    """Give LMDB's lock file its room on the disk; returns how many readers it has place for.
+
+    LMDB maps this file into memory: on a full disk a page that is touched and has no room ends the process with SIGBUS.
+
+    Raises:
+        OSError: no room, or a link lies in its place, through which LMDB would write.
+    """
+    descriptor = open_plain(_beside(path, "-lock"), os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        status = os.fstat(descriptor)
+        # An old file keeps its size: who has it open would look for readers beyond the end of its map.
+        size = status.st_size or _SLOT * (_READERS + _HEADER_SLOTS)
+        if 512 * status.st_blocks < size and hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(descriptor, 0, size)
+    finally:
         os.close(descriptor)
+    return min(_READERS, max(size // _SLOT - _HEADER_SLOTS, 1))
 
 
 @contextmanager
@@ -376,12 +379,20 @@ def _translated(path: Path, size: int = 0) -> Iterator[None]:
         raise
     except lmdb.Error as error:
         if getattr(error, "code", 0) in _DISK_FULL or isinstance(error, lmdb.DiskError):
-            free = shutil.disk_usage(path.parent).free
-            raise StoreFullError(
-                f"could not write to {path} ({error}): the disk is full, or a quota or file-size limit is reached; "
-                f"about {size} more bytes are needed and {free} are free. All records committed before are intact: "
-                "make room and run it again"
-            ) from error
+            raise _full(path, error, size) from error
         raise StoreError(f"{path}: {error}") from error
     except OSError as error:
+        if error.errno in _DISK_FULL:
+            raise _full(path, error, size) from error
         raise StoreError(f"{path}: {error.strerror or error}") from error
+
+
+def _full(path: Path, error: Exception, size: int) -> StoreFullError:
+    free = shutil.disk_usage(path.parent).free
+    needed = max(size, _SLOT * (_READERS + _HEADER_SLOTS))
+    words = getattr(error, "strerror", None) or error
+    return StoreFullError(
+        f"could not write to {path} ({words}): the disk is full, or a quota or file-size limit is reached; about "
+        f"{needed} more bytes are needed and {free} are free. All records committed before are intact: make room and "
+        "run it again"
+    )

@@ -39,6 +39,9 @@ class StoreError(ValueError):
 class StoreFullError(StoreError):
     """The disk is full. What was committed before is intact."""
 
+    exit_code = 1
+    """Of a command that it ends; other errors of a store are wrong input, and end it with 2."""
+
 
 class Kind(NamedTuple):
     """How the numbers of a field lie on disk, and what they stand for."""

@@ -205,7 +205,7 @@ def run_command(
         return _fail(str(error), error.exit_code, debug)
     except ValueError as error:
         # The libraries underneath (graphs, decoders) refuse bad input with ValueError and words of their own.
-        return _fail(str(error), 2, debug)
+        return _fail(str(error), getattr(error, "exit_code", 2), debug)
     except KeyboardInterrupt:
         return _fail("stopped by the keyboard", 130, debug)
     # The reader of the output, such as head, has enough: nothing to report, and nowhere to.

@@ -1,11 +1,12 @@
 """What happens to a store when processes die, disks fill, and workers and threads share it: words, never a signal."""
 
-import json
 import multiprocessing
 import os
 import random
+import re
 import resource
 import signal
+import socket
 import threading
 import time
 from pathlib import Path
@@ -78,10 +79,89 @@ def test_a_second_writer_is_told_who_writes(path: Path) -> None:
 
     with GraphStore(filled(path), "a") as store:
         answer = in_child(second_writer)
-        assert "is being written by another process" in answer
-        assert json.loads(answer[answer.index("{") : answer.index("}") + 1])["pid"] == os.getpid()
+        who = f"is being written by process {os.getpid()} on host {socket.gethostname()} since "
+        assert re.search(re.escape(who) + r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", answer), answer
         store.put("still", made_graph([1], **WIDE))
     assert in_child(second_writer) == "opened"
+
+
+def test_a_store_has_one_writer_under_all_its_names(path: Path) -> None:
+    link = path.with_name("link")
+    link.symlink_to(filled(path))
+    with GraphStore(link, "a"):
+        assert "is being written by process" in in_child(lambda: repr(GraphStore(path, "a")))
+        assert in_child(lambda: read_all(path)) == "whole"
+    assert sorted(file.name for file in path.parent.iterdir()) == ["graphs.store", "graphs.store-lock", "link"]
+
+
+def test_a_killed_writer_leaves_no_lock_to_its_children(path: Path) -> None:
+    """A worker may outlive its parent for seconds: the next start must not wait for it."""
+    filled(path)
+    ready, tell = os.pipe()
+    stay, leave = os.pipe()
+    if (pid := os.fork()) == 0:
+        store = GraphStore(path, "a")
+        if os.fork() == 0:
+            os.write(tell, b"x")
+            os.close(leave)
+            os.read(stay, 1)  # ends with this test
+            os._exit(0)
+        signal.pause()
+    os.read(ready, 1)
+    assert "is being written by process" in in_child(lambda: repr(GraphStore(path, "a")))
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    with GraphStore(path, "a") as store:
+        store.put("new", made_graph([1], **WIDE))
+    os.close(leave)
+
+
+@pytest.mark.parametrize("end", ["-lock", "-writer"])
+def test_nothing_is_written_through_a_link_beside_a_store(path: Path, end: str) -> None:
+    filled(path)
+    victim = path.with_name("thesis.txt")
+    victim.write_text("three years of work")
+    beside = Path(f"{path}{end}")
+    beside.unlink(missing_ok=True)
+    beside.symlink_to(victim)
+    for mode in ("r", "a") if end == "-lock" else ("a",):
+        answer = in_child(lambda mode=mode: repr(GraphStore(path, mode)))
+        assert answer.startswith("StoreError"), answer
+        assert f"{beside} is a link, and what it leads to would be overwritten: remove it" in answer
+    assert victim.read_text() == "three years of work"
+    beside.unlink()
+    os.mkfifo(beside)
+    assert "is not a regular file: remove it" in in_child(lambda: repr(GraphStore(path, "a")))
+
+
+def limit_files(size: int) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+
+def test_a_store_can_be_read_where_there_is_no_room_for_a_lock_file(path: Path) -> None:
+    """LMDB maps its lock file: a page without room on the disk ends the process with SIGBUS."""
+    lock = Path(f"{filled(path)}-lock")
+    assert 512 * lock.stat().st_blocks >= lock.stat().st_size
+    lock.unlink()
+
+    def visit(mode: str) -> str:
+        limit_files(10_000)
+        if mode == "r":
+            return read_all(path)
+        return repr(GraphStore(path, mode))
+
+    assert in_child(lambda: visit("r")) == "whole"
+    answer = in_child(lambda: visit("a"))
+    assert answer.startswith("StoreFullError: could not write to"), answer
+    assert "the disk is full, or a quota or file-size limit is reached; about" in answer
+    lock.unlink()
+    with open(lock, "wb") as file:  # as LMDB makes it: with a size, and no room on the disk yet
+        file.truncate(20_000)
+    with GraphStore(path, "a") as store:
+        store.put("new", made_graph([1], **WIDE))
+    assert lock.stat().st_size == 20_000
+    assert 512 * lock.stat().st_blocks >= 20_000
 
 
 def test_a_reader_elsewhere_sees_what_is_committed_and_follows_growth(path: Path) -> None:
