@@ -82,6 +82,7 @@ def pick_device(name: str, *, alone: bool = True) -> torch.device:
         raise UserError(
             f"device {name!r} would be that of all {here} processes here: give cuda, and each takes its own"
         )
+    # Modulo, as more processes than GPUs may be started on one machine.
     own = int(os.environ.get("LOCAL_RANK", "0")) % max(torch.cuda.device_count(), 1)
     if name == "auto":
         return torch.device("cuda", own) if torch.cuda.is_available() else torch.device("cpu")
@@ -89,6 +90,7 @@ def pick_device(name: str, *, alone: bool = True) -> torch.device:
         name = f"cuda:{own}"
     try:
         device = torch.device(name)
+        # Only use shows whether a device is there and works.
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise UserError(

@@ -49,6 +49,7 @@ def replacing(path: str | Path, size: str = "") -> Iterator[Path]:
         temporary = hidden
         yield temporary
         with open(temporary, "rb+") as file:
+            # On disk before it gets its name, or a power cut could leave an empty file under that name.
             os.fsync(file.fileno())
         os.replace(temporary, path)
         temporary = None

@@ -89,6 +89,7 @@ def read_csv(
             a quote that is not closed; names the file and the line.
     """
     text = read_text(path, max_bytes=max_bytes)
+    # Line ends within quotes are csv's to judge, so that nothing else may translate them.
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     expected = ",".join(required) + "".join(f"[,{name}]" for name in optional)
     columns: list[str] | None = None
@@ -210,6 +211,8 @@ def _parse(text: str, where: str, max_depth: int, *, counted: bool = True) -> An
 
 
 def _limit_depth(value: Any, where: str, max_depth: int) -> None:
+    # Level by level, not by recursion, which is what deep nesting would
+    # break. The text is the key at the top, for the error.
     level: list[tuple[str, Any]] = [("", value)]
     for _ in range(max_depth):
         level = [

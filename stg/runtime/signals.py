@@ -44,6 +44,7 @@ def stop_on_signal(*, repeated: float = 0.0) -> Iterator[Stopper]:
         if not again:
             stopper.ask()
             first = time.monotonic()
+        # Ctrl-C reaches all processes, and a launcher passes it on once more: one wish, not two.
         if repeated and time.monotonic() - first < repeated:
             return
         # The next signal is for the impatient.

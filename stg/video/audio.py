@@ -83,10 +83,12 @@ def sound_pieces(samples: Iterator[Float32[np.ndarray, " _"]], piece: int = PIEC
         while count >= (piece - 1) * STEP + NEED:
             sound = np.concatenate(held)
             yield _examples(sound, piece)
+            # The last windows of an example reach into the next one, so that sound stays.
             held, count, began = [sound[piece * STEP :]], count - piece * STEP, True
     if not count:
         return
     sound = np.concatenate(held)
+    # Only a sound shorter than one example is padded; a rest at the end that fills none is dropped.
     if not began and count < NEED:
         sound = np.pad(sound, (0, NEED - count))
     if left := max(len(sound) - NEED + STEP, 0) // STEP:
@@ -136,6 +138,7 @@ def mel_bands() -> Float64[np.ndarray, "257 64"]:
     bands: Float64[np.ndarray, "257 64"] = np.minimum(
         (place - edges[:-2]) / width[:-1], (edges[2:] - place) / width[1:]
     ).clip(min=0)
+    # Cached, and so shared by all callers.
     bands.setflags(write=False)
     return bands
 
@@ -145,6 +148,7 @@ def _samples(container: Any, stream: Any) -> Iterator[Float32[np.ndarray, " _"]]
     clock, end = _Clock(_start(container, stream)), 0.0
     for packet, frames in _decoded(container, stream):
         if packet.pts is not None and not packet.is_discard:
+            # Where the packets say that the sound ends: what is damaged there becomes silence.
             end = max(end, clock.seconds(packet.pts + (packet.duration or 0), stream.time_base))
         for frame in frames:
             if frame.is_corrupt or not RATES[0] <= frame.sample_rate <= RATES[1]:
@@ -196,6 +200,7 @@ def _mono(frame: Any) -> Float32[np.ndarray, " _"] | None:
         sound = frame.to_ndarray()
     except ValueError:
         return None
+    # Packed samples [time channels] are turned into [channels time].
     sound = sound if frame.format.is_planar else sound.reshape(-1, len(frame.layout.channels)).T
     if sound.dtype == np.uint8:
         sound = (sound - 128.0) / 128
@@ -227,12 +232,14 @@ class _Clock:
         import av
 
         first = self.resampler is None
+        # Sound before the first picture goes with no frame.
         if at is not None and first and at < 0:
             sound = sound[round(-at * rate) :]
             if not len(sound):
                 return
         elif at is not None and at > self.time + (0 if first else TOLERANCE):
             yield from self.silence_until(at)
+        # A stream may change its rate on the way; what the resampler still holds comes first.
         if rate != self.rate:
             yield from self.flush()
             self.resampler, self.rate = av.AudioResampler("fltp", "mono", RATE), rate
@@ -250,6 +257,7 @@ class _Clock:
 
     def silence_until(self, at: float) -> Iterator[Float32[np.ndarray, " _"]]:
         yield from self.flush()
+        # Damaged time stamps may claim years: beyond the allowance the gap is closed, by moving the start of the clock.
         believed = min(at - self.time, self.trust)
         self.trust -= believed
         self.start += Fraction(at - self.time - believed)

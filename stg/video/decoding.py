@@ -95,11 +95,13 @@ def sample_video(
     with open_regular(path) as file:
         index = read_index(file, path, max_pixels)
         rule = (num_frames, sampling, stride)
+        # A guess from the number of packets, right for every clip without damage, which is then decoded once.
         wanted = sample_numbers(index.packets, *rule) if index.packets else np.zeros(0, np.int64)
         decoded = decode_frames(file, path, wanted.tolist(), max_pixels)
         check_damage(path, index, decoded, min_frames)
         good = np.frombuffer(decoded.good, dtype=np.int64)
         chosen = good[sample_numbers(len(good), *rule)]
+        # Now it is known which frames can be read, and so which represent the clip: one more pass for those.
         if not decoded.frames.keys() >= set(chosen.tolist()):
             decoded = decode_frames(file, path, chosen.tolist(), max_pixels)
     if not decoded.frames.keys() >= set(chosen.tolist()):
@@ -220,6 +222,7 @@ def _why_unreadable(file: BinaryIO) -> str:
     while place + 8 <= size and len(kinds) < 64:
         file.seek(place)
         head = file.read(16)
+        # A box of an mp4: its length and its kind; a length of 1 stands for one of eight bytes behind these.
         length, kind = int.from_bytes(head[:4], "big"), head[4:8]
         kinds.append(kind)
         length = int.from_bytes(head[8:16], "big") if length == 1 else length
@@ -239,9 +242,11 @@ def read_index(file: BinaryIO, path: Path, max_pixels: int) -> PacketIndex:
     with container:
         try:
             for packet in container.demux(stream):
+                # Neither becomes a picture.
                 if not packet.size or packet.is_discard:
                     continue
                 packets += 1
+                # The last packet decides: damage before it shows when it is decoded.
                 cut = packet.is_corrupt
                 untimed |= packet.pts is None
                 times.append(packet.pts or 0)
@@ -280,6 +285,7 @@ def pictures_of(file: BinaryIO, path: Path, max_pixels: int) -> Iterator[Any]:
             except MemoryError:
                 raise
             except (av.FFmpegError, OSError):
+                # Counted by whoever asks: the packets behind it may be whole.
                 yield None
                 continue
             yield from pictures

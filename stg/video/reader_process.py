@@ -93,8 +93,10 @@ def receive(stream: BinaryIO) -> dict[str, Any]:
     values = dict(header["values"])
     for name, dtype, shape in header["arrays"]:
         kind = np.dtype(dtype)
+        # Plain numbers alone: an array of objects would hold addresses that the other side made up.
         if kind.kind not in "buif":
             raise ValueError(f"an array of {kind}")
+        # Read into its final place: a segment is megabytes.
         content = np.empty(prod(shape) * kind.itemsize, np.uint8)
         if stream.readinto(content) != len(content):  # type: ignore[attr-defined]
             raise EOFError
@@ -146,6 +148,7 @@ def in_words(path: Path, error: Exception) -> UserError:
         return VideoError(f"{path.name!r}: out of memory")
     if isinstance(error, OSError):
         return VideoError(f"{path.name!r} cannot be read: {error.strerror or error}")
+    # The innermost line, without which a report of the fault is of little use.
     place = traceback.extract_tb(error.__traceback__)[-1]
     where = f"{Path(place.filename).name} line {place.lineno}"
     return VideoError(
@@ -160,6 +163,7 @@ def _answer(answers: BinaryIO, path: Path, request: ClipRequest, read: Read) -> 
             send_part(answers, part)
     except BrokenPipeError:
         raise
+    # The parent ends this process, whose memory may be in pieces.
     except NO_MEMORY:
         send(answers, {"kind": "memory"})
     except Exception as error:
@@ -181,7 +185,9 @@ def _limit_memory(memory: int) -> None:
         import resource
     except ImportError:  # not on this system; the machine's own limit remains
         return
+    # A decoder that crashes would leave a file as large as its memory.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # The limit is for the clip: what the libraries take comes on top.
     taken = Path("/proc/self/statm")
     if taken.exists():
         memory += int(taken.read_text().split()[0]) * resource.getpagesize()

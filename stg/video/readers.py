@@ -105,11 +105,13 @@ class Readers:
             raise RuntimeError("these readers are at work on other clips: use them up, or close that iterator, first")
         self._open = True
         try:
+            # All processes get a clip at once; answers are taken in the order in which they were asked for.
             for reader in self._readers:
                 ask(reader)
             while asked:
                 video, reader, clip = asked.popleft()
                 yield video, parts(reader, clip)
+                # The caller may have left the clip early: its rest is read past before the next is asked for.
                 if reader.clip == clip:
                     reader.skip()
                     ask(reader)
@@ -165,6 +167,7 @@ class _Reader:
                 yield answer["part"]
                 continue
             self.busy = False
+            # Its memory may stay full or in pieces: a new process reads the next clip.
             if answer["kind"] == "memory":
                 self.stop()
                 raise VideoError(f"{self._path.name!r}: out of memory{self._limit()}")
@@ -215,11 +218,13 @@ class _Reader:
     def _next(self) -> dict[str, Any]:
         """The next answer about the clip; the process is gone if this raises."""
         try:
+            # Loading the libraries has a limit of its own, and takes nothing from that of the clip.
             if not self._ready:
                 self._answer(START_LIMIT)
                 self._ready = True
             start = time.monotonic()
             answer = self._answer(self._left)
+            # What counts is the time to answer, not the time until the caller asks for the next part.
             self._left -= time.monotonic() - start
         except BaseException:
             self.stop()

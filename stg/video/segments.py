@@ -64,6 +64,7 @@ def _in_segments(frames: Iterator[UInt8[np.ndarray, "H W 3"]], span: int) -> Ite
     buffer, filled, row = None, 0, 0
     for frame in frames:
         if buffer is None:
+            # New memory for each: the one before is still in use.
             buffer = np.empty((span, *frame.shape), np.uint8)
         buffer[filled] = frame
         filled += 1
@@ -73,6 +74,7 @@ def _in_segments(frames: Iterator[UInt8[np.ndarray, "H W 3"]], span: int) -> Ite
             yield segment
             del segment  # nothing is kept here while the next one grows
     if buffer is not None:
+        # The last frame fills up the last segment, as networks take whole ones.
         buffer[filled:] = buffer[filled - 1]
         yield Segment(row, buffer)
 
@@ -130,6 +132,7 @@ class _Resizer:
         self.size: tuple[int, int] | None = None
 
     def __call__(self, picture: Any) -> UInt8[np.ndarray, "H W 3"]:
+        # Resized first, with sides swapped where needed, and then turned: fewer pixels to turn.
         turns = round(picture.rotation / 90) % 4
         if self.size is None:
             sides = picture.height, picture.width

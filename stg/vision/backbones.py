@@ -203,6 +203,7 @@ class OnnxBackbone:
         self.network = OnnxNetwork(path, threads)
         sidecar = self.network.path.with_suffix(".json")
         if preprocessing is None:
+            # What the user wrote next to the network wins over what is known of it.
             preprocessing = read_preprocessing(sidecar) if sidecar.exists() else KNOWN.get(self.network.sha256)
         if preprocessing is None:
             raise UserError(
@@ -269,6 +270,7 @@ class OnnxBackbone:
             torch.from_numpy(np.ascontiguousarray((images - mean) / std)),
             own if isinstance(own, int) else self.batch,
         ).numpy()
+        # Boxes are laid over the map by this stride: on a map of another size they would mean other places.
         want = tuple(-(-side // settings.stride) for side in settings.size)
         if maps.ndim != 4 or maps.shape[2:] != want:
             raise UserError(
@@ -282,6 +284,7 @@ class OnnxBackbone:
     ) -> tuple[Float32[np.ndarray, "T S"], Float32[np.ndarray, "N D"]]:
 
         height, width = sample.frames.shape[1:3]
+        # From pixels of the frame to those of the network's input.
         scale = np.array([self.preprocessing.size[1] / width, self.preprocessing.size[0] / height] * 2, np.float32)
         frame = np.repeat(np.arange(len(boxes)), [len(item) for item in boxes])
         corners = np.concatenate([*boxes, np.zeros((0, 4), np.float32)]) * scale

@@ -193,10 +193,12 @@ def decode_yolox(
             f"the detector's output is {list(output.shape)}; YOLOX with input {size[0]}x{size[1]} has "
             f"[frames {len(grid)} 5+classes]: export it without box decoding (strides 8, 16, 32)"
         )
+    # Boxes that become infinite are no error: `stg.features.extractor.select` drops them.
     with np.errstate(over="ignore"):
         half = np.exp(output[..., 2:4]) * stride / 2
     centre = (output[..., :2] + grid) * stride
     boxes = np.concatenate([centre - half, centre + half], axis=-1)
+    # Objectness times the best class, as YOLOX scores its boxes.
     scores = output[..., 4] * output[..., 5:].max(axis=-1)
     return boxes, scores, output[..., 5:].argmax(axis=-1)
 

@@ -95,6 +95,7 @@ class RaftFlow:
         flows = np.empty((count, span, height, width, 2), np.float32)
         for row, clip in enumerate(frames):
             images = torch.from_numpy(clip.copy()).permute(0, 3, 1, 2)
+            # Each frame with the one after it [span - 1, 2, 3, H, W].
             pairs = torch.stack([images[:-1], images[1:]], 1)
             flow = in_batches(self._flow, pairs, self.batch)
             flows[row, :-1] = flow.permute(0, 2, 3, 1).numpy()

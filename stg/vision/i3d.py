@@ -100,6 +100,7 @@ class I3D(nn.Module):
 
     def __init__(self, in_channels: int = 3, classes: int = 400, width: int = 64) -> None:
         super().__init__()
+        # Attributes and modules are named as in the published files, whose weights find their place by these names.
         self.Conv3d_1a_7x7 = Unit(in_channels, width, 7, 2)
         self.MaxPool3d_2a_3x3 = Pool((1, 3, 3), (1, 2, 2))
         self.Conv3d_2b_1x1 = Unit(width, width)
@@ -108,6 +109,7 @@ class I3D(nn.Module):
         for name, published in MIXED.items():
             if name in POOLS:
                 self.add_module(POOLS[name][0], Pool(*POOLS[name][1:]))
+            # 64 is the published width; narrower networks are for tests.
             widths = tuple(max(channels * width // 64, 1) for channels in published)
             self.add_module(f"Mixed_{name}", Mixed(inward, widths))
             inward = widths[0] + widths[2] + widths[4] + widths[5]

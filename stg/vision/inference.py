@@ -59,8 +59,10 @@ def in_batches(
     if size < 1:
         raise ValueError(f"a pass needs at least 1 row; got {size}")
     parts = []
+    # One pass even over nothing, since the shape of the result is known only to the function.
     for start in range(0, max(len(images), 1), size):
         rows = images[start : start + size]
+        # A pass of another size may run other kernels, which round otherwise.
         if len(rows) < size:
             rows = torch.cat([rows, rows.new_zeros(size - len(rows), *rows.shape[1:])])
         part = function(rows)

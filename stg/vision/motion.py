@@ -154,6 +154,7 @@ class I3DNetwork:
                 assert self.flow is not None
                 clips = torch.from_numpy(_centre(self.flow(segments)))
                 maps.append(in_batches(_runner(network, self.device, _flow_values), clips, self.batch))
+        # The streams side by side on channels, RGB first [K G t h w].
         return _result(torch.cat(maps, 1))
 
 

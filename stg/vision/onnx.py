@@ -71,6 +71,7 @@ class OnnxNetwork:
     def run(self, images: Float32[np.ndarray, "T 3 h w"], output: str | None = None) -> np.ndarray:
         """The output named ``output`` (by default the first) for all images, in batches of the size it asks for."""
         entry = self.session.get_inputs()[0]
+        # Some exports fix the size of a batch.
         batch = entry.shape[0] if isinstance(entry.shape[0], int) else max(len(images), 1)
         names = [output or self.session.get_outputs()[0].name]
         try:

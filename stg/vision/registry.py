@@ -299,6 +299,7 @@ def locate(choice: NetworkConfig, *, fetch: bool = False) -> Files:
             option = next((option for option in options if getattr(choice, option) is not None), options[-1])
             given: str | None = getattr(choice, option)
             try:
+                # A path that is there is taken as it is; anything else names published weights.
                 published = given is None or not Path(given).is_file()
                 find = download if fetch and published else find_weights
                 files[slot.role] = find(slot.network, given)
@@ -323,6 +324,7 @@ def execution_for(work: ExecutionConfig, num_frames: int) -> ExecutionSettings:
 
     device = pick_device(work.device)
     cpu = device.type == "cpu"
+    # A GPU takes the frames of a whole group at once; a CPU gains nothing from more than those of one clip.
     batch = work.batch or num_frames * (1 if cpu else work.group)
     return ExecutionSettings(
         batch=batch,

@@ -152,6 +152,7 @@ class TorchDetector:
         if not self.features:
             return [self._found(*item) for item in picked]
         counts = [len(scores) for _, scores, _ in picked]
+        # torchvision resizes the picture itself: the boxes are brought onto the map of that size.
         (height, width), taken = images.shape[2:], seen["sizes"][0]
         boxes = torch.cat([item[0] for item in picked])
         scale = boxes.new_tensor([taken[1] / width, taken[0] / height] * 2)
@@ -192,6 +193,7 @@ class TorchDetector:
 
     def _build(self, state: dict[str, Tensor]) -> nn.Module:
 
+        # The file knows how many classes it was trained for.
         classes = len(state[CLASSES]) if CLASSES in state else COCO_CLASSES
         network = build(
             self.name,
@@ -202,6 +204,8 @@ class TorchDetector:
             box_nms_thresh=self.iou,
             box_detections_per_img=self.max_boxes,
         )
+        # Set afterwards, as torchvision has no argument for it, and with
+        # another value published files give other boxes.
         for layer in network.modules():
             if isinstance(layer, FrozenBatchNorm2d):
                 layer.eps = self.eps

@@ -56,6 +56,7 @@ class VGGish(nn.Module):
                 before = times * channels
             layers.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*layers)
+        # Four pools have halved both sides.
         cells = (sound.FRAMES // 16) * (sound.BANDS // 16)
         self.embeddings = nn.Sequential(
             nn.Linear(cells * before, hidden),

@@ -203,6 +203,7 @@ def fit_state_dict(module: "nn.Module", state: "dict[str, Tensor]", path: Weight
     Raises:
         UserError: missing, extra or misshapen tensors, listed; a tensor that is not finite.
     """
+    # Counters of batches have no part in evaluation, and many files lack them.
     own = {key: value for key, value in module.state_dict().items() if not key.endswith(COUNTERS)}
     given = {key: value for key, value in state.items() if not key.endswith(COUNTERS)}
     misshapen = [
@@ -216,6 +217,7 @@ def fit_state_dict(module: "nn.Module", state: "dict[str, Tensor]", path: Weight
     for key, value in given.items():
         if value.is_floating_point() and not value.isfinite().all():
             raise UserError(f"weights file {path} is damaged: {key} is not finite")
+    # Not strict only for the counters: all else was compared above, with an error that lists every fault.
     module.load_state_dict(given, strict=False)
 
 
