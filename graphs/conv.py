@@ -57,6 +57,7 @@ def sparse_operator(
         raise ValueError(
             "a sparse operator gives no gradient to edge_weight: call the layer with edge_index and edge_weight instead"
         )
+    # Lambda^-1/2 G Lambda^-1/2 of Eq. 4, once for all layers.
     weight = symmetric_norm(edge_index, edge_weight, num_nodes)
     source, target = edge_index
     # Both or neither: the product and its gradient then run on one layout.
@@ -137,6 +138,7 @@ class STGConv(MessagePassing):
                 edge_weight = x.new_ones(edge_index.size(1))
             norm = symmetric_norm(edge_index, edge_weight, x.size(0)).to(dtype)
             out = x + self.propagate(edge_index, x=hidden, edge_weight=norm, transpose=None, residual=None)
+        # In place: the gradient of ReLU needs its output alone.
         return out.to(hidden.dtype).relu_()
 
     # PyG reads these annotations: nothing but plain Tensor keeps its generated fast code.
@@ -188,6 +190,7 @@ def _multiply(matrix: Tensor | Windows, x: Tensor, residual: Tensor | None) -> T
 
 
 def _csr(row: Tensor, column: Tensor, value: Tensor, num_nodes: int) -> Tensor:
+    # By row, then by column, as CSR has it; stable, so that an edge that is given twice keeps its order.
     order = (row * num_nodes + column).argsort(stable=True)
     ends = torch.bincount(row, minlength=num_nodes).cumsum(0)
     with warnings.catch_warnings():

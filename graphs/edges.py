@@ -77,10 +77,12 @@ def spatial_edges(
     _check_options(tau, top_k, iou_threshold)
     frames = _frames(frame, batch)
     every = torch.arange(len(frames.start), device=boxes.device)
+    # In double precision: areas of large boxes that hardly overlap would lose their digits.
     corners = boxes.double().T.contiguous()
     parts = []
     for left, right in _blocks(frames, every, every):
         rows, columns = _nodes(frames, left), _nodes(frames, right)
+        # Exactly 1 with itself, also where a box has no area and the IoU would be 0/0.
         itself = rows.node.unsqueeze(2) == columns.node.unsqueeze(1)
         iou = _iou(corners[:, rows.node], corners[:, columns.node]).masked_fill_(itself, 1.0)
         keep = columns.real.unsqueeze(1).expand_as(iou)
@@ -122,6 +124,7 @@ def temporal_edges(
     """
     _check_options(tau, top_k, None)
     frames = _frames(frame, batch)
+    # Frames t and t + 1 of one video. A frame without objects is none of these, so nothing leaps over it.
     adjacent = (frames.video[1:] == frames.video[:-1]) & (frames.frame[1:] == frames.frame[:-1] + 1)
     dtype = _weight_type(objects)
     objects = objects.to(dtype).contiguous()
@@ -143,6 +146,7 @@ def temporal_edges(
         keep = columns.real.unsqueeze(1).expand_as(cosine)
         if top_k is not None:
             keep = keep & _top(cosine.masked_fill(~keep, -torch.inf), top_k)
+        # Pairs that were computed only to keep frames side by side get no edges.
         rows = _Nodes(rows.node, rows.real & adjacent[here].unsqueeze(1))
         parts.append(_softmax_edges(rows, columns, cosine, keep, tau))
     return _concatenate(parts, dtype, objects.device)
@@ -200,6 +204,7 @@ def _frames(frame: Tensor, batch: Tensor | None) -> _Frames:
     small = size <= max(_SMALL_FRAME, 2 * int(size.median()))
     smallest = int(size[small].max())
     power = 2 ** torch.arange(63, device=size.device)
+    # Large frames are padded to powers of two, so that only few sizes occur, each a block of its own.
     slots = torch.where(small, smallest, power[torch.searchsorted(power, size)])
     return _Frames(start, size, video[start], frame[start], slots, smallest)
 
@@ -232,6 +237,7 @@ def _products(objects: Tensor, here: Tensor, rows: Tensor, columns: Tensor) -> T
     step = max(1, _GATHER // max(1, (height + breadth) * width))
     # Fresh memory for every part would cost more than the products.
     gathered = objects.new_empty(((min(step, pairs) + 1) * max(height, breadth), width))
+    # As lists, all at once: reading them one by one would wait for the device each time.
     number, start, end = here.tolist(), rows[:, 0].tolist(), (columns[:, -1] + 1).tolist()
     for first in range(0, pairs, step):
         last = min(first + step, pairs) - 1
@@ -267,6 +273,7 @@ def _windows(objects: Tensor, reach: int) -> Tensor:
     rest[: count - whole * _WINDOW] = objects[whole * _WINDOW :]
     for part, values in ((product[:whole], objects), (product[whole:], rest)):
         step = _WINDOW * width
+        # Overlapping views of one memory: no feature is copied.
         left = values.as_strided((part.size(0), _WINDOW, width), (step, width, 1))
         right = values.as_strided((part.size(0), width, span), (step, 1, width))
         torch.bmm(left, right, out=part)
@@ -305,6 +312,7 @@ def _inverse_norm(objects: Tensor, windows: Tensor | None) -> Tensor:
             f"object features must be finite and short enough to square in {objects.dtype}; "
             f"row {int(long.int().argmax())} is not: scale the features down"
         )
+    # A vector of zeros has no direction: its cosine with any other is 0.
     nonzero = norm > torch.finfo(norm.dtype).tiny
     return torch.where(nonzero, 1 / torch.where(nonzero, norm, 1), 0)
 

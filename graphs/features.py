@@ -64,6 +64,7 @@ class VideoFeatures:
     def __post_init__(self) -> None:
         if self.num_frames < 1:
             raise self._error(f"num_frames must be at least 1, got {self.num_frames}")
+        # First: the checks below index by these shapes.
         self._check_shapes()
         for name in ("boxes", "objects", "scores", "scene", "motion", "grid", "audio"):
             self._check_finite(name)

@@ -53,6 +53,7 @@ def windows(
     if num_nodes == 0 or len(row) < _ENTRIES * num_nodes:
         return None
     node = torch.arange(num_nodes, device=row.device)
+    # The stretch of columns that each row needs, its own number included, as an empty row has none.
     first = node.scatter_reduce(0, row, column, "amin")
     last = node.scatter_reduce(0, row, column, "amax")
     longest = int(torch.bincount(row).max())

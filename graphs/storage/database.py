@@ -152,6 +152,7 @@ class LMDBDatabase(Database):
         if list(fields) != [str(name) for name in self.schema]:
             raise StoreError(f"the record has the fields {list(fields)}, the schema {list(self.schema)}")
         value = {name: _from_field(name, fields[str(name)], kind) for name, kind in self.schema.items()}
+        # PyG numbers the parts of a schema without names: a single value, or a tuple.
         if 0 not in self.schema:
             return value
         return value[0] if len(value) == 1 else tuple(value.values())

@@ -115,6 +115,7 @@ def check_shapes(found: Mapping[str, tuple[str, tuple[int, ...]]]) -> None:
     missing = [name for name in REQUIRED if name not in found]
     if unknown or missing:
         raise StoreError(f"not the fields of a graph: unknown {unknown}, missing {missing}")
+    # The length of each axis, and the field that has set it, which an error names.
     sizes: dict[str, tuple[int, str]] = {}
     for name, (kind, shape) in found.items():
         kinds = _KINDS[FIELDS[name].role]
@@ -218,6 +219,7 @@ def graph(fields: Mapping[str, Field], video: str) -> FlatBatch:
 
 def _field(name: str, value: Any, features_dtype: str) -> Field:
     spec = FIELDS[name]
+    # PyG keeps it as a plain number in a single graph, and as a tensor in a batch.
     if name == "num_frames" and isinstance(value, int):
         value = torch.tensor(value)
     if not isinstance(value, Tensor):
@@ -231,6 +233,7 @@ def _field(name: str, value: Any, features_dtype: str) -> Field:
     if spec.role in _WHOLE:
         return _narrowest(name, value.long().reshape(() if name == "num_frames" else value.shape).numpy())
     kind = features_dtype if spec.role == "feature" else "float32"
+    # Rounded as it will be stored: what half precision cannot hold becomes infinite here, and is refused.
     kept = value.to(getattr(torch, kind))
     if not bool(kept.isfinite().all()):
         check_finite(name, value.double().numpy())

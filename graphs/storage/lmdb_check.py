@@ -47,6 +47,7 @@ def check_file(path: str | Path) -> None:
     path = Path(path)
     _check_kind(path)
     for _ in range(_ATTEMPTS):
+        # A writer may change pages while they are checked: tried again as long as the extent moves.
         before = read_extent(path)
         size = path.stat().st_size
         problems = [] if size >= before.bytes else [f"{size} bytes, its index needs {before.bytes}"]
@@ -57,6 +58,7 @@ def check_file(path: str | Path) -> None:
             problems = [str(error)]
         if not problems or (not truncated and being_written(path)):
             return
+        # Nobody is writing, so that what is wrong stays wrong.
         if read_extent(path) == before:
             break
     if truncated:

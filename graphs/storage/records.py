@@ -146,6 +146,7 @@ def encode(fields: Mapping[str, Field]) -> bytearray:
         entries.append(_ENTRY.pack(raw, _CODES[kind], array.ndim, *dims, offset))
         places.append(offset)
         offset += array.nbytes
+    # Zeros between the fields, so that equal graphs have equal bytes.
     record = bytearray(offset)
     table = b"".join(entries)
     record[_HEADER.size : _HEADER.size + len(table)] = table
@@ -198,6 +199,7 @@ def decode(record: Record) -> dict[str, Field]:
         raise StoreError(f"damaged: the checksum is {actual:08x}, written was {stated:08x}; make this record again")
     fields = {slot.name: Field(slot.kind, view(record, slot)) for slot in slots.values()}
     for name, (kind, array) in fields.items():
+        # NumPy assumes 0 or 1, and gives wrong results for any other byte without an error.
         if kind == "bool" and (array.view(np.uint8) > 1).any():
             raise StoreError(f"field {name!r}: a truth value that is neither 0 nor 1")
     return fields
@@ -209,6 +211,7 @@ def checksums(records: Sequence[Record]) -> list[int]:
     The threads wait for the disk while others sum up, and are gone when this returns, so that no fork meets them.
     """
     places = [np.frombuffer(record, np.uint8).__array_interface__["data"][0] for record in records]
+    # In the order of the file, which is then read in one direction.
     order = sorted(range(len(records)), key=places.__getitem__)
     workers = min(_CHECKERS, len(records), os.cpu_count() or 1)
     sums = [0] * len(records)
@@ -243,8 +246,10 @@ def _parse_table(table: bytes, length: int) -> Layout:
         if (kind.name in _SCALARS and axes) or (kind.name == "str" and axes != 1):
             raise StoreError(f"field {name!r}: a value of kind {kind.name} cannot have the shape {shape}")
         count = prod(shape)
+        # Before the multiplication below, which could pass its test by an overflow in NumPy later.
         if prod(length for length in shape if length) * kind.dtype.itemsize >= 2**63:
             raise StoreError(f"field {name!r}: the shape {shape} is beyond any memory")
+        # Exactly where `encode` puts it: fields that overlap or leave gaps were not written by this program.
         if offset != _aligned(end) or offset + count * kind.dtype.itemsize > length:
             raise StoreError(f"field {name!r}: shape {shape} at byte {offset} does not fit a record of {length} bytes")
         end = offset + count * kind.dtype.itemsize

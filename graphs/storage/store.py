@@ -287,6 +287,7 @@ class GraphStore:
                     fields = decode(transaction.get(_key(video), b""))
                     check_graph(fields)
                     require_same_fields(expected, widths(fields))
+                    # Views into the map, which must not outlive the transaction.
                     del fields
             except StoreError as error:
                 broken.append((video, str(error)))
