@@ -82,6 +82,8 @@ class AttentionLSTMDecoder(RecurrentDecoder):
         one_of("summary", summary, get_args(Summary))
         self.memory, self.summary = memory, summary
         self.embedding = nn.Embedding(vocabulary, embedding, padding_idx=pad)
+        # The first LSTM's weights in three parts, so that each is applied as soon as it can be: to the video once, to
+        # all given words at once, to the states word by word.
         self.video_gates = nn.Linear(channels, 4 * channels)
         self.word_gates = nn.Linear(embedding, 4 * channels, bias=False)
         self.attention_gates = nn.Linear(2 * channels, 4 * channels, bias=False)
@@ -125,11 +127,13 @@ class AttentionLSTMDecoder(RecurrentDecoder):
     def recur(self, read: Float[Tensor, "N G"], state: State) -> tuple[Float[Tensor, "N C"], State, Trace]:
         """Eq. 1-4 for one word; the features are ``h2`` after dropout."""
         asked, written = state["attention_hidden"], state["language_hidden"]
+        # Hypotheses of a video are neighbours: its share [B G] is added to all of them without a copy.
         known = read.unflatten(0, (len(state["memory.gates"]), -1)) + state["memory.gates"][:, None]
         recurrent = torch.cat([written, asked], 1)
         gates = torch.addmm(known.flatten(0, 1), recurrent, self.attention_gates.weight.t())
         asked, asked_cell = _lstm(gates, state["attention_cell"])
         seen, trace = self._look(asked, state)
+        # The second LSTM reads what was attended to, the first one's output, and its own.
         gates = self.language_gates(torch.cat([*seen, asked, written], 1))
         written, written_cell = _lstm(gates, state["language_cell"])
         new = state | {

@@ -71,6 +71,7 @@ class EnsembleDecoder(Decoder):
         self.members = nn.ModuleList(decoders)
         self.suppressed = tuple(sorted({word for decoder in decoders for word in decoder.suppressed}))
         self.log_weights = [math.log(weight / math.fsum(weights)) for weight in weights]
+        # A search refuses a decoder in training mode: one such member must show.
         self.training = any(decoder.training for decoder in decoders)
 
     @property

@@ -127,6 +127,7 @@ class DecoderLayer(nn.Module):
         super().__init__()
         self.attention = MultiHeadAttention(channels, heads)
         self.attention_norm = nn.LayerNorm(channels)
+        # Projections of its own for each view: they come from different networks.
         self.view_attention = nn.ModuleDict({view: MultiHeadAttention(channels, heads) for view in views})
         self.fusion = AttentiveFusion(channels) if fusion == "attentive" else AddFusion()
         self.view_norm = nn.LayerNorm(channels)

@@ -102,7 +102,9 @@ class RecurrentDecoder(Decoder):
     ) -> tuple[Int[Tensor, "W L"], Float[Tensor, "W L C"], Trace]:
         # Which words are replaced is drawn for all at once, so that only their predictions need be worked out.
         taken = torch.rand(words.shape, device=words.device) < own_words
+        # The first word is bos, which nobody predicts.
         taken[:, 0] = False
+        # The captions to replace at each position, found together: the loop then waits for the device no more.
         rows = taken.t().nonzero()[:, 1].split(taken.sum(0).tolist())
         read: list[Tensor] = []
         features: list[Tensor] = []

@@ -203,6 +203,7 @@ class STaTSDecoder(RecurrentDecoder):
                     parts |= unit.prepare(stream)
             state |= _keep(name, parts)
         if self.categories:
+            # Row 0 of the table stands for an unknown class, which memories give as -1.
             known = self._classes(memory) + 1
             state["memory.category"] = known
             if self.category is not None:
@@ -235,6 +236,7 @@ class STaTSDecoder(RecurrentDecoder):
         by_video = (videos, len(hidden) // videos)
         x, trace = self._attend(s.unflatten(0, by_video), hidden.unflatten(0, by_video), state)
         x = x.flatten(0, 1)
+        # [y; x; class] as far as there are: with ``visual="output"`` x joins behind the LSTM.
         inputs = [y]
         if self.behind is None:
             inputs.append(x)
@@ -319,6 +321,7 @@ class STaTSDecoder(RecurrentDecoder):
     ) -> tuple[Float[Tensor, "B K C"], Trace]:
         # One query for all streams and units; each projects it by weights of its own.
         query = torch.cat([s, hidden], -1)
+        # In the order of `units`, by which the gate's weights are named.
         units: list[Tensor] = []
         trace: Trace = {}
         for name in self.streams:

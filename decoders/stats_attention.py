@@ -105,6 +105,8 @@ class SpatioTemporal(nn.Module):
             means = mean_of_real(stream.values, stream.mask, 2)
             return {"st.values": means, "st.keys": self.attention.keys(means)}
         if self.mode.attends is None and self.shared:
+            # One attention for all steps asks each place for its mean over time; steps and channels of the values
+            # become one axis, as `forward` multiplies them.
             keys = self.attention.keys(mean_of_real(stream.values, stream.mask, 1))
             return {"st.keys": keys, "st.values": stream.values.transpose(1, 2).flatten(2)}
         return {"st.keys": self.attention.keys(stream.values.flatten(1, 2))}
@@ -134,6 +136,7 @@ class SpatioTemporal(nn.Module):
             # One set of weights serves all steps, so steps and channels are one axis of a single product.
             steps = (weights @ parts["st.values"]).unflatten(2, (values.shape[1], values.shape[3]))
         else:
+            # A softmax of its own in each step [B K F n].
             weights = masked_softmax(scores.unflatten(2, mask.shape[1:]), mask[:, None])
             steps = (weights.transpose(1, 2) @ values).transpose(1, 2)
         x, trace = self._through_time(steps, parts["real"])
@@ -227,9 +230,11 @@ class TemporoSpatial(nn.Module):
         least = torch.finfo(mass.dtype).eps ** 2
         there = mass > least
         mass = mass.clamp(min=least)
+        # Eq. 10: a slot [B K n C] is the mean of what stands at its place, by the weights of the steps.
         slots = self._pool(chosen, values) / mass[..., None]
         keys = self._pool(chosen, parts["ts.place_keys"]) / mass[..., None]
         scores = self.spatial(query.flatten(0, 1)[:, None], keys.flatten(0, 1)).view_as(mass)
+        # A place counts by the share of attended time in which it holds something.
         weights = masked_softmax(scores + mass.log(), there)
         return (weights[:, :, None] @ slots).squeeze(2), {"ts_frames": chosen, "ts_regions": weights}
 
@@ -293,6 +298,7 @@ class UnitGate(nn.Module):
         """The combined vector, and the weight of each unit."""
         if self.hidden is None:
             return units[0].tanh(), torch.ones_like(units[0][..., :1])
+        # Eq. 12: the state is projected once, and added to the projection of every unit.
         asked = self.hidden(hidden)
         scores = [
             score(torch.tanh(project(x) + asked))

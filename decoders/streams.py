@@ -48,6 +48,7 @@ def take_stream(memory: VideoMemory, name: str, channels: int) -> Stream:
     values, flat = keep_one_key(part.flatten(1, 2), mask.flatten(1))
     values, mask = values.view_as(part), flat.view_as(mask)
     real = mask.any(2)
+    # Stable, so that steps with something in them keep their order in time.
     order = real.int().argsort(dim=1, descending=True, stable=True)
     return Stream(
         torch.take_along_dim(values, order[:, :, None, None], 1),

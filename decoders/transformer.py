@@ -203,6 +203,7 @@ class TransformerDecoder(Decoder):
         new = dict(state, slots=torch.cat([state["slots"], newest[:, None]], 1))
         if taken is not None:
             new["memory.taken"] = taken.new_empty(videos, used + width)
+        # All hypotheses of a video share its slots: each must be kept from the words of the others.
         strange = _strange(new["slots"].unflatten(0, (videos, width)), used + width, hidden)
         x = self._place(self.embedding(word), self.positions[position]).view(videos, width, self.channels)
         for number, layer in enumerate(self._layers()):

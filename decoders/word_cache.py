@@ -26,6 +26,7 @@ class WordCache(NamedTuple):
     def with_newest(self, keys: Float[Tensor, "B H c K"], values: Float[Tensor, "B H K c"]) -> "WordCache":
         """The cache with ``K`` words more."""
         width = keys.shape[3]
+        # Another word may follow the same cache later, so it is not written into.
         if not self.spare:
             keys, values = torch.cat([self.keys, keys], 3), torch.cat([self.values, values], 2)
             return WordCache(keys, values, self.read + width, False)

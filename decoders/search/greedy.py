@@ -39,6 +39,7 @@ def greedy_search(
 @torch.inference_mode()
 def _greedy(decoder: Decoder, memory: VideoMemory, allowed: WordFilter) -> Hypotheses:
     device = memory.frames.device
+    # Only the newest state is ever read again: caches may grow in place.
     state = decoder.donate(decoder.init_state(memory))
     videos = torch.arange(memory.num_videos, device=device)
     word = torch.full_like(videos, decoder.bos)
@@ -51,6 +52,7 @@ def _greedy(decoder: Decoder, memory: VideoMemory, allowed: WordFilter) -> Hypot
         word = choice[:, 0]
         words[videos, position + 1] = word
         log_probs[videos] += best[:, 0].to(log_probs)
+        # Finished videos leave the batch, so that later words cost less and less.
         going = (word != decoder.eos).nonzero()[:, 0]
         if len(going) == 0:
             break

@@ -90,6 +90,7 @@ class WordFilter:
             if position + 1 == self.max_length:
                 log_probs.masked_fill_(self.forbidden, -torch.inf)
         if 0 < self.no_repeat_ngram <= position:
+            # All n-grams written so far [N g n], and the n - 1 words that the next word would complete to one.
             grams = written[:, 1:].unfold(1, self.no_repeat_ngram, 1)
             begun = written[:, written.shape[1] - self.no_repeat_ngram + 1 :]
             repeats = (grams[:, :, :-1] == begun[:, None]).all(2)
@@ -120,6 +121,7 @@ class WordFilter:
         # The clamp lifts barred words, too, so they are barred again.
         log_probs = log_probs.clamp(min=IMPOSSIBLE)
         self.bar(log_probs, written)
+        # The rules leave no word at all: then the caption ends.
         nothing = log_probs.amax(1) == -torch.inf
         log_probs[:, self.eos].masked_fill_(nothing, IMPOSSIBLE)
         return log_probs

@@ -79,6 +79,7 @@ def _sample(
     device = memory.frames.device
     videos = torch.arange(memory.num_videos, device=device)
     state = select_state(decoder.donate(decoder.init_state(memory)), videos.repeat_interleave(samples))
+    # The numbers of the captions that are still open [A k]: their rows in ``words`` and ``log_probs``.
     captions = torch.arange(memory.num_videos * samples, device=device).unflatten(0, (-1, samples))
     words = torch.full((captions.numel(), allowed.max_length + 1), decoder.pad, device=device)
     words[:, 0] = decoder.bos
@@ -104,6 +105,7 @@ def _sample(
             break
         kept = open_captions.nonzero()[:, 0]
         if width < before or len(kept) < len(videos):
+            # Open captions first, so that the rest can be cut off; stable, so that they stay in the order drawn.
             going, order = going[kept].int().sort(dim=1, descending=True, stable=True)
             going, order = going[:, :width].bool(), order[:, :width]
             captions, videos = captions[kept].gather(1, order), videos[kept]

@@ -13,6 +13,7 @@ def stable_topk(values: Float[Tensor, "R M"], count: int) -> tuple[Float[Tensor,
     `torch.topk` leaves open which of equal values it takes, so rows with a tie across the edge are sorted in full.
     """
     count = min(count, values.shape[1])
+    # Blocks pay only where a row is much longer than what is wanted of it.
     if _BLOCK * (count + 2) > values.shape[1]:
         best, index, tied = _top(values, count)
     else:
@@ -90,6 +91,7 @@ def next_words(
 
     allowed.bar(log_probs, written)  # which may be written over, by the contract of `Decoder.step`
     value, choice = likeliest(log_probs)
+    # Fewer words are possible than wanted, or the decoder gives NaN: both are rare, and sorted out at leisure.
     if not bool(value.isfinite().all()):
         return likeliest(allowed.relax(log_probs, written, videos))
     return value.clamp(min=IMPOSSIBLE), choice
