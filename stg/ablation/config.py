@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from stg.ablation.tables import TABLES
 from stg.config.data import DataConfig, WorldConfig
 from stg.config.model import GraphConfig, ModelConfig
+from stg.config.schema import seed_list
 from stg.config.training import LossConfig, OptimConfig, RewardConfig, RunConfig
 
 
@@ -60,3 +61,6 @@ class AblateConfig:
     run: RunConfig = field(default_factory=RunConfig)
     """Threads and device of every cell."""
     given: tuple[str, ...] = field(default=(), metadata={"given": True})
+
+    def __post_init__(self) -> None:
+        seed_list(self.seeds)

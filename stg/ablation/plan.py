@@ -8,7 +8,7 @@ from typing import Any
 from stg.ablation.cells import Cell, CellFolder, Scoring
 from stg.ablation.config import AblateConfig
 from stg.ablation.tables import AXES, TABLES, Table, grid
-from stg.config.schema import from_dict, to_dict
+from stg.config.schema import from_dict, seed_list, to_dict
 from stg.config.training import FitConfig
 from stg.runtime.errors import UserError
 
@@ -74,7 +74,7 @@ def make_plan(config: AblateConfig) -> Plan:
         base,
         given=config.given,
         folder=Path(config.out or f"runs/ablation-{name}-{dataset}"),
-        seeds=_seeds(config.seeds),
+        seeds=seed_list(config.seeds),
         controls=config.controls,
         scoring=Scoring(
             config.split, config.beam, config.data.dataset != "world" if config.meteor is None else config.meteor
@@ -97,13 +97,6 @@ def _chosen(config: AblateConfig) -> tuple[str, Table]:
 
 def _listed(text: str) -> list[str]:
     return [word.strip() for word in text.split(",")]
-
-
-def _seeds(text: str) -> list[int]:
-    words = _listed(text)
-    if not all(word.isascii() and word.isdecimal() for word in words) or len(set(map(int, words))) < len(words):
-        raise UserError(f"--seeds must be different whole numbers with commas, such as 0,1,2; got {text!r}")
-    return [int(word) for word in words]
 
 
 def plan_cells(

@@ -4,7 +4,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from stg.config.plugins import check_name
-from stg.config.schema import not_negative, positive
+from stg.config.schema import positive, seeds
+
+MOST_WORDS = 10_000
+"""Longest caption, in words: decoders keep a table of so many places."""
+
+LARGEST_WORLD = 1_000_000
+"""Most videos of the built-in world."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,8 @@ class DataConfig:
     def __post_init__(self) -> None:
         check_name("dataset", "data.dataset", self.dataset)
         positive(self, "min_count", "max_words")
+        if self.max_words > MOST_WORDS:
+            raise ValueError(f"max_words must be at most {MOST_WORDS}; got {self.max_words}")
         if self.language != "en" and self.dataset in ("world", "msvd", "msrvtt"):
             raise ValueError(f"language {self.language} is for vatex and folder; {self.dataset} is English")
         if not 0 <= self.min_coverage <= 1:
@@ -53,4 +61,9 @@ class WorldConfig:
 
     def __post_init__(self) -> None:
         positive(self, "train", "val", "test")
-        not_negative(self, "seed")
+        if self.train + self.val + self.test > LARGEST_WORLD:
+            raise ValueError(
+                f"train, val and test must be at most {LARGEST_WORLD:,} videos in all; got "
+                f"{self.train + self.val + self.test:,}"
+            )
+        seeds(self, "seed")

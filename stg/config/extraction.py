@@ -59,6 +59,10 @@ class NetworkConfig:
             raise ValueError(f"motion_span must be at least 1; got {self.motion_span}")
 
 
+MOST_FRAMES = 10_000
+"""Most frames that are sampled from one clip: all are in memory at once."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SamplingConfig:
     """Which frames of a clip are read, and what is kept of them."""
@@ -90,6 +94,8 @@ class SamplingConfig:
         for name in ("num_frames", "stride", "max_objects", "min_frames", "max_pixels"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
+        if self.num_frames > MOST_FRAMES:
+            raise ValueError(f"num_frames must be at most {MOST_FRAMES}; got {self.num_frames}")
         if self.sampling != "stride" and self.stride != STRIDE:
             raise ValueError(f"stride={self.stride} needs sampling=stride; got sampling={self.sampling}")
         if not 0 <= self.threshold <= 1:

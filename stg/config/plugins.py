@@ -7,7 +7,6 @@ names it, with ``--plugin`` or by an import, never because a file of a run asks 
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -86,12 +85,18 @@ def loaded_plugins() -> tuple[str, ...]:
     return tuple(_loaded.values())
 
 
-def require_plugins(plugins: Iterable[str], what: str) -> None:
+def require_plugins(plugins: object, what: str) -> None:
     """Refuse to open what was made with plugins that are not imported.
 
+    Args:
+        plugins: as the file of a run, or a model, lists them.
+        what: of whom, for errors.
+
     Raises:
-        ValueError: naming them.
+        ValueError: naming them; or it is no list of names.
     """
+    if not isinstance(plugins, list | tuple) or not all(isinstance(plugin, str) for plugin in plugins):
+        raise ValueError(f"{what} lists plugins that are no names: it is damaged")
     if missing := [plugin for plugin in plugins if _module_name(plugin) not in sys.modules]:
         options = " ".join(f"--plugin {plugin}" for plugin in missing)
         raise ValueError(f"{what} needs {options} (or, in Python, an import of it): its code is not part of the run")

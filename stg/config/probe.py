@@ -5,7 +5,7 @@ from typing import Any
 
 from stg.config.data import WorldConfig
 from stg.config.model import TimeFlow
-from stg.config.schema import not_negative, positive
+from stg.config.schema import not_negative, positive, seed_list
 
 ROWS = ("scene", "none", "spatial", "temporal", "dense", "full")
 
@@ -49,9 +49,7 @@ class ProbeConfig:
         not_negative(self, "layers")
         if any(row.removesuffix(SHUFFLED) not in ROWS for row in self.chosen):
             raise ValueError(f"rows must be of {', '.join(ROWS)}, each with or without {SHUFFLED}; got {self.rows!r}")
-        seeds = self.seeds.split(",")
-        if not all(seed.strip().isdecimal() for seed in seeds) or len(set(self.numbers)) < len(seeds):
-            raise ValueError(f"seeds must be different whole numbers with commas, such as 0,1,2; got {self.seeds!r}")
+        seed_list(self.seeds)
 
     @property
     def chosen(self) -> list[str]:
@@ -61,7 +59,7 @@ class ProbeConfig:
     @property
     def numbers(self) -> list[int]:
         """The seeds."""
-        return [int(seed) for seed in self.seeds.split(",")]
+        return seed_list(self.seeds)
 
     @property
     def settings(self) -> dict[str, Any]:

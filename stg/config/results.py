@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from stg.config.schema import seeds
+
 
 @dataclass(frozen=True)
 class CompareConfig:
@@ -30,9 +32,10 @@ class CompareConfig:
     json: bool = field(default=False, metadata={"flag": True, "help": "print one JSON object"})
 
     def __post_init__(self) -> None:
-        for name, least in (("samples", 1), ("seed", 0), ("show", 0)):
+        for name, least in (("samples", 1), ("show", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}; got {getattr(self, name)}")
+        seeds(self, "seed")
 
 
 ACTIONS = {

@@ -7,7 +7,7 @@ from typing import Literal
 from stg.config.data import DataConfig, WorldConfig
 from stg.config.model import GraphConfig
 from stg.config.plugins import loaded_plugins
-from stg.config.schema import not_negative, positive
+from stg.config.schema import not_negative, positive, seeds
 from stg.config.search import SearchConfig
 
 
@@ -93,7 +93,7 @@ class EmbedConfig:
     plugin: tuple[str, ...] = field(default_factory=loaded_plugins, metadata={"kept": True})
 
     def __post_init__(self) -> None:
-        not_negative(self, "seed")
+        seeds(self, "seed")
         if self.threads is not None:
             positive(self, "threads")
 

@@ -1,11 +1,15 @@
 """From dataclass to dict and back, strictly; differences; checks of ranges."""
 
+import math
 import types
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 C = TypeVar("C")
+
+LARGEST = 2**63 - 1
+"""Larger whole numbers fit no tensor, no array and no generator of random numbers."""
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -22,7 +26,14 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def from_dict(config_class: type[C], values: Mapping[str, Any]) -> C:
-    """The inverse of `to_dict`; unknown keys are errors that list the known ones."""
+    """The inverse of `to_dict`; unknown keys are errors that list the known ones.
+
+    Raises:
+        ValueError: something else than settings, an unknown key, a value of another type; the key is named.
+        TypeError: a key is missing that has no default.
+    """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{config_class.__name__} must be an object of settings; got {type(values).__name__}")
     known = {item.name: item for item in fields(config_class)}  # type: ignore[arg-type]
     for name in values:
         if name not in known:
@@ -34,8 +45,32 @@ def from_dict(config_class: type[C], values: Mapping[str, Any]) -> C:
             value = from_dict(kind, value)
         elif isinstance(value, list) and get_origin(_plain(kind)) is tuple:
             value = tuple(value)
+        if not is_dataclass(value) and not fits(kind, value):
+            written = getattr(kind, "__name__", None) or str(kind).replace("typing.", "")
+            raise ValueError(f"{name} of {config_class.__name__} must be {written}; got {value!r:.60}")
         made[name] = value
     return config_class(**made)
+
+
+def fits(kind: Any, value: Any) -> bool:
+    """Whether a value that was read from a file is of a field's type; a whole number will do for a real one."""
+    origin, options = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        return any(fits(option, value) for option in options)
+    if origin is Literal:
+        return any(type(value) is type(option) and value == option for option in options)
+    if origin is tuple:
+        if not isinstance(value, tuple):
+            return False
+        items = options[:1] * len(value) if options[-1] is Ellipsis else options
+        return len(items) == len(value) and all(map(fits, items, value))
+    if kind is float:
+        return (isinstance(value, float) and math.isfinite(value)) or fits(int, value)
+    if kind is int:
+        return type(value) is int and abs(value) <= LARGEST
+    if kind in (str, bool, types.NoneType):
+        return type(value) is kind
+    return True
 
 
 def _plain(kind: Any) -> Any:
@@ -85,3 +120,45 @@ def not_negative(section: object, *names: str) -> None:
         value = getattr(section, name)
         if value < 0:
             raise ValueError(f"{name} must not be negative; got {value}")
+
+
+def seeds(section: object, *names: str) -> None:
+    """Refuse seeds that no generator of random numbers takes.
+
+    Raises:
+        ValueError: naming the first.
+    """
+    for name in names:
+        value = getattr(section, name)
+        if not 0 <= value <= LARGEST:
+            raise ValueError(f"{name} must be a whole number from 0 to 2**63 - 1; got {value}")
+
+
+def seed_list(text: str) -> list[int]:
+    """The seeds of an option that takes several, with commas.
+
+    Raises:
+        ValueError: they are not different whole numbers from 0 to 2**63 - 1.
+    """
+    words = [word.strip() for word in text.split(",")]
+    # By length first: Python refuses to read numbers of thousands of digits, in words of its own.
+    found = [int(word) for word in words if word.isascii() and word.isdecimal() and len(word) <= len(str(LARGEST))]
+    if len(set(found)) < len(words) or max(found) > LARGEST:
+        raise ValueError(
+            f"seeds must be different whole numbers from 0 to 2**63 - 1 with commas, such as 0,1,2; got {text!r:.80}"
+        )
+    return found
+
+
+def check_whole_numbers(config: object, prefix: str = "") -> None:
+    """Refuse whole numbers that no tensor holds, whatever they are for.
+
+    Raises:
+        ValueError: naming the first by its option.
+    """
+    for item in fields(config):  # type: ignore[arg-type]
+        value = getattr(config, item.name)
+        if is_dataclass(value):
+            check_whole_numbers(value, f"{prefix}{item.name}.")
+        elif isinstance(value, int) and abs(value) > LARGEST:
+            raise ValueError(f"--{prefix}{item.name} must lie within 64 bits; got {value}")

@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields, replace
 from math import isfinite
 
 from stg.config.plugins import check_name
+from stg.config.schema import seeds
 
 ONLY = {
     "beam": ("beam", "diverse"),
@@ -63,10 +64,11 @@ class SearchConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1; got {value}")
-        for name in ("diversity", "length_penalty", "no_repeat_ngram", "top_k", "seed"):
+        for name in ("diversity", "length_penalty", "no_repeat_ngram", "top_k"):
             value = getattr(self, name)
             if not (value >= 0 and isfinite(value)):
                 raise ValueError(f"{name} must be 0 or more; got {value}")
+        seeds(self, "seed")
         if not (self.temperature > 0 and isfinite(self.temperature)):
             raise ValueError(f"temperature must be above 0; got {self.temperature}")
         if not 0 < self.top_p <= 1:

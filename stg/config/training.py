@@ -10,7 +10,7 @@ from typing import Literal
 from stg.config.data import DataConfig, WorldConfig
 from stg.config.model import GraphConfig, ModelConfig
 from stg.config.plugins import check_name, loaded_plugins
-from stg.config.schema import not_negative, positive
+from stg.config.schema import not_negative, positive, seeds
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,8 @@ class RunConfig:
     """Validation captions shown after each epoch."""
 
     def __post_init__(self) -> None:
-        not_negative(self, "seed", "save_minutes", "samples")
+        seeds(self, "seed")
+        not_negative(self, "save_minutes", "samples")
 
 
 @dataclass(frozen=True)

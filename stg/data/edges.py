@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from graphs import GraphData, GraphStore, draw_paper_edges
-from stg.config.schema import describe, differences
+from stg.config.schema import describe, differences, from_dict
 from stg.config.store import EdgeConfig
 from stg.runtime.errors import UserError
 from stg.runtime.reporter import SILENT, Reporter
@@ -21,7 +21,7 @@ def recorded_edges(manifest: Mapping[str, Any]) -> EdgeConfig:
         UserError: the manifest names edges that this version does not know.
     """
     try:
-        return EdgeConfig(**manifest.get("edges", {}))
+        return from_dict(EdgeConfig, manifest.get("edges", {}))
     except (TypeError, ValueError) as error:
         raise UserError(f"the graphs have edges that this version cannot draw: {manifest['edges']!r}") from error
 

@@ -44,11 +44,12 @@ class Manifest:
     def backbone_name(self) -> str | None:
         """The name of an image network that has no file, all of whose numbers stand in the manifest; else None."""
         backbone = self.entry("backbone")
-        return backbone.get("name") if "weights" not in backbone else None
+        name = backbone.get("name") if "weights" not in backbone else None
+        return name if isinstance(name, str) else None
 
     @property
-    def stride(self) -> int | None:
-        """Frames for which one was sampled; None where frames were chosen otherwise."""
+    def stride(self) -> Any:
+        """Frames for which one was sampled; None where frames were chosen otherwise. Not checked."""
         return self.values.get("stride")
 
     @property
@@ -108,7 +109,7 @@ def recorded_weights(spec: NetworkSpec[Any], entry: Mapping[str, Any]) -> dict[s
     if not spec.weight_files:
         return {}
     # One file is recorded by itself, several as lists.
-    names, hashes = ([entry[key]] if isinstance(entry[key], str) else entry[key] for key in FILE_KEYS)
+    names, hashes = ([entry[key]] if isinstance(entry[key], str) else list(entry[key]) for key in FILE_KEYS)
     found = {role: (str(name), str(sha256)) for role, name, sha256 in zip(own, names, hashes, strict=True)}
     for slot in spec.weight_files:
         if slot.part and (part := entry.get(slot.part)):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stg.config.extraction import NONE, STRIDE, NetworkConfig, SamplingConfig
-from stg.config.schema import differences
+from stg.config.schema import differences, from_dict
 from stg.features.manifest import FEATURE_PARTS, Manifest, recorded_weights
 from stg.runtime.errors import UserError
 from stg.vision.published import PUBLISHED
@@ -37,7 +37,9 @@ def features_read(header: Mapping[str, Any]) -> list[str]:
         UserError: it reads features that this version does not know.
     """
     # Models of old versions do not say so, and read what their branches do.
-    reads: list[str] = header.get("reads") or _read_by_branches(header["model"]["branches"], header["widths"])
+    reads: list[str] = list(header.get("reads") or ()) or _read_by_branches(
+        header["model"]["branches"], header["widths"]
+    )
     if unknown := sorted(set(reads) - FEATURE_PARTS.keys()):
         raise UserError(
             f"this model reads {' and '.join(unknown)} features, and this version knows {', '.join(FEATURE_PARTS)}: "
@@ -161,12 +163,21 @@ def plan_features(
         UserError: a manifest that does not say how features were made; features that no network here makes; files that
             are missing, all of them; or files that hold other weights than the recorded ones.
     """
-    made, builders = Manifest(manifest), builders or {}
     search = places if isinstance(places, WeightSearch) else WeightSearch(places)
+    try:
+        return _plan(Manifest(manifest), reads, search, builders or {})
+    except (LookupError, TypeError, ValueError, AttributeError) as error:  # a manifest is a file's, and may be damaged
+        raise UserError(
+            f"the manifest of this model's features is damaged ({type(error).__name__}: {error})"
+        ) from error
+
+
+def _plan(made: Manifest, reads: Sequence[str], search: WeightSearch, builders: Mapping[str, Builder]) -> FeaturePlan:
     plan = FeaturePlan(made, tuple(reads), search, builders=builders)
     # The world's extractor needs no weights, only its settings.
     if made.backbone_name in builders:
         _refuse_incomplete(made.missing(reads, files=False))
+        _sampling(made, reads)
         return plan
     # A grid, and objects described by motion, are read off the motion network's map.
     reads = made.with_motion(reads)
@@ -207,7 +218,8 @@ def _networks(made: Manifest, reads: Sequence[str]) -> NetworkConfig:
                 f"{', '.join(names_of(REGISTRIES[part]))}"
             )
         names[part] = found[0]
-    return NetworkConfig(**names, motion_span=made.entry("motion")["span"] if "motion" in reads else None)
+    span = made.entry("motion")["span"] if "motion" in reads else None
+    return from_dict(NetworkConfig, {**names, "motion_span": span})
 
 
 def _sampling(made: Manifest, reads: Sequence[str]) -> SamplingConfig:
@@ -216,15 +228,16 @@ def _sampling(made: Manifest, reads: Sequence[str]) -> SamplingConfig:
     # The motion network takes the whole frame where it describes objects, also if only its motion is read.
     mapped = "motion" in reads and made.describes_objects_by_motion
     # Where no objects are read the detector does not run: its thresholds may stay at their defaults.
-    return SamplingConfig(
-        num_frames=values["num_frames"],
-        sampling=values["sampling"],
-        stride=made.stride or STRIDE,
-        threshold=values["threshold"] if objects else 0.5,
-        max_objects=values["max_objects"] if objects else 5,
-        objects=values["objects"] if objects or mapped else "image",
-        grid="grid" in reads,
-    )
+    chosen = {
+        "num_frames": values["num_frames"],
+        "sampling": values["sampling"],
+        "stride": made.stride or STRIDE,
+        "threshold": values["threshold"] if objects else 0.5,
+        "max_objects": values["max_objects"] if objects else 5,
+        "objects": values["objects"] if objects or mapped else "image",
+        "grid": "grid" in reads,
+    }
+    return from_dict(SamplingConfig, chosen)
 
 
 def _find_all(made: Manifest, reads: Sequence[str], search: WeightSearch) -> Files:

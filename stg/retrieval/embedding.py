@@ -22,7 +22,8 @@ from stg.models.feature_kinds import FEATURES, FeatureWidths, feature
 from stg.models.memory import ClipVector
 from stg.models.statistics import Standardise
 from stg.runs.bundle import check_features
-from stg.runs.tensors import CheckpointError, load_tensors, save_tensors
+from stg.runs.model_file import DAMAGED, check_parts
+from stg.runs.tensors import CheckpointError, building_for, load_tensors, save_tensors
 from stg.text.vocabulary import PAD, Vocabulary
 
 FORMAT, VERSION = "stg-embedding", 1
@@ -281,13 +282,15 @@ class EmbeddingBundle:
             found = f"{header.get('format')} version {header.get('version')}"
             raise CheckpointError(f"{path} holds {found}; expected {FORMAT} version {VERSION}")
         try:
+            check_parts(header)
             model, graph = from_dict(EmbeddingConfig, header["model"]), from_dict(GraphConfig, header["graph"])
-            vocabulary, widths = Vocabulary.from_json(header["vocabulary"]), FeatureWidths(**header["widths"])
-            embedding = build_embedding(model, graph, widths=widths, vocabulary=len(vocabulary))
+            vocabulary, widths = Vocabulary.from_json(header["vocabulary"]), from_dict(FeatureWidths, header["widths"])
+            with building_for(tensors):
+                embedding = build_embedding(model, graph, widths=widths, vocabulary=len(vocabulary))
             embedding.load_state_dict(tensors)
             features, kept = header["features"], header["features_dtype"]
             control = header.get("control", "none")
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (*DAMAGED, RuntimeError) as error:
             raise CheckpointError(f"{path}: settings and weights do not fit each other: {error}") from error
         return cls(embedding.eval(), vocabulary, model, graph, widths, features, kept, control)
 

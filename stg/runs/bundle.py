@@ -12,8 +12,8 @@ from stg.config.schema import describe, differences, from_dict, to_dict
 from stg.models.build import build_captioner
 from stg.models.captioner import Captioner
 from stg.models.feature_kinds import FeatureWidths
-from stg.runs.model_file import MODEL_FILE, WHOLE_FILE, check_plugins
-from stg.runs.tensors import CheckpointError, load_tensors, save_tensors
+from stg.runs.model_file import DAMAGED, MODEL_FILE, WHOLE_FILE, check_parts, check_plugins
+from stg.runs.tensors import CheckpointError, building_for, load_tensors, save_tensors
 from stg.runtime.errors import UserError
 from stg.text.vocabulary import Vocabulary
 
@@ -132,16 +132,18 @@ class CaptionerBundle:
             raise CheckpointError(f"{path} holds {found}; expected {FORMAT} version {VERSION}")
         check_plugins(header, f"the model {path}")
         try:
+            check_parts(header)
             # Models of before the grid had a largest number of steps read them all.
             header["model"].get("stats", {}).setdefault("max_steps", 0)
             model, graph = from_dict(ModelConfig, header["model"]), from_dict(GraphConfig, header["graph"])
             vocabulary = Vocabulary.from_json(header["vocabulary"])
-            widths = FeatureWidths(**header["widths"])
-            captioner = build_captioner(
-                model, graph, widths=widths, vocabulary=len(vocabulary), max_words=vocabulary.max_words
-            )
+            widths = from_dict(FeatureWidths, header["widths"])
+            with building_for(tensors):
+                captioner = build_captioner(
+                    model, graph, widths=widths, vocabulary=len(vocabulary), max_words=vocabulary.max_words
+                )
             captioner.load_state_dict(tensors)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (*DAMAGED, RuntimeError) as error:
             raise CheckpointError(f"{path}: settings and weights do not fit each other: {error}") from error
         kept = header.get("features_dtype", "float16")
         return cls(captioner.eval(), vocabulary, model, graph, widths, header["features"], kept)

@@ -7,9 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from stg.config.plugins import require_plugins
+from stg.config.schema import fits
 from stg.runtime.errors import UserError
+from stg.runtime.reading import kind
 
 MODEL_FILE, WHOLE_FILE = "model.safetensors", "whole.safetensors"
+
+MAX_HEADER = 16 * 2**20
+"""Largest header in bytes: as JSON of lists it takes twenty times that in memory. Vocabularies have below 1 MB."""
+
+PARTS: Mapping[str, type] = {"features": dict, "model": dict, "graph": dict, "widths": dict, "vocabulary": str}
+"""What the header of every model holds."""
 
 
 def model_file(run: str | Path) -> Path:
@@ -34,13 +42,11 @@ def model_header(path: Path) -> dict[str, Any]:
     try:
         header: dict[str, Any] = json.loads(_described(path)["__metadata__"]["stg"])
         # Only what is read from it before torch is there; the rest is checked when the model is built.
-        for part, keys in {"features": (), "model": ("branches",), "widths": ("scene", "motion")}.items():
-            if not isinstance(header[part], dict) or not header[part].keys() >= set(keys):
-                raise ValueError(f"{part} is {header[part]!r}")
-    except OSError as error:
-        raise UserError(f"could not read {path}: {error.strerror or error}") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} is not a trained model, or is damaged: {error}") from error
+        check_parts(header)
+        if not isinstance(header["model"]["branches"], str) or not {"scene", "motion"} <= header["widths"].keys():
+            raise ValueError("it says neither branches nor widths of features")
+    except DAMAGED as error:
+        raise UserError(f"{path} is not a trained model, or is damaged: {_reason(error)}") from error
     check_plugins(header, f"the model {path}")
     return header
 
@@ -56,17 +62,51 @@ def weight_count(path: Path) -> int:
         shapes = [
             entry["shape"] for name, entry in _described(path).items() if not name.startswith(("__", "standardise."))
         ]
+        if not all(fits(tuple[int, ...], tuple(shape)) for shape in shapes):
+            raise ValueError("a shape is no list of whole numbers")
         return sum(math.prod(shape) for shape in shapes)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UserError(f"{path} is not a trained model, or is damaged: {error}") from error
+    except DAMAGED as error:
+        raise UserError(f"{path} is not a trained model, or is damaged: {_reason(error)}") from error
+
+
+def check_parts(header: Any) -> None:
+    """See that the header of a model has its parts, as far as they are read before the model is built.
+
+    Raises:
+        ValueError: it has not; the part is named.
+    """
+    if not isinstance(header, dict):
+        raise ValueError(f"the header is {kind(header)}")
+    for part, expected in PARTS.items():
+        if not isinstance(header.get(part), expected):
+            raise ValueError(f"{part} is {kind(header.get(part))}, expected {kind(expected())}")
+    if not all(fits(int, width) and width >= 0 for width in header["widths"].values()):
+        raise ValueError("a width of features is no whole number")
+    if not isinstance(header.get("features_dtype", ""), str) or not fits(
+        tuple[str, ...], tuple(header.get("reads", ()))
+    ):
+        raise ValueError("it does not say which features it reads, and how they are kept")
+
+
+DAMAGED = (LookupError, TypeError, ValueError, AttributeError, RecursionError)
+"""What the header of a file that is none of a model may end in, as its parts are taken up."""
+
+
+def _reason(error: Exception) -> str:
+    return f"its header lacks {error}" if isinstance(error, KeyError) else f"{error!s:.200}"
 
 
 def _described(path: Path) -> Any:
     """The JSON header of a safetensors file: names, shapes and what was written along."""
-    with open(path, "rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        # A damaged length must not ask for more memory than the file has bytes.
-        return json.loads(file.read(min(length, path.stat().st_size)))
+    try:
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            # A damaged length must not ask for more memory than the file has bytes.
+            if length > min(MAX_HEADER, path.stat().st_size):
+                raise ValueError(f"its header would have {length} bytes")
+            return json.loads(file.read(length))
+    except OSError as error:
+        raise UserError(f"could not read {path}: {error.strerror or error}") from error
 
 
 def check_plugins(values: Mapping[str, Any], what: str) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from stg.config.data import MOST_WORDS
 from stg.runtime.errors import UserError
 from stg.text.tokenizer import tokenize
 
@@ -92,4 +93,9 @@ class Vocabulary:
         record: Any = json.loads(text)
         if not isinstance(record, dict) or set(record) != {"max_words", "words"}:
             raise ValueError("not a vocabulary: expected the keys max_words and words")
-        return cls(tuple(record["words"]), int(record["max_words"]))
+        words, most = record["words"], record["max_words"]
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise ValueError("the words of a vocabulary must be a list of texts")
+        if type(most) is not int or not 1 <= most <= MOST_WORDS:
+            raise ValueError(f"max_words of a vocabulary must lie in 1..{MOST_WORDS}; got {most!r:.40}")
+        return cls(tuple(words), most)

@@ -5,6 +5,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from stg.config.extraction import STRIDE, SamplingConfig
+from stg.config.schema import from_dict
 from stg.features.manifest import Manifest
 from stg.features.rebuild import Builder
 from stg.runtime.errors import UserError
@@ -37,7 +38,11 @@ def world_extractor(manifest: Manifest, reads: Sequence[str]) -> "Extractor":
 
     # The entry holds facts next to settings, as the version: only settings are passed.
     settings, values = {item.name for item in fields(WorldBackbone)}, manifest.values
-    backbone = WorldBackbone(**{name: value for name, value in manifest.entry("backbone").items() if name in settings})
+    entry = {name: value for name, value in manifest.entry("backbone").items() if name in settings}
+    try:
+        backbone = from_dict(WorldBackbone, entry)
+    except ValueError as error:
+        raise UserError(f"the manifest of these features is damaged: {error}") from error
     stride = manifest.stride or STRIDE
     return Extractor(
         None, backbone, SamplingConfig(num_frames=values["num_frames"], sampling=values["sampling"], stride=stride)

@@ -132,6 +132,10 @@ class WorldBackbone:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if not all(1 <= side <= 256 for side in (self.crop, self.grid)) or not 0 <= self.context <= 256:
+            raise ValueError(f"crop and grid must lie in 1..256, context in 0..256; got {self}")
+        if not all(1 <= width <= 2**16 for width in (self.objects, self.scene)) or self.seed < 0:
+            raise ValueError(f"widths must lie in 1..65536, and the seed be 0 or more; got {self}")
         if self.scene % 4 or self.grid <= self.patch or self.patch < 1:
             raise ValueError(
                 f"scene must be a multiple of 4 and grid larger than patch; got {self.scene}, {self.grid}, {self.patch}"

@@ -70,8 +70,8 @@ def test_other_settings_are_refused(store: Path, tmp_path: Path) -> None:
     ("settings", "words"),
     [
         ({"rows": "scene,graph"}, "rows must be of scene, none, .*; got 'scene,graph'"),
-        ({"seeds": "0,0"}, "seeds must be different whole numbers with commas"),
-        ({"seeds": "0,x"}, "seeds must be different whole numbers with commas"),
+        ({"seeds": "0,0"}, "seeds must be different whole numbers from 0"),
+        ({"seeds": "0,x"}, "seeds must be different whole numbers from 0"),
         ({"channels": 20}, "channels must be a multiple of 8; got 20"),
         ({"epochs": 0}, "epochs must be greater than 0; got 0"),
     ],
