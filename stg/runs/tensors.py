@@ -54,6 +54,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         # From bytes, not by name: a folder's name need not be UTF-8, which the library insists on.
         data = path.read_bytes()
         tensors = load(data)
+        # safetensors passes on no header from bytes. The format has it first: eight bytes of length, then JSON.
         described = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         header = json.loads(described["__metadata__"]["stg"])
         if not isinstance(header, dict):
