@@ -64,6 +64,7 @@ class Decoder(nn.Module, ABC):
             raise ValueError(
                 f"pad, bos, eos must be three different ids below the vocabulary's size {vocabulary}, got {special}"
             )
+        # Searches rely on there being a word to write.
         if vocabulary < 4:
             raise ValueError(f"vocabulary={vocabulary} leaves no word besides pad, bos and eos: at least 4 are needed")
         if max_length is not None and max_length < 1:
@@ -227,6 +228,7 @@ def select_state(
     rows = {True: videos, False: hypotheses}
     selected = {}
     for name, value in state.items():
+        # What belongs to a video is kept once, however many hypotheses read it.
         index = rows[name.startswith("memory.")]
         selected[name] = value if index is None else value.index_select(0, index)
     return selected

@@ -138,6 +138,7 @@ class EnsembleDecoder(Decoder):
         return memory.memories
 
     def _average(self, log_probs: list[Float[Tensor, "*rows V"]]) -> Float[Tensor, "*rows V"]:
+        # In logarithms, as the probabilities of unlikely words underflow.
         weighted = [values + weight for values, weight in zip(log_probs, self.log_weights, strict=True)]
         return torch.stack(weighted).logsumexp(0)
 

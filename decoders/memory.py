@@ -46,6 +46,7 @@ class VideoMemory:
             raise ValueError(f"frames must be [B F C] with no empty axis, got {list(self.frames.shape)}")
         videos, frames = self.frames.shape[:2]
         _expect("frame_mask", self.frame_mask, (videos, frames), mask=True)
+        # Without a mask padding would count as objects; a mask of nothing is a mistake of the caller.
         if (self.regions is None) != (self.region_mask is None):
             raise ValueError("regions and region_mask come together: give both or neither")
         if self.regions is not None and self.region_mask is not None:

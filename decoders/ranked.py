@@ -31,7 +31,7 @@ class RankedAttention(nn.Module):
             lengths: number of real steps of each row, at least 1 ``[N]``.
         """
         outputs, _ = self.lstm(steps)
-        # Steps behind the last real one are read, too, but an LSTM looks back only: they change nothing here.
+        # Steps behind the last real one are read, too, but an LSTM reads from the first on: they change nothing here.
         last = (lengths - 1)[:, None, None].expand(-1, 1, outputs.shape[2])
         direction = outputs.gather(1, last)
         return direction[:, 0], (steps @ direction.transpose(1, 2)).squeeze(2)

@@ -89,9 +89,12 @@ class SpatioTemporal(nn.Module):
         super().__init__()
         self.temporal, self.shared = temporal, shared
         self.mode = TEMPORAL_MODES[temporal]
+        # With one place a step and no attention in time there is nothing to
+        # choose: no weights are made that never learn.
         attends = places or self.mode.attends is not None
         self.attention = AdditiveAttention(query, channels, attention) if attends else None
         self.ranked = RankedAttention(channels) if self.mode.lstm else None
+        # Two vectors are joined back to one width; "add" needs no weights for it.
         joins = self.mode.mean and self.mode.lstm and mean_join == "linear"
         self.join = nn.Linear(2 * channels, channels) if joins else None
 

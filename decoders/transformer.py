@@ -160,6 +160,7 @@ class TransformerDecoder(Decoder):
             mask = mask.index_select(0, video)
         x = self._embed(words, packing)
         for number, layer in enumerate(self._layers()):
+            # The keys of a video are projected once, and its rows repeated for each of its captions.
             x = layer(x, {view: _rows(views[view, number], video) for view in self.views}, mask, packing)
         return x if packing is None else packing.unpack(x)
 

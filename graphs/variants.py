@@ -136,6 +136,7 @@ def _check_edges(variant: str, batch: FlatBatch, edges: tuple[Tensor, Tensor, Te
             f"the edges of variant '{variant}' must be edge_index [2 E] int64, edge_weight [E], edge_type [E] int64; "
             f"got {list(index.shape)} {index.dtype}, {list(weight.shape)}, {list(kind.shape)} {kind.dtype}"
         )
+    # No edges are legal, and have no smallest number to compare.
     if not count:
         return
     video = batch["batch"]

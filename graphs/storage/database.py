@@ -177,6 +177,7 @@ def _to_field(name: Any, value: Any, kind: Any) -> Field:
             found = f"{value.dtype} {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
             raise StoreError(f"field {name!r} must be a tensor {kind.dtype} {list(kind.size)}, got {found}")
         value = value.detach().cpu().contiguous()
+        # NumPy has no such type: its bits are stored.
         if value.dtype == torch.bfloat16:
             value = value.view(torch.uint16)
         return Field(_TENSORS[kind.dtype], value.numpy())

@@ -54,6 +54,7 @@ def check_writable(path: Path, strict: bool = False) -> None:
         raise StoreError(
             f"cannot write {path}: the folder or the file is read-only for this user; open it with mode 'r'"
         )
+    # Only Linux says what is mounted where; elsewhere nothing is warned of.
     network = file_system(path)
     if network is not None and NETWORK.fullmatch(network):
         words = (

@@ -55,8 +55,10 @@ class KnownRecords:
         for video in videos:
             known = self._known.get(video)
             record = read(video.encode()) if known else None
+            # Another header than when it was checked: the video was stored again since, or is new here.
             if known is None or record is None or record[: len(known.stamp)] != known.stamp:
                 record = find(video)
+                # A batch may hold a video twice, and it is checked once.
                 if video not in new:
                     new[video] = _known(self._path, video, record)
                     records.append(record)
@@ -69,6 +71,7 @@ class KnownRecords:
                 raise StoreError("a record is damaged")
             data = collate(videos, located, check=True)
         except StoreError:
+            # Only now one by one: the first that is damaged raises an error with its name.
             for video, record in zip(new, records, strict=True):
                 checked(self._path, video, record)
             raise  # they are well, each by itself

@@ -163,6 +163,7 @@ class GraphStore:
             types |= own_types(record)
             items[key] = encode(record)
         stated = stated_header(header, fields, types)
+        # The header only where it says something new, as it is one more page to write.
         changed = [] if stated == header else [header_item(stated)]
         if items:
             self._file.commit([*changed, *items.items()])
@@ -205,6 +206,7 @@ class GraphStore:
             key = _key(video)
             if key in records:
                 raise StoreError(f"video {video!r} is given twice")
+            # The first record sets the fields of an empty store: the others are compared with it.
             found = self._check_record(video, record, header | {"fields": fields})
             fields = widths(found)
             types |= own_types(found)
