@@ -26,6 +26,7 @@ def to_markdown(record: Record) -> str:
             "tell from its likes."
         )
     parts += [_scores(record, search) for search in record["searches"]]
+    # By its name alone: text and plot are moved together.
     parts.append("![every seed and the mean of each row](table.svg)")
     parts += [part for part in (_differences(record, search) for search in record["searches"]) if part]
     parts += [_published(record, paper) for paper in record["published"]]

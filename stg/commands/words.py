@@ -118,6 +118,7 @@ def _shares(reports: Mapping[str, WordReport], shown: Sequence[str]) -> Table:
             for name, value in values.items()
         ]
 
+    # Shares of all words first, then of distinct ones, as in the paper's figure: a rule below each block.
     row("captions", [str(reports[name].captions) for name in shown])
     row("words", [str(reports[name].words) for name in shown])
     for tag in TAGS:

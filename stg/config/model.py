@@ -173,6 +173,7 @@ class ModelConfig:
                 f"selection with a temperature; got decoder {self.decoder!r}, order {order!r}, selection "
                 f"{ts.selection!r}: set it to null"
             )
+        # An LSTM or a ranking over steps reads their order as time.
         in_order = self.decoder == "stats" and order != "ts" and st.temporal.endswith(("lstm", "ranked"))
         if self.branches == "concat" and self.concat_axis == "time" and in_order:
             raise ValueError(

@@ -131,6 +131,7 @@ class FuseConfig:
 
     def __post_init__(self) -> None:
         places = [Path(run).resolve() for run in self.runs]
+        # By place, as two names may lead to one run, which would count twice.
         if twice := [run for run, place in zip(self.runs, places, strict=True) if places.count(place) > 1]:
             raise ValueError(f"the run {twice[0]} is given twice: give each once")
         if self.method == "ensemble":
@@ -152,6 +153,7 @@ class FuseConfig:
                 raise ValueError(f"--candidates {self.candidates} do not fit --search.beam {self.search.beam}")
         if self.search.n_best != 1:
             raise ValueError(f"--search.n_best {self.search.n_best} is set by --candidates here")
+        # For its errors: a search that cannot be is refused before any run is opened.
         self.searched()
 
     def searched(self) -> SearchConfig:

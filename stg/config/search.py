@@ -73,6 +73,7 @@ class SearchConfig:
             raise ValueError(f"temperature must be above 0; got {self.temperature}")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p must lie above 0 and be at most 1; got {self.top_p}")
+        # A setting that the method ignores is refused, or a comparison of searches would compare equal ones.
         for name, methods in ONLY.items():
             if self._set(name) and self.method not in methods:
                 raise ValueError(

@@ -1,4 +1,4 @@
-"""One's own videos: a folder of clips with ``captions.csv`` or ``captions.jsonl`` beside them."""
+"""One's own videos: a folder of clips with ``captions.csv`` or ``captions.jsonl`` next to them."""
 
 import hashlib
 import os

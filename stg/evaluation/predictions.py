@@ -230,6 +230,7 @@ def read_ids(path: str | Path) -> list[str]:
     if holds_list(path):
         for number, row in enumerate(read_json(path)):
             where = f"{path} row {number}"
+            # Rows may be ids or objects: both forms are passed around for the same test split.
             ids.append(require_id(require(row, "videoID", str, where) if isinstance(row, dict) else row, where))
     else:
         text = read_text(path)
@@ -240,6 +241,7 @@ def read_ids(path: str | Path) -> list[str]:
     if not ids:
         raise UserError(f"{path} lists no videos")
     seen: set[str] = set()
+    # A submission with a video twice is refused by the servers.
     for video in ids:
         if video in seen:
             raise UserError(f"{path} lists video {video!r} twice: list each once")

@@ -188,6 +188,7 @@ def _hide(memory: VideoMemory, mask: Mask, hidden: Int[Tensor, "X k"]) -> VideoM
     whole: Tensor = getattr(memory, mask)
     masks = whole.flatten(1).repeat(len(hidden) + 1, 1)
     masks[:-1].scatter_(1, hidden, False)
+    # One copy of the video a row of items, and the whole video last: a single pass compares all.
     copies = memory.select(torch.zeros(len(masks), dtype=torch.int64, device=whole.device))
     return replace(copies, **{mask: masks.unflatten(1, whole.shape[1:])})
 

@@ -178,6 +178,7 @@ class Extractor:
         self, clip: ClipFeatures, frames: Sequence[tuple[Detections, int]], scene: np.ndarray, objects: np.ndarray
     ) -> VideoFeatures:
         sample, kept = clip.sample, [item for item, _ in frames]
+        # What the image network said of the boxes is replaced, or joined by what the motion network says of them.
         if self.detector is not None and self.objects == "detector":
             objects = self._detector_objects(kept)
         elif self.detector is not None and self.objects == "image+motion":
@@ -195,6 +196,7 @@ class Extractor:
             grid=_tensor(clip.grid) if clip.grid is not None else None,
             audio=_tensor(clip.audio) if clip.audio is not None else None,
             audio_mask=torch.from_numpy(clip.audio_mask) if clip.audio_mask is not None else None,
+            # A copy: what comes from a reading process may be read-only.
             frame_number=torch.from_numpy(np.array(sample.frame_number, np.int64)),
             total_frames=sample.total_frames,
             fps=sample.fps,
@@ -206,6 +208,7 @@ class Extractor:
                 "fps": sample.fps,
                 "truncated": sample.truncated,
                 "num_unique": sample.num_unique,
+                # Facts of the clip, kept to be seen; nothing that decides how features are made.
                 "unusable_boxes": sum(count for _, count in frames),
             },
         )

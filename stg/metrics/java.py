@@ -212,7 +212,7 @@ def _write(stream: IO[bytes], view: memoryview) -> int:
     except BlockingIOError:
         return 0
     except BrokenPipeError:
-        # The end of the answers, read next, tells why.
+        # The end of the answers, read next, says why.
         return len(view)
 
 

@@ -27,7 +27,7 @@ class Meteor:
         self._lock = threading.Lock()
 
     def start(self) -> None:
-        """Start Java now, without waiting for it, so that it loads its tables beside other work.
+        """Start Java now, without waiting for it, so that it loads its tables alongside other work.
 
         Raises:
             JavaError: there is no ``java``.

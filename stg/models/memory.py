@@ -80,7 +80,7 @@ class ClipVector(nn.Module):
 
     The means of frame, motion and sound features over time, concatenated, through one linear layer. Only stretches in
     which anything is heard count in the mean of the sound; a silent video has zeros there, and one more column says
-    whether there is sound (both our reading: the paper names neither). What the store lacks is left out.
+    whether there is sound (both a reading: the paper names neither). What the store lacks is left out.
 
     Args:
         scene, motion, audio: widths of the features; 0 leaves one out.

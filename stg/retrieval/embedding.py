@@ -161,6 +161,7 @@ def build_embedding(
             raise ValueError(f"model.video {config.video} needs object features: extract with {FEATURES['x'].options}")
         objects = graphs.STGEncoder(widths.objects, config.channels, graph.layers)
         read.append("x")
+    # Only of what is read: statistics of other features would be taken for nothing.
     standardise = nn.ModuleDict({name: Standardise(getattr(widths, FEATURES[name].kind)) for name in read})
     video = VideoEncoder(clip, objects, config.channels, dropout=config.dropout, standardise=standardise)
     text = TextEncoder(

@@ -174,6 +174,7 @@ def _first_state(config: EmbedConfig, folder: Path, trained: EmbeddingBundle, st
 
 def _untrained(config: EmbedConfig, captions: Mapping[str, Sequence[str]], store: GraphStore) -> EmbeddingBundle:
     """An embedding with fresh weights and the statistics of the training videos' features."""
+    # From training captions alone: words of other splits must stay unknown.
     vocabulary = Vocabulary.build(
         (text for texts in captions.values() for text in texts),
         min_count=config.data.min_count,

@@ -118,6 +118,7 @@ class Ranks:
             copied = value.detach().to(self.device, copy=True).contiguous()
             with self._together():
                 dist.broadcast(copied, src=0)
+            # Broadcast on the device that the processes share, which need not be the model's.
             value.copy_(copied)
 
     def gather(self, value: bytes) -> list[bytes]:
@@ -247,7 +248,7 @@ SINGLE = Ranks()
 
 @contextmanager
 def init_distributed(device: Callable[[], torch.device]) -> Iterator[Ranks]:
-    """The processes that ``torchrun`` started with this one, by its environment; `ALONE` without it.
+    """The processes that ``torchrun`` started with this one, by its environment; `SINGLE` without it.
 
     They speak by NCCL where each has a GPU to itself, else by gloo. Where they fail, only the first to do so reports:
     the others end without a word, with its exit code.

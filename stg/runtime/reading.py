@@ -198,6 +198,7 @@ def _parse(text: str, where: str, max_depth: int, *, counted: bool = True) -> An
         return made
 
     try:
+        # JSON has no NaN, and a key that is there twice would hide one of its values: Python's reader accepts both.
         value = json.loads(text, parse_constant=refuse, object_pairs_hook=unique)
     except json.JSONDecodeError as error:
         at = f"line {error.lineno} column {error.colno}" if counted else f"column {error.colno}"

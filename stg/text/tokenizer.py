@@ -146,7 +146,7 @@ def tokenize(caption: str) -> list[str]:
     Departures, each on purpose or never seen in a caption:
         - every white-space character counts as one space. The Java program ends a *line* at CR, VT, FF, U+2028 and
           U+2029, after which all later captions are compared with the wrong videos, and takes NEL for an ellipsis;
-        - a caption is read alone. Java looks one word into the next one to decide whether ``vitamin c.`` ends there;
+        - a caption is read alone. Java reads one word into the next one to decide whether ``vitamin c.`` ends there;
         - characters above U+FFFF (emoji) are dropped, as in Java; a few hundred rare letters and signs added to Unicode
           since 2014, or that Java's tables lack, are kept here;
         - soups of quotation marks, unusual phone numbers, faces, web addresses that end in a sign, and two words glued

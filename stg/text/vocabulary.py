@@ -66,7 +66,7 @@ class Vocabulary:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash that tells two vocabularies apart (faults E9)."""
+        """A hash that is equal for equal vocabularies alone (faults E9)."""
         return hashlib.sha256("\n".join((str(self.max_words), *self.words)).encode()).hexdigest()[:16]
 
     def encode(self, caption: str) -> list[int]:

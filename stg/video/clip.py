@@ -65,7 +65,7 @@ class AudioChunk:
 
     Args:
         examples: ``[k 96 64]`` (10 ms steps, mel bands).
-        heard: ``[k]`` False where the example is silent: its features say nothing and are masked.
+        audible: ``[k]`` False where the example is silent: its features say nothing and are masked.
     """
 
     examples: Float32[np.ndarray, "k 96 64"]

@@ -172,6 +172,7 @@ def letterbox(frames: UInt8[np.ndarray, "T H W 3"], size: tuple[int, int]) -> tu
     height, width = frames.shape[1:3]
     ratio = min(size[0] / height, size[1] / width)
     inner = max(int(height * ratio), 1), max(int(width * ratio), 1)
+    # The aspect is kept and the rest filled with grey, as in the training of YOLOX.
     canvas = np.full((len(frames), 3, *size), PAD_VALUE, np.float32)
     canvas[:, :, : inner[0], : inner[1]] = resize(frames, *inner, antialias=False)
     return canvas, ratio

@@ -49,6 +49,7 @@ class OnnxNetwork:
             ) from error
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads or available_cores()
+        # Layers follow one another in these networks: threads serve within a layer.
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         try:

@@ -140,6 +140,7 @@ class TorchBackbone:
     def _maps(self, whole: list[Tensor]) -> list[Tensor]:
         """The last map of the frames of every clip; clips of one size share their passes."""
         maps = [images[:0] for images in whole]
+        # Clips of one size share passes; padding to a common size would change what is near the edges.
         for size in dict.fromkeys(images.shape[1:] for images in whole):
             rows = [i for i, images in enumerate(whole) if images.shape[1:] == size]
             result = self._run(self.body, torch.cat([whole[i] for i in rows]))
@@ -198,6 +199,7 @@ def _overlaps(count: int, side: int, cells: int) -> Float[np.ndarray, "cells cou
     begin = round((side - CROP) / 2.0)
     place = np.linspace(begin, begin + CROP, count + 1)
     cell = np.linspace(0, side, cells + 1)
+    # The length that each cell and each place of the map have in common, as a share of a cell.
     shared = np.minimum(cell[1:, None], place[1:]) - np.maximum(cell[:-1, None], place[:-1])
     return shared.clip(min=0) * cells / side
 

@@ -92,6 +92,7 @@ class TorchDetector:
         self.min_size, self.max_size = min_size, max_size
         self.sha256 = self.weights.sha256
         published = self.sha256.startswith(NO_EPS)
+        # The hash decides: a file of the user's own under a published name is normalised as torchvision does today.
         self.eps = eps if eps is not None else 0.0 if published else 1e-5
 
     @cached_property

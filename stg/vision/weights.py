@@ -315,6 +315,7 @@ def _read_torch(path: Path) -> Any:
     except UserError:
         raise
     except Exception as error:  # torch, pickle and zip raise nearly everything on rubbish
+        # torch names what it refuses to unpickle, and nothing else says which kind of file this is.
         if found := re.search(r"GLOBAL (\S+)", str(error)):
             raise UserError(
                 f"weights file {path} holds Python objects besides tensors ({found[1].rstrip('.,;')}), which may run "

@@ -43,14 +43,14 @@ _SCRIPT, _ORDER, _CAPTIONS, _WALL, _DETECTOR = range(5)
 
 @dataclass(frozen=True)
 class Event:
-    """What happens in one video: the truth that captions tell and that an event classifier is to find.
+    """What happens in one video: the truth that captions describe and that an event classifier is to find.
 
     Args:
         verb: a key of :data:`~stg.datasets.world.events.EVENTS`.
         label: its class number.
         actor: who does it.
         target: to whom; None for events with one object.
-        needs: what tells the event from its likes: space, time, both, or appearance.
+        needs: what distinguishes the event from similar ones: space, time, both, or appearance.
     """
 
     verb: str
@@ -62,7 +62,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Script:
-    """What the pixels of one video follow from: the event, all things (in no telling order) and their motion."""
+    """What the pixels of one video follow from: the event, all things (in random order) and their motion."""
 
     event: Event
     things: tuple[Thing, ...]
@@ -86,8 +86,8 @@ class World:
         fps: frames a second.
         size: width and height in pixels.
         events: the events that happen, all by default.
-        light: how much the wall's light changes across the picture, which is all that a crop tells of its place: at 0
-            an object's appearance knows nothing of where it is, and only edges can tell.
+        light: how much the wall's light changes across the picture, which is all that a crop shows of its place: at 0
+            an object's appearance knows nothing of where it is, and only edges say it.
 
     Raises:
         UserError: a number out of range or an unknown event.
@@ -289,7 +289,7 @@ class World:
 
 
 def _cast(rng: np.random.Generator, count: int, fits_inside: bool, unit: float) -> list[Thing]:
-    """Things of different looks (no two share both shape and colour); the first two play."""
+    """Things of different appearance (no two share both shape and colour); the first two play."""
     shapes, colours, sizes = list(SHAPES), list(COLOURS), list(SIZES)
     # Drawn without replacement, so that "the red star" names one thing.
     looks = rng.choice(len(shapes) * len(colours), count, replace=False)

@@ -1,4 +1,4 @@
-"""The events of the built-in world: what there is to tell, and how each one moves.
+"""The events of the built-in world: what happens in a video, and how it moves.
 
 Every plan moves the actor to the right; :func:`plan_event` mirrors, tilts, reverses and places it. Lengths are in
 1/96 of the picture's width and ``u`` is time from 0 to 1 over the video.
@@ -26,8 +26,8 @@ class EventKind:
     Args:
         name: the verb phrase, also the class label.
         objects: 1, or 2 where the event happens to a target.
-        needs: what tells it from its likes: ``space`` (who overlaps whom), ``time`` (the order of frames), ``both``,
-            or ``appearance`` (how one crop looks).
+        needs: what distinguishes it from similar ones: ``space`` (who overlaps whom), ``time`` (the order of frames), ``both``,
+            or ``appearance`` (a single crop shows it).
         plan: centres of actor and target over time.
         backward: the plan is played backwards.
         tilt: largest slope of the path, radians; 0 where down is down.

@@ -30,7 +30,7 @@ class WorldDetector:
         jitter: deviation of each box edge, as a share of the box's side.
         miss: chance to miss an object in plain view.
         invent: false boxes with a score that may pass, per object and frame.
-        world: what tells this world from others, for the manifest.
+        world: what distinguishes this world from others, for the manifest.
     """
 
     truth: Callable[[str, np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -43,7 +43,7 @@ class WorldDetector:
     world: dict[str, Any] = field(default_factory=dict)
 
     def __call__(self, sample: SampledFrames) -> list[Detections]:
-        """One :class:`~stg.vision.detectors.Detections` a frame, boxes inside the picture, in no telling order.
+        """One :class:`~stg.vision.detectors.Detections` a frame, boxes inside the picture, in random order.
 
         Raises:
             UserError: the video is not of this world: unknown id, other picture size, other length.
@@ -93,7 +93,7 @@ class WorldDetector:
         found = np.concatenate([moved, np.concatenate([centre - reach, centre + reach], axis=1)])
         found = found.clip(0.0, float(self.size)).astype(np.float32)
         scores = np.concatenate([scores, rng.uniform(0.35, 0.72, false)]).astype(np.float32)
-        # Drawn last so that the place in the list does not tell the actor.
+        # Drawn last, so that the actor cannot be guessed from its place in the list.
         order = rng.permutation(len(found))
         return Detections(boxes=found[order], scores=scores[order])
 
@@ -111,7 +111,7 @@ class WorldBackbone:
     cells a scene branch names shapes at chance). Every ``patch`` x ``patch`` cells, and their change
     until the next sampled frame, go through ``relu(W p + b)`` with fixed random W and b, which is then averaged over
     each quarter of the picture. The change stands for the motion network (I3D) that is half of the scene
-    branch's input in Pan et al. (2020, Eq. 6); without it this scene hardly tells one event from another.
+    branch's input in Pan et al. (2020, Eq. 6); without it this scene hardly distinguishes events.
 
     Args:
         crop: points along each side of a crop.

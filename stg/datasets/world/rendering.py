@@ -114,7 +114,7 @@ def background(rng: np.random.Generator, size: int, strength: float = 1.0) -> Fl
     """A patchy wall under uneven light: brighter above, bluish on the left and brownish on the right.
 
     The light is the same in every video up to jitter, as daylight and floor are in real ones, so that the little
-    background in a crop tells roughly where the crop lies, which an object's appearance otherwise could not.
+    background in a crop shows roughly where the crop lies, which an object's appearance otherwise could not.
     ``strength`` 0 takes the light away.
     """
     level = rng.uniform(0.39, 0.45)

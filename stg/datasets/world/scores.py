@@ -19,7 +19,7 @@ GROUPS: Mapping[str, frozenset[str]] = {
         for needs in ("space", "time", "both")
     },
 }
-"""Name of a score -> the events it is over: all, those of two objects and of one, and by what tells them apart."""
+"""Name of a score -> the events it is over: all, those of two objects and of one, and by what distinguishes them."""
 
 
 def verb_of(caption: str) -> str | None:

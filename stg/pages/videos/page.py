@@ -101,6 +101,7 @@ def article(view: VideoView, number: int) -> Article:
         captions=[shown for shown, _ in prepared],
         data={"told": [script for _, script in prepared]},
     )
+    # The controls of the page depend on what all of its videos have.
     drawn = {kind: max(edge.rank for edge in edges) for kind, edges in strip.edges}
     return Article(view.video, Markup(html), frozenset(drawn), largest=max(drawn.values(), default=0))
 
