@@ -28,8 +28,8 @@ class AttentionLSTMDecoder(RecurrentDecoder):
     its frames (spatial). Without memory (vanilla) there is no attention and ``c_t`` is left out. A video of which all
     items are padding has ``c_t = 0``. Both LSTMs start from zero.
 
-    The paper gives no sizes and no dropout: 512 throughout, and 0.5 before the output layer, are our choice, as in the
-    author's later code. That code also ties the word vectors to the output layer; the paper does not, nor do we.
+    The paper gives no sizes and no dropout: 512 throughout, and 0.5 before the output layer, are chosen here, as in the
+    author's later code. That code also ties the word vectors to the output layer; the paper and this class do not.
 
     The paper's global vector of three modalities is ``memory.clip``, which ``summary="clip"`` asks for and cannot do
     without; by default, ``v-bar`` is the mean of the frames.

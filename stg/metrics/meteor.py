@@ -1,4 +1,4 @@
-"""METEOR of the COCO evaluation code: its Java program behind a process of our own."""
+"""METEOR of the COCO evaluation code: its Java program, in a process that is kept and guarded here."""
 
 import threading
 import time

@@ -50,8 +50,8 @@ class Scorer:
         references: video -> its captions, as people wrote them.
         tokenizer: ``python``, or ``java`` for the program that it imitates.
         timeout: seconds for each use of Java.
-        reference: leave the arithmetic to pycocoevalcap itself, which is slow; with ``tokenizer="java"`` nothing of
-            ours takes part. To check this project's against.
+        reference: leave the arithmetic to pycocoevalcap itself, which is slow; with ``tokenizer="java"`` no code
+            of this project takes part. To check its scores against.
         spice: folder with SPICE's files (`stg.metrics.spice.FILES`); without it there is no SPICE.
 
     Raises:

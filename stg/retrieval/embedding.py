@@ -33,8 +33,8 @@ EMBEDDING_FILE = "embedding.safetensors"
 class VideoEncoder(nn.Module):
     """One vector for a video: from the means of its features, from its object graph, or the sum of both.
 
-    VSE++ has a linear layer over the features of one picture; means over time take its place here, and the graph is
-    ours.
+    VSE++ has a linear layer over the features of one picture; means over time take its place here. The graph is
+    this project's addition.
 
     Args:
         clip: the means of scene, motion and sound through a linear layer, or None.

@@ -26,8 +26,8 @@ class EventKind:
     Args:
         name: the verb phrase, also the class label.
         objects: 1, or 2 where the event happens to a target.
-        needs: what distinguishes it from similar ones: ``space`` (who overlaps whom), ``time`` (the order of frames), ``both``,
-            or ``appearance`` (a single crop shows it).
+        needs: what distinguishes it from similar ones: ``space`` (who overlaps whom), ``time`` (the order of frames),
+            ``both``, or ``appearance`` (a single crop shows it).
         plan: centres of actor and target over time.
         backward: the plan is played backwards.
         tilt: largest slope of the path, radians; 0 where down is down.
