@@ -54,7 +54,6 @@ def reward_losses(
         processes the summands, as in `stg.training.losses.captioning_losses`.
     """
     decoder, videos = model.decoder, list(dict.fromkeys(item.video for item in batch.items))
-    # Drawn as the model captions, so without dropout, whatever the mode it is trained in.
     with captioning_mode(model):
         memory = model.memory(batch.graphs)
         drawn = sample_search(decoder, memory, samples=samples, max_length=max_length).words
@@ -66,13 +65,12 @@ def reward_losses(
             compared = rewards.start(videos, _captions(written, decoder))
         # Samples of a video are neighbours: row i of the captions reads video i // samples.
         rows = torch.arange(len(videos), device=drawn.device).repeat_interleave(samples)
-        # METEOR, where it is asked for, is computed in the meantime.
         if not dropout:
             log_probs = policy_log_probs(decoder, drawn, memory, rows)
     # Encoded again: the memory above was made without dropout.
     if dropout:
         log_probs = policy_log_probs(decoder, drawn, model.memory(batch.graphs), rows)
-    # The first place that waits for the rewards: they were computed while the log-probabilities were.
+    # Waits for the rewards, which were computed while the log-probabilities were.
     gained, base = _rewards_of(asked, compared, samples, log_probs)
     given = torch.stack([batch.real.sum(), batch.real.new_tensor(len(batch.real), dtype=torch.int64)])
     # Divided by the mean length of the whole batch, so that the loss has the size of one per word.

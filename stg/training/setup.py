@@ -84,7 +84,6 @@ def set_up(
     captions = {video: dataset.captions[video] for video in train_videos}
     # From training captions alone: words of other splits must stay unknown.
     vocabulary, encoded = _read_words(captions, config.data)
-    # Any video will do: all records of a store have the same fields and widths.
     widths = FeatureWidths.of(store.flat_batch([train_videos[0]], "none"))
     model = build_captioner(
         config.model, config.graph, widths=widths, vocabulary=len(vocabulary), max_words=vocabulary.max_words
@@ -95,7 +94,6 @@ def set_up(
     ranks.broadcast_module(model)
     category = classes_read(model, dataset.category, config.model.stats.categories, dataset.name)
     shuffled = config.run.control == "shuffle"
-    # Both splits: validation reads all of its videos after every epoch.
     graphs = (
         load_into_memory(store, [*train_videos, *val_videos], reporter=reporter)
         if config.data.loading == "memory"
