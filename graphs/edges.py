@@ -77,7 +77,7 @@ def spatial_edges(
     _check_options(tau, top_k, iou_threshold)
     frames = _frames(frame, batch)
     every = torch.arange(len(frames.start), device=boxes.device)
-    # In double precision: areas of large boxes that hardly overlap would lose their digits.
+    # In double precision, as differences of large coordinates lose their digits.
     corners = boxes.double().T.contiguous()
     parts = []
     for left, right in _blocks(frames, every, every):

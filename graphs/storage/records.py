@@ -246,7 +246,7 @@ def _parse_table(table: bytes, length: int) -> Layout:
         if (kind.name in _SCALARS and axes) or (kind.name == "str" and axes != 1):
             raise StoreError(f"field {name!r}: a value of kind {kind.name} cannot have the shape {shape}")
         count = prod(shape)
-        # Before the multiplication below, which could pass its test by an overflow in NumPy later.
+        # Axes of length 0 left out: an empty array of such a shape fits any record, and NumPy refuses it.
         if prod(length for length in shape if length) * kind.dtype.itemsize >= 2**63:
             raise StoreError(f"field {name!r}: the shape {shape} is beyond any memory")
         # Exactly where `encode` puts it: fields that overlap or leave gaps were not written by this program.

@@ -73,7 +73,7 @@ def load_plugin(plugin: str) -> None:
             assert spec.loader is not None
             module = importlib.util.module_from_spec(spec)
             spec.loader.exec_module(module)
-            # Only once it has run to its end: a plugin that fails leaves nothing behind.
+            # Only once it has run to its end: a plugin that fails can be mended and given again.
             sys.modules[name] = module
     except Exception as error:
         raise ValueError(f"the plugin {plugin} cannot be imported: {type(error).__name__}: {error}") from error

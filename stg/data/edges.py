@@ -37,7 +37,7 @@ def rebuild_edges(source: GraphStore, target: GraphStore, edges: EdgeConfig, rep
     """
 
     manifest = {**source.manifest, "edges": asdict(edges)}
-    # By its own words first: those of the store name neither --out nor the edges.
+    # Before the store itself refuses it, which does not know what --out is.
     if len(target) and (differing := differences(target.manifest, manifest)):
         listed = describe(differing, "{old!r} there, now {new!r}")
         raise UserError(f"{target.path} holds other graphs ({listed}): choose another --out")

@@ -47,7 +47,7 @@ def ingest_with_ray(
     threads = execution.threads or max(1, available_cores() // workers)
     settings = {"networks": networks, "sampling": sampling, "work": replace(execution, threads=threads)}
     settings |= {"features_dtype": store.features_dtype}
-    # Workers start in a folder of Ray's: a relative path would lead nowhere.
+    # Workers may run in another folder, where a relative path would lead nowhere.
     settings |= {"plugins": [os.path.abspath(one) if one.endswith(".py") else one for one in loaded_plugins()]}
     done: list[str] = []
     skipped: list[str] = []

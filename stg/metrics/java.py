@@ -72,7 +72,7 @@ class JavaProcess:
         self.what = what
         program = java()
         folder = tempfile.gettempdir()
-        # Language and encoding decide how numbers and letters are printed; the last two keep it from leaving files.
+        # Language and encoding decide how numbers and letters are printed; the last two keep its files out of the way.
         command = [
             program,
             "-Dfile.encoding=UTF-8",

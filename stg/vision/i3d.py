@@ -109,7 +109,7 @@ class I3D(nn.Module):
         for name, published in MIXED.items():
             if name in POOLS:
                 self.add_module(POOLS[name][0], Pool(*POOLS[name][1:]))
-            # 64 is the published width; narrower networks are for tests.
+            # 64 is the published width; at least one channel is left, however narrow the network.
             widths = tuple(max(channels * width // 64, 1) for channels in published)
             self.add_module(f"Mixed_{name}", Mixed(inward, widths))
             inward = widths[0] + widths[2] + widths[4] + widths[5]

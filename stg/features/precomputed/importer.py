@@ -123,7 +123,7 @@ class Importer:
             frame_number=None if numbers is None else _tensor(numbers[kept]),
             grid=_tensor(grid),
             audio=_tensor(audio),
-            # Silence was zero where these were extracted: no sound gives exactly that.
+            # Rows of zeros count as silence: no sound gives exactly that.
             audio_mask=None if audio is None else torch.from_numpy((audio != 0).any(axis=1)),
             total_frames=total,
             fps=fps,

@@ -201,7 +201,7 @@ def _placed(pairs: Sequence[tuple[float, str]], scale: Scale) -> tuple[tuple[flo
 
 def _powers(low: float, high: float) -> list[tuple[float, str]]:
     """Round numbers 1, 2, 5, 10, ... as (logarithm, label) from at or below ``low`` to at or above ``high``."""
-    # The tolerance absorbs rounding: log10(1000) may come out as 2.9999999999999996.
+    # The tolerance absorbs the rounding of logarithms, which could add a tick at either end.
     first, last = math.floor(low + 1e-9), math.ceil(high - 1e-9)
     last = max(last, first + 1)
     # Steps between the powers only where few powers are seen.
