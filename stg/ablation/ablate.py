@@ -12,7 +12,6 @@ from graphs import GraphStore
 from stg.ablation.cells import CellFolder, java_is_there
 from stg.ablation.command_lines import evaluate_command, fit_command
 from stg.ablation.config import AblateConfig
-from stg.ablation.locks import claim
 from stg.ablation.markdown import to_markdown
 from stg.ablation.plan import Plan, make_plan
 from stg.ablation.report import make_record, read_scores
@@ -22,6 +21,7 @@ from stg.datasets.open import open_dataset
 from stg.evaluation.plots import to_svg
 from stg.runtime.errors import Preempted, UserError
 from stg.runtime.files import printable, write_atomic
+from stg.runtime.locks import claim
 from stg.runtime.provenance import commit, machine
 from stg.runtime.reading import read_json
 from stg.runtime.reporter import SILENT, Reporter

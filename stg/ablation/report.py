@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from graphs import lock_holder
 from stg.ablation.cells import CellFolder, State
-from stg.ablation.locks import held
 from stg.ablation.plan import Plan
 from stg.config.schema import describe, differences, to_dict
 from stg.metrics.columns import EVENTS, HEADINGS, PUBLISHED, spread
@@ -208,7 +208,7 @@ def _features(plan: Plan) -> dict[str, Any] | None:
 
 def _why(cell: CellFolder, state: State) -> str:
     """Why a cell is missing."""
-    if held(cell.lock_file):
+    if lock_holder(cell.lock_file) is not None:
         return "being worked on"
     if state == "failed":
         return f"failed: {cell.record['failed']['error']}"

@@ -1,6 +1,5 @@
 """Checkpoints and exported models: safetensors with a JSON header, atomic, checksummed, no pickle."""
 
-import contextlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from torch.optim import Optimizer
 
 from stg.runs.tensors import CheckpointError, load_tensors, save_tensors
 from stg.runtime.errors import StgError
+from stg.runtime.files import remove_leftovers
 
 NAME = re.compile(r"step-(\d{8})\.safetensors")
 
@@ -81,7 +81,7 @@ class Checkpoints:
             CheckpointError: checkpoints exist and none of them is whole.
         """
         # A kill while saving leaves half-written files, which nobody else removes.
-        self._clean()
+        remove_leftovers(self.folder)
         found = self._newest_first()
         for path in found:
             try:
@@ -104,13 +104,6 @@ class Checkpoints:
         if not self.folder.is_dir():
             return []
         return sorted((path for path in self.folder.iterdir() if NAME.fullmatch(path.name)), reverse=True)
-
-    def _clean(self) -> None:
-        """Remove the temporary files that a killed writer left."""
-        if self.folder.is_dir():
-            for path in self.folder.glob(".step-*.tmp"):
-                with contextlib.suppress(OSError):
-                    path.unlink()
 
 
 def random_states() -> dict[str, Tensor]:

@@ -2,8 +2,11 @@
 
 import json
 import logging
+import os
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from logging.handlers import MemoryHandler
 from pathlib import Path
 from types import TracebackType
@@ -11,11 +14,13 @@ from typing import Any, Literal
 
 import yaml
 
+from graphs import FileLock
 from stg.config.schema import describe, differences, to_dict
 from stg.config.training import FitConfig
 from stg.runs.folder import FREE, RunFolder
 from stg.runtime.errors import Preempted, ProcessLost, StgError, UserError
-from stg.runtime.files import append_jsonl, printable, write_atomic
+from stg.runtime.files import append_jsonl, is_leftover, open_log, printable, remove_leftovers, write_atomic
+from stg.runtime.locks import lock_folder
 from stg.runtime.reporter import SILENT, Progress, Reporter, Steps
 
 Status = Literal["running", "preempted", "finished", "failed"]
@@ -56,9 +61,10 @@ class TrainingRun:
         path = self.folder.path
         if self.folder.begun:
             self._refuse_other_settings()
-        elif path.exists() and any(path.iterdir()):
+        elif path.exists() and not all(_is_own(entry.name) for entry in path.iterdir()):
             raise UserError(f"{path} is not empty and is not a run of this project: {self._elsewhere}")
-        self._begun = False
+        self._begun, self._resumes = False, self.folder.begun
+        self._lock: FileLock | None = None
         # The log of a run that is refused is never written: lines wait here until the run begins.
         self._handler = MemoryHandler(capacity=10_000, flushLevel=logging.CRITICAL + 1, flushOnClose=False)
 
@@ -66,14 +72,16 @@ class TrainingRun:
         """Write the settings and open the log, which then holds what was said before, too.
 
         Raises:
-            UserError: the folder cannot be written to.
+            UserError: the folder cannot be written to, or another process writes there.
         """
         path = self.folder.path
         try:
             path.mkdir(parents=True, exist_ok=True)
+            if not self.rank:
+                self._prepare()
             log = path / f"train-{self.rank}.log" if self.rank else self.folder.log_file
             # Other processes seldom have anything to say: their files are made by the first line.
-            file = logging.FileHandler(log, encoding="utf-8", delay=bool(self.rank))
+            file = _LogHandler(log, delay=bool(self.rank))
         except OSError as error:
             raise UserError(f"the run folder {path} cannot be written to: {error.strerror or error}") from error
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -87,7 +95,22 @@ class TrainingRun:
         write_atomic(self.folder.config_file, json.dumps(to_dict(self.config), indent=1))
         write_atomic(path / "config.yaml", yaml.safe_dump(to_dict(self.config), sort_keys=False))
 
+    def _prepare(self) -> None:
+        """Be the only writer, and take away what killed ones left."""
+        path, checkpoints = self.folder.path, self.folder.checkpoints
+        if self._lock is None:
+            self._lock = lock_folder(path)
+        if self.folder.begun and not self._resumes:
+            raise UserError(f"{path} was begun by another process meanwhile: the same command resumes it")
+        # Checkpoints are removed in time: through a link they would be those of another run.
+        if checkpoints.is_symlink():
+            raise UserError(f"{checkpoints} is a link: put the folder itself there, or {self._elsewhere}")
+        remove_leftovers(path)
+
     def __enter__(self) -> "TrainingRun":
+        # From here on what is read must not change: before the last checkpoint is looked at.
+        if not self.rank and self._resumes and os.access(self.folder.path, os.W_OK):
+            self._lock = lock_folder(self.folder.path)
         logger.addHandler(self._handler)
         logger.setLevel(logging.INFO)
         return self
@@ -108,6 +131,8 @@ class TrainingRun:
             if self._handler.target is not None:
                 self._handler.target.close()
             self._handler.close()
+            if self._lock is not None:
+                self._lock.release()
 
     def _refuse_other_settings(self) -> None:
         changed = differences(to_dict(self.folder.config), to_dict(self.config))
@@ -151,7 +176,7 @@ class TrainingRun:
         if self.rank or not metrics.exists():
             return
         kept = []
-        for line in metrics.read_text(encoding="utf-8").splitlines():
+        for line in metrics.read_text(encoding="utf-8").split("\n"):
             try:
                 row = json.loads(line)
             # A line that a kill cut off.
@@ -161,6 +186,26 @@ class TrainingRun:
             if row["step"] < step or (0 < row["step"] == step and (validated or row["kind"] != "validation")):
                 kept.append(line)
         write_atomic(metrics, "".join(f"{line}\n" for line in kept))
+
+
+class _LogHandler(logging.FileHandler):
+    """Appends to a file that is no link; what cannot be written there is lost, and ends no training."""
+
+    def _open(self) -> TextIOWrapper:
+        return open_log(self.baseFilename)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Nothing: the run counts more than its log."""
+
+    def close(self) -> None:
+        """Close the file, whatever it still holds."""
+        with suppress(OSError):
+            super().close()
+
+
+def _is_own(name: str) -> bool:
+    """Whether a file is what a run leaves that was killed before it had settings."""
+    return is_leftover(name) or re.fullmatch(r"train(-\d+)?\.log", name) is not None
 
 
 class _RunReporter(Reporter):

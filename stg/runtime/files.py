@@ -1,16 +1,25 @@
 """Files that others will read are written whole or not at all."""
 
 import contextlib
+import errno
+import fcntl
 import hashlib
 import json
 import os
 import re
 import secrets
 from collections.abc import Iterator
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
+from graphs import open_plain
 from stg.runtime.errors import StgError, UserError
+
+LOCK_FILE = ".lock"
+"""In a folder into which one process writes at a time."""
+
+_TEMPORARY = re.compile(r"\.(.*)\.[0-9a-f]{8}\.tmp", re.DOTALL)
 
 _PLACE = re.compile(r"(?<![\w./~-])(?:~?/(?!/)|[A-Za-z]:[\\/]|\\\\)(?:[^\s/\\:'\",;]*[/\\])*([^\s/\\:'\",;]+)")
 """An absolute path, and its last part. An address (``https://...``) and ``val/test`` are none."""
@@ -41,12 +50,10 @@ def replacing(path: str | Path, size: str = "") -> Iterator[Path]:
         StgError: the folder cannot be written to or the disk is full; the old file is intact.
     """
     path = Path(path)
-    temporary = None
+    temporary, lock = None, -1
     try:
-        hidden = path.parent / f".{path.name[:40]}.{secrets.token_hex(4)}.tmp"
-        # Not by tempfile, whose files none but their owner may read: what is written here is to be shared.
-        os.close(os.open(hidden, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        temporary = hidden
+        remove_leftovers(path.parent, path.name)
+        temporary, lock = _temporary(path)
         yield temporary
         with open(temporary, "rb+") as file:
             # On disk before it gets its name, or a power cut could leave an empty file under that name.
@@ -60,6 +67,47 @@ def replacing(path: str | Path, size: str = "") -> Iterator[Path]:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
+        if lock >= 0:
+            os.close(lock)
+
+
+def _temporary(path: Path) -> tuple[Path, int]:
+    """A new file next to ``path``, and a descriptor whose lock says that somebody writes it."""
+    while True:
+        hidden = path.parent / f".{path.name[:40]}.{secrets.token_hex(4)}.tmp"
+        # Not by tempfile, whose files none but their owner may read: what is written here is to be shared.
+        lock = os.open(hidden, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666)
+        with contextlib.suppress(OSError):  # without locks on this disk nobody takes it for a leftover
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        if os.path.lexists(hidden) and os.path.samestat(os.stat(hidden), os.fstat(lock)):
+            return hidden, lock
+        os.close(lock)  # taken for a leftover before it was locked
+
+
+def remove_leftovers(folder: str | Path, name: str | None = None) -> None:
+    """Remove the temporary files of writers that were killed; those of living ones are locked, and stay.
+
+    Args:
+        folder: that of this package alone, where all of them are removed.
+        name: of the only file whose temporary files are meant.
+    """
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in list(entries):
+            match = _TEMPORARY.fullmatch(entry.name)
+            if not match or (name is not None and match[1] != name[:40]):
+                continue
+            with contextlib.suppress(OSError):
+                lock = open_plain(entry.path, os.O_RDWR)
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    os.unlink(entry.path)
+                finally:
+                    os.close(lock)
+
+
+def is_leftover(name: str) -> bool:
+    """Whether a file of this name is a temporary one, or a lock, which a killed process leaves behind."""
+    return name == LOCK_FILE or _TEMPORARY.fullmatch(name) is not None
 
 
 def sync_folder(folder: Path) -> None:
@@ -74,9 +122,60 @@ def sync_folder(folder: Path) -> None:
 
 
 def append_jsonl(path: str | Path, row: dict[str, Any]) -> None:
-    """Append one JSON object as a line."""
-    with open(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+    """Append one JSON object as a line, whole or not at all; half a line of a killed writer is taken away first.
+
+    Raises:
+        StgError: the disk is full, the folder cannot be written to, or the name is that of a link.
+    """
+    # What is no Unicode in the name of a file becomes an escape of JSON.
+    line = (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n").encode(errors="backslashreplace")
+    try:
+        descriptor = open_plain(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+        try:
+            end = _heal(descriptor)
+            try:
+                if os.write(descriptor, line) < len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError:
+                os.ftruncate(descriptor, end)
+                raise
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise StgError(f"could not write {path}: {error.strerror or error}") from error
+
+
+def _heal(descriptor: int) -> int:
+    """Let a file of JSON lines end with a whole line; returns its length."""
+    end = os.fstat(descriptor).st_size
+    if not end or os.pread(descriptor, 1, end - 1) == b"\n":
+        return end
+    start, tail = end, b""
+    while start and b"\n" not in tail:
+        start = max(start - 2**16, 0)
+        tail = os.pread(descriptor, end - start, start)
+    half = tail.rpartition(b"\n")[2]
+    try:
+        whole = bool(half) and isinstance(json.loads(half), dict)
+    except ValueError:
+        whole = False
+    if whole:  # only its line end was lost
+        return end + os.write(descriptor, b"\n")
+    os.ftruncate(descriptor, end - len(half))
+    return end - len(half)
+
+
+def open_log(path: str | Path) -> TextIOWrapper:
+    """A text file to append lines to; half a line at its end is ended.
+
+    Raises:
+        OSError: it cannot be written, or its name is that of a link.
+    """
+    descriptor = open_plain(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+    end = os.fstat(descriptor).st_size
+    if end and os.pread(descriptor, 1, end - 1) != b"\n":
+        os.write(descriptor, b"\n")
+    return open(descriptor, "a", encoding="utf-8", errors="backslashreplace")
 
 
 def printable(text: str) -> str:

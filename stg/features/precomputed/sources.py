@@ -70,9 +70,6 @@ class SourceList:
         self._origins: dict[str, Origin] = {}
         try:
             raw = self.path.read_bytes() if self.path.exists() else b""
-            if raw and not raw.endswith(b"\n"):
-                with open(self.path, "ab") as file:  # or the next row would be lost with the one that was cut off
-                    file.write(b"\n")
         except OSError as error:
             raise UserError(f"could not read {self.path}: {error.strerror or error}") from error
         for line in raw.split(b"\n"):

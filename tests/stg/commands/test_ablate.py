@@ -26,7 +26,6 @@ from stg.ablation.ablate import ablate
 from stg.ablation.cells import Cell
 from stg.ablation.command_lines import evaluate_command
 from stg.ablation.config import AblateConfig
-from stg.ablation.locks import claim
 from stg.ablation.plan import make_plan
 from stg.commands.ablate import main
 from stg.commands.parser import run_command
@@ -41,6 +40,7 @@ from stg.datasets.world.scores import event_scores
 from stg.metrics.java import JavaError
 from stg.runs.bundle import CaptionerBundle
 from stg.runtime.errors import Preempted, StgError, UserError
+from stg.runtime.locks import claim
 from stg.runtime.progress import ConsoleReporter
 from stg.runtime.reporter import Reporter
 

@@ -1,7 +1,13 @@
 """The run folder: its name, what it refuses, runs of earlier versions (faults D2, D10)."""
 
 import dataclasses
+import errno
+import io
 import json
+import logging
+import os
+import re
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +17,10 @@ from stg.config.data import DataConfig
 from stg.config.model import GraphConfig, ModelConfig
 from stg.config.schema import to_dict
 from stg.config.training import FitConfig, OptimConfig, RunConfig
-from stg.runs.folder import default_folder, load_config
+from stg.runs.folder import RunFolder, default_folder, load_config
 from stg.runs.training_run import TrainingRun
 from stg.runtime.errors import UserError
+from stg.runtime.reporter import SILENT
 
 
 def begun(out: Path, **parts: Any) -> FitConfig:
@@ -81,3 +88,79 @@ def test_a_run_with_settings_that_this_version_lacks_is_refused(tmp_path: Path) 
         TrainingRun(out, FitConfig())
     with pytest.raises(UserError, match="does not fit this version"):
         load_config(out)
+
+
+def test_one_process_writes_a_run_and_anyone_reads_it(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    config = FitConfig(run=RunConfig(out=str(out)))
+    with TrainingRun(out, config) as run:
+        early = TrainingRun(out, config)  # saw no run yet
+        run.begin()
+        who = rf"run is being written by process {os.getpid()} on host {re.escape(socket.gethostname())} since 2"
+        with pytest.raises(UserError, match=who), TrainingRun(out, config):
+            pass
+        with early, pytest.raises(UserError, match=who):
+            early.begin()
+        with TrainingRun(out, config, rank=1) as other:  # of the same job
+            other.begin()
+        assert RunFolder(out).config == config
+    with early, pytest.raises(UserError, match="was begun by another process meanwhile: the same command resumes it"):
+        early.begin()
+    with TrainingRun(out, config) as run:
+        run.begin()
+    assert {path.name for path in out.iterdir()} == {"config.json", "config.yaml", "train.log"}
+
+
+def test_a_run_begins_among_what_a_killed_start_left(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    out.mkdir()
+    for name in (".lock", "train.log", ".config.json.0123abcd.tmp"):
+        (out / name).touch()
+    begun(out)
+    assert {path.name for path in out.iterdir()} == {"config.json", "config.yaml", "train.log"}
+
+
+def test_nothing_is_written_through_links_in_a_run(tmp_path: Path) -> None:
+    out, others = tmp_path / "run", tmp_path / "others"
+    others.mkdir()
+    (others / "train.log").write_text("of another run\n")
+    begun(out)
+    (out / "train.log").unlink()
+    (out / "train.log").symlink_to(others / "train.log")
+    with pytest.raises(UserError, match=r"train.log is a link, and what it leads to would be overwritten"):
+        begun(out)
+    (out / "train.log").unlink()
+    (out / "checkpoints").symlink_to(others)
+    with pytest.raises(UserError, match="checkpoints is a link: put the folder itself there, or choose another folder"):
+        begun(out)
+    assert (others / "train.log").read_text() == "of another run\n"
+
+
+class Full(io.StringIO):
+    """A file on a full disk, which fails when it is closed, too."""
+
+    def flush(self) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_log_without_room_ends_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    with TrainingRun(out, FitConfig(run=RunConfig(out=str(out)))) as run:
+        run.begin()
+        target = run._handler.target
+        assert isinstance(target, logging.FileHandler)
+        target.stream.close()
+        target.stream = Full()
+        run.reporter(SILENT).say("a line")
+        run.set_state("finished")
+    assert RunFolder(out).finished
+    assert capsys.readouterr().err == ""
+
+
+def test_rows_with_other_line_separators_survive_a_resume(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with TrainingRun(out, FitConfig(run=RunConfig(out=str(out)))) as run:
+        run.begin()
+        run.log(kind="validation", step=1, samples={"v": "a\u2028b"})
+        run.rewind(2, validated=True)
+    assert [row["samples"] for row in RunFolder(out).metrics.rows] == [{"v": "a\u2028b"}]
