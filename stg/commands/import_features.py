@@ -12,7 +12,7 @@ from stg.features.precomputed.description import Description
 from stg.features.precomputed.importer import Importer
 from stg.features.precomputed.sources import SourceList
 from stg.runtime.errors import Preempted, TooManySkipped
-from stg.runtime.progress import progress_bar
+from stg.runtime.progress import ConsoleReporter, progress_bar
 from stg.runtime.reading import some
 from stg.runtime.signals import interrupted_by_sigterm
 
@@ -23,7 +23,7 @@ def main(config: ImportConfig) -> int:
     description = Description.read(config.description)
     log = ExtractionLog(config.out, clips=False)
     log.skips.parent.mkdir(parents=True, exist_ok=True)
-    console = Console(soft_wrap=True, highlight=False, markup=False)
+    console = ConsoleReporter(Console(soft_wrap=True, highlight=False, markup=False)).console
     with (
         interrupted_by_sigterm(),
         closing(Importer(description, Path(config.description).parent)) as importer,

@@ -10,6 +10,7 @@ import traceback
 import warnings
 from argparse import ArgumentError
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import Field, fields, is_dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +20,7 @@ from jsonargparse import ArgumentParser, set_parsing_settings
 
 from stg.config.plugins import load_plugin, require_plugins
 from stg.runtime.errors import StgError, UserError
+from stg.runtime.output import drop_output, flush_output
 
 C = TypeVar("C")
 PRESETS = Path(__file__).parents[1] / "presets"
@@ -166,7 +168,9 @@ def command(name: str, config_class: type[C], main: Callable[[C], int | None], d
     # `stg` and `python -m stg` set the program's name, a command's own module is named by its path.
     prog = sys.argv[0] if sys.argv[0].endswith(f" {name}") else f"python -m stg.{name}"
     loading = os.environ.get("RANK", "0") == "0"
-    sys.exit(run_command(config_class, main, description, sys.argv[1:], prog=prog, loading=loading))
+    code = run_command(config_class, main, description, sys.argv[1:], prog=prog, loading=loading)
+    drop_output()
+    sys.exit(code)
 
 
 def run_command(
@@ -196,8 +200,11 @@ def run_command(
         check(config)
         parsed = True
         if loading:
-            print("loading ...", file=sys.stderr, flush=True)
-        return main(config) or 0
+            with suppress(OSError):
+                print("loading ...", file=sys.stderr, flush=True)
+        code = main(config) or 0
+        flush_output()
+        return code
     except StgError as error:
         if not parsed and os.environ.get("WORLD_SIZE", "1") not in ("", "1") and os.environ.get("RANK", "0") != "0":
             # Under torchrun all processes read the same options: the first says what is wrong with them.
@@ -214,7 +221,7 @@ def run_command(
     except MemoryError:
         return _fail("out of memory: use fewer videos at a time (--optim.batch_videos) or a smaller model", 1, debug)
     except OSError as error:
-        return _fail(f"{error.filename or 'input/output'}: {error.strerror or error}", 1, debug)
+        return _fail(f"{error.filename or 'reading or writing'}: {error.strerror or error}", 1, debug)
     except Exception as error:
         return _fail(
             f"{type(error).__name__}: {error} (a fault of this program: run again with --debug and report it)", 1, debug
@@ -225,7 +232,8 @@ def _fail(message: str, code: int, debug: bool) -> int:
     logging.getLogger("stg").debug("traceback", exc_info=True)
     if debug:
         traceback.print_exc()
-    print(f"error: {message}", file=sys.stderr)
+    with suppress(OSError):
+        print(f"error: {message}", file=sys.stderr, flush=True)
     return code
 
 

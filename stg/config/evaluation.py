@@ -21,6 +21,8 @@ class EvaluateConfig:
     """Another place of the graph store than the run was trained with."""
     root: str | None = None
     """Another place of the annotation files."""
+    out: str | None = None
+    """Folder for captions and scores; by default ``evaluation`` in the run."""
     meteor: bool = True
     """METEOR needs Java and about 20 seconds to start."""
     reference: bool = field(

@@ -1,7 +1,9 @@
 """Caption a split, score it, write both down."""
 
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -16,8 +18,9 @@ from stg.metrics.measures import METRICS
 from stg.metrics.scorer import Scorer, Scores
 from stg.models.generation import Caption, generate
 from stg.runs.evaluations import file_stem
-from stg.runtime.errors import Preempted
-from stg.runtime.files import write_atomic
+from stg.runtime.errors import Preempted, UserError
+from stg.runtime.files import remove_leftovers, write_atomic
+from stg.runtime.locks import lock_folder
 from stg.runtime.progress import advance_by
 from stg.runtime.reporter import SILENT, Reporter
 from stg.text.words import broken_endings
@@ -33,11 +36,13 @@ class SearchResult:
         captions: the best caption of each video.
         broken: how many of them break off.
         scores: None where the captions of the split are withheld.
+        folder: where both are kept; None where they could not be.
     """
 
     captions: Mapping[str, str]
     broken: int
     scores: Scores | None
+    folder: Path | None = None
 
 
 def evaluate(
@@ -47,12 +52,14 @@ def evaluate(
     searches: Sequence[SearchConfig] = SEARCHES,
     metrics: Sequence[str] | None = None,
     device: str = "auto",
+    out: str | Path | None = None,
     reporter: Reporter = SILENT,
 ) -> dict[str, Scores]:
-    """Caption and score a split; captions and scores are written into the run's folder, too.
+    """Caption and score a split; captions and scores are written into the run's folder, too, where it can be written.
 
     Args:
         run: folder of ``stg.fit``, or the same loaded, with its store elsewhere for instance (:func:`load_run`).
+        out: another folder for captions and scores.
         metrics: of ``stg.metrics.METRICS``; None: all.
         device: where a folder's model runs; a loaded run stays where it is.
 
@@ -67,7 +74,7 @@ def evaluate(
     """
     if not isinstance(run, LoadedRun):
         run = load_run(run, device=device, reporter=reporter)
-    return scores_of(caption_and_score(run, split, searches, metrics=metrics, reporter=reporter))
+    return scores_of(caption_and_score(run, split, searches, metrics=metrics, out=out, reporter=reporter))
 
 
 def scores_of(found: Mapping[str, SearchResult]) -> dict[str, Scores]:
@@ -89,6 +96,7 @@ def evaluate_as(config: EvaluateConfig, *, reporter: Reporter = SILENT) -> tuple
         metrics=tuple(metric for metric in METRICS if metric != "meteor" or config.meteor),
         reference=config.reference,
         spice=config.spice,
+        out=config.out,
         reporter=reporter,
     )
     return run, found
@@ -102,6 +110,7 @@ def caption_and_score(
     metrics: Sequence[str] | None = None,
     reference: bool = False,
     spice: str | None = None,
+    out: str | Path | None = None,
     reporter: Reporter = SILENT,
 ) -> dict[str, SearchResult]:
     """What :func:`evaluate` does, with the captions of each search; first that with the classes of videos, if any.
@@ -118,35 +127,64 @@ def caption_and_score(
     if not withheld:
         texts = {video: dataset.captions[video] for video in videos}
         scorer = Scorer(texts, tokenizer="java" if reference else "python", reference=reference, spice=spice)
-    out = run.folder / "evaluation"
-    out.mkdir(exist_ok=True)
     results: dict[str, SearchResult] = {}
-    for search, (suffix, source) in product(searches, sources.items()):
-        name = search.name + suffix
-        stem = out / file_stem(split, name)
-        found = _captions(run, source, videos, search, name, reporter)
-        captions = {video: candidates[0].text for video, candidates in found.items()}
-        # Before the scoring: captions that took hours survive a failure of Java.
-        write_predictions(Path(f"{stem}.json"), captions)
-        if search.n_best > 1:
-            _write_candidates(Path(f"{stem}-nbest.json"), found)
-        results[name] = SearchResult(captions, broken_endings(captions.values()), None)
-        if scorer is None:
-            continue
-        with reporter.bar(f"scoring, {name}") as progress:
-            progress(0, len(videos))
-            scores = scorer.score(captions, metrics=metrics)
-        results[name] = replace(results[name], scores=scores)
-        about = {
-            "split": split,
-            "beam": 1 if search.greedy else search.beam,
-            "search": asdict(search),
-            "control": run.settings.run.control,
-            "category": source.category is not None,
-            "broken_endings": results[name].broken,
-        }
-        _write_scores(Path(f"{stem}-scores.json"), scores, **about)
+    with _results_folder(run, out, split, reporter) as folder:
+        for search, (suffix, source) in product(searches, sources.items()):
+            name = search.name + suffix
+            stem = None if folder is None else folder / file_stem(split, name)
+            found = _captions(run, source, videos, search, name, reporter)
+            captions = {video: candidates[0].text for video, candidates in found.items()}
+            # Before the scoring: captions that took hours survive a failure of Java.
+            if stem is not None:
+                write_predictions(Path(f"{stem}.json"), captions)
+                if search.n_best > 1:
+                    _write_candidates(Path(f"{stem}-nbest.json"), found)
+            results[name] = SearchResult(captions, broken_endings(captions.values()), None, folder)
+            if scorer is None:
+                continue
+            with reporter.bar(f"scoring, {name}") as progress:
+                progress(0, len(videos))
+                scores = scorer.score(captions, metrics=metrics)
+            results[name] = replace(results[name], scores=scores)
+            about = {
+                "split": split,
+                "beam": 1 if search.greedy else search.beam,
+                "search": asdict(search),
+                "control": run.settings.run.control,
+                "category": source.category is not None,
+                "broken_endings": results[name].broken,
+            }
+            if stem is not None:
+                _write_scores(Path(f"{stem}-scores.json"), scores, **about)
     return results
+
+
+@contextmanager
+def _results_folder(run: LoadedRun, out: str | Path | None, split: str, reporter: Reporter) -> Iterator[Path | None]:
+    """Where captions and scores go, which nobody else writes meanwhile; None where a run can only be read.
+
+    Raises:
+        UserError: another process evaluates this split; ``out`` cannot be written to; the folder of a run is a link.
+    """
+    folder, name = Path(out) if out else run.folder / "evaluation", f".{split}.lock"
+    if out is None and folder.is_symlink():
+        raise UserError(f"{folder} is a link, and what it leads to would be overwritten: remove it, or give --out")
+    try:
+        folder.mkdir(parents=out is not None, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+    except OSError:
+        writable = False
+    if out is None and not writable:
+        reporter.say(f"{folder} cannot be written to: captions and scores are not kept; give --out FOLDER to keep them")
+        yield None
+        return
+    lock = lock_folder(folder, name)
+    try:
+        if out is None:
+            remove_leftovers(folder)
+        yield folder
+    finally:
+        lock.release()
 
 
 def report_lines(run: LoadedRun, split: str, found: Mapping[str, SearchResult], show: int) -> list[str]:
@@ -155,7 +193,8 @@ def report_lines(run: LoadedRun, split: str, found: Mapping[str, SearchResult], 
     Args:
         show: how many videos to list, with the caption of the last search.
     """
-    dataset, out, videos = run.dataset, run.folder / "evaluation", videos_of(run, split)
+    dataset, videos = run.dataset, videos_of(run, split)
+    folder = next((result.folder for result in found.values()), None)
     # A metric is missing for the same reason in all searches: it is said once.
     scored = next(iter(scores_of(found).values()), None)
     lines = [f"{metric}: {reason}" for metric, reason in scored.unavailable.items()] if scored else []
@@ -168,8 +207,10 @@ def report_lines(run: LoadedRun, split: str, found: Mapping[str, SearchResult], 
         reference = "" if withheld else f"   (a reference: {dataset.captions[video][0]})"
         lines.append(f"  {video}: {found[named[-1]].captions[video]}{reference}")
     if withheld:
-        return [*lines, f"the captions of {split} are withheld: nothing is scored, and captions alone are in {out}"]
-    return [*lines, f"captions and scores are in {out}"]
+        lines.append(f"the captions of {split} are withheld: nothing is scored")
+    if folder is not None:
+        lines.append(f"{'captions alone' if withheld else 'captions and scores'} are in {folder}")
+    return lines
 
 
 def videos_of(run: LoadedRun, split: str) -> list[str]:

@@ -1,5 +1,6 @@
 """Progress on a terminal; nothing but plain lines elsewhere."""
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -7,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from stg.runtime.files import printable
+from stg.runtime.output import Lenient
 from stg.runtime.reporter import Reporter, Steps
 
 
@@ -33,7 +35,7 @@ def progress_bar(console: Console, title: str) -> Iterator[Callable[[int, int], 
 
 
 class ConsoleReporter(Reporter):
-    """Shows lines and bars on a terminal, and stops when asked to.
+    """Shows lines and bars on a terminal, and stops when asked to; a terminal that fails stops nothing.
 
     Args:
         console: where lines and bars go.
@@ -41,7 +43,9 @@ class ConsoleReporter(Reporter):
     """
 
     def __init__(self, console: Console, stop: Callable[[], bool] = lambda: False) -> None:
-        self.console, self._stop = console, stop
+        # Of its own: what the command prints as its result must not be lost without an error.
+        self.console, self._stop = copy.copy(console), stop
+        self.console.file = Lenient(console.file)  # type: ignore[assignment]
 
     def say(self, line: str) -> None:
         """Print the line as it is: brackets are no markup, numbers get no colours, long lines are not folded."""

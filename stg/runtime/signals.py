@@ -28,7 +28,7 @@ class Stopper:
 
 @contextmanager
 def stop_on_signal(*, repeated: float = 0.0) -> Iterator[Stopper]:
-    """Turn SIGTERM and Ctrl-C into a request to stop; the handlers of before return afterwards.
+    """Turn SIGTERM, Ctrl-C and a closed terminal into a request to stop; the handlers of before return afterwards.
 
     Args:
         repeated: seconds in which a second signal is taken for the first one again. A launcher passes on what its
@@ -36,7 +36,8 @@ def stop_on_signal(*, repeated: float = 0.0) -> Iterator[Stopper]:
     """
     stopper = Stopper()
     first = 0.0
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    hangup = _hangup()
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, *hangup)}
 
     def handle(number: int, frame: FrameType | None) -> None:
         nonlocal first
@@ -44,6 +45,9 @@ def stop_on_signal(*, repeated: float = 0.0) -> Iterator[Stopper]:
         if not again:
             stopper.ask()
             first = time.monotonic()
+        # Of a terminal that closes, the system and the shell may both tell.
+        if number in hangup:
+            return
         # Ctrl-C reaches all processes, and a launcher passes it on once more: one wish, not two.
         if repeated and time.monotonic() - first < repeated:
             return
@@ -63,16 +67,24 @@ def stop_on_signal(*, repeated: float = 0.0) -> Iterator[Stopper]:
 
 @contextmanager
 def interrupted_by_sigterm() -> Iterator[None]:
-    """Let a request to terminate do what Ctrl-C does: raise KeyboardInterrupt. The handler of before returns."""
+    """Let a request to terminate, or a closed terminal, do what Ctrl-C does: raise KeyboardInterrupt. The handlers of
+    before return."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, *_hangup())}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _hangup() -> tuple[int, ...]:
+    """The signal of a closed terminal, unless it is to be ignored, as by nohup."""
+    number = getattr(signal, "SIGHUP", None)
+    return () if number is None or signal.getsignal(number) == signal.SIG_IGN else (number,)
 
 
 def until_stopped(progress: Callable[[int, int], None], stop: Callable[[], bool]) -> Callable[[int, int], None]:

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from graphs import FileLock
 from stg.commands.evaluate import evaluate_and_print as evaluate
 from stg.commands.evaluate import main
 from stg.commands.parser import run_command
@@ -23,6 +25,7 @@ from stg.models.generation import Caption, generate
 from stg.runtime.errors import UserError
 from stg.runtime.progress import ConsoleReporter
 from stg.training.loop import fit
+from tests.stg.failing_output import failing_output
 
 WORLD = WorldConfig(train=6, val=3, test=4)
 
@@ -56,6 +59,54 @@ def test_captions_and_scores_are_written_and_shown(run: Path) -> None:
     assert "moving objects test, 4 videos" in shown
     assert "BLEU4" in shown
     assert f"test-00000: {captions[0]['caption']}" in shown
+
+
+def test_a_run_that_can_only_be_read_shows_its_scores(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder, ignore=shutil.ignore_patterns("evaluation"))
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK and real(path, mode))
+    argv = [str(folder), "--split", "test", "--beam", "1", "--meteor", "false"]
+    assert run_command(EvaluateConfig, main, "", argv) == 0
+    shown = capsys.readouterr().out
+    assert "CIDER" in shown
+    told = f"{folder / 'evaluation'} cannot be written to: captions and scores are not kept; give --out FOLDER to keep"
+    assert told in shown
+    assert "captions and scores are in" not in shown
+    assert list((folder / "evaluation").iterdir()) == []
+    out = tmp_path / "here" / "scores"
+    assert run_command(EvaluateConfig, main, "", [*argv, "--out", str(out)]) == 0
+    assert f"captions and scores are in {out}" in capsys.readouterr().out
+    assert {path.name for path in out.iterdir()} == {"test-greedy.json", "test-greedy-scores.json"}
+
+
+def test_scores_that_cannot_be_shown_are_kept_and_end_with_1(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "scores"
+    argv = [str(run), "--split", "test", "--beam", "1", "--meteor", "false", "--out", str(out)]
+    with failing_output(monkeypatch):
+        assert run_command(EvaluateConfig, main, "", argv) == 1
+    assert capsys.readouterr().err == "error: reading or writing: No space left on device\n"
+    assert {path.name for path in out.iterdir()} == {"test-greedy.json", "test-greedy-scores.json"}
+
+
+def test_one_process_evaluates_a_split_and_no_link_is_followed(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "scores"
+    config = EvaluateConfig(str(run), split="test", beam=1, meteor=False, out=str(out))
+    out.mkdir()
+    lock = FileLock(out / ".test.lock")
+    with pytest.raises(UserError, match=f"scores is being written by process {os.getpid()} on host .* since 2"):
+        evaluate(config, console=Console(file=io.StringIO()))
+    evaluate(dataclasses.replace(config, split="val"), console=Console(file=io.StringIO()))
+    lock.release()
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder, ignore=shutil.ignore_patterns("evaluation"))
+    (folder / "evaluation").symlink_to(out)
+    with pytest.raises(UserError, match="evaluation is a link, and what it leads to would be overwritten"):
+        evaluate(EvaluateConfig(str(folder), split="test", beam=1), console=Console(file=io.StringIO()))
 
 
 def test_features_made_otherwise_are_refused_naming_the_fields(run: Path, tmp_path: Path) -> None:

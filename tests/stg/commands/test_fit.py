@@ -1,6 +1,7 @@
 """The training command on a tiny world: learning, resuming, refusing (faults D2-D4, D10, D14, D16; S11, S21, S24)."""
 
 import dataclasses
+import errno
 import io
 import itertools
 import json
@@ -29,6 +30,7 @@ from stg.runtime.distributed import Ranks
 from stg.runtime.errors import Preempted, StgError, UserError
 from stg.runtime.progress import ConsoleReporter
 from stg.training.loop import fit
+from tests.stg.failing_output import failing_output
 
 ROOT = Path(__file__).resolve().parents[3]
 WORLD = WorldConfig(train=8, val=3, test=3)
@@ -440,6 +442,27 @@ def test_wrong_input_is_told_in_one_line(store: Path, tmp_path: Path, capsys: py
         shown = capsys.readouterr().err
         assert words in shown
         assert len(shown.splitlines()) == 1
+
+
+@pytest.mark.parametrize("number", [errno.EPIPE, errno.ENOSPC, errno.EIO])
+def test_output_that_fails_ends_no_training(
+    number: int, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A reader that has left, a full disk, a closed terminal."""
+    config = settings(store, tmp_path / "run", optim={"epochs": 1})
+    with failing_output(monkeypatch, number):
+        assert run_command(FitConfig, lambda _: main(config), "", []) == 0
+    assert json.loads((tmp_path / "run" / "state.json").read_text())["status"] == "finished"
+    assert "best validation CIDEr" in (tmp_path / "run" / "train.log").read_text()
+    assert capsys.readouterr().err == ""
+
+
+def test_training_goes_on_without_standard_output(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = settings(store, tmp_path / "run", optim={"epochs": 1})
+    monkeypatch.setattr("sys.stdout", None)  # as Python has it where it was closed
+    monkeypatch.setenv("TERM", "dumb")
+    assert run_command(FitConfig, lambda _: main(config), "", []) == 0
+    assert json.loads((tmp_path / "run" / "state.json").read_text())["status"] == "finished"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are those of POSIX")

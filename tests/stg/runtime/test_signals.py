@@ -57,3 +57,23 @@ def test_a_request_to_terminate_interrupts() -> None:
     with pytest.raises(KeyboardInterrupt), interrupted_by_sigterm():
         os.kill(os.getpid(), signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_closed_terminal_asks_however_often_it_is_told() -> None:
+    with stop_on_signal() as stop:
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert stop()
+    with pytest.raises(KeyboardInterrupt), interrupted_by_sigterm():
+        os.kill(os.getpid(), signal.SIGHUP)
+
+
+def test_a_closed_terminal_is_nothing_to_who_was_started_by_nohup() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_on_signal() as stop, interrupted_by_sigterm():
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop()
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
