@@ -8,6 +8,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+TENSORS = (
+    "boxes", "objects", "frame", "scores", "scene", "motion", "motion_row", "frame_number", "grid", "audio",
+    "audio_mask", "label",
+)  # fmt: skip
+
 
 @dataclass(frozen=True, eq=False)
 class VideoFeatures:
@@ -65,6 +70,7 @@ class VideoFeatures:
         if self.num_frames < 1:
             raise self._error(f"num_frames must be at least 1, got {self.num_frames}")
         # First: the checks below index by these shapes.
+        self._check_tensors()
         self._check_shapes()
         for name in ("boxes", "objects", "scores", "scene", "motion", "grid", "audio"):
             self._check_finite(name)
@@ -88,6 +94,16 @@ class VideoFeatures:
     def _error(self, problem: str, row: int | None = None) -> ValueError:
         where = f"video '{self.video}'" + ("" if row is None else f" row {row}")
         return ValueError(f"{problem}; {where}")
+
+    def _check_tensors(self) -> None:
+        """Arrays of NumPy would pass some checks and fail in others: which is to be converted is said at once."""
+        for name in TENSORS:
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, Tensor):
+                kind, hint = type(value).__name__, ": use torch.from_numpy" if type(value).__module__ == "numpy" else ""
+                raise self._error(f"{name} must be a torch tensor, got {kind}{hint}")
+            if value is None and name in ("boxes", "objects", "frame"):
+                raise self._error(f"{name} must be a torch tensor, got None")
 
     def _check_shapes(self) -> None:
         rows, frames = self.boxes.size(0) if self.boxes.dim() else 0, self.num_frames

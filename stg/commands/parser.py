@@ -16,11 +16,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, get_args, get_origin
 
-from jsonargparse import ArgumentParser, set_parsing_settings
+from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 from stg.config.plugins import load_plugin, require_plugins
+from stg.config.schema import check_whole_numbers
 from stg.runtime.errors import StgError, UserError
 from stg.runtime.output import drop_output, flush_output
+from stg.runtime.yaml_reading import read_yaml
 
 C = TypeVar("C")
 PRESETS = Path(__file__).parents[1] / "presets"
@@ -105,9 +107,13 @@ def parse(config_class: type[C], argv: Sequence[str], *, prog: str, description:
         load_plugin(plugin)
     if len(named := [name for name in _config_files(argv) if name in presets()]) > 1:
         raise UserError(f"presets {' and '.join(named)} would mix into a row of neither: give one of them")
+    files = _option_files(config_class, argv)
+    for file, sections in files.items():
+        _check_file(file, sections)
     parser = build_parser(config_class, prog=prog, description=description)
     try:
         parsed = parser.parse_args(_resolve_presets(list(argv)))
+        _restore_text(parsed, _text_keys(config_class), argv)
         made = parser.instantiate(parsed)
         debug = bool(made.debug)
         # A plugin named in a file comes too late to add choices: the user is asked to give it by --plugin.
@@ -125,9 +131,11 @@ def parse(config_class: type[C], argv: Sequence[str], *, prog: str, description:
             value = getattr(made, item.name)
             # Lists of the command line become tuples, as the settings are frozen and compared.
             values[item.name] = tuple(value) if isinstance(value, list) else value
-        return config_class(**values), debug
+        config = config_class(**values)
+        check_whole_numbers(config)
+        return config, debug
     except (ArgumentError, ValueError, TypeError) as error:
-        raise UserError(_explain(str(error), known_keys(config_class), argv, presets(config_class))) from error
+        raise UserError(_explain(str(error), config_class, argv, list(files))) from error
 
 
 def known_keys(config_class: type, prefix: str = "") -> list[str]:
@@ -141,6 +149,27 @@ def known_keys(config_class: type, prefix: str = "") -> list[str]:
         else:
             names.append(prefix + item.name)
     return names
+
+
+def _text_keys(config_class: type, prefix: str = "") -> list[str]:
+    """The dotted names of the options that take text or nothing."""
+    names = []
+    for item in fields(config_class):
+        if isinstance(item.type, type) and is_dataclass(item.type):
+            names += _text_keys(item.type, f"{prefix}{item.name}.")
+        elif item.type == (str | None) and not _is_no_option(item):
+            names.append(prefix + item.name)
+    return names
+
+
+def _restore_text(parsed: Namespace, keys: Sequence[str], argv: Sequence[str]) -> None:
+    """Take text on the command line as it stands: the parser reads it as YAML, where ``#1.html`` and ``null`` are none.
+
+    In a file of options null means no value.
+    """
+    for option, value in _options(argv):
+        if option in keys and parsed[option] is None:
+            parsed[option] = value
 
 
 def _is_no_option(item: Field[Any]) -> bool:
@@ -251,6 +280,9 @@ def _resolve_presets(argv: list[str]) -> list[str]:
     return resolved
 
 
+NAME = re.compile(r"[A-Za-z_][\w.-]{0,63}")
+"""What the name of an option is made of."""
+
 SECTION = re.compile(r"^(\w+):", re.MULTILINE)
 
 # What jsonargparse says, by what is wrong: the one place that depends on its words, which a test compares with it.
@@ -263,13 +295,14 @@ MESSAGES = {
 }
 
 
-def _explain(message: str, known: list[str], argv: Sequence[str], named: list[str]) -> str:
+def _explain(message: str, config_class: type, argv: Sequence[str], files: Sequence[str]) -> str:
     """One line from the parser's words: with the file, and with the nearest known option or preset."""
+    known, named = known_keys(config_class), presets(config_class)
     line = " ".join(message.replace("typing.", "").replace("<unicode string>", "the file").split())
     # The parser does not say which file a key was in.
     in_file = MESSAGES["unknown key"].search(line)
     if in_file or MESSAGES["bad file"].search(line):
-        line = f"{', '.join(_config_files(argv))}: {line}"
+        line = f"{', '.join(files or _config_files(argv))}: {line}"
     match = in_file or MESSAGES["unknown option"].search(line)
     if match:
         name = next(group for group in match.groups() if group)
@@ -292,6 +325,61 @@ def _explain(message: str, known: list[str], argv: Sequence[str], named: list[st
     return line
 
 
+def _options(argv: Sequence[str]) -> list[tuple[str, str]]:
+    """Each option without its dashes, with the word that follows it, or that is glued to it."""
+    words = list(argv)[: list(argv).index("--")] if "--" in argv else argv
+    after = [(option[2:], value) for option, value in pairwise(words) if option.startswith("--") and "=" not in option]
+    glued = [word[2:].partition("=") for word in words if word.startswith("--") and "=" in word]
+    return after + [(option, value) for option, _, value in glued]
+
+
 def _config_files(argv: Sequence[str]) -> list[str]:
-    after = [token for before, token in pairwise(argv) if before == "--config"]
-    return after + [token.removeprefix("--config=") for token in argv if token.startswith("--config=")]
+    return [value for option, value in _options(argv) if option == "config"]
+
+
+def _option_files(config_class: type, argv: Sequence[str]) -> dict[str, list[str]]:
+    """The files of options that are there, and the sections that each may have.
+
+    They are those of ``--config``, and those that stand for a section (``--optim optim.yaml``).
+    """
+    sections, found = _sections(config_class), dict[str, list[str]]()
+    for option, value in _options(argv):
+        if os.path.exists(value) and not (option == "config" and value in presets()):
+            if option == "config":
+                found[value] = sections
+            elif option in sections:
+                found[value] = [name.removeprefix(f"{option}.") for name in sections if name.startswith(f"{option}.")]
+    return found
+
+
+def _sections(config_class: type, prefix: str = "") -> list[str]:
+    """The dotted names of the nested dataclasses."""
+    names = []
+    for item in fields(config_class):
+        if isinstance(item.type, type) and is_dataclass(item.type):
+            names += [prefix + item.name, *_sections(item.type, f"{prefix}{item.name}.")]
+    return names
+
+
+def _check_file(file: str, sections: Sequence[str]) -> None:
+    """Refuse a file that holds no options, before the parser shows what it does hold.
+
+    Args:
+        file: with the options.
+        sections: the dotted names of what must be objects in it; the parser would open another file in their place.
+
+    Raises:
+        UserError: it cannot be read, or holds something else; nothing of its text is shown.
+    """
+    nested = [("", read_yaml(file))]
+    while nested:
+        prefix, inside = nested.pop()
+        if not isinstance(inside, dict) or not all(isinstance(key, str) and NAME.fullmatch(key) for key in inside):
+            raise UserError(f"{file} is no file of options: expected YAML with lines such as 'optim: {{lr: 0.001}}'")
+        if "config" in inside:
+            raise UserError(f"{file} has the key 'config': a file of options names no other")
+        for key, value in inside.items():
+            if isinstance(value, dict):
+                nested.append((f"{prefix}{key}.", value))
+            elif prefix + key in sections:
+                raise UserError(f"{file}: {prefix}{key} must be an object of options, such as {{name: value}}")

@@ -12,6 +12,7 @@ from graphs import GraphStore, StoreError
 from stg.config.schema import describe, differences
 from stg.runtime.errors import StgError, UserError
 from stg.runtime.files import write_atomic
+from stg.runtime.reading import read_bytes
 from stg.runtime.reporter import SILENT, Progress, Reporter
 
 LISTED = 50
@@ -198,11 +199,11 @@ def _joined(names: Sequence[str]) -> list[bytes]:
     """The lines of several JSON lines files, each line once, in the order of the files."""
     lines: dict[bytes, None] = {}
     for name in names:
-        content = Path(name).read_bytes() if Path(name).exists() else b""
+        content = read_bytes(name) if Path(name).exists() else b""
         for number, line in enumerate(content.split(b"\n"), 1):
             try:
                 row: Any = json.loads(line) if line.strip() else None
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise UserError(f"{name} line {number} is not JSON ({error}): take it out, then merge again") from error
             if row is not None:
                 # A dict as an ordered set: shards that were merged before have lines in common.

@@ -8,7 +8,7 @@ from typing import Any
 
 from stg.runtime.errors import UserError
 from stg.runtime.files import write_atomic
-from stg.runtime.reading import read_json, read_json_lines, read_text, require, require_id, some
+from stg.runtime.reading import open_regular, read_json, read_json_lines, read_text, require, require_id, some
 
 
 def read_predictions(path: str | Path) -> dict[str, str]:
@@ -111,9 +111,9 @@ def read_predicted(path: str | Path) -> dict[str, str]:
 def holds_list(path: str | Path) -> bool:
     """Whether a file starts as a JSON list; one that cannot be read does not (its reader says why)."""
     try:
-        with open(path, encoding="utf-8-sig", errors="replace") as file:
-            return file.read(4096).lstrip().startswith("[")
-    except OSError:
+        with open_regular(path) as file:
+            return file.read(4096).decode("utf-8-sig", "replace").lstrip().startswith("[")
+    except UserError:
         return False
 
 

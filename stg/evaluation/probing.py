@@ -11,7 +11,7 @@ import torch
 from graphs import GraphStore
 from stg.config.data import DataConfig
 from stg.config.probe import HEADS, SHUFFLED, ProbeConfig
-from stg.config.schema import describe, differences
+from stg.config.schema import describe, differences, fits
 from stg.config.store import EdgeConfig
 from stg.data.batches import BatchSource, shuffle_features
 from stg.data.edges import recorded_edges
@@ -25,7 +25,7 @@ from stg.models.feature_kinds import FeatureWidths
 from stg.runtime.errors import Preempted, UserError
 from stg.runtime.files import append_jsonl, write_atomic
 from stg.runtime.provenance import commit, machine
-from stg.runtime.reading import read_json
+from stg.runtime.reading import read_json, read_json_lines, read_text, require
 from stg.runtime.reporter import SILENT, Reporter
 
 
@@ -72,11 +72,19 @@ def probe(config: ProbeConfig, *, reporter: Reporter = SILENT) -> dict[str, dict
 
 def _records(path: Path) -> list[dict[str, Any]]:
     """The results so far; a last line that a kill cut short is dropped from the file, and made again."""
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    if lines and not lines[-1].endswith("\n"):
-        write_atomic(path, "".join(lines[:-1]))
-        del lines[-1]
-    return [json.loads(line) for line in lines]
+    if not path.exists():
+        return []
+    whole, end, cut = read_text(path).rpartition("\n")
+    if cut:
+        write_atomic(path, whole + end)
+    found = []
+    for where, row in read_json_lines(path):
+        require(row, "row", str, where)
+        require(row, "seed", int, where)
+        if not all(fits(float, value) for value in require(row, "scores", dict, where).values()):
+            raise UserError(f"{where}: 'scores' must be numbers")
+        found.append(row)
+    return found
 
 
 def _agree(folder: Path, settings: Mapping[str, Any]) -> None:

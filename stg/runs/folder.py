@@ -1,19 +1,20 @@
 """A run folder, read: settings, state, metrics, model, evaluations. Nothing here needs torch but the model itself."""
 
+import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
 from stg.config.schema import from_dict
 from stg.config.training import FitConfig
 from stg.runs.evaluations import Evaluation, read_evaluations
 from stg.runs.model_file import MODEL_FILE, WHOLE_FILE, check_plugins, model_header, weight_count
 from stg.runtime.errors import UserError
-from stg.runtime.reading import number, read_json
+from stg.runtime.reading import number, open_regular, read_json
 
 if TYPE_CHECKING:
     from stg.runs.bundle import CaptionerBundle
@@ -166,20 +167,11 @@ class RunFolder:
         if not self.metrics_file.exists():
             return Metrics()
         rows, unread = [], 0
-        try:
-            # A kill in the middle of a line may also cut a letter.
-            with open(self.metrics_file, encoding="utf-8", errors="replace") as file:
-                for line in file:
-                    try:
-                        row = json.loads(line)
-                    except ValueError:
-                        row = None
-                    if _is_row(row):
-                        rows.append(row)
-                    else:
-                        unread += bool(line.strip())
-        except OSError as error:
-            raise UserError(f"could not read {self.metrics_file}: {error.strerror or error}") from error
+        for line in _lines(self.metrics_file):
+            if (row := metrics_row(line)) is not None:
+                rows.append(row)
+            else:
+                unread += bool(line.strip())
         return Metrics(tuple(rows), unread)
 
     @property
@@ -187,8 +179,7 @@ class RunFolder:
         """First and last time in the log; empty if there is none."""
         if not self.log_file.exists():
             return "", ""
-        with open(self.log_file, encoding="utf-8", errors="replace") as file:
-            times = [match[0] for line in file if (match := _STAMP.match(line))]
+        times = [match[0] for line in _lines(self.log_file) if (match := _STAMP.match(line))]
         return (times[0], times[-1]) if times else ("", "")
 
     @property
@@ -209,8 +200,28 @@ class RunFolder:
         return self.evaluation / (f"{stem}-{kind}.json" if kind else f"{stem}.json")
 
 
-def _is_row(row: object) -> TypeGuard[dict[str, Any]]:
-    return isinstance(row, dict) and isinstance(row.get("kind"), str) and number(row.get("step")) is not None
+def metrics_row(line: str) -> dict[str, Any] | None:
+    """The row of a line of ``metrics.jsonl``; None for what is none, such as a line that a kill cut short."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    whole = isinstance(row, dict) and isinstance(row.get("kind"), str) and number(row.get("step")) is not None
+    return row if whole else None
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """The lines of a log, one in memory at a time.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    # A kill in the middle of a line may also cut a letter.
+    with open_regular(path) as file, io.TextIOWrapper(file, encoding="utf-8", errors="replace") as text:
+        try:
+            yield from text
+        except OSError as error:
+            raise UserError(f"could not read {path}: {error.strerror or error}") from error
 
 
 def load_config(folder: str | Path) -> FitConfig:

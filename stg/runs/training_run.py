@@ -17,10 +17,11 @@ import yaml
 from graphs import FileLock
 from stg.config.schema import describe, differences, to_dict
 from stg.config.training import FitConfig
-from stg.runs.folder import FREE, RunFolder
+from stg.runs.folder import FREE, RunFolder, metrics_row
 from stg.runtime.errors import Preempted, ProcessLost, StgError, UserError
 from stg.runtime.files import append_jsonl, is_leftover, open_log, printable, remove_leftovers, write_atomic
 from stg.runtime.locks import lock_folder
+from stg.runtime.reading import read_bytes
 from stg.runtime.reporter import SILENT, Progress, Reporter, Steps
 
 Status = Literal["running", "preempted", "finished", "failed"]
@@ -176,11 +177,9 @@ class TrainingRun:
         if self.rank or not metrics.exists():
             return
         kept = []
-        for line in metrics.read_text(encoding="utf-8").split("\n"):
-            try:
-                row = json.loads(line)
-            # A line that a kill cut off.
-            except json.JSONDecodeError:
+        for line in read_bytes(metrics).decode("utf-8", "replace").split("\n"):
+            # A line that a kill cut off, or that is no row.
+            if (row := metrics_row(line)) is None:
                 continue
             # The validation after step n is logged with n: it stays only if the checkpoint was saved after it.
             if row["step"] < step or (0 < row["step"] == step and (validated or row["kind"] != "validation")):

@@ -15,6 +15,7 @@ from typing import Any
 
 from graphs import open_plain
 from stg.runtime.errors import StgError, UserError
+from stg.runtime.reading import open_regular
 
 LOCK_FILE = ".lock"
 """In a folder into which one process writes at a time."""
@@ -186,7 +187,7 @@ def printable(text: str) -> str:
 def sha256_file(path: str | Path) -> str:
     """The SHA-256 of a file, in hexadecimal."""
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise UserError(f"could not read {path}: {error.strerror or error}") from error

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import os
 import re
 import stat
 from collections import Counter
@@ -35,27 +36,50 @@ PLAIN = re.compile(r"[A-Za-z0-9\u4e00-\u9fff]")
 _NOT_A_NUMBER = re.compile(r'"(?:[^"\\]|\\.)*"|(NaN|-?Infinity)')
 
 
+def open_regular(path: str | Path) -> io.BufferedReader:
+    """Open a regular file to read its bytes. Pipes and devices have no end, or block for ever: none is read.
+
+    Raises:
+        UserError: missing, a folder, a pipe or a device; names the file.
+    """
+    try:
+        # The file that is asked what it is must be the one that is read; and a pipe must not be waited for.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return open(descriptor, "rb")
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise UserError(f"could not read {path}: {getattr(error, 'strerror', None) or error}") from error
+    os.close(descriptor)
+    raise UserError(f"{path} is not a regular file (a folder, a pipe or a device): give the file itself")
+
+
+def read_bytes(path: str | Path, *, max_bytes: int = MAX_BYTES) -> bytes:
+    """The content of a regular file.
+
+    Raises:
+        UserError: as `open_regular`, or larger than ``max_bytes``; names the file.
+    """
+    with open_regular(path) as file:
+        try:
+            if (size := os.fstat(file.fileno()).st_size) > max_bytes:
+                raise UserError(
+                    f"{path} has {size} bytes, more than the {max_bytes} that such a file may have: is it this one?"
+                )
+            return file.read()
+        except OSError as error:
+            raise UserError(f"could not read {path}: {error.strerror or error}") from error
+
+
 def read_text(path: str | Path, *, max_bytes: int = MAX_BYTES) -> str:
     """The text of a regular file in UTF-8, without its byte-order mark; line ends are left as they are.
 
     Raises:
-        UserError: missing, a folder, a pipe or a device, larger than ``max_bytes``, not UTF-8; names the file.
+        UserError: as `read_bytes`, or not UTF-8; names the file.
     """
-    path = Path(path)
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise UserError(f"{path} is not a regular file: give the annotation file itself")
-        if status.st_size > max_bytes:
-            raise UserError(
-                f"{path} has {status.st_size} bytes, more than the {max_bytes} that an annotation file may have: "
-                "check that it is one"
-            )
-        return path.read_bytes().decode("utf-8-sig")
-    except (OSError, ValueError) as error:
-        if isinstance(error, UnicodeDecodeError):
-            raise UserError(f"{path} is not UTF-8 text (byte {error.start}): save it as UTF-8") from error
-        raise UserError(f"could not read {path}: {getattr(error, 'strerror', None) or error}") from error
+        return read_bytes(path, max_bytes=max_bytes).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text (byte {error.start}): save it as UTF-8") from error
 
 
 def read_json(path: str | Path, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH) -> Any:

@@ -6,16 +6,20 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-import yaml
-
+from stg.config.extraction import MOST_FRAMES
 from stg.runtime.errors import UserError
 from stg.runtime.reading import read_json
+from stg.runtime.yaml_reading import read_yaml
 from stg.video.sampling import SAMPLING
 
 C = TypeVar("C")
 STREAMS = ("scene", "motion", "grid", "audio", "objects", "boxes", "frame", "scores")
 LAYOUTS = MappingProxyType({"vatex_i3d": {"motion": {"width": 1024, "squeeze": True}}})
 """Published collections by name: the streams of each. ``vatex_i3d``: one ``.npy [1 L 1024]`` a video."""
+
+
+LARGEST = 2**31 - 1
+"""Largest number of a description: of frames, and of numbers in a row."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +76,8 @@ class Description:
     scores: Stream | None = None
 
     def __post_init__(self) -> None:
-        if self.num_frames < 1:
-            raise ValueError(f"num_frames must be at least 1; got {self.num_frames}")
+        if not 1 <= self.num_frames <= MOST_FRAMES:
+            raise ValueError(f"num_frames must lie in 1..{MOST_FRAMES}; got {self.num_frames}")
         for name, stream in self.streams().items():
             if stream.width is None and name not in ("boxes", "frame", "scores"):
                 raise ValueError(f"{name} needs its width")
@@ -96,7 +100,8 @@ class Description:
     def stride(self) -> int | None:
         """N of ``stride:N``."""
         word, _, number = self.frames.partition(":") if isinstance(self.frames, str) else ("", "", "")
-        return int(number) if word == "stride" and number.isascii() and number.isdigit() and int(number) else None
+        stride = int(number) if number.isascii() and number.isdigit() and len(number) < len(str(LARGEST)) else 0
+        return stride if word == "stride" and stride else None
 
     def streams(self) -> dict[str, Stream]:
         """The streams that are given, by name."""
@@ -116,8 +121,8 @@ class Description:
                 raise ValueError(f"it must be an object with name, version and streams, got {type(values).__name__}")
             layout = values.get("layout")
             if layout is not None:
-                if layout not in LAYOUTS:
-                    raise ValueError(f"unknown layout {layout!r}; known: {', '.join(LAYOUTS)}")
+                if not isinstance(layout, str) or layout not in LAYOUTS:
+                    raise ValueError(f"unknown layout {layout!r:.60}; known: {', '.join(LAYOUTS)}")
                 if "source" not in values:
                     raise ValueError(f"layout {layout!r} needs the source, a folder")
                 # What the file says itself comes last, and wins over the layout.
@@ -135,19 +140,12 @@ class Description:
 def _load(path: Path) -> Any:
     if path.suffix.lower() not in (".yaml", ".yml"):
         return read_json(path)
-
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"could not read {path}: {error.strerror or error}") from error
-    # Very deep nesting ends in RecursionError.
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    return read_yaml(path)
 
 
 def _stream(name: str, values: Any) -> Stream:
     if not isinstance(values, Mapping):
-        raise ValueError(f"{name} must be an object with source and width, got {values!r}")
+        raise ValueError(f"{name} must be an object with source and width, got {values!r:.80}")
     return _checked(Stream, values, name)
 
 
@@ -164,7 +162,9 @@ def _checked(cls: type[C], values: Mapping[str, Any], what: str) -> C:
             # True is an int in Python, and no number here.
             fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
         if not fits:
-            raise ValueError(f"{name} of {what} must be {getattr(kind, '__name__', kind)}, got {value!r}")
+            raise ValueError(f"{name} of {what} must be {getattr(kind, '__name__', kind)}, got {value!r:.80}")
+        if any(type(each) is int and each > LARGEST for each in (value if isinstance(value, tuple) else (value,))):
+            raise ValueError(f"{name} of {what} is beyond {LARGEST}, got {value!r:.80}")
     missing = [name for name, item in known.items() if item.default is MISSING and name not in values]
     if missing:
         raise ValueError(f"{what} lacks {', '.join(missing)}")

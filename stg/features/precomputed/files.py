@@ -19,8 +19,11 @@ from stg.runtime.reading import require_id
 
 MAX_BYTES = 2**30
 """Larger arrays are refused before they are read: a small archive can claim any size."""
+MAX_AXES = 8
+FREELY, MOST_PACKED = 128 * 2**20, 100
+"""Bytes that any archive may unpack to, and beyond these how many times its own size."""
 _HEADERS = MappingProxyType({(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0})
-_MALFORMED = (ValueError, SyntaxError, TokenError, RecursionError, MemoryError, TypeError, LookupError, ArithmeticError)
+MALFORMED = (ValueError, SyntaxError, TokenError, RecursionError, MemoryError, TypeError, LookupError, ArithmeticError)
 """All that the header of a .npy, an expression of Python's, can end in."""
 
 
@@ -202,6 +205,8 @@ class Hdf5Source:
             if item.external or item.is_virtual:
                 raise UnusableFeatures(f"{where}: its numbers lie in other files, which are not opened")
             _check_numbers(item.dtype, item.shape, where)
+            # What was never written reads as zeros: a data set of any size takes no room in the file.
+            _check_packed(math.prod(item.shape) * item.dtype.itemsize, item.id.get_storage_size(), where)
             return np.asarray(item[()])
         except (OSError, RuntimeError, KeyError, TypeError) as error:
             raise UnusableFeatures(f"{where} could not be read: {error}") from error
@@ -246,7 +251,7 @@ def _read_npy(stream: IO[bytes] | io.BufferedIOBase, size: int, where: str) -> n
         header = _HEADERS[np.lib.format.read_magic(stream)]
         # NumPy's own readers of headers, which evaluate literals only and never unpickle.
         shape, fortran, dtype = header(stream)
-    except _MALFORMED as error:
+    except MALFORMED as error:
         if start == b"\x80":  # what every pickle of today begins with
             raise UnusableFeatures(_pickled(where)) from error
         raise UnusableFeatures(f"{where} is not a .npy file, or a damaged one: {str(error)[:200]}") from error
@@ -256,7 +261,10 @@ def _read_npy(stream: IO[bytes] | io.BufferedIOBase, size: int, where: str) -> n
     raw = stream.read(wanted) if wanted == there else b""
     if len(raw) != wanted:
         raise UnusableFeatures(f"{where} was cut or overwritten: {list(shape)} {dtype} are {wanted} bytes, not {there}")
-    return np.frombuffer(raw, dtype).reshape(shape, order="F" if fortran else "C")
+    try:
+        return np.frombuffer(raw, dtype).reshape(shape, order="F" if fortran else "C")
+    except ValueError as error:  # no numbers, in a shape that NumPy cannot hold
+        raise UnusableFeatures(f"{where} states the shape {list(shape)!r:.200}: {error}") from error
 
 
 def _read_member(file: io.BufferedReader, member: str, where: str) -> np.ndarray:
@@ -269,10 +277,26 @@ def _read_member(file: io.BufferedReader, member: str, where: str) -> np.ndarray
             # The size that the archive states is checked before anything is
             # unpacked: a small file may unpack to any size.
             info = archive.getinfo(member)
+            check_unpacked(archive, where)
             with archive.open(info) as stream:
                 return _read_npy(stream, info.file_size, where)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise UnusableFeatures(f"{where} is not an .npz archive, or a damaged one: {error}") from error
+
+
+def check_unpacked(archive: zipfile.ZipFile, where: str) -> None:
+    """Refuse an archive that unpacks to far more than numbers do: a few kilobytes may hold gigabytes of zeros.
+
+    Raises:
+        UnusableFeatures: naming both sizes.
+    """
+    infos = archive.infolist()
+    _check_packed(sum(info.file_size for info in infos), sum(info.compress_size for info in infos), where)
+
+
+def _check_packed(unpacked: int, packed: int, where: str) -> None:
+    if unpacked > max(FREELY, MOST_PACKED * packed):
+        raise UnusableFeatures(f"{where} would unpack to {unpacked} bytes from {packed}: arrays of features do not")
 
 
 def _check_numbers(dtype: np.dtype, shape: tuple[int, ...], where: str) -> None:
@@ -280,8 +304,8 @@ def _check_numbers(dtype: np.dtype, shape: tuple[int, ...], where: str) -> None:
         raise UnusableFeatures(_pickled(where))
     if dtype.kind not in "fiu":
         raise UnusableFeatures(f"{where} holds {dtype}, expected numbers (floating point or integers)")
-    if min(shape, default=0) < 0:
-        raise UnusableFeatures(f"{where} states the shape {list(shape)}")
+    if len(shape) > MAX_AXES or not all(type(length) is int and 0 <= length < 2**63 for length in shape):
+        raise UnusableFeatures(f"{where} states the shape {list(shape)!r:.200}")
     if math.prod(shape) * dtype.itemsize > MAX_BYTES:
         raise UnusableFeatures(_too_large(where, math.prod(shape) * dtype.itemsize))
 

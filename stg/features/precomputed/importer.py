@@ -14,6 +14,7 @@ from stg.features.precomputed.description import Description
 from stg.features.precomputed.files import FeatureSource, UnusableFeatures, open_source
 from stg.features.precomputed.sources import Origin, Read, content_hash
 from stg.runtime.errors import UserError
+from stg.runtime.reading import number, read_text
 from stg.video.sampling import motion_rows, sample_numbers, segment_centres
 
 _AXES = MappingProxyType({"grid": (3, 4), "objects": (2, 3), "boxes": (2, 3), "scores": (1, 2), "frame": (1,)})
@@ -279,22 +280,20 @@ def _read_clips(path: Path | None) -> dict[str, tuple[int, float | None]] | None
     if path is None:
         return None
     clips: dict[str, tuple[int, float | None]] = {}
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"could not read {path}: {getattr(error, 'strerror', None) or error}") from error
-    for number, line in enumerate(lines, 1):
+    for place, line in enumerate(read_text(path).split("\n"), 1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
             video, total, fps = row["id"], row["total_frames"], row.get("fps")
-            if not isinstance(video, str) or type(total) is not int or total < 1:
-                raise ValueError("id must be a text and total_frames a whole number from 1")
+            if not isinstance(video, str) or type(total) is not int or not 1 <= total < 2**31:
+                raise ValueError("id must be a text and total_frames a whole number from 1 to 2**31 - 1")
+            if fps is not None and (number(fps) is None or fps < 0):
+                raise ValueError("fps must be a number of 0 or more")
             clips[video] = total, None if fps is None else float(fps)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise UserError(
-                f'{path} line {number} must be like {{"id": "v1", "total_frames": 250, "fps": 25.0}}: {error}'
+                f'{path} line {place} must be like {{"id": "v1", "total_frames": 250, "fps": 25.0}}: {error}'
             ) from error
     if any(fps is None for _, fps in clips.values()):
         clips = {video: (total, None) for video, (total, _) in clips.items()}  # every graph has it, or none

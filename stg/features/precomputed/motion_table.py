@@ -1,6 +1,7 @@
 """Motion features computed elsewhere, joined to the sampled frames of a video."""
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int64
 
+from stg.features.precomputed.files import MALFORMED, check_unpacked
 from stg.runtime.errors import UserError
 from stg.runtime.files import sha256_file
+from stg.runtime.reading import open_regular
 from stg.video.decoding import SampledFrames
 from stg.video.sampling import motion_rows
 
@@ -62,18 +65,30 @@ class MotionFeatures:
         return np.asarray(rows[:count], np.float32), motion_rows(sample.frame_number, count, span)
 
 
+def _read(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    with archive.open(name) as stream:
+        return np.lib.format.read_array(stream, allow_pickle=False)
+
+
 def _load(path: Path) -> Mapping[str, np.ndarray]:
     try:
-        with open(path, "rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile) or not {"clip", "feat"} <= set(archive.files):
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+            check_unpacked(archive, str(path))
+            if not {"clip.npy", "feat.npy"} <= set(archive.namelist()):
                 raise UserError(f"{path} must hold the arrays clip [V] and feat [V L M]")
-            clip, feat = archive["clip"], archive["feat"]
+            clip, feat = (_read(archive, name) for name in ("clip.npy", "feat.npy"))
     except OSError as error:
         raise UserError(f"could not read {path}: {error.strerror or error}") from error
-    except (ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
-        raise UserError(f"{path} is not a .npz archive of plain arrays: {error}") from error
-    if clip.ndim != 1 or clip.dtype.kind != "U" or feat.ndim != 3 or len(feat) != len(clip) or not feat.shape[1]:
+    except (*MALFORMED, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, AttributeError) as error:
+        raise UserError(f"{path} is not a .npz archive of plain arrays: {str(error)[:200]}") from error
+    if (
+        clip.ndim != 1
+        or clip.dtype.kind != "U"
+        or feat.dtype.kind not in "fiu"
+        or feat.ndim != 3
+        or len(feat) != len(clip)
+        or not feat.shape[1]
+    ):
         raise UserError(
             f"{path} must hold clip [V] (text) and feat [V L M]; got {clip.dtype} {list(clip.shape)} and "
             f"{feat.dtype} {list(feat.shape)}"

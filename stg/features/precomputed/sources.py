@@ -10,6 +10,7 @@ import numpy as np
 
 from stg.runtime.errors import UserError
 from stg.runtime.files import append_jsonl
+from stg.runtime.reading import read_bytes
 
 Stamp = tuple[int, int, int]
 """Size, time of the last change of the content, and of the last change at all (both in ns), of a file."""
@@ -69,7 +70,7 @@ class SourceList:
         self.path = Path(path)
         self._origins: dict[str, Origin] = {}
         try:
-            raw = self.path.read_bytes() if self.path.exists() else b""
+            raw = read_bytes(self.path) if self.path.exists() else b""
         except OSError as error:
             raise UserError(f"could not read {self.path}: {error.strerror or error}") from error
         for line in raw.split(b"\n"):

@@ -181,6 +181,7 @@ def test_hdf5_stays_inside_its_file(tmp_path: Path) -> None:
         file.create_virtual_dataset("virtual", layout)
         file.create_dataset("text", data=["a"], dtype=h5py.string_dtype())
         file.create_dataset("huge", (2**40,), "f4", chunks=(1024,))
+        file.create_dataset("unwritten", (2**27,), "f4", chunks=(1024,))
         file.create_dataset("empty", data=h5py.Empty("f4"))
         file.create_group("group")
     source = open_source(tmp_path / "all.h5")
@@ -192,6 +193,7 @@ def test_hdf5_stays_inside_its_file(tmp_path: Path) -> None:
         "virtual": "its numbers lie in other files, which are not opened",
         "text": "holds pickled Python objects|expected numbers",
         "huge": "would take 4398046511104 bytes",
+        "unwritten": "would unpack to 536870912 bytes from 0",
         "empty": "there is no data set",
         "group": "there is no data set",
     }.items():
@@ -252,3 +254,39 @@ def test_impossible_ids(tmp_path: Path, video: str) -> None:
     np.save(tmp_path / " .npy", ROWS)
     with pytest.raises(UserError, match=f"{tmp_path}: the video id ' ' must not be empty"):
         open_source(tmp_path)
+
+
+def npy(shape: str, data: bytes = b"", dtype: str = "<f4") -> bytes:
+    """A .npy whose header states a shape, as text, and that holds these bytes."""
+    header = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}, }}".encode()
+    header += b" " * (-(len(header) + 11) % 64) + b"\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + data
+
+
+@pytest.mark.parametrize(
+    "shape",
+    ["(True, 8)", "(0, 2**62)", f"(0, {2**62})", f"(0, {2**70})", str((1,) * 70), "(0, " * 2, "(-1, 8)", "(1.0, 8)"],
+    ids=lambda shape: shape[:20],
+)
+def test_a_header_that_numpy_cannot_hold_costs_one_video(shape: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.npy").write_bytes(npy(shape, bytes(4 if shape == str((1,) * 70) else 32)))
+    np.save(tmp_path / "good.npy", ROWS)
+    source = open_source(tmp_path)
+    with pytest.raises(UnusableFeatures, match=r"bad\.npy (states the shape|is not a \.npy file)"):
+        source.read("bad")
+    assert np.array_equal(source.read("good"), ROWS)
+
+
+def test_an_archive_of_zeros_is_not_unpacked(tmp_path: Path) -> None:
+    with (
+        zipfile.ZipFile(tmp_path / "v.npz", "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("feat.npy", "w") as file,
+    ):
+        file.write(npy(f"({feature_files.FREELY // 4 + 1},)"))
+        for _ in range(feature_files.FREELY // 2**20 + 1):
+            file.write(bytes(2**20))
+    tracemalloc.start()
+    with pytest.raises(UnusableFeatures, match=r"v\.npz would unpack to \d+ bytes from \d+: arrays of features do not"):
+        open_source(tmp_path, "feat").read("v")
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
