@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import jaxtyping
+import numpy as np
 import pytest
 import torch
 
@@ -144,3 +145,13 @@ def test_a_video_without_objects() -> None:
 def test_what_does_not_fit(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         given(**changes)
+
+
+@pytest.mark.usefixtures("_own_words")
+@pytest.mark.parametrize("name", ["boxes", "frame", "scores", "scene", "label", "audio_mask"])
+def test_what_is_no_tensor_is_named(name: str) -> None:
+    words = rf"{name} must be a torch tensor, got ndarray: use torch.from_numpy; video 'vid42'"
+    with pytest.raises(ValueError, match=words):
+        given(**{name: np.zeros(3, np.float32)})
+    with pytest.raises(ValueError, match=rf"{name} must be a torch tensor, got list; video 'vid42'"):
+        given(**{name: [1.0, 2.0, 3.0]})

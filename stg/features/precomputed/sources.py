@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from stg.runtime.errors import UserError
 from stg.runtime.files import append_jsonl
 from stg.runtime.reading import read_bytes
 
@@ -69,10 +68,7 @@ class SourceList:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._origins: dict[str, Origin] = {}
-        try:
-            raw = read_bytes(self.path) if self.path.exists() else b""
-        except OSError as error:
-            raise UserError(f"could not read {self.path}: {error.strerror or error}") from error
+        raw = read_bytes(self.path) if self.path.exists() else b""
         for line in raw.split(b"\n"):
             try:
                 row = json.loads(line)

@@ -193,6 +193,7 @@ def test_a_single_row(write: Write) -> None:
         ({"clip": np.array(["v"])}, r"must hold the arrays clip \[V\] and feat \[V L M\]"),
         ({"clip": np.array(["v"]), "feat": np.zeros((2, 3, 4))}, r"got <U1 \[1\] and float64 \[2, 3, 4\]"),
         ({"clip": np.array([1]), "feat": np.zeros((1, 3, 4))}, r"clip \[V\] \(text\)"),
+        ({"clip": np.array(["v"]), "feat": np.array([[["x"]]])}, r"clip \[V\] \(text\) and feat"),
         ({"clip": np.array(["v"]), "feat": np.full((1, 3, 4), np.nan)}, r"features of 'v' are not finite"),
         ({"clip": np.array(["v"], dtype=object), "feat": np.zeros((1, 3, 4))}, r"not a .npz archive of plain arrays"),
     ],
