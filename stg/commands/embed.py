@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from stg.retrieval.embedding import EmbeddingBundle
 from stg.retrieval.training import retrieve, sources, train
 from stg.runtime.device import pick_device
 from stg.runtime.errors import UserError
-from stg.runtime.files import printable, write_atomic
+from stg.runtime.files import is_leftover, printable, write_atomic
+from stg.runtime.locks import FolderWriter
 from stg.runtime.progress import ConsoleReporter
 from stg.runtime.reading import read_json
 from stg.runtime.signals import stop_on_signal
@@ -53,13 +55,16 @@ def embed(config: EmbedConfig, *, console: Console, stop: Callable[[], bool] = l
     settings = _evaluated(config, folder) if config.evaluate is not None else config
     if config.evaluate is None:
         _agree(config, folder)
+    writer = FolderWriter(folder, folder / SETTINGS, "--out")
     if config.threads:
         torch.set_num_threads(config.threads)
     device = pick_device(config.device)
     opened = open_dataset(settings.data, settings.world, reporter=reporter)
     dataset, store = opened.dataset, opened.store
     if config.evaluate is None:
-        train(config, folder, dataset, store, reporter=reporter, begin=lambda: _begin(config, folder), device=device)
+        with writer:
+            begin = partial(_begin, config, folder, writer)
+            train(config, folder, dataset, store, reporter=reporter, begin=begin, device=device)
     # The best one, from disk: the weights in memory are those of the last epoch.
     trained = EmbeddingBundle.load(folder)
     trained.check(store)
@@ -106,7 +111,7 @@ def _agree(config: EmbedConfig, folder: Path) -> None:
     """Refuse a folder that holds something else than this very training."""
     # A new folder, or an empty one; anything else in it would be mixed with the embedding.
     if not (folder / SETTINGS).exists():
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if folder.exists() and not (folder.is_dir() and all(is_leftover(entry.name) for entry in folder.iterdir())):
             raise UserError(f"{folder} is not empty and holds no embedding: choose another folder with --out")
         return
     differing = differences(to_dict(_settings(folder)), to_dict(config))
@@ -116,11 +121,8 @@ def _agree(config: EmbedConfig, folder: Path) -> None:
         )
 
 
-def _begin(config: EmbedConfig, folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"the folder {folder} cannot be made: {error.strerror or error}") from error
+def _begin(config: EmbedConfig, folder: Path, writer: FolderWriter) -> None:
+    writer.begin()
     write_atomic(folder / SETTINGS, json.dumps(to_dict(config), indent=1))
 
 

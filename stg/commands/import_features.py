@@ -19,7 +19,6 @@ from stg.runtime.signals import interrupted_by_sigterm
 
 def main(config: ImportConfig) -> int:
     """Import the features; returns 0, or raises what the command turns into an exit code."""
-
     description = Description.read(config.description)
     log = ExtractionLog(config.out, clips=False)
     log.skips.parent.mkdir(parents=True, exist_ok=True)
@@ -60,6 +59,7 @@ def main(config: ImportConfig) -> int:
                     skipped += 1
                     log.skip(video, "import", error)
                 progress(already + done, len(videos))
+            log.settle(store)
         except KeyboardInterrupt:
             raise Preempted(
                 f"stopped: {sum(video in store for video in videos)} of {len(videos)} videos are in {config.out}; the "

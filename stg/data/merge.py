@@ -11,13 +11,15 @@ from typing import Any
 from graphs import GraphStore, StoreError
 from stg.config.schema import describe, differences
 from stg.runtime.errors import StgError, UserError
-from stg.runtime.files import write_atomic
+from stg.runtime.files import last_rows, write_atomic
 from stg.runtime.reading import read_bytes
 from stg.runtime.reporter import SILENT, Progress, Reporter
 
 LISTED = 50
 
-SIDES = (".clips.jsonl", ".skipped.jsonl", ".sources.jsonl")
+SKIPPED = ".skipped.jsonl"
+
+SIDES = (".clips.jsonl", SKIPPED, ".sources.jsonl")
 """What the names of the lists alongside a store end in."""
 
 ALONGSIDE = ("-lock", "-writer", *SIDES)
@@ -113,6 +115,11 @@ def merge(paths: Sequence[str], out: str, reporter: Reporter = SILENT, *, strict
             for chunk in _chunks(wanted):
                 store.put_records((video, shard.record(video)) for video, shard, _ in chunk)
                 progress(len(store) - before, len(wanted))
+        skipped = f"{target}{SKIPPED}"
+        # What one shard left out, another may have stored.
+        lists[skipped] = [line for video, line in last_rows(lists[skipped]).items() if video not in store]
+        if not lists[skipped]:
+            Path(skipped).unlink(missing_ok=True)
         for name, lines in lists.items():
             if lines:
                 write_atomic(name, b"".join(line + b"\n" for line in lines))
@@ -199,11 +206,13 @@ def _joined(names: Sequence[str]) -> list[bytes]:
     """The lines of several JSON lines files, each line once, in the order of the files."""
     lines: dict[bytes, None] = {}
     for name in names:
-        content = read_bytes(name) if Path(name).exists() else b""
-        for number, line in enumerate(content.split(b"\n"), 1):
+        *content, last = (read_bytes(name) if Path(name).exists() else b"").split(b"\n")
+        for number, line in enumerate([*content, last], 1):
             try:
                 row: Any = json.loads(line) if line.strip() else None
             except (ValueError, RecursionError) as error:
+                if number > len(content):  # a writer was killed within it
+                    continue
                 raise UserError(f"{name} line {number} is not JSON ({error}): take it out, then merge again") from error
             if row is not None:
                 # A dict as an ordered set: shards that were merged before have lines in common.

@@ -153,6 +153,7 @@ def _world(data: DataConfig, world: WorldConfig, opening: Opening) -> OpenDatase
             progress = until_stopped(progress, opening.reporter.should_stop)
             log = ExtractionLog(path.with_suffix(""), clips=False)
             ingest(store, videos, prefetch(made.sample), extractor, progress=progress, log=log)
+            log.settle(store)
     return OpenDataset(dataset, GraphStore(path))
 
 

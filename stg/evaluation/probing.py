@@ -23,7 +23,8 @@ from stg.evaluation.plots import to_svg
 from stg.metrics.columns import spread, spread_text
 from stg.models.feature_kinds import FeatureWidths
 from stg.runtime.errors import Preempted, UserError
-from stg.runtime.files import append_jsonl, write_atomic
+from stg.runtime.files import append_jsonl, remove_leftovers, write_atomic
+from stg.runtime.locks import lock_folder
 from stg.runtime.provenance import commit, machine
 from stg.runtime.reading import read_json, read_json_lines, read_text, require
 from stg.runtime.reporter import SILENT, Reporter
@@ -33,13 +34,22 @@ def probe(config: ProbeConfig, *, reporter: Reporter = SILENT) -> dict[str, dict
     """Train and test all rows; returns the scores of each row by seed.
 
     Raises:
-        UserError: the folder holds results of other settings.
+        UserError: the folder holds results of other settings, or another process writes there.
         Preempted: the reporter said so; what is done is kept.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
     folder = Path(config.out)
     _agree(folder, config.settings)
+    lock = lock_folder(folder)
+    try:
+        remove_leftovers(folder)
+        return _probe(config, folder, reporter)
+    finally:
+        lock.release()
+
+
+def _probe(config: ProbeConfig, folder: Path, reporter: Reporter) -> dict[str, dict[int, dict[str, float]]]:
     opened = open_dataset(DataConfig(store=config.store), config.world, reporter=reporter)
     world = World.of(config.world)
     results = folder / "results.jsonl"

@@ -71,7 +71,9 @@ class ExtractionJob:
             if ray:
                 reporter.say("starting Ray: the first clips come after about a minute")
             try:
-                report = (self._with_ray if ray else self._here)(store, clips, ExtractionLog(target), progress)
+                log = ExtractionLog(target)
+                report = (self._with_ray if ray else self._here)(store, clips, log, progress)
+                log.settle(store)
             # Every clip that is done lies in the store already, so that a stop loses the work of one group.
             except KeyboardInterrupt:
                 held = sum(video in store for video in clips)

@@ -1,11 +1,11 @@
 """The lists alongside a store: which clips were left out and why, and facts of those that were stored."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from stg.runtime.files import append_jsonl
+from stg.runtime.files import append_jsonl, last_rows, write_atomic
 
 
 class ExtractionLog:
@@ -16,7 +16,7 @@ class ExtractionLog:
         clips: False keeps no facts of what is stored.
 
     Attributes:
-        skips: the list of clips that were left out.
+        skips: the list of clips that were left out; there is none where all are stored.
         clips: the list of clips that were stored; of two rows for one id the last holds.
     """
 
@@ -35,6 +35,22 @@ class ExtractionLog:
         """
         row = {"id": video, "stage": stage, "error": kind or type(error).__name__, "message": str(error)}
         append_jsonl(self.skips, row | {"time": datetime.now(UTC).isoformat(timespec="seconds")})
+
+    def settle(self, stored: Container[object]) -> None:
+        """List each clip that is left out once, with its last reason; those that are stored now leave the list.
+
+        Args:
+            stored: ids; a list without any other is removed.
+        """
+        if not self.skips.exists():
+            return
+        before = self.skips.read_bytes()
+        rows = last_rows(before.split(b"\n"))
+        left = b"".join(line + b"\n" for video, line in rows.items() if video not in stored)
+        if not left:
+            self.skips.unlink()
+        elif left != before:
+            write_atomic(self.skips, left)
 
     def clip(self, row: Mapping[str, Any]) -> None:
         """State the facts of a clip, before it is stored: no stored clip lacks a row."""

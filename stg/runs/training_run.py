@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,13 +13,12 @@ from typing import Any, Literal
 
 import yaml
 
-from graphs import FileLock
 from stg.config.schema import describe, differences, to_dict
 from stg.config.training import FitConfig
 from stg.runs.folder import FREE, RunFolder, metrics_row
 from stg.runtime.errors import Preempted, ProcessLost, StgError, UserError
-from stg.runtime.files import append_jsonl, is_leftover, open_log, printable, remove_leftovers, write_atomic
-from stg.runtime.locks import lock_folder
+from stg.runtime.files import append_jsonl, is_leftover, open_log, printable, write_atomic
+from stg.runtime.locks import FolderWriter
 from stg.runtime.reading import read_bytes
 from stg.runtime.reporter import SILENT, Progress, Reporter, Steps
 
@@ -64,8 +62,8 @@ class TrainingRun:
             self._refuse_other_settings()
         elif path.exists() and not all(_is_own(entry.name) for entry in path.iterdir()):
             raise UserError(f"{path} is not empty and is not a run of this project: {self._elsewhere}")
-        self._begun, self._resumes = False, self.folder.begun
-        self._lock: FileLock | None = None
+        self._writer = FolderWriter(path, self.folder.config_file, option)
+        self._begun = False
         # The log of a run that is refused is never written: lines wait here until the run begins.
         self._handler = MemoryHandler(capacity=10_000, flushLevel=logging.CRITICAL + 1, flushOnClose=False)
 
@@ -77,9 +75,9 @@ class TrainingRun:
         """
         path = self.folder.path
         try:
-            path.mkdir(parents=True, exist_ok=True)
             if not self.rank:
-                self._prepare()
+                self._writer.begin()
+            path.mkdir(parents=True, exist_ok=True)
             log = path / f"train-{self.rank}.log" if self.rank else self.folder.log_file
             # Other processes seldom have anything to say: their files are made by the first line.
             file = _LogHandler(log, delay=bool(self.rank))
@@ -96,22 +94,9 @@ class TrainingRun:
         write_atomic(self.folder.config_file, json.dumps(to_dict(self.config), indent=1))
         write_atomic(path / "config.yaml", yaml.safe_dump(to_dict(self.config), sort_keys=False))
 
-    def _prepare(self) -> None:
-        """Be the only writer, and take away what killed ones left."""
-        path, checkpoints = self.folder.path, self.folder.checkpoints
-        if self._lock is None:
-            self._lock = lock_folder(path)
-        if self.folder.begun and not self._resumes:
-            raise UserError(f"{path} was begun by another process meanwhile: the same command resumes it")
-        # Checkpoints are removed in time: through a link they would be those of another run.
-        if checkpoints.is_symlink():
-            raise UserError(f"{checkpoints} is a link: put the folder itself there, or {self._elsewhere}")
-        remove_leftovers(path)
-
     def __enter__(self) -> "TrainingRun":
-        # From here on what is read must not change: before the last checkpoint is looked at.
-        if not self.rank and self._resumes and os.access(self.folder.path, os.W_OK):
-            self._lock = lock_folder(self.folder.path)
+        if not self.rank:
+            self._writer.__enter__()
         logger.addHandler(self._handler)
         logger.setLevel(logging.INFO)
         return self
@@ -132,8 +117,7 @@ class TrainingRun:
             if self._handler.target is not None:
                 self._handler.target.close()
             self._handler.close()
-            if self._lock is not None:
-                self._lock.release()
+            self._writer.__exit__()
 
     def _refuse_other_settings(self) -> None:
         changed = differences(to_dict(self.folder.config), to_dict(self.config))

@@ -8,7 +8,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
@@ -164,6 +164,20 @@ def _heal(descriptor: int) -> int:
         return end + os.write(descriptor, b"\n")
     os.ftruncate(descriptor, end - len(half))
     return end - len(half)
+
+
+def last_rows(lines: Iterable[bytes]) -> dict[str, bytes]:
+    """The last line of each ``id`` in a file of JSON lines, in the order of these; what is no row is left out."""
+    rows = dict[str, bytes]()
+    for line in lines:
+        try:
+            video = json.loads(line)["id"]
+        except (ValueError, TypeError, KeyError, RecursionError):
+            continue
+        if isinstance(video, str):
+            rows.pop(video, None)
+            rows[video] = line
+    return rows
 
 
 def open_log(path: str | Path) -> TextIOWrapper:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from graphs import FileLock, LockHeldError
 from stg.runtime.errors import Preempted, UserError
-from stg.runtime.files import LOCK_FILE
+from stg.runtime.files import LOCK_FILE, remove_leftovers
 
 LOCK_SECONDS = 0.1
 
@@ -61,3 +61,53 @@ def lock_folder(folder: str | os.PathLike[str], name: str = LOCK_FILE) -> FileLo
         raise UserError(f"{os.fspath(folder)} is being written by {error}: wait for it, or end it") from error
     except OSError as error:
         raise UserError(f"{os.fspath(folder)} cannot be written to: {error.strerror or error}") from error
+
+
+class FolderWriter:
+    """The right to write into the folder of a run, while a ``with`` lasts.
+
+    Where a run has begun it is taken at the start, since what is read there must not change; else by :meth:`begin`, so
+    that a run that is refused leaves no trace.
+
+    Args:
+        folder: of the run.
+        settings: the file that is there once the run has begun.
+        option: of the command that chooses the folder, for errors.
+    """
+
+    def __init__(self, folder: Path, settings: Path, option: str) -> None:
+        self._folder, self._settings, self._option = folder, settings, option
+        self._lock: FileLock | None = None
+        self._resumes = settings.exists()
+
+    def __enter__(self) -> "FolderWriter":
+        # A finished run may be one that can only be read.
+        if self._resumes and os.access(self._folder, os.W_OK):
+            self._lock = lock_folder(self._folder)
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        if self._lock is not None:
+            self._lock.release()
+        self._lock = None
+
+    def begin(self) -> None:
+        """Make the folder, be its only writer, and take away what killed ones left.
+
+        Raises:
+            UserError: another process writes there (it is named), or has begun a run there; nobody can write there.
+        """
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"the run folder {self._folder} cannot be made: {error.strerror or error}") from error
+        if self._lock is None:
+            self._lock = lock_folder(self._folder)
+        if self._settings.exists() and not self._resumes:
+            raise UserError(f"{self._folder} was begun by another process meanwhile: the same command resumes it")
+        # Old checkpoints are removed: through a link they would be those of another run.
+        if (checkpoints := self._folder / "checkpoints").is_symlink():
+            raise UserError(
+                f"{checkpoints} is a link: put the folder itself there, or choose another folder with {self._option}"
+            )
+        remove_leftovers(self._folder)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from graphs import GraphStore
+from graphs import FileLock, GraphStore
 from stg.commands.embed import default_folder, embed, main
 from stg.commands.parser import run_command
 from stg.config.data import DataConfig, WorldConfig
@@ -204,6 +204,16 @@ def test_wrong_input_is_told_in_one_line(store: Path, tmp_path: Path, capsys: py
         assert words in shown
         assert len(shown.splitlines()) == 1
     assert not (tmp_path / "new").exists()
+
+
+def test_one_process_writes_an_embedding(store: Path, tmp_path: Path) -> None:
+    out = tmp_path / "embedding"
+    out.mkdir()
+    lock = FileLock(out / ".lock")
+    with pytest.raises(UserError, match=r"embedding is being written by process \d+ on host .* since 2"):
+        run(settings(store, out))
+    lock.release()
+    assert list(out.iterdir()) == []
 
 
 def test_folders_are_named_for_what_is_in_them() -> None:

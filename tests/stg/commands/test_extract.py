@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -162,6 +163,10 @@ def test_one_cut_file_of_three(bench: Bench, capsys: pytest.CaptureFixture[str])
     with GraphStore(bench.out) as store:
         assert sorted(store.keys()) == ["a", "c"]
     assert bench.run("--max_skip", "0.5") == 0
+    assert [row["id"] for row in bench.rows("skipped")] == ["b"]
+    shutil.copy(bench.clips / "a.mp4", cut)
+    assert bench.run() == 0
+    assert not Path(f"{bench.out}.skipped.jsonl").exists()
 
 
 def test_every_kind_of_broken_file_is_a_row(bench: Bench) -> None:

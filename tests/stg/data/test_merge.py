@@ -166,10 +166,24 @@ def test_the_lists_beside_the_stores_are_joined_once(
         clips = Path(f"{out}.clips.jsonl").read_text(encoding="utf-8")
         assert clips == '{"id": "a"}\n{"id": "b\u2028"}\n{"id": "B"}\n'
         assert Path(f"{out}.skipped.jsonl").read_text(encoding="utf-8") == '{"id": "y"}\n{"id": "z"}\n'
+    # Half a line at the end is that of a killed writer; elsewhere something else is wrong.
     Path(f"{parts[0]}.clips.jsonl").write_text('{"id": "a"}\n{"id": "b', encoding="utf-8")
+    assert main(["merge", *map(str, parts), "--out", str(tmp_path / "half")]) == 0
+    assert Path(f"{tmp_path / 'half'}.clips.jsonl").read_text(encoding="utf-8") == '{"id": "a"}\n{"id": "B"}\n'
+    Path(f"{parts[0]}.clips.jsonl").write_text('{"id": "a"}\n{"id": "b\n', encoding="utf-8")
     assert main(["merge", *map(str, parts), "--out", str(tmp_path / "other")]) == 2
     assert f"{parts[0]}.clips.jsonl line 2 is not JSON" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
+
+
+def test_a_clip_that_one_shard_stored_is_not_listed_as_skipped(parts: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "all"
+    stored = GraphStore(parts[0]).keys()[0]
+    first, second = ('{"id": "x", "time": 1}', '{"id": "x", "time": 2}')
+    Path(f"{parts[0]}.skipped.jsonl").write_text(f"{first}\n")
+    Path(f"{parts[1]}.skipped.jsonl").write_text(f'{{"id": "{stored}"}}\n{second}\n')
+    assert main(["merge", *map(str, parts), "--out", str(out)]) == 0
+    assert Path(f"{out}.skipped.jsonl").read_text() == f"{second}\n"
 
 
 @pytest.mark.parametrize(("place", "message"), [("file/all", "there is no folder"), ("none/all", "there is no folder")])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from graphs import GraphStore
+from graphs import FileLock, GraphStore
 from stg.config.data import DataConfig, WorldConfig
 from stg.config.probe import ProbeConfig
 from stg.config.store import EdgeConfig
@@ -58,6 +58,13 @@ def test_it_resumes_where_it_was_stopped_with_the_same_results(store: Path, tmp_
     (tmp_path / "two" / "results.jsonl").write_text(before + '{"row": "sce')  # cut short by a kill
     assert probe(config(store, tmp_path / "two")) == whole
     assert (tmp_path / "two" / "results.jsonl").read_text().startswith(before)
+
+
+def test_one_process_writes_a_table(store: Path, tmp_path: Path) -> None:
+    lock = FileLock(tmp_path / ".lock")
+    with pytest.raises(UserError, match=r"is being written by process \d+ on host .* since 2"):
+        probe(config(store, tmp_path))
+    lock.release()
 
 
 def test_other_settings_are_refused(store: Path, tmp_path: Path) -> None:
