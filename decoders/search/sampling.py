@@ -10,6 +10,9 @@ from decoders.search.hypotheses import Hypotheses, outside_inference, sum_type
 from decoders.search.rules import IMPOSSIBLE, NO_RULES, Rules, WordFilter
 from decoders.search.topk import stable_topk
 
+MOST_NUMBERS = 2**28
+"""Numbers in memory at once while captions are drawn."""
+
 
 def sample_search(
     decoder: Decoder,
@@ -33,7 +36,8 @@ def sample_search(
     Args:
         decoder: in evaluation mode.
         memory: of ``B`` videos; the part of the state that is the video's is kept once, whatever ``samples``.
-        samples: captions drawn a video, each on its own.
+        samples: captions drawn a video, each on its own. Very many are drawn in turn, so that memory is that of the
+            captions themselves; how many at once decides which numbers each gets of the generator.
         max_length: most words, eos included; a caption is cut there.
         temperature: below 1 likely words become likelier, above 1 less so.
         top_k: words to choose from at most; 0: all.
@@ -62,7 +66,22 @@ def sample_search(
             f"the generator is on {generator.device.type}, the memory on {memory.frames.device.type}: "
             "make the generator on the memory's device"
         )
-    return outside_inference(_sample(decoder, memory, samples, allowed, temperature, top_k, top_p, generator))
+    # Drawing a word takes a dozen numbers for each one of the vocabulary, and a state some for each word so far.
+    numbers = 12 * decoder.vocabulary + 4 * max_length * decoder.channels
+    at_once = max(1, MOST_NUMBERS // (numbers * max(memory.num_videos, 1)))
+    parts = [
+        _sample(decoder, memory, min(at_once, samples - drawn), allowed, temperature, top_k, top_p, generator)
+        for drawn in range(0, samples, at_once)
+    ]
+    return outside_inference(_joined(parts, decoder.pad))
+
+
+def _joined(parts: list[Hypotheses], pad: int) -> Hypotheses:
+    """The captions of several draws of the same videos, as of one."""
+    longest = max(part.words.shape[2] for part in parts)
+    words = [torch.nn.functional.pad(part.words, (0, longest - part.words.shape[2]), value=pad) for part in parts]
+    others = ([getattr(part, name) for part in parts] for name in ("lengths", "scores", "log_probs"))
+    return Hypotheses(torch.cat(words, 1), *(torch.cat(values, 1) for values in others))
 
 
 @torch.inference_mode()

@@ -130,6 +130,9 @@ _REWRITTEN = (
 
 _SPLIT = frozenset({"cannot", "gonna", "gotta", "wanna", "lemme", "gimme"})
 
+REACH = 1000
+"""Longest token in characters: a rule that looks further at every place would take quadratic time."""
+
 _PLAIN = re.compile(r"[a-z ]*")
 
 _PLAIN_WORD = re.compile(r"[a-z]{2,}(?= |$)")
@@ -149,6 +152,7 @@ def tokenize(caption: str) -> list[str]:
         - a caption is read alone. Java reads one word into the next one to decide whether ``vitamin c.`` ends there;
         - characters above U+FFFF (emoji) are dropped, as in Java; a few hundred rare letters and signs added to Unicode
           since 2014, or that Java's tables lack, are kept here;
+        - tokens of more than `REACH` characters (comments, addresses) are cut there;
         - soups of quotation marks, unusual phone numbers, faces, web addresses that end in a sign, and two words glued
           by an abbreviation's full stop may be split elsewhere than in Java: about 2 in 100 *random* strings made of
           such pieces.
@@ -187,7 +191,7 @@ def _tokens(caption: str) -> Iterator[str]:
         length, token = 0, ""
         # Only a longer match replaces one: among equally long ones the first rule wins, as in the lexer.
         for rule in _RULES:
-            found = rule.match(text, place)
+            found = rule.match(text, place, place + REACH)
             if found and found.end() - place > length:
                 length, token = found.end() - place, found[found.lastindex or 0]
         if token:

@@ -29,6 +29,7 @@ SECONDS = 10.0
 """Longest silence of a server before a download is given up."""
 
 COUNTERS = "num_batches_tracked"
+WRAPPERS = ("state_dict", "model", "model_state_dict")
 
 
 @dataclass(frozen=True)
@@ -175,16 +176,20 @@ def load_state_dict(path: Weights, sha256_prefix: str | None = None) -> "dict[st
         _check_hash(file, prefix)
     state = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
     # Training scripts wrap their weights in one of these, and DataParallel puts a prefix before every name.
-    while wrapper := next((key for key in ("state_dict", "model", "model_state_dict") if _holds(state, key)), None):
-        state = state[wrapper]
+    for _ in WRAPPERS:  # each once: a dict that holds itself would never come to an end
+        if (wrapper := next((key for key in WRAPPERS if _holds(state, key)), None)) is not None:
+            state = state[wrapper]
     if not isinstance(state, dict) or not state:
         raise UserError(f"weights file {path} must hold a state dict; it holds {type(state).__name__} {_shown(state)}")
     for key, value in state.items():
         if not isinstance(key, str) or not isinstance(value, torch.Tensor):
             raise UserError(
-                f"weights file {path} must hold a tensor under each name; {key!r} is {type(value).__name__}: save "
+                f"weights file {path} must hold a tensor under each name; {_named(key)} is {type(value).__name__}: save "
                 f"model.state_dict() alone"
             )
+        # A view that repeats one number may have any shape: networks are built by the shapes of their weights.
+        if value.layout != torch.strided or value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise UserError(f"weights file {path} is damaged: {_named(key)} has {value.numel()} numbers and holds fewer")
     if all(key.startswith("module.") for key in state):
         state = {key.removeprefix("module."): value for key, value in state.items()}
     return dict(state)
@@ -332,6 +337,11 @@ def _read_torch(path: Path) -> Any:
 
 def _holds(state: Any, key: str) -> bool:
     return isinstance(state, dict) and isinstance(state.get(key), dict)
+
+
+def _named(key: Any) -> str:
+    """A name, cut; of what is none its type alone, as a tuple of tuples may have no end when it is written out."""
+    return f"{key!r:.80}" if isinstance(key, str | int) else f"the key of type {type(key).__name__}"
 
 
 def _shown(state: Any) -> str:

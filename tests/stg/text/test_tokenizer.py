@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stg.text.tokenizer import PUNCTUATION, tokenize, tokenize_captions
+from stg.text.tokenizer import PUNCTUATION, REACH, tokenize, tokenize_captions
 
 CASES = json.loads(Path(__file__).with_name("tokenizer_cases.json").read_text(encoding="utf-8"))
 WHITE = " \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2003\u2028\u2029\u202f\u205f\u3000"
@@ -73,6 +73,23 @@ def test_a_hostile_caption_takes_no_hostile_time(piece: str) -> None:
     start = time.process_time()
     tokenize(piece * (4000 // len(piece)))
     assert time.process_time() - start < 5
+
+
+@pytest.mark.parametrize("piece", ["<!--", "x.y/", "a&"])
+def test_time_grows_with_the_length_and_no_faster(piece: str) -> None:
+    def seconds(length: int) -> float:
+        start = time.process_time()
+        tokenize(piece * (length // len(piece)))
+        return time.process_time() - start
+
+    seconds(500)
+    assert seconds(40_000) < 20 * seconds(5_000)  # quadratic time makes it 40 to 60 times
+
+
+def test_a_token_without_end_is_cut() -> None:
+    assert [len(word) for word in tokenize("a" * 2500 + "'s")] == [REACH, REACH, 500, 2]
+    assert tokenize("x" * 985 + "@example.org") == ["x" * 985 + "@example.org"]
+    assert tokenize("a" * 2500) == ["a" * 2500]  # of letters alone no rule is asked
 
 
 @pytest.mark.shared_data

@@ -282,6 +282,35 @@ def test_a_pickle_with_code_never_runs(tmp_path: Path, zipped: bool) -> None:
     assert trace.exists()  # the payload is a real one
 
 
+def test_a_dict_that_holds_itself_comes_to_an_end(tmp_path: Path) -> None:
+    inside: dict[str, Any] = {"w": torch.zeros(1)}
+    for key in ("state_dict", "model"):
+        inside[key] = inside
+        torch.save(inside, tmp_path / "loop.pth")
+        with pytest.raises(UserError, match=r"loop.pth must hold a tensor under each name; '(state_dict|model)' is dict"):
+            load_state_dict(tmp_path / "loop.pth")
+    wrapped = {"model": {"state_dict": {"model_state_dict": {"w": torch.ones(2)}}}}
+    torch.save(wrapped, tmp_path / "deep.pth")
+    assert load_state_dict(tmp_path / "deep.pth")["w"].tolist() == [1.0, 1.0]
+
+
+def test_a_name_that_has_no_end_when_written_is_not_written(tmp_path: Path) -> None:
+    bomb: Any = ("x", "x")
+    for _ in range(18):  # more would take the unpickler, which hashes it, too long
+        bomb = (bomb, bomb)
+    torch.save({bomb: torch.zeros(1)}, tmp_path / "bomb.pth")
+    with pytest.raises(UserError, match=r"; the key of type tuple is Tensor: save model.state_dict\(\) alone$"):
+        load_state_dict(tmp_path / "bomb.pth")
+
+
+def test_a_tensor_that_claims_more_numbers_than_it_holds_is_refused(tmp_path: Path) -> None:
+    torch.save({"w": torch.zeros(1).expand(10**6, 10**6)}, tmp_path / "wide.pth")
+    with pytest.raises(UserError, match=r"wide.pth is damaged: 'w' has 1000000000000 numbers and holds fewer"):
+        load_state_dict(tmp_path / "wide.pth")
+    torch.save({"w": torch.zeros(4)[:2], "v": torch.zeros(3, 2).T}, tmp_path / "views.pth")
+    assert load_state_dict(tmp_path / "views.pth")["v"].shape == (2, 3)
+
+
 def test_a_whole_pickled_network_says_how_to_convert(tmp_path: Path) -> None:
     torch.save(network(), tmp_path / "whole.pth")
     with pytest.raises(
