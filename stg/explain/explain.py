@@ -69,7 +69,8 @@ def explain(
         tests: take part in these.
     """
     decoder, batch = model.trained.captioner.decoder, model.with_class(batch, category)
-    words = word_ids(model.trained.vocabulary, caption.text)
+    written = caption.words or tuple(caption.text.split())
+    words = word_ids(model.trained.vocabulary, written)
 
     # Attention of the branch that captions, and of an object branch that taught it, given the same words.
     with torch.inference_mode():
@@ -90,7 +91,7 @@ def explain(
     made = [EXPLAINERS[one]() if isinstance(one, str) else one for one in explainers]
     causes = [found for one in made for found in one(model, batch, words, image_map)]
     return Explanation(
-        words=tuple(caption.text.split()),
+        words=written,
         probabilities=tuple(probabilities[: len(words)]),
         attributions=tuple(sorted([*attended, *map(_of_objects, objects), *causes], key=_is_even)),
         gate=None if found.gate is None else found.gate.cpu().numpy(),
@@ -98,10 +99,10 @@ def explain(
     )
 
 
-def word_ids(vocabulary: Vocabulary, text: str) -> list[int]:
+def word_ids(vocabulary: Vocabulary, words: Sequence[str]) -> list[int]:
     """The numbers of the words of a caption that was written with the vocabulary."""
     number = {word: place for place, word in enumerate(vocabulary.words)}
-    return [number[word] for word in text.split()]
+    return [number[word] for word in words]
 
 
 def _attended(decoder: Decoder, words: Sequence[int], memory: VideoMemory, test: DeletionTest | None) -> Attentions:

@@ -25,6 +25,9 @@ NEEDS = (
     "needs Java 8 or newer: install it (Debian and Ubuntu: apt install default-jre-headless) and see that `java` runs"
 )
 
+ENVIRONMENT = ("_JAVA_OPTIONS", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS")
+"""Variables of the environment from which Java takes options unasked."""
+
 
 class JavaError(StgError):
     """Java is missing, too old, hung, or died; the message says which."""
@@ -181,7 +184,10 @@ class JavaProcess:
     def _ended(self, deadline: float) -> JavaError:
         code = self._wait(deadline)
         cause = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        return JavaError(f"{self.what} {cause}{self._said()}; it {NEEDS}")
+        # A Java that was told otherwise by the environment is no missing one.
+        given = [name for name in ENVIRONMENT if os.environ.get(name)]
+        there = f"Java is there, and takes options from {' and '.join(given)}: mend or unset them"
+        return JavaError(f"{self.what} {cause}{self._said()}; {there if given else f'it {NEEDS}'}")
 
     def _wait(self, deadline: float) -> int:
         try:

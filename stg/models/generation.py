@@ -1,7 +1,7 @@
 """Captions for many videos: batches from the store, one search, words back to text."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from inspect import signature
 from math import exp
 from typing import Any
@@ -26,6 +26,7 @@ class Caption:
         length: how many these are.
         score: what its search ranked it by; None where that is not known.
         member: in a fusion, the place of the model that wrote it.
+        words: the words apart, where a vocabulary wrote them.
     """
 
     text: str
@@ -33,6 +34,7 @@ class Caption:
     length: int
     score: float | None = None
     member: int | None = None
+    words: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def confidence(self) -> float:
@@ -135,7 +137,10 @@ def decode_memory(
     found = run(decoder, memory, **{name: value for name, value in settings.items() if name in named})
     columns = (found.words, found.log_probs, found.lengths, found.scores)
     captions = [
-        [Caption(vocabulary.decode(words), *rest) for words, *rest in zip(*rows, strict=True)]
+        [
+            Caption(vocabulary.decode(words), *rest, words=vocabulary.decode_words(words))
+            for words, *rest in zip(*rows, strict=True)
+        ]
         for rows in zip(*(column.tolist() for column in columns), strict=True)
     ]
     if search.method == "sample":

@@ -34,7 +34,8 @@ def write_atomic(path: str | Path, data: bytes | str) -> None:
     Raises:
         StgError: the folder cannot be written to or the disk is full; the old file is intact.
     """
-    payload = data.encode() if isinstance(data, str) else data
+    # What is no Unicode in the name of a file becomes an escape, which JSON reads back as it was.
+    payload = data.encode(errors="backslashreplace") if isinstance(data, str) else data
     with replacing(path, f" ({len(payload)} bytes)") as temporary:
         temporary.write_bytes(payload)
 

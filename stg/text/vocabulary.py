@@ -75,14 +75,18 @@ class Vocabulary:
         return [BOS, *(self._number.get(word, UNK) for word in words), EOS] if words else []
 
     def decode(self, numbers: Sequence[int]) -> str:
-        """The words up to ``<eos>``, special words left out."""
+        """The words up to ``<eos>`` with single spaces, special words left out."""
+        return " ".join(self.decode_words(numbers))
+
+    def decode_words(self, numbers: Sequence[int]) -> tuple[str, ...]:
+        """The words of `decode`, apart: one may hold a no-break space (``"2 1/2"``), at which Python splits a text."""
         words = []
         for number in numbers:
             if number == EOS:
                 break
             if number not in (PAD, BOS):
                 words.append(self.words[number])
-        return " ".join(words)
+        return tuple(words)
 
     def to_json(self) -> str:
         return json.dumps({"max_words": self.max_words, "words": self.words}, ensure_ascii=False)

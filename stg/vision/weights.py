@@ -189,7 +189,9 @@ def load_state_dict(path: Weights, sha256_prefix: str | None = None) -> "dict[st
             )
         # A view that repeats one number may have any shape: networks are built by the shapes of their weights.
         if value.layout != torch.strided or value.numel() * value.element_size() > value.untyped_storage().nbytes():
-            raise UserError(f"weights file {path} is damaged: {_named(key)} has {value.numel()} numbers and holds fewer")
+            raise UserError(
+                f"weights file {path} is damaged: {_named(key)} has {value.numel()} numbers and holds fewer"
+            )
     if all(key.startswith("module.") for key in state):
         state = {key.removeprefix("module."): value for key, value in state.items()}
     return dict(state)

@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 import torch
 
+from decoders.search import sampling
 from decoders.search.rules import Rules
 from decoders.search.sampling import draw, sample_search
 from tests.decoders.markov import (
@@ -195,3 +196,27 @@ def test_a_generator_elsewhere_is_refused():
 
     with pytest.raises(ValueError, match="the generator is on meta, the memory on cpu: make the generator on"):
         sample_search(toy(), random_tables(1, 5), generator=Elsewhere())
+
+
+def test_very_many_samples_are_drawn_in_turn(monkeypatch):
+    decoder, memory = toy(6), random_tables(2, 6, seed=3)
+    rows = []
+
+    def step(word, state, inner=decoder.step):
+        rows.append(len(word))
+        return inner(word, state)
+
+    monkeypatch.setattr(decoder, "step", step)
+    whole = sample_search(decoder, memory, 40, 4, generator=seed(5))
+    assert max(rows) == 80
+    one_video = 12 * decoder.vocabulary + 4 * 4 * decoder.channels
+    monkeypatch.setattr(sampling, "MOST_NUMBERS", one_video * 2 * 7)  # seven captions of two videos
+    rows.clear()
+    turns, generator = sample_search(decoder, memory, 40, 4, generator=seed(5)), seed(5)
+    assert max(rows) == 14
+    assert turns.words.shape[:2] == whole.words.shape[:2] == turns.scores.shape == turns.lengths.shape
+    parts = [sample_search(decoder, memory, count, 4, generator=generator) for count in (7, 7, 7, 7, 7, 5)]
+    for video in range(2):
+        expected = [each for part in parts for each in captions_of(part.words[video], part.lengths[video])]
+        assert captions_of(turns.words[video], turns.lengths[video]) == expected
+    assert torch.equal(turns.log_probs, torch.cat([part.log_probs for part in parts], 1))

@@ -29,13 +29,13 @@ from stg.evaluation.loaded_run import load_run
 from stg.explain import EXPLAINERS, ExplainedModel, explain
 from stg.models.build import build_captioner
 from stg.models.feature_kinds import FeatureWidths
-from stg.models.generation import Caption
+from stg.models.generation import Caption, decode_memory
 from stg.pages.videos.clips import view_of_clip
 from stg.pages.videos.split_report import SplitReport
 from stg.runtime.errors import UserError
 from stg.runtime.progress import ConsoleReporter
 from stg.runtime.reporter import SILENT
-from stg.text.vocabulary import BOS
+from stg.text.vocabulary import BOS, Vocabulary
 from stg.training.loop import fit
 from tests.stg.said import Said
 
@@ -351,6 +351,23 @@ def test_a_model_that_reads_the_class_is_given_it(run: Path) -> None:
         assert one.gate is not None
         assert one.gate.shape == (3, 2)
     assert found[0].probabilities != found[2].probabilities
+
+
+def test_words_with_a_space_of_their_own_are_explained(run: Path) -> None:
+    """A word of the vocabulary may hold a no-break space ("2 1/2"): it is one word on the page, too."""
+    opened = load_run(run, device="cpu")
+    before = opened.trained.vocabulary
+    words = (*before.words[:4], *(f"{word}\u00a0{word}" for word in before.words[4:]))
+    trained = dataclasses.replace(opened.trained, vocabulary=Vocabulary(words, before.max_words))
+    batch = opened.store.batch(["test-00000"])
+    (caption,) = decode_memory(
+        trained.captioner.decoder, trained.captioner.memory(batch), trained.vocabulary, SearchConfig()
+    )[0]
+    found = explain(ExplainedModel(trained), batch, caption)
+    assert found.words == caption.words
+    assert " ".join(found.words) == caption.text
+    assert len(found.probabilities) == len(found.words) > 0
+    assert all("\u00a0" in word for word in found.words)
 
 
 def test_no_clip_is_written_over(run: Path, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -203,3 +203,16 @@ def _exists(pid: int) -> bool:
             return False
         time.sleep(0.1)
     return True
+
+
+def test_java_that_the_environment_misleads_is_not_called_missing(fake_java, monkeypatch) -> None:
+    fake_java(
+        "import sys; sys.exit('Picked up _JAVA_OPTIONS: -Xmx9g Error: Could not create the Java Virtual Machine.')"
+    )
+    monkeypatch.setenv("_JAVA_OPTIONS", "-Xmx9g")
+    with Meteor(timeout=60.0) as meteor, pytest.raises(JavaError) as error:
+        meteor.score(["a b"], [["x"]])
+    assert "Could not create the Java Virtual Machine.); Java is there, and takes options from _JAVA_OPTIONS" in str(
+        error.value
+    )
+    assert "install" not in str(error.value)

@@ -1,6 +1,7 @@
 """Files are written whole or not at all, and read with words."""
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -157,3 +158,10 @@ def test_a_written_file_may_be_read_by_those_who_may_read_others(tmp_path: Path)
     plain.write_text("x")
     write_atomic(ours, "x")
     assert ours.stat().st_mode == plain.stat().st_mode
+
+
+def test_names_that_are_no_utf_8_are_written_as_escapes(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.mp4")
+    write_atomic(tmp_path / "a.json", json.dumps({"video": name}, ensure_ascii=False))
+    assert (tmp_path / "a.json").read_bytes() == b'{"video": "caf\\udce9.mp4"}'
+    assert json.loads((tmp_path / "a.json").read_text()) == {"video": name}

@@ -287,7 +287,9 @@ def test_a_dict_that_holds_itself_comes_to_an_end(tmp_path: Path) -> None:
     for key in ("state_dict", "model"):
         inside[key] = inside
         torch.save(inside, tmp_path / "loop.pth")
-        with pytest.raises(UserError, match=r"loop.pth must hold a tensor under each name; '(state_dict|model)' is dict"):
+        with pytest.raises(
+            UserError, match=r"loop.pth must hold a tensor under each name; '(state_dict|model)' is dict"
+        ):
             load_state_dict(tmp_path / "loop.pth")
     wrapped = {"model": {"state_dict": {"model_state_dict": {"w": torch.ones(2)}}}}
     torch.save(wrapped, tmp_path / "deep.pth")

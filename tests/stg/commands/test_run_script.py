@@ -1,0 +1,57 @@
+"""``./run``: finds its own folder wherever it is called from, and by whatever name (fault H14)."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+RUN = Path(__file__).parents[3] / "run"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A folder with the script and one command, and a stand-in for uv that prints where it is and what it was given."""
+    folder = tmp_path / "the project"
+    (folder / "stg").mkdir(parents=True)
+    (folder / "stg" / "fit.py").touch()
+    shutil.copy(RUN, folder / "run")
+    uv = tmp_path / "bin" / "uv"
+    uv.parent.mkdir()
+    uv.write_text('#!/bin/sh\nprintf "%s|" "$PWD" "$@"\n')
+    uv.chmod(0o755)
+    return folder
+
+
+def called(script: Path | str, project: Path, cwd: Path, **environment: str) -> list[str]:
+    path = f"{project.parent / 'bin'}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["sh", str(script), "fit", "a b"], cwd=cwd, env={"PATH": path, **environment}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split("|")[:-1]
+
+
+def expected(project: Path, cwd: Path) -> list[str]:
+    return [str(cwd), "run", "--quiet", "--project", str(project), "python", "-m", "stg.fit", "a b"]
+
+
+def test_cdpath_leads_nowhere_else(project: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere" / "the project").mkdir(parents=True)
+    found = called("the project/run", project, tmp_path, CDPATH=str(tmp_path / "elsewhere"))
+    assert found == expected(project, tmp_path)
+    assert called("run", project, project, CDPATH=str(tmp_path)) == expected(project, project)
+
+
+def test_links_lead_to_the_project(project: Path, tmp_path: Path) -> None:
+    links = tmp_path / "links"
+    links.mkdir()
+    (links / "absolute").symlink_to(project / "run")
+    (links / "relative").symlink_to("../the project/run")
+    (links / "second").symlink_to("relative")
+    (tmp_path / "folder").symlink_to(project)
+    for name in ("links/absolute", "links/relative", "links/second", "folder/run"):
+        assert called(tmp_path / name, project, tmp_path) == expected(project, tmp_path)
+        assert called(name, project, tmp_path) == expected(project, tmp_path)
+    assert called("second", project, links) == expected(project, links)
