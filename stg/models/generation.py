@@ -138,8 +138,8 @@ def decode_memory(
     columns = (found.words, found.log_probs, found.lengths, found.scores)
     captions = [
         [
-            Caption(vocabulary.decode(words), *rest, words=vocabulary.decode_words(words))
-            for words, *rest in zip(*rows, strict=True)
+            Caption(vocabulary.decode(words), log_prob, length, score, words=vocabulary.decode_words(words))
+            for words, log_prob, length, score in zip(*rows, strict=True)
         ]
         for rows in zip(*(column.tolist() for column in columns), strict=True)
     ]

@@ -184,8 +184,8 @@ def load_state_dict(path: Weights, sha256_prefix: str | None = None) -> "dict[st
     for key, value in state.items():
         if not isinstance(key, str) or not isinstance(value, torch.Tensor):
             raise UserError(
-                f"weights file {path} must hold a tensor under each name; {_named(key)} is {type(value).__name__}: save "
-                f"model.state_dict() alone"
+                f"weights file {path} must hold a tensor under each name; {_named(key)} is {type(value).__name__}: "
+                f"save model.state_dict() alone"
             )
         # A view that repeats one number may have any shape: networks are built by the shapes of their weights.
         if value.layout != torch.strided or value.numel() * value.element_size() > value.untyped_storage().nbytes():
