@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -69,7 +70,9 @@ def _train(config: FitConfig, run: TrainingRun, reporter: Reporter, ranks: Ranks
         # A checkpoint of other words or features has weights that mean something else: it is refused.
         made_of={
             "vocabulary": setup.trained.vocabulary.fingerprint,
-            "features": hashlib.sha256(json.dumps(setup.store.manifest, sort_keys=True).encode()).hexdigest(),
+            "features": _fingerprint(setup.store.manifest),
+            # The same words may stand in other captions, or belong to other videos.
+            "captions": _fingerprint([list(setup.dataset.references(split).items()) for split in ("train", "val")]),
         },
         epochs=config.optim.epochs,
         patience=config.optim.patience,
@@ -141,6 +144,10 @@ def _train(config: FitConfig, run: TrainingRun, reporter: Reporter, ranks: Ranks
     reporter.say(f"{_best(state)}. Next: python -m stg.evaluate {run.folder}")
 
 
+def _fingerprint(values: Any) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
 def _restore(state: TrainingState, run: TrainingRun, setup: TrainingSetup, reporter: Reporter) -> None:
     """Take up the last checkpoint, unless the run was started with something else."""
     changed = state.restore(warn=reporter.say)
@@ -153,6 +160,11 @@ def _restore(state: TrainingState, run: TrainingRun, setup: TrainingSetup, repor
     if "vocabulary" in changed:
         raise UserError(
             f"the captions have changed since {run.folder} was started (other vocabulary): use another --run.out"
+        )
+    if "captions" in changed:
+        raise UserError(
+            f"the captions, or the videos that have any, have changed since {run.folder} was started: use another "
+            "--run.out"
         )
     if "features" in changed:
         raise UserError(

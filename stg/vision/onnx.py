@@ -10,6 +10,7 @@ from jaxtyping import Float32, UInt8
 from torch.nn.functional import interpolate
 
 from stg.runtime.errors import StgError, UserError
+from stg.vision.onnx_files import external_files
 from stg.vision.weights import WeightFile, Weights
 
 
@@ -35,7 +36,7 @@ class OnnxNetwork:
 
     @property
     def sha256(self) -> str:
-        """Hash of the file, which is the identity of the network in a manifest."""
+        """Hash of the file and of those that hold its weights, which is the identity of the network in a manifest."""
         return self.file.sha256
 
     @cached_property
@@ -53,7 +54,12 @@ class OnnxNetwork:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         try:
-            session = onnxruntime.InferenceSession(self.path.read_bytes(), options, providers=["CPUExecutionProvider"])
+            external_files(self.path)
+            # Weights in further files are found from the path; else bytes, as a name need not be UTF-8.
+            network = os.fspath(self.path) if self.file.others else self.path.read_bytes()
+            session = onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
+        except UserError:
+            raise
         except Exception as error:  # onnxruntime's own errors share no base class below Exception
             raise UserError(
                 f"{self.path} is not an ONNX network that onnxruntime can open: {_first_line(error)}"

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from stg.runtime.errors import UserError
 from stg.runtime.files import sha256_file, sync_folder
+from stg.vision.onnx_files import external_files
 from stg.vision.published import PREFIXES, PUBLISHED, UNPUBLISHED, Published
 
 if TYPE_CHECKING:
@@ -55,20 +56,42 @@ class WeightFile:
     def sha256(self) -> str:
         """SHA-256 of the file, which is the identity of a network in a manifest.
 
+        Of an ONNX network with weights in further files, that of a list of all their hashes.
+
         Raises:
-            UserError: the file cannot be read.
+            UserError: a file cannot be read.
+        """
+        first, *others = (_sha256(path, _stamp(path)) for path in (self.path, *self.others))
+        if not others:
+            return first
+        lines = [first, *(f"{found} {path.name}" for found, path in zip(others, self.others, strict=True))]
+        return sha256("\n".join(lines).encode()).hexdigest()
+
+    @cached_property
+    def others(self) -> tuple[Path, ...]:
+        """Further files that hold weights of the same network: those that an ONNX file names.
+
+        Raises:
+            UserError: one of them is missing, or lies elsewhere.
         """
         try:
-            status = self.path.stat()
-        except OSError:
-            return sha256_file(self.path)  # which says why it cannot be read
-        return _sha256(self.path, (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino))
+            return external_files(self.path) if self.path.suffix.lower() == ".onnx" else ()
+        except (OSError, ValueError):  # no network at all: who opens it says so
+            return ()
 
     def __fspath__(self) -> str:
         return str(self.path)
 
     def __str__(self) -> str:
         return str(self.path)
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    try:
+        status = path.stat()
+    except OSError:
+        return ()  # what hashes the file says why it cannot be read
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 @cache

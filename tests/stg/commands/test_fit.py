@@ -408,6 +408,24 @@ def test_a_run_goes_on_longer_where_it_is_told_to(store: Path, tmp_path: Path) -
     assert len(rows(out, "validation")) == 2
 
 
+def test_a_run_is_not_resumed_with_the_same_words_in_other_captions(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    run(settings(store, out, optim={"epochs": 1}))
+
+    def exchanged(*given: Any, **more: Any) -> OpenDataset:
+        opened = open_dataset(*given, **more)
+        captions = dict(opened.dataset.captions)
+        one, two = opened.dataset.splits["train"][:2]
+        captions[one], captions[two] = captions[two], captions[one]
+        return dataclasses.replace(opened, dataset=dataclasses.replace(opened.dataset, captions=captions))
+
+    monkeypatch.setattr("stg.training.setup.open_dataset", exchanged)
+    with pytest.raises(UserError, match=r"the captions, or the videos that have any, have changed since .*run was st"):
+        run(settings(store, out, run={"override": True}))
+
+
 def test_the_control_trains_on_other_videos_features(store: Path, tmp_path: Path) -> None:
     plain, control = tmp_path / "plain", tmp_path / "control"
     run(settings(store, plain, optim={"epochs": 1}))
