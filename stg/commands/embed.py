@@ -59,7 +59,8 @@ def embed(config: EmbedConfig, *, console: Console, stop: Callable[[], bool] = l
     if config.threads:
         torch.set_num_threads(config.threads)
     device = pick_device(config.device)
-    opened = open_dataset(settings.data, settings.world, reporter=reporter)
+    read = () if config.evaluate is None else (split,)
+    opened = open_dataset(settings.data, settings.world, reporter=reporter, splits=read)
     dataset, store = opened.dataset, opened.store
     if config.evaluate is None:
         with writer:

@@ -100,7 +100,14 @@ def report_videos(config: ReportConfig, *, reporter: Reporter) -> list[Path]:
     load_config(config.run)
     explainers = _explainers(config)
     page_file(config.target)  # what cannot be written is said before the work
-    run = load_run(config.run, store=config.store, root=config.root, device=config.device, reporter=reporter)
+    run = load_run(
+        config.run,
+        store=config.store,
+        root=config.root,
+        device=config.device,
+        splits=(config.split,),
+        reporter=reporter,
+    )
     run.require_split(config.split)
     report = SplitReport(
         run,

@@ -88,6 +88,14 @@ class CaptionDataset:
             gone[split] = [*videos, *gone.get(split, [])]
         return replace(self, splits=splits, missing={split: videos for split, videos in gone.items() if videos})
 
+    def only(self, splits: Collection[str]) -> "CaptionDataset":
+        """The same data set without all other splits; one that it does not have is left out."""
+        return replace(
+            self,
+            splits={split: videos for split, videos in self.splits.items() if split in splits},
+            missing={split: videos for split, videos in self.missing.items() if split in splits},
+        )
+
     def captioned(self) -> "CaptionDataset":
         """The same data set without the videos that lack captions, which nothing can be learned from or scored on.
 

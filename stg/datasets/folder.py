@@ -33,7 +33,7 @@ def read_folder(root: str | Path, language: Language = "en") -> CaptionDataset:
 
     Raises:
         UserError: no such file, or both; a row is malformed; an id cannot be one; two clips have one id; a video is in
-            two splits; fewer than 3 videos to split; no video to train on or to validate on.
+            two splits; fewer than 3 videos to split.
     """
     root = Path(root)
     path = _file(root)
@@ -62,9 +62,6 @@ def read_folder(root: str | Path, language: Language = "en") -> CaptionDataset:
     if True in given:
         splits = {name: [v for v, split in split_of.items() if split == name] for name in ("train", "val", "test")}
         splits = {name: videos for name, videos in splits.items() if videos}
-        for name in ("train", "val"):
-            if name not in splits:
-                raise UserError(f"{path}: no row has the split {name!r}; training needs videos in train and in val")
     else:
         if len(split_of) < 3:
             raise UserError(f"{path} has {len(split_of)} video(s): at least 3 are needed for train, val and test")

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -44,6 +44,7 @@ class Opening(NamedTuple):
 
     reporter: Reporter = SILENT
     alone: Callable[[], AbstractContextManager[object]] = nullcontext
+    splits: Collection[str] = ()
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ def open_dataset(
     *,
     reporter: Reporter = SILENT,
     alone: Callable[[], AbstractContextManager[object]] = nullcontext,
+    splits: Collection[str] = (),
 ) -> OpenDataset:
     """Open the captions and the graphs; the built-in world is made first where it is not there yet.
 
@@ -69,38 +71,64 @@ def open_dataset(
         reporter: receives the progress while the world is made, and lines for the user: what the reading left out,
             faults of the annotation, the coverage of each split as a table, the first missing videos.
         alone: entered where the world has to be made: one process at a time makes it, the others find it made.
+        splits: those that the caller reads: no other is made, asked for or reported, and one video of each is enough.
+            By default the caller trains: all are made and reported, and of train and val there must be at least
+            ``data.min_coverage``.
 
     Raises:
-        UserError: files are missing or malformed; the annotation is not clean and ``data.strict`` is set; a split with
-            captions is covered less than ``data.min_coverage``, or none of its videos has any.
+        UserError: files are missing or malformed; the annotation is not clean and ``data.strict`` is set; there is no
+            train or val to train on; a split that is read has captions and is covered too little, or none of its
+            videos has any.
         Preempted: ``reporter`` asked to stop while the world was made.
     """
-    found = DATASETS[data.dataset](data, world, Opening(reporter, alone))
+    found = DATASETS[data.dataset](data, world, Opening(reporter, alone, splits))
     store = found.store
+    read = splits or ("train", "val")
+    if not splits and (absent := [split for split in read if split not in found.dataset.splits]):
+        there = ", ".join(found.dataset.splits)
+        raise UserError(
+            f"{found.dataset.name} has no video of the split {absent[0]!r}, only of {there}: training needs train and "
+            "val; is the annotation whole?"
+        )
     # Splits keep what can be read; what is missing is counted, listed, and refused beyond a share.
     dataset = found.dataset.restrict(set(store.keys()))
-    if data.dataset != "world" or dataset.missing:
-        for line in dataset.coverage_table():
+    asked = dataset.only(splits) if splits else dataset
+    if data.dataset != "world" or asked.missing:
+        for line in asked.coverage_table():
             reporter.say(line)
-    _list_missing(dataset, Path(f"{store.path}.missing.jsonl"), reporter)
-    for split, videos in dataset.splits.items():
-        missing = dataset.missing.get(split, ())
-        known = len(videos) + len(missing)
-        # A split without captions is never learned from or scored, so that few of its videos do no harm.
-        if split not in dataset.unlabelled and (not videos or len(videos) < data.min_coverage * known):
-            raise UserError(
-                f"split {split!r} of {dataset.name}: {len(videos)} of {known} videos are in {store.path}, less than "
-                f"--data.min_coverage {data.min_coverage}: extract the missing clips or lower the limit"
-            )
-        if missing:
+    _list_missing(asked, Path(f"{store.path}.missing.jsonl"), reporter)
+    captioned = dataset.captioned()
+    for split in asked.splits:
+        _check_split(split, dataset, captioned, store, data.min_coverage if not splits else 0.0, required=split in read)
+        if missing := dataset.missing.get(split, ()):
+            known = len(dataset.splits[split]) + len(missing)
             names = some(missing)
             reporter.say(f"{split}: {len(missing)} of {known} videos are missing ({names}); scores do not cover them")
-    # Only now: coverage is of all videos, whether they have captions or not.
-    captioned = dataset.captioned()
-    for split, videos in dataset.splits.items():
-        if videos and not captioned.splits[split]:
-            raise UserError(f"split {split!r} of {dataset.name}: none of its {len(videos)} videos has a caption")
     return OpenDataset(captioned, store)
+
+
+def _check_split(
+    split: str,
+    dataset: CaptionDataset,
+    captioned: CaptionDataset,
+    store: GraphStore,
+    least: float,
+    *,
+    required: bool,
+) -> None:
+    # A split without captions is never learned from or scored, so that few of its videos do no harm.
+    if not required or split in dataset.unlabelled:
+        return
+    # Coverage is of all videos, whether they have captions or not.
+    videos, missing = dataset.splits[split], dataset.missing.get(split, ())
+    known = len(videos) + len(missing)
+    short = f"split {split!r} of {dataset.name}: {len(videos)} of {known} videos are in {store.path}"
+    if not videos:
+        raise UserError(f"{short}: extract its clips into this store, or give one that holds them")
+    if len(videos) < least * known:
+        raise UserError(f"{short}, less than --data.min_coverage {least}: extract the missing clips or lower the limit")
+    if not captioned.splits[split]:
+        raise UserError(f"split {split!r} of {dataset.name}: none of its {len(videos)} videos has a caption")
 
 
 def _list_missing(dataset: CaptionDataset, path: Path, reporter: Reporter) -> None:
@@ -139,7 +167,8 @@ def _world(data: DataConfig, world: WorldConfig, opening: Opening) -> OpenDatase
     key = json.dumps([asdict(world), extractor.manifest()], sort_keys=True, default=str)
     default = Path("stores") / f"world-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
     path = Path(data.store) if data.store else default
-    videos = [video for split in dataset.splits.values() for video in split]
+    made_now = dataset.only(opening.splits) if opening.splits else dataset
+    videos = [video for split in made_now.splits.values() for video in split]
     with suppress(StoreError):  # another process may be making it at this moment
         if (whole := _whole(path, videos, extractor.manifest())) is not None:
             return OpenDataset(dataset, whole)

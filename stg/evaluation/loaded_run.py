@@ -1,6 +1,7 @@
 """A finished run with what it was trained on: its model, its captions, its graphs."""
 
 import dataclasses
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,12 +61,14 @@ def load_run(
     store: str | None = None,
     root: str | None = None,
     device: str = "auto",
+    splits: Collection[str] = (),
     reporter: Reporter = SILENT,
 ) -> LoadedRun:
     """Open a run folder of ``stg.fit`` for captioning the videos of its data set.
 
     Args:
         store, root: other places of the graphs and of the annotation files than those of the training.
+        splits: those that are read; by default all must be there as for training.
         reporter: as in :func:`stg.datasets.open.open_dataset`.
 
     Raises:
@@ -78,7 +81,7 @@ def load_run(
     trained.captioner.to(where)
     # Store and folder may lie elsewhere than when the run was trained.
     data = dataclasses.replace(settings.data, store=store or settings.data.store, root=root or settings.data.root)
-    opened = open_dataset(data, settings.world, reporter=reporter)
+    opened = open_dataset(data, settings.world, reporter=reporter, splits=splits)
     # Features that were made otherwise would give captions too, only worse ones.
     trained.check(opened.store)
     return LoadedRun(folder, settings, trained, opened.dataset, opened.store, where)

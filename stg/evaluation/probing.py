@@ -50,7 +50,9 @@ def probe(config: ProbeConfig, *, reporter: Reporter = SILENT) -> dict[str, dict
 
 
 def _probe(config: ProbeConfig, folder: Path, reporter: Reporter) -> dict[str, dict[int, dict[str, float]]]:
-    opened = open_dataset(DataConfig(store=config.store), config.world, reporter=reporter)
+    opened = open_dataset(
+        DataConfig(store=config.store), config.world, reporter=reporter, splits=("train", "val", "test")
+    )
     world = World.of(config.world)
     results = folder / "results.jsonl"
     found: dict[str, dict[int, dict[str, float]]] = {row: {} for row in config.chosen}

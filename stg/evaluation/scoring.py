@@ -73,7 +73,7 @@ def evaluate(
             know.
     """
     if not isinstance(run, LoadedRun):
-        run = load_run(run, device=device, reporter=reporter)
+        run = load_run(run, device=device, splits=(split,), reporter=reporter)
     return scores_of(caption_and_score(run, split, searches, metrics=metrics, out=out, reporter=reporter))
 
 
@@ -88,7 +88,14 @@ def evaluate_as(config: EvaluateConfig, *, reporter: Reporter = SILENT) -> tuple
     Raises:
         Preempted, UserError: as :func:`evaluate`.
     """
-    run = load_run(config.run, store=config.store, root=config.root, device=config.device, reporter=reporter)
+    run = load_run(
+        config.run,
+        store=config.store,
+        root=config.root,
+        device=config.device,
+        splits=(config.split,),
+        reporter=reporter,
+    )
     found = caption_and_score(
         run,
         config.split,

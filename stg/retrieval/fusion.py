@@ -144,7 +144,7 @@ def _open(run: str, name: str, split: str, reporter: Reporter) -> Member:
         raise UserError(f"{run} is a control ({settings.run.control}), whose captions say nothing about the videos")
     reporter.say(f"{name}:")
     # On the CPU: several models may not fit a GPU at once; each is moved there when it captions.
-    opened = load_run(run, device="cpu", reporter=reporter)
+    opened = load_run(run, device="cpu", splits=(split,), reporter=reporter)
     opened.require_split(split)
     trained, dataset = opened.trained, opened.dataset
     return Member(name, trained, dataset, opened.store, batch_source(trained, opened.store, dataset))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from graphs import FileLock
+from graphs import FileLock, GraphStore
 from stg.commands.evaluate import evaluate_and_print as evaluate
 from stg.commands.evaluate import main
 from stg.commands.parser import run_command
@@ -316,3 +316,16 @@ def test_a_split_whose_captions_are_withheld_is_captioned_and_not_scored(
     assert len(json.loads((folder / "evaluation" / "test-greedy.json").read_text())) == WORLD.test
     assert "the captions of test are withheld: nothing is scored" in text.getvalue()
     assert "a reference" not in text.getvalue()
+
+
+def test_a_store_of_the_split_that_is_read_is_enough_and_stays_so(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is not filled up with the other videos of the world, either."""
+    part = str(tmp_path / "part")
+    open_dataset(DataConfig(store=part), WORLD, splits=("test",)).store.close()
+    argv = [str(run), "--split", "test", "--store", part, "--beam", "1", "--meteor", "false", "--out", f"{part}-out"]
+    assert run_command(EvaluateConfig, main, "", argv) == 0
+    assert "train" not in capsys.readouterr().out
+    with GraphStore(part) as store:
+        assert sorted(store.keys()) == [f"test-{number:05d}" for number in range(WORLD.test)]

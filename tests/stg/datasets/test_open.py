@@ -111,6 +111,52 @@ def test_a_split_without_any_video_is_refused(folder: Path, tmp_path: Path) -> N
         run(DataConfig(dataset="folder", root=str(folder), store=str(store), min_coverage=0.0))
 
 
+def test_only_the_splits_that_are_read_are_asked_for(folder: Path, tmp_path: Path) -> None:
+    """A store of the validation videos alone serves whoever reads these."""
+    store, said = make_store(tmp_path / "store", ["v10"]), Said()
+    data = DataConfig(dataset="folder", root=str(folder), store=str(store), min_coverage=0.9)
+    opened = open_dataset(data, WorldConfig(), reporter=said, splits=("val",))
+    assert opened.dataset.splits == {"train": [], "val": ["v10"]}
+    opened.store.close()
+    assert said.lines == [
+        "split  listed  present  missing  captions  share",
+        "val         2        1        1         2   50 %",
+        f"all missing videos (1) are listed in {store}.missing.jsonl",
+        "val: 1 of 2 videos are missing ('v11'); scores do not cover them",
+    ]
+    with pytest.raises(UserError, match=r"split 'train' of mine: 0 of 10 videos are in .*store: extract its clips"):
+        open_dataset(data, WorldConfig(), splits=("train", "val"))
+
+
+def test_a_test_split_that_is_not_there_stops_no_training(folder: Path, tmp_path: Path) -> None:
+    with open(folder / "captions.csv", "a") as file:
+        file.write("v12.mp4,a cat sits,test\nv13.mp4,a dog sits,test\n")
+    opened, lines = run(
+        DataConfig(
+            dataset="folder", root=str(folder), store=str(make_store(tmp_path / "s", [f"v{n}" for n in range(12)]))
+        )
+    )
+    opened.store.close()
+    assert "test: 2 of 2 videos are missing ('v12', 'v13'); scores do not cover them" in lines
+
+
+def test_an_annotation_of_one_split_can_be_read_but_not_trained_on(tmp_path: Path) -> None:
+    (tmp_path / "captions.csv").write_text("video,caption,split\nv0,a cat runs,test\n")
+    data = DataConfig(dataset="folder", root=str(tmp_path), store=str(make_store(tmp_path / "store", ["v0"])))
+    open_dataset(data, WorldConfig(), splits=("test",)).store.close()
+    with pytest.raises(
+        UserError, match="has no video of the split 'train', only of test: training needs train and val"
+    ):
+        run(data)
+
+
+def test_the_world_makes_the_splits_that_are_read(tmp_path: Path) -> None:
+    world, data = WorldConfig(train=2, val=1, test=1), DataConfig(store=str(tmp_path / "world"))
+    for splits, videos in (("test",), {"test-00000"}), ((), {"train-00000", "train-00001", "val-00000", "test-00000"}):
+        with open_dataset(data, world, splits=splits).store as store:
+            assert set(store.keys()) == videos
+
+
 def test_faults_are_told_and_refused_when_strict(tmp_path: Path) -> None:
     path = write_msrvtt(tmp_path) / "test_videodatainfo.json"
     path.write_text(path.read_text().replace('"video_id": "video5", "caption"', '"video_id": "video9", "caption"'))
