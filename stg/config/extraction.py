@@ -29,7 +29,8 @@ class NetworkConfig:
 
     detector: str = "fasterrcnn_resnet50_fpn_v2"
     """Finds objects: fasterrcnn_resnet50_fpn(_v2), maskrcnn_resnet50_fpn(_v2), fasterrcnn_mobilenet_v3_large_fpn,
-    fasterrcnn_resnext101_fpn (needs your own weights), the path of a YOLOX .onnx file, or none."""
+    fasterrcnn_resnext101_fpn (needs your own weights), the path of a YOLOX .onnx file, or none. An ONNX file is a
+    program, which may loop or ask for any memory: use those whose source you trust."""
     detector_weights: str | None = None
     """A file, or a name that torchvision gives to published weights (COCO_V1); default: the published ones."""
     backbone: str = "resnet101"
@@ -109,7 +110,7 @@ class ExecutionConfig:
     workers: int = 1
     """Processes that decode clips; a crash or a hang costs one clip. 0 decodes in the command's own process."""
     time_limit: float = 600.0
-    """Seconds to wait for one clip before it is skipped."""
+    """Seconds to wait for one clip before it is skipped; and for one pass of an ONNX network, which ends the work."""
     memory_gb: float = 4.0
     """Memory that a decoding process may take, in GiB."""
     device: str = "auto"

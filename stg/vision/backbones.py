@@ -14,7 +14,7 @@ from stg.runtime.errors import UserError
 from stg.runtime.reading import read_json
 from stg.video.decoding import SampledFrames
 from stg.vision.inference import in_batches, roi_features
-from stg.vision.onnx import OnnxNetwork, resize
+from stg.vision.onnx import TIME_LIMIT, OnnxNetwork, resize
 from stg.vision.weights import Weights
 
 
@@ -185,6 +185,7 @@ class OnnxBackbone:
         threads: threads of one inference, 0 for all cores.
         preprocessing: by default the sidecar file ``<path without suffix>.json``, or what is built in for this file.
         batch: frames in one pass, over the clips of a call; a network that takes a fixed number keeps to its own.
+        time_limit: seconds that one pass may take.
 
     Raises:
         UserError: no file, or no statement of the preprocessing.
@@ -197,10 +198,11 @@ class OnnxBackbone:
         threads: int = 0,
         preprocessing: Preprocessing | None = None,
         batch: int = 10,
+        time_limit: float = TIME_LIMIT,
     ) -> None:
         if batch < 1:
             raise UserError(f"batch must be at least 1; got {batch}")
-        self.network = OnnxNetwork(path, threads)
+        self.network = OnnxNetwork(path, threads, time_limit)
         sidecar = self.network.path.with_suffix(".json")
         if preprocessing is None:
             # What the user wrote next to the network wins over what is known of it.

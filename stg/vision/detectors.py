@@ -11,7 +11,7 @@ from jaxtyping import Float32, Int64, UInt8
 
 from stg.runtime.errors import UserError
 from stg.video.decoding import SampledFrames
-from stg.vision.onnx import OnnxNetwork, resize
+from stg.vision.onnx import TIME_LIMIT, OnnxNetwork, resize
 from stg.vision.weights import Weights
 
 COCO_CLASSES = 91
@@ -110,6 +110,7 @@ class OnnxYoloX:
         min_score: boxes below are dropped before the suppression. Later thresholds above it lose nothing, since a box
             is only ever suppressed by a better one.
         max_boxes: most boxes a frame.
+        time_limit: seconds that a frame may take.
     """
 
     def __init__(
@@ -121,10 +122,11 @@ class OnnxYoloX:
         iou: float = 0.45,
         min_score: float = 0.05,
         max_boxes: int = 100,
+        time_limit: float = TIME_LIMIT,
     ) -> None:
         if nms not in NMS:
             raise UserError(f"nms must be one of {', '.join(NMS)}; got {nms!r}")
-        self.network = OnnxNetwork(path, threads)
+        self.network = OnnxNetwork(path, threads, time_limit)
         self.nms, self.iou, self.min_score, self.max_boxes = nms, iou, min_score, max_boxes
 
     def manifest(self) -> dict[str, Any]:

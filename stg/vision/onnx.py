@@ -1,6 +1,7 @@
 """ONNX networks on the CPU: opened at first use, named by the hash of their bytes."""
 
 import os
+import threading
 from functools import cached_property
 from typing import Any
 
@@ -13,22 +14,29 @@ from stg.runtime.errors import StgError, UserError
 from stg.vision.onnx_files import external_files
 from stg.vision.weights import WeightFile, Weights
 
+TIME_LIMIT = 600.0
+"""Seconds that a network may take for one batch."""
+
 
 class OnnxNetwork:
     """One ONNX file with one image input and one output.
 
+    Such a file is a program: it may loop without end or ask for any memory. A loop is ended after ``time_limit``;
+    memory, and the time of a single layer, are not limited. Use files whose source you trust.
+
     Args:
         path: the file; nothing is ever downloaded.
         threads: threads of one inference, 0 for all cores that this process may use.
+        time_limit: seconds that one batch of images may take.
 
     Raises:
         UserError: the file is not there; at first use also: ``onnxruntime`` is not installed, not an ONNX network.
     """
 
-    def __init__(self, path: Weights, threads: int = 0) -> None:
+    def __init__(self, path: Weights, threads: int = 0, time_limit: float = TIME_LIMIT) -> None:
         self.file = WeightFile.of(path)
         self.path = self.file.path
-        self.threads = threads
+        self.threads, self.time_limit = threads, time_limit
         if not self.path.is_file():
             raise UserError(
                 f"network {self.path} does not exist; pass the path of an ONNX file (nothing is downloaded)"
@@ -83,12 +91,39 @@ class OnnxNetwork:
         names = [output or self.session.get_outputs()[0].name]
         try:
             parts = [
-                self.session.run(names, {entry.name: images[start : start + batch]})[0]
+                self._run_batch(names, {entry.name: images[start : start + batch]})
                 for start in range(0, len(images), batch)
             ]
+        except StgError:
+            raise
         except Exception as error:
             raise StgError(f"{self.path} failed on input {list(images.shape)}: {_first_line(error)}") from error
         return np.concatenate(parts)
+
+    def _run_batch(self, names: list[str], feed: dict[str, np.ndarray]) -> np.ndarray:
+        from onnxruntime import RunOptions
+
+        options, late = RunOptions(), threading.Event()
+        options.log_severity_level = 4  # what goes wrong is an error here, and no line of a log
+
+        def end() -> None:
+            late.set()
+            options.terminate = True
+
+        timer = threading.Timer(self.time_limit, end)
+        timer.daemon = True
+        timer.start()
+        try:
+            return self.session.run(names, feed, options)[0]
+        except Exception as error:
+            if not late.is_set():
+                raise
+            raise StgError(
+                f"{self.path} gave no result within {self.time_limit:g} s and was ended: an ONNX file is a program, "
+                "which may loop without end; use one whose source you trust, or give a longer --time_limit"
+            ) from error
+        finally:
+            timer.cancel()
 
 
 def available_cores() -> int:

@@ -38,6 +38,7 @@ class ExecutionSettings:
         threads: of ONNX networks; 0 for all cores.
         detector_batch: frames in one pass of a detector, which takes 800x1333 pixels (1 to 2 GB a frame).
         segments: segments in one pass of a motion network.
+        time_limit: seconds that one pass of an ONNX network may take.
     """
 
     batch: int = 10
@@ -45,6 +46,7 @@ class ExecutionSettings:
     threads: int = 0
     detector_batch: int = 2
     segments: int = 1
+    time_limit: float = 600.0
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,8 @@ def _torch_detector(
 def _onnx_detector(files: Files, execution: ExecutionSettings, *, min_score: float, features: bool) -> "Detector":
     from stg.vision.detectors import OnnxYoloX
 
-    return OnnxYoloX(files["detector"], threads=execution.threads, min_score=min_score)
+    limit = execution.time_limit
+    return OnnxYoloX(files["detector"], threads=execution.threads, min_score=min_score, time_limit=limit)
 
 
 def _torch_backbone(name: str, files: Files, execution: ExecutionSettings, *, objects: bool) -> "Backbone":
@@ -120,7 +123,9 @@ def _torch_backbone(name: str, files: Files, execution: ExecutionSettings, *, ob
 def _onnx_backbone(files: Files, execution: ExecutionSettings, *, objects: bool) -> "Backbone":
     from stg.vision.backbones import OnnxBackbone
 
-    return OnnxBackbone(files["backbone"], threads=execution.threads, batch=execution.batch)
+    return OnnxBackbone(
+        files["backbone"], threads=execution.threads, batch=execution.batch, time_limit=execution.time_limit
+    )
 
 
 def _s3d(files: Files, execution: ExecutionSettings, *, span: int, whole: bool) -> "MotionNetwork":
@@ -330,6 +335,7 @@ def execution_for(work: ExecutionConfig, num_frames: int) -> ExecutionSettings:
         batch=batch,
         device=str(device),
         threads=work.threads,
+        time_limit=work.time_limit,
         detector_batch=work.batch or (2 if cpu else 10),
         segments=max(1, batch // 5) if work.batch else 1 if cpu else MOTION_BATCH,
     )

@@ -54,6 +54,31 @@ def write_backbone(path: Path, sidecar: bool = True, **changes: object) -> Path:
     return _save(path, nodes, {}, ["batch", 3, SIDE, SIDE], ("map", ["batch", 3, SIDE // 16, SIDE // 16]))
 
 
+def write_endless(path: Path) -> Path:
+    """A "network" that adds 1 to its map 2**62 times."""
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["on"], ["go_on"]), helper.make_node("Add", ["value", "one"], ["sum"])],
+        "body",
+        [
+            helper.make_tensor_value_info("turn", TensorProto.INT64, []),
+            helper.make_tensor_value_info("on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("value", TensorProto.FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("sum", TensorProto.FLOAT, None),
+        ],
+        [numpy_helper.from_array(np.array(1.0, np.float32), "one")],
+    )
+    nodes = [
+        helper.make_node("AveragePool", ["images"], ["pooled"], kernel_shape=[16, 16], strides=[16, 16]),
+        helper.make_node("Loop", ["turns", "always", "pooled"], ["map"], body=body),
+    ]
+    constants = {"turns": np.array(2**62, np.int64), "always": np.array(True)}
+    map_shape = ["batch", 3, SIDE // 16, SIDE // 16]
+    return _save(path, nodes, constants, ["batch", 3, SIDE, SIDE], ("map", map_shape))
+
+
 def _save(path: Path, nodes: list, constants: dict[str, np.ndarray], shape: list, output: tuple[str, list]) -> Path:
     graph = helper.make_graph(
         nodes,

@@ -2,6 +2,7 @@
 
 import builtins
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,15 @@ import numpy as np
 import pytest
 import torch
 
+from stg.config.extraction import ExecutionConfig
 from stg.runtime.errors import StgError, UserError
 from stg.video.decoding import SampledFrames, sample_video
 from stg.vision.backbones import OnnxBackbone, Preprocessing, read_preprocessing
 from stg.vision.detectors import OnnxYoloX, category_ids, class_name, decode_yolox, letterbox
-from stg.vision.onnx import resize
-from tests.stg.make_networks import write_backbone, write_detector
+from stg.vision.onnx import OnnxNetwork, resize
+from stg.vision.registry import REGISTRIES, execution_for
+from stg.vision.weights import WeightFile
+from tests.stg.make_networks import write_backbone, write_detector, write_endless
 
 BLUE, RED = (0, 0, 255), (255, 0, 0)
 
@@ -372,3 +376,25 @@ def test_resizing_gives_the_same_bytes_with_any_number_of_threads(antialias: boo
     finally:
         torch.set_num_threads(before)
     assert len(set(found)) == 1
+
+
+def test_a_network_that_loops_is_ended_and_the_next_runs(tmp_path: Path) -> None:
+    endless = OnnxNetwork(write_endless(tmp_path / "endless.onnx"), 1, time_limit=0.2)
+    images = np.zeros((1, 3, 64, 64), np.float32)
+    start = time.monotonic()
+    with pytest.raises(
+        StgError, match=r"endless\.onnx gave no result within 0\.2 s and was ended: an ONNX file is a prog"
+    ):
+        endless.run(images)
+    assert time.monotonic() - start < 20
+    assert OnnxNetwork(write_backbone(tmp_path / "b.onnx"), 1, time_limit=60.0).run(images).shape == (1, 3, 4, 4)
+
+
+@pytest.mark.parametrize("key", ["detector", "backbone"])
+def test_the_time_limit_reaches_the_networks(key: str, tmp_path: Path) -> None:
+    write = write_detector if key == "detector" else write_backbone
+    file = WeightFile(write(tmp_path / "n.onnx"))
+    how = execution_for(ExecutionConfig(device="cpu", time_limit=7.0), 10)
+    settings = {"min_score": 0.1, "features": False} if key == "detector" else {"objects": True}
+    made = REGISTRIES[key][".onnx"].build({key: file}, how, **settings)
+    assert made.network.time_limit == 7.0
