@@ -4,7 +4,6 @@ Nothing here reaches a network but :func:`download`, and importing this module i
 its weights answers at once.
 """
 
-import contextlib
 import os
 import re
 import urllib.request
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stg.runtime.errors import UserError
-from stg.runtime.files import sha256_file, sync_folder
+from stg.runtime.files import replacing, sha256_file
 from stg.vision.onnx_files import external_files
 from stg.vision.published import PREFIXES, PUBLISHED, UNPUBLISHED, Published
 
@@ -152,26 +151,13 @@ def download(network: str, choice: str | None = None) -> WeightFile:
     if path.is_file():
         _check_hash(file, item.sha256_prefix)
         return file
-    # A name of this process alone, so that two downloads do not write into each other.
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        digest, size = _fetch(item.address, part)
-        if not digest.startswith(item.sha256_prefix):
-            raise UserError(
-                f"{item.address} sent {size} bytes with sha256 {digest[:8]}..., expected {item.sha256_prefix}... and "
-                f"{item.megabytes:.1f} MB: cut short or another file; nothing was kept"
-            )
-        os.replace(part, path)
-        sync_folder(path.parent)
-    except (OSError, HTTPException) as error:
-        raise UserError(
-            f"could not download {item.address} ({item.megabytes:.1f} MB) to {path}: {_line(error)}; fetch it by other "
-            f"means and put it there, or give the path of a file"
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()
+        # What a killed download left is removed by the next one.
+        with replacing(path) as part:
+            _fetch_checked(item, path, part)
+    except OSError as error:
+        raise _no_download(item, path, error) from error
     return WeightFile(path)
 
 
@@ -308,10 +294,29 @@ def _check_hash(file: WeightFile, prefix: str) -> None:
         )
 
 
+def _fetch_checked(item: Published, path: Path, part: Path) -> None:
+    try:
+        digest, size = _fetch(item.address, part)
+    except (OSError, HTTPException) as error:
+        raise _no_download(item, path, error) from error
+    if not digest.startswith(item.sha256_prefix):
+        raise UserError(
+            f"{item.address} sent {size} bytes with sha256 {digest[:8]}..., expected {item.sha256_prefix}... and "
+            f"{item.megabytes:.1f} MB: cut short or another file; nothing was kept"
+        )
+
+
+def _no_download(item: Published, path: Path, error: BaseException) -> UserError:
+    return UserError(
+        f"could not download {item.address} ({item.megabytes:.1f} MB) to {path}: {_line(error)}; fetch it by other "
+        f"means and put it there, or give the path of a file"
+    )
+
+
 def _fetch(address: str, part: Path) -> tuple[str, int]:
     """Write what ``address`` sends to ``part``; its hash and size."""
     digest, size = sha256(), 0
-    with urllib.request.urlopen(address, timeout=SECONDS) as response, open(part, "xb") as file:
+    with urllib.request.urlopen(address, timeout=SECONDS) as response, open(part, "wb") as file:
         while chunk := response.read(2**20):
             digest.update(chunk)
             size += file.write(chunk)

@@ -193,6 +193,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes]]:
 def test_a_download_lands_in_the_cache_and_is_not_repeated(cache: Path, tiny: bytes, server: dict[str, bytes]) -> None:
     item = PUBLISHED["tiny"][0]
     server["/" + item.file] = tiny
+    cache.mkdir(parents=True, exist_ok=True)
+    (cache / f".{item.file[:40]}.0123abcd.tmp").touch()  # of a download that was killed
     assert download("tiny").path == cache / item.file == find_weights("tiny").path
     assert (cache / item.file).read_bytes() == tiny
     server.clear()
