@@ -11,7 +11,10 @@ from graphs.flat import FlatBatch, GraphData
 if TYPE_CHECKING:
     import torch_geometric.data
 
-ALONGSIDE = ("scores", "label", "scene", "motion", "motion_row", "frame_number", "grid", "audio", "audio_mask")
+ALONGSIDE = (
+    "scores", "label", "scene", "motion", "motion_row", "frame_number", "grid", "audio",
+    "audio_mask", "frame_time",
+)  # fmt: skip
 """Features that a graph carries as they are, where they are given."""
 
 
@@ -39,8 +42,8 @@ def build_graph(
         Data with ``x [N D]``, ``boxes [N 4]``, ``frame [N]``, ``edge_index [2 E]`` ordered by target,
         ``edge_weight [E]``, ``edge_type [E]`` (numbers into :data:`graphs.EDGE_TYPES`), ``num_frames``, ``video``, and
         those of ``scores``, ``label``, ``scene``, ``motion``, ``motion_row``, ``frame_number``, ``grid``, ``audio``,
-        ``audio_mask``, ``total_frames [1]``, ``fps [1]`` and ``size [1 2]`` that the features hold. Read
-        the picture size as ``data["size"]``: ``data.size`` is a method of PyG's. ``label`` only goes along.
+        ``audio_mask``, ``frame_time``, ``total_frames [1]``, ``fps [1]`` and ``size [1 2]`` that the features hold.
+        Read the picture size as ``data["size"]``: ``data.size`` is a method of PyG's. ``label`` only goes along.
     """
     graph = flat_graph(features, tau_space=tau_space, tau_time=tau_time, top_k=top_k, iou_threshold=iou_threshold)
     return graph.to_data()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 TENSORS = (
     "boxes", "objects", "frame", "scores", "scene", "motion", "motion_row", "frame_number", "grid", "audio",
-    "audio_mask", "label",
+    "audio_mask", "label", "frame_time",
 )  # fmt: skip
 
 
@@ -40,6 +40,8 @@ class VideoFeatures:
         size: ``(height, width)`` of the pictures in pixels.
         label: ``[N]`` int64, the class of each object in the numbers of its detector, 0 where that is not known: for
             people to read. No edge follows from it, and no encoder reads it.
+        frame_time: ``[T]`` seconds from the first frame of the original video to each sampled frame, for people to
+            read; None where ``frame_number / fps`` says it.
         video: name of the video, used in error messages and as its key.
         manifest: how the features were made (networks, weight hashes, sampling); carried along, never interpreted.
 
@@ -63,6 +65,7 @@ class VideoFeatures:
     fps: float | None = None
     size: tuple[int, int] | None = None
     label: Int[Tensor, " N"] | None = None
+    frame_time: Float[Tensor, " T"] | None = None
     video: str = ""
     manifest: dict[str, Any] | None = None
 
@@ -72,7 +75,7 @@ class VideoFeatures:
         # First: the checks below index by these shapes.
         self._check_tensors()
         self._check_shapes()
-        for name in ("boxes", "objects", "scores", "scene", "motion", "grid", "audio"):
+        for name in ("boxes", "objects", "scores", "scene", "motion", "grid", "audio", "frame_time"):
             self._check_finite(name)
         self._check_boxes()
         self._check_frames()
@@ -120,6 +123,7 @@ class VideoFeatures:
             "motion": (None, None),
             "motion_row": (frames,),
             "frame_number": (frames,),
+            "frame_time": (frames,),
             "grid": (clips, None, None),
             "audio": (None, None),
             "audio_mask": (heard,),

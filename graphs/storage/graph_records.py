@@ -41,10 +41,11 @@ FIELDS: dict[str, Spec] = {
     "total_frames": Spec(("1",), "integer"),
     "fps": Spec(("1",), "float"),
     "label": Spec(("N",), "integer"),
+    "frame_time": Spec(("T",), "float"),
 }
 """The tensors of a video graph that a store keeps; those from ``scores`` on may be absent."""
 
-SHOWN = ("label",)
+SHOWN = ("label", "frame_time")
 """Fields for people to read, that no model does: graphs with and without them go into one store and one batch."""
 
 REQUIRED = tuple(FIELDS)[:7]
@@ -145,7 +146,7 @@ def check_numbers(arrays: Mapping[str, np.ndarray], counts: Mapping[str, np.ndar
     nodes, frames = counts["frame"], arrays["num_frames"].reshape(-1)
     if frames.min() < 1:
         raise StoreError(f"num_frames must be at least 1, got {frames.min()}")
-    for name in ("scene", "motion_row", "frame_number"):
+    for name in ("scene", "motion_row", "frame_number", "frame_time"):
         if name in counts and (counts[name] != frames).any():
             graph = int(np.argmax(counts[name] != frames))
             raise StoreError(f"{name} has {counts[name][graph]} rows, but num_frames is {frames[graph]}")

@@ -72,7 +72,8 @@ class SamplingConfig:
     """Frames sampled from each clip; with sampling=stride the most frames."""
     sampling: Literal["centres", "linspace", "stride"] = "centres"
     """centres: middle of each of num_frames equal parts; linspace: from the first frame to the last; stride: middle of
-    each `stride` frames (a clip that would give more than num_frames is sampled by centres)."""
+    each `stride` frames (a clip that would give more than num_frames is sampled by centres). Parts are equal in frames,
+    and where the rate of a clip varies by more than a frame, equal in time."""
     stride: int = STRIDE
     """Frames for which one is sampled, with sampling=stride (32 in VATEX, 16 in STaTS); motion_span of the same value
     gives each sampled frame its own row of motion features."""

@@ -198,6 +198,7 @@ class Extractor:
             audio_mask=torch.from_numpy(clip.audio_mask) if clip.audio_mask is not None else None,
             # A copy: what comes from a reading process may be read-only.
             frame_number=torch.from_numpy(np.array(sample.frame_number, np.int64)),
+            frame_time=_frame_time(sample),
             total_frames=sample.total_frames,
             fps=sample.fps,
             size=size_of(sample),
@@ -210,6 +211,7 @@ class Extractor:
                 "num_unique": sample.num_unique,
                 # Facts of the clip, kept to be seen; nothing that decides how features are made.
                 "unusable_boxes": sum(count for _, count in frames),
+                **sample.facts,
             },
         )
 
@@ -271,6 +273,11 @@ def frame_of(boxes: PerFrame) -> Int64[np.ndarray, " N"]:
 def _labels(kept: Sequence[Detections]) -> torch.Tensor | None:
     labels = [item.labels for item in kept if item.labels is not None]
     return torch.from_numpy(np.concatenate(labels)) if len(labels) == len(kept) else None
+
+
+def _frame_time(sample: SampledFrames) -> torch.Tensor | None:
+    # Absent at a constant rate, where number and rate say the same.
+    return _tensor(sample.seconds) if sample.seconds is not None and sample.facts.get("uneven") else None
 
 
 def _tensor(array: np.ndarray) -> torch.Tensor:

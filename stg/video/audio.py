@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64
 
 from stg.video.clip import AudioChunk
-from stg.video.decoding import MAX_PIXELS, open_container, open_regular
+from stg.video.packets import MAX_PIXELS, open_film, open_regular
+from stg.video.streams import best_sound
 
 RATE = 16000
 """Samples a second of the sound that is analysed."""
@@ -52,8 +53,9 @@ RATES = (1000, 768000)
 def read_sound(path: str | Path) -> Iterator[AudioChunk]:
     """The sound of a video, piece by piece; nothing at all where it has none that can be decoded here.
 
-    The first audio stream that a decoder is known for is read packet by packet, its channels averaged, resampled to
-    16 kHz and turned into log-mel examples. Example k covers [.96 k, .96 (k + 1)) s of presentation time, counted from
+    Of several audio streams that can be decoded the one that players take (the default) is read packet by packet, its
+    channels averaged, resampled to 16 kHz and turned into log-mel examples. Example k covers [.96 k, .96 (k + 1)) s of
+    presentation time, counted from
     the start of the video stream: sound before it is cut, a later start is silence, to within :data:`TOLERANCE` later
     on. What cannot be decoded (damaged packets, impossible rates, samples that are not numbers) is silence too, and
     therefore not heard: bad sound never costs a video its picture. Memory does not grow with the length.
@@ -65,10 +67,12 @@ def read_sound(path: str | Path) -> Iterator[AudioChunk]:
         VideoError: not a regular file, or not a video in a known container.
     """
     path = Path(path)
-    with open_regular(path) as file, open_container(file, path, MAX_PIXELS) as container:
-        stream = next((item for item in container.streams.audio if item.codec_context is not None), None)
-        if stream is not None:
-            yield from sound_pieces(_samples(container, stream))
+    with open_regular(path) as file:
+        container, film = open_film(file, path, MAX_PIXELS)
+        with container:
+            stream = best_sound(container, film)
+            if stream is not None:
+                yield from sound_pieces(_samples(container, stream, film))
 
 
 def sound_pieces(samples: Iterator[Float32[np.ndarray, " _"]], piece: int = PIECE) -> Iterator[AudioChunk]:
@@ -143,10 +147,10 @@ def mel_bands() -> Float64[np.ndarray, "257 64"]:
     return bands
 
 
-def _samples(container: Any, stream: Any) -> Iterator[Float32[np.ndarray, " _"]]:
+def _samples(container: Any, stream: Any, film: Any | None) -> Iterator[Float32[np.ndarray, " _"]]:
     """Mono sound at 16 kHz from the start of the video on, in bounded pieces; gaps in the time stamps are silence."""
-    clock, end = _Clock(_start(container, stream)), 0.0
-    for packet, frames in _decoded(container, stream):
+    clock, end = _Clock(start_of(film, stream)), 0.0
+    for packet, frames in decoded_packets(container, stream):
         if packet.pts is not None and not packet.is_discard:
             # Where the packets say that the sound ends: what is damaged there becomes silence.
             end = max(end, clock.seconds(packet.pts + (packet.duration or 0), stream.time_base))
@@ -160,18 +164,15 @@ def _samples(container: Any, stream: Any) -> Iterator[Float32[np.ndarray, " _"]]
     yield from clock.finish(end)
 
 
-def _start(container: Any, stream: Any) -> Fraction:
+def start_of(film: Any | None, stream: Any) -> Fraction:
     """Presentation time of the first picture, in seconds; of the sound where there is no picture."""
-    import av
-
-    cover = av.stream.Disposition.attached_pic
-    for item in (*(item for item in container.streams.video if not item.disposition & cover), stream):
-        if item.start_time is not None and item.time_base:
+    for item in (film, stream):
+        if item is not None and item.start_time is not None and item.time_base:
             return Fraction(item.start_time * item.time_base)
     return Fraction(0)
 
 
-def _decoded(container: Any, stream: Any) -> Iterator[tuple[Any, list[Any]]]:
+def decoded_packets(container: Any, stream: Any) -> Iterator[tuple[Any, list[Any]]]:
     """Every packet with the frames that came out of it: none where it is damaged."""
     import av
 

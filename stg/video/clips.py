@@ -31,7 +31,8 @@ def read_clip(path: str | Path, request: ClipRequest) -> Iterator[ClipPart]:
     )
     yield sample
     if request.segments is not None:
-        yield from read_segments(path, request.segments, request.max_pixels)
+        height, width = sample.frames.shape[1:3]
+        yield from read_segments(path, request.segments, request.max_pixels, (height, width))
     if request.sound:
         yield from read_sound(path)
 

@@ -1,7 +1,7 @@
 """Which frames of a video represent it, and which motion row goes with each."""
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Float64, Int64
 
 from stg.config.extraction import STRIDE
 
@@ -74,6 +74,44 @@ def sample_numbers(n: int, T: int, sampling: str = "centres", stride: int = STRI
     if sampling == "stride":
         return stride_frames(n, T, stride)
     raise ValueError(f"sampling must be one of {', '.join(RULES)}; got {sampling!r}")
+
+
+def is_even(seconds: Float64[np.ndarray, " n"], last: float) -> bool:
+    """Whether frames come at a constant rate: none is further than one frame from where such a rate would put it.
+
+    Args:
+        seconds: when each is shown, increasing from 0.
+        last: how long the last one stands, 0 where that is not known.
+    """
+    count = len(seconds)
+    if count < 3:
+        return bool(count < 2 or last <= 2 * seconds[1])
+    step = seconds[-1] / (count - 1)
+    slack = 1.001 * step
+    return bool((np.abs(seconds - np.arange(count) * step) <= slack).all() and last <= step + slack)
+
+
+def sample_seconds(
+    seconds: Float64[np.ndarray, " n"], end: float, T: int, sampling: str = "centres", stride: int = STRIDE
+) -> Int64[np.ndarray, " t"]:
+    """Places of the frames that are on the screen at evenly spread moments, by the rule named ``sampling``.
+
+    ``centres``: the middle of each of T equal parts of ``[0, end]``; ``linspace``: from the first frame's time to the
+    last one's. ``stride`` counts frames, whatever their times, as long as that gives no more than T of them.
+
+    Args:
+        seconds: when each frame is shown, increasing.
+        end: when the last one ends.
+    """
+    count = len(seconds)
+    if sampling == "stride" and -(-count // stride) <= T:
+        return stride_frames(count, T, stride)
+    if sampling == "linspace":
+        moments = np.linspace(seconds[0], seconds[-1], T) if T > 1 else np.array([(seconds[0] + seconds[-1]) / 2])
+    else:
+        moments = (np.arange(T) + 0.5) * end / T
+    # A frame that comes at the very moment is on the screen, however its time was rounded.
+    return (np.searchsorted(seconds, moments + 1e-6, side="right") - 1).clip(0, count - 1).astype(np.int64)
 
 
 def motion_rows(frame_number: Int64[np.ndarray, " T"], num_rows: int, span: int) -> Int64[np.ndarray, " T"]:

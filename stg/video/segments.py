@@ -3,27 +3,20 @@
 from collections.abc import Iterator
 from itertools import repeat
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import Int64, UInt8
 
 from stg.video.clip import Segment, SegmentRequest
-from stg.video.decoding import (
-    MAX_PIXELS,
-    Decoded,
-    PacketIndex,
-    VideoError,
-    check_damage,
-    decode_frames,
-    open_regular,
-    original_numbers,
-    pictures_of,
-    read_index,
-)
+from stg.video.decoding import Decoded, check_damage, decode_frames, original_numbers
+from stg.video.packets import MAX_PIXELS, PacketIndex, VideoError, open_regular, pictures_of, read_index
+from stg.video.pictures import DecodedPicture, Shape, centred, fitted
 
 
-def read_segments(path: str | Path, request: SegmentRequest, max_pixels: int = MAX_PIXELS) -> Iterator[Segment]:
+def read_segments(
+    path: str | Path, request: SegmentRequest, max_pixels: int = MAX_PIXELS, shape: Shape | None = None
+) -> Iterator[Segment]:
     """Segments of ``span`` consecutive frames, without gaps or overlap (Pan et al., 2020, Sec. 4.1: 16 frames).
 
     Row r holds the frames ``r span ... (r + 1) span - 1`` in the numbering of `stg.video.decoding.sample_video`: a
@@ -39,6 +32,7 @@ def read_segments(path: str | Path, request: SegmentRequest, max_pixels: int = M
         request: frames of a segment, and their size: resized by swscale (bilinear, with its antialiasing), turned
             upright, cropped in the middle.
         max_pixels: pictures with more pixels are refused, before and after resizing.
+        shape: height and width of the sampled frames, needed where the size of the pictures changes midway.
 
     Raises:
         VideoError: as ``sample_video``; what is seen only at the end comes after the segments.
@@ -48,7 +42,7 @@ def read_segments(path: str | Path, request: SegmentRequest, max_pixels: int = M
     path = Path(path)
     with open_regular(path) as file:
         index = read_index(file, path, max_pixels)
-        frames = _every_frame(file, path, index, request, max_pixels)
+        frames = _every_frame(file, path, index, _Resizer(path, request, max_pixels, shape))
         yield from _in_segments(frames, request.span)
 
 
@@ -80,18 +74,17 @@ def _in_segments(frames: Iterator[UInt8[np.ndarray, "H W 3"]], span: int) -> Ite
 
 
 def _every_frame(
-    file: BinaryIO, path: Path, index: PacketIndex, request: SegmentRequest, max_pixels: int
+    file: BinaryIO, path: Path, index: PacketIndex, resize: "_Resizer"
 ) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
     """One picture for each number from 0 to the length of the undamaged video, gaps filled."""
     decoded, numbering, last, shown = Decoded(), None, None, 0
-    resize = _Resizer(path, request, max_pixels)
-    for picture in pictures_of(file, path, max_pixels):
+    for picture in pictures_of(file, path, resize.max_pixels):
         place = len(decoded.times)
-        if not decoded.count(picture):
+        if not decoded.count(picture) or picture is None:
             continue
         # Without damage a frame's number is its place. If packets and decoder disagree, one more pass numbers them all.
-        if numbering is None and not _undisputed(index, place, picture.pts):
-            numbering = _numbers_of_all(file, path, index, max_pixels)
+        if numbering is None and not _undisputed(index, place, picture.frame.pts):
+            numbering = _numbers_of_all(file, path, index, resize.max_pixels)
         number = place if numbering is None else int(numbering[0][place]) if place < len(numbering[0]) else -1
         if number < shown:
             raise VideoError(f"{path.name!r} decodes differently each time: the file is damaged")
@@ -122,31 +115,40 @@ def _numbers_of_all(
 
 
 class _Resizer:
-    """Brings pictures to the size that was asked for; all to that of the first, should the size change midway."""
+    """Brings pictures to the size that was asked for, each by its own size, should that change midway.
 
-    def __init__(self, path: Path, request: SegmentRequest, max_pixels: int) -> None:
+    Args:
+        shape: height and width of the sampled frames. Where all of a picture is asked for, stretched, one of another
+            shape is placed as it is placed there, so that boxes point to the same places.
+    """
+
+    def __init__(self, path: Path, request: SegmentRequest, max_pixels: int, shape: Shape | None) -> None:
         from av.video.reformatter import VideoReformatter
 
-        self.path, self.request, self.max_pixels = path, request, max_pixels
+        self.path, self.request, self.max_pixels, self.shape = path, request, max_pixels, shape
         self.reformatter = VideoReformatter()
-        self.size: tuple[int, int] | None = None
 
-    def __call__(self, picture: Any) -> UInt8[np.ndarray, "H W 3"]:
-        # Resized first, with sides swapped where needed, and then turned: fewer pixels to turn.
-        turns = round(picture.rotation / 90) % 4
-        if self.size is None:
-            sides = picture.height, picture.width
-            self.size = self._resized(*(sides[::-1] if turns % 2 else sides))
-        height, width = self.size[::-1] if turns % 2 else self.size
-        small = self.reformatter.reformat(picture, width, height, "rgb24", interpolation="BILINEAR", threads=1)
-        pixels = np.rot90(small.to_ndarray(), turns)
+    def __call__(self, picture: DecodedPicture) -> UInt8[np.ndarray, "H W 3"]:
+        size = self._resized(picture.shape)
+        pixels = picture.rgb(self._inner(picture.shape, size), self.reformatter)
+        if pixels.shape[:2] != size:
+            pixels = centred(pixels, size)
         tall, wide = self.request.crop
-        top, left = (self.size[0] - tall) // 2, (self.size[1] - wide) // 2
+        top, left = (size[0] - tall) // 2, (size[1] - wide) // 2
         return np.ascontiguousarray(pixels[top : top + tall, left : left + wide])
 
-    def _resized(self, height: int, width: int) -> tuple[int, int]:
+    def _inner(self, own: Shape, size: Shape) -> Shape:
+        """What a picture takes of the resized frame: all, unless it has black at its sides among the sampled frames."""
+        if isinstance(self.request.resize, int) or self.shape in (None, own):
+            return size
+        assert self.shape is not None
+        inner = fitted(own, self.shape)
+        return max(round(inner[0] * size[0] / self.shape[0]), 1), max(round(inner[1] * size[1] / self.shape[1]), 1)
+
+    def _resized(self, own: Shape) -> Shape:
         if not isinstance(self.request.resize, int):
             return self.request.resize
+        height, width = own
         short = min(height, width)
         size = round(height * self.request.resize / short), round(width * self.request.resize / short)
         if size[0] * size[1] > self.max_pixels:

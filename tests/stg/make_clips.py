@@ -23,7 +23,7 @@ def write_clip(
     frames: Sequence[np.ndarray],
     *,
     codec: str = "libx264",
-    rate: int = 25,
+    rate: int | Fraction = 25,
     pts: Sequence[int] | None = None,
     pixels: str = "yuv420p",
     options: dict[str, str] | None = None,

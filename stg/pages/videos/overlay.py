@@ -1,7 +1,8 @@
 """A clip with its boxes, its edges and its growing caption burnt in, as an mp4."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import repeat
@@ -10,24 +11,17 @@ from typing import Any
 
 import av
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float64, UInt8
 from PIL import Image
 
 from stg.datasets.world.dataset import World
 from stg.pages.videos.overlay_drawing import CaptionStrip, Overlay
+from stg.pages.videos.overlay_sound import SoundTrack
 from stg.pages.videos.views import VideoView
 from stg.runtime.files import replacing
-from stg.video.decoding import (
-    MAX_PIXELS,
-    VideoError,
-    check_damage,
-    decode_frames,
-    open_regular,
-    original_numbers,
-    pictures_of,
-    read_index,
-    upright,
-)
+from stg.video.decoding import check_damage, decode_frames, original_numbers
+from stg.video.packets import MAX_PIXELS, VideoError, open_regular, pictures_of, read_index
+from stg.video.pictures import fit
 
 ENCODERS = ("libx264", "libopenh264", "mpeg4")
 """The first that is there is used."""
@@ -54,12 +48,16 @@ class Footage:
         fps: frames a second.
         size: height and width.
         frames: gives them, each once, in the order of time.
+        seconds: when each is shown, where the rate varies; None: at a constant rate.
+        clip: the file, for its sound.
     """
 
     total: int
     fps: float
     size: tuple[int, int]
     frames: Callable[[], Iterator[UInt8[np.ndarray, "H W 3"]]]
+    seconds: Float64[np.ndarray, " N"] | None = None
+    clip: Path | None = None
 
 
 def footage_of_clip(path: str | Path, max_pixels: int = MAX_PIXELS) -> Footage:
@@ -72,26 +70,20 @@ def footage_of_clip(path: str | Path, max_pixels: int = MAX_PIXELS) -> Footage:
     with open_regular(path) as file:
         index = read_index(file, path, max_pixels)
         # Once for the numbers alone, so that damage is reported before anything is written.
-        decoded = decode_frames(file, path, (0,), max_pixels)
+        decoded = decode_frames(file, path, (), max_pixels)
         check_damage(path, index, decoded, 1)
         good = np.frombuffer(decoded.good, dtype=np.int64)
         numbers, total = original_numbers(index, decoded, good)
-        # The size is that of the first frame that can be read, which need not be frame 0.
-        first = decoded.frames or decode_frames(file, path, good[:1].tolist(), max_pixels).frames
     number_of = dict(zip(good.tolist(), numbers.tolist(), strict=True))
-    if not first:
-        raise VideoError(f"{path.name!r} decodes differently each time: the file is damaged")
-    height, width = next(iter(first.values())).shape[:2]
+    shape = decoded.shape
 
     def frames() -> Iterator[UInt8[np.ndarray, "H W 3"]]:
-        last, shown, size = None, 0, None
+        last, shown = None, 0
         with open_regular(path) as file:
             for place, picture in enumerate(p for p in pictures_of(file, path, max_pixels) if p is not None):
                 if place not in number_of:
                     continue
-                # A stream may change its size on the way: all pictures take that of the first.
-                size = size or (picture.width, picture.height)
-                frame = upright(picture, size)
+                frame = fit(picture.rgb(), shape)
                 # Frames that cannot be read show the one before them, or at the beginning the first that can.
                 yield from repeat(frame if last is None else last, number_of[place] - shown)
                 yield frame
@@ -100,7 +92,9 @@ def footage_of_clip(path: str | Path, max_pixels: int = MAX_PIXELS) -> Footage:
             # What is missing at the end holds the last frame, or the film would be shorter than its clip.
             yield from repeat(last, total - shown)
 
-    return Footage(total, index.fps, (height, width), frames)
+    # Times go by packets: where frames were lost in number, a constant rate is all that is known.
+    known = index.uneven and index.clock is not None and len(index.clock) == total
+    return Footage(total, index.fps, shape, frames, index.clock if known else None, path)
 
 
 def footage_of_world(world: World, video: str) -> Footage:
@@ -131,8 +125,9 @@ def write_overlay(
     Boxes with class and score, the edges inside the frame (blue), those from its objects to the places of the next
     sampled frame's objects (red arrows, whichever way the graph gathers along them), and below the picture the caption
     of ``view.captions[0]``, which grows word by word and is whole at the last frame. Frames stream through: memory
-    does not grow with the length. The frame rate is the clip's mean, and the sound is left out. A clip shorter than two
-    seconds holds its last frame until two seconds are full. ``out`` is complete or not there at all.
+    does not grow with the length. Each frame is shown at its own time, and the sound that players take goes along, as
+    AAC. A clip shorter than two seconds holds its last frame until two seconds are full. ``out`` is complete or not
+    there at all.
 
     Args:
         clip: the file, or its frames.
@@ -156,27 +151,58 @@ def _encode(footage: Footage, view: VideoView, path: Path, k: int, progress: Cal
     rate, total = frame_rate(footage), length(footage)
     composed = compose(footage, view, k)
     # faststart puts the index first, so that a browser plays before it has the whole file.
-    with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as file:
+    with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as file, ExitStack() as stack:
         stream: Any = None
+        sound: SoundTrack | None = None
         for number, picture in enumerate(composed):
             # Only a picture says how large the film is.
             if stream is None:
-                stream = file.add_stream(name, rate=rate, options=_options(name))
-                stream.height, stream.width = picture.shape[:2]
-                # The one format that all players know; it needs even sizes.
-                stream.pix_fmt = "yuv420p"
-                # A key frame every 48 frames keeps jumps in the film exact.
-                stream.codec_context.gop_size = 48
-                # Only x264 takes a quality; the others would fall back to a rate too low to read labels by.
-                if name != "libx264":
-                    stream.bit_rate = 4 * picture.shape[0] * picture.shape[1]
+                stream = _add_film(file, name, rate, picture.shape[:2])
+                if footage.clip is not None:
+                    sound = stack.enter_context(closing(SoundTrack(file, footage.clip)))
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.time_base = TICK if name != "mpeg4" else 1 / rate
+            frame.pts = round(_shown_at(footage, number) / frame.time_base)
             file.mux(stream.encode(frame))
+            # Along with the pictures, so that neither has to be held until the other is done.
+            if sound is not None:
+                sound.write_until(_shown_at(footage, number + 1))
             progress(number + 1, total)
         if stream is None:
             raise VideoError(f"video {view.video!r} gives no frame")
         # Encoders hold frames back: this brings out the last ones.
         file.mux(stream.encode(None))
+        if sound is not None:
+            sound.write_until(math.inf)
+
+
+TICK = Fraction(1, 90000)
+"""Seconds of one unit of the time stamps that are written."""
+
+
+def _add_film(file: Any, name: str, rate: Fraction, shape: Sequence[int]) -> Any:
+    stream = file.add_stream(name, rate=rate, options=_options(name))
+    stream.height, stream.width = shape
+    # The one format that all players know; it needs even sizes.
+    stream.pix_fmt = "yuv420p"
+    # A key frame every 48 frames keeps jumps in the film exact.
+    stream.codec_context.gop_size = 48
+    # MPEG-4 Part 2 takes no more than 65535 ticks a second, and is left at one a frame.
+    if name != "mpeg4":
+        stream.codec_context.time_base = TICK
+    # Only x264 takes a quality; the others would fall back to a rate too low to read labels by.
+    if name != "libx264":
+        stream.bit_rate = 4 * shape[0] * shape[1]
+    return stream
+
+
+def _shown_at(footage: Footage, number: int) -> float:
+    """Seconds at which a frame is shown; those that hold the last one follow at the mean rate."""
+    rate = float(frame_rate(footage))
+    if footage.seconds is None:
+        return number / rate
+    last = len(footage.seconds) - 1
+    return float(footage.seconds[min(number, last)]) + max(number - last, 0) / rate
 
 
 def compose(footage: Footage, view: VideoView, k: int = K) -> Iterator[UInt8[np.ndarray, "H W 3"]]:

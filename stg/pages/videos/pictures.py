@@ -13,17 +13,8 @@ from graphs import DENSE_TYPE, EDGE_TYPES, GraphData
 from stg.datasets.world.dataset import World
 from stg.pages.videos.graph_strip import data_uri
 from stg.pages.videos.views import Edge, Node, Picture
-from stg.video.decoding import (
-    MAX_PIXELS,
-    SampledFrames,
-    VideoError,
-    check_damage,
-    decode_frames,
-    open_regular,
-    original_numbers,
-    read_index,
-    video_id,
-)
+from stg.video.decoding import SampledFrames, check_damage, decode_frames, original_numbers, sampled, video_id
+from stg.video.packets import MAX_PIXELS, VideoError, open_regular, read_index
 from stg.vision.detectors import class_name
 
 WIDTH = 320
@@ -65,15 +56,7 @@ def sample_of_clip(path: str | Path, graph: GraphData, max_pixels: int = MAX_PIX
     missing = [number for number in numbers.tolist() if decoded.frames.get(place_of.get(number, -1)) is None]
     if missing:
         raise VideoError(f"{path.name!r}: frame {missing[0]} of its {total} frames cannot be read")
-    return SampledFrames(
-        video=video_id(path),
-        frames=np.stack([decoded.frames[place] for place in places]),
-        frame_number=numbers,
-        total_frames=total,
-        fps=index.fps,
-        truncated=index.truncated,
-        header_frames=index.header_frames,
-    )
+    return sampled(path, index, decoded, np.array(places, np.int64), numbers, total)
 
 
 def sample_of_world(world: World, video: str, graph: GraphData) -> SampledFrames:
@@ -87,11 +70,13 @@ def sample_of_world(world: World, video: str, graph: GraphData) -> SampledFrames
     if numbers is None:
         raise VideoError(f"the graph of {video!r} does not say which frames it was made of")
     _check_same_clip(f"video {video!r} of this world", graph, world.frames, (world.size, world.size))
-    return replace(world.sample(video, 1), frames=world.render(video, numbers), frame_number=numbers, num_unique=0)
+    return replace(
+        world.sample(video, 1), frames=world.render(video, numbers), frame_number=numbers, num_unique=0, seconds=None
+    )
 
 
 def from_sample(sample: SampledFrames, *, width: int = WIDTH) -> tuple[Picture, ...]:
-    """Pictures of sampled frames, each shown when the video's mean frame rate says.
+    """Pictures of sampled frames, each with the time at which it is shown in the clip.
 
     Args:
         width: most pixels across; smaller frames stay as they are.
@@ -100,10 +85,11 @@ def from_sample(sample: SampledFrames, *, width: int = WIDTH) -> tuple[Picture, 
     for number, frame in zip(sample.frame_number.tolist(), sample.frames, strict=True):
         if number not in made:
             made[number] = jpeg(frame, width)
-    seconds = [_seconds(number, sample.fps) for number in sample.frame_number.tolist()]
-    return tuple(
-        Picture(number, made[number], at) for number, at in zip(sample.frame_number.tolist(), seconds, strict=True)
+    numbers = sample.frame_number.tolist()
+    seconds = (
+        [_seconds(number, sample.fps) for number in numbers] if sample.seconds is None else sample.seconds.tolist()
     )
+    return tuple(Picture(number, made[number], at) for number, at in zip(numbers, seconds, strict=True))
 
 
 def glimpse(sample: SampledFrames, *, width: int = WIDTH // 2) -> list[str]:
@@ -120,7 +106,11 @@ def blank(graph: GraphData) -> tuple[Picture, ...]:
     numbers, fps = _frame_numbers(graph), float(graph.fps) if graph.get("fps") is not None else 0.0
     if numbers is None:
         return tuple(Picture(place) for place in range(int(graph.num_frames)))
-    return tuple(Picture(number, None, _seconds(number, fps)) for number in numbers.tolist())
+    if (times := graph.get("frame_time")) is not None:
+        seconds = times.tolist()
+    else:
+        seconds = [_seconds(number, fps) for number in numbers.tolist()]
+    return tuple(Picture(number, None, at) for number, at in zip(numbers.tolist(), seconds, strict=True))
 
 
 def jpeg(frame: UInt8[np.ndarray, "H W 3"], width: int = WIDTH) -> bytes:

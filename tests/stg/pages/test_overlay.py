@@ -408,3 +408,53 @@ def test_an_edge_and_an_arrow_between_two_places_lie_apart(turned: bool) -> None
     assert blue.sum() >= 2
     assert red.sum() >= 2
     assert np.flatnonzero(blue).max() + 8 < np.flatnonzero(red).min()
+
+
+def with_sound(path: Path, film: Path, *, film_from: float, tone_from: float, channels: str, rate: int = 44100) -> Path:
+    """Two seconds of a tone from one moment on, and a film from another."""
+    with av.open(film) as source, av.open(path, "w") as file:
+        picture = file.add_stream_from_template(source.streams.video[0])
+        sound = file.add_stream("pcm_s16le", rate=rate, layout=channels)
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                shift = round(film_from / packet.time_base)
+                packet.stream, packet.pts, packet.dts = picture, packet.pts + shift, packet.dts + shift
+                file.mux(packet)
+        for start in range(0, 2 * rate, 1000):
+            wave = np.rint(20000 * np.sin(2 * np.pi * 500 * (start + np.arange(1000)) / rate)).astype(np.int16)
+            samples = np.tile(wave[:, None], (1, sound.layout.nb_channels)).reshape(1, -1)
+            frame = av.AudioFrame.from_ndarray(samples, "s16", channels)
+            frame.sample_rate, frame.pts, frame.time_base = rate, start + round(tone_from * rate), Fraction(1, rate)
+            file.mux(sound.encode(frame))
+        file.mux(sound.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("channels", ["mono", "stereo", "5.1"])
+@pytest.mark.parametrize(("film_from", "tone_from"), [(0.0, 0.0), (0.0, 1.0), (1.0, 0.0)])
+def test_the_sound_stays_at_its_place(tmp_path: Path, channels: str, film_from: float, tone_from: float) -> None:
+    film = write_clip(tmp_path / "film.mp4", grey_frames(40, (240, 320)), rate=10)
+    how = {"film_from": film_from, "tone_from": tone_from, "channels": channels}
+    clip = with_sound(tmp_path / "clip.mkv", film, **how)
+    write_overlay(clip, view_of(*WORDS), tmp_path / "out.mp4")
+    with av.open(tmp_path / "out.mp4") as file:
+        heard = np.zeros(5 * 48000)
+        for frame in file.decode(audio=0):
+            at = round(frame.time * 48000)
+            samples = frame.to_ndarray()[0][max(-at, 0) :]
+            heard[max(at, 0) : max(at, 0) + len(samples)] = samples
+    loud = np.flatnonzero(np.abs(heard) > 0.2) / 48000
+    begin, end = max(tone_from - film_from, 0), tone_from - film_from + 2
+    assert loud[[0, -1]] == pytest.approx([begin, end], abs=0.05)
+    assert np.abs(np.fft.rfft(heard[round((begin + 0.2) * 48000) :][:24000])).argmax() == 250  # 500 Hz
+    assert len(decoded(tmp_path / "out.mp4")) == 40
+
+
+def test_each_frame_is_shown_at_its_own_time(tmp_path: Path) -> None:
+    times = [0, *(3000 + 20 * number for number in range(19))]
+    clip = write_clip(tmp_path / "clip.mp4", grey_frames(20, (240, 320)), pts=times, options={"bf": "0"})
+    write_overlay(clip, view_of(*WORDS), tmp_path / "out.mp4")
+    with av.open(tmp_path / "out.mp4") as file:
+        found = [frame.time for frame in file.decode(video=0)]
+        assert found == pytest.approx([time / 1000 for time in times], abs=1e-3)
+        assert not file.streams.audio

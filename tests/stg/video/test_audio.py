@@ -309,10 +309,10 @@ def test_samples_of_an_unknown_kind_and_impossible_rates_are_left_out(monkeypatc
     unknown, slow = av.AudioFrame("s64", "mono", 64), av.AudioFrame.from_ndarray(sine(100, 1)[None], "fltp", "mono")
     unknown.sample_rate, slow.sample_rate = RATE, 10
     assert sound_module._mono(unknown) is None
-    monkeypatch.setattr(sound_module, "_start", lambda *_: Fraction(0))
+    monkeypatch.setattr(sound_module, "start_of", lambda *_: Fraction(0))
     packet = type("Packet", (), {"pts": None})()
-    monkeypatch.setattr(sound_module, "_decoded", lambda *_: iter([(packet, [unknown, slow])]))
-    assert list(sound_module._samples(None, None)) == []
+    monkeypatch.setattr(sound_module, "decoded_packets", lambda *_: iter([(packet, [unknown, slow])]))
+    assert list(sound_module._samples(None, None, None)) == []
 
 
 def test_infinities_of_two_channels_do_not_meet(tmp_path: Path) -> None:
@@ -327,7 +327,7 @@ def test_a_stream_that_appears_at_the_end_ends_the_sound() -> None:
             raise IndexError("list index out of range")  # what PyAV does when it flushes a stream it never listed
             yield
 
-    assert list(sound_module._decoded(Container(), None)) == []
+    assert list(sound_module.decoded_packets(Container(), None)) == []
 
 
 @pytest.mark.parametrize(("suffix", "codec"), [("mp4", "aac"), ("avi", "libmp3lame"), ("ts", "mp2"), ("mkv", "flac")])

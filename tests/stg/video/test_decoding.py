@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -58,7 +59,9 @@ def alarm() -> Iterator[None]:
     ("name", "how"),
     [
         ("bframes.mp4", {"options": {"bf": "3", "g": "60"}}),
-        ("variable.mp4", {"pts": [number * number for number in range(60)]}),
+        ("jitter.mp4", {"pts": [40 * number + number % 3 * 13 for number in range(60)]}),
+        ("dropped.mp4", {"pts": [40 * number + (40 if number > 30 else 0) for number in range(60)]}),
+        ("ntsc.mkv", {"rate": Fraction(30000, 1001)}),
         ("vp9.webm", {"codec": "libvpx-vp9", "options": QUICK}),
         ("hidden.webm", {"codec": "libvpx-vp9", "options": {"cpu-used": "5", "auto-alt-ref": "1"}}),
         ("mpeg4.avi", {"codec": "mpeg4", "options": {"bf": "2", "qscale": "1", "flags": "qscale"}}),

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stg.video import decoding as video
+from stg.video import packets as video
 from stg.video.clip import ClipRequest, Segment, SegmentRequest
 from stg.video.clips import read_clip
 from stg.video.decoding import SampledFrames, VideoError, sample_video
@@ -66,8 +66,8 @@ def test_as_many_segments_as_begin(tmp_path: Path, frames: int, rows: int) -> No
 
 def test_healthy_videos_are_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = []
-    open_container = video._open_container
-    monkeypatch.setattr(video, "_open_container", lambda *given: opened.append(1) or open_container(*given))
+    open_container = video._open_stream
+    monkeypatch.setattr(video, "_open_stream", lambda *given: opened.append(1) or open_container(*given))
     list(read_segments(write_clip(tmp_path / "clip.mp4", grey_frames(40), options={"bf": "3"}), SMALL))
     assert len(opened) == 2  # the packets are counted, then decoded
 
@@ -89,14 +89,14 @@ def test_real_clips_agree_too(shared_data: Path) -> None:
 @pytest.fixture
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a decoder of several threads paints over damage differs from run to run."""
-    open_container = video._open_container
+    open_container = video._open_stream
 
     def calm(*given: object) -> object:
         container, stream = open_container(*given)
         stream.codec_context.thread_count = 1
         return container, stream
 
-    monkeypatch.setattr(video, "_open_container", calm)
+    monkeypatch.setattr(video, "_open_stream", calm)
 
 
 @pytest.mark.usefixtures("one_thread")

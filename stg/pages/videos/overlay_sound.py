@@ -1,0 +1,78 @@
+"""The sound of a clip, for the film that shows it: on the clock of the picture, as AAC."""
+
+from collections.abc import Generator, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+
+from stg.video.audio import RATES, decoded_packets, start_of
+from stg.video.packets import MAX_PIXELS, open_film, open_regular
+from stg.video.streams import best_sound
+
+OUT_RATE, OUT_FRAME = 48000, 1024
+"""Samples a second, and in one frame of the coder."""
+
+
+class SoundTrack:
+    """Copies the sound that players take into a film that is being written.
+
+    What cannot be decoded is left out; a clip without sound gives a film without a track.
+
+    Args:
+        file: open for writing; the track is added, so no packet may have been written yet.
+        clip: the file with the sound.
+    """
+
+    def __init__(self, file: Any, clip: Path) -> None:
+        self.file = file
+        self._frames = _frames_of(clip)
+        self._next = next(self._frames, None)
+        if self._next is not None:
+            self._stream = file.add_stream("aac", rate=OUT_RATE, layout=self._next.layout.name)
+
+    def write_until(self, seconds: float) -> None:
+        """Write what is heard before that moment of the film."""
+        while self._next is not None and self._next.pts < seconds * OUT_RATE:
+            self.file.mux(self._stream.encode(self._next))
+            self._next = next(self._frames, None)
+            if self._next is None:
+                self.file.mux(self._stream.encode(None))
+
+    def close(self) -> None:
+        """Leave the rest, and the clip."""
+        self._frames.close()
+
+
+def _frames_of(path: Path) -> Generator[Any, None, None]:
+    """Frames of mono or stereo sound, with time stamps in samples from the first picture on; none from before it."""
+    with open_regular(path) as file:
+        container, film = open_film(file, path, MAX_PIXELS)
+        with container:
+            stream = best_sound(container, film)
+            if stream is None:
+                return
+            start, layout, kind, end = start_of(film, stream), "", None, 0
+            resampler: Any = None
+            for frame in _whole(container, stream):
+                # A stream may change its form on the way; what the film holds stays as it began.
+                if kind != (kind := (frame.format.name, frame.layout.name, frame.sample_rate)):
+                    layout = (
+                        resampler.layout.name if resampler else "mono" if frame.layout.nb_channels == 1 else "stereo"
+                    )
+                    resampler = av.AudioResampler("fltp", layout, OUT_RATE, frame_size=OUT_FRAME)
+                for part in resampler.resample(frame):
+                    part.pts = round((part.pts * part.time_base - start) * OUT_RATE)
+                    part.time_base = Fraction(1, OUT_RATE)
+                    # A clock that steps back would be refused by the film.
+                    if part.pts >= end:
+                        end = part.pts + part.samples
+                        yield part
+
+
+def _whole(container: Any, stream: Any) -> Iterator[Any]:
+    for _, frames in decoded_packets(container, stream):
+        for frame in frames:
+            if not frame.is_corrupt and frame.pts is not None and RATES[0] <= frame.sample_rate <= RATES[1]:
+                yield frame
