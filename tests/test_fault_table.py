@@ -12,7 +12,7 @@ ROWS = [
     *("C9", "C10", "C11", "C13"),
     *(f"D{number}" for number in range(4, 12)),
     *("F1", "F3", "F4", "F5", "F6", "F7", "F10"),
-    *(f"G{number}" for number in range(1, 9)),
+    *(f"G{number}" for number in range(1, 10)),
     *(f"H{number}" for number in range(1, 18)),
 ]
 

@@ -26,10 +26,11 @@ from stg.video.readers import Readers
 
 def main(config: CaptionConfig) -> int:
     """Caption the clips; returns 0, or raises what the command turns into an exit code."""
-    clips = {str(path): path for path in list_clips(config.videos)}
+    found = list_clips(config.videos, config.recursive)
+    clips = {str(path): path for path in found.paths}
     captioner = _load(config)
     reporter = ConsoleReporter(Console(stderr=True, soft_wrap=True))
-    for note in captioner.notes:
+    for note in (*captioner.notes, *filter(None, [found.left_out])):
         reporter.say(note)
     failed = list[ClipCaption]()
     if config.report or config.overlay:

@@ -70,7 +70,7 @@ def _evaluate(config: EvaluateConfig) -> None:
 
 @check.register
 def _caption(config: CaptionConfig) -> None:
-    clips = list_clips(config.videos)
+    clips = list_clips(config.videos, config.recursive).paths
     if config.overlay and len(clips) != 1:
         raise UserError(f"overlay takes one clip, and {len(clips)} were given: caption them one by one")
     if config.report:
@@ -89,7 +89,7 @@ def _caption(config: CaptionConfig) -> None:
 
 @check.register
 def _extract(config: ExtractConfig) -> None:
-    find_clips(config.clips)
+    find_clips(config.clips, config.recursive)
     if not config.download:
         locate(config)
 

@@ -8,6 +8,7 @@ from stg.features.log import ExtractionLog
 from stg.runtime.errors import Preempted, TooManySkipped
 from stg.runtime.progress import ConsoleReporter
 from stg.runtime.signals import interrupted_by_sigterm
+from stg.video.clips import list_clips
 
 
 def main(config: ExtractConfig) -> int:
@@ -16,7 +17,7 @@ def main(config: ExtractConfig) -> int:
     with interrupted_by_sigterm():
         try:
             report = stg.features.extract(
-                config.clips,
+                list_clips(config.clips, config.recursive),
                 config.out,
                 networks=config,
                 sampling=config,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from stg.config.extraction import RECURSIVE_HELP
 from stg.config.search import SearchConfig, with_shorthands
 
 JSON_HELP = (
@@ -20,6 +21,7 @@ class CaptionConfig:
     )
     model: str
     """Run folder of stg.fit, or the model.safetensors in one."""
+    recursive: bool = field(default=False, metadata={"flag": True, "help": RECURSIVE_HELP})
     weights: str | None = None
     """Folder with the weights of the networks, or a file of them; several are joined by ':' (on Windows ';')."""
     beam: int = 5

@@ -136,6 +136,9 @@ class ExecutionConfig:
                 raise ValueError(f"{name} must be greater than 0; got {getattr(self, name)}")
 
 
+RECURSIVE_HELP = "search the subfolders of folders, too"
+
+
 @dataclass(frozen=True, kw_only=True)
 class ExtractConfig(NetworkConfig, SamplingConfig, ExecutionConfig):
     """What to extract, with which networks, into which store."""
@@ -146,6 +149,7 @@ class ExtractConfig(NetworkConfig, SamplingConfig, ExecutionConfig):
     out: str
     """The store: made if absent, continued if it was made with the same settings. Under torchrun each process writes a
     shard OUT.rank0of2, ...: join them with stg.store merge."""
+    recursive: bool = field(default=False, metadata={"flag": True, "help": RECURSIVE_HELP})
     engine: Literal["local", "ray"] = "local"
     """ray: as a Ray Data job of `workers` actors (needs the extra `ray`)."""
     features_dtype: Literal["float16", "float32"] | None = None

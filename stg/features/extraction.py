@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from stg.config.extraction import ExecutionConfig, NetworkConfig, SamplingConfig
 from stg.runtime.reporter import SILENT, Reporter
-from stg.video.clips import find_clips
+from stg.video.clips import ClipList, by_id, list_clips
 from stg.vision.registry import locate
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def extract(
-    clips: Sequence[str | Path],
+    clips: Sequence[str | Path] | ClipList,
     out: str | Path,
     *,
     networks: NetworkConfig | None = None,
@@ -31,7 +31,7 @@ def extract(
     be used are listed in ``STORE.skipped.jsonl``, facts of the others in ``STORE.clips.jsonl``.
 
     Args:
-        clips: video files, or folders of them.
+        clips: video files, or folders of them; or what :func:`stg.video.clips.list_clips` found.
         out: the store; made if it does not exist.
         networks, sampling, execution: as the options of ``stg.extract``; their defaults are the paper's.
         engine: ``ray``: as a Ray Data job of ``execution.workers`` actors.
@@ -45,7 +45,10 @@ def extract(
     """
     networks, sampling = networks or NetworkConfig(), sampling or SamplingConfig()
     execution = execution or ExecutionConfig()
-    paths = find_clips(tuple(map(str, clips)))
+    found = clips if isinstance(clips, ClipList) else list_clips(tuple(map(str, clips)))
+    paths = by_id(found.paths)
+    if found.left_out:
+        reporter.say(found.left_out)
     files = locate(networks, fetch=execution.download)
 
     # Only now, when nothing is missing, torch is loaded, which takes seconds.

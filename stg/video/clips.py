@@ -1,7 +1,9 @@
 """Find clips, and read one."""
 
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from stg.runtime.errors import UserError
@@ -10,10 +12,16 @@ from stg.video.clip import ClipPart, ClipRequest
 from stg.video.decoding import sample_video, video_id
 from stg.video.segments import read_segments
 
-SUFFIXES = tuple(
-    ".mp4 .m4v .mov .3gp .mkv .webm .avi .mpg .mpeg .ts .m2ts .flv .ogv .wmv .asf".split()  # noqa: SIM905
-)
-"""Suffixes that mark a name as a clip's file: those that ``stg.extract`` takes from a folder."""
+SUFFIXES = (
+    ".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3gpp", ".3g2", ".3gp2", ".f4v", ".mj2", ".mkv", ".mk3d", ".webm", ".avi",
+    ".divx", ".mpg", ".mpeg", ".mpe", ".vob", ".mod", ".ts", ".mts", ".m2ts", ".m2t", ".trp", ".tod", ".flv", ".ogv",
+    ".ogm", ".wmv", ".asf", ".gif",
+)  # fmt: skip
+"""Suffixes that mark a name as a clip's file, in any case: those that ``stg.extract`` takes from a folder, and that ids
+lose. All that the decoder reads, but those that mostly hold sound alone."""
+
+CAPTION_FILES = ("captions.csv", "captions.jsonl")
+"""Belong to a folder of clips, so nobody needs to read that they are no clips."""
 
 
 def read_clip(path: str | Path, request: ClipRequest) -> Iterator[ClipPart]:
@@ -37,15 +45,59 @@ def read_clip(path: str | Path, request: ClipRequest) -> Iterator[ClipPart]:
         yield from read_sound(path)
 
 
-def find_clips(names: tuple[str, ...]) -> dict[str, Path]:
+@dataclass
+class ClipList:
+    """Clips that were found, and what was left out.
+
+    Attributes:
+        paths: files as named, and of folders the entries that look like clips, sorted.
+        hidden: files whose names start with a dot, such as the companions that a Mac writes (``._NAME``).
+        others: suffix -> how many files of folders have it and are therefore no clips.
+        below: clips in subfolders that were not searched.
+    """
+
+    paths: list[Path] = field(default_factory=list)
+    hidden: int = 0
+    others: Counter[str] = field(default_factory=Counter)
+    below: int = 0
+
+    @property
+    def left_out(self) -> str:
+        """One line that counts what was left out and why; empty if nothing was."""
+        parts = []
+        if self.below:
+            parts.append(f"{counted(self.below, 'clip')} in subfolders (--recursive takes them)")
+        if self.others:
+            kinds = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in self.others.most_common(5))
+            more = ", ..." if len(self.others) > 5 else ""
+            parts.append(f"{counted(self.others.total(), 'file')} that are no clips by their suffix ({kinds}{more})")
+        if self.hidden:
+            parts.append(f"{counted(self.hidden, 'hidden file')} (names that start with a dot)")
+        return "left out: " + "; ".join(parts) if parts else ""
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 clip``, ``2 clips``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def find_clips(names: tuple[str, ...], recursive: bool = False) -> dict[str, Path]:
     """Id -> path of every clip of :func:`list_clips`.
 
     Raises:
         UserError: two clips with one id (their ids are their names without the suffix).
     """
+    return by_id(list_clips(names, recursive).paths)
 
+
+def by_id(paths: Iterable[Path]) -> dict[str, Path]:
+    """Id -> path; the same file twice is one clip.
+
+    Raises:
+        UserError: two clips with one id (their ids are their names without the suffix).
+    """
     clips: dict[str, Path] = {}
-    for path in list_clips(names):
+    for path in paths:
         video = video_id(path)
         other = clips.setdefault(video, path)
         if other is not path and other.absolute() != path.absolute():
@@ -53,21 +105,48 @@ def find_clips(names: tuple[str, ...]) -> dict[str, Path]:
     return clips
 
 
-def list_clips(names: tuple[str, ...]) -> list[Path]:
-    """Files as named, and of folders the entries that look like videos, sorted.
+def list_clips(names: tuple[str, ...], recursive: bool = False) -> ClipList:
+    """Files as named, and of folders the entries that look like clips.
+
+    Args:
+        recursive: search the subfolders of folders, too, but those that are links or hidden.
 
     Raises:
         UserError: a name that is not there, a folder without clips.
     """
-    clips: list[Path] = []
+    found = ClipList()
     for name in names:
         path = Path(name)
         if not os.path.lexists(path):
             raise UserError(f"there is no file or folder {name!r}: give clips, or folders of clips")
-        entries = [path]
-        if path.is_dir():
-            entries = sorted(item for item in path.iterdir() if item.suffix.lower() in SUFFIXES)
-            if not entries:
-                raise UserError(f"folder {str(path)!r} holds no clips (names that end in {' '.join(sorted(SUFFIXES))})")
-        clips += entries
-    return clips
+        if not path.is_dir():
+            found.paths.append(path)
+            continue
+        inside = _in_folder(path, recursive)
+        if not inside.paths:
+            why = f"; {inside.left_out}" if inside.left_out else ""
+            raise UserError(
+                f"folder {str(path)!r} holds no clips (names that end in {' '.join(sorted(SUFFIXES))}){why}"
+            )
+        found.paths += inside.paths
+        found.hidden += inside.hidden
+        found.others += inside.others
+        found.below += inside.below
+    return found
+
+
+def _in_folder(folder: Path, recursive: bool) -> ClipList:
+    found = ClipList()
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        inside = [name for name in files if not name.startswith(".")]
+        clips = [Path(place, name) for name in inside if Path(name).suffix.lower() in SUFFIXES]
+        if not recursive and place != str(folder):
+            found.below += len(clips)
+            continue
+        found.paths += clips
+        found.hidden += len(files) - len(inside)
+        others = (Path(name) for name in inside if name not in CAPTION_FILES)
+        found.others.update(path.suffix.lower() for path in others if path.suffix.lower() not in SUFFIXES)
+    found.paths.sort()
+    return found

@@ -18,7 +18,7 @@ from stg.video.pictures import DecodedPicture, pixel_shape
 from stg.video.sampling import is_even, sample_numbers, sample_seconds
 from stg.video.streams import best_film, best_sound, films, packet_counts
 
-FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpegts", "mpeg", "flv", "ogg", "asf")
+FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpegts", "mpeg", "flv", "ogg", "asf", "gif")
 """Container formats that are opened; none of them can name another file or an address to read."""
 
 MAX_PIXELS = 2**25

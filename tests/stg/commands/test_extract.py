@@ -174,10 +174,9 @@ def test_every_kind_of_broken_file_is_a_row(bench: Bench) -> None:
     (bench.clips / "empty.mp4").write_bytes(b"")
     (bench.clips / "page.mp4").write_text("<html>404</html>")
     (bench.clips / "gone.mp4").symlink_to(bench.clips / "nowhere")
-    (bench.clips / "folder.mp4").mkdir()
     os.mkfifo(bench.clips / "pipe.mp4")
     assert bench.run() == 3
-    assert {row["id"] for row in bench.rows("skipped")} == {"empty", "page", "gone", "folder", "pipe"}
+    assert {row["id"] for row in bench.rows("skipped")} == {"empty", "page", "gone", "pipe"}
     with GraphStore(bench.out) as store:
         assert list(store.keys()) == ["good"]
 
@@ -265,7 +264,7 @@ def test_finding_clips(bench: Bench) -> None:
     with pytest.raises(UserError, match=r"two clips would have the id 'b': .*b.mp4' and .*b.avi'; rename one"):
         find_clips((str(bench.clips), str(bench.folder / "b.avi")))
     (bench.folder / "none").mkdir()
-    with pytest.raises(UserError, match=r"none' holds no clips \(names that end in .3gp .asf"):
+    with pytest.raises(UserError, match=r"none' holds no clips \(names that end in .3g2 .3gp .*"):
         find_clips((str(bench.folder / "none"),))
 
 

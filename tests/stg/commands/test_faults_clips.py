@@ -33,6 +33,7 @@ from stg.models.feature_kinds import FeatureWidths
 from stg.runs.bundle import CaptionerBundle
 from stg.text.vocabulary import Vocabulary
 from stg.video.clip import ClipPart, ClipRequest, Segment, SegmentRequest
+from stg.video.clips import ClipList
 from stg.video.decoding import SampledFrames, VideoError
 from stg.video.readers import Readers
 from stg.video.sampling import segment_centres
@@ -244,21 +245,43 @@ def test_only_regular_files_are_read_and_none_is_waited_for(
     (bench.clips / "folder.mp4" / "inside.mp4").write_bytes(b"not looked at")
     (bench.clips / "broken.mp4").symlink_to(bench.clips / "nowhere.mp4")
     (bench.clips / "gone.mp4").write_bytes((bench.clips / "good.mp4").read_bytes())
-    find = stg.video.clips.find_clips
+    find = stg.video.clips.list_clips
 
-    def find_and_lose(names: tuple[str, ...]) -> dict[str, Path]:
-        found = find(names)
+    def find_and_lose(names: tuple[str, ...], recursive: bool) -> ClipList:
+        found = find(names, recursive)
         (bench.clips / "gone.mp4").unlink()
         return found
 
-    monkeypatch.setattr("stg.features.extraction.find_clips", find_and_lose)
+    monkeypatch.setattr("stg.commands.extract.list_clips", find_and_lose)
     assert bench.extract("--time_limit", "5", "--max_skip", "0.9", clips=[str(bench.clips), "/dev/zero"]) == 0
     told = {video: row["message"] for video, row in bench.rows("skipped").items()}
     assert told == {
         name: f"{file!r} is not a regular file (a folder, a pipe or a device)"
-        for name, file in {"pipe": "pipe.mp4", "device": "device.mp4", "folder": "folder.mp4", "zero": "zero"}.items()
+        for name, file in {"pipe": "pipe.mp4", "device": "device.mp4", "zero": "zero"}.items()
     } | {name: f"could not open '{name}.mp4': No such file or directory" for name in ("broken", "gone")}
     assert bench.videos() == ["good"]
+
+
+def test_extract_and_caption_say_what_they_left_out(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    write_clip(bench.clips / "a.MTS", moving_square(), container="mpegts")
+    (bench.clips / "._a.MTS").write_bytes(bytes.fromhex("0005160700020000") + bytes(4000))
+    (bench.clips / "day").mkdir()
+    write_clip(bench.clips / "day" / "b.mp4", moving_square())
+    line = "left out: 1 clip in subfolders (--recursive takes them); 1 hidden file (names that start with a dot)"
+    assert bench.extract() == 0
+    assert line in capsys.readouterr().out
+    assert bench.videos() == ["a"]
+    bench.model()
+    assert bench.caption() == 0
+    told = capsys.readouterr()
+    assert line in told.err
+    assert told.out.count("\n") == 1
+    assert bench.extract("--recursive") == 0
+    assert "1 hidden file" in (told := capsys.readouterr().out)
+    assert "subfolders" not in told
+    assert bench.videos() == ["a", "b"]
+    assert bench.caption("--recursive") == 0
+    assert capsys.readouterr().out.count("\n") == 2
 
 
 # --- A13: decoders that hang, crash, or eat memory
