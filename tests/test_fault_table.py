@@ -6,14 +6,13 @@ from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent
 TABLE = TESTS / "FAULTS.md"
+LIST = {"A": 15, "B": 7, "C": 13, "D": 18, "E": 9, "F": 10}
+"""The list of faults that this project set out to survive: letter -> how many rows, numbered from 1; 72 in all."""
 ROWS = [
-    *(f"A{number}" for number in range(1, 16)),
-    *(f"B{number}" for number in range(1, 8)),
-    *("C9", "C10", "C11", "C13"),
-    *(f"D{number}" for number in range(4, 12)),
-    *("F1", "F3", "F4", "F5", "F6", "F7", "F10"),
+    *(f"{letter}{number}" for letter, count in LIST.items() for number in range(1, count + 1)),
     *(f"G{number}" for number in range(1, 10)),
     *(f"H{number}" for number in range(1, 18)),
+    *(f"I{number}" for number in range(1, 7)),
 ]
 
 
@@ -51,6 +50,7 @@ def absent(named: dict[str, list[str]]) -> list[str]:
 def test_every_row_is_there_and_names_tests_that_exist() -> None:
     named = rows(TABLE.read_text(encoding="utf-8"))
     assert list(named) == ROWS
+    assert sum(name[0] in LIST for name in named) == sum(LIST.values()) == 72
     assert [row for row, tests in named.items() if not tests] == []
     assert absent(named) == []
 

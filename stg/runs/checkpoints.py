@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -70,11 +71,13 @@ class Checkpoints:
         warn: Callable[[str], None] = lambda line: None,
         *,
         rank: int = 0,
+        made_of: Mapping[str, str] = MappingProxyType({}),
     ) -> dict[str, Any] | None:
         """Load the newest whole checkpoint into model, optimiser and generators; returns its header, or None.
 
         The optimiser keeps the settings that it was made with and gets the state alone.
         The generators get the states of process ``rank`` of those that saved it; where it was none of them, they stay.
+        One that was made of something else than ``made_of`` (fingerprints by name) is not loaded.
         Damaged ones are passed over, with a line to ``warn``, in favour of the one before (faults D3).
 
         Raises:
@@ -90,6 +93,9 @@ class Checkpoints:
                 # A damaged file costs the steps since the one before it, not the run.
                 warn(f"{error}; falling back to the checkpoint before it")
                 continue
+            # Weights of other words, say, have another shape: the caller has words for that.
+            if differing(made_of, header):
+                return header
             model.load_state_dict(_under(tensors, "model."))
             _unflatten(optimiser, _under(tensors, "optimiser."))
             _set_random_states(_under(tensors, _generators(rank)))
@@ -104,6 +110,11 @@ class Checkpoints:
         if not self.folder.is_dir():
             return []
         return sorted((path for path in self.folder.iterdir() if NAME.fullmatch(path.name)), reverse=True)
+
+
+def differing(made_of: Mapping[str, str], header: Mapping[str, Any]) -> list[str]:
+    """The names of what a checkpoint was made of that is another now; older checkpoints do not say all."""
+    return [name for name, value in made_of.items() if header.get(name) not in (None, value)]
 
 
 def random_states() -> dict[str, Tensor]:

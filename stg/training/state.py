@@ -9,7 +9,7 @@ from typing import Any, Literal, NoReturn
 from torch import nn
 from torch.optim import Optimizer
 
-from stg.runs.checkpoints import Checkpoints, random_states
+from stg.runs.checkpoints import Checkpoints, differing, random_states
 from stg.runtime.distributed import SINGLE, Ranks
 from stg.runtime.errors import Preempted, StgError
 from stg.training.step import StepResult
@@ -90,12 +90,13 @@ class TrainingState:
         Raises:
             CheckpointError: checkpoints exist and none of them is whole.
         """
-        header = self.checkpoints.restore(self.model, self.optimiser, warn=warn, rank=self.ranks.rank)
+        header = self.checkpoints.restore(
+            self.model, self.optimiser, warn=warn, rank=self.ranks.rank, made_of=self._made_of
+        )
         if header is None:
             return []
         self.header, self.at = header, Position(**header["position"])
-        # Older checkpoints do not hold every fingerprint.
-        return [name for name, value in self._made_of.items() if header.get(name) not in (None, value)]
+        return differing(self._made_of, header)
 
     def advance(self, result: StepResult) -> None:
         """Count a step."""

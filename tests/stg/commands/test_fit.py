@@ -408,22 +408,28 @@ def test_a_run_goes_on_longer_where_it_is_told_to(store: Path, tmp_path: Path) -
     assert len(rows(out, "validation")) == 2
 
 
-def test_a_run_is_not_resumed_with_the_same_words_in_other_captions(
-    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_is_not_resumed_with_other_captions(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "run"
     run(settings(store, out, optim={"epochs": 1}))
 
-    def exchanged(*given: Any, **more: Any) -> OpenDataset:
-        opened = open_dataset(*given, **more)
-        captions = dict(opened.dataset.captions)
-        one, two = opened.dataset.splits["train"][:2]
-        captions[one], captions[two] = captions[two], captions[one]
-        return dataclasses.replace(opened, dataset=dataclasses.replace(opened.dataset, captions=captions))
+    def resumed(*added: str) -> str:
+        """With the captions of two videos exchanged, and further ones."""
 
-    monkeypatch.setattr("stg.training.setup.open_dataset", exchanged)
-    with pytest.raises(UserError, match=r"the captions, or the videos that have any, have changed since .*run was st"):
-        run(settings(store, out, run={"override": True}))
+        def changed(*given: Any, **more: Any) -> OpenDataset:
+            opened = open_dataset(*given, **more)
+            captions = dict(opened.dataset.captions)
+            one, two = opened.dataset.splits["train"][:2]
+            captions[one], captions[two] = captions[two], [*captions[one], *added]
+            return dataclasses.replace(opened, dataset=dataclasses.replace(opened.dataset, captions=captions))
+
+        monkeypatch.setattr("stg.training.setup.open_dataset", changed)
+        with pytest.raises(UserError) as told:
+            run(settings(store, out, run={"override": True}))
+        return str(told.value)
+
+    # The same words may stand in other captions.
+    assert "the captions, or the videos that have any, have changed since" in resumed()
+    assert "(other vocabulary): use another --run.out" in resumed("an unheard of word")
 
 
 def test_the_control_trains_on_other_videos_features(store: Path, tmp_path: Path) -> None:

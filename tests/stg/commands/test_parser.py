@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from graphs import StoreError, StoreFullError
 from stg.commands.parser import build_parser, parse, presets, run_command
 from stg.config.schema import differences, from_dict, to_dict
 from stg.config.training import FitConfig
@@ -126,6 +127,8 @@ def test_positional_arguments_and_names_that_start_with_a_dash() -> None:
 @pytest.mark.parametrize(
     ("error", "code"),
     [
+        (StoreFullError("the disk is full"), 1),
+        (StoreError("no store"), 2),
         (UserError("a"), 2),
         (ValueError("a"), 2),
         (StgError("a"), 1),

@@ -1,8 +1,10 @@
-"""``./run``: finds its own folder wherever it is called from, and by whatever name (fault H14)."""
+"""``./run``: finds its own folder wherever it is called from, and by whatever name (fault H14); goes on with
+a set-up that was interrupted (F8, F9)."""
 
 import os
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -55,3 +57,45 @@ def test_links_lead_to_the_project(project: Path, tmp_path: Path) -> None:
         assert called(tmp_path / name, project, tmp_path) == expected(project, tmp_path)
         assert called(name, project, tmp_path) == expected(project, tmp_path)
     assert called("second", project, links) == expected(project, links)
+
+
+PYTHON = """#!/bin/sh
+# A stand-in for python3: `python3 -m venv FOLDER` makes a pip, which makes a uv; each is killed at the moment named.
+moment() { [ "${KILLED_AT:-}" = "$1" ] && kill -9 $$; return 0; }
+mkdir -p "$3/bin"
+moment folder
+cat > "$3/bin/pip" <<'END'
+#!/bin/sh
+uv=$(dirname "$0")/uv
+printf '#!/bin/sh\nprintf "%%s|" "$@"\n' > "$uv"
+[ "${KILLED_AT:-}" = pip ] && kill -9 $$
+chmod 755 "$uv"
+END
+moment venv
+chmod 755 "$3/bin/pip"
+"""
+
+
+@pytest.mark.parametrize("moment", ["folder", "venv", "pip"])
+def test_a_first_start_that_was_killed_goes_on(moment: str, project: Path, tmp_path: Path) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("sh", "dirname", "mkdir", "cat", "chmod", "readlink", "sed"):
+        (tools / name).symlink_to(str(shutil.which(name)))
+    (tools / "python3").write_text(PYTHON)
+    (tools / "python3").chmod(0o755)
+    command = [str(tools / "sh"), str(project / "run"), "fit", "a"]
+
+    def start(**environment: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(command, env={"PATH": str(tools), **environment}, capture_output=True, text=True)
+
+    assert start(KILLED_AT=moment).returncode != 0
+    done = start()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split("|")[:-1] == ["run", "--quiet", "--project", str(project), "python", "-m", "stg.fit", "a"]
+
+
+def test_torch_scatter_is_built_for_the_torch_that_it_runs_with() -> None:
+    settings = tomllib.loads((RUN.parent / "pyproject.toml").read_text())["tool"]["uv"]
+    needed = settings["extra-build-dependencies"]["torch-scatter"]
+    assert {"requirement": "torch", "match-runtime": True} in needed

@@ -1,5 +1,6 @@
 """Checkpoints: atomic, checksummed, resumable (faults D1-D3, F2)."""
 
+import errno
 import json
 import os
 import subprocess
@@ -150,6 +151,23 @@ Checkpoints(folder).save(2, model, optimiser, {})
     assert header is not None
     assert header["step"] in (1, 2)
     assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_a_full_disk_keeps_the_checkpoint_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, optimiser = parts()
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, model, optimiser, {})
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with monkeypatch.context() as patch:
+
+        def full(descriptor: int) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(StgError, match=r"could not write .*step-00000002.* bytes\): No space left") as told:
+            checkpoints.save(2, model, optimiser, {})
+    assert told.value.exit_code == 1
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_files_of_others_are_refused_by_name(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import re
+import signal
 import socket
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,34 @@ def test_a_run_begins_among_what_a_killed_start_left(tmp_path: Path) -> None:
         (out / name).touch()
     begun(out)
     assert {path.name for path in out.iterdir()} == {"config.json", "config.yaml", "train.log"}
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_killed_and_started_again_at_once_five_times(tmp_path: Path) -> None:
+    """Each start is killed while it replaces a file, with the lock in its hands; the last one finds a clean folder."""
+    out = tmp_path / "run"
+    config = FitConfig(run=RunConfig(out=str(out)))
+    for number in range(5):
+        if (pid := os.fork()) == 0:
+            try:
+                with TrainingRun(out, config) as run:
+                    run.begin()
+                    run.log(kind="step", step=number + 1)
+                    with open(out / "metrics.jsonl", "a") as half:
+                        half.write('{"kind": "st')
+                    os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment]
+                    run.set_state("running", step=number)
+            finally:
+                os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+        assert (out / ".lock").exists()
+        assert len(list(out.glob(".state.json.*.tmp"))) == 1
+    with TrainingRun(out, config) as run:
+        run.begin()
+        run.log(kind="step", step=6)
+    assert {path.name for path in out.iterdir()} == {"config.json", "config.yaml", "metrics.jsonl", "train.log"}
+    assert [row["step"] for row in RunFolder(out).metrics.rows] == [1, 2, 3, 4, 5, 6]
+    assert RunFolder(out).metrics.unread == 0
 
 
 def test_nothing_is_written_through_links_in_a_run(tmp_path: Path) -> None:
