@@ -11,7 +11,7 @@ LIST = {"A": 15, "B": 7, "C": 13, "D": 18, "E": 9, "F": 10}
 ROWS = [
     *(f"{letter}{number}" for letter, count in LIST.items() for number in range(1, count + 1)),
     *(f"G{number}" for number in range(1, 10)),
-    *(f"H{number}" for number in range(1, 18)),
+    *(f"H{number}" for number in range(1, 19)),
     *(f"I{number}" for number in range(1, 7)),
 ]
 

@@ -10,11 +10,12 @@ from stg.config.evaluation import EvaluateConfig
 from stg.config.schema import describe, differences, to_dict
 from stg.config.training import FitConfig
 from stg.metrics.java import JavaError, java
+from stg.runs.evaluations import read_scores
 from stg.runs.folder import FREE, RunFolder
 from stg.runs.training_run import TrainingRun
 from stg.runtime.errors import UserError
 from stg.runtime.files import write_atomic
-from stg.runtime.reading import read_json
+from stg.runtime.reading import number, read_json
 
 State = Literal["done", "failed", "unfinished", "new"]
 
@@ -88,7 +89,7 @@ class CellFolder:
     def record(self) -> dict[str, Any]:
         """The cell's record; empty for a new one."""
         found = read_json(self.record_file) if self.record_file.exists() else {}
-        if not isinstance(found, dict):
+        if not _is_record(found):
             raise UserError(f"{self.record_file} is not a record of an ablation: remove it, and the cell resumes")
         return found
 
@@ -190,6 +191,22 @@ class CellFolder:
         return replace(asked, **moved)
 
 
+def _is_record(found: object) -> bool:
+    """Whether a file holds what `CellFolder.record` promises, as far as it is read without a question."""
+    if not isinstance(found, dict):
+        return False
+    if not all(number(found.get(name, 0.0)) is not None for name in ("seconds", "seconds_evaluating")):
+        return False
+    failed, evaluated, weights = (found.get(name) or {} for name in ("failed", "evaluated", "weights"))
+    if not all(isinstance(part, dict) for part in (failed, evaluated, weights)):
+        return False
+    if failed and (number(failed.get("at")) is None or not isinstance(failed.get("error"), str)):
+        return False
+    searches = [one for split in evaluated.values() for one in (split.values() if isinstance(split, dict) else [None])]
+    named = all(isinstance(one, dict) and isinstance(one.get("stem"), str) for one in searches)
+    return named and all(number(count) is not None for count in weights.values())
+
+
 def java_is_there() -> bool:
     """Whether METEOR can be asked for."""
 
@@ -202,4 +219,4 @@ def java_is_there() -> bool:
 
 def no_meteor(scores: Path) -> bool:
     """Whether a file of scores is without METEOR."""
-    return "meteor" not in read_json(scores)["scores"]
+    return "meteor" not in read_scores(scores)["scores"]

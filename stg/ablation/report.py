@@ -11,9 +11,9 @@ from stg.ablation.cells import CellFolder, State
 from stg.ablation.plan import Plan
 from stg.config.schema import describe, differences, to_dict
 from stg.metrics.columns import EVENTS, HEADINGS, PUBLISHED, spread
+from stg.runs.evaluations import read_scores as read_scores_file
 from stg.runs.folder import FREE
 from stg.runtime.errors import UserError
-from stg.runtime.reading import read_json
 
 PAPER_EDGES = "those of Pan et al. (CVPR 2020)"
 
@@ -137,10 +137,10 @@ def read_scores(cells: Sequence[CellFolder]) -> dict[str, dict[str, Any]]:
     found: dict[str, list[dict[str, float]]] = {}
     for cell in cells:
         for search, stem in cell.evaluated.items():
-            scores = dict(read_json(cell.run.evaluation_file(stem, "scores"))["scores"])
+            scores = dict(read_scores_file(cell.run.evaluation_file(stem, "scores"))["scores"])
             # Only the built-in world knows which event happens in a video.
             if (events := cell.run.evaluation_file(stem, "events")).exists():
-                scores |= {name: value for name, value in read_json(events)["scores"].items() if name in EVENTS}
+                scores |= {name: value for name, value in read_scores_file(events)["scores"].items() if name in EVENTS}
             found.setdefault(search, []).append(scores)
     return {
         search: {
@@ -159,7 +159,7 @@ def read_verbs(cells: Sequence[CellFolder]) -> dict[str, dict[str, Any]]:
     for cell in cells:
         for search, stem in cell.evaluated.items():
             if (path := cell.run.evaluation_file(stem, "events")).exists():
-                for verb, named in read_json(path)["verbs"].items():
+                for verb, named in (read_scores_file(path).get("verbs") or {}).items():
                     found.setdefault(search, {}).setdefault(verb, []).append(named["right"])
     return {search: {verb: spread(values) for verb, values in verbs.items()} for search, verbs in found.items()}
 
@@ -173,7 +173,7 @@ def _unavailable(done: Sequence[CellFolder]) -> list[str]:
     reasons: dict[str, str] = {}
     for cell in done:
         for stem in cell.evaluated.values():
-            reasons |= read_json(cell.run.evaluation_file(stem, "scores")).get("unavailable", {})
+            reasons |= read_scores_file(cell.run.evaluation_file(stem, "scores")).get("unavailable") or {}
     return [f"{HEADINGS.get(metric, metric)}: {reason}" for metric, reason in reasons.items()]
 
 

@@ -25,7 +25,7 @@ def to_dict(config: Any) -> dict[str, Any]:
     return values
 
 
-def from_dict(config_class: type[C], values: Mapping[str, Any]) -> C:
+def from_dict(config_class: type[C], values: Any) -> C:
     """The inverse of `to_dict`; unknown keys are errors that list the known ones.
 
     Raises:

@@ -11,9 +11,9 @@ from stg.config.schema import differences, to_dict
 from stg.config.training import FitConfig
 from stg.datasets.open import READERS, captions_read
 from stg.evaluation.predictions import read_predicted
+from stg.runs.evaluations import read_scores
 from stg.runs.folder import FREE, RunFolder
 from stg.runtime.errors import UserError
-from stg.runtime.reading import read_json
 
 _SEED = re.compile(r"(?<=.)[-_.](seed)?\d+$")
 
@@ -90,9 +90,8 @@ def load_result(folder: str, split: str, search: str) -> RunResult:
             f"{folder} has no scores of {split} with search {search}{withheld} (there: {', '.join(there) or 'none'}): "
             f"run python -m stg.evaluate {shlex.quote(folder)} --split {split}{beam}"
         )
-    recorded = read_json(scores)
-    values = recorded.get("scores") if isinstance(recorded, dict) else None
-    if not isinstance(values, dict) or not all(isinstance(value, int | float) for value in values.values()):
+    values = read_scores(scores)["scores"]
+    if None in values.values():
         raise UserError(f"{scores} holds no scores of stg.evaluate: evaluate {folder} again")
     # A run without its model is still of use here: what its features were is then unknown, and a note says so.
     header = run.header

@@ -166,7 +166,13 @@ def plan_features(
     search = places if isinstance(places, WeightSearch) else WeightSearch(places)
     try:
         return _plan(Manifest(manifest), reads, search, builders or {})
-    except (LookupError, TypeError, ValueError, AttributeError) as error:  # a manifest is a file's, and may be damaged
+    except (
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        OSError,
+    ) as error:  # a manifest is a file's, and may be damaged
         raise UserError(
             f"the manifest of this model's features is damaged ({type(error).__name__}: {error})"
         ) from error

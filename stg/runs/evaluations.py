@@ -7,7 +7,7 @@ from typing import Any
 
 from stg.config.search import SearchConfig
 from stg.runtime.errors import UserError
-from stg.runtime.reading import read_json
+from stg.runtime.reading import number, read_json
 
 SPLITS = ("val", "test", "train")
 """The order in which splits are listed; others follow."""
@@ -48,15 +48,9 @@ def read_evaluations(folder: Path) -> tuple[Evaluation, ...]:
         if path.stem.endswith(("-scores", "-events", "-nbest")):
             continue
         record, events = (
-            read_json(other) if (other := folder / f"{path.stem}-{kind}.json").exists() else {}
+            read_scores(other) if (other := folder / f"{path.stem}-{kind}.json").exists() else {}
             for kind in ("scores", "events")
         )
-        if (
-            not isinstance(record, dict)
-            or not isinstance(record.get("scores", {}), dict)
-            or not isinstance(events, dict)
-        ):
-            raise UserError(f"{folder}/{path.stem}-scores.json is not what stg.evaluate writes")
         split, _, rest = path.stem.partition("-")
         # Captions without scores name their search in their file's name only.
         search = _search_name(path.stem, split, record) or rest or path.stem
@@ -64,6 +58,26 @@ def read_evaluations(folder: Path) -> tuple[Evaluation, ...]:
     return tuple(
         sorted(found, key=lambda one: (SPLITS.index(one.split) if one.split in SPLITS else len(SPLITS), one.split))
     )
+
+
+def read_scores(path: Path) -> dict[str, Any]:
+    """The scores of an evaluation, or those of its events.
+
+    Raises:
+        UserError: the file is not what `stg.evaluate` writes.
+    """
+    record = read_json(path)
+    whole = isinstance(record, dict)
+    for part in ("scores", "unavailable", "verbs", "search"):
+        whole = whole and isinstance(record.get(part) or {}, dict)
+    if not whole or not all(
+        value is None or number(value) is not None for value in (record.get("scores") or {}).values()
+    ):
+        raise UserError(f"{path} is not what stg.evaluate writes: evaluate the run again")
+    for verb in (record.get("verbs") or {}).values():
+        if not isinstance(verb, dict) or number(verb.get("right")) is None:
+            raise UserError(f"{path} is not what stg.evaluate writes: 'verbs' must have a share each")
+    return {**record, "scores": record.get("scores") or {}}
 
 
 def _search_name(stem: str, split: str, record: Mapping[str, Any]) -> str | None:

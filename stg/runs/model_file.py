@@ -43,7 +43,11 @@ def model_header(path: Path) -> dict[str, Any]:
         header: dict[str, Any] = json.loads(_described(path)["__metadata__"]["stg"])
         # Only what is read from it before torch is there; the rest is checked when the model is built.
         check_parts(header)
-        if not isinstance(header["model"]["branches"], str) or not {"scene", "motion"} <= header["widths"].keys():
+        if (
+            not isinstance(header["features"], dict)
+            or not isinstance(header["model"]["branches"], str)
+            or not {"scene", "motion"} <= header["widths"].keys()
+        ):
             raise ValueError("it says neither branches nor widths of features")
     except DAMAGED as error:
         raise UserError(f"{path} is not a trained model, or is damaged: {_reason(error)}") from error
@@ -78,9 +82,10 @@ def check_parts(header: Any) -> None:
     if not isinstance(header, dict):
         raise ValueError(f"the header is {kind(header)}")
     for part, expected in PARTS.items():
-        if not isinstance(header.get(part), expected):
-            raise ValueError(f"{part} is {kind(header.get(part))}, expected {kind(expected())}")
-    if not all(fits(int, width) and width >= 0 for width in header["widths"].values()):
+        # What is missing is named by who reads it: not all need all parts.
+        if part in header and not isinstance(header[part], expected):
+            raise ValueError(f"{part} is {kind(header[part])}, expected {kind(expected())}")
+    if not all(fits(int, width) and width >= 0 for width in header.get("widths", {}).values()):
         raise ValueError("a width of features is no whole number")
     if not isinstance(header.get("features_dtype", ""), str) or not fits(
         tuple[str, ...], tuple(header.get("reads", ()))

@@ -40,7 +40,9 @@ def best_film(streams: Sequence[Any], packets: Mapping[int, int]) -> Any:
     import av
 
     default = av.stream.Disposition.default
-    able = [item for item in streams if item.codec_context is not None] or list(streams)
+    able = [item for item in streams if item.codec_context is not None]
+    if not able:  # of what cannot be decoded not even the size is known
+        return streams[0]
     longest = max(packets.get(item.index, 0) for item in able)
     able = [item for item in able if packets.get(item.index, 0) >= THUMBNAILS * longest]
     largest = max(item.width * item.height for item in able)

@@ -106,6 +106,10 @@ class LocatingBackbone(Backbone, Protocol):
         ...
 
 
+LARGEST_SIDE = 8192
+"""Longest side of the pictures that a network is fed."""
+
+
 @dataclass(frozen=True)
 class Preprocessing:
     """How frames become the input of a network, and where its feature map is.
@@ -134,8 +138,12 @@ class Preprocessing:
     def __post_init__(self) -> None:
         if self.channels not in ("RGB", "BGR"):
             raise UserError(f"preprocessing of {self.name!r}: channels must be RGB or BGR; got {self.channels!r}")
-        if min(*self.size, self.stride, *self.std) <= 0:
-            raise UserError(f"preprocessing of {self.name!r}: size, stride and std must be above 0")
+        if not min(*self.size, self.stride, *self.std) > 0 or max(*self.size, self.stride) > LARGEST_SIDE:
+            raise UserError(
+                f"preprocessing of {self.name!r}: size, stride and std must be above 0, and sides below {LARGEST_SIDE}"
+            )
+        if not np.isfinite([*self.mean, *self.std]).all():
+            raise UserError(f"preprocessing of {self.name!r}: mean and std must be finite")
 
 
 # Known by the hash of the file, so that another network under the same name is never fed the wrong numbers.
@@ -169,7 +177,7 @@ def read_preprocessing(path: str | Path) -> Preprocessing:
             stride=int(raw.get("stride", 32)),
             output=str(raw.get("output", "")),
         )
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise UserError(f"{path}: size, mean, std and stride must be numbers ({error})") from error
 
 

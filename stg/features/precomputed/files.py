@@ -75,7 +75,11 @@ def open_source(path: str | Path, key: str | None = None) -> FeatureSource:
         UserError: nothing there, nothing of that kind in it, an impossible id, or h5py is missing.
     """
     path = Path(path)
-    if path.is_dir():
+    try:
+        folder = path.is_dir()
+    except OSError as error:  # a name that is too long
+        raise UserError(f"there are no features at {str(path)[:80]}: {error.strerror or error}") from error
+    if folder:
         return FolderSource(path, key)
     if path.suffix.lower() in (".h5", ".hdf5") and path.is_file():
         return Hdf5Source(path, key or "{video}")

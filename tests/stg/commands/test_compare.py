@@ -294,7 +294,7 @@ def test_damaged_files_are_named(runs: list[str], capsys: Capture) -> None:
     whole = scores.read_text()
     for text in ("[]", '{"scores": 1}', '{"scores": {"cider": "high"}}'):
         scores.write_text(text)
-        assert f"{scores} holds no scores of stg.evaluate: evaluate full-1 again" in refused(capsys, *runs)
+        assert f"{scores} is not what stg.evaluate writes: evaluate the run again" in refused(capsys, *runs)
     scores.write_text("{")
     assert f"{scores} is not valid JSON" in refused(capsys, *runs)
     scores.write_text(whole)
@@ -305,7 +305,7 @@ def test_damaged_files_are_named(runs: list[str], capsys: Capture) -> None:
 def test_options_out_of_range_are_refused(capsys: Capture) -> None:
     assert "samples must be at least 1; got 0" in refused(capsys, "x", "--samples", "0")
     assert "show must be at least 0; got -1" in refused(capsys, "x", "--show", "-1")
-    assert "seed must be at least 0; got -1" in refused(capsys, "x", "--seed", "-1")
+    assert "seed must be a whole number from 0 to 2**63 - 1; got -1" in refused(capsys, "x", "--seed", "-1")
 
 
 def test_a_run_that_names_no_annotation_needs_a_root(capsys: Capture) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from stg.config.training import FitConfig, RunConfig
+from stg.runs.evaluations import read_evaluations
 from stg.runs.folder import Metrics, RunFolder
 from stg.runs.training_run import TrainingRun
 from stg.runtime.errors import UserError
@@ -65,3 +66,65 @@ def test_evaluations_are_named_as_their_searches(tmp_path: Path) -> None:
     run.evaluation_file("val-greedy", "scores").write_text('{"scores": 3}')
     with pytest.raises(UserError, match=r"val-greedy-scores.json is not what stg.evaluate writes"):
         run.evaluations  # noqa: B018
+
+
+ROWS = [
+    "5",
+    "{}",
+    "null",
+    '"x"',
+    "[" * 100_000,
+    '{"kind": "step"}',
+    '{"kind": 5, "step": 1}',
+    '{"kind": "step", "step": 1e999}',
+]
+
+
+@pytest.mark.parametrize(
+    "line", [*ROWS, "\xff", '{"kind": "s", "step": ' + "9" * 400 + "}"], ids=lambda line: line[:20]
+)
+def test_lines_that_are_no_rows_are_counted_and_dropped_on_resume(line: str, tmp_path: Path) -> None:
+    config = FitConfig(run=RunConfig(out=str(tmp_path / "run")))
+    with TrainingRun(tmp_path / "run", config) as run:
+        run.begin()
+        good = b'{"kind": "step", "step": 1}\n'
+        RunFolder(tmp_path / "run").metrics_file.write_bytes(good + line.encode("latin-1") + b"\n")
+        read = RunFolder(tmp_path / "run").metrics
+        assert (len(read.rows), read.unread) == (1, 1)
+        run.rewind(5, validated=True)
+        assert RunFolder(tmp_path / "run").metrics_file.read_bytes() == good
+
+
+@pytest.mark.parametrize("section", ["data", "model", "optim", "run", "world"])
+@pytest.mark.parametrize("value", [[], 5, None, "x", [["lr", 1]]], ids=repr)
+def test_a_section_of_the_settings_that_is_none_is_refused(section: str, value: object, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({section: value}))
+    with pytest.raises(UserError, match=r"config\.json does not fit this version: .* must be an object of settings"):
+        _ = RunFolder(tmp_path).config
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"optim": {"lr": "x"}}, {"optim": {"epochs": 2.5}}, {"run": {"seed": 2**70}}, {"optim": {"betas": [0.1]}},
+     {"model": {"views": "three"}}, {"data": {"strict": 1}}, {"plugin": 5}, {"plugin": [5]}, {"run": {"out": []}}],
+    ids=repr,
+)  # fmt: skip
+def test_settings_of_another_type_are_refused(values: dict[str, object], tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    with pytest.raises(UserError):
+        _ = RunFolder(tmp_path).config
+
+
+@pytest.mark.parametrize(
+    "record",
+    [5, [], {"scores": 5}, {"scores": {"cider": "x"}}, {"scores": {"cider": []}}, {"unavailable": 5}, {"search": [5]},
+     {"verbs": {"slide": 5}}, {"verbs": {"slide": {"right": "x"}}}],
+    ids=repr,
+)  # fmt: skip
+def test_scores_that_are_none_are_refused(record: object, tmp_path: Path) -> None:
+    (tmp_path / "val-greedy.json").write_text("[]")
+    for kind in ("scores", "events"):
+        (tmp_path / f"val-greedy-{kind}.json").write_text(json.dumps(record))
+        with pytest.raises(UserError, match=rf"val-greedy-{kind}\.json is not what stg.evaluate writes"):
+            read_evaluations(tmp_path)
+        (tmp_path / f"val-greedy-{kind}.json").unlink()
