@@ -88,7 +88,7 @@ def with_pixels(path: Path, ratio: Fraction, picture: np.ndarray) -> Path:
         (Fraction(64, 45), 102),
         (Fraction(1, 2), 36),
         (Fraction(1), 72),
-        (Fraction(200, 199), 72),  # an encoder's rounding
+        (Fraction(134, 133), 72),  # an encoder's rounding
         (Fraction(99, 1), 72),  # damage
     ],
 )
@@ -211,17 +211,22 @@ def test_a_size_that_changes_midway_squeezes_nothing(
     np.testing.assert_array_equal(frames[int(sample.frame_number[0])], first)
 
 
+def differing(found: np.ndarray, expected: np.ndarray) -> float:
+    """Share of the pixels that have another colour: coding blurs edges, and squeezing moves them."""
+    return float((np.abs(found.astype(int) - expected).max(-1) > 60).mean())
+
+
 def test_segments_take_each_picture_by_its_own_size(tmp_path: Path) -> None:
     path = changing(tmp_path / "clip.webm", [(48, 64), (96, 64)])
     (segment,) = read_segments(path, SegmentRequest(12, 48, (48, 48)))
     wide, tall = segment.frames[0].astype(int), segment.frames[-1].astype(int)
-    assert np.abs(wide - marked(48, 64)[:, 8:56]).mean() < 14
+    assert differing(wide, marked(48, 64)[:, 8:56]) < 0.03
     # 64x96 at a shorter side of 48 is 48x72, of which the middle 48 rows are cut.
-    assert np.abs(tall - marked(72, 48)[12:60]).mean() < 14
+    assert differing(tall, marked(72, 48)[12:60]) < 0.03
     # All of a picture, stretched: placed as among the sampled frames, so that a box means one place in both.
     (whole,) = read_segments(path, SegmentRequest(12, (96, 64), (96, 64)), shape=(96, 64))
     assert whole.frames[0][:20].sum() == 0
-    assert np.abs(whole.frames[0][24:72].astype(int) - marked(48, 64)).mean() < 14
+    assert differing(whole.frames[0][24:72], marked(48, 64)) < 0.03
 
 
 def test_pictures_that_need_too_large_a_canvas_together_are_refused(tmp_path: Path) -> None:
@@ -256,7 +261,9 @@ def test_packets_that_an_edit_list_hides_are_not_missing(tmp_path: Path, hidden:
             if packet.dts is not None:
                 packet.stream = stream
                 file.mux(packet)
-    moved.write_bytes(moved.read_bytes()[:-200])
+    with av.open(moved) as file:
+        places = sorted(packet.pos for packet in file.demux(video=0) if packet.size)
+    moved.write_bytes(moved.read_bytes()[: places[-4]])  # between two packets, of which none is half
     assert sample_video(moved, 5).truncated
 
 
