@@ -143,10 +143,11 @@ class CaptionerBundle:
                     model, graph, widths=widths, vocabulary=len(vocabulary), max_words=vocabulary.max_words
                 )
             captioner.load_state_dict(tensors)
+            features = header["features"]
         except (*DAMAGED, RuntimeError) as error:
             raise CheckpointError(f"{path}: settings and weights do not fit each other: {error}") from error
         kept = header.get("features_dtype", "float16")
-        return cls(captioner.eval(), vocabulary, model, graph, widths, header["features"], kept)
+        return cls(captioner.eval(), vocabulary, model, graph, widths, features, kept)
 
     @classmethod
     def load_training_model(cls, folder: str | Path) -> "CaptionerBundle | None":

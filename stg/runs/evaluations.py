@@ -84,6 +84,6 @@ def _search_name(stem: str, split: str, record: Mapping[str, Any]) -> str | None
     """The search as `stg.evaluate` names it, where its settings give the name of the file."""
     try:
         name = SearchConfig(**record["search"]).name
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, ArithmeticError):
         return None
     return next((each for each in (name, f"{name}, no class") if file_stem(split, each) == stem), None)

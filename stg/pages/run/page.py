@@ -152,7 +152,7 @@ def _facts(run: RunRecord) -> tuple[tuple[str, str], ...]:
         value = run.best.get("cider", run.best.get("bleu4"))
         facts.append(("best on validation", f"{Clock.named(run.best)}, {name} {decimal(value)}"))
     # Distinct epochs, so that one logged twice counts once.
-    done = len({row.get("epoch") for row in run.validations if (number(row.get("epoch")) or 0) >= 0})
+    done = len({number(row.get("epoch")) for row in run.validations if (number(row.get("epoch")) or 0) >= 0})
     facts.append(("epochs", f"{done} of {config.optim.epochs}"))
     facts.append(("seed", str(config.run.seed)))
     if config.data.dataset == "world":

@@ -166,6 +166,15 @@ def test_a_file_that_is_no_model_is_called_so(content: bytes, tmp_path: Path) ->
         load_tensors(path)
 
 
+def test_a_header_without_its_features_is_called_damaged(tmp_path: Path, weights: dict[str, torch.Tensor]) -> None:
+    made = {name: value for name, value in header().items() if name != "features"}
+    save_tensors(tmp_path / "model.safetensors", weights, made)
+    with pytest.raises(CheckpointError, match="settings and weights do not fit each other: 'features'"):
+        CaptionerBundle.load(tmp_path / "model.safetensors")
+    with pytest.raises(UserError, match="its header lacks 'features'"):
+        model_header(tmp_path / "model.safetensors")
+
+
 def test_a_header_is_measured_before_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     with open(path, "wb") as file:
