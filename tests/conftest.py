@@ -15,6 +15,8 @@ from beartype import beartype
 from tests.stg.forks import interpreter
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+CHECKED_CALLS = 8
+"""Calls of each function that are checked in each test: a loop of thousands would take twice as long."""
 SHARED = Path(os.environ.get("STG_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
 
@@ -28,6 +30,14 @@ def resolved_hints(function: Any) -> dict[str, Any]:
     return hints
 
 
+current_test: object = None
+
+
+def pytest_runtest_logstart(nodeid: str) -> None:
+    global current_test
+    current_test = nodeid
+
+
 def check_annotations(function: Any = None, *, typechecker: Any = None, jaxtyped: Any = jaxtyping.jaxtyped) -> Any:
     """What ``--jaxtyping-packages`` decorates with: as jaxtyping's own, which checks arguments twice and costs as much
     again as all that the tests do."""
@@ -38,11 +48,16 @@ def check_annotations(function: Any = None, *, typechecker: Any = None, jaxtyped
     given_hints, function.__annotations__ = function.__annotations__, resolved_hints(function)
     checked: Callable[..., Any] = beartype(function)
     function.__annotations__ = given_hints
+    left, test = CHECKED_CALLS, None
 
     @functools.wraps(function)
     def call(*args: Any, **given: Any) -> Any:
-        if jaxtyping.config.jaxtyping_disable:
+        nonlocal left, test
+        if test is not current_test:
+            left, test = CHECKED_CALLS, current_test
+        if left == 0 or jaxtyping.config.jaxtyping_disable:
             return function(*args, **given)
+        left -= 1
         with jaxtyped("context"):  # the sizes that its array shapes name hold for this call
             return checked(*args, **given)
 
