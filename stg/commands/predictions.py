@@ -1,7 +1,7 @@
 """Compare or merge caption files."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -31,13 +31,19 @@ NARROW = 18
 
 def main(config: PredictionsConfig) -> int:
     """The command."""
-    console = Console(highlight=False, markup=False)
-    if config.out is None:
-        print_side_by_side(config, console)
-        return 0
+    ACTIONS[config.action](config, Console(highlight=False, markup=False))
+    return 0
+
+
+def merge(config: PredictionsConfig, console: Console) -> None:
+    """Join the captions of several files into one file.
+
+    Raises:
+        UserError: a file cannot be read or written, or videos without a caption.
+    """
+    assert config.out is not None
     for line in merge_files(config.files, config.out, videos=config.videos, form=config.form, force=config.force):
         ConsoleReporter(console).say(line)
-    return 0
 
 
 def print_side_by_side(config: PredictionsConfig, console: Console) -> None:
@@ -86,6 +92,12 @@ def _references(config: PredictionsConfig) -> Mapping[str, Sequence[str]]:
         return {}
     return captions_of(load_config(config.run), config.run, instead="give --references FILE instead")
 
+
+ACTIONS: Mapping[str, Callable[[PredictionsConfig, Console], None]] = {
+    "merge": merge,
+    "compare": print_side_by_side,
+}
+"""What the command does, by the first word after its name."""
 
 # --- tables
 

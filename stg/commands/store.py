@@ -1,5 +1,6 @@
 """Look at graph stores, verify, merge, rebuild their edges."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -10,34 +11,55 @@ from stg.data.edges import rebuild_edges
 from stg.data.merge import info, merge, stores_among, verify
 from stg.runtime.errors import UserError
 from stg.runtime.progress import ConsoleReporter
+from stg.runtime.reporter import Reporter
 
 
 def main(config: StoreConfig) -> None:
-    """Look at the stores and print what there is to say, or merge them.
+    """The command.
 
     Raises:
         StgError: broken records (exit code 1).
         ValueError: no store there, or one that is damaged as a whole (exit code 2).
     """
+    ACTIONS[config.action](config, ConsoleReporter(Console(soft_wrap=True)))
 
-    reporter = ConsoleReporter(Console(soft_wrap=True))
-    if config.action == "edges":
-        assert config.out is not None
-        # One file cannot be read and replaced in one go; resolved, as two names may lead to it.
-        if Path(config.out).resolve() == Path(config.paths[0]).resolve():
-            raise UserError(f"{config.out!r} is --out and the store to read: choose another --out")
-        with (
-            GraphStore(config.paths[0]) as source,
-            GraphStore(config.out, "a", source.features_dtype, strict=config.strict) as target,
-        ):
-            rebuild_edges(source, target, config.edges, reporter)
-        return
-    if config.out is not None:
-        merge(stores_among(config.paths), config.out, reporter, strict=config.strict)
-        return
+
+def print_info(config: StoreConfig, reporter: Reporter) -> None:
+    """Print what each store holds."""
     for path in stores_among(config.paths):
         with GraphStore(path) as store:
-            if config.action == "info":
-                info(store, reporter)
-            else:
-                verify(store, reporter)
+            info(store, reporter)
+
+
+def verify_records(config: StoreConfig, reporter: Reporter) -> None:
+    """Read every record of the stores again; the first store with a broken one ends the command."""
+    for path in stores_among(config.paths):
+        with GraphStore(path) as store:
+            verify(store, reporter)
+
+
+def merge_stores(config: StoreConfig, reporter: Reporter) -> None:
+    """Copy the records of all stores into one."""
+    assert config.out is not None
+    merge(stores_among(config.paths), config.out, reporter, strict=config.strict)
+
+
+def make_edges(config: StoreConfig, reporter: Reporter) -> None:
+    """Copy a store with other edges."""
+    assert config.out is not None
+    if Path(config.out).resolve() == Path(config.paths[0]).resolve():
+        raise UserError(f"{config.out!r} is --out and the store to read: choose another --out")
+    with (
+        GraphStore(config.paths[0]) as source,
+        GraphStore(config.out, "a", source.features_dtype, strict=config.strict) as target,
+    ):
+        rebuild_edges(source, target, config.edges, reporter)
+
+
+ACTIONS: Mapping[str, Callable[[StoreConfig, Reporter], None]] = {
+    "info": print_info,
+    "verify": verify_records,
+    "merge": merge_stores,
+    "edges": make_edges,
+}
+"""What the command does, by the first word after its name."""
