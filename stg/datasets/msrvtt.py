@@ -53,7 +53,7 @@ def read_msrvtt(root: str | Path) -> CaptionDataset:
     if "test" not in splits:
         notes.append(f"{PAIR[1]} is not in {root}: there is no test split")
     elif found != OFFICIAL:
-        listed = ", ".join(f"{split} {found[split]} (official {count})" for split, count in OFFICIAL.items())
+        listed = ", ".join(f"{split} {found.get(split, 0)} (official {count})" for split, count in OFFICIAL.items())
         notes.append(f"the numbers of videos are not those of the official split: {listed}")
     # In the usual order, whatever the order of the files.
     ordered = {split: splits[split] for split in OFFICIAL if split in splits}

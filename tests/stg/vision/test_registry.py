@@ -122,7 +122,10 @@ def test_objects_are_the_detectors_own_by_default(bench: Bench) -> None:
     """The head has 6 classes: the file tells how many."""
     graph = bench.find()
     sample = sample_video(bench.clip, 3)
-    second = replace(sample, frames=sample.frames[1:2], frame_number=sample.frame_number[1:2])
+    assert sample.seconds is not None
+    second = replace(
+        sample, frames=sample.frames[1:2], frame_number=sample.frame_number[1:2], seconds=sample.seconds[1:2]
+    )
     found = DETECTOR(RESNEXT, weights=bench.detector())(second)[0]
     rows = graph.frame == 1
     count = min(5, int((found.scores >= 0.2).sum()))
