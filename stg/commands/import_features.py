@@ -13,7 +13,7 @@ from stg.features.precomputed.importer import Importer
 from stg.features.precomputed.sources import SourceList
 from stg.runtime.errors import Preempted, TooManySkipped
 from stg.runtime.progress import ConsoleReporter, progress_bar
-from stg.runtime.reading import some
+from stg.runtime.reading import Spellings, some
 from stg.runtime.signals import interrupted_by_sigterm
 
 
@@ -33,7 +33,8 @@ def main(config: ImportConfig) -> int:
         sources = SourceList(f"{config.out}.sources.jsonl")
         videos = importer.videos
         # An import that was stopped resumes: what is in the store is not read again, only compared.
-        held = [video for video in videos if video in store]
+        spelt = Spellings(store.keys(), config.out)
+        held = [video for video in videos if spelt(video) in store]
         waiting = sorted(set(videos).difference(held))
         already, skipped, unknown = len(held), 0, []
         try:

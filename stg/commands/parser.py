@@ -19,7 +19,7 @@ from typing import Any, NoReturn, TypeVar, get_args, get_origin
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 from stg.config.plugins import load_plugin, require_plugins
-from stg.config.schema import check_whole_numbers
+from stg.config.schema import check_whole_numbers, in_home
 from stg.runtime.errors import StgError, UserError
 from stg.runtime.output import drop_output, flush_output
 from stg.runtime.yaml_reading import read_yaml
@@ -101,6 +101,8 @@ def parse(config_class: type[C], argv: Sequence[str], *, prog: str, description:
     if "help" in _config_files(argv):
         print(list_presets(config_class))
         sys.exit(0)
+    # Files of options and plugins are opened before the settings are there.
+    argv = [re.sub(r"^(--[\w.]+=)?(~/.*)", lambda found: (found[1] or "") + in_home(found[2]), word) for word in argv]
     # What a plugin adds may be named by the options.
     plugins, argv = _split_plugins(argv)
     for plugin in plugins:
@@ -131,7 +133,7 @@ def parse(config_class: type[C], argv: Sequence[str], *, prog: str, description:
             value = getattr(made, item.name)
             # Lists of the command line become tuples, as the settings are frozen and compared.
             values[item.name] = tuple(value) if isinstance(value, list) else value
-        config = config_class(**values)
+        config = in_home(config_class(**values))
         check_whole_numbers(config)
         return config, debug
     except (ArgumentError, ValueError, TypeError) as error:

@@ -1,9 +1,11 @@
 """From dataclass to dict and back, strictly; differences; checks of ranges."""
 
 import math
+import os
+import re
 import types
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 C = TypeVar("C")
@@ -90,6 +92,25 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
         elif before != after:
             found[prefix + name] = (before, after)
     return found
+
+
+def in_home(value: Any) -> Any:
+    """A value of the settings with ``~`` at the start of its paths replaced by the home folder.
+
+    Shells do this for words that begin with it, and neither in ``--out=~/store`` nor in files of options. Texts,
+    lists of texts that are joined as places are, tuples, and dataclasses of them; all else comes back as it is.
+    """
+    if isinstance(value, str) and "~" in value:
+        parts = value.split(os.pathsep)
+        # No "~name": it may well be the name of a file here.
+        return os.pathsep.join(os.path.expanduser(part) if re.match(r"~(/|$)", part) else part for part in parts)
+    if isinstance(value, tuple):
+        return tuple(map(in_home, value))
+    if is_dataclass(value) and not isinstance(value, type):
+        old = {item.name: getattr(value, item.name) for item in fields(value)}
+        new = {name: made for name, kept in old.items() if (made := in_home(kept)) != kept}
+        return replace(value, **new) if new else value
+    return value
 
 
 def describe(found: Mapping[str, tuple[Any, Any]], wording: str = "was {old!r}, now {new!r}") -> str:

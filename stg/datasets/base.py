@@ -1,7 +1,7 @@
 """A captioned data set: which videos, which captions, which split."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from stg.runtime.errors import UserError
@@ -87,6 +87,16 @@ class CaptionDataset:
             # What was missing before stays so: a data set may be restricted more than once.
             gone[split] = [*videos, *gone.get(split, [])]
         return replace(self, splits=splits, missing={split: videos for split, videos in gone.items() if videos})
+
+    def spelt(self, spelling: Callable[[str], str]) -> "CaptionDataset":
+        """The same data set with its ids as ``spelling`` has them, such as those of a store."""
+        return replace(
+            self,
+            captions={spelling(video): texts for video, texts in self.captions.items()},
+            splits={split: [spelling(video) for video in videos] for split, videos in self.splits.items()},
+            missing={split: [spelling(video) for video in videos] for split, videos in self.missing.items()},
+            category={spelling(video): number for video, number in self.category.items()},
+        )
 
     def only(self, splits: Collection[str]) -> "CaptionDataset":
         """The same data set without all other splits; one that it does not have is left out."""

@@ -9,7 +9,7 @@ from typing import Any
 from stg.datasets.annotation import Captions, Language
 from stg.datasets.base import CaptionDataset
 from stg.runtime.errors import UserError
-from stg.runtime.reading import kind, read_csv, read_json_lines, require_id, shown
+from stg.runtime.reading import kind, normal_id, read_csv, read_json_lines, require_id, shown
 from stg.video.clips import SUFFIXES
 
 SPLITS = {"train": "train", "val": "val", "validation": "val", "validate": "val", "test": "test"}
@@ -27,9 +27,10 @@ def read_folder(root: str | Path, language: Language = "en") -> CaptionDataset:
     - ``captions.jsonl``: a line ``{"video": ..., "caption": ...}`` or ``{"video": ..., "captions": [...]}``, with
       ``"split"`` if wanted.
 
-    ``video`` is the name of the clip's file, with its suffix (one of :data:`SUFFIXES`) or without; the id is the name
-    without it, as in a store made from the folder. ``split`` is train, val or test, for every row or for none. Without
-    it each video is put by a hash of its id (:func:`hash_split`), whatever the order of the rows.
+    ``video`` is the name of the clip's file, with its suffix (one of :data:`SUFFIXES`) or without, blanks around it or
+    not; the id is the name without them, as in a store made from the folder. ``split`` is train, val or test, for
+    every row or for none. Without it each video is put by a hash of its id (:func:`hash_split`), whatever the order of
+    the rows.
 
     Raises:
         UserError: no such file, or both; a row is malformed; an id cannot be one; two clips have one id; a video is in
@@ -42,6 +43,7 @@ def read_folder(root: str | Path, language: Language = "en") -> CaptionDataset:
     file_of: dict[str, str] = {}
     for where, name, texts, split in _csv_rows(path) if path.suffix == ".csv" else _json_rows(path):
         video = clip_id(name, where)
+        name = normal_id(name) if isinstance(name, str) else name
         # a.mp4 and a.avi would be one video in the store, with the captions of both.
         if name != video and file_of.setdefault(video, name) != name:
             raise UserError(f"{where}: the clips {shown(file_of[video])} and {shown(name)} have one id: rename one")
@@ -117,7 +119,7 @@ def _file(root: Path) -> Path:
 
 def _csv_rows(path: Path) -> Iterator[Row]:
     for where, row in read_csv(path, ("video", "caption"), ("split",)):
-        yield where, row["video"], [row["caption"]], _split(row["split"], where) if "split" in row else None
+        yield where, row["video"].strip(), [row["caption"]], _split(row["split"], where) if "split" in row else None
 
 
 def _json_rows(path: Path) -> Iterator[tuple[str, Any, list[str], str | None]]:

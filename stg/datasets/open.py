@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, dataclass
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,9 +25,12 @@ from stg.features.ingestion import ingest, prefetch
 from stg.features.log import ExtractionLog
 from stg.runtime.errors import StgError, UserError
 from stg.runtime.files import write_atomic
-from stg.runtime.reading import some
+from stg.runtime.reading import Spellings, shown, some
 from stg.runtime.reporter import SILENT, Reporter
 from stg.runtime.signals import until_stopped
+
+_COMPARED = 10_000
+"""Most names that are compared with a missing one; a comparison takes some microseconds."""
 
 Reader = Callable[[str, Language], CaptionDataset]
 
@@ -91,7 +95,8 @@ def open_dataset(
             "val; is the annotation whole?"
         )
     # Splits keep what can be read; what is missing is counted, listed, and refused beyond a share.
-    dataset = found.dataset.restrict(set(store.keys()))
+    keys = store.keys()
+    dataset = found.dataset.spelt(Spellings(keys, store.path)).restrict(set(keys))
     asked = dataset.only(splits) if splits else dataset
     if data.dataset != "world" or asked.missing:
         for line in asked.coverage_table():
@@ -104,6 +109,12 @@ def open_dataset(
             known = len(dataset.splits[split]) + len(missing)
             names = some(missing)
             reporter.say(f"{split}: {len(missing)} of {known} videos are missing ({names}); scores do not cover them")
+            if split in read and 2 * len(missing) > known:
+                unnamed = [key for key in keys if key not in dataset.captions]
+                reporter.say(
+                    f"WARNING: only {known - len(missing)} of the {known} videos of {split} have a graph in "
+                    f"{store.path}, and no other is used: check the names{_near(missing, unnamed)}"
+                )
     return OpenDataset(captioned, store)
 
 
@@ -129,6 +140,16 @@ def _check_split(
         raise UserError(f"{short}, less than --data.min_coverage {least}: extract the missing clips or lower the limit")
     if not captioned.splits[split]:
         raise UserError(f"split {split!r} of {dataset.name}: none of its {len(videos)} videos has a caption")
+
+
+def _near(missing: Sequence[str], unnamed: Sequence[str]) -> str:
+    """Names of the store that no caption names, next to the missing ones that they may stand for."""
+    folded = {name.casefold(): name for name in unnamed[:_COMPARED]}
+    pairs = []
+    for video in missing[:3]:
+        for found in get_close_matches(video.casefold(), folded, 1):
+            pairs.append(f"{shown(video)} may be {shown(folded[found])}")
+    return f" ({', '.join(pairs)})" if pairs else ""
 
 
 def _list_missing(dataset: CaptionDataset, path: Path, reporter: Reporter) -> None:

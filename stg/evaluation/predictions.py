@@ -8,7 +8,16 @@ from typing import Any
 
 from stg.runtime.errors import UserError
 from stg.runtime.files import write_atomic
-from stg.runtime.reading import open_regular, read_json, read_json_lines, read_text, require, require_id, some
+from stg.runtime.reading import (
+    normal_id,
+    open_regular,
+    read_json,
+    read_json_lines,
+    read_text,
+    require,
+    require_id,
+    some,
+)
 
 
 def read_predictions(path: str | Path) -> dict[str, str]:
@@ -41,7 +50,7 @@ def read_predictions(path: str | Path) -> dict[str, str]:
             raise UserError(
                 f"{where}: the caption of video {video!r} must be text, got {_kind(caption)}: {caption!r:.80}"
             )
-        video = str(video)
+        video = normal_id(str(video))
         if video in found:
             raise UserError(
                 f"{where} is a second caption for video {video!r} (the first is row {first[video]}): keep one a video"
@@ -83,11 +92,13 @@ def read_captions(path: str | Path) -> dict[str, list[str]]:
     if not isinstance(found, dict):
         raise UserError(f"{path} must hold a list of image_id and caption, or an object {{video: caption}}")
     # One form for all that follows: a list, also of one caption.
-    captions = {video: [value] if isinstance(value, str) else value for video, value in found.items()}
+    captions = {normal_id(video): [value] if isinstance(value, str) else value for video, value in found.items()}
+    if len(captions) < len(found):
+        raise UserError(f"{path} holds captions of one video under two spellings of its name: keep one of them")
     for video, texts in captions.items():
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             raise UserError(
-                f"{path}: the caption of video {video!r} must be text or a list of text, got {found[video]!r:.80}; "
+                f"{path}: the caption of video {video!r} must be text or a list of text, got {texts!r:.80}; "
                 "expected COCO results (a list of image_id and caption) or an object {video: caption}"
             )
     if not any(captions.values()):

@@ -17,6 +17,7 @@ from stg.features.ingestion import IngestReport, ingest, source_of
 from stg.features.log import ExtractionLog
 from stg.features.ray import ingest_with_ray
 from stg.runtime.errors import Preempted
+from stg.runtime.reading import Spellings, normal_id
 from stg.runtime.reporter import Progress, Reporter
 from stg.video.readers import Readers
 from stg.vision.registry import Files, execution_for
@@ -59,7 +60,8 @@ class ExtractionJob:
         target = shard_path(out, self.rank, self.world)
         target.parent.mkdir(parents=True, exist_ok=True)
         # Videos of the merged store and of other shards are not extracted twice, whatever the number of ranks then.
-        elsewhere = done_elsewhere(out, self.manifest) if self.world > 1 or shard_paths(out) else set()
+        others = done_elsewhere(out, self.manifest) if self.world > 1 or shard_paths(out) else set()
+        elsewhere = {normal_id(video) for video in others}
         start = time.perf_counter()
         with (
             GraphStore(target, "a", features_dtype, manifest=self.manifest, strict=strict) as store,
@@ -67,7 +69,8 @@ class ExtractionJob:
         ):
             # The whole list is divided before anything is left out: ranks list the shards at different moments.
             share = shard(list(paths), self.rank, self.world)
-            clips = {video: paths[video] for video in share if video in store or video not in elsewhere}
+            spelt = Spellings(store.keys(), target)
+            clips = {name: paths[video] for video in share if (name := spelt(video)) in store or video not in elsewhere}
             if ray:
                 reporter.say("starting Ray: the first clips come after about a minute")
             try:
@@ -81,7 +84,7 @@ class ExtractionJob:
                     f"stopped: {held} of {len(clips)} clips are in {target}; the same command resumes from there"
                 ) from None
         # They count as done by others, not as skipped.
-        left = tuple(video for video in share if video not in clips)
+        left = tuple(video for video in share if spelt(video) not in clips)
         return replace(report, store=target, elsewhere=left, wall=time.perf_counter() - start)
 
     def _here(

@@ -7,8 +7,9 @@ import math
 import os
 import re
 import stat
+import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -138,8 +139,13 @@ def read_csv(
         raise UserError(f"{path} is empty: expected the columns {expected}")
 
 
+def normal_id(video: str) -> str:
+    """The id in composed letters (NFC): a Mac writes the names of files in decomposed ones, and means the same."""
+    return unicodedata.normalize("NFC", video)
+
+
 def require_id(value: object, where: str) -> str:
-    """A video id that can be a key of the store and never leads out of a folder (fault B1).
+    """A video id that can be a key of the store and never leads out of a folder, as :func:`normal_id` has it.
 
     Raises:
         UserError: not text, empty, longer than :data:`MAX_ID` bytes, not valid Unicode, ``.`` or ``..``, with a ``/``
@@ -162,7 +168,42 @@ def require_id(value: object, where: str) -> str:
         rule = f"must have at most {MAX_ID} bytes of UTF-8, not {size}"
     if rule:
         raise UserError(f"{where}: the video id {shown(value)} {rule}")
-    return value
+    return normal_id(value)
+
+
+class Spellings:
+    """Which of ``names``, such as the keys of a store, an id means: itself, or the one that it is another spelling of.
+
+    Composed and decomposed letters are the same, and so are blanks around the name.
+
+    Args:
+        names: may hold decomposed letters, as keys of stores of earlier versions do.
+        where: of the names, for errors.
+    """
+
+    def __init__(self, names: Iterable[str], where: object) -> None:
+        self.where = where
+        self._alike: dict[str, list[str]] = {}
+        for name in names:
+            self._alike.setdefault(normal_id(name), []).append(name)
+        self._trimmed: dict[str, list[str]] = {}
+        for name in self._alike:
+            self._trimmed.setdefault(name.strip(), []).append(name)
+
+    def __call__(self, video: str) -> str:
+        """The name that an id means; the id where none does.
+
+        Raises:
+            UserError: several names are spellings of it.
+        """
+        normal = normal_id(video)
+        found = self._alike.get(normal)
+        if found is None:
+            found = [name for other in self._trimmed.get(normal.strip(), ()) for name in self._alike[other]]
+        if len(found) > 1:
+            alike = ", ".join(map(ascii, found))
+            raise UserError(f"{self.where} holds video {shown(video)} in several spellings ({alike}): keep one of them")
+        return found[0] if found else video
 
 
 def require(row: object, key: str, expected: type, where: str) -> Any:

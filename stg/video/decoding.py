@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float64, Int64, UInt8
 
 from stg.config.extraction import STRIDE
+from stg.runtime.reading import normal_id
 from stg.video.packets import MAX_PIXELS as MAX_PIXELS
 from stg.video.packets import PacketIndex, open_regular, pictures_of, read_index
 from stg.video.packets import VideoError as VideoError
@@ -135,8 +136,8 @@ def sampled(
 
 
 def video_id(path: str | Path) -> str:
-    """The id of a video file: its name without the suffix; bytes that are not UTF-8 are written as ``\\xNN``."""
-    return os.fsencode(Path(path).stem).decode("utf-8", "backslashreplace")
+    """The id of a video file: its name without the suffix, in composed letters; other bytes than UTF-8 are ``\\xNN``."""
+    return normal_id(os.fsencode(Path(path).stem).decode("utf-8", "backslashreplace"))
 
 
 @dataclass

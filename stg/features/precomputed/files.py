@@ -15,7 +15,7 @@ import numpy as np
 
 from stg.features.precomputed.sources import Stamp, stamp_of
 from stg.runtime.errors import UserError
-from stg.runtime.reading import require_id
+from stg.runtime.reading import normal_id, require_id
 
 MAX_BYTES = 2**30
 """Larger arrays are refused before they are read: a small archive can claim any size."""
@@ -96,8 +96,14 @@ class FolderSource:
         suffix, other = (".npy", ".npz") if key is None else (".npz", ".npy")
         found = sorted(entry for entry in path.iterdir() if not entry.name.startswith(".") and entry.is_file())
         named = [(entry.name[: -len(suffix)], entry) for entry in found if entry.name.endswith(suffix)]
-        # The ids of clips are made like that, too: stg.video.decoding.video_id.
-        self._files = {os.fsencode(name).decode("utf-8", "backslashreplace"): entry for name, entry in named}
+        self._files: dict[str, Path] = {}
+        for name, entry in named:
+            # The ids of clips are made like that, too: stg.video.decoding.video_id.
+            video = normal_id(os.fsencode(name).decode("utf-8", "backslashreplace"))
+            if self._files.setdefault(video, entry) is not entry:
+                raise UserError(
+                    f"{path} holds two files of video {video!r}, spelt unlike: {os.fsencode(name)!r} is one"
+                )
         if not self._files:
             hint = f", but {other} files" if any(entry.name.endswith(other) for entry in found) else ""
             advice = "name the member with key" if other == ".npz" else "leave key out"
@@ -175,6 +181,9 @@ class Hdf5Source:
         try:
             group = self._walk(self._file, self._before)
             names = sorted(str(name) for name in group) if isinstance(group, h5py.Group) else []
+            listed = {normal_id(name): name for name in names}
+            if len(listed) < len(names):
+                raise UserError(f"{path} holds a video under two spellings of its name: keep one of them")
             if not names:
                 raise UserError(f"{path} holds nothing at {self._before or '/'!r}: check key={key!r}")
             # Names become keys of the store, and parts of file names.
@@ -187,7 +196,7 @@ class Hdf5Source:
             self.close()
             raise
         # Listed once: asking the file for each video would walk it each time.
-        self._group, self._videos = group, dict.fromkeys(names)
+        self._group, self._videos = group, listed
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._videos)
@@ -202,7 +211,7 @@ class Hdf5Source:
         """The array of one video."""
         where = f"{self.path}, {video!r}"
         try:
-            item = self._walk(self._walk(self._group, video), self._after)
+            item = self._walk(self._walk(self._group, self._videos[video]), self._after)
             if not isinstance(item, self._h5py.Dataset) or item.shape is None:
                 raise UnusableFeatures(f"{where}: there is no data set at {self.key!r}")
             # A file from elsewhere could otherwise bring any file of this machine into the store.

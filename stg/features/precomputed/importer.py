@@ -10,11 +10,12 @@ import torch
 from jaxtyping import Int64
 
 from graphs import VideoFeatures
+from stg.config.schema import in_home
 from stg.features.precomputed.description import Description
 from stg.features.precomputed.files import FeatureSource, UnusableFeatures, open_source
 from stg.features.precomputed.sources import Origin, Read, content_hash
 from stg.runtime.errors import UserError
-from stg.runtime.reading import number, read_text
+from stg.runtime.reading import normal_id, number, read_text
 from stg.video.sampling import motion_rows, sample_numbers, segment_centres
 
 _AXES = MappingProxyType({"grid": (3, 4), "objects": (2, 3), "boxes": (2, 3), "scores": (1, 2), "frame": (1,)})
@@ -37,12 +38,12 @@ class Importer:
 
     def __init__(self, description: Description, folder: str | Path) -> None:
         self.description = description
-        self._clips_file = None if description.clips is None else Path(folder) / description.clips
+        self._clips_file = None if description.clips is None else Path(folder) / in_home(description.clips)
         self._clips = _read_clips(self._clips_file)
         self._sources: dict[str, FeatureSource] = {}
         try:
             for name, stream in description.streams().items():
-                self._sources[name] = open_source(Path(folder) / stream.source, stream.key)
+                self._sources[name] = open_source(Path(folder) / in_home(stream.source), stream.key)
                 # Now, and not at the first of thousands of videos: a wrong description is wrong for all of them.
                 self._try(name)
         except BaseException:
@@ -290,7 +291,7 @@ def _read_clips(path: Path | None) -> dict[str, tuple[int, float | None]] | None
                 raise ValueError("id must be a text and total_frames a whole number from 1 to 2**31 - 1")
             if fps is not None and (number(fps) is None or fps < 0):
                 raise ValueError("fps must be a number of 0 or more")
-            clips[video] = total, None if fps is None else float(fps)
+            clips[normal_id(video)] = total, None if fps is None else float(fps)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise UserError(
                 f'{path} line {place} must be like {{"id": "v1", "total_frames": 250, "fps": 25.0}}: {error}'

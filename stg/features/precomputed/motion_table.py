@@ -12,7 +12,7 @@ from jaxtyping import Float, Int64
 from stg.features.precomputed.files import MALFORMED, check_unpacked
 from stg.runtime.errors import UserError
 from stg.runtime.files import sha256_file
-from stg.runtime.reading import open_regular
+from stg.runtime.reading import normal_id, open_regular
 from stg.video.decoding import SampledFrames
 from stg.video.sampling import motion_rows
 
@@ -45,7 +45,7 @@ class MotionFeatures:
         return len(self._features)
 
     def __contains__(self, video: object) -> bool:
-        return video in self._features
+        return isinstance(video, str) and normal_id(video) in self._features
 
     def manifest(self) -> dict[str, Any]:
         """File name, hash and span."""
@@ -55,7 +55,7 @@ class MotionFeatures:
         self, video: str, sample: SampledFrames
     ) -> tuple[Float[np.ndarray, "L M"], Int64[np.ndarray, " T"]] | None:
         """The rows of one video without padding, and the row of each of its sampled frames; None if it has no rows."""
-        rows = self._features.get(video)
+        rows = self._features.get(normal_id(video))
         if rows is None:
             return None
         changes = np.flatnonzero((rows[1:] != rows[:-1]).any(axis=1))
@@ -97,4 +97,4 @@ def _load(path: Path) -> Mapping[str, np.ndarray]:
     finite = np.isfinite(feat).all(axis=(1, 2))
     if not finite.all():
         raise UserError(f"{path}: features of {str(clip[~finite][0])!r} are not finite")
-    return dict(zip(clip.tolist(), feat, strict=True))
+    return {normal_id(video): rows for video, rows in zip(clip.tolist(), feat, strict=True)}

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from stg.runtime.files import append_jsonl
-from stg.runtime.reading import read_bytes
+from stg.runtime.reading import normal_id, read_bytes
 
 Stamp = tuple[int, int, int]
 """Size, time of the last change of the content, and of the last change at all (both in ns), of a file."""
@@ -74,7 +74,7 @@ class SourceList:
                 row = json.loads(line)
                 streams = {name: Read(_stamp(of["stamp"]), of["sha256"]) for name, of in row["streams"].items()}
                 clip = row["clip"]
-                self._origins[row["id"]] = Origin(streams, None if clip is None else (clip[0], clip[1]))
+                self._origins[normal_id(row["id"])] = Origin(streams, None if clip is None else (clip[0], clip[1]))
             # A line that a kill cut off: its video counts as one without a note.
             except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
                 continue

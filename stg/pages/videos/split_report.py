@@ -31,6 +31,7 @@ from stg.runs.model_file import MODEL_FILE
 from stg.runtime.errors import UserError
 from stg.runtime.files import without_places
 from stg.runtime.progress import advance_by
+from stg.runtime.reading import Spellings, normal_id
 from stg.runtime.reporter import SILENT, Reporter
 from stg.video.decoding import SampledFrames, VideoError
 from stg.vision.backbones import Backbone, SceneMap
@@ -128,6 +129,7 @@ class SplitReport:
             UserError: a name that is not one of the split's, or no references to score captions by.
         """
         first = self.models[0]
+        names = list(map(Spellings(first.captions, f"the split {self.split!r}"), names))
         if unknown := [name for name in names if name not in first.captions]:
             raise UserError(
                 f"the split {self.split!r} has no video {unknown[0]!r}: its names are such as {self.videos[0]!r}"
@@ -147,7 +149,7 @@ class SplitReport:
     def views(self, videos: Sequence[str]) -> Iterator[VideoView]:
         """The videos one after another; what goes wrong with one is said in its place on the page, and reported."""
         # Reported once, before the work, instead of once a video.
-        absent = 0 if self.world is not None else sum(video not in self.clips for video in videos)
+        absent = 0 if self.world is not None else sum(normal_id(video) not in self.clips for video in videos)
         if absent:
             self.reporter.say(f"no pictures of {absent} of {len(videos)} videos: their files are not among --clips")
         with self.reporter.bar("drawing") as progress:
@@ -211,7 +213,7 @@ class SplitReport:
     def _sample(self, video: str, graph: GraphData, notes: list[str]) -> SampledFrames | None:
         if self.world is not None:
             return sample_of_world(self.world, video, graph)
-        if (path := self.clips.get(video)) is None:
+        if (path := self.clips.get(normal_id(video))) is None:
             missing = "is not among --clips" if self.clips else "was not given (--clips)"
             notes.append(f"No pictures: the file of this video {missing}.")
             return None
