@@ -31,9 +31,8 @@ def main(config: ImportConfig) -> int:
     ):
         store.require_manifest(importer.manifest())
         sources = SourceList(f"{config.out}.sources.jsonl")
-        videos = importer.videos
+        videos, spelt = importer.videos, Spellings(store.keys(), config.out)
         # An import that was stopped resumes: what is in the store is not read again, only compared.
-        spelt = Spellings(store.keys(), config.out)
         held = [video for video in videos if spelt(video) in store]
         waiting = sorted(set(videos).difference(held))
         already, skipped, unknown = len(held), 0, []

@@ -136,7 +136,7 @@ def sampled(
 
 
 def video_id(path: str | Path) -> str:
-    """The id of a video file: its name without the suffix, in composed letters; other bytes than UTF-8 are ``\\xNN``."""
+    """The id of a video file: its name without the suffix, in composed letters; other bytes are ``\\xNN``."""
     return normal_id(os.fsencode(Path(path).stem).decode("utf-8", "backslashreplace"))
 
 
