@@ -7,8 +7,9 @@ names it, with ``--plugin`` or by an import, never because a file of a run asks 
 import importlib
 import importlib.util
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Names(NamedTuple):
@@ -29,7 +30,19 @@ KINDS = {
 }
 """Written out, as the dicts lie in modules that import torch; a test compares the two."""
 
+REGISTRIES = (
+    *((names.module, names.registry) for names in KINDS.values()),
+    ("graphs.edges", "EDGE_TYPES"),
+    *(("stg.vision.registry", registry) for registry in ("DETECTORS", "BACKBONES", "MOTION")),
+    ("stg.metrics.measures", "METRICS"),
+    ("stg.training.rewards", "REWARDS"),
+    ("stg.explain.explainers", "EXPLAINERS"),
+)
+"""Module and name of the dicts of which a plugin may replace no entry."""
+
 _loaded: dict[str, str] = {}
+_added_by: dict[tuple[int, str], str] = {}
+"""Which plugin added an entry, by the dict and its key."""
 
 
 def known(kind: str) -> tuple[str, ...]:
@@ -56,14 +69,20 @@ def load_plugin(plugin: str) -> None:
     """Import a plugin, given as a file or as the name of a module.
 
     Raises:
-        ValueError: it is not there, fails, or has the name of another module.
+        ValueError: it is not there, fails, has the name of another module, or replaces what another has added. What it
+            had added until then is taken back.
     """
     name, path = _module_name(plugin), Path(plugin)
     is_file, before = path.suffix == ".py", sys.modules.get(name)
     if is_file and not path.is_file():
         raise ValueError(f"the plugin {plugin} is not there: give a Python file, or the name of a module")
-    if is_file and before is not None and Path(getattr(before, "__file__", None) or "").resolve() != path.resolve():
+    if not is_file and not all(part.isidentifier() for part in plugin.split(".")):
+        raise ValueError(f"the plugin {plugin!r} is neither a Python file (NAME.py) nor the name of a module")
+    # Its name would stand for the library's in every later import.
+    other = before is not None and Path(getattr(before, "__file__", None) or "").resolve() != path.resolve()
+    if is_file and (other or name in sys.stdlib_module_names):
         raise ValueError(f"the plugin {plugin} has the name of another module, {name}: rename the file")
+    kept = [(registry, dict(registry)) for registry in _registries()]
     try:
         if not is_file:
             importlib.import_module(name)
@@ -71,13 +90,55 @@ def load_plugin(plugin: str) -> None:
             spec = importlib.util.spec_from_file_location(name, path)
             assert spec is not None
             assert spec.loader is not None
-            module = importlib.util.module_from_spec(spec)
+            # There before it runs, as for any import: dataclasses look their module up.
+            sys.modules[name] = module = importlib.util.module_from_spec(spec)
             spec.loader.exec_module(module)
-            # Only once it has run to its end: a plugin that fails can be mended and given again.
-            sys.modules[name] = module
-    except Exception as error:
-        raise ValueError(f"the plugin {plugin} cannot be imported: {type(error).__name__}: {error}") from error
+        _check_added(plugin, kept)
+    except (Exception, SystemExit) as error:
+        # A plugin that fails can be mended and given again.
+        if before is None:
+            sys.modules.pop(name, None)
+        for registry, entries in kept:
+            registry.clear()
+            registry.update(entries)
+        if isinstance(error, _Clash):
+            raise ValueError(str(error)) from None
+        said = " ".join(str(error).split())
+        raise ValueError(f"the plugin {plugin} cannot be imported: {type(error).__name__}: {said}") from error
+    for registry, entries in kept:
+        _added_by.update({(id(registry), key): plugin for key in registry.keys() - entries.keys()})
     _loaded[name] = plugin
+
+
+class _Clash(ValueError):
+    """A plugin takes a name or a number that is taken."""
+
+
+def _registries() -> list[dict[str, Any]]:
+    """All dicts that plugins add to; a plugin imports torch in any case, so that these modules may be."""
+    return [getattr(importlib.import_module(module), registry) for module, registry in REGISTRIES]
+
+
+def _check_added(plugin: str, kept: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> None:
+    """Refuse an entry in the place of another: a run would say one name and mean what came last.
+
+    Raises:
+        _Clash: naming the entry, and whose it was; or two kinds of edges with one number.
+    """
+    for (registry, entries), (_, kind) in zip(kept, REGISTRIES, strict=True):
+        for name, value in entries.items():
+            if registry.get(name, value) is not value:
+                owner = _added_by.get((id(registry), name))
+                whose = f"the plugin {owner}" if owner else "the library"
+                raise _Clash(f"the plugin {plugin} replaces {kind}[{name!r}] of {whose}: give it a name of its own")
+        if kind == "EDGE_TYPES":
+            named: dict[Any, str] = {}
+            for name, number in registry.items():
+                if (first := named.setdefault(number, name)) != name:
+                    raise _Clash(
+                        f"the plugin {plugin} gives edges {name!r} the number {number!r}, which {first!r} has: choose "
+                        "another, as stores keep numbers"
+                    )
 
 
 def loaded_plugins() -> tuple[str, ...]:

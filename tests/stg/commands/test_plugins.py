@@ -56,6 +56,8 @@ def fresh_process() -> Iterator[None]:
     try:
         yield
     finally:
+        for name in plugins._loaded.keys() - kept[-1].keys():
+            sys.modules.pop(name, None)
         for registry, before in zip((*REGISTRIES, plugins._loaded), kept, strict=True):
             registry.clear()
             registry.update(before)
@@ -364,3 +366,66 @@ def test_workers_of_ray_import_the_plugins(bench: Path, tmp_path: Path, monkeypa
     with fresh_process():
         ray_worker(asked[0]).close()
         assert "gru" in DECODERS
+
+
+def plugin_of(folder: Path, name: str, *lines: str) -> str:
+    (folder / f"{name}.py").write_text("\n".join(lines) + "\n")
+    return str(folder / f"{name}.py")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("decoders['transformer'] = None", r"replaces DECODERS\['transformer'\] of the library"),
+        ("graphs.VARIANTS['full'] = graphs.VARIANTS['none']", r"replaces VARIANTS\['full'\] of the library"),
+        ("graphs.VARIANTS['first'] = None", r"replaces VARIANTS\['first'\] of the plugin .*first_one.py"),
+        ("graphs.EDGE_TYPES['mine'] = 1", "gives edges 'mine' the number 1, which 'temporal' has"),
+        ("graphs.EDGE_TYPES['mine'] = 7", "gives edges 'mine' the number 7, which 'first' has"),
+    ],
+)
+def test_a_plugin_takes_nobodys_name_or_number(line: str, said: str, tmp_path: Path) -> None:
+    head = "import graphs", "from stg.models.decoders import DECODERS as decoders"
+    first = plugin_of(tmp_path, "first_one", *head, "graphs.VARIANTS['first'] = len; graphs.EDGE_TYPES['first'] = 7")
+    second = plugin_of(tmp_path, "second_one", *head, "graphs.VARIANTS['second'] = len", line)
+    with fresh_process():
+        plugins.load_plugin(first)
+        before = [dict(registry) for registry in REGISTRIES]
+        with pytest.raises(ValueError, match=f"second_one.py {said}"):
+            plugins.load_plugin(second)
+        # What it had added before is taken back, and it may be mended and given again.
+        assert [dict(registry) for registry in REGISTRIES] == before
+        assert plugins.loaded_plugins() == (first,)
+        plugins.load_plugin(plugin_of(tmp_path, "second_one", *head, "graphs.VARIANTS['second'] = len"))
+        assert "second" in graphs.VARIANTS
+
+
+@pytest.mark.parametrize(
+    ("name", "lines", "said"),
+    [
+        ("leaves", ["import sys", "sys.exit(0)"], "cannot be imported: SystemExit: 0$"),
+        ("wordy", ["raise RuntimeError('one\\n two')"], "cannot be imported: RuntimeError: one two$"),
+        ("colorsys", [], "has the name of another module, colorsys: rename the file$"),
+        ("cut", ["def f("], "cannot be imported: SyntaxError: .* line 1.$"),
+    ],
+)
+def test_a_plugin_that_cannot_be_imported_is_one_line(name: str, lines: list[str], said: str, tmp_path: Path) -> None:
+    path = plugin_of(tmp_path, name, *lines)
+    with fresh_process(), pytest.raises(ValueError, match=said):
+        plugins.load_plugin(path)
+    assert name == "colorsys" or name not in sys.modules
+    for other in "", ".", "..x", "a folder", str(tmp_path):
+        with pytest.raises(ValueError, match=r"is neither a Python file \(NAME.py\) nor the name of a module"):
+            plugins.load_plugin(other)
+
+
+def test_a_plugin_may_hold_dataclasses_with_written_annotations(tmp_path: Path) -> None:
+    lines = (
+        "from __future__ import annotations",
+        "import dataclasses",
+        "@dataclasses.dataclass",
+        "class A:",
+        "    a: int",
+    )
+    with fresh_process():
+        plugins.load_plugin(plugin_of(tmp_path, "annotated", *lines))
+        assert sys.modules["annotated"].A(3).a == 3
