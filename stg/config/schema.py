@@ -2,7 +2,6 @@
 
 import math
 import os
-import re
 import types
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
@@ -102,8 +101,8 @@ def in_home(value: Any) -> Any:
     """
     if isinstance(value, str) and "~" in value:
         parts = value.split(os.pathsep)
-        # No "~name": it may well be the name of a file here.
-        return os.pathsep.join(os.path.expanduser(part) if re.match(r"~(/|$)", part) else part for part in parts)
+        # Neither "~" nor "~name": these may well be names of files here.
+        return os.pathsep.join(os.path.expanduser(part) if part.startswith("~/") else part for part in parts)
     if isinstance(value, tuple):
         return tuple(map(in_home, value))
     if is_dataclass(value) and not isinstance(value, type):
