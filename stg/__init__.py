@@ -36,27 +36,39 @@ except PackageNotFoundError:  # a checkout that is not installed
 _OF_LIBRARIES = ".*torch.jit.script.*"
 
 
-def fit(config: "FitConfig | None" = None, *, reporter: Reporter = SILENT, **sections: Any) -> Path:
+def _load_plugins(plugin: str | Path | Sequence[str | Path]) -> None:
+    from stg.config.plugins import load_plugin
+
+    # One name is one plugin, not as many as it has letters.
+    for one in (plugin,) if isinstance(plugin, str | Path) else plugin:
+        load_plugin(str(one))
+
+
+def fit(
+    config: "FitConfig | None" = None,
+    *,
+    reporter: Reporter = SILENT,
+    plugin: str | Path | Sequence[str | Path] = (),
+    **sections: Any,
+) -> Path:
     """Train a captioner, or resume an unfinished run; returns the run folder.
 
     Args:
         config: all settings; or give its sections by name, as config objects or as dicts of what is not the default:
             ``fit(data={"dataset": "msvd", "root": "MSVD", "store": "stores/msvd"}, model={"branches": "scene"})``.
-            ``plugin=["mine.py"]``: files or modules that are imported first, as ``--plugin`` does.
         reporter: receives lines and progress, and is asked whether to stop.
+        plugin: files or modules that are imported first, as ``--plugin`` does; one, or several.
 
     Raises:
         ValueError: settings that are unknown or cannot be.
         UserError: settings, data and run folder do not fit each other.
         Preempted: the reporter asked to stop; a checkpoint is saved.
     """
-    from stg.config.plugins import load_plugin
     from stg.config.schema import from_dict, to_dict
     from stg.config.training import FitConfig
 
+    _load_plugins(plugin)  # what they add may be named by the sections
     if config is None:
-        for plugin in sections.pop("plugin", ()):
-            load_plugin(plugin)  # what it adds may be named by the sections
         plain = {name: to_dict(value) if is_dataclass(value) else value for name, value in sections.items()}
         config = from_dict(FitConfig, plain)
     elif sections:
@@ -69,7 +81,12 @@ def fit(config: "FitConfig | None" = None, *, reporter: Reporter = SILENT, **sec
 
 
 def evaluate(
-    run: str | Path, split: str = "val", *, reporter: Reporter = SILENT, **options: Any
+    run: str | Path,
+    split: str = "val",
+    *,
+    reporter: Reporter = SILENT,
+    plugin: str | Path | Sequence[str | Path] = (),
+    **options: Any,
 ) -> "dict[str, Scores]":
     """Caption a split with a trained run and score it; returns the scores of each search by its name.
 
@@ -79,11 +96,13 @@ def evaluate(
         run: the run folder.
         split: one that the run's data set has.
         reporter: receives lines and progress, and is asked whether to stop.
+        plugin: files or modules that are imported first: those that the run was trained with.
         options: others of `stg.evaluation.evaluate`: ``searches``, ``metrics``, ``device``.
 
     Raises:
         UserError: no such run or split, or features made otherwise than in training.
     """
+    _load_plugins(plugin)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=_OF_LIBRARIES)
         from stg.evaluation.scoring import evaluate as score
@@ -91,17 +110,25 @@ def evaluate(
     return score(run, split, reporter=reporter, **options)
 
 
-def extract(clips: "str | Path | Sequence[str | Path]", out: str | Path, **options: Any) -> "IngestReport":
+def extract(
+    clips: "str | Path | Sequence[str | Path]",
+    out: str | Path,
+    *,
+    plugin: str | Path | Sequence[str | Path] = (),
+    **options: Any,
+) -> "IngestReport":
     """Turn video clips into a store of object graphs; the same call resumes a stopped one.
 
     Args:
         clips: files, or folders of them.
         out: the store.
+        plugin: files or modules that are imported first, such as one with a network of one's own.
         options: of `stg.features.extract`: ``networks``, ``sampling`` (config objects), ``reporter``, ...
 
     Raises:
         UserError: clips, weights or networks that are not there.
     """
+    _load_plugins(plugin)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=_OF_LIBRARIES)
         from stg.features import extract as extract_clips
@@ -110,12 +137,14 @@ def extract(clips: "str | Path | Sequence[str | Path]", out: str | Path, **optio
     return extract_clips(given, out, **options)
 
 
-def load(run: str | Path, **options: Any) -> "VideoCaptioner":
+def load(run: str | Path, *, plugin: str | Path | Sequence[str | Path] = (), **options: Any) -> "VideoCaptioner":
     """Open a trained run for captioning video files: ``stg.load("runs/mine").caption("clip.mp4")``.
 
     The options are those of :func:`stg.captioning.pipeline.load`, above all ``weights``: files, or folders with files,
-    of the networks that made the features of the training videos.
+    of the networks that made the features of the training videos. ``plugin``: what the run was trained with, imported
+    first.
     """
+    _load_plugins(plugin)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=_OF_LIBRARIES)
         from stg.captioning.pipeline import load as load_run

@@ -8,6 +8,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,7 +63,10 @@ def check_name(kind: str, option: str, value: str) -> None:
         ValueError: listing the known ones.
     """
     if value not in known(kind):
-        raise ValueError(f"{option} must be one of {', '.join(known(kind))}; got {value!r} (--plugin adds others)")
+        near = "".join(f"; did you mean {name!r}?" for name in get_close_matches(value, known(kind), 1))
+        raise ValueError(
+            f"{option} must be one of {', '.join(known(kind))}; got {value!r}{near} (--plugin adds others)"
+        )
 
 
 def load_plugin(plugin: str) -> None:

@@ -159,15 +159,17 @@ NAMES = ("my_decoder", "close_edges", "my_dataset")
 def test_from_python(name: str, bench: Path, example: Callable[[str], Example], tmp_path: Path) -> None:
     one = example(name)
     with fresh_process():
-        run = stg.fit(plugin=[str(one.plugin)], **one.config(tmp_path / "run"))
+        run = stg.fit(plugin=one.plugin, **one.config(tmp_path / "run"))
         assert json.loads((run / "config.json").read_text())["plugin"] == [str(one.plugin)]
     with fresh_process():
         with pytest.raises(UserError, match=f"needs --plugin {one.plugin}"):
             stg.evaluate(run, "test")
-        load_plugin(str(one.plugin))
-        scores = stg.evaluate(run, "test", metrics=("bleu", "cider"), device="cpu")
+        scores = stg.evaluate(run, "test", metrics=("bleu", "cider"), device="cpu", plugin=[one.plugin])
         assert scores["greedy"].values["bleu4"] >= 0
-        captioner = stg.load(run, weights=bench / "weights", device="cpu")
+    with fresh_process():
+        with pytest.raises(UserError, match=f"needs --plugin {one.plugin}"):
+            stg.load(run, weights=bench / "weights", device="cpu")
+        captioner = stg.load(run, weights=bench / "weights", device="cpu", plugin=str(one.plugin))
         assert captioner.caption(bench / "clips/v7.mp4")
         assert len(report_videos(ReportConfig(str(run), "test", device="cpu"), reporter=SILENT)) == 1
         assert report_run(ReportConfig(str(run)), reporter=SILENT).exists()

@@ -12,7 +12,7 @@ from stg.commands.parser import build_parser, parse, run_command
 from stg.config import plugins
 from stg.config.evaluation import EvaluateConfig
 from stg.config.extraction import ExtractConfig
-from stg.config.plugins import KINDS, known, load_plugin, loaded_plugins, require_plugins
+from stg.config.plugins import KINDS, check_name, known, load_plugin, loaded_plugins, require_plugins
 from stg.config.schema import from_dict, to_dict
 from stg.config.training import FitConfig
 from stg.datasets.open import DATASETS
@@ -121,3 +121,10 @@ def test_a_plugin_may_be_a_module_and_must_not_hide_another(plugin: Path, tmp_pa
     (tmp_path / "json.py").write_text("")
     with pytest.raises(ValueError, match="has the name of another module, json: rename the file"):
         load_plugin(str(tmp_path / "json.py"))
+
+
+def test_a_name_near_a_known_one_is_suggested() -> None:
+    with pytest.raises(ValueError, match=r"got 'trasformer'; did you mean 'transformer'\? \(--plugin adds others\)$"):
+        check_name("decoder", "model.decoder", "trasformer")
+    with pytest.raises(ValueError, match=r"got 'zzz' \(--plugin adds others\)$"):
+        check_name("decoder", "model.decoder", "zzz")
