@@ -131,10 +131,12 @@ def _check_added(plugin: str, kept: Sequence[tuple[dict[str, Any], dict[str, Any
     """
     for (registry, entries), (_, kind) in zip(kept, REGISTRIES, strict=True):
         for name, value in entries.items():
-            if registry.get(name, value) is not value:
+            if registry.get(name) is not value:
                 owner = _added_by.get((id(registry), name))
                 whose = f"the plugin {owner}" if owner else "the library"
-                raise _Clash(f"the plugin {plugin} replaces {kind}[{name!r}] of {whose}: give it a name of its own")
+                raise _Clash(
+                    f"the plugin {plugin} replaces or removes {kind}[{name!r}] of {whose}: give it a name of its own"
+                )
         if kind == "EDGE_TYPES":
             named: dict[Any, str] = {}
             for name, number in registry.items():

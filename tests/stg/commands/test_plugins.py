@@ -378,9 +378,10 @@ def plugin_of(folder: Path, name: str, *lines: str) -> str:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("decoders['transformer'] = None", r"replaces DECODERS\['transformer'\] of the library"),
-        ("graphs.VARIANTS['full'] = graphs.VARIANTS['none']", r"replaces VARIANTS\['full'\] of the library"),
-        ("graphs.VARIANTS['first'] = None", r"replaces VARIANTS\['first'\] of the plugin .*first_one.py"),
+        ("decoders['transformer'] = None", r"replaces or removes DECODERS\['transformer'\] of the library"),
+        ("del graphs.VARIANTS['none']", r"replaces or removes VARIANTS\['none'\] of the library"),
+        ("graphs.VARIANTS['full'] = graphs.VARIANTS['none']", r"replaces or removes VARIANTS\['full'\] of the library"),
+        ("graphs.VARIANTS['first'] = None", r"replaces or removes VARIANTS\['first'\] of the plugin .*first_one.py"),
         ("graphs.EDGE_TYPES['mine'] = 1", "gives edges 'mine' the number 1, which 'temporal' has"),
         ("graphs.EDGE_TYPES['mine'] = 7", "gives edges 'mine' the number 7, which 'first' has"),
     ],
