@@ -177,3 +177,18 @@ def test_adam_has_the_settings_asked_for_and_one_call_for_all_weights() -> None:
     optimiser = OPTIMISERS["adam"]([weight], OptimConfig(lr=0.1, betas=(0.8, 0.9), weight_decay=0.3))
     group = optimiser.param_groups[0]
     assert (group["lr"], group["betas"], group["weight_decay"], group["fused"]) == (0.1, (0.8, 0.9), 0.3, True)
+
+
+def test_l2_compares_the_frames_that_hold_objects(caption_batch: CaptionBatch) -> None:
+    torch.manual_seed(0)
+    model = Captioner(
+        scene=Branch(SceneBranch(5, 4, WIDTH), Chain()), objects=Branch(STGEncoder(6, WIDTH, 1), Chain()), fusion="l2"
+    )
+    encoded = model.encode(caption_batch.graphs)
+    assert encoded.scene is not None
+    assert encoded.objects is not None
+    # Two videos of three frames: the second has none in its middle; the video between them has no object at all.
+    frames = [(0, 0), (0, 1), (0, 2), (2, 0), (2, 2)]
+    apart = [(encoded.scene.frames[place] - encoded.objects.frames[place]).square().mean() for place in frames]
+    found = captioning_losses(model, caption_batch)["l2"]
+    torch.testing.assert_close(found, torch.stack(apart).mean())
