@@ -37,21 +37,33 @@ PLAIN = re.compile(r"[A-Za-z0-9\u4e00-\u9fff]")
 _NOT_A_NUMBER = re.compile(r'"(?:[^"\\]|\\.)*"|(NaN|-?Infinity)')
 
 
+def open_if_regular(path: str | Path) -> io.BufferedReader | None:
+    """Open a file to read its bytes; None for a folder, a pipe or a device, which have no end, or block for ever.
+
+    Raises:
+        OSError, ValueError: it cannot be opened; ValueError: a NUL in the name.
+    """
+    # The file that is asked what it is must be the one that is read; and a pipe must not be waited for.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return open(descriptor, "rb")
+    os.close(descriptor)
+    return None
+
+
 def open_regular(path: str | Path) -> io.BufferedReader:
-    """Open a regular file to read its bytes. Pipes and devices have no end, or block for ever: none is read.
+    """Open a regular file to read its bytes.
 
     Raises:
         UserError: missing, a folder, a pipe or a device; names the file.
     """
     try:
-        # The file that is asked what it is must be the one that is read; and a pipe must not be waited for.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        if stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return open(descriptor, "rb")
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        file = open_if_regular(path)
+    except (OSError, ValueError) as error:
         raise UserError(f"could not read {path}: {getattr(error, 'strerror', None) or error}") from error
-    os.close(descriptor)
-    raise UserError(f"{path} is not a regular file (a folder, a pipe or a device): give the file itself")
+    if file is None:
+        raise UserError(f"{path} is not a regular file (a folder, a pipe or a device): give the file itself")
+    return file
 
 
 def read_bytes(path: str | Path, *, max_bytes: int = MAX_BYTES) -> bytes:
@@ -142,6 +154,11 @@ def read_csv(
 def normal_id(video: str) -> str:
     """The id in composed letters (NFC): a Mac writes the names of files in decomposed ones, and means the same."""
     return unicodedata.normalize("NFC", video)
+
+
+def file_id(name: str) -> str:
+    """The id of what a file of this name, without its suffix, holds: in composed letters; other bytes are ``\\xNN``."""
+    return normal_id(os.fsencode(name).decode("utf-8", "backslashreplace"))
 
 
 def require_id(value: object, where: str) -> str:
@@ -277,8 +294,8 @@ def _parse(text: str, where: str, max_depth: int, *, counted: bool = True) -> An
 
 
 def _limit_depth(value: Any, where: str, max_depth: int) -> None:
-    # Level by level, not by recursion, which is what deep nesting would
-    # break. The text is the key at the top, for the error.
+    # Level by level, not by recursion, which is what deep nesting would break. The text is the key at the top, for the
+    # error.
     level: list[tuple[str, Any]] = [("", value)]
     for _ in range(max_depth):
         level = [

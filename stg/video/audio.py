@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Float32, Float64
 
 from stg.video.clip import AudioChunk
 from stg.video.packets import MAX_PIXELS, open_film, open_regular
-from stg.video.streams import best_sound
+from stg.video.streams import best_sound, decoded_packets
 
 RATE = 16000
 """Samples a second of the sound that is analysed."""
@@ -55,10 +55,10 @@ def read_sound(path: str | Path) -> Iterator[AudioChunk]:
 
     Of several audio streams that can be decoded the one that players take (the default) is read packet by packet, its
     channels averaged, resampled to 16 kHz and turned into log-mel examples. Example k covers [.96 k, .96 (k + 1)) s of
-    presentation time, counted from
-    the start of the video stream: sound before it is cut, a later start is silence, to within :data:`TOLERANCE` later
-    on. What cannot be decoded (damaged packets, impossible rates, samples that are not numbers) is silence too, and
-    therefore not heard: bad sound never costs a video its picture. Memory does not grow with the length.
+    presentation time, counted from the start of the video stream: sound before it is cut, a later start is silence, to
+    within :data:`TOLERANCE` later on. What cannot be decoded (damaged packets, impossible rates, samples that are not
+    numbers) is silence too, and therefore not heard: bad sound never costs a video its picture. Memory does not grow
+    with the length.
 
     As published, an incomplete example at the end (under .975 s) is dropped; departure: a sound shorter than that is
     one example filled up with silence, so that short clips are heard.
@@ -150,11 +150,11 @@ def mel_bands() -> Float64[np.ndarray, "257 64"]:
 def _samples(container: Any, stream: Any, film: Any | None) -> Iterator[Float32[np.ndarray, " _"]]:
     """Mono sound at 16 kHz from the start of the video on, in bounded pieces; gaps in the time stamps are silence."""
     clock, end = _Clock(start_of(film, stream)), 0.0
-    for packet, frames in decoded_packets(container, stream):
+    for packet, frames in decoded_packets(container, stream, ValueError):
         if packet.pts is not None and not packet.is_discard:
             # Where the packets say that the sound ends: what is damaged there becomes silence.
             end = max(end, clock.seconds(packet.pts + (packet.duration or 0), stream.time_base))
-        for frame in frames:
+        for frame in frames or ():
             if frame.is_corrupt or not RATES[0] <= frame.sample_rate <= RATES[1]:
                 continue
             sound = _mono(frame)
@@ -170,29 +170,6 @@ def start_of(film: Any | None, stream: Any) -> Fraction:
         if item is not None and item.start_time is not None and item.time_base:
             return Fraction(item.start_time * item.time_base)
     return Fraction(0)
-
-
-def decoded_packets(container: Any, stream: Any) -> Iterator[tuple[Any, list[Any]]]:
-    """Every packet with the frames that came out of it: none where it is damaged."""
-    import av
-
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets, None)
-        except MemoryError:
-            raise
-        except (av.FFmpegError, OSError, IndexError):  # IndexError: PyAV, where damage reads as one more stream
-            return
-        if packet is None:
-            return
-        try:
-            frames = packet.decode()
-        except MemoryError:
-            raise
-        except (av.FFmpegError, OSError, ValueError):
-            frames = []
-        yield packet, frames
 
 
 def _mono(frame: Any) -> Float32[np.ndarray, " _"] | None:

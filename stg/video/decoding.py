@@ -1,6 +1,5 @@
 """Sampled frames of a video file, decoded so that a bad file can neither lie nor hang nor exhaust the memory."""
 
-import os
 from array import array
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ import numpy as np
 from jaxtyping import Float64, Int64, UInt8
 
 from stg.config.extraction import STRIDE
-from stg.runtime.reading import normal_id
+from stg.runtime.reading import file_id
 from stg.video.packets import MAX_PIXELS as MAX_PIXELS
 from stg.video.packets import PacketIndex, open_regular, pictures_of, read_index
 from stg.video.packets import VideoError as VideoError
@@ -136,8 +135,8 @@ def sampled(
 
 
 def video_id(path: str | Path) -> str:
-    """The id of a video file: its name without the suffix, in composed letters; other bytes are ``\\xNN``."""
-    return normal_id(os.fsencode(Path(path).stem).decode("utf-8", "backslashreplace"))
+    """The id of a video file: its name without the suffix, as :func:`stg.runtime.reading.file_id` has it."""
+    return file_id(Path(path).stem)
 
 
 @dataclass

@@ -1,7 +1,6 @@
 """The packets of a video file: opened safely, counted, and passed to the decoder one by one."""
 
 import os
-import stat
 from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,9 +13,10 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from stg.runtime.errors import UserError
+from stg.runtime.reading import open_if_regular
 from stg.video.pictures import DecodedPicture, pixel_shape
 from stg.video.sampling import is_even, sample_numbers, sample_seconds
-from stg.video.streams import best_film, best_sound, films, packet_counts
+from stg.video.streams import best_film, best_sound, decoded_packets, films, packet_counts
 
 FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpegts", "mpeg", "flv", "ogg", "asf", "gif")
 """Container formats that are opened; none of them can name another file or an address to read."""
@@ -101,15 +101,18 @@ class PacketIndex:
 
 
 def open_regular(path: Path) -> BinaryIO:
-    # Opened here, not by the demuxer: no protocol is ever tried, and the file that was checked is the one that is read.
+    """The file itself, opened here and not by the demuxer: no protocol is ever tried.
+
+    Raises:
+        VideoError: it cannot be opened, or is no regular file.
+    """
     try:
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        file = open_if_regular(path)
     except (OSError, ValueError) as error:
         raise VideoError(f"could not open {path.name!r}: {getattr(error, 'strerror', None) or error}") from error
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
+    if file is None:
         raise VideoError(f"{path.name!r} is not a regular file (a folder, a pipe or a device)")
-    return os.fdopen(handle, "rb")
+    return file
 
 
 def open_container(file: BinaryIO, path: Path, max_pixels: int, **options: str) -> Any:
@@ -250,28 +253,9 @@ def _packets_without_edits(file: BinaryIO, path: Path, max_pixels: int, number: 
 
 def pictures_of(file: BinaryIO, path: Path, max_pixels: int) -> Iterator[DecodedPicture | None]:
     """Every picture that the decoder gives, in presentation order; None for a packet that it could not decode."""
-    import av
-
     container, stream = _open_stream(file, path, max_pixels)
     ratio = pixel_shape(stream)
     with container:
-        packets = container.demux(stream)
-        while True:
-            try:
-                packet = next(packets, None)
-            except MemoryError:
-                raise
-            except (av.FFmpegError, OSError, IndexError):
-                return
-            if packet is None:
-                return
-            try:
-                pictures = packet.decode()
-            except MemoryError:
-                raise
-            except (av.FFmpegError, OSError):
-                # Counted by whoever asks: the packets behind it may be whole.
-                yield None
-                continue
-            for picture in pictures:
-                yield DecodedPicture(picture, ratio)
+        for _, frames in decoded_packets(container, stream):
+            # Counted by whoever asks: the packets behind it may be whole.
+            yield from [None] if frames is None else (DecodedPicture(frame, ratio) for frame in frames)

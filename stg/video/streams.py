@@ -12,7 +12,7 @@ THUMBNAILS = 1 / 4
 
 
 def films(container: Any) -> list[Any]:
-    """The video streams that are no pictures on the side (cover art, thumbnails by their mark) and can be decoded."""
+    """The video streams that are no pictures on the side (cover art, thumbnails by their mark)."""
     import av
 
     aside = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
@@ -21,10 +21,11 @@ def films(container: Any) -> list[Any]:
 
 def packet_counts(container: Any, streams: Sequence[Any]) -> Mapping[int, int]:
     """Index -> packets of each of the streams, read to the end or to where the file breaks off."""
-    return Counter(packet.stream.index for packet in _whole(container, streams) if packet.size)
+    return Counter(packet.stream.index for packet in read_packets(container, *streams) if packet.size)
 
 
-def _whole(container: Any, streams: Sequence[Any]) -> Iterator[Any]:
+def read_packets(container: Any, *streams: Any) -> Iterator[Any]:
+    """The packets of the streams, to the end or to where the file breaks off."""
     import av
 
     try:
@@ -33,6 +34,24 @@ def _whole(container: Any, streams: Sequence[Any]) -> Iterator[Any]:
         raise
     except (av.FFmpegError, OSError, IndexError):  # IndexError: PyAV, where damage reads as one more stream
         return
+
+
+def decoded_packets(container: Any, stream: Any, *damage: type[Exception]) -> Iterator[tuple[Any, list[Any] | None]]:
+    """Every packet with the frames that came out of it; None where it could not be decoded.
+
+    Args:
+        damage: errors that say so as well as those of FFmpeg and of the system do.
+    """
+    import av
+
+    for packet in read_packets(container, stream):
+        try:
+            frames = packet.decode()
+        except MemoryError:
+            raise
+        except (av.FFmpegError, OSError, *damage):
+            frames = None
+        yield packet, frames
 
 
 def best_film(streams: Sequence[Any], packets: Mapping[int, int]) -> Any:

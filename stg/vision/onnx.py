@@ -62,9 +62,8 @@ class OnnxNetwork:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         try:
-            external_files(self.path)
             # Weights in further files are found from the path; else bytes, as a name need not be UTF-8.
-            network = os.fspath(self.path) if self.file.others else self.path.read_bytes()
+            network = os.fspath(self.path) if external_files(self.path) else self.path.read_bytes()
             session = onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
         except UserError:
             raise

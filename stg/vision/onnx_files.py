@@ -6,11 +6,11 @@ else. Imports no torch.
 
 import mmap
 import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from stg.runtime.errors import UserError
+from stg.runtime.reading import open_if_regular
 
 _PARTS: dict[str, dict[int, str]] = {
     "model": {7: "graph", 20: "training", 25: "function"},
@@ -47,14 +47,14 @@ def external_files(path: Path) -> tuple[Path, ...]:
 
 
 def _locations(path: Path) -> Iterator[str]:
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode) or not status.st_size:
-            raise ValueError("not a regular file, or empty")
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            # The name of the entry stands in every file that has one: nearly all are done here.
-            if data.find(b"location") >= 0:
-                yield from _entries(data)
+    file = open_if_regular(path)
+    if file is None:
+        raise ValueError("not a regular file")
+    # An empty file cannot be mapped, which is a ValueError.
+    with file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        # The name of the entry stands in every file that has one: nearly all are done here.
+        if data.find(b"location") >= 0:
+            yield from _entries(data)
 
 
 def _entries(data: mmap.mmap) -> Iterator[str]:

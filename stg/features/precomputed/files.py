@@ -15,7 +15,7 @@ import numpy as np
 
 from stg.features.precomputed.sources import Stamp, stamp_of
 from stg.runtime.errors import UserError
-from stg.runtime.reading import normal_id, require_id
+from stg.runtime.reading import file_id, normal_id, require_id
 
 MAX_BYTES = 2**30
 """Larger arrays are refused before they are read: a small archive can claim any size."""
@@ -98,8 +98,7 @@ class FolderSource:
         named = [(entry.name[: -len(suffix)], entry) for entry in found if entry.name.endswith(suffix)]
         self._files: dict[str, Path] = {}
         for name, entry in named:
-            # The ids of clips are made like that, too: stg.video.decoding.video_id.
-            video = normal_id(os.fsencode(name).decode("utf-8", "backslashreplace"))
+            video = file_id(name)
             if self._files.setdefault(video, entry) is not entry:
                 raise UserError(
                     f"{path} holds two files of video {video!r}, spelt unlike: {os.fsencode(name)!r} is one"

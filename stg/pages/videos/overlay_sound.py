@@ -7,9 +7,9 @@ from typing import Any
 
 import av
 
-from stg.video.audio import RATES, decoded_packets, start_of
+from stg.video.audio import RATES, start_of
 from stg.video.packets import MAX_PIXELS, open_film, open_regular
-from stg.video.streams import best_sound
+from stg.video.streams import best_sound, decoded_packets
 
 OUT_RATE, OUT_FRAME = 48000, 1024
 """Samples a second, and in one frame of the coder."""
@@ -72,7 +72,7 @@ def _frames_of(path: Path) -> Generator[Any, None, None]:
 
 
 def _whole(container: Any, stream: Any) -> Iterator[Any]:
-    for _, frames in decoded_packets(container, stream):
-        for frame in frames:
+    for _, frames in decoded_packets(container, stream, ValueError):
+        for frame in frames or ():
             if not frame.is_corrupt and frame.pts is not None and RATES[0] <= frame.sample_rate <= RATES[1]:
                 yield frame
