@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -37,6 +36,7 @@ from stg.video.clips import ClipList
 from stg.video.decoding import SampledFrames, VideoError
 from stg.video.readers import Readers
 from stg.video.sampling import segment_centres
+from tests.stg.alarms import ends_within
 from tests.stg.best_captions import best_captions
 from tests.stg.make_bad_decoder import read
 from tests.stg.make_clips import level, write_clip
@@ -113,15 +113,8 @@ def bench(tmp_path: Path) -> Bench:
 @pytest.fixture
 def alarm() -> Iterator[None]:
     """Twenty seconds, then the test fails instead of hanging."""
-
-    def ring(number: int, frame: object) -> None:
-        raise TimeoutError("still busy after twenty seconds")
-
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.alarm(20)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+    with ends_within(20):
+        yield
 
 
 # --- A2, A6: what is known of a clip goes with it

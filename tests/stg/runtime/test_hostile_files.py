@@ -1,7 +1,6 @@
 """Pipes and devices in the place of files: every reader refuses them by name, and waits for none (fault H5)."""
 
 import os
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -35,20 +34,14 @@ from stg.video.decoding import open_regular as open_clip
 from stg.vision.backbones import read_preprocessing
 from stg.vision.onnx import OnnxNetwork
 from stg.vision.weights import load_state_dict
+from tests.stg.alarms import ends_within
 
 
 @pytest.fixture(autouse=True)
 def in_time() -> Iterator[None]:
     """A reader that waits for a pipe, or reads a device to its end, is ended."""
-
-    def late(number: int, frame: object) -> None:
-        raise AssertionError("still reading after 10 s")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(10)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+    with ends_within(10):
+        yield
 
 
 def features(path: Path) -> object:

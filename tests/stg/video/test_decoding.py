@@ -1,7 +1,6 @@
 """Decoding real files, whole and broken (the letters are the rows of the list of faults)."""
 
 import os
-import signal
 import socket
 from collections.abc import Iterator
 from fractions import Fraction
@@ -17,6 +16,7 @@ from stg.video.clip import ClipRequest
 from stg.video.clips import read_clip
 from stg.video.decoding import SampledFrames, VideoError, sample_video, video_id
 from stg.video.sampling import linspace_frames, segment_centres
+from tests.stg.alarms import ends_within
 from tests.stg.make_clips import grey_frames, level, write_clip, write_sound
 
 QUICK = {"deadline": "realtime", "cpu-used": "8"}
@@ -41,15 +41,8 @@ def clip(tmp_path: Path) -> Path:
 @pytest.fixture
 def alarm() -> Iterator[None]:
     """Five seconds, then the test fails instead of hanging."""
-
-    def ring(number: int, frame: object) -> None:
-        raise TimeoutError("still busy after five seconds")
-
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.alarm(5)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+    with ends_within(5):
+        yield
 
 
 # --- A7, A8: the frames are the ones that were asked for
