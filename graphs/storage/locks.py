@@ -30,7 +30,8 @@ class FileLock:
     """The right to write, by a lock on a file that names who has it.
 
     The system takes it back when the process ends, however it ends; a forked child has no part in it. The file is
-    removed on release. A second lock on one file is refused in the same process, too.
+    removed on release, at the latest when a ``with`` ends. A second lock on one file is refused in the same process,
+    too.
 
     Args:
         path: of the lock file; made if it is not there.
@@ -52,6 +53,12 @@ class FileLock:
             os.pwrite(self.descriptor, json.dumps(owner).encode(), 0)
         _HELD.add(self)
         self.release = weakref.finalize(self, _release, name, self.descriptor, self.pid)
+
+    def __enter__(self) -> "FileLock":
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self.release()
 
 
 _HELD: weakref.WeakSet[FileLock] = weakref.WeakSet()

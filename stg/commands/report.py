@@ -10,7 +10,7 @@ from rich.console import Console
 from stg.config.report import ReportConfig
 from stg.config.training import FitConfig
 from stg.datasets.world.dataset import World
-from stg.evaluation.loaded_run import load_run
+from stg.evaluation.loaded_run import load_run_as
 from stg.evaluation.results import captions_of
 from stg.explain import EXPLAINERS, Explainer
 from stg.pages import write_run_page, write_video_pages
@@ -100,14 +100,7 @@ def report_videos(config: ReportConfig, *, reporter: Reporter) -> list[Path]:
     load_config(config.run)
     explainers = _explainers(config)
     page_file(config.target)  # what cannot be written is said before the work
-    run = load_run(
-        config.run,
-        store=config.store,
-        root=config.root,
-        device=config.device,
-        splits=(config.split,),
-        reporter=reporter,
-    )
+    run = load_run_as(config, config.split, reporter=reporter)
     run.require_split(config.split)
     report = SplitReport(
         run,

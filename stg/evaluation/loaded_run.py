@@ -8,6 +8,8 @@ from pathlib import Path
 import torch
 
 from graphs import GraphSource, GraphStore
+from stg.config.evaluation import EvaluateConfig
+from stg.config.report import ReportConfig
 from stg.config.training import FitConfig
 from stg.data.batches import BatchSource
 from stg.datasets.base import CaptionDataset
@@ -85,3 +87,10 @@ def load_run(
     # Features that were made otherwise would give captions too, only worse ones.
     trained.check(opened.store)
     return LoadedRun(folder, settings, trained, opened.dataset, opened.store, where)
+
+
+def load_run_as(config: EvaluateConfig | ReportConfig, split: str, *, reporter: Reporter) -> LoadedRun:
+    """:func:`load_run` of what a command names, for one split."""
+    return load_run(
+        config.run, store=config.store, root=config.root, device=config.device, splits=(split,), reporter=reporter
+    )

@@ -41,12 +41,9 @@ def probe(config: ProbeConfig, *, reporter: Reporter = SILENT) -> dict[str, dict
         torch.set_num_threads(config.threads)
     folder = Path(config.out)
     _agree(folder, config.settings)
-    lock = lock_folder(folder)
-    try:
+    with lock_folder(folder):
         remove_leftovers(folder)
         return _probe(config, folder, reporter)
-    finally:
-        lock.release()
 
 
 def _probe(config: ProbeConfig, folder: Path, reporter: Reporter) -> dict[str, dict[int, dict[str, float]]]:

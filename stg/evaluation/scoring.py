@@ -12,7 +12,7 @@ from typing import Any
 from stg.config.evaluation import EvaluateConfig
 from stg.config.search import SearchConfig
 from stg.data.batches import BatchSource, shuffle_features
-from stg.evaluation.loaded_run import LoadedRun, batch_source, load_run
+from stg.evaluation.loaded_run import LoadedRun, batch_source, load_run, load_run_as
 from stg.evaluation.predictions import write_predictions
 from stg.metrics.measures import METRICS
 from stg.metrics.scorer import Scorer, Scores
@@ -88,14 +88,7 @@ def evaluate_as(config: EvaluateConfig, *, reporter: Reporter = SILENT) -> tuple
     Raises:
         Preempted, UserError: as :func:`evaluate`.
     """
-    run = load_run(
-        config.run,
-        store=config.store,
-        root=config.root,
-        device=config.device,
-        splits=(config.split,),
-        reporter=reporter,
-    )
+    run = load_run_as(config, config.split, reporter=reporter)
     found = caption_and_score(
         run,
         config.split,
@@ -185,13 +178,10 @@ def _results_folder(run: LoadedRun, out: str | Path | None, split: str, reporter
         reporter.say(f"{folder} cannot be written to: captions and scores are not kept; give --out FOLDER to keep them")
         yield None
         return
-    lock = lock_folder(folder, name)
-    try:
+    with lock_folder(folder, name):
         if out is None:
             remove_leftovers(folder)
         yield folder
-    finally:
-        lock.release()
 
 
 def report_lines(run: LoadedRun, split: str, found: Mapping[str, SearchResult], show: int) -> list[str]:

@@ -96,7 +96,7 @@ class TrainingRun:
 
     def __enter__(self) -> "TrainingRun":
         if not self.rank:
-            self._writer.__enter__()
+            self._writer.resume()
         logger.addHandler(self._handler)
         logger.setLevel(logging.INFO)
         return self
@@ -117,7 +117,7 @@ class TrainingRun:
             if self._handler.target is not None:
                 self._handler.target.close()
             self._handler.close()
-            self._writer.__exit__()
+            self._writer.release()
 
     def _refuse_other_settings(self) -> None:
         changed = differences(to_dict(self.folder.config), to_dict(self.config))

@@ -81,12 +81,24 @@ class FolderWriter:
         self._resumes = settings.exists()
 
     def __enter__(self) -> "FolderWriter":
-        # A finished run may be one that can only be read.
-        if self._resumes and os.access(self._folder, os.W_OK):
-            self._lock = lock_folder(self._folder)
+        self.resume()
         return self
 
     def __exit__(self, *details: object) -> None:
+        self.release()
+
+    def resume(self) -> None:
+        """Be the only writer of a run that has begun; nothing for a new one.
+
+        Raises:
+            UserError: another process writes there (it is named).
+        """
+        # A finished run may be one that can only be read.
+        if self._resumes and os.access(self._folder, os.W_OK):
+            self._lock = lock_folder(self._folder)
+
+    def release(self) -> None:
+        """Let others write."""
         if self._lock is not None:
             self._lock.release()
         self._lock = None
