@@ -9,7 +9,7 @@ import sys
 import traceback
 import warnings
 from argparse import ArgumentError
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import Field, fields, is_dataclass
 from itertools import pairwise
@@ -140,28 +140,33 @@ def parse(config_class: type[C], argv: Sequence[str], *, prog: str, description:
         raise UserError(_explain(str(error), config_class, argv, list(files))) from error
 
 
-def known_keys(config_class: type, prefix: str = "") -> list[str]:
+def known_keys(config_class: type) -> list[str]:
     """The dotted names of all fields of a nested dataclass."""
-    names = []
-    for item in fields(config_class):
-        if _is_no_option(item):
-            continue
-        if isinstance(item.type, type) and is_dataclass(item.type):
-            names += known_keys(item.type, f"{prefix}{item.name}.")
-        else:
-            names.append(prefix + item.name)
-    return names
+    return [name for name, item in _options_of(config_class) if _section(item) is None]
 
 
-def _text_keys(config_class: type, prefix: str = "") -> list[str]:
+def _text_keys(config_class: type) -> list[str]:
     """The dotted names of the options that take text or nothing."""
-    names = []
+    return [name for name, item in _options_of(config_class) if item.type == (str | None)]
+
+
+def _sections(config_class: type) -> list[str]:
+    """The dotted names of the nested dataclasses."""
+    return [name for name, item in _options_of(config_class) if _section(item) is not None]
+
+
+def _options_of(config_class: type, prefix: str = "") -> Iterator[tuple[str, Field[Any]]]:
+    """The dotted name and the field of each option, and of each section before those in it."""
     for item in fields(config_class):
-        if isinstance(item.type, type) and is_dataclass(item.type):
-            names += _text_keys(item.type, f"{prefix}{item.name}.")
-        elif item.type == (str | None) and not _is_no_option(item):
-            names.append(prefix + item.name)
-    return names
+        if not _is_no_option(item):
+            yield prefix + item.name, item
+            if (section := _section(item)) is not None:
+                yield from _options_of(section, f"{prefix}{item.name}.")
+
+
+def _section(item: Field[Any]) -> type | None:
+    """The dataclass that a field holds; None for a single option."""
+    return item.type if isinstance(item.type, type) and is_dataclass(item.type) else None
 
 
 def _restore_text(parsed: Namespace, keys: Sequence[str], argv: Sequence[str]) -> None:
@@ -352,15 +357,6 @@ def _option_files(config_class: type, argv: Sequence[str]) -> dict[str, list[str
             elif option in sections:
                 found[value] = [name.removeprefix(f"{option}.") for name in sections if name.startswith(f"{option}.")]
     return found
-
-
-def _sections(config_class: type, prefix: str = "") -> list[str]:
-    """The dotted names of the nested dataclasses."""
-    names = []
-    for item in fields(config_class):
-        if isinstance(item.type, type) and is_dataclass(item.type):
-            names += [prefix + item.name, *_sections(item.type, f"{prefix}{item.name}.")]
-    return names
 
 
 def _check_file(file: str, sections: Sequence[str]) -> None:
