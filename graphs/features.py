@@ -12,6 +12,7 @@ TENSORS = (
     "boxes", "objects", "frame", "scores", "scene", "motion", "motion_row", "frame_number", "grid", "audio",
     "audio_mask", "label", "frame_time",
 )  # fmt: skip
+"""The fields of :class:`VideoFeatures` that hold tensors, where they are given."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,11 +32,14 @@ try:
 except PackageNotFoundError:  # a checkout that is not installed
     __version__ = "0"
 
+Plugins = str | Path | Sequence[str | Path]
+"""One plugin, a file or the name of a module, or several."""
+
 # torch-scatter and torch-geometric still decorate with torch.jit.script: nothing that a user could act on.
 _OF_LIBRARIES = ".*torch.jit.script.*"
 
 
-def _load_plugins(plugin: str | Path | Sequence[str | Path]) -> None:
+def _load_plugins(plugin: Plugins) -> None:
     from stg.config.plugins import load_plugin
 
     # One name is one plugin, not as many as it has letters.
@@ -48,7 +51,7 @@ def fit(
     config: "FitConfig | None" = None,
     *,
     reporter: Reporter = SILENT,
-    plugin: str | Path | Sequence[str | Path] = (),
+    plugin: Plugins = (),
     **sections: Any,
 ) -> Path:
     """Train a captioner, or resume an unfinished run; returns the run folder.
@@ -85,7 +88,7 @@ def evaluate(
     split: str = "val",
     *,
     reporter: Reporter = SILENT,
-    plugin: str | Path | Sequence[str | Path] = (),
+    plugin: Plugins = (),
     **options: Any,
 ) -> "dict[str, Scores]":
     """Caption a split with a trained run and score it; returns the scores of each search by its name.
@@ -114,7 +117,7 @@ def extract(
     clips: "str | Path | Sequence[str | Path]",
     out: str | Path,
     *,
-    plugin: str | Path | Sequence[str | Path] = (),
+    plugin: Plugins = (),
     **options: Any,
 ) -> "IngestReport":
     """Turn video clips into a store of object graphs; the same call resumes a stopped one.
@@ -137,7 +140,7 @@ def extract(
     return extract_clips(given, out, **options)
 
 
-def load(run: str | Path, *, plugin: str | Path | Sequence[str | Path] = (), **options: Any) -> "VideoCaptioner":
+def load(run: str | Path, *, plugin: Plugins = (), **options: Any) -> "VideoCaptioner":
     """Open a trained run for captioning video files: ``stg.load("runs/mine").caption("clip.mp4")``.
 
     The options are those of :func:`stg.captioning.pipeline.load`, above all ``weights``: files, or folders with files,

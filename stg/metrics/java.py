@@ -184,7 +184,7 @@ class JavaProcess:
     def _ended(self, deadline: float) -> JavaError:
         code = self._wait(deadline)
         cause = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        # A Java that was told otherwise by the environment is no missing one.
+        # A Java that the environment gives bad options is no missing one.
         given = [name for name in ENVIRONMENT if os.environ.get(name)]
         there = f"Java is there, and takes options from {' and '.join(given)}: mend or unset them"
         return JavaError(f"{self.what} {cause}{self._said()}; {there if given else f'it {NEEDS}'}")

@@ -4,7 +4,7 @@ from array import array
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeGuard
 
 import numpy as np
 from jaxtyping import Float64, Int64, UInt8
@@ -149,6 +149,7 @@ class Decoded:
         times: of every frame, -1 where unknown.
         failed_packets: packets that gave an error.
         shapes: upright shapes of the whole frames, in the order in which they first occur.
+        hdr: name of the transfer curve of those that are HDR; empty if none is.
     """
 
     frames: dict[int, UInt8[np.ndarray, "H W 3"]] = field(default_factory=dict)
@@ -171,7 +172,7 @@ class Decoded:
         sizes = [f"{width}x{height}" for height, width in self.shapes]
         return ({"hdr": self.hdr} if self.hdr else {}) | ({"picture_sizes": sizes[:10]} if len(sizes) > 1 else {})
 
-    def count(self, picture: DecodedPicture | None) -> bool:
+    def count(self, picture: DecodedPicture | None) -> TypeGuard[DecodedPicture]:
         """Note what the decoder gave next; whether it is a whole frame."""
         if picture is None:
             self.failed_packets += 1
@@ -189,7 +190,7 @@ def decode_frames(file: BinaryIO, path: Path, wanted: Collection[int], max_pixel
     wanted, result = set(wanted), Decoded()
     for picture in pictures_of(file, path, max_pixels):
         place = len(result.times)
-        if result.count(picture) and picture is not None and place in wanted:
+        if result.count(picture) and place in wanted:
             result.frames[place] = picture.rgb()
     shape = result.shape
     if shape[0] * shape[1] > max_pixels:

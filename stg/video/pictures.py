@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -58,7 +58,7 @@ class DecodedPicture:
         shape = self.frame.height, max(round(self.frame.width * self.ratio), 1)
         return shape[::-1] if self.orientation[0] else shape
 
-    @property
+    @cached_property
     def orientation(self) -> tuple[bool, bool, bool]:
         """Whether rows and columns change places, and then whether rows, and columns, run the other way.
 

@@ -80,7 +80,7 @@ def _every_frame(
     decoded, numbering, last, shown = Decoded(), None, None, 0
     for picture in pictures_of(file, path, resize.max_pixels):
         place = len(decoded.times)
-        if not decoded.count(picture) or picture is None:
+        if not decoded.count(picture):
             continue
         # Without damage a frame's number is its place. If packets and decoder disagree, one more pass numbers them all.
         if numbering is None and not _undisputed(index, place, picture.frame.pts):
