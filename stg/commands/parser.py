@@ -297,6 +297,7 @@ MESSAGES = {
     "unknown key": re.compile(r"does not accept option '([\w.]+)'|Option '([\w.]+)' is not accepted"),
     "unknown option": re.compile(r"unrecognized arguments: --([\w.]+)"),
     "not a choice": re.compile(r'Parser key "([\w.]+)": Expected a Literal\[(.*?)\]\. Got value: (\S+)$'),
+    "no mapping": re.compile(r'Parser key "([\w.]+)": Expected a <class \'dict\'>\. Got value: (.*)$'),
     "bad file": re.compile(r"^Problems parsing config"),
     "no file": re.compile(r'key "config": File does not exist'),
 }
@@ -329,6 +330,9 @@ def _explain(message: str, config_class: type, argv: Sequence[str], files: Seque
     if choices := MESSAGES["not a choice"].search(line):
         name, listed, given = choices.groups()
         line = f"{line[: choices.start()]}--{name} must be one of {listed.replace(chr(39), '')}; got {given}"
+    if mapping := MESSAGES["no mapping"].search(line):
+        name, given = mapping.groups()
+        line = f"{line[: mapping.start()]}--{name} must be names with values, such as '{{\"mine\": 1.0}}'; got {given}"
     return line
 
 

@@ -7,7 +7,7 @@ names it, with ``--plugin`` or by an import, never because a file of a run asks 
 import importlib
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +27,7 @@ KINDS = {
     "decoder": Names(("transformer", "stats", "attention_lstm"), "stg.models.decoders", "DECODERS"),
     "search": Names(("greedy", "beam", "diverse", "sample"), "decoders", "SEARCHES"),
     "optimiser": Names(("adam", "rmsprop"), "stg.training.schedules", "OPTIMISERS"),
+    "reward": Names(("cider", "bleu4", "meteor"), "stg.training.rewards", "REWARDS"),
     "sound": Names(("none", "vggish"), "stg.vision.registry", "SOUND"),
 }
 """Written out, as the dicts lie in modules that import torch; a test compares the two."""
@@ -36,7 +37,6 @@ REGISTRIES = (
     ("graphs.edges", "EDGE_TYPES"),
     *(("stg.vision.registry", registry) for registry in ("DETECTORS", "BACKBONES", "MOTION")),
     ("stg.metrics.measures", "METRICS"),
-    ("stg.training.rewards", "REWARDS"),
     ("stg.explain.explainers", "EXPLAINERS"),
 )
 """Module and name of the dicts of which a plugin may replace no entry."""
@@ -63,10 +63,15 @@ def check_name(kind: str, option: str, value: str) -> None:
         ValueError: listing the known ones.
     """
     if value not in known(kind):
-        near = "".join(f"; did you mean {name!r}?" for name in get_close_matches(value, known(kind), 1))
         raise ValueError(
-            f"{option} must be one of {', '.join(known(kind))}; got {value!r}{near} (--plugin adds others)"
+            f"{option} must be one of {', '.join(known(kind))}; got {value!r}{near(value, known(kind))} (--plugin adds "
+            "others)"
         )
+
+
+def near(name: str, names: Iterable[str]) -> str:
+    """The end of an error of an unknown name: which of the known ones it may have been."""
+    return "".join(f"; did you mean {found!r}?" for found in get_close_matches(name, list(names), 1))
 
 
 def load_plugin(plugin: str) -> None:

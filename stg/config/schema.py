@@ -14,11 +14,15 @@ LARGEST = 2**63 - 1
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """A nested dataclass as plain dicts and lists, as YAML and JSON hold them."""
+    """A nested dataclass as plain dicts and lists, as YAML and JSON hold them.
+
+    Fields whose metadata say ``kept=True`` (no option: see `stg.commands.parser.build_parser`) or ``unless_empty=True``
+    are left out where they are empty.
+    """
     values: dict[str, Any] = {}
     for item in fields(config):
         value = getattr(config, item.name)
-        if item.metadata.get("kept") and not value:
+        if (item.metadata.get("kept") or item.metadata.get("unless_empty")) and not value:
             continue  # files of runs without plugins stay as they were
         values[item.name] = (
             to_dict(value) if is_dataclass(value) else list(value) if isinstance(value, tuple) else value
@@ -47,7 +51,9 @@ def from_dict(config_class: type[C], values: Any) -> C:
         elif isinstance(value, list) and get_origin(_plain(kind)) is tuple:
             value = tuple(value)
         if not is_dataclass(value) and not fits(kind, value):
-            written = getattr(kind, "__name__", None) or str(kind).replace("typing.", "")
+            written = (
+                kind.__name__ if isinstance(kind, type) and not get_args(kind) else str(kind).replace("typing.", "")
+            )
             raise ValueError(f"{name} of {config_class.__name__} must be {written}; got {value!r:.60}")
         made[name] = value
     return config_class(**made)
@@ -65,6 +71,10 @@ def fits(kind: Any, value: Any) -> bool:
             return False
         items = options[:1] * len(value) if options[-1] is Ellipsis else options
         return len(items) == len(value) and all(map(fits, items, value))
+    if origin is dict:
+        if not isinstance(value, dict):
+            return False
+        return all(fits(options[0], key) and fits(options[1], item) for key, item in value.items())
     if kind is float:
         return (isinstance(value, float) and math.isfinite(value)) or fits(int, value)
     if kind is int:

@@ -4,12 +4,13 @@ The defaults are those of the built-in world, so that a bare ``python -m stg.fit
 papers' values stand in ``stg/presets/``.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
 from stg.config.data import DataConfig, WorldConfig
 from stg.config.model import GraphConfig, ModelConfig
-from stg.config.plugins import check_name, loaded_plugins
+from stg.config.plugins import KINDS, check_name, loaded_plugins
 from stg.config.schema import not_negative, positive, seeds
 
 
@@ -97,6 +98,8 @@ class RewardConfig:
     """Weight of the sentence's smoothed BLEU-4 (0 to 1)."""
     meteor: float = 0.0
     """Weight of METEOR (0 to 1), which needs Java."""
+    weights: dict[str, float] = field(default_factory=dict, metadata={"unless_empty": True})
+    """Weights of rewards that plugins add, by name: {"mine": 0.5}. They are added to those above."""
     baseline: Literal["greedy", "leave_one_out"] = "greedy"
     """What a sample is compared with: the video's greedy caption (self-critical), or the mean of its other samples."""
     samples: int = 1
@@ -112,12 +115,30 @@ class RewardConfig:
             raise ValueError(f"reward.weight must lie in 0..1; got {self.weight}")
         not_negative(self, "from_epoch", "cider", "bleu4", "meteor")
         positive(self, "samples")
-        if self.weight and not self.cider + self.bleu4 + self.meteor:
-            raise ValueError("reward.weight is set and nothing is rewarded: set reward.cider, reward.bleu4 or meteor")
+        self._check_weights()
+        if self.weight and not self.cider + self.bleu4 + self.meteor + sum(self.weights.values()):
+            raise ValueError(
+                "reward.weight is set and nothing is rewarded: set reward.cider, reward.bleu4, reward.meteor or "
+                "reward.weights"
+            )
         if self.baseline == "leave_one_out" and self.samples < 2:
             raise ValueError(f"baseline leave_one_out compares samples: samples must be 2 or more; got {self.samples}")
         if self.lr is not None and self.lr <= 0:
             raise ValueError(f"lr must be greater than 0, or null for that of optim; got {self.lr}")
+
+    def _check_weights(self) -> None:
+        for name, weight in self.weights.items():
+            check_name("reward", "a name in reward.weights", name)
+            if name in KINDS["reward"].built_in:
+                raise ValueError(f"reward.weights is for rewards of plugins: the weight of {name} is reward.{name}")
+            if not 0 <= weight < math.inf:
+                raise ValueError(f"reward.weights must not be negative, nor infinite; got {weight} for {name}")
+        # The two names are near enough to be taken for each other.
+        if self.weights and not self.weight:
+            raise ValueError(
+                "reward.weights is set and reward.weight is 0, so that nothing is learned from rewards: set the share "
+                "of rewards in the loss, reward.weight, to a number above 0, such as 0.5"
+            )
 
 
 @dataclass(frozen=True)

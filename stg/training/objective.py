@@ -52,9 +52,8 @@ class Objective:
             model.anneal(temperature_at(epoch, cold.anneal_from, cold.temperature, self.config.optim.epochs))
         if not reward.weight or epoch < reward.from_epoch or self.rewards is not None:
             return False
-        self.rewards = Rewards(
-            self._captions, self._vocabulary, cider=reward.cider, bleu4=reward.bleu4, meteor=reward.meteor
-        )
+        weights = {"cider": reward.cider, "bleu4": reward.bleu4, "meteor": reward.meteor, **reward.weights}
+        self.rewards = Rewards(self._captions, self._vocabulary, **weights)
         # Also where a run resumes in this phase, after its checkpoint has restored the optimiser.
         for group in optimiser.param_groups:
             group["lr"] = reward.lr or self.config.optim.lr

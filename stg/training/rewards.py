@@ -13,6 +13,7 @@ from stg.metrics.bleu import SentenceBleu
 from stg.metrics.cider import CiderD
 from stg.metrics.java import JavaError
 from stg.metrics.meteor import Meteor
+from stg.runtime.errors import StgError
 from stg.text.tokenizer import tokenize_captions
 from stg.text.vocabulary import Vocabulary
 
@@ -167,7 +168,7 @@ class Rewards:
         )
         # Equal weights are the default for those not named; a reward at 0 is never made, so METEOR at 0 starts no Java.
         weights = {"cider": 1.0, "bleu4": 1.0, **weights}
-        self._parts = [(weight, REWARDS[name](references)) for name, weight in weights.items() if weight]
+        self._parts = [(name, weight, REWARDS[name](references)) for name, weight in weights.items() if weight]
 
     def start(self, videos: Sequence[str], captions: Sequence[Sequence[int]]) -> Pending:
         """Begin to score captions ``[N]``, each for its video; ask for the result when it is needed.
@@ -177,12 +178,12 @@ class Rewards:
             captions: word numbers without bos and pad, with eos where the caption ended.
         """
         # The last first: METEOR works while the others are scored.
-        parts = [(weight, reward.start(videos, captions)) for weight, reward in reversed(self._parts)]
+        parts = [(name, weight, reward.start(videos, captions)) for name, weight, reward in reversed(self._parts)]
         return _Sum(len(captions), parts[::-1])
 
     def close(self) -> None:
         """Stop METEOR's Java, if it runs."""
-        for _, reward in self._parts:
+        for _, _, reward in self._parts:
             reward.close()
 
     def __enter__(self) -> "Rewards":
@@ -197,11 +198,18 @@ class Rewards:
 class _Sum:
     """A weighted sum of rewards that are being worked out."""
 
-    def __init__(self, count: int, parts: Sequence[tuple[float, Pending]]) -> None:
+    def __init__(self, count: int, parts: Sequence[tuple[str, float, Pending]]) -> None:
         self._count, self._parts = count, parts
 
     def result(self) -> Scored:
         total = np.zeros(self._count)
-        for weight, pending in self._parts:
-            total = total + weight * pending.result()
+        for name, weight, pending in self._parts:
+            values = np.asarray(pending.result())
+            # A single number would count for all captions, and the blame for NaN would fall on the step size.
+            if values.shape != total.shape or not np.isfinite(values).all():
+                raise StgError(
+                    f"the reward {name!r} must give one finite number for each of {len(total)} captions; got an array "
+                    f"of shape {values.shape}{'' if values.shape != total.shape else ' with NaN or infinite values'}"
+                )
+            total = total + weight * values
         return total

@@ -45,6 +45,10 @@ def test_yaml_gives_numbers_and_words_as_meant(tmp_path: Path) -> None:
         (["--optim.lrr", "1"], r"--optim.lrr 1; did you mean .*--optim\.lr"),
         (["--lr", "1"], r"unrecognized arguments: --lr 1; did you mean .*optim.lr"),
         (["--optim.lr", "fast"], r'"optim.lr": Expected a .*float.*fast'),
+        (
+            ["--reward.weights", "mine=1"],
+            r"""^.*--reward.weights must be names with values, .*'{"mine": 1.0}'; got mine=1""",
+        ),
         (["--optim.lr", "-1"], r"lr must be greater than 0; got -1"),
         (["--model.branches", "three"], r"model.branches must be one of full, scene.*got three"),
         (["--model.heads", "7"], r"model.channels must be divisible by model.heads; got 128 and 7"),

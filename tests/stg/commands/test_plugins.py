@@ -39,37 +39,9 @@ from stg.training.schedules import OPTIMISERS
 from stg.vision.registry import BACKBONES, DETECTORS, MOTION, SOUND
 from tests.stg.make_clips import write_clip
 from tests.stg.make_networks import write_backbone, write_detector
-from tests.stg.run_commands import run_stg
+from tests.stg.plug_in import EXAMPLES, command, fresh_process, plugin_of
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "plugins"
-REGISTRIES: tuple[dict[str, Any], ...] = (
-    DECODERS, DATASETS, OPTIMISERS, SEARCHES, EXPLAINERS, BACKBONES, DETECTORS, MOTION, SOUND,
-    graphs.VARIANTS, graphs.EDGE_TYPES,
-)  # fmt: skip
 SPLITS = ("train", "train", "train", "train", "val", "val", "test", "test")
-
-
-@contextmanager
-def fresh_process() -> Iterator[None]:
-    """Whatever is plugged in meanwhile is gone afterwards, as at the end of a process."""
-    kept, modules = [dict(registry) for registry in (*REGISTRIES, plugins._loaded)], set(sys.modules)
-    try:
-        yield
-    finally:
-        for name in plugins._loaded.keys() - kept[-1].keys():
-            sys.modules.pop(name, None)
-        for registry, before in zip((*REGISTRIES, plugins._loaded), kept, strict=True):
-            registry.clear()
-            registry.update(before)
-        examples = {path.stem for path in EXAMPLES.glob("*.py")}
-        for name in [name for name in sys.modules.keys() - modules if Path(name).stem in examples]:
-            del sys.modules[name]
-
-
-def command(name: str, *words: object) -> int:
-    """The exit code of ``python -m stg.NAME WORDS``, which leaves no plugin behind."""
-    with fresh_process():
-        return run_stg(name, [str(word) for word in words])
 
 
 @pytest.fixture(scope="module")
@@ -370,11 +342,6 @@ def test_workers_of_ray_import_the_plugins(bench: Path, tmp_path: Path, monkeypa
         assert "gru" in DECODERS
 
 
-def plugin_of(folder: Path, name: str, *lines: str) -> str:
-    (folder / f"{name}.py").write_text("\n".join(lines) + "\n")
-    return str(folder / f"{name}.py")
-
-
 @pytest.mark.parametrize(
     ("line", "said"),
     [
@@ -392,11 +359,11 @@ def test_a_plugin_takes_nobodys_name_or_number(line: str, said: str, tmp_path: P
     second = plugin_of(tmp_path, "second_one", *head, "graphs.VARIANTS['second'] = len", line)
     with fresh_process():
         plugins.load_plugin(first)
-        before = [dict(registry) for registry in REGISTRIES]
+        before = [dict(registry) for registry in plugins._registries()]
         with pytest.raises(ValueError, match=f"second_one.py {said}"):
             plugins.load_plugin(second)
         # What it had added before is taken back, and it may be mended and given again.
-        assert [dict(registry) for registry in REGISTRIES] == before
+        assert [dict(registry) for registry in plugins._registries()] == before
         assert plugins.loaded_plugins() == (first,)
         plugins.load_plugin(plugin_of(tmp_path, "second_one", *head, "graphs.VARIANTS['second'] = len"))
         assert "second" in graphs.VARIANTS
