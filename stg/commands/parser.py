@@ -20,6 +20,7 @@ from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 from stg.config.plugins import load_plugin, require_plugins
 from stg.config.schema import check_whole_numbers, in_home
+from stg.config.spelling import near_options
 from stg.runtime.errors import StgError, UserError
 from stg.runtime.output import drop_output, flush_output
 from stg.runtime.yaml_reading import read_yaml
@@ -294,8 +295,8 @@ SECTION = re.compile(r"^(\w+):", re.MULTILINE)
 
 # What jsonargparse says, by what is wrong: the one place that depends on its words, which a test compares with it.
 MESSAGES = {
-    "unknown key": re.compile(r"does not accept option '([\w.]+)'|Option '([\w.]+)' is not accepted"),
-    "unknown option": re.compile(r"unrecognized arguments: --([\w.]+)"),
+    "unknown key": re.compile(r"Group '([\w.]+)' does not accept option '([\w.]+)'|Option '([\w.]+)' is not accepted"),
+    "unknown option": re.compile(r"unrecognized arguments: --?([\w.-]+)"),
     "not a choice": re.compile(r'Parser key "([\w.]+)": Expected a Literal\[(.*?)\]\. Got value: (\S+)$'),
     "no mapping": re.compile(r'Parser key "([\w.]+)": Expected a <class \'dict\'>\. Got value: (.*)$'),
     "bad file": re.compile(r"^Problems parsing config"),
@@ -311,15 +312,14 @@ def _explain(message: str, config_class: type, argv: Sequence[str], files: Seque
     in_file = MESSAGES["unknown key"].search(line)
     if in_file or MESSAGES["bad file"].search(line):
         line = f"{', '.join(files or _config_files(argv))}: {line}"
-    match = in_file or MESSAGES["unknown option"].search(line)
-    if match:
-        name = next(group for group in match.groups() if group)
-        last = name.rsplit(".", 1)[-1]
-        # The right name in the wrong section is the commonest slip; spelling comes next.
-        near = [key for key in known if key.rsplit(".", 1)[-1] == last] or difflib.get_close_matches(name, known, n=3)
-        near = near or difflib.get_close_matches(last, [key.rsplit(".", 1)[-1] for key in known], n=3)
-        if not in_file:
-            near = [f"--{key}" for key in near]
+    if match := in_file or MESSAGES["unknown option"].search(line):
+        name = ".".join(filter(None, match.groups()))
+        if in_file:
+            near = near_options(name, known)
+        else:
+            known = [*known, "config", "plugin", "debug"]
+            plain = {item.name for item in fields(config_class) if item.metadata.get("positional")}
+            near = [f"{key} (without --)" if key in plain else f"--{key}" for key in near_options(name, known)]
         line += f"; did you mean {' or '.join(near)}?" if near else f"; known options: {', '.join(known)}"
     elif named and MESSAGES["no file"].search(line):
         near = [name for given in _config_files(argv) for name in difflib.get_close_matches(given, named, n=3)]

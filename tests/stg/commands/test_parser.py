@@ -43,7 +43,12 @@ def test_yaml_gives_numbers_and_words_as_meant(tmp_path: Path) -> None:
     ("argv", "words"),
     [
         (["--optim.lrr", "1"], r"--optim.lrr 1; did you mean .*--optim\.lr"),
-        (["--lr", "1"], r"unrecognized arguments: --lr 1; did you mean .*optim.lr"),
+        (["--lr", "1"], r"unrecognized arguments: --lr 1; did you mean --optim\.lr or --reward\.lr\?$"),
+        (["--learning_rate", "1"], r"--learning_rate 1; did you mean --optim\.lr or --reward\.lr\?$"),
+        (["--optim.learning-rate=1"], r"--optim\.learning-rate=1; did you mean --optim\.lr\?$"),
+        (["--batch-size", "1"], r"--batch-size 1; did you mean --optim\.batch_videos\?$"),
+        (["-o", "x"], r"-o x; did you mean --run\.out\?$"),
+        (["--debugg"], r"--debugg; did you mean --debug\?$"),
         (["--optim.lr", "fast"], r'"optim.lr": Expected a .*float.*fast'),
         (
             ["--reward.weights", "mine=1"],
@@ -75,7 +80,9 @@ def test_wrong_options_are_one_line_and_exit_2(argv: list[str], words: str, caps
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("optim:\n  lrr: 1\n", r"bad.yaml.*lrr.*did you mean lr"),
+        ("optim:\n  lrr: 1\n", r"bad.yaml.*lrr.*did you mean optim\.lr\?$"),
+        ("optim:\n  learning_rate: 1\n", r"bad.yaml.*'learning_rate'; did you mean optim\.lr\?$"),
+        ("batch_size: 1\n", r"bad.yaml.*'batch_size' is not accepted; did you mean optim\.batch_videos\?$"),
         ("optimm:\n  lr: 1\n", r"bad.yaml.*optimm"),
         ("optim: [1\n", r"bad.yaml"),
         ("optim:\n  lr: !!python/object/apply:os.system ['touch hacked']\n", r"bad.yaml is not valid YAML at line 2"),
@@ -126,6 +133,8 @@ def test_presets_are_told_of_by_commands_that_take_them(capsys: pytest.CaptureFi
 def test_positional_arguments_and_names_that_start_with_a_dash() -> None:
     config, debug = parse(Demo, ["--debug", "--size", "4", "--", "-a.mp4", "b c.mp4"], prog="x", description="")
     assert (config, debug) == (Demo(clips=("-a.mp4", "b c.mp4"), size=4), True)
+    with pytest.raises(UserError, match=r"unrecognized arguments: --clip; did you mean clips \(without --\)\?$"):
+        parse(Demo, ["a.mp4", "--clip"], prog="x", description="")
 
 
 @pytest.mark.parametrize(
