@@ -32,7 +32,9 @@ def main(config: ExtractConfig) -> int:
             raise Preempted("stopped before the first clip; the same command resumes") from None
     skips = ExtractionLog(report.store or config.out).skips
     rate = f" ({60 * len(report.done) / report.wall:.0f} clips a minute)" if report.wall and report.done else ""
-    reporter.say(f"{report.store}: {len(report.done)} clips added{rate}, {len(report.already)} there before")
+    again = f", {len(report.remade)} made again" if report.remade else ""
+    added = len(report.done) - len(report.remade)
+    reporter.say(f"{report.store}: {added} clips added{again}{rate}, {len(report.already)} there before")
     if report.seconds:
         spent = ", ".join(f"{stage} {value:.0f} s" for stage, value in report.seconds.items())
         reporter.say(f"time by stage (reading runs alongside the others): {spent}")

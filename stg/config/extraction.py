@@ -123,6 +123,9 @@ class ExecutionConfig:
     where detectors take 2 and motion networks 1 segment, and eight times num_frames on a GPU)."""
     group: int = 4
     """Clips whose frames are batched together."""
+    refresh: bool = field(
+        default=False, metadata={"flag": True, "help": "make the graphs of clips that have been replaced again"}
+    )
     download: bool = field(default=False, metadata={"flag": True, "help": "fetch published weights that are not there"})
 
     def __post_init__(self) -> None:

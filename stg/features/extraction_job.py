@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -14,11 +14,12 @@ from stg.config.extraction import ExecutionConfig, NetworkConfig, SamplingConfig
 from stg.data.shards import done_elsewhere, rank_and_world, shard, shard_path, shard_paths
 from stg.features.build import make_extractor
 from stg.features.ingestion import IngestReport, ingest, source_of
-from stg.features.log import ExtractionLog
+from stg.features.log import ExtractionLog, compare
 from stg.features.ray import ingest_with_ray
-from stg.runtime.errors import Preempted
-from stg.runtime.reading import Spellings, normal_id
+from stg.runtime.errors import Preempted, UserError
+from stg.runtime.reading import Spellings, normal_id, some
 from stg.runtime.reporter import Progress, Reporter
+from stg.video.clips import counted
 from stg.video.readers import Readers
 from stg.vision.registry import Files, execution_for
 
@@ -71,26 +72,51 @@ class ExtractionJob:
             share = shard(list(paths), self.rank, self.world)
             spelt = Spellings(store.keys(), target)
             clips = {name: paths[video] for video in share if (name := spelt(video)) in store or video not in elsewhere}
+            log = ExtractionLog(target)
+            self._compare(log, {video: path for video, path in clips.items() if video in store}, reporter)
+            left = tuple(video for video in share if spelt(video) not in clips)
+            _refuse_replaced_elsewhere(out, {video: paths[video] for video in left})
             if ray:
                 reporter.say("starting Ray: the first clips come after about a minute")
             try:
-                log = ExtractionLog(target)
                 report = (self._with_ray if ray else self._here)(store, clips, log, progress)
-                log.settle(store)
+                log.settle(set(store.keys()) - set(report.skipped))
             # Every clip that is done lies in the store already, so that a stop loses the work of one group.
             except KeyboardInterrupt:
                 held = sum(video in store for video in clips)
                 raise Preempted(
                     f"stopped: {held} of {len(clips)} clips are in {target}; the same command resumes from there"
                 ) from None
-        # They count as done by others, not as skipped.
-        left = tuple(video for video in share if spelt(video) not in clips)
-        return replace(report, store=target, elsewhere=left, wall=time.perf_counter() - start)
+        if kept := [video for video in report.skipped if video in log.remake]:
+            reporter.say(f"{target} still holds the former graphs of clips that could not be made again: {some(kept)}")
+        remade = tuple(video for video in report.done if video in log.remake)
+        # Those of other shards count as done by others, not as skipped.
+        return replace(report, store=target, elsewhere=left, wall=time.perf_counter() - start, remade=remade)
+
+    def _compare(self, log: ExtractionLog, clips: Mapping[str, Path], reporter: Reporter) -> None:
+        """See whether stored clips are still the same files; those that are not are made again, where that is wished.
+
+        Raises:
+            UserError: clips have been replaced, and nobody said what to do.
+        """
+        found = compare(log.rows(), clips)
+        for row in found.touched.values():
+            log.note(row)
+        if found.unknown:
+            reporter.say(
+                f"{counted(len(found.unknown), 'stored clip')} without a hash in {log.clips}, as of an earlier version "
+                f"({some(found.unknown)}): nobody knows whether the files are still the same"
+            )
+        log.remake.update(found.replaced)
+        if found.replaced and not self.execution.refresh:
+            raise UserError(
+                f"{_replaced(found.replaced)}: add --refresh to make their graphs again, or put the old files back"
+            )
 
     def _here(
         self, store: GraphStore, clips: Mapping[str, Path], log: ExtractionLog, progress: Progress
     ) -> IngestReport:
-        work, request = self.execution, self.extractor.request()
+        work, request = self.execution, replace(self.extractor.request(), identity=True)
         with Readers(request, work.workers, work.time_limit, int(work.memory_gb * 2**30)) as readers:
             return ingest(
                 store,
@@ -108,3 +134,23 @@ class ExtractionJob:
         self, store: GraphStore, clips: Mapping[str, Path], log: ExtractionLog, progress: Progress
     ) -> IngestReport:
         return ingest_with_ray(store, clips, self.networks, self.sampling, self.execution, log=log, progress=progress)
+
+
+def _refuse_replaced_elsewhere(out: str | Path, clips: Mapping[str, Path]) -> None:
+    """Refuse clips that have been replaced and whose graphs this process does not write."""
+    rows: dict[str, dict[str, Any]] = {}
+    # The merged store comes last and so decides, as it holds what became of the shards.
+    for path in reversed([Path(out), *shard_paths(out)]) if clips else ():
+        rows |= ExtractionLog(path).rows()
+    if replaced := compare(rows, clips).replaced:
+        raise UserError(
+            f"{_replaced(replaced)}; their graphs are in {out} or other shards of it: join these with stg.store merge, "
+            "then add --refresh in one process, or put the old files back"
+        )
+
+
+def _replaced(replaced: Mapping[str, str]) -> str:
+    """How many, and of the first few what shows it."""
+    shown = "; ".join(f"{video!r}: {why}" for video, why in list(replaced.items())[:3])
+    clips = "1 clip is not the file" if len(replaced) == 1 else f"{len(replaced)} clips are not the files"
+    return f"{clips} that the store was made from ({shown}{'; ...' if len(replaced) > 3 else ''})"

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ class IngestReport:
     """What became of the videos.
 
     Args:
-        done: ids stored now.
+        done: ids stored now, those made again included.
         already: ids that the store held before.
         skipped: ids left out, each with a row in the list of skips.
         seconds: wall time by stage: ``read`` (waiting for decoded clips), ``motion``, ``sound``, ``detector``,
@@ -38,6 +39,7 @@ class IngestReport:
         elsewhere: ids left out since another shard of the store holds them.
         store: the store that was written, where a function chose it.
         wall: seconds from the first clip to the last.
+        remade: ids of ``done`` whose graphs took the place of those of other files.
     """
 
     done: tuple[str, ...]
@@ -47,6 +49,7 @@ class IngestReport:
     elsewhere: tuple[str, ...] = ()
     store: Path | None = None
     wall: float = 0.0
+    remade: tuple[str, ...] = ()
 
     @property
     def asked(self) -> int:
@@ -81,14 +84,15 @@ def ingest(
         group: videos whose frames go through the networks together.
         manifest: recorded in the store and compared on resuming; by default the extractor's.
         progress: called with (videos finished, of all) at the start and after each video read.
-        log: takes a row for each video that is skipped, and for each that is stored.
+        log: takes a row for each video that is skipped, and for each that is stored; and says which are made again.
 
     Raises:
         ValueError: the store was made under another manifest; the fields that differ are named.
     """
     # Before any work: features that were made otherwise never get into one store.
     store.require_manifest(extractor.manifest() if manifest is None else manifest)
-    already = tuple(video for video in videos if video in store)
+    remade = log.remake if log is not None else set()
+    already = tuple(video for video in videos if video in store and video not in remade)
     held = set(already)
     # Each once, in the order given: what was stored by an earlier call is not extracted again.
     waiting = [video for video in dict.fromkeys(videos) if video not in held]
@@ -141,10 +145,8 @@ class _Ingestion:
             try:
                 with self.stages("graph"):
                     graph = flat_graph(with_motion(features, video, samples[video], self.motion))
-                with self.stages("store"):
-                    # Before the graph: a killed process leaves a row too many, never a stored clip without one.
-                    if self.log is not None:
-                        self.log.clip(clip_row(video, features))
+                row = clip_row(video, features)
+                with self.stages("store"), nullcontext() if self.log is None else self.log.clip(row):
                     self.store.put(video, graph)
             except StoreFullError:  # no fault of the video: nothing more can be stored
                 raise

@@ -1,11 +1,17 @@
 """The lists alongside a store: which clips were left out and why, and facts of those that were stored."""
 
-from collections.abc import Container, Mapping
+import json
+from collections.abc import Container, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from stg.runtime.files import append_jsonl, last_rows, write_atomic
+from stg.runtime.errors import UserError
+from stg.runtime.files import append_jsonl, last_rows, sha256_file, write_atomic
+from stg.runtime.reading import normal_id, read_bytes
+from stg.runtime.stamps import Read, stamp_of
 
 
 class ExtractionLog:
@@ -18,11 +24,13 @@ class ExtractionLog:
     Attributes:
         skips: the list of clips that were left out; there is none where all are stored.
         clips: the list of clips that were stored; of two rows for one id the last holds.
+        remake: ids whose graphs are in the store and are to be made again, as their clips have been replaced.
     """
 
     def __init__(self, store: str | Path, *, clips: bool = True) -> None:
         self.skips = Path(f"{store}.skipped.jsonl")
         self.clips = Path(f"{store}.clips.jsonl") if clips else None
+        self.remake = set[str]()
 
     def skip(self, video: str, stage: str, error: Exception, kind: str | None = None) -> None:
         """Say that a clip is left out.
@@ -52,7 +60,69 @@ class ExtractionLog:
         elif left != before:
             write_atomic(self.skips, left)
 
-    def clip(self, row: Mapping[str, Any]) -> None:
-        """State the facts of a clip, before it is stored: no stored clip lacks a row."""
+    @contextmanager
+    def clip(self, row: Mapping[str, Any]) -> Iterator[None]:
+        """State the facts of a clip, which is stored within the block.
+
+        A process may be killed at any point. So the row of a new clip comes first, as no stored clip may lack one; that
+        of a clip that replaces another comes last, as an old graph must not be taken for that of the new file.
+        """
+        last = row["id"] in self.remake
+        if not last:
+            self.note(row)
+        yield
+        if last:
+            self.note(row)
+
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """What is stated of each clip, by id (:func:`stg.runtime.reading.normal_id`)."""
+        if self.clips is None or not self.clips.exists():
+            return {}
+        found = last_rows(read_bytes(self.clips).split(b"\n"))
+        return {normal_id(video): json.loads(line) for video, line in found.items()}
+
+    def note(self, row: Mapping[str, Any]) -> None:
+        """Append a row on a clip that is stored."""
         if self.clips is not None:
             append_jsonl(self.clips, dict(row))
+
+
+@dataclass
+class Compared:
+    """Which clips are still the files that their graphs were made from.
+
+    Attributes:
+        replaced: id -> what shows that it is another file now.
+        unknown: ids of which that is not known: an earlier version extracted them.
+        touched: id -> its row, where the same bytes have another stamp.
+    """
+
+    replaced: dict[str, str] = field(default_factory=dict)
+    unknown: list[str] = field(default_factory=list)
+    touched: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def compare(rows: Mapping[str, dict[str, Any]], clips: Mapping[str, Path]) -> Compared:
+    """Compare clips, id -> path, with what :meth:`ExtractionLog.rows` says; only files of another stamp are read."""
+    found = Compared()
+    for video, path in clips.items():
+        row = rows.get(normal_id(video), {})
+        try:
+            before = Read.from_row(row)
+        except (ValueError, TypeError, LookupError):
+            found.unknown.append(video)
+            continue
+        try:
+            now = stamp_of(path)
+            if now[0] != before.stamp[0]:
+                found.replaced[video] = f"{path} has {now[0]} bytes and had {before.stamp[0]}"
+            elif now != before.stamp:
+                if sha256_file(path) != before.sha256:
+                    found.replaced[video] = f"{path} has the same size and another content"
+                else:
+                    found.touched[video] = row | Read(now, before.sha256).row()
+        except OSError as error:
+            found.replaced[video] = f"{path} cannot be read: {error.strerror or error}"
+        except UserError as error:
+            found.replaced[video] = str(error)
+    return found

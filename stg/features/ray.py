@@ -40,8 +40,9 @@ def ingest_with_ray(
     progress: Progress,
 ) -> IngestReport:
     """What :func:`stg.features.ingest` does, with ``execution.workers`` workers of Ray; arguments as there."""
-    already = tuple(video for video in clips if video in store)
-    waiting = {video: path for video, path in clips.items() if video not in store}
+    already = tuple(video for video in clips if video in store and video not in log.remake)
+    held = set(already)
+    waiting = {video: path for video, path in clips.items() if video not in held}
     workers = max(execution.workers, 1)
     # Each worker would take all cores otherwise, and they would hinder each other.
     threads = execution.threads or max(1, available_cores() // workers)
@@ -58,9 +59,9 @@ def ingest_with_ray(
         problem, kind = row.error, row.kind
         if row.record is not None:
             facts, record = unpack(row.record)
-            log.clip(facts)
             try:
-                store.put_records([(row.video, record)])
+                with log.clip(facts):
+                    store.put_records([(row.video, record)])
             # Nothing more can be stored, so the job ends; any other refusal concerns one clip.
             except StoreFullError:
                 raise

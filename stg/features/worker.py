@@ -3,6 +3,7 @@
 import json
 import struct
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ class ClipToRecord:
         self.extractor, self.motion = make_extractor(
             networks, sampling, execution_for(work, sampling.num_frames), locate(networks, fetch=work.download)
         )
-        request = self.extractor.request()
+        request = replace(self.extractor.request(), identity=True)
         # A child even where the caller asked for none: what hangs or crashes must not take the worker with it.
         self.readers = Readers(request, 1, work.time_limit, int(work.memory_gb * 2**30))
         self.features_dtype = features_dtype

@@ -35,6 +35,7 @@ class ClipRequest:
         num_frames, sampling, stride, max_pixels, min_frames: as in :func:`stg.video.decoding.sample_video`.
         segments: what the motion network wants; None: no segments are read.
         sound: whether the sound is read.
+        identity: whether ``stamp`` and ``sha256`` of the file (:class:`stg.runtime.stamps.Read`) are among the facts.
     """
 
     num_frames: int = 10
@@ -44,6 +45,7 @@ class ClipRequest:
     segments: SegmentRequest | None = None
     sound: bool = False
     stride: int = STRIDE
+    identity: bool = False
 
 
 @dataclass(frozen=True)

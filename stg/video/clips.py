@@ -3,13 +3,15 @@
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from stg.runtime.errors import UserError
+from stg.runtime.stamps import read_of
 from stg.video.audio import read_sound
 from stg.video.clip import ClipPart, ClipRequest
 from stg.video.decoding import sample_video, video_id
+from stg.video.packets import open_regular
 from stg.video.segments import read_segments
 
 SUFFIXES = (
@@ -34,10 +36,15 @@ def read_clip(path: str | Path, request: ClipRequest) -> Iterator[ClipPart]:
     Raises:
         VideoError: the clip cannot be used; may come after the first parts.
     """
+    read = None
+    if request.identity:
+        # Before the frames: a file that is replaced meanwhile is seen to differ later, and not taken for this one.
+        with open_regular(Path(path)) as file:
+            read = read_of(file)
     sample = sample_video(
         path, request.num_frames, request.sampling, request.max_pixels, request.min_frames, request.stride
     )
-    yield sample
+    yield sample if read is None else replace(sample, facts={**sample.facts, **read.row()})
     if request.segments is not None:
         height, width = sample.frames.shape[1:3]
         yield from read_segments(path, request.segments, request.max_pixels, (height, width))

@@ -1,5 +1,6 @@
 """The packets of a video file: opened safely, counted, and passed to the decoder one by one."""
 
+import io
 import os
 from array import array
 from collections.abc import Iterator, Mapping
@@ -100,7 +101,7 @@ class PacketIndex:
         return 0.0 if self.clock is None else float(self.clock[-1]) + (self.last or 1 / self.fps)
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> io.BufferedReader:
     """The file itself, opened here and not by the demuxer: no protocol is ever tried.
 
     Raises:

@@ -13,9 +13,9 @@ from typing import IO, Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from stg.features.precomputed.sources import Stamp, stamp_of
 from stg.runtime.errors import UserError
 from stg.runtime.reading import file_id, normal_id, require_id
+from stg.runtime.stamps import Stamp, stamp_of
 
 MAX_BYTES = 2**30
 """Larger arrays are refused before they are read: a small archive can claim any size."""

@@ -13,9 +13,10 @@ from graphs import VideoFeatures
 from stg.config.schema import in_home
 from stg.features.precomputed.description import Description
 from stg.features.precomputed.files import FeatureSource, UnusableFeatures, open_source
-from stg.features.precomputed.sources import Origin, Read, content_hash
+from stg.features.precomputed.sources import Origin, content_hash
 from stg.runtime.errors import UserError
 from stg.runtime.reading import normal_id, number, read_text
+from stg.runtime.stamps import Read
 from stg.video.sampling import motion_rows, sample_numbers, segment_centres
 
 _AXES = MappingProxyType({"grid": (3, 4), "objects": (2, 3), "boxes": (2, 3), "scores": (1, 2), "frame": (1,)})

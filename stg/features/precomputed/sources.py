@@ -10,17 +10,7 @@ import numpy as np
 
 from stg.runtime.files import append_jsonl
 from stg.runtime.reading import normal_id, read_bytes
-
-Stamp = tuple[int, int, int]
-"""Size, time of the last change of the content, and of the last change at all (both in ns), of a file."""
-
-
-@dataclass(frozen=True)
-class Read:
-    """What was read of one array: the stamp of its file before that, and the SHA-256 of its numbers."""
-
-    stamp: Stamp
-    sha256: str
+from stg.runtime.stamps import Read
 
 
 @dataclass(frozen=True)
@@ -28,21 +18,13 @@ class Origin:
     """What a video was made from.
 
     Args:
-        streams: name -> what was read. A stream that does not have the video is absent.
+        streams: name -> the stamp of its file, and the :func:`content_hash` of its array. A stream that does not have
+            the video is absent.
         clip: frames of the clip and frames a second, where they are known.
     """
 
     streams: Mapping[str, Read]
     clip: tuple[int, float | None] | None = None
-
-
-def stamp_of(path: Path) -> Stamp:
-    """The stamp of a file. While it stays the same, so does the content.
-
-    The third number sees what the first two do not: another file of that size and date in its place.
-    """
-    status = path.stat()
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def content_hash(array: np.ndarray) -> str:
@@ -72,7 +54,7 @@ class SourceList:
         for line in raw.split(b"\n"):
             try:
                 row = json.loads(line)
-                streams = {name: Read(_stamp(of["stamp"]), of["sha256"]) for name, of in row["streams"].items()}
+                streams = {name: Read.from_row(of) for name, of in row["streams"].items()}
                 clip = row["clip"]
                 self._origins[normal_id(row["id"])] = Origin(streams, None if clip is None else (clip[0], clip[1]))
             # A line that a kill cut off: its video counts as one without a note.
@@ -85,11 +67,6 @@ class SourceList:
 
     def add(self, video: str, origin: Origin) -> None:
         """Append a row."""
-        streams = {name: {"stamp": read.stamp, "sha256": read.sha256} for name, read in origin.streams.items()}
+        streams = {name: read.row() for name, read in origin.streams.items()}
         append_jsonl(self.path, {"id": video, "streams": streams, "clip": origin.clip})
         self._origins[video] = origin
-
-
-def _stamp(values: list[int]) -> Stamp:
-    size, modified, changed = values
-    return size, modified, changed

@@ -9,11 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from stg.features.ray import ENVIRONMENT, RayRow, _running, extract_with_ray
 from stg.runtime.errors import UserError
+from stg.runtime.files import sha256_file
 from tests.stg.commands.test_extract_scale import Bench
+from tests.stg.make_clips import write_clip
 from tests.stg.make_ray_extractor import build
 
 # What Ray says about its own code while it is imported and set up.
@@ -73,6 +76,18 @@ def test_a_ray_job_stores_the_same_bytes_and_the_broken_clip_is_a_row(ray: Any, 
     assert [(row["id"], row["stage"], row["error"]) for row in rows] == [("zbroken", "read", "VideoError")]
     facts = [json.loads(line) for line in (bench.folder / "ray.clips.jsonl").read_text().splitlines()]
     assert {row["id"]: row["total_frames"] for row in facts} == {f"clip{number}": 8 for number in range(4)}
+    assert {row["id"]: row["sha256"] for row in facts} == {
+        path.stem: sha256_file(path) for path in bench.clips.glob("clip*")
+    }
+    rng = np.random.default_rng(1)
+    write_clip(bench.clips / "clip1.mp4", list(rng.integers(0, 255, (9, 64, 64, 3), np.uint8)))
+    assert bench.run("ray", "--engine", "ray", "--workers", "2") == 2
+    before = bench.records("ray")
+    assert bench.run("ray", "--engine", "ray", "--workers", "2", "--refresh") == 0
+    after = bench.records("ray")
+    assert {video for video in after if after[video] != before[video]} == {"clip1"}
+    facts = [json.loads(line) for line in (bench.folder / "ray.clips.jsonl").read_text().splitlines()]
+    assert (facts[-1]["id"], facts[-1]["total_frames"]) == ("clip1", 9)
 
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
