@@ -31,7 +31,8 @@ from stg.config.training import OptimConfig, RunConfig
 from stg.datasets.open import DATASETS
 from stg.explain import EXPLAINERS
 from stg.features.log import ExtractionLog
-from stg.features.ray import RayRow, ingest_with_ray, ray_worker
+from stg.features.ray import ingest_with_ray, ray_worker
+from stg.features.ray_job import RayRow
 from stg.models.decoders import DECODERS
 from stg.runtime.errors import Preempted, UserError
 from stg.runtime.reporter import SILENT, Reporter

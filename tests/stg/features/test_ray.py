@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stg.features.ray import ENVIRONMENT, RayRow, _running, extract_with_ray
+from stg.features.ray_job import ENVIRONMENT, RayRow, _running, extract_with_ray
 from stg.runtime.errors import UserError
 from stg.runtime.files import sha256_file
 from tests.stg.commands.test_extract_scale import Bench
@@ -69,7 +69,7 @@ def test_bad_clips_are_rows(ray: Any, tmp_path: Path, capfd: pytest.CaptureFixtu
 def test_a_ray_job_stores_the_same_bytes_and_the_broken_clip_is_a_row(ray: Any, tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     assert bench.run("alone") == 0
-    assert bench.run("ray", "--engine", "ray", "--workers", "2") == 0
+    assert bench.run("ray", "--engine", "ray", "--workers", "1") == 0
     assert ray.is_initialized()
     assert bench.records("ray") == bench.records("alone")
     rows = bench.skipped("ray")

@@ -1,6 +1,5 @@
 """Rewards as weighted sums, METEOR beside other work and no pair twice (S22, S23, V7)."""
 
-import shutil
 import threading
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -11,7 +10,6 @@ import pytest
 from stg.metrics.bleu import SentenceBleu
 from stg.metrics.cider import CiderD
 from stg.metrics.java import JavaError
-from stg.metrics.scorer import score
 from stg.text.vocabulary import EOS, SPECIAL, UNK, Vocabulary
 from stg.training import rewards as module
 from stg.training.rewards import Rewards
@@ -111,16 +109,6 @@ def test_meteor_works_beside_the_caller(meteor: list[FakeMeteor], monkeypatch: p
         pending = rewards.start(["one"], [CAPTIONS[0]])
         go_on.set()  # never reached, if starting waited for the answer
         np.testing.assert_allclose(pending.result(), [0.1])
-
-
-@pytest.mark.skipif(shutil.which("java") is None, reason="METEOR needs Java")
-def test_the_reward_is_the_meteor_of_the_scores() -> None:
-    with Rewards(REFERENCES, VOCABULARY, cider=0.0, bleu4=0.0, meteor=1.0) as rewards:
-        found = rewards.start(["one", "three"], [CAPTIONS[2], [5, 5, EOS]]).result()
-    references = {video: REFERENCES[video] for video in ("one", "three")}
-    scores = score({"one": "a man with a", "three": "man man"}, references, metrics=("meteor",))
-    expected = [scores.per_video[video]["meteor"] for video in references]
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
 
 
 def test_meteor_that_died_is_asked_once_more(meteor: list[FakeMeteor]) -> None:
