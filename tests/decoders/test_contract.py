@@ -261,9 +261,9 @@ def test_greedy_equals_the_slow_path(decoder, make_memory):
 
 @pytest.mark.parametrize(("beam", "length_penalty", "min_length"), [(2, 0.0, 1), (4, 1.0, 1), (5, 0.6, 3)])
 def test_beam_search_equals_the_slow_path(decoder, make_memory, beam, length_penalty, min_length):
-    memory = make_memory(videos=4, frames=4)
+    memory = make_memory(videos=2, frames=4)
     found = beam_search(decoder, memory, beam, 7, length_penalty, n_best=beam, rules=Rules(min_length))
-    for video in range(4):
+    for video in range(2):
         slow = slow_beam(decoder, memory, video, beam, 7, length_penalty, min_length)
         for (words, score), (expected, expected_score) in zip(written(found)[video], slow, strict=True):
             assert words == expected

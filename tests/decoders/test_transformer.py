@@ -264,13 +264,19 @@ def test_it_learns_which_caption_belongs_to_which_video(make_memory, fusion):
     decoder = TransformerDecoder(9, fusion=fusion, dropout=0.1, **SMALL)
     memory = make_memory(channels=12)
     words = torch.tensor([[BOS, 3, 4, 5, 2], [BOS, 3, 6, 7, 2], [BOS, 8, 4, 3, 2]])
-    optimiser = torch.optim.Adam(decoder.parameters(), lr=5e-3)
-    for _ in range(150):
-        loss = nn.functional.cross_entropy(decoder(words[:, :-1], memory).flatten(0, 1), words[:, 1:].flatten())
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    assert torch.equal(decoder.eval()(words[:, :-1], memory).argmax(-1), words[:, 1:])
+    optimiser = torch.optim.Adam(decoder.parameters(), lr=1e-2)
+
+    def learned() -> bool:
+        for _ in range(10):
+            loss = nn.functional.cross_entropy(decoder(words[:, :-1], memory).flatten(0, 1), words[:, 1:].flatten())
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        found = decoder.eval()(words[:, :-1], memory).argmax(-1)
+        decoder.train()
+        return torch.equal(found, words[:, 1:])
+
+    assert any(learned() for _ in range(20))
 
 
 def test_dropout_acts_in_training_only(make_memory):
