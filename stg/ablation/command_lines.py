@@ -14,6 +14,7 @@ def fit_command(config: FitConfig) -> str:
     """``python -m stg.fit`` with all that is not its default."""
     changed = differences(to_dict(FitConfig()), to_dict(config))
     plugins = [f"--plugin {shlex.quote(plugin)}" for plugin in config.plugin]
+    changed = {key: pair for key, pair in changed.items() if not key.startswith("plugin")}
     options = plugins + [f"--{key} {shlex.quote(_written(value))}" for key, (_, value) in changed.items()]
     return " ".join(["python -m stg.fit", *options])
 

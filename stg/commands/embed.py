@@ -11,12 +11,12 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from stg.config.plugins import require_plugins
 from stg.config.retrieval import EmbedConfig
 from stg.config.schema import describe, differences, from_dict, to_dict
 from stg.datasets.open import open_dataset
 from stg.retrieval.embedding import EmbeddingBundle
 from stg.retrieval.training import retrieve, sources, train
+from stg.runs.model_file import check_plugins
 from stg.runtime.device import pick_device
 from stg.runtime.errors import UserError
 from stg.runtime.files import is_leftover, printable, write_atomic
@@ -26,7 +26,18 @@ from stg.runtime.reading import read_json
 from stg.runtime.signals import stop_on_signal
 
 SETTINGS = "config.json"
-FREE = {"plugin", "out", "evaluate", "device", "threads", "data.store", "data.root", "optim.epochs", "optim.patience"}
+FREE = {
+    "plugin",
+    "plugin_sha256",
+    "out",
+    "evaluate",
+    "device",
+    "threads",
+    "data.store",
+    "data.root",
+    "optim.epochs",
+    "optim.patience",
+}
 """Options that may differ when training resumes."""
 
 
@@ -94,7 +105,7 @@ def _settings(folder: Path) -> EmbedConfig:
         raise UserError(f"{folder} holds no embedding (it has no {SETTINGS}): give the folder that stg.embed printed")
     values = read_json(path)
     # Before the settings are read: names that a plugin adds are not known without it.
-    require_plugins(values.get("plugin", ()) if isinstance(values, dict) else (), f"the embedding {folder}")
+    check_plugins(values if isinstance(values, dict) else {}, f"the embedding {folder}")
     try:
         return from_dict(EmbedConfig, values)
     except (TypeError, ValueError, AttributeError) as error:

@@ -10,7 +10,7 @@ import traceback
 import warnings
 from argparse import ArgumentError
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import Field, fields, is_dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any, NoReturn, TypeVar, get_args, get_origin
 
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
-from stg.config.plugins import load_plugin, require_plugins
+from stg.config.plugins import PluginChanged, load_plugin, require_plugins
 from stg.config.schema import check_whole_numbers, in_home
 from stg.config.spelling import near_options
 from stg.runtime.errors import StgError, UserError
@@ -210,6 +210,27 @@ def command(name: str, config_class: type[C], main: Callable[[C], int | None], d
     sys.exit(code)
 
 
+@contextmanager
+def warnings_as_lines() -> Iterator[None]:
+    """Warnings meant for the user are single lines, of one process; those of libraries stay as they are."""
+    with warnings.catch_warnings():
+        # torch-scatter and torch-geometric still decorate with torch.jit.script: nothing that a user could act on.
+        warnings.filterwarnings("ignore", message=".*torch.jit.script.*")
+        warnings.simplefilter("always", PluginChanged)
+        usual = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any, **others: Any) -> None:
+            if not issubclass(category, PluginChanged):
+                usual(message, category, *place, **others)
+            elif os.environ.get("RANK", "0") == "0":
+                with suppress(OSError):
+                    print(f"warning: {message}", file=sys.stderr, flush=True)
+
+        warnings.showwarning = show
+        yield
+
+
+@warnings_as_lines()
 def run_command(
     config_class: type[C],
     main: Callable[[C], int | None],
@@ -228,8 +249,6 @@ def run_command(
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files need not be text
-    # torch-scatter and torch-geometric still decorate with torch.jit.script: nothing that a user could act on.
-    warnings.filterwarnings("ignore", message=".*torch.jit.script.*")
     try:
         config, debug = parse(config_class, argv, prog=prog, description=description)
         from stg.commands.checks import check  # NumPy and more, which --help does without

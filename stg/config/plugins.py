@@ -4,9 +4,11 @@ A plugin is a Python file or module that adds to these dicts when it is imported
 names it, with ``--plugin`` or by an import, never because a file of a run asks for it.
 """
 
+import hashlib
 import importlib
 import importlib.util
 import sys
+import warnings
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -41,9 +43,22 @@ REGISTRIES = (
 )
 """Module and name of the dicts of which a plugin may replace no entry."""
 
-_loaded: dict[str, str] = {}
+_loaded: dict[str, "Plugin"] = {}
 _added_by: dict[tuple[int, str], str] = {}
 """Which plugin added an entry, by the dict and its key."""
+_warned: set[tuple[str, str]] = set()
+"""Plugins, each with the hash of another text, of which a warning was given: one process gives it once."""
+
+
+class Plugin(NamedTuple):
+    """A plugin as it was given, and the hash of its text as it was imported; empty where no file holds it."""
+
+    given: str
+    sha256: str
+
+
+class PluginChanged(UserWarning):
+    """A plugin has another text than the one that a run was trained with."""
 
 
 def known(kind: str) -> tuple[str, ...]:
@@ -92,6 +107,8 @@ def load_plugin(plugin: str) -> None:
     if is_file and (other or name in sys.stdlib_module_names):
         raise ValueError(f"the plugin {plugin} has the name of another module, {name}: rename the file")
     kept = [(registry, dict(registry)) for registry in _registries()]
+    # Of the text that is imported: it may be edited while the process runs.
+    sha256 = _loaded[name].sha256 if name in _loaded else _sha256_of(path) if is_file else None
     try:
         if not is_file:
             importlib.import_module(name)
@@ -116,7 +133,7 @@ def load_plugin(plugin: str) -> None:
         raise ValueError(f"the plugin {plugin} cannot be imported: {type(error).__name__}: {said}") from error
     for registry, entries in kept:
         _added_by.update({(id(registry), key): plugin for key in registry.keys() - entries.keys()})
-    _loaded[name] = plugin
+    _loaded[name] = Plugin(plugin, _module_sha256(name) if sha256 is None else sha256)
 
 
 class _Clash(ValueError):
@@ -154,26 +171,73 @@ def _check_added(plugin: str, kept: Sequence[tuple[dict[str, Any], dict[str, Any
 
 def loaded_plugins() -> tuple[str, ...]:
     """The plugins of this process, as they were given; runs and models keep them."""
-    return tuple(_loaded.values())
+    return tuple(plugin.given for plugin in _loaded.values())
 
 
-def require_plugins(plugins: object, what: str) -> None:
-    """Refuse to open what was made with plugins that are not imported.
+def plugin_hashes() -> tuple[str, ...]:
+    """The SHA-256 of each of `loaded_plugins`: of its file, or of all Python files of its package."""
+    return tuple(plugin.sha256 for plugin in _loaded.values())
+
+
+def plugin_record() -> dict[str, list[str]]:
+    """What the header of a model keeps of the plugins of this process; empty without any."""
+    return {"plugin": list(loaded_plugins()), "plugin_sha256": list(plugin_hashes())} if _loaded else {}
+
+
+def require_plugins(plugins: object, what: str, hashes: object = ()) -> None:
+    """Refuse to open what was made with plugins that are not imported; warn of those that have changed since.
 
     Args:
         plugins: as the file of a run, or a model, lists them.
         what: of whom, for errors.
+        hashes: of their texts then; empty in files of before these were kept.
 
     Raises:
         ValueError: naming them; or it is no list of names.
+
+    Warns:
+        PluginChanged: a plugin had another text, once in a process for each.
     """
-    if not isinstance(plugins, list | tuple) or not all(isinstance(plugin, str) for plugin in plugins):
-        raise ValueError(f"{what} lists plugins that are no names: it is damaged")
+    for names in plugins, hashes:
+        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+            raise ValueError(f"{what} lists plugins that are no names: it is damaged")
+    assert isinstance(plugins, list | tuple)
+    assert isinstance(hashes, list | tuple)
     if missing := [plugin for plugin in plugins if _module_name(plugin) not in sys.modules]:
         options = " ".join(f"--plugin {plugin}" for plugin in missing)
         raise ValueError(f"{what} needs {options} (or, in Python, an import of it): its code is not part of the run")
+    for plugin, then in zip(plugins, hashes, strict=False):
+        name = _module_name(plugin)
+        now = _loaded[name].sha256 if name in _loaded else _module_sha256(name)
+        if then and now and then != now and (name, then) not in _warned:
+            _warned.add((name, then))
+            warnings.warn(
+                f"the plugin {plugin} is not the one that {what} was made with (sha256 {then[:12]}... then, "
+                f"{now[:12]}... now): results may differ from those of then",
+                PluginChanged,
+                stacklevel=2,
+            )
 
 
 def _module_name(plugin: str) -> str:
     """A file may have moved since: its name without folder and suffix says which it is."""
     return Path(plugin).stem if plugin.endswith(".py") else plugin
+
+
+def _module_sha256(name: str) -> str:
+    """The hash of a module that is imported; of a package, of all its Python files."""
+    file = getattr(sys.modules.get(name), "__file__", None)
+    return _sha256_of(Path(file)) if file else ""
+
+
+def _sha256_of(path: Path) -> str:
+    try:
+        if path.name != "__init__.py":
+            return hashlib.sha256(path.read_bytes()).hexdigest()
+        digest = hashlib.sha256()
+        for file in sorted(path.parent.rglob("*.py")):
+            text = file.read_bytes()
+            digest.update(f"{file.relative_to(path.parent).as_posix()} {len(text)}\n".encode() + text)
+        return digest.hexdigest()
+    except OSError:  # inside an archive
+        return ""

@@ -6,7 +6,7 @@ from typing import Literal
 
 from stg.config.data import DataConfig, WorldConfig
 from stg.config.model import GraphConfig
-from stg.config.plugins import loaded_plugins
+from stg.config.plugins import loaded_plugins, plugin_hashes
 from stg.config.schema import not_negative, positive, seeds
 from stg.config.search import SearchConfig
 
@@ -91,6 +91,7 @@ class EmbedConfig:
     threads: int | None = None
     """CPU threads; default: all cores."""
     plugin: tuple[str, ...] = field(default_factory=loaded_plugins, metadata={"kept": True})
+    plugin_sha256: tuple[str, ...] = field(default_factory=plugin_hashes, metadata={"kept": True})
 
     def __post_init__(self) -> None:
         seeds(self, "seed")

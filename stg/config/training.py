@@ -10,7 +10,7 @@ from typing import Literal
 
 from stg.config.data import DataConfig, WorldConfig
 from stg.config.model import GraphConfig, ModelConfig
-from stg.config.plugins import KINDS, check_name, loaded_plugins
+from stg.config.plugins import KINDS, check_name, loaded_plugins, plugin_hashes
 from stg.config.schema import not_negative, positive, seeds
 
 
@@ -191,6 +191,7 @@ class FitConfig:
     run: RunConfig = field(default_factory=RunConfig)
     """Run folder, seed, device."""
     plugin: tuple[str, ...] = field(default_factory=loaded_plugins, metadata={"kept": True})
+    plugin_sha256: tuple[str, ...] = field(default_factory=plugin_hashes, metadata={"kept": True})
 
     def __post_init__(self) -> None:
         if self.reward.weight and self.reward.from_epoch >= self.optim.epochs:

@@ -16,13 +16,14 @@ import graphs
 from decoders import mean_of_real
 from graphs import GraphData, GraphSource, GraphStore
 from stg.config.model import GraphConfig
+from stg.config.plugins import plugin_record
 from stg.config.retrieval import EmbeddingConfig
 from stg.config.schema import from_dict, to_dict
 from stg.models.feature_kinds import FEATURES, FeatureWidths, feature
 from stg.models.memory import ClipVector
 from stg.models.statistics import Standardise
 from stg.runs.bundle import check_features
-from stg.runs.model_file import DAMAGED, check_parts
+from stg.runs.model_file import DAMAGED, check_parts, check_plugins
 from stg.runs.tensors import CheckpointError, building_for, load_tensors, save_tensors
 from stg.text.vocabulary import PAD, Vocabulary
 
@@ -267,7 +268,8 @@ class EmbeddingBundle:
             "features_dtype": self.features_dtype,
             "control": self.control,
         }
-        save_tensors(_file(path), self.embedding.state_dict(), header)
+        # Whoever opens it later is asked for them by name.
+        save_tensors(_file(path), self.embedding.state_dict(), header | plugin_record())
 
     @classmethod
     def load(cls, path: str | Path) -> "EmbeddingBundle":
@@ -282,6 +284,7 @@ class EmbeddingBundle:
         if header.get("format") != FORMAT or header.get("version") != VERSION:
             found = f"{header.get('format')} version {header.get('version')}"
             raise CheckpointError(f"{path} holds {found}; expected {FORMAT} version {VERSION}")
+        check_plugins(header, f"the embedding {path}")
         try:
             check_parts(header)
             model, graph = from_dict(EmbeddingConfig, header["model"]), from_dict(GraphConfig, header["graph"])

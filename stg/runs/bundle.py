@@ -7,7 +7,7 @@ from typing import Any
 
 from graphs import GraphStore
 from stg.config.model import GraphConfig, ModelConfig
-from stg.config.plugins import loaded_plugins
+from stg.config.plugins import plugin_record
 from stg.config.schema import describe, differences, from_dict, to_dict
 from stg.models.build import build_captioner
 from stg.models.captioner import Captioner
@@ -111,9 +111,7 @@ class CaptionerBundle:
             "reads": sorted(captioner.reads),
         }
         # Whoever opens the model later is asked for them by name.
-        if plugins := loaded_plugins():
-            header["plugin"] = list(plugins)
-        save_tensors(path, captioner.state_dict(), header)
+        save_tensors(path, captioner.state_dict(), header | plugin_record())
 
     @classmethod
     def load(cls, path: str | Path) -> "CaptionerBundle":

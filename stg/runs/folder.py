@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 FREE = {
     "plugin",
+    "plugin_sha256",
     "run.out",
     "run.device",
     "run.threads",

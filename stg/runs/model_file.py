@@ -115,12 +115,12 @@ def _described(path: Path) -> Any:
 
 
 def check_plugins(values: Mapping[str, Any], what: str) -> None:
-    """Refuse a run's settings, or a model's header, that need plugins that are not imported.
+    """Refuse a run's settings, or a model's header, that need plugins that are not imported; warn of changed ones.
 
     Raises:
         UserError: naming them.
     """
     try:
-        require_plugins(values.get("plugin", ()), what)
+        require_plugins(values.get("plugin", ()), what, values.get("plugin_sha256", ()))
     except ValueError as error:
         raise UserError(str(error)) from error

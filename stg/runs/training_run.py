@@ -92,7 +92,9 @@ class TrainingRun:
         if self.rank:
             return
         write_atomic(self.folder.config_file, json.dumps(to_dict(self.config), indent=1))
-        write_atomic(path / "config.yaml", yaml.safe_dump(to_dict(self.config), sort_keys=False))
+        # To be given by --config, it holds options alone.
+        options = {name: value for name, value in to_dict(self.config).items() if name != "plugin_sha256"}
+        write_atomic(path / "config.yaml", yaml.safe_dump(options, sort_keys=False))
 
     def __enter__(self) -> "TrainingRun":
         if not self.rank:

@@ -16,6 +16,7 @@ def fresh_process() -> Iterator[None]:
     """Whatever is plugged in meanwhile is gone afterwards, as at the end of a process."""
     registries = [*plugins._registries(), plugins._loaded]
     kept, modules = [dict(registry) for registry in registries], set(sys.modules)
+    plugins._warned.clear()
     try:
         yield
     finally:

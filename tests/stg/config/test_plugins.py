@@ -1,7 +1,9 @@
 """Names that options take, and plugins that add to them."""
 
+import hashlib
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,17 +11,18 @@ import pytest
 import graphs
 from decoders import SEARCHES
 from stg.commands.parser import build_parser, parse, run_command
-from stg.config import plugins
 from stg.config.evaluation import EvaluateConfig
 from stg.config.extraction import ExtractConfig
-from stg.config.plugins import KINDS, check_name, known, load_plugin, loaded_plugins, require_plugins
+from stg.config.plugins import KINDS, check_name, known, load_plugin, loaded_plugins, plugin_hashes, require_plugins
 from stg.config.schema import from_dict, to_dict
 from stg.config.training import FitConfig
 from stg.datasets.open import DATASETS
 from stg.models.decoders import DECODERS
+from stg.runs.model_file import check_plugins
 from stg.runtime.errors import UserError
 from stg.training.schedules import OPTIMISERS
 from stg.vision import SOUND
+from tests.stg.plug_in import fresh_process
 
 PLUGIN = """
 from stg.runtime.errors import UserError
@@ -30,15 +33,12 @@ DECODERS["mine"] = None
 
 
 @pytest.fixture
-def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def plugin(tmp_path: Path) -> Iterator[Path]:
     """A file that adds the decoder ``mine``; all traces go with the test."""
-    monkeypatch.setattr(plugins, "_loaded", {})
-    monkeypatch.setattr("stg.models.decoders.DECODERS", dict(DECODERS))
-    monkeypatch.setitem(sys.modules, "my_decoder", None)
-    del sys.modules["my_decoder"]
     path = tmp_path / "my_decoder.py"
     path.write_text(PLUGIN)
-    return path
+    with fresh_process():
+        yield path
 
 
 def test_built_in_names_are_those_of_the_dicts() -> None:
@@ -121,6 +121,34 @@ def test_a_plugin_may_be_a_module_and_must_not_hide_another(plugin: Path, tmp_pa
     (tmp_path / "json.py").write_text("")
     with pytest.raises(ValueError, match="has the name of another module, json: rename the file"):
         load_plugin(str(tmp_path / "json.py"))
+
+
+def test_the_hash_of_a_plugin_is_that_of_its_text(
+    plugin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load_plugin(str(plugin))
+    assert plugin_hashes() == (hashlib.sha256(PLUGIN.encode()).hexdigest(),)
+    # What runs is what was imported, however its file is edited meanwhile.
+    plugin.write_text(PLUGIN + "1 / 0")
+    load_plugin(str(plugin))
+    assert plugin_hashes() == (hashlib.sha256(PLUGIN.encode()).hexdigest(),)
+    # Of a package all files count, and where they are does not.
+    monkeypatch.syspath_prepend(tmp_path)
+    found = []
+    for name, text in ("same", ""), ("also", ""), ("other", "1"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("")
+        (tmp_path / name / "part.py").write_text(text)
+        load_plugin(name)
+        found.append(plugin_hashes()[-1])
+        sys.modules.pop(name)
+    assert found[0] == found[1] != found[2]
+
+
+@pytest.mark.parametrize("values", [{"plugin": "x"}, {"plugin": [], "plugin_sha256": [1]}, {"plugin_sha256": None}])
+def test_damaged_lists_of_plugins_are_refused(values: dict[str, object]) -> None:
+    with pytest.raises(UserError, match="the run lists plugins that are no names: it is damaged"):
+        check_plugins(values, "the run")
 
 
 def test_a_name_near_a_known_one_is_suggested() -> None:
