@@ -326,6 +326,10 @@ class GraphStore:
             return
         require_known_types(present, self.path)
         if mode == "a" and features_dtype not in (None, present["features_dtype"]):
+            # Such as one whose first features were all refused, as beyond the range of this type.
+            if not len(self):
+                self._file.commit([header_item(present | {"features_dtype": features_dtype})])
+                return
             raise StoreError(
                 f"{self.path} keeps its features as {present['features_dtype']}, asked for {features_dtype}: leave "
                 "features_dtype out, or use another store"

@@ -1,6 +1,7 @@
 """Import features that others have extracted."""
 
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -11,9 +12,10 @@ from stg.features.log import ExtractionLog
 from stg.features.precomputed.description import Description
 from stg.features.precomputed.importer import Importer
 from stg.features.precomputed.sources import SourceList
-from stg.runtime.errors import Preempted, TooManySkipped
+from stg.runtime.errors import Preempted, TooManySkipped, UserError
 from stg.runtime.progress import ConsoleReporter, progress_bar
 from stg.runtime.reading import Spellings, some
+from stg.runtime.reporter import Progress
 from stg.runtime.signals import interrupted_by_sigterm
 
 
@@ -26,54 +28,94 @@ def main(config: ImportConfig) -> int:
     with (
         interrupted_by_sigterm(),
         closing(Importer(description, Path(config.description).parent)) as importer,
-        GraphStore(config.out, "a", strict=config.strict) as store,
+        GraphStore(config.out, "a", config.features_dtype, strict=config.strict) as store,
         progress_bar(console, "importing") as progress,
     ):
         store.require_manifest(importer.manifest())
-        sources = SourceList(f"{config.out}.sources.jsonl")
-        videos, spelt = importer.videos, Spellings(store.keys(), config.out)
-        # An import that was stopped resumes: what is in the store is not read again, only compared.
-        held = [video for video in videos if spelt(video) in store]
-        waiting = sorted(set(videos).difference(held))
-        already, skipped, unknown = len(held), 0, []
+        videos = importer.videos
+        work = _Import(config, importer, store, log)
         try:
             # Videos of an earlier import are checked first: a source that has changed must not be mixed in.
-            for checked, video in enumerate(held, 1):
-                # Stored without a note of its source, as by an earlier version: that is reported, not refused.
-                if (before := sources.get(video)) is None:
-                    unknown.append(video)
-                elif (now := importer.check(video, before)) != before:
-                    sources.add(video, now)
-                progress(checked, len(videos))
-            for done, video in enumerate(waiting, 1):
-                try:
-                    features, origin = importer(video)
-                    graph = flat_graph(features)
-                    # Noted before it is stored: after a kill a stored video always has its origin.
-                    sources.add(video, origin)
-                    store.put(video, graph)
-                # A full disk is no fault of the video: it ends the command.
-                except StoreFullError:
-                    raise
-                except ValueError as error:
-                    skipped += 1
-                    log.skip(video, "import", error)
-                progress(already + done, len(videos))
-            log.settle(store)
+            work.compare(progress)
+            work.add(progress)
+            log.settle(set(store.keys()) - set(work.skipped))
         except KeyboardInterrupt:
             raise Preempted(
                 f"stopped: {sum(video in store for video in videos)} of {len(videos)} videos are in {config.out}; the "
                 "same command resumes from there"
             ) from None
-    if unknown:
+    if work.unknown:
         console.print(
-            f"{len(unknown)} videos of {config.out} are not in {sources.path} ({some(unknown)}): nobody knows whether "
-            "their features are still the same"
+            f"{len(work.unknown)} videos of {config.out} are not in {work.sources.path} ({some(work.unknown)}): nobody "
+            "knows whether their features are still the same"
         )
-    console.print(f"{config.out}: {len(waiting) - skipped} videos added, {already} there before, {skipped} skipped")
-    if skipped > config.max_skip * len(videos):
+    if kept := [video for video in work.skipped if video in work.changed]:
+        console.print(
+            f"{config.out} still holds the former graphs of videos that could not be made again: {some(kept)}"
+        )
+    again = f"{len(work.changed) - len(kept)} made again, " if work.changed else ""
+    added = len(work.waiting) - len(work.skipped) + len(kept)
+    there = len(work.held) - len(work.changed)
+    console.print(f"{config.out}: {added} videos added, {again}{there} there before, {len(work.skipped)} skipped")
+    if len(work.skipped) > config.max_skip * len(videos):
         raise TooManySkipped(
-            f"{skipped} of {len(videos)} videos were skipped, more than --max_skip {config.max_skip:g}: {log.skips} "
-            f"says why; all others are in {config.out}"
+            f"{len(work.skipped)} of {len(videos)} videos were skipped, more than --max_skip {config.max_skip:g}: "
+            f"{log.skips} says why (the first: {work.reason}); all others are in {config.out}"
         )
     return 0
+
+
+class _Import:
+    """What one call works with, and what became of its videos so far."""
+
+    def __init__(self, config: ImportConfig, importer: Importer, store: GraphStore, log: ExtractionLog) -> None:
+        self.config, self.importer, self.store, self.log = config, importer, store, log
+        self.sources = SourceList(f"{config.out}.sources.jsonl")
+        self.spelt = Spellings(store.keys(), config.out)
+        # An import that was stopped resumes: what is in the store is not read again, only compared.
+        self.held = [video for video in importer.videos if self.spelt(video) in store]
+        self.waiting = sorted(set(importer.videos).difference(self.held))
+        self.unknown: list[str] = []
+        self.changed = set[str]()
+        self.skipped: list[str] = []
+        self.reason = ""
+
+    def compare(self, progress: Progress) -> None:
+        """See that stored videos would be made from the same contents today; with --refresh, note which would not."""
+        for checked, video in enumerate(self.held, 1):
+            # Stored without a note of its source, as by an earlier version: that is reported, not refused.
+            if (before := self.sources.get(video)) is None:
+                self.unknown.append(video)
+                continue
+            try:
+                if (now := self.importer.check(video, before)) != before:
+                    self.sources.add(video, now)
+            except UserError:
+                if not self.config.refresh:
+                    raise
+                self.changed.add(video)
+            progress(checked - len(self.changed), len(self.importer.videos))
+
+    def add(self, progress: Progress) -> None:
+        """Import what is not there yet, or has changed."""
+        done = len(self.held) - len(self.changed)
+        for count, video in enumerate([*sorted(self.changed), *self.waiting], done + 1):
+            try:
+                features, origin = self.importer(video)
+                key = self.spelt(video)
+                graph = flat_graph(replace(features, video=key))
+                # Noted before it is stored: after a kill a stored video always has its origin. One that takes the place
+                # of another is noted after that, as the former graph must not be taken for it.
+                if video not in self.changed:
+                    self.sources.add(video, origin)
+                self.store.put(key, graph)
+                if video in self.changed:
+                    self.sources.add(video, origin)
+            # A full disk is no fault of the video: it ends the command.
+            except StoreFullError:
+                raise
+            except ValueError as error:
+                self.skipped.append(video)
+                self.reason = self.reason or str(error)
+                self.log.skip(video, "import", error)
+            progress(count, len(self.importer.videos))

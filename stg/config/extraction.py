@@ -181,6 +181,11 @@ class ImportConfig:
     )
     out: str
     """The store: made if absent, continued if it was made with the same description."""
+    features_dtype: Literal["float16", "float32"] | None = None
+    """How the store keeps features; default: as it does, float16 if it is new. Features beyond 65504 need float32."""
+    refresh: bool = field(
+        default=False, metadata={"flag": True, "help": "make the graphs of videos whose features have changed again"}
+    )
     max_skip: float = 0.01
     """Share of the videos that may be skipped; above it the command ends with code 3, all others being done."""
     strict: bool = False

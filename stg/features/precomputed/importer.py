@@ -269,7 +269,7 @@ class Importer:
 def _changed(video: str, what: str) -> UserError:
     return UserError(
         f"video {video!r} is in the store already, but {what}: import into a new store (another --out), with another "
-        "version in the description if other features were made"
+        "version in the description if other features were made; or add --refresh, if features were mended"
     )
 
 
