@@ -12,6 +12,7 @@ from argparse import ArgumentError
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import Field, fields, is_dataclass
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, get_args, get_origin
@@ -35,6 +36,7 @@ PLUGIN_HELP = (
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 
+@cache
 def build_parser(config_class: type, *, prog: str, description: str) -> ArgumentParser:
     """A strict parser for a frozen dataclass.
 
@@ -43,7 +45,7 @@ def build_parser(config_class: type, *, prog: str, description: str) -> Argument
     ``given=True`` is no option: `parse` puts the names of all options into it that the user has set; one that says
     ``kept=True`` is none either and keeps its default. A nested dataclass becomes dotted options (``--optim.lr 1e-4``).
     Every command has ``--config`` (a YAML file, or the name of a preset; ``help`` lists these), ``--print_config``,
-    ``--plugin`` and ``--debug``.
+    ``--plugin`` and ``--debug``. Built once: it takes longer than all that is parsed with it.
     """
     # Errors are raised, to be made one line of; the environment sets no option, so that a command line says all.
     parser = ArgumentParser(prog=prog, description=description, exit_on_error=False, default_env=False)
@@ -113,7 +115,7 @@ def parse(config_class: type[C], argv: Sequence[str], *, prog: str, description:
     files = _option_files(config_class, argv)
     for file, sections in files.items():
         _check_file(file, sections)
-    parser = build_parser(config_class, prog=prog, description=description)
+    parser = build_parser(config_class, prog=prog, description=description)  # type: ignore[arg-type]
     try:
         parsed = parser.parse_args(_resolve_presets(list(argv)))
         _restore_text(parsed, _text_keys(config_class), argv)

@@ -96,11 +96,6 @@ def test_a_bad_config_file_is_named(text: str, words: str, tmp_path: Path, monke
     assert not Path("hacked").exists()
 
 
-@pytest.mark.parametrize("name", presets())
-def test_every_preset_parses(name: str) -> None:
-    assert isinstance(read("--config", name), FitConfig)
-
-
 @pytest.mark.parametrize("argv", [["--config", "help"], ["--config=help", "--optim.lr", "fast"]])
 def test_config_help_lists_the_presets_with_their_first_lines(
     argv: list[str], capsys: pytest.CaptureFixture[str]
