@@ -1,14 +1,17 @@
 """Files of random weights for the networks of torch, thin bodies for those whose size no file tells, and a clip."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torchvision
-from torchvision.models import detection
-from torchvision.models.optical_flow import raft_small
+from torch import nn
+from torchvision.models import detection, get_model
+from torchvision.models.optical_flow import RAFT, raft, raft_small
 from torchvision.models.video import s3d
 
 from stg.vision import torch_detectors
@@ -28,11 +31,31 @@ FLOW = partial(RaftFlow, updates=1)
 """The same for the flow, whose refinements take most of the time."""
 
 
+def thin_raft(*, weights: None) -> RAFT:
+    """The small RAFT with encoders that are thin where they can be; all else is torchvision's."""
+
+    def encoder(last: int, norm_layer: Callable[..., nn.Module] | None) -> raft.FeatureEncoder:
+        return raft.FeatureEncoder(
+            block=raft.BottleneckBlock, layers=(32, 32, 8, 8, last), strides=(2, 1, 2, 2), norm_layer=norm_layer
+        )
+
+    return raft_small(
+        weights=weights, feature_encoder=encoder(16, nn.InstanceNorm2d), context_encoder=encoder(160, None)
+    )
+
+
+def thin_or_whole(name: str, **given: Any) -> nn.Module:
+    """What the flow is given for torchvision's ``get_model``."""
+    return thin_raft(**given) if name == "raft_small" else get_model(name, **given)
+
+
 def shrink(patch: pytest.MonkeyPatch) -> None:
-    """Give image networks and detectors one thin block a stage, and show detectors small pictures."""
+    """Give image networks and detectors one thin block a stage, and the flow thin encoders; show detectors small
+    pictures."""
     patch.setattr("stg.vision.torch_backbones.get_model", lambda name, *, weights, num_classes: made(num_classes))
     patch.setattr(torch_detectors, "TorchDetector", DETECTOR)
     patch.setattr("stg.vision.flow.RaftFlow", FLOW)
+    patch.setattr(torchvision.models, "get_model", thin_or_whole)
     patch.setattr(torch_detectors, "build", partial(build, rpn_post_nms_top_n_test=PROPOSALS))
     for module in (torchvision.models.resnet, detection.faster_rcnn, detection.mask_rcnn):
         patch.setattr(module, "resnet50", thin)
@@ -62,9 +85,9 @@ def write_s3d(path: Path) -> Path:
 
 
 def write_raft(path: Path) -> Path:
-    """The small RAFT."""
+    """The small RAFT, shrunk."""
     torch.manual_seed(0)
-    return _write(path, raft_small(weights=None).state_dict())
+    return _write(path, thin_raft(weights=None).state_dict())
 
 
 def write_vggish(path: Path) -> Path:

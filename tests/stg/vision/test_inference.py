@@ -9,17 +9,17 @@ import torch
 from stg.vision.inference import roi_features
 
 
-def bilinear(plane: np.ndarray, y: float, x: float) -> float:
-    """Value of ``plane [h w]`` at a real place; zero beyond one cell outside, the border value up to there."""
-    h, w = plane.shape
+def bilinear(planes: np.ndarray, y: float, x: float) -> np.ndarray:
+    """Values of ``planes [C h w]`` at a real place; zero beyond one cell outside, the border value up to there."""
+    h, w = planes.shape[1:]
     if y < -1 or y > h or x < -1 or x > w:
-        return 0.0
+        return np.zeros(len(planes))
     y, x = min(max(y, 0.0), h - 1.0), min(max(x, 0.0), w - 1.0)
     y0, x0 = math.floor(y), math.floor(x)
     y1, x1 = min(y0 + 1, h - 1), min(x0 + 1, w - 1)
     dy, dx = y - y0, x - x0
-    top = (1 - dx) * plane[y0, x0] + dx * plane[y0, x1]
-    bottom = (1 - dx) * plane[y1, x0] + dx * plane[y1, x1]
+    top = (1 - dx) * planes[:, y0, x0] + dx * planes[:, y0, x1]
+    bottom = (1 - dx) * planes[:, y1, x0] + dx * planes[:, y1, x1]
     return (1 - dy) * top + dy * bottom
 
 
@@ -29,19 +29,17 @@ def slow_roi_features(maps: np.ndarray, boxes: np.ndarray, frame: np.ndarray, st
     for n, (box, t) in enumerate(zip(boxes, frame, strict=True)):
         x1, y1, x2, y2 = box / stride - 0.5
         height, width = (y2 - y1) / 7, (x2 - x1) / 7
-        for c in range(maps.shape[1]):
-            bins = [
-                np.mean(
-                    [
-                        bilinear(maps[t, c], y1 + (i + (a + 0.5) / 2) * height, x1 + (j + (b + 0.5) / 2) * width)
-                        for a in range(2)
-                        for b in range(2)
-                    ]
-                )
-                for i in range(7)
-                for j in range(7)
-            ]
-            out[n, c] = max(bins)
+        bins = [
+            sum(
+                bilinear(maps[t], y1 + (i + (a + 0.5) / 2) * height, x1 + (j + (b + 0.5) / 2) * width)
+                for a in range(2)
+                for b in range(2)
+            )
+            / 4
+            for i in range(7)
+            for j in range(7)
+        ]
+        out[n] = np.max(bins, axis=0)
     return out
 
 
