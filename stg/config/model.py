@@ -1,9 +1,10 @@
 """What can be set of a model: the graph, the branches and their decoders. See `stg.config.training`."""
 
+import json
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
-from stg.config.plugins import check_name
+from stg.config.plugins import check_name, entry, near
 from stg.config.schema import not_negative, positive
 
 TimeFlow = Literal["literal", "forward", "both"]
@@ -152,6 +153,8 @@ class ModelConfig:
     """The STaTS decoder."""
     attention_lstm: AttentionLSTMConfig = field(default_factory=AttentionLSTMConfig)
     """The two-layer attention LSTM."""
+    options: dict[str, Any] = field(default_factory=dict, metadata={"unless_empty": True})
+    """Settings of a decoder that a plugin adds, by name: {"word_dropout": 0.1}."""
     standardise: bool = True
     """Shift and scale features by their mean and deviation over the training videos (the paper takes them raw)."""
     concat_axis: Literal["channel", "time"] = "channel"
@@ -159,6 +162,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         check_name("decoder", "model.decoder", self.decoder)
+        self._check_options()
         positive(self, "channels", "layers", "heads", "hidden")
         if self.channels % self.heads:
             raise ValueError(f"model.channels must be divisible by model.heads; got {self.channels} and {self.heads}")
@@ -179,4 +183,30 @@ class ModelConfig:
             raise ValueError(
                 f"concat_axis='time' puts objects behind frames, and stats.st.temporal={st.temporal!r} reads the order "
                 "of time in them: use concat_axis='channel'"
+            )
+
+    def _check_options(self) -> None:
+        if not self.options:
+            return
+        known = tuple(getattr(entry("decoder", self.decoder), "options", ()))
+        if not known:
+            raise ValueError(
+                f"model.options is for a decoder of a plugin that names its settings in DecoderSpec.options; "
+                f"model.decoder {self.decoder} names none: leave it out, or choose another decoder"
+            )
+        for name in self.options:
+            if name not in known:
+                raise ValueError(
+                    f"model.options has {name!r}, which the decoder {self.decoder} does not take{near(name, known)}; "
+                    f"it takes {', '.join(known)}"
+                )
+        try:
+            kept = json.loads(json.dumps(self.options, allow_nan=False))
+        except (TypeError, ValueError):
+            kept = None
+        # What is read back from the run must be what was asked for.
+        if kept != self.options:
+            raise ValueError(
+                "model.options must hold finite numbers, texts, true, false, null, and lists and objects of these; got "
+                f"{self.options!r:.80}"
             )

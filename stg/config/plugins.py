@@ -84,6 +84,11 @@ def check_name(kind: str, option: str, value: str) -> None:
         )
 
 
+def entry(kind: str, name: str) -> Any:
+    """What a name stands for; None where nothing has imported the dict, which then has built-in names alone."""
+    return getattr(sys.modules.get(KINDS[kind].module), KINDS[kind].registry, {}).get(name)
+
+
 def near(name: str, names: Iterable[str]) -> str:
     """The end of an error of an unknown name: which of the known ones it may have been."""
     return "".join(f"; did you mean {found!r}?" for found in get_close_matches(name, list(names), 1))

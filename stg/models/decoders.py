@@ -14,12 +14,14 @@ class DecoderSpec(NamedTuple):
 
     ``build`` takes the settings, the branch it is for, and the arguments that all decoders share. ``reads`` says which
     parts of a memory that decoder will learn from, frames included, and which setting (below ``model.``) asks for each.
-    ``recurrent`` is True where it reads one word after another, and so can go on from its own.
+    ``recurrent`` is True where it reads one word after another, and so can go on from its own. ``options`` names what
+    it takes from ``model.options``, the settings of decoders of one's own.
     """
 
     build: Callable[[ModelConfig, BranchName, dict[str, Any]], Decoder]
     reads: Callable[[ModelConfig, BranchName], dict[str, str]]
     recurrent: bool = True
+    options: tuple[str, ...] = ()
 
 
 def _transformer(model: ModelConfig, branch: BranchName, shared: dict[str, Any]) -> Decoder:

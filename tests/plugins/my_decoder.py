@@ -8,10 +8,10 @@ from stg.models import DECODERS, DecoderSpec
 
 
 class GRUDecoder(Decoder):
-    def __init__(self, vocabulary, channels, dropout, **others):
+    def __init__(self, vocabulary, channels, dropout, word_dropout=0.0, **others):
         super().__init__(vocabulary, channels, **others)
         self.words, self.cell = nn.Embedding(vocabulary, channels), nn.GRUCell(2 * channels, channels)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout, self.word_dropout = nn.Dropout(dropout), nn.Dropout(word_dropout)
 
     def init_state(self, memory):
         mean = mean_of_real(memory.frames.masked_fill(~memory.frame_mask[..., None], 0), memory.frame_mask, 1)
@@ -20,7 +20,7 @@ class GRUDecoder(Decoder):
     def advance(self, word, state):
         video = state["memory.video"]
         video = video.repeat_interleave(len(word) // len(video), 0)  # one row a hypothesis
-        hidden = self.cell(torch.cat([self.words(word), video], 1), state["hidden"])
+        hidden = self.cell(torch.cat([self.word_dropout(self.words(word)), video], 1), state["hidden"])
         return self.dropout(hidden), state | {"hidden": hidden}
 
     def features(self, words, memory, video=None):
@@ -32,7 +32,8 @@ class GRUDecoder(Decoder):
 
 
 DECODERS["gru"] = DecoderSpec(
-    build=lambda model, branch, shared: GRUDecoder(**shared),
+    build=lambda model, branch, shared: GRUDecoder(**model.options, **shared),
     reads=lambda model, branch: {"frames": "decoder"},
+    options=("word_dropout",),  # --model.options '{"word_dropout": 0.1}'
     recurrent=False,  # no scheduled sampling, for which decoders.RecurrentDecoder has all that is needed
 )
