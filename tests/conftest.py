@@ -15,6 +15,7 @@ from beartype import beartype
 from tests.stg.forks import interpreter
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.fsync = lambda descriptor: None  # no test cuts the power, and waiting for the disk takes as long as training
 CHECKED_CALLS = 2
 """Calls of each function that are checked in each test: a loop of thousands would take twice as long."""
 SHARED = Path(os.environ.get("STG_SHARED", Path(__file__).resolve().parents[2] / "shared"))

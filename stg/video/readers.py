@@ -201,7 +201,7 @@ class _Reader:
         # Not by multiprocessing: that runs the user's script once more in the child, torch and all.
         code = f"import sys; sys.path[:] = {sys.path!a}; from stg.video.reader_process import main; main()"
         self._process = subprocess.Popen(
-            [sys.executable, "-c", code],
+            [*python(), "-c", code],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,  # out of reach of Ctrl-C
@@ -266,6 +266,11 @@ class _Reader:
 
     def _limit(self) -> str:
         return f" (limit {self.settings['memory'] / 2**30:.1f} GiB)"
+
+
+def python() -> list[str]:
+    """What begins the command line of a new process."""
+    return [sys.executable]
 
 
 def _ended(code: int) -> str:

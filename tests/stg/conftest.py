@@ -6,6 +6,15 @@ from typing import Any
 
 import pytest
 
+from stg.video import readers
+
+
+@pytest.fixture(autouse=True)
+def quick_readers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that read clips start at once; in `test_readers.py` they start as they do for users."""
+    if request.path.name != "test_readers.py":
+        monkeypatch.setattr(readers, "python", lambda: request.getfixturevalue("python"))
+
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
