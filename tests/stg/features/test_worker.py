@@ -43,7 +43,7 @@ def test_the_record_is_that_of_the_command(tmp_path: Path) -> None:
     )
     sampling = SamplingConfig(num_frames=3, threshold=0.2, objects="image+motion", grid=True)
     clips = [clip(tmp_path / f"clip{i}.mp4", seed=i) for i in range(2)]
-    given = {**vars(networks), **vars(sampling), "out": tmp_path / "store", "threads": 1}
+    given = {**vars(networks), **vars(sampling), "out": tmp_path / "store", "threads": 1, "workers": 0}
     options = [str(item) for name, value in given.items() if value is not None for item in (f"--{name}", value)]
     assert run_command(ExtractConfig, main, "", [*options, "--", *map(str, clips)]) == 0
     facts = [json.loads(line) for line in (tmp_path / "store.clips.jsonl").read_text().splitlines()]
