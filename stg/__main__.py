@@ -1,6 +1,7 @@
 """Spatio-temporal object graphs for video captioning.
 
-`stg NAME OPTIONS` and `python -m stg NAME OPTIONS` run a command; `stg NAME --help` lists its options.
+`stg NAME OPTIONS` and `python -m stg NAME OPTIONS` run a command; `stg NAME --help` lists its options,
+`stg --version` the version.
 """
 
 import ast
@@ -10,11 +11,23 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import stg
+
 COMMANDS = (
     "extract", "import_features", "store", "fit", "evaluate", "caption", "report",
     "compare", "ablate", "probe", "predictions", "words", "embed", "fuse",
 )  # fmt: skip
 """In the order in which one meets them."""
+
+
+SYNONYMS = {
+    "train": "fit", "training": "fit", "eval": "evaluate", "test": "evaluate", "score": "evaluate",
+    "validate": "evaluate", "predict": "caption", "infer": "caption", "inference": "caption", "generate": "caption",
+    "describe": "caption", "features": "extract", "preprocess": "extract", "visualize": "report",
+    "visualise": "report", "plot": "report", "show": "report", "merge": "store", "verify": "store",
+    "ensemble": "fuse", "retrieve": "embed", "ablation": "ablate",
+}  # fmt: skip
+"""What other programs call a command -> its name here."""
 
 
 def summary(name: str) -> str:
@@ -40,10 +53,13 @@ def main() -> int:
     if name in ("help", "-h", "--help"):
         print(f"usage: {prog} NAME [options]\n\ncommands ({prog} NAME --help lists the options):\n{listing()}")
         return 0
-    # The nearest names come first, the others in their own order.
-    nearest = difflib.get_close_matches(name, COMMANDS, n=len(COMMANDS), cutoff=0.5)
-    rows = listing([*nearest, *(other for other in COMMANDS if other not in nearest)])
-    print(f"error: unknown command {name!r}; the commands are:\n{rows}", file=sys.stderr)
+    if name == "--version":
+        print(f"stg {stg.__version__}")
+        return 0
+    plain = name.lower().replace("-", "_")
+    near = [SYNONYMS[plain]] if plain in SYNONYMS else difflib.get_close_matches(plain, COMMANDS, n=1)
+    hint = f"did you mean {near[0]}? The" if near else "the"
+    print(f"error: unknown command {name!r}; {hint} commands are:\n{listing()}", file=sys.stderr)
     return 2
 
 

@@ -24,4 +24,4 @@ def main(config: AblateConfig) -> int:
 
 
 if __name__ == "__main__":
-    command("ablate", AblateConfig, main, __doc__ or "")
+    command("ablate", AblateConfig, main, __doc__ or "", resumes=True)

@@ -19,4 +19,4 @@ def main(config: ExtractConfig) -> int:
 
 
 if __name__ == "__main__":
-    command("extract", ExtractConfig, main, __doc__ or "")
+    command("extract", ExtractConfig, main, __doc__ or "", resumes=True)

@@ -17,4 +17,4 @@ def main(config: FitConfig) -> int:
 
 
 if __name__ == "__main__":
-    command("fit", FitConfig, main, __doc__ or "")
+    command("fit", FitConfig, main, __doc__ or "", resumes=True)

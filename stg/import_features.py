@@ -18,4 +18,4 @@ def main(config: ImportConfig) -> int:
 
 
 if __name__ == "__main__":
-    command("import_features", ImportConfig, main, __doc__ or "")
+    command("import_features", ImportConfig, main, __doc__ or "", resumes=True)

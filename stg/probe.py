@@ -17,4 +17,4 @@ def main(config: ProbeConfig) -> int:
 
 
 if __name__ == "__main__":
-    command("probe", ProbeConfig, main, __doc__ or "")
+    command("probe", ProbeConfig, main, __doc__ or "", resumes=True)

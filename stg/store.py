@@ -22,4 +22,4 @@ def main(config: StoreConfig) -> None:
 
 
 if __name__ == "__main__":
-    command("store", StoreConfig, main, __doc__ or "")
+    command("store", StoreConfig, main, __doc__ or "", resumes=True)

@@ -13,25 +13,36 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import Field, fields, is_dataclass
 from functools import cache
-from itertools import pairwise
-from pathlib import Path
 from typing import Any, NoReturn, TypeVar, get_args, get_origin
 
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
+import stg
+from stg.commands.option_files import (
+    check_file,
+    config_files,
+    given_options,
+    list_presets,
+    option_files,
+    presets,
+    resolve_presets,
+)
 from stg.config.plugins import PluginChanged, load_plugin, require_plugins
 from stg.config.schema import check_whole_numbers, in_home
 from stg.config.spelling import near_options
-from stg.runtime.errors import StgError, UserError
+from stg.runtime.errors import Preempted, StgError, UserError
 from stg.runtime.output import drop_output, flush_output
-from stg.runtime.yaml_reading import read_yaml
 
 C = TypeVar("C")
-PRESETS = Path(__file__).parents[1] / "presets"
 PLUGIN_HELP = (
     "a Python file or module that adds decoders, edge variants, data sets, ...; imported before the options are read; "
     "may be given several times"
 )
+STOPPED = {
+    True: "stopped: what is saved so far holds, and the same command resumes from it",
+    False: "stopped: no file is left half written; the same command begins again",
+}
+"""What Ctrl-C leaves behind, by whether the command resumes."""
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
@@ -45,7 +56,7 @@ def build_parser(config_class: type, *, prog: str, description: str) -> Argument
     ``given=True`` is no option: `parse` puts the names of all options into it that the user has set; one that says
     ``kept=True`` is none either and keeps its default. A nested dataclass becomes dotted options (``--optim.lr 1e-4``).
     Every command has ``--config`` (a YAML file, or the name of a preset; ``help`` lists these), ``--print_config``,
-    ``--plugin`` and ``--debug``. Built once: it takes longer than all that is parsed with it.
+    ``--plugin``, ``--debug`` and ``--version``. Built once: it takes longer than all that is parsed with it.
     """
     # Errors are raised, to be made one line of; the environment sets no option, so that a command line says all.
     parser = ArgumentParser(prog=prog, description=description, exit_on_error=False, default_env=False)
@@ -54,6 +65,7 @@ def build_parser(config_class: type, *, prog: str, description: str) -> Argument
     parser.add_argument("--config", action="config", help=f"YAML file of options{named}")
     parser.add_argument("--plugin", type=list[str], default=[], metavar="FILE_OR_MODULE", help=PLUGIN_HELP)
     parser.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
+    parser.add_argument("--version", action="version", version=f"stg {stg.__version__}")
     # By hand, as jsonargparse makes only options of a class's fields.
     positional = [item for item in fields(config_class) if item.metadata.get("positional")]
     for item in positional:
@@ -72,28 +84,6 @@ def build_parser(config_class: type, *, prog: str, description: str) -> Argument
     return parser
 
 
-def presets(config_class: type | None = None) -> list[str]:
-    """The names that ``--config`` knows without a path; of a command, those whose sections it has."""
-    names = sorted(path.stem for path in PRESETS.glob("*.yaml"))
-    if config_class is None:
-        return names
-    known = {item.name for item in fields(config_class)}
-    return [name for name in names if known.issuperset(SECTION.findall(_text(name)))]
-
-
-def list_presets(config_class: type) -> str:
-    """One line for each preset of a command: its name, and the first line of its file."""
-    names = presets(config_class)
-    if not names:
-        return "this command has no presets: --config takes a YAML file"
-    width = max(map(len, names))
-    return "\n".join(f"{name:{width}}  {_text(name).splitlines()[0].removeprefix('# ')}" for name in names)
-
-
-def _text(preset: str) -> str:
-    return (PRESETS / f"{preset}.yaml").read_text(encoding="utf-8")
-
-
 def parse(config_class: type[C], argv: Sequence[str], *, prog: str, description: str) -> tuple[C, bool]:
     """Parse ``argv`` into the dataclass; returns it with the ``--debug`` flag. ``--config help`` ends the process.
 
@@ -101,7 +91,7 @@ def parse(config_class: type[C], argv: Sequence[str], *, prog: str, description:
         UserError: an unknown option or key (with the nearest known one), a wrong type or range, a missing file.
     """
     # Before the parser, which would look for a file of this name.
-    if "help" in _config_files(argv):
+    if "help" in config_files(argv):
         print(list_presets(config_class))
         sys.exit(0)
     # Files of options and plugins are opened before the settings are there.
@@ -110,14 +100,14 @@ def parse(config_class: type[C], argv: Sequence[str], *, prog: str, description:
     plugins, argv = _split_plugins(argv)
     for plugin in plugins:
         load_plugin(plugin)
-    if len(named := [name for name in _config_files(argv) if name in presets()]) > 1:
+    if len(named := [name for name in config_files(argv) if name in presets()]) > 1:
         raise UserError(f"presets {' and '.join(named)} would mix into a row of neither: give one of them")
-    files = _option_files(config_class, argv)
+    files = option_files(argv, _sections(config_class))
     for file, sections in files.items():
-        _check_file(file, sections)
+        check_file(file, sections)
     parser = build_parser(config_class, prog=prog, description=description)  # type: ignore[arg-type]
     try:
-        parsed = parser.parse_args(_resolve_presets(list(argv)))
+        parsed = parser.parse_args(resolve_presets(argv))
         _restore_text(parsed, _text_keys(config_class), argv)
         made = parser.instantiate(parsed)
         debug = bool(made.debug)
@@ -130,7 +120,7 @@ def parse(config_class: type[C], argv: Sequence[str], *, prog: str, description:
                 continue
             if item.metadata.get("given"):
                 # Parsed once more without defaults: what is left is what the user set.
-                set_by_user = parser.parse_args(_resolve_presets(list(argv)), defaults=False)
+                set_by_user = parser.parse_args(resolve_presets(argv), defaults=False)
                 values[item.name] = tuple(sorted(map(str, set_by_user.keys())))
                 continue
             value = getattr(made, item.name)
@@ -177,7 +167,7 @@ def _restore_text(parsed: Namespace, keys: Sequence[str], argv: Sequence[str]) -
 
     In a file of options null means no value.
     """
-    for option, value in _options(argv):
+    for option, value in given_options(argv):
         if option in keys and parsed[option] is None:
             parsed[option] = value
 
@@ -202,12 +192,14 @@ def _split_plugins(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     return plugins, others
 
 
-def command(name: str, config_class: type[C], main: Callable[[C], int | None], description: str) -> NoReturn:
+def command(
+    name: str, config_class: type[C], main: Callable[[C], int | None], description: str, *, resumes: bool = False
+) -> NoReturn:
     """Run ``main`` on the parsed command line and end the process with the command's exit code."""
     # `stg` and `python -m stg` set the program's name, a command's own module is named by its path.
     prog = sys.argv[0] if sys.argv[0].endswith(f" {name}") else f"python -m stg.{name}"
     loading = os.environ.get("RANK", "0") == "0"
-    code = run_command(config_class, main, description, sys.argv[1:], prog=prog, loading=loading)
+    code = run_command(config_class, main, description, sys.argv[1:], prog=prog, loading=loading, resumes=resumes)
     drop_output()
     sys.exit(code)
 
@@ -241,10 +233,13 @@ def run_command(
     *,
     prog: str = "python -m stg",
     loading: bool = False,
+    resumes: bool = False,
 ) -> int:
-    """`command` without ending the process: returns 0, or 1 failed, 2 wrong input, 3 too much skipped, 75 preempted.
+    """`command` without ending the process: returns 0, or 1 failed, 2 wrong input, 3 too much skipped, 75 preempted,
+    130 interrupted.
 
-    ``loading``: say so once the options are found good, as importing torch takes seconds.
+    ``loading``: say so once the options are found good, as importing torch takes seconds. ``resumes``: the same command
+    goes on where an interrupted one was.
     """
     # Looked for in the words themselves: the parser may be what fails.
     debug, parsed = "--debug" in argv, False
@@ -263,6 +258,9 @@ def run_command(
         code = main(config) or 0
         flush_output()
         return code
+    except Preempted as error:
+        # Asked for, and all is well: no error.
+        return _fail(str(error), error.exit_code, debug, kind="")
     except StgError as error:
         if not parsed and os.environ.get("WORLD_SIZE", "1") not in ("", "1") and os.environ.get("RANK", "0") != "0":
             # Under torchrun all processes read the same options: the first says what is wrong with them.
@@ -272,7 +270,7 @@ def run_command(
         # The libraries underneath (graphs, decoders) refuse bad input with ValueError and words of their own.
         return _fail(str(error), getattr(error, "exit_code", 2), debug)
     except KeyboardInterrupt:
-        return _fail("stopped by the keyboard", 130, debug)
+        return _fail(STOPPED[resumes], 130, debug, kind="")
     # The reader of the output, such as head, has enough: nothing to report, and nowhere to.
     except BrokenPipeError:
         return 1
@@ -286,33 +284,14 @@ def run_command(
         )
 
 
-def _fail(message: str, code: int, debug: bool) -> int:
+def _fail(message: str, code: int, debug: bool, kind: str = "error: ") -> int:
     logging.getLogger("stg").debug("traceback", exc_info=True)
     if debug:
         traceback.print_exc()
     with suppress(OSError):
-        print(f"error: {message}", file=sys.stderr, flush=True)
+        print(f"{kind}{message}", file=sys.stderr, flush=True)
     return code
 
-
-def _resolve_presets(argv: list[str]) -> list[str]:
-    """Let ``--config pan_msvd`` name a preset of the package."""
-    resolved = []
-    for position, token in enumerate(argv):
-        name, sep, value = token.partition("=")
-        # Both spellings; a file that has the name of a preset is given as ./name.
-        if position and argv[position - 1] == "--config" and token in presets():
-            token = str(PRESETS / f"{token}.yaml")
-        elif name == "--config" and sep and value in presets():
-            token = f"--config={PRESETS / f'{value}.yaml'}"
-        resolved.append(token)
-    return resolved
-
-
-NAME = re.compile(r"[A-Za-z_][\w.-]{0,63}")
-"""What the name of an option is made of."""
-
-SECTION = re.compile(r"^(\w+):", re.MULTILINE)
 
 # What jsonargparse says, by what is wrong: the one place that depends on its words, which a test compares with it.
 MESSAGES = {
@@ -332,18 +311,18 @@ def _explain(message: str, config_class: type, argv: Sequence[str], files: Seque
     # The parser does not say which file a key was in.
     in_file = MESSAGES["unknown key"].search(line)
     if in_file or MESSAGES["bad file"].search(line):
-        line = f"{', '.join(files or _config_files(argv))}: {line}"
+        line = f"{', '.join(files or config_files(argv))}: {line}"
     if match := in_file or MESSAGES["unknown option"].search(line):
         name = ".".join(filter(None, match.groups()))
         if in_file:
             near = near_options(name, known)
         else:
-            known = [*known, "config", "plugin", "debug"]
+            known = [*known, "config", "plugin", "debug", "version"]
             plain = {item.name for item in fields(config_class) if item.metadata.get("positional")}
             near = [f"{key} (without --)" if key in plain else f"--{key}" for key in near_options(name, known)]
         line += f"; did you mean {' or '.join(near)}?" if near else f"; known options: {', '.join(known)}"
     elif named and MESSAGES["no file"].search(line):
-        near = [name for given in _config_files(argv) for name in difflib.get_close_matches(given, named, n=3)]
+        near = [name for given in config_files(argv) for name in difflib.get_close_matches(given, named, n=3)]
         line += f"; did you mean the preset {' or '.join(near)}?" if near else "; --config help lists the presets"
     # A file whose name begins with a dash was read as an option.
     elif dashed := [token for token in argv if token.startswith("-") and os.path.exists(token)]:
@@ -355,54 +334,3 @@ def _explain(message: str, config_class: type, argv: Sequence[str], files: Seque
         name, given = mapping.groups()
         line = f"{line[: mapping.start()]}--{name} must be names with values, such as '{{\"mine\": 1.0}}'; got {given}"
     return line
-
-
-def _options(argv: Sequence[str]) -> list[tuple[str, str]]:
-    """Each option without its dashes, with the word that follows it, or that is glued to it."""
-    words = list(argv)[: list(argv).index("--")] if "--" in argv else argv
-    after = [(option[2:], value) for option, value in pairwise(words) if option.startswith("--") and "=" not in option]
-    glued = [word[2:].partition("=") for word in words if word.startswith("--") and "=" in word]
-    return after + [(option, value) for option, _, value in glued]
-
-
-def _config_files(argv: Sequence[str]) -> list[str]:
-    return [value for option, value in _options(argv) if option == "config"]
-
-
-def _option_files(config_class: type, argv: Sequence[str]) -> dict[str, list[str]]:
-    """The files of options that are there, and the sections that each may have.
-
-    They are those of ``--config``, and those that stand for a section (``--optim optim.yaml``).
-    """
-    sections, found = _sections(config_class), dict[str, list[str]]()
-    for option, value in _options(argv):
-        if os.path.exists(value) and not (option == "config" and value in presets()):
-            if option == "config":
-                found[value] = sections
-            elif option in sections:
-                found[value] = [name.removeprefix(f"{option}.") for name in sections if name.startswith(f"{option}.")]
-    return found
-
-
-def _check_file(file: str, sections: Sequence[str]) -> None:
-    """Refuse a file that holds no options, before the parser shows what it does hold.
-
-    Args:
-        file: with the options.
-        sections: the dotted names of what must be objects in it; the parser would open another file in their place.
-
-    Raises:
-        UserError: it cannot be read, or holds something else; nothing of its text is shown.
-    """
-    nested = [("", read_yaml(file))]
-    while nested:
-        prefix, inside = nested.pop()
-        if not isinstance(inside, dict) or not all(isinstance(key, str) and NAME.fullmatch(key) for key in inside):
-            raise UserError(f"{file} is no file of options: expected YAML with lines such as 'optim: {{lr: 0.001}}'")
-        if "config" in inside:
-            raise UserError(f"{file} has the key 'config': a file of options names no other")
-        for key, value in inside.items():
-            if isinstance(value, dict):
-                nested.append((f"{prefix}{key}.", value))
-            elif prefix + key in sections:
-                raise UserError(f"{file}: {prefix}{key} must be an object of options, such as {{name: value}}")

@@ -211,6 +211,8 @@ class Ranks:
         # The same codes as those of a single process, so that launchers can act on them.
         code = getattr(error, "exit_code", 2 if isinstance(error, ValueError) else 1)
         words = str(error) if isinstance(error, StgError) else f"{type(error).__name__}: {error}"
+        if isinstance(error, KeyboardInterrupt):
+            code, words = 130, "stopped by Ctrl-C"
         mine = json.dumps({"rank": self.rank, "code": code, "words": words})
         try:
             # Atomic: of several that fail at once exactly one reports.

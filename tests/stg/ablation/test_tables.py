@@ -13,7 +13,8 @@ from stg.ablation.command_lines import evaluate_command, fit_command
 from stg.ablation.config import AblateConfig
 from stg.ablation.plan import Plan, make_plan, with_settings
 from stg.ablation.tables import AXES, TABLES, grid
-from stg.commands.parser import PRESETS, parse
+from stg.commands.option_files import PRESETS
+from stg.commands.parser import parse
 from stg.config.evaluation import EvaluateConfig
 from stg.config.model import ModelConfig, STaTSConfig, TSConfig
 from stg.config.schema import differences, to_dict

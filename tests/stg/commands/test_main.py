@@ -2,12 +2,13 @@
 
 import runpy
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 import stg
-from stg.__main__ import COMMANDS, main, summary
+from stg.__main__ import COMMANDS, SYNONYMS, main, summary
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *argv: str) -> int:
@@ -28,14 +29,40 @@ def test_every_entry_point_is_listed_with_one_line(
         assert f"  {name:15}  {summary(name)}" in lines
 
 
-def test_an_unknown_command_lists_the_nearest_first(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("reprot", "did you mean report? The commands are:"),
+        ("import-feature", "did you mean import_features? The commands are:"),
+        ("Train", "did you mean fit? The commands are:"),
+        ("nosuch", "the commands are:"),
+    ],
+)
+def test_an_unknown_command_names_the_near_one_and_all(
+    name: str, words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert call(monkeypatch, "stg/__main__.py", "reprot") == 2
+    assert call(monkeypatch, "stg/__main__.py", name) == 2
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "error: unknown command 'reprot'; the commands are:"
-    assert lines[1].split()[0] == "report"
-    assert {line.split()[0] for line in lines[1:]} == set(COMMANDS)
+    assert lines[0] == f"error: unknown command {name!r}; {words}"
+    assert [line.split()[0] for line in lines[1:]] == list(COMMANDS)
+
+
+def test_what_other_programs_call_a_command_is_none_of_this_one() -> None:
+    assert set(SYNONYMS.values()) <= set(COMMANDS)
+    assert set(SYNONYMS).isdisjoint(COMMANDS)
+
+
+@pytest.mark.parametrize("words", [(), *((name,) for name in COMMANDS)])
+def test_every_command_says_its_version(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    try:
+        code = call(monkeypatch, "bin/stg", *words, "--version")
+    except SystemExit as ended:  # of the parser of a command
+        code = ended.code
+    said = capsys.readouterr()
+    assert (code, said.err) == (0, "")
+    assert said.out == f"stg {version('stg-video')}\n"
 
 
 @pytest.mark.parametrize(("called", "prog"), [("bin/stg", "stg fit"), ("stg/__main__.py", "python -m stg fit")])

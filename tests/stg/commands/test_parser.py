@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from graphs import StoreError, StoreFullError
-from stg.commands.parser import build_parser, parse, presets, run_command
+from stg.commands.option_files import presets
+from stg.commands.parser import build_parser, parse, run_command
 from stg.config.schema import differences, from_dict, to_dict
 from stg.config.training import FitConfig
 from stg.runtime.errors import Preempted, StgError, TooManySkipped, UserError
@@ -141,10 +142,8 @@ def test_positional_arguments_and_names_that_start_with_a_dash() -> None:
         (ValueError("a"), 2),
         (StgError("a"), 1),
         (TooManySkipped("a"), 3),
-        (Preempted("a"), 75),
         (OSError(28, "No space left", "f"), 1),
         (KeyError("a"), 1),
-        (KeyboardInterrupt(), 130),
     ],
 )
 def test_exit_codes(error: BaseException, code: int, capsys: pytest.CaptureFixture[str]) -> None:
@@ -156,6 +155,26 @@ def test_exit_codes(error: BaseException, code: int, capsys: pytest.CaptureFixtu
     assert shown.startswith("error: ")
     assert "Traceback" not in shown
     run_command(Demo, main, "", ["x", "--debug"])
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "resumes", "code", "words"),
+    [
+        (Preempted("stopped at step 3"), True, 75, "stopped at step 3"),
+        (KeyboardInterrupt(), True, 130, "stopped: what is saved so far holds, and the same command resumes from it"),
+        (KeyboardInterrupt(), False, 130, "stopped: no file is left half written; the same command begins again"),
+    ],
+)
+def test_a_stop_on_request_is_no_error(
+    error: BaseException, resumes: bool, code: int, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def main(config: Demo) -> int:
+        raise error
+
+    assert run_command(Demo, main, "", ["x"], resumes=resumes) == code
+    assert capsys.readouterr().err == f"{words}\n"
+    run_command(Demo, main, "", ["x", "--debug"], resumes=resumes)
     assert "Traceback" in capsys.readouterr().err
 
 

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from graphs import GraphStore, VideoFeatures, build_graph
-from stg.commands.parser import PRESETS, parse, presets
+from stg.commands.option_files import PRESETS, presets
+from stg.commands.parser import parse
 from stg.config.extraction import ExtractConfig, ImportConfig
 from stg.config.model import ModelConfig
 from stg.config.schema import differences, to_dict
