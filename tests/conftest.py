@@ -46,19 +46,21 @@ def check_annotations(function: Any = None, *, typechecker: Any = None, jaxtyped
         return jaxtyped(function, typechecker=typechecker)
     if function is None:
         return functools.partial(check_annotations, typechecker=typechecker)
-    given_hints, function.__annotations__ = function.__annotations__, resolved_hints(function)
-    checked: Callable[..., Any] = beartype(function)
-    function.__annotations__ = given_hints
+    checked: Callable[..., Any] | None = None
     left, test = CHECKED_CALLS, None
 
     @functools.wraps(function)
     def call(*args: Any, **given: Any) -> Any:
-        nonlocal left, test
+        nonlocal left, test, checked
         if test is not current_test:
             left, test = CHECKED_CALLS, current_test
         if left == 0 or jaxtyping.config.jaxtyping_disable:
             return function(*args, **given)
         left -= 1
+        if checked is None:  # not before it is called: most of what a test imports never is
+            given_hints, function.__annotations__ = function.__annotations__, resolved_hints(function)
+            checked = beartype(function)
+            function.__annotations__ = given_hints
         with jaxtyped("context"):  # the sizes that its array shapes name hold for this call
             return checked(*args, **given)
 

@@ -43,9 +43,9 @@ class Classifier(torch.nn.Module):
 def accuracy(train: list[Data], test: list[Data]) -> float:
     torch.manual_seed(0)
     model = Classifier()
-    optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
-    for _ in range(25):
-        for batch in DataLoader(train, batch_size=32, shuffle=True):
+    optimiser = torch.optim.Adam(model.parameters(), lr=5e-3)
+    for _ in range(12):
+        for batch in DataLoader(train, batch_size=24, shuffle=True):
             loss = torch.nn.functional.cross_entropy(model(batch), batch.y)
             optimiser.zero_grad()
             loss.backward()
@@ -55,7 +55,7 @@ def accuracy(train: list[Data], test: list[Data]) -> float:
 
 
 def test_a_classifier_learns_which_event_happens_and_its_control_does_not() -> None:
-    world = World(train=320, val=0, test=120, events=EVENTS)
+    world = World(train=96, val=0, test=40, events=EVENTS)
     train, test = graphs_of(world, "train"), graphs_of(world, "test")
     learned = accuracy(train, test)
     labels = [graph.y for graph in train]

@@ -99,23 +99,30 @@ def weights(out: Path) -> dict[str, torch.Tensor]:
 
 def test_a_run_learns_and_leaves_what_is_needed(store: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    shown = run(settings(store, out, optim={"epochs": 6}))
+    shown = run(settings(store, out, optim={"epochs": 4}))
     steps = rows(out, "step")
-    assert [row["step"] for row in steps] == list(range(1, 6 * 6 + 1))
+    assert [row["step"] for row in steps] == list(range(1, 4 * 6 + 1))
     assert steps[-1]["loss"] < 0.8 * steps[0]["loss"]
-    assert len(rows(out, "validation")) == 6
+    assert len(rows(out, "validation")) == 4
     assert all("cider" in row and row["samples"] for row in rows(out, "validation"))
     assert json.loads((out / "state.json").read_text())["status"] == "finished"
     assert {path.name for path in out.iterdir()} >= {"config.yaml", "model.safetensors", "metrics.jsonl", "train.log"}
     assert f"Next: python -m stg.evaluate {out}" in shown
     assert str(Path.home()) not in (out / "config.yaml").read_text().replace(str(tmp_path), "")
-    assert "is finished" in run(settings(store, out, optim={"epochs": 6}))
+    assert "is finished" in run(settings(store, out, optim={"epochs": 4}))
+
+
+@pytest.fixture(scope="module")
+def whole(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing stopped."""
+    out = tmp_path_factory.mktemp("fit") / "whole"
+    run(settings(store, out))
+    return out
 
 
 @pytest.mark.parametrize("step", [1, 4, 6, 7, 11])
-def test_stopping_and_going_on_changes_no_bit(step: int, store: Path, tmp_path: Path) -> None:
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    run(settings(store, whole))
+def test_stopping_and_going_on_changes_no_bit(step: int, store: Path, whole: Path, tmp_path: Path) -> None:
+    parts = tmp_path / "parts"
     with pytest.raises(Preempted, match=f"stopped at step {step} with a checkpoint"):
         run(settings(store, parts), stop_after(step, parts))
     assert json.loads((parts / "state.json").read_text())["status"] == "preempted"
@@ -127,9 +134,8 @@ def test_stopping_and_going_on_changes_no_bit(step: int, store: Path, tmp_path: 
     assert all(torch.equal(value, expected[name]) for name, value in weights(parts).items())
 
 
-def test_stopping_within_a_validation_changes_no_bit(store: Path, tmp_path: Path) -> None:
-    whole, parts, asked = tmp_path / "whole", tmp_path / "parts", itertools.count()
-    run(settings(store, whole))
+def test_stopping_within_a_validation_changes_no_bit(store: Path, whole: Path, tmp_path: Path) -> None:
+    parts, asked = tmp_path / "parts", itertools.count()
     # Asked after each of the six steps of an epoch, then by the validation.
     with pytest.raises(Preempted, match="stopped at step 6 with a checkpoint"):
         run(settings(store, parts), lambda: next(asked) == 6)
@@ -152,10 +158,19 @@ ANNEALED = {"decoder": "stats", "stats": STaTSConfig(ts=TSConfig(temperature=0.1
 SAMPLED = {"algorithm": "rmsprop", "scheduled_sampling": 1.5}
 
 
+@pytest.fixture(scope="module")
+def annealed(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of own words that nothing stopped."""
+    out = tmp_path_factory.mktemp("annealed") / "whole"
+    run(settings(store, out, model=ANNEALED, optim=SAMPLED))
+    return out
+
+
 @pytest.mark.parametrize("step", [3, 6, 8])
-def test_stopping_within_an_epoch_of_own_words_changes_no_bit(step: int, store: Path, tmp_path: Path) -> None:
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    run(settings(store, whole, model=ANNEALED, optim=SAMPLED))
+def test_stopping_within_an_epoch_of_own_words_changes_no_bit(
+    step: int, store: Path, annealed: Path, tmp_path: Path
+) -> None:
+    whole, parts = annealed, tmp_path / "parts"
     with pytest.raises(Preempted, match=f"stopped at step {step}"):
         run(settings(store, parts, model=ANNEALED, optim=SAMPLED), stop_after(step, parts))
     torch.manual_seed(999)
@@ -286,10 +301,9 @@ def test_classes_that_do_not_fit_are_refused_without_a_trace(
 
 
 def test_a_crash_repeats_the_steps_since_the_last_checkpoint(
-    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    run(settings(store, whole))
+    parts = tmp_path / "parts"
     load, calls = TrainingSet.load, iter(range(100))
 
     def crash(self: TrainingSet, items: Any) -> Any:
@@ -432,11 +446,9 @@ def test_a_run_is_not_resumed_with_other_captions(store: Path, tmp_path: Path, m
     assert "(other vocabulary): use another --run.out" in resumed("an unheard of word")
 
 
-def test_the_control_trains_on_other_videos_features(store: Path, tmp_path: Path) -> None:
-    plain, control = tmp_path / "plain", tmp_path / "control"
-    run(settings(store, plain, optim={"epochs": 1}))
-    run(settings(store, control, optim={"epochs": 1}, run={"control": "shuffle"}))
-    first, second = rows(plain, "step")[0], rows(control, "step")[0]
+def test_the_control_trains_on_other_videos_features(store: Path, whole: Path, tmp_path: Path) -> None:
+    run(settings(store, tmp_path / "control", optim={"epochs": 1}, run={"control": "shuffle"}))
+    first, second = rows(whole, "step")[0], rows(tmp_path / "control", "step")[0]
     assert first["loss"] != second["loss"]
 
 
