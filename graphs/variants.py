@@ -10,6 +10,7 @@ Another variant is a function in :data:`VARIANTS`; it sees boxes, frames and fea
 """
 
 from collections.abc import Callable
+from difflib import get_close_matches
 from typing import Literal, get_args
 
 import torch
@@ -72,7 +73,8 @@ def check_variant(variant: str, time_flow: str = "literal") -> None:
         ValueError: naming those that are.
     """
     if variant not in VARIANTS:
-        raise ValueError(f"variant must be one of {', '.join(VARIANTS)}, got '{variant}'")
+        near = "".join(f"; did you mean {name!r}?" for name in get_close_matches(variant, VARIANTS, 1))
+        raise ValueError(f"variant must be one of {', '.join(VARIANTS)}, got '{variant}'{near}")
     if time_flow not in TIME_FLOWS:
         raise ValueError(f"time_flow must be one of {', '.join(TIME_FLOWS)}, got '{time_flow}'")
 

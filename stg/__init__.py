@@ -9,9 +9,10 @@ imports ``stg.fit`` or ``stg.evaluate`` as modules, they are run (``python -m st
 """
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import is_dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import fields, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,27 @@ Plugins = str | Path | Sequence[str | Path]
 _OF_LIBRARIES = ".*torch.jit.script.*"
 
 
+def _check_options(call: str, function: Callable[..., Any], own: Sequence[str], options: dict[str, Any]) -> None:
+    """Refuse keyword arguments that a call passes on to a function which does not take them.
+
+    Args:
+        own: the names of the arguments that the call has itself.
+
+    Raises:
+        TypeError: with the near name, and how to give it.
+    """
+    from stg.config.extraction import ExecutionConfig, NetworkConfig, SamplingConfig
+    from stg.config.keywords import check_keywords
+    from stg.config.search import SearchConfig
+
+    several = {"searches": SearchConfig}
+    one = {"networks": NetworkConfig, "sampling": SamplingConfig, "execution": ExecutionConfig, "search": SearchConfig}
+    taken = signature(function).parameters
+    configs = {name: config for name, config in (several | one).items() if name in taken}
+    known = dict.fromkeys([*own, *taken, "plugin"])
+    check_keywords(call, options, known, configs, "list" if "searches" in taken else "object")
+
+
 def _load_plugins(plugin: Plugins) -> None:
     from stg.config.plugins import load_plugin
 
@@ -63,14 +85,18 @@ def fit(
         plugin: files or modules that are imported first, as ``--plugin`` does; one, or several.
 
     Raises:
+        TypeError: an argument that is no section; the near one, and how to give it, is named.
         ValueError: settings that are unknown or cannot be.
         UserError: settings, data and run folder do not fit each other.
         Preempted: the reporter asked to stop; a checkpoint is saved.
     """
+    from stg.config.keywords import check_keywords
     from stg.config.schema import from_dict, to_dict
     from stg.config.training import FitConfig
 
     _load_plugins(plugin)  # what they add may be named by the sections
+    classes = {item.name: item.type for item in fields(FitConfig) if isinstance(item.type, type)}
+    check_keywords("stg.fit", sections, ["config", "reporter", "plugin", *classes], classes, "dict")
     if config is None:
         plain = {name: to_dict(value) if is_dataclass(value) else value for name, value in sections.items()}
         config = from_dict(FitConfig, plain)
@@ -110,6 +136,7 @@ def evaluate(
         warnings.filterwarnings("ignore", message=_OF_LIBRARIES)
         from stg.evaluation.scoring import evaluate as score
 
+    _check_options("stg.evaluate", score, ("run", "split"), options)
     return score(run, split, reporter=reporter, **options)
 
 
@@ -136,6 +163,7 @@ def extract(
         warnings.filterwarnings("ignore", message=_OF_LIBRARIES)
         from stg.features import extract as extract_clips
 
+    _check_options("stg.extract", extract_clips, ("clips", "out"), options)
     given = (clips,) if isinstance(clips, str | Path) else tuple(clips)
     return extract_clips(given, out, **options)
 
@@ -152,6 +180,7 @@ def load(run: str | Path, *, plugin: Plugins = (), **options: Any) -> "VideoCapt
         warnings.filterwarnings("ignore", message=_OF_LIBRARIES)
         from stg.captioning.pipeline import load as load_run
 
+    _check_options("stg.load", load_run, ("run",), options)
     return load_run(run, **options)
 
 

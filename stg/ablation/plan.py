@@ -8,6 +8,7 @@ from typing import Any
 from stg.ablation.cells import Cell, CellFolder, Scoring
 from stg.ablation.config import AblateConfig
 from stg.ablation.tables import AXES, TABLES, Table, grid
+from stg.config.plugins import near
 from stg.config.schema import from_dict, seed_list, to_dict
 from stg.config.training import FitConfig
 from stg.runtime.errors import UserError
@@ -91,7 +92,7 @@ def _chosen(config: AblateConfig) -> tuple[str, Table]:
         return "grid", grid(**axes)
     name = config.table or "pan3"
     if name not in TABLES:
-        raise UserError(f"no table {name!r}: choose one of {', '.join(TABLES)}")
+        raise UserError(f"no table {name!r}: choose one of {', '.join(TABLES)}{near(name, TABLES)}")
     return name, TABLES[name]
 
 

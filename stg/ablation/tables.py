@@ -6,7 +6,7 @@ from itertools import product
 from typing import Any, get_args
 
 from stg.config.model import ModelConfig
-from stg.config.plugins import known
+from stg.config.plugins import known, near
 from stg.runtime.errors import UserError
 
 
@@ -295,7 +295,8 @@ def grid(**axes: Sequence[str]) -> Table:
         unknown = [value for value in values if value not in _choices(name)]
         if unknown or len(set(values)) < len(values):
             came = ",".join(unknown or values)
-            raise UserError(f"--{name} must be different ones of {', '.join(_choices(name))}; got {came!r}")
+            meant = near(unknown[0], _choices(name)) if unknown else ""
+            raise UserError(f"--{name} must be different ones of {', '.join(_choices(name))}; got {came!r}{meant}")
     if not used:
         raise UserError(f"a grid needs an axis: {', '.join(f'--{name}' for name in AXES)}")
     # The first value of each axis is the reference: order on the command line matters.

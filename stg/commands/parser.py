@@ -11,7 +11,7 @@ import warnings
 from argparse import ArgumentError
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import Field, fields, is_dataclass
+from dataclasses import fields
 from functools import cache
 from typing import Any, NoReturn, TypeVar, get_args, get_origin
 
@@ -28,7 +28,7 @@ from stg.commands.option_files import (
     resolve_presets,
 )
 from stg.config.plugins import PluginChanged, load_plugin, require_plugins
-from stg.config.schema import check_whole_numbers, in_home
+from stg.config.schema import check_whole_numbers, in_home, is_no_option, known_keys, options_of, section_of
 from stg.config.spelling import near_options
 from stg.runtime.errors import Preempted, StgError, UserError
 from stg.runtime.output import drop_output, flush_output
@@ -78,7 +78,7 @@ def build_parser(config_class: type, *, prog: str, description: str) -> Argument
     flags = [item for item in fields(config_class) if item.metadata.get("flag")]
     for item in flags:
         parser.add_argument(f"--{item.name}", action="store_true", help=item.metadata.get("help"))
-    no_options = [item for item in fields(config_class) if _is_no_option(item)]
+    no_options = [item for item in fields(config_class) if is_no_option(item)]
     # Last, and without what stands above: the order of the options in the help is this one.
     parser.add_class_arguments(config_class, None, skip={item.name for item in [*positional, *flags, *no_options]})
     return parser
@@ -133,33 +133,14 @@ def parse(config_class: type[C], argv: Sequence[str], *, prog: str, description:
         raise UserError(_explain(str(error), config_class, argv, list(files))) from error
 
 
-def known_keys(config_class: type) -> list[str]:
-    """The dotted names of all fields of a nested dataclass."""
-    return [name for name, item in _options_of(config_class) if _section(item) is None]
-
-
 def _text_keys(config_class: type) -> list[str]:
     """The dotted names of the options that take text or nothing."""
-    return [name for name, item in _options_of(config_class) if item.type == (str | None)]
+    return [name for name, item in options_of(config_class) if item.type == (str | None)]
 
 
 def _sections(config_class: type) -> list[str]:
     """The dotted names of the nested dataclasses."""
-    return [name for name, item in _options_of(config_class) if _section(item) is not None]
-
-
-def _options_of(config_class: type, prefix: str = "") -> Iterator[tuple[str, Field[Any]]]:
-    """The dotted name and the field of each option, and of each section before those in it."""
-    for item in fields(config_class):
-        if not _is_no_option(item):
-            yield prefix + item.name, item
-            if (section := _section(item)) is not None:
-                yield from _options_of(section, f"{prefix}{item.name}.")
-
-
-def _section(item: Field[Any]) -> type | None:
-    """The dataclass that a field holds; None for a single option."""
-    return item.type if isinstance(item.type, type) and is_dataclass(item.type) else None
+    return [name for name, item in options_of(config_class) if section_of(item) is not None]
 
 
 def _restore_text(parsed: Namespace, keys: Sequence[str], argv: Sequence[str]) -> None:
@@ -170,10 +151,6 @@ def _restore_text(parsed: Namespace, keys: Sequence[str], argv: Sequence[str]) -
     for option, value in given_options(argv):
         if option in keys and parsed[option] is None:
             parsed[option] = value
-
-
-def _is_no_option(item: Field[Any]) -> bool:
-    return bool(item.metadata.get("given") or item.metadata.get("kept"))
 
 
 def _split_plugins(argv: Sequence[str]) -> tuple[list[str], list[str]]:

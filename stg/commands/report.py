@@ -13,6 +13,7 @@ from stg.datasets.world.dataset import World
 from stg.evaluation.loaded_run import load_run_as
 from stg.evaluation.results import captions_of
 from stg.explain import EXPLAINERS, Explainer
+from stg.explain.explainers import find_explainer
 from stg.pages import write_run_page, write_video_pages
 from stg.pages.videos.pictures import glimpse
 from stg.pages.videos.split_report import SplitReport, run_name
@@ -126,10 +127,7 @@ def report_videos(config: ReportConfig, *, reporter: Reporter) -> list[Path]:
 
 
 def _explainers(config: ReportConfig) -> list[Explainer]:
-    names = _listed(config.explainers)
-    if unknown := [name for name in names if name not in EXPLAINERS]:
-        raise UserError(f"no explainer {unknown[0]!r}: choose from {', '.join(EXPLAINERS)}")
-    made = [EXPLAINERS[name]() for name in names]
+    made = [find_explainer(name)() for name in _listed(config.explainers)]
     return made + ([EXPLAINERS["gnn_explainer"](epochs=config.explainer)] if config.explainer else [])
 
 

@@ -3,9 +3,11 @@
 import math
 import os
 import types
-from collections.abc import Mapping
-from dataclasses import fields, is_dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import Field, fields, is_dataclass, replace
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+from stg.config.spelling import near_options
 
 C = TypeVar("C")
 
@@ -42,7 +44,9 @@ def from_dict(config_class: type[C], values: Any) -> C:
     known = {item.name: item for item in fields(config_class)}  # type: ignore[arg-type]
     for name in values:
         if name not in known:
-            raise ValueError(f"unknown key {name!r} of {config_class.__name__}; known: {', '.join(known)}")
+            near = " or ".join(near_options(str(name), known_keys(config_class)))
+            meant = f"; did you mean {near}?" if near else ""
+            raise ValueError(f"unknown key {name!r} of {config_class.__name__}{meant}; known: {', '.join(known)}")
     made: dict[str, Any] = {}
     for name, value in values.items():
         kind = known[name].type
@@ -57,6 +61,30 @@ def from_dict(config_class: type[C], values: Any) -> C:
             raise ValueError(f"{name} of {config_class.__name__} must be {written}; got {value!r:.60}")
         made[name] = value
     return config_class(**made)
+
+
+def known_keys(config_class: type) -> list[str]:
+    """The dotted names of all fields of a nested dataclass."""
+    return [name for name, item in options_of(config_class) if section_of(item) is None]
+
+
+def options_of(config_class: type, prefix: str = "") -> Iterator[tuple[str, Field[Any]]]:
+    """The dotted name and the field of each option, and of each section before those in it."""
+    for item in fields(config_class):
+        if not is_no_option(item):
+            yield prefix + item.name, item
+            if (section := section_of(item)) is not None:
+                yield from options_of(section, f"{prefix}{item.name}.")
+
+
+def section_of(item: Field[Any]) -> type | None:
+    """The dataclass that a field holds; None for a single option."""
+    return item.type if isinstance(item.type, type) and is_dataclass(item.type) else None
+
+
+def is_no_option(item: Field[Any]) -> bool:
+    """Whether a field is set by no option: see `stg.commands.parser.build_parser`."""
+    return bool(item.metadata.get("given") or item.metadata.get("kept"))
 
 
 def fits(kind: Any, value: Any) -> bool:

@@ -11,7 +11,7 @@ from stg.explain.attention import Attentions, attentions
 from stg.explain.attention_maps import attributions_of
 from stg.explain.deletion import DeletionTest
 from stg.explain.explained_model import ExplainedModel
-from stg.explain.explainers import EXPLAINERS, USUAL, Explainer
+from stg.explain.explainers import USUAL, Explainer, find_explainer
 from stg.explain.explanation import Attribution, Deletion, Explanation
 from stg.explain.gradcam import WORDS_TITLE
 from stg.explain.likelihood import word_log_probs
@@ -88,7 +88,7 @@ def explain(
             tests.places.add_gradcam(model.trained.captioner, batch, words, image_map)
 
     # Gradients need the graph of a forward pass of their own, outside of inference mode.
-    made = [EXPLAINERS[one]() if isinstance(one, str) else one for one in explainers]
+    made = [find_explainer(one)() if isinstance(one, str) else one for one in explainers]
     causes = [found for one in made for found in one(model, batch, words, image_map)]
     return Explanation(
         words=written,

@@ -4,9 +4,11 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 from graphs import GraphData
+from stg.config.plugins import near
 from stg.explain.explained_model import ExplainedModel
 from stg.explain.explanation import Attribution
 from stg.explain.gradcam import frame_saliency, gradcam
+from stg.runtime.errors import UserError
 from stg.vision.backbones import SceneMap
 
 
@@ -72,3 +74,14 @@ EXPLAINERS: dict[str, Callable[..., Explainer]] = {"scene": _scene, "graph": _gr
 
 USUAL = ("scene", "graph")
 """Those that cost little: gradients alone."""
+
+
+def find_explainer(name: str) -> Callable[..., Explainer]:
+    """What makes the explainer of this name.
+
+    Raises:
+        UserError: unknown; the known ones are listed.
+    """
+    if name not in EXPLAINERS:
+        raise UserError(f"no explainer {name!r}: choose from {', '.join(EXPLAINERS)}{near(name, EXPLAINERS)}")
+    return EXPLAINERS[name]

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
+from stg.config.plugins import near
 from stg.metrics.java import JavaError, tokenize_captions_java
 from stg.metrics.measures import METRICS, MetricSettings, References, Unavailable
 from stg.runtime.errors import UserError
@@ -101,7 +102,10 @@ class Scorer:
         if metrics is None:
             metrics = tuple(METRICS)
         if unknown := [metric for metric in metrics if metric not in METRICS]:
-            raise UserError(f"no metric {', '.join(map(repr, unknown))}: choose among {', '.join(METRICS)}")
+            raise UserError(
+                f"no metric {', '.join(map(repr, unknown))}: choose among {', '.join(METRICS)}"
+                f"{near(unknown[0], METRICS)} (plugins add others)"
+            )
         for video, caption in predictions.items():
             if not isinstance(caption, str):
                 raise UserError(f"the prediction of video {video!r} must be one sentence, got {caption!r:.80}")

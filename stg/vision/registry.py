@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from stg.config.extraction import NONE, ExecutionConfig, NetworkConfig
+from stg.config.plugins import near
 from stg.runtime.errors import UserError
 from stg.vision.published import BACKBONE_NAMES, DETECTOR_NAMES, PUBLISHED
 from stg.vision.weights import WeightFile, download, find_weights, load_state_dict
@@ -256,7 +257,7 @@ def network_spec(kind: str, name: str) -> NetworkSpec[Any]:
     key = _suffix(registry, name) or name
     if key not in registry:
         known = ", ".join([*names_of(registry), _OTHERS[kind]])
-        raise UserError(f"{kind} must be one of {known}; got {name!r}")
+        raise UserError(f"{kind} must be one of {known}; got {name!r}{near(name, names_of(registry))}")
     return registry[key]
 
 

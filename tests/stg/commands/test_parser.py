@@ -195,7 +195,7 @@ def test_settings_survive_a_round_trip() -> None:
     streams = ("--model.stats.scene_streams", "[frames, grid]", "--optim.betas", "[0.8, 0.9]")
     config = read("--optim.lr", "0.01", "--optim.epoch_captions", "3", *streams)
     assert from_dict(FitConfig, to_dict(config)) == config
-    with pytest.raises(ValueError, match=r"unknown key 'lrr' of OptimConfig; known: algorithm, lr,"):
+    with pytest.raises(ValueError, match=r"unknown key 'lrr' of OptimConfig; did you mean lr\?; known: algorithm, lr,"):
         from_dict(FitConfig, {"optim": {"lrr": 1}})
 
 
