@@ -116,12 +116,12 @@ def test_its_weights_begin_another_run(old: Path, stg: Command) -> None:
     assert (old / "another/model.safetensors").exists()
 
 
-def test_its_model_captions_a_clip_as_then(old: Path) -> None:
+def test_its_model_captions_a_clip_as_then(old: Path, python: list[str]) -> None:
     from stg.datasets.world.dataset import World
 
     then = json.loads((old / "caption.json").read_text())
     World(train=1, val=1, test=1).write_mp4("test-00000", old / "clip.mp4")
-    command = [sys.executable, "-m", "stg.caption", "clip.mp4", "--model", "run", "--beam", "2", "--json"]
+    command = [*python, "-m", "stg.caption", "clip.mp4", "--model", "run", "--beam", "2", "--json"]
     root = next(parent for parent in FIXTURE.parents if (parent / "pyproject.toml").exists())
     environment = {**os.environ, "PYTHONPATH": str(root)}
     done = subprocess.run(command, cwd=old, env=environment, capture_output=True, text=True, timeout=300, check=False)

@@ -6,6 +6,7 @@ the same arithmetic in every process. Frames, detector and backbone then take th
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,6 +119,7 @@ class World:
         if unknown or not self.events or len(set(self.events)) < len(self.events):
             came = ", ".join(map(repr, unknown or self.events)) or "none"
             raise UserError(f"events must be different ones of {', '.join(EVENTS)}; got {came}")
+        object.__setattr__(self, "events", tuple(self.events))  # a list has no hash
 
     @classmethod
     def of(cls, config: WorldConfig) -> "World":
@@ -208,6 +210,9 @@ class World:
 
     def script(self, video: str) -> Script:
         """Cast and direct one video."""
+        return _script(self, video)
+
+    def _direct(self, video: str) -> Script:
         split, index = self._place(video)
         verb = self._verb(split, index)
         kind = EVENTS[verb]
@@ -286,6 +291,11 @@ class World:
         block, position = divmod(index, len(self.events))
         order = np.random.default_rng((self.seed, _ORDER, split, block)).permutation(len(self.events))
         return self.events[order[position]]
+
+
+@lru_cache(maxsize=1024)  # captions, pixels and boxes of a video all follow from it
+def _script(world: World, video: str) -> Script:
+    return world._direct(video)
 
 
 def _cast(rng: np.random.Generator, count: int, fits_inside: bool, unit: float) -> list[Thing]:

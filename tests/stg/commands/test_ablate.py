@@ -297,7 +297,10 @@ def test_a_stop_while_another_process_holds_a_lock_is_obeyed(tmp_path: Path) -> 
 HOLD = "import fcntl, sys, time; f = open(sys.argv[1], 'a'); fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True)"
 
 
-def test_a_cell_of_another_process_is_left_to_it_until_it_dies(config: AblateConfig) -> None:
+def test_a_cell_of_another_process_is_left_to_it_until_it_dies(
+    config: AblateConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stg.ablation.ablate.POLL_SECONDS", 0.05)
     plan = make_plan(config)
     lock = plan.at(Cell("none", 0)).lock_file
     lock.parent.mkdir(parents=True)

@@ -77,7 +77,9 @@ def test_what_is_wrong_is_said_before_torch_is_imported(tmp_path: Path) -> None:
         assert len(said.splitlines()) == 1, (line, said)
 
 
-@pytest.mark.parametrize(("argv", "line"), [(["words", "some.json"], True), (["words", "--help"], False)])
+@pytest.mark.parametrize(
+    ("argv", "line"), [(["words", "some.json", "--tagger", "lexicon"], True), (["words", "--help"], False)]
+)
 def test_a_command_that_begins_says_so_on_stderr(argv: list[str], line: bool, tmp_path: Path) -> None:
     (tmp_path / "some.json").write_text('{"a": "a man runs"}')
     done = subprocess.run(

@@ -57,9 +57,24 @@ def rows(out: Path, kind: str) -> list[dict[str, Any]]:
     return [row for row in found if row["kind"] == kind]
 
 
-def test_rewards_begin_with_their_epoch_and_broken_endings_are_told(store: Path, tmp_path: Path) -> None:
-    shown = run(settings(store, tmp_path / "run"))
-    steps = rows(tmp_path / "run", "step")
+@pytest.fixture(scope="module")
+def whole(store: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A run of two epochs of cross-entropy and two of rewards, and what it printed."""
+    out = tmp_path_factory.mktemp("rewards") / "run"
+    return out, run(settings(store, out))
+
+
+@pytest.fixture(scope="module")
+def first(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run without rewards, for others to begin with."""
+    out = tmp_path_factory.mktemp("first") / "first"
+    run(settings(store, out, reward={"weight": 0.0}, optim={"epochs": 3}))
+    return out
+
+
+def test_rewards_begin_with_their_epoch_and_broken_endings_are_told(whole: tuple[Path, str]) -> None:
+    out, shown = whole
+    steps = rows(out, "step")
     assert {row["epoch"]: "reward_loss" in row for row in steps} == {0: False, 1: False, 2: True, 3: True}
     later = [row for row in steps if row["epoch"] >= 2]
     assert all(0 <= row["reward"] < 0.1 * 10 + 1 for row in later)
@@ -68,7 +83,7 @@ def test_rewards_begin_with_their_epoch_and_broken_endings_are_told(store: Path,
         assert row["loss"] == pytest.approx(
             0.5 * (row["scene"] + row["object"] + 0.25 * row["distill"]) + 0.5 * row["reward_loss"], rel=1e-4
         )
-    assert all("broken_endings" in row for row in rows(tmp_path / "run", "validation"))
+    assert all("broken_endings" in row for row in rows(out, "validation"))
     assert "learning from rewards from epoch 3 on, share 0.5" in shown
     # Before (the last epoch of cross-entropy) and after.
     told = [line for line in shown.splitlines() if "broken endings" in line]
@@ -76,28 +91,29 @@ def test_rewards_begin_with_their_epoch_and_broken_endings_are_told(store: Path,
 
 
 @pytest.mark.parametrize("changes", [{}, {"decoder": "stats"}, {"decoder": "attention_lstm", "branches": "scene"}])
-@pytest.mark.parametrize("step", [5, 7])
-def test_stopping_and_going_on_changes_no_bit(step: int, changes: dict[str, Any], store: Path, tmp_path: Path) -> None:
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
+def test_stopping_and_going_on_changes_no_bit(changes: dict[str, Any], store: Path, tmp_path: Path) -> None:
+    whole = tmp_path / "whole"
     changed: dict[str, Any] = {"model": changes, "reward": {"from_epoch": 1, "lr": 1e-3}, "optim": {"epochs": 3}}
     if changes.get("branches") == "scene":
         changed["model"] = {**changes, "attention_lstm": dataclasses.replace(ModelConfig().attention_lstm)}
     run(settings(store, whole, **changed))
-    with pytest.raises(Preempted, match=f"stopped at step {step}"):
-        run(settings(store, parts, **changed), lambda: len(rows(parts, "step")) >= step)
-    torch.manual_seed(999)
-    run(settings(store, parts, **changed))
-    assert rows(parts, "step") == rows(whole, "step")
-    assert rows(parts, "validation") == rows(whole, "validation")
+    for step in (5, 7):
+        parts = tmp_path / f"stopped-{step}"
+        with pytest.raises(Preempted, match=f"stopped at step {step}"):
+            run(settings(store, parts, **changed), lambda parts=parts, step=step: len(rows(parts, "step")) >= step)
+        torch.manual_seed(999)
+        run(settings(store, parts, **changed))
+        assert rows(parts, "step") == rows(whole, "step"), step
+        assert rows(parts, "validation") == rows(whole, "validation"), step
 
 
-def test_the_step_size_changes_where_rewards_begin(store: Path, tmp_path: Path) -> None:
-    same, other = tmp_path / "same", tmp_path / "other"
-    run(settings(store, same))
-    run(settings(store, other, reward={"lr": 1e-6}))
+def test_the_step_size_changes_where_rewards_begin(store: Path, whole: tuple[Path, str], tmp_path: Path) -> None:
+    same, other = whole[0], tmp_path / "other"
+    run(settings(store, other, reward={"lr": 1e-6}, optim={"epochs": 3}))
     first, second = (
         [{key: row[key] for key in ("loss", "epoch")} for row in rows(out, "step")] for out in (same, other)
     )
+    first = first[: len(second)]  # the second ends an epoch earlier
     early = sum(row["epoch"] < 2 for row in first)
     assert first[: early + 1] == second[: early + 1]
     assert first[early + 1 :] != second[early + 1 :]
@@ -110,9 +126,8 @@ def test_patience_waits_for_the_rewards(store: Path, tmp_path: Path) -> None:
     assert [row["epoch"] for row in rows(out, "validation")] == [0, 1, 2, 3]
 
 
-def test_a_run_begins_with_another_and_keeps_it_unless_it_improves(store: Path, tmp_path: Path) -> None:
-    first, second = tmp_path / "first", tmp_path / "second"
-    run(settings(store, first, reward={"weight": 0.0}, optim={"epochs": 3}))
+def test_a_run_begins_with_another_and_keeps_it_unless_it_improves(store: Path, first: Path, tmp_path: Path) -> None:
+    second = tmp_path / "second"
     changes: dict[str, Any] = {"reward": {"from_epoch": 0, "lr": 1e-12}, "run": {"start": str(first)}}
     shown = run(settings(store, second, **changes, optim={"epochs": 1, "lr": 1e-12}))
     assert f"beginning with the weights of {first}" in shown
@@ -133,12 +148,10 @@ def test_a_run_begins_with_another_and_keeps_it_unless_it_improves(store: Path, 
     ],
 )
 def test_beginning_with_another_model_is_refused(
-    changes: dict[str, Any], message: str, store: Path, tmp_path: Path
+    changes: dict[str, Any], message: str, store: Path, first: Path, tmp_path: Path
 ) -> None:
-    first, second = tmp_path / "first", tmp_path / "second"
-    run(settings(store, first, reward={"weight": 0.0}, optim={"epochs": 1}))
     with pytest.raises(UserError, match=message):
-        run(settings(store, second, **changes, run={"start": str(first)}))
+        run(settings(store, tmp_path / "second", **changes, run={"start": str(first)}))
     with pytest.raises(Exception, match=r"there is no file .*nowhere"):
         run(settings(store, tmp_path / "third", run={"start": str(tmp_path / "nowhere")}))
 
