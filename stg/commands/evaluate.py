@@ -28,16 +28,20 @@ def evaluate_and_print(config: EvaluateConfig, *, console: Console) -> dict[str,
     run, found = evaluate_as(config, reporter=reporter)
     if scores := scores_of(found):
         title = f"{run.dataset.name} {config.split}, {len(videos_of(run, config.split))} videos: {run.folder}"
-        console.print(score_table(scores, title=title))
+        console.print(score_table(scores, title=title, all_usual=config.metrics is None))
     for line in report_lines(run, config.split, found, config.show):
         reporter.say(line)
     return scores
 
 
-def score_table(scores: Mapping[str, Scores], *, title: str) -> Table:
-    """One row a search, in the order in which papers print the scores."""
+def score_table(scores: Mapping[str, Scores], *, title: str, all_usual: bool = True) -> Table:
+    """One row a search, in the order in which papers print the scores.
+
+    Args:
+        all_usual: also columns of usual scores that there are none of; only SPICE is left out then.
+    """
     there = dict.fromkeys(name for found in scores.values() for name in found.values)
-    usual = [name for name in CAPTIONS if name != "spice" or "spice" in there]
+    usual = [name for name in CAPTIONS if name in there or (all_usual and name != "spice")]
     columns = [*usual, *(name for name in there if name not in CAPTIONS)]
     table = Table("search", *(name.upper() for name in columns), title=title)
     for name, found in scores.items():

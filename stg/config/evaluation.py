@@ -1,7 +1,9 @@
 """What to evaluate."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from stg.config.plugins import check_name
 from stg.config.search import SearchConfig, with_shorthands
 
 
@@ -32,6 +34,9 @@ class EvaluateConfig:
     spice: str | None = None
     """Folder with the files that SPICE needs in addition to pycocoevalcap (stanford-corenlp-3.6.0.jar and -models.jar),
     to print SPICE too; it is slow and needs Java."""
+    metrics: str | None = None
+    """Which metrics, with commas: bleu, rouge, cider, meteor, spice, and what a plugin adds; null: all that are there
+    (METEOR by --meteor, SPICE by --spice)."""
     device: str = "auto"
     """auto, cpu, cuda, ..."""
     show: int = 5
@@ -39,6 +44,20 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         self.searches()
+        if self.metrics is not None:
+            names = self.chosen_metrics(())
+            for name in names:
+                check_name("metric", "metrics", name)
+            if "meteor" in names and not self.meteor:
+                raise ValueError("--metrics names meteor, and --meteor false leaves it out: give one of the two")
+            if "spice" in names and self.spice is None:
+                raise ValueError("--metrics names spice, which needs its files: give their folder by --spice")
+
+    def chosen_metrics(self, known: Iterable[str]) -> tuple[str, ...]:
+        """The metrics to compute, out of those ``known`` where none are named."""
+        if self.metrics is not None:
+            return tuple(dict.fromkeys(name.strip() for name in self.metrics.split(",")))
+        return tuple(name for name in known if name != "meteor" or self.meteor)
 
     def searches(self) -> list[SearchConfig]:
         """Greedy search, and the one that was asked for."""

@@ -30,6 +30,7 @@ KINDS = {
     "search": Names(("greedy", "beam", "diverse", "sample"), "decoders", "SEARCHES"),
     "optimiser": Names(("adam", "rmsprop"), "stg.training.schedules", "OPTIMISERS"),
     "reward": Names(("cider", "bleu4", "meteor"), "stg.training.rewards", "REWARDS"),
+    "metric": Names(("bleu", "rouge", "cider", "meteor", "spice"), "stg.metrics.measures", "METRICS"),
     "sound": Names(("none", "vggish"), "stg.vision.registry", "SOUND"),
 }
 """Written out, as the dicts lie in modules that import torch; a test compares the two."""
@@ -38,7 +39,6 @@ REGISTRIES = (
     *((names.module, names.registry) for names in KINDS.values()),
     ("graphs.edges", "EDGE_TYPES"),
     *(("stg.vision.registry", registry) for registry in ("DETECTORS", "BACKBONES", "MOTION")),
-    ("stg.metrics.measures", "METRICS"),
     ("stg.explain.explainers", "EXPLAINERS"),
 )
 """Module and name of the dicts of which a plugin may replace no entry."""

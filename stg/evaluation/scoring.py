@@ -93,7 +93,7 @@ def evaluate_as(config: EvaluateConfig, *, reporter: Reporter = SILENT) -> tuple
         run,
         config.split,
         config.searches(),
-        metrics=tuple(metric for metric in METRICS if metric != "meteor" or config.meteor),
+        metrics=config.chosen_metrics(METRICS),
         reference=config.reference,
         spice=config.spice,
         out=config.out,

@@ -17,9 +17,11 @@ from stg.config.plugins import KINDS, check_name, known, load_plugin, loaded_plu
 from stg.config.schema import from_dict, to_dict
 from stg.config.training import FitConfig
 from stg.datasets.open import DATASETS
+from stg.metrics import METRICS
 from stg.models.decoders import DECODERS
 from stg.runs.model_file import check_plugins
 from stg.runtime.errors import UserError
+from stg.training.rewards import REWARDS
 from stg.training.schedules import OPTIMISERS
 from stg.vision import SOUND
 from tests.stg.plug_in import fresh_process
@@ -48,6 +50,8 @@ def test_built_in_names_are_those_of_the_dicts() -> None:
     assert KINDS["dataset"].built_in == tuple(DATASETS)
     assert KINDS["search"].built_in == tuple(SEARCHES)
     assert KINDS["sound"].built_in == ("none", *SOUND)
+    assert KINDS["metric"].built_in == tuple(METRICS)
+    assert KINDS["reward"].built_in == tuple(REWARDS)
 
 
 @pytest.mark.parametrize(
