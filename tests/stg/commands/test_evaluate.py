@@ -183,7 +183,7 @@ def _on_world(config: EvaluateConfig, seed: int, run: Path, folder: Path) -> Eva
         (("--beam", "0"), "beam must be at least 1; got 0"),
         (("--beam", "3", "--search.beam", "4"), "--beam 3 and --search.beam 4 are one setting: give it once"),
         (("--search.method", "diverse", "--search.groups", "2"), "groups=2 must divide beam=5"),
-        (("--search.methd", "diverse"), "did you mean --search.method "),
+        (("--search.methd", "diverse"), "did you mean --search.method?"),
     ],
 )
 def test_wrong_options_are_one_line(

@@ -268,7 +268,7 @@ def kinds() -> list[str]:
     first = {}
     for name in presets():
         config = config_of(name)
-        first.setdefault((config.model, config.graph, config.loss, config.optim.algorithm, READS[name]), name)
+        first.setdefault(repr((config.model, config.graph, config.loss, config.optim.algorithm, READS[name])), name)
     return list(first.values())
 
 
