@@ -84,7 +84,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    # The libraries stay: looking for garbage among millions of their objects takes a twentieth of the time of the tests.
+    # The libraries stay: to look for garbage among millions of their objects takes a twentieth of the tests' time.
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000)
@@ -101,7 +101,9 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def python() -> Iterator[list[str]]:
+def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
     """What stands for ``sys.executable`` in the command line of a process of its own: it has torch imported already."""
-    with interpreter() as command:
+    folder = tmp_path_factory.getbasetemp()
+    # The workers of one run of the tests share the folder above theirs, and the interpreter.
+    with interpreter(folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) as command:
         yield command

@@ -6,6 +6,7 @@ its own files to the server's child, passes SIGTERM and SIGINT on, and ends as t
 """
 
 import atexit
+import fcntl
 import gc
 import json
 import os
@@ -20,33 +21,50 @@ import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parents[2]
 IMPORTED = ("torch", "torch_geometric.nn", "torch_geometric.loader", "av", "lmdb", "rich.progress")
-STARTUP = 300
-"""Seconds that the imports may take on a busy machine."""
+USER = b"user"
+"""What a process sends that keeps the server; any other that connects asks for a command, in JSON."""
 
 
 @contextmanager
-def interpreter() -> Iterator[list[str]]:
-    """What stands in a command line for ``sys.executable``."""
-    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(path := f"{folder}/socket")
-        listener.listen()
-        command = [sys.executable, __file__, "serve", str(listener.fileno())]
+def interpreter(folder: Path) -> Iterator[list[str]]:
+    """What stands in a command line for ``sys.executable``; all who name the same folder share one server."""
+    # The path of a socket may have a hundred characters, which that of the folder leaves no room for.
+    path = Path(tempfile.gettempdir(), f"forks-{sha256(os.fsencode(folder)).hexdigest()[:16]}")
+    with open(folder / "forks.lock", "w") as lock, socket.socket(socket.AF_UNIX) as user:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            user.connect(str(path))
+        except OSError:
+            begin_server(path)
+            user.connect(str(path))
+        user.sendall(USER)
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        yield [sys.executable, "-I", "-S", __file__, "start", str(path)]
+
+
+def begin_server(path: Path) -> None:
+    """Start the server, which lives as long as its users are connected."""
+    path.unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(64)
+        command = [sys.executable, __file__, "serve", str(listener.fileno()), str(path)]
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        # Its standard input is the sign of life of the tests: at its end the server ends.
-        with subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+        server = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             pass_fds=[listener.fileno()],
-        ):  # fmt: skip
-            yield [sys.executable, "-I", "-S", __file__, "start", path]
+        )  # fmt: skip
+    server.returncode = 0  # nobody waits for it
 
 
-def serve(listener: socket.socket) -> list[str]:
+def serve(listener: socket.socket, path: str) -> list[str]:
     """Fork for each caller, until the tests end; a child returns from here with its arguments."""
     sys.path.insert(1, str(ROOT))
     commands = sorted(f"stg.commands.{path.stem}" for path in (ROOT / "stg" / "commands").glob("[a-z]*.py"))
@@ -54,16 +72,28 @@ def serve(listener: socket.socket) -> list[str]:
         import_module(name)
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the keepers
+    users: list[socket.socket] = []
     while True:
-        ready, _, _ = select.select([listener, sys.stdin], [], [])
-        if listener not in ready:
+        ready, _, _ = select.select([listener, *users], [], [])
+        for gone in set(ready) - {listener}:
+            gone.close()
+            users.remove(gone)
+        if listener in ready:
+            caller, _ = listener.accept()
+            if caller.recv(len(USER), socket.MSG_PEEK) == USER:
+                caller.recv(len(USER))
+                users.append(caller)
+                continue
+            if not os.fork():
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                listener.close()
+                for user in users:
+                    user.close()
+                return keep(caller)
+            caller.close()
+        if not users:
+            os.unlink(path)
             os._exit(0)
-        caller, _ = listener.accept()
-        if not os.fork():
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            listener.close()
-            return keep(caller)
-        caller.close()
 
 
 def keep(caller: socket.socket) -> list[str]:
@@ -154,7 +184,7 @@ def run(argv: list[str]) -> NoReturn:
 
 if __name__ == "__main__":
     if sys.argv[1] == "serve":
-        run(serve(socket.socket(fileno=int(sys.argv[2]))))
+        run(serve(socket.socket(fileno=int(sys.argv[2])), sys.argv[3]))
     else:
         ended = start(sys.argv[2], sys.argv[3:])
         if ended < 0:
