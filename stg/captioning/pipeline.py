@@ -27,8 +27,9 @@ from stg.vision.registry import execution_for
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What a caption was made of, for pages that show it: the graph, the sampled frames, and the models."""
+    """What a caption was made of, for pages that show it: the file, the graph, the sampled frames, and the models."""
 
+    clip: Path
     graph: GraphData
     sample: SampledFrames
     captioner: "VideoCaptioner"
@@ -124,7 +125,7 @@ class VideoCaptioner:
         Raises:
             VideoError: the file cannot be used.
         """
-        return self._describe(str(path), read_clip(path, self.request()), time.perf_counter())
+        return self._describe(str(path), Path(path), read_clip(path, self.request()), time.perf_counter())
 
     def describe_many(
         self,
@@ -147,13 +148,13 @@ class VideoCaptioner:
             # From here, as reading goes on while earlier clips are captioned: what is timed is the work, not the wait.
             start = time.perf_counter()
             try:
-                found = self._describe(name, parts, start)
+                found = self._describe(name, clips[name], parts, start)
                 yield found if keep_seen else replace(found, seen=None)
             except (VideoError, ValueError) as error:  # ValueError: features that are not finite, for instance
                 yield ClipCaption(name, error=str(error), seconds=time.perf_counter() - start)
             progress(done, len(clips))
 
-    def _describe(self, name: str, parts: Iterator[ClipPart], start: float) -> ClipCaption:
+    def _describe(self, name: str, path: Path, parts: Iterator[ClipPart], start: float) -> ClipCaption:
         clip = self.extractor.run_clip(parts)
         # With the edges that the features of the training were given, which need not be the paper's.
         graph = flat_graph(self.extractor(clip), **recorded_edges(self.trained.features).arguments)
@@ -170,7 +171,7 @@ class VideoCaptioner:
         )[video]
         seconds = time.perf_counter() - start
         found, cut = candidates[0], clip.sample.truncated
-        seen = Evidence(graph, clip.sample, self)
+        seen = Evidence(path, graph, clip.sample, self)
         return ClipCaption(
             name,
             found.text,

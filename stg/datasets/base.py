@@ -167,7 +167,7 @@ class CaptionDataset:
         }
         return {kind: videos for kind, videos in faults.items() if videos}
 
-    def told_problems(self) -> str:
+    def problem_summary(self) -> str:
         """:meth:`problems` on one line: each kind of fault, how many videos have it, and the first three."""
         return "; ".join(f"{kind}: {len(videos)} ({some(videos)})" for kind, videos in self.problems().items())
 
@@ -177,5 +177,5 @@ class CaptionDataset:
         Raises:
             UserError: names each kind of fault, how many videos have it, and the first three.
         """
-        if told := self.told_problems():
-            raise UserError(f"{self.name} is not clean: {told}; correct the annotation, or turn --data.strict off")
+        if problems := self.problem_summary():
+            raise UserError(f"{self.name} is not clean: {problems}; correct the annotation, or turn --data.strict off")

@@ -244,7 +244,7 @@ def _annotated(reader: Reader, data: DataConfig, world: WorldConfig, opening: Op
         opening.reporter.say(f"{dataset.name}: {note}")
     if data.strict:
         dataset.require_clean()
-    elif problems := dataset.told_problems():
+    elif problems := dataset.problem_summary():
         opening.reporter.say(f"{dataset.name}: {problems}")
     if data.store is None:
         raise UserError(

@@ -22,9 +22,6 @@ from stg.vision.backbones import SceneMap
 OBJECT, OF_OBJECTS = "object.", "Object branch: "
 """What names and titles of attributions begin with that are of an object branch that only taught the captioning one."""
 
-EVEN = 1.5
-"""Attention that gives no frame more than so many times its share says little, and does not come first."""
-
 UNKNOWN = -1
 """The class of a video whose class is not known."""
 
@@ -93,7 +90,7 @@ def explain(
     return Explanation(
         words=written,
         probabilities=tuple(probabilities[: len(words)]),
-        attributions=tuple(sorted([*attended, *map(_of_objects, objects), *causes], key=_is_even)),
+        attributions=tuple(sorted([*attended, *map(_of_objects, objects), *causes], key=_is_of_frames)),
         gate=None if found.gate is None else found.gate.cpu().numpy(),
         units=found.units,
     )
@@ -112,12 +109,9 @@ def _attended(decoder: Decoder, words: Sequence[int], memory: VideoMemory, test:
     return found
 
 
-def _is_even(attribution: Attribution) -> bool:
-    """Whether an attribution is of frames alone and finds them all about alike."""
-    frames = attribution.frames
-    if frames is None or attribution.nodes is not None or attribution.places is not None:
-        return False
-    return bool((frames <= EVEN * frames.mean(1, keepdims=True)).all())
+def _is_of_frames(attribution: Attribution) -> bool:
+    """Whether an attribution is of frames alone: often even, it comes last, and by its kind, so for every video."""
+    return attribution.frames is not None and attribution.nodes is None and attribution.places is None
 
 
 def _of_objects(attribution: Attribution) -> Attribution:

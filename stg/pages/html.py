@@ -16,7 +16,7 @@ def render(template: str, **values: Any) -> str:
     style sheets and scripts in that folder after ``base.css``, which each page has:
     ``{% set styles = ["run.css"] %}`` and ``{% set scripts = ["run.js"] %}``. They become part of the page, and its
     content-security policy allows them by their hash and nothing else: no other script, no ``style=`` or ``on...=``
-    attribute, no file, no address; pictures as ``data:`` only.
+    attribute, no file, no address; pictures and films as ``data:`` only.
     """
     page = templates().get_template(template).render(**values)
     return page.encode("utf-8", "backslashreplace").decode("utf-8")  # half a character has no place in a file
@@ -55,8 +55,8 @@ def policy(styles: list[str], scripts: list[str]) -> str:
     """The content-security policy of a page with these style sheets and scripts inside and nothing outside."""
     script = f"'sha256-{hash_of(scripts)}'" if scripts else "'none'"
     return (
-        f"default-src 'none'; img-src data:; style-src 'sha256-{hash_of(styles)}'; script-src {script}; "
-        "base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; img-src data:; media-src data:; style-src 'sha256-{hash_of(styles)}'; "
+        f"script-src {script}; base-uri 'none'; form-action 'none'"
     )
 
 

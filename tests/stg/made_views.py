@@ -9,7 +9,7 @@ from PIL import Image
 
 from stg.explain import Attribution, Deletion, Explanation
 from stg.models.generation import Caption
-from stg.pages.videos.views import Edge, ModelCaption, Node, Picture, VideosPage, VideoView
+from stg.pages.videos.views import Edge, Film, ModelCaption, Node, Picture, VideosPage, VideoView
 
 NAMES = ("person", "dog", "bicycle", "ball", "kite", "car")
 HOSTILE = (
@@ -197,6 +197,7 @@ def hostile_page(page: VideosPage) -> VideosPage:
 
 def everything() -> VideosPage:
     """A page on which every part of the template is drawn."""
-    view = dataclasses.replace(made_view(models=("Scene only", "Full")), notes=("no sound",))
+    film = Film(b"no film", whole=False)
+    view = dataclasses.replace(made_view(models=("Scene only", "Full")), notes=("no sound",), film=film)
     page = made_page(view, made_view("no pictures", jpegs=[None] * 6), VideoView("broken", error="cannot be read"))
     return dataclasses.replace(page, others=(("1", "a.html"), ("2", "b.html"), ("3", "c.html")), place=1)

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from stg.evaluation.plots import nice_ticks
 
 WIDTH, HEIGHT = 460, 260
-LEFT, RIGHT, TOP, BOTTOM = 48, 448, 16, 216
+LEFT, RIGHT, TOP, BOTTOM = 56, 448, 28, 216
 """Edges of the plot inside of the chart, in its own units: wide enough to be read when a phone shows it whole."""
 MOST_POINTS = 240
 STYLES = 8

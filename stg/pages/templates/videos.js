@@ -5,7 +5,8 @@
   for (const folded of document.querySelectorAll("details.look")) unfold(folded);
   const articles = [...document.querySelectorAll("article.video")].map(read);
   document.body.classList.add("scripted");
-  if (matchMedia("(max-width: 60rem)").matches) form.parentElement.open = false;
+  const narrow = matchMedia("(max-width: 60rem)").matches;
+  for (const part of document.querySelectorAll(".controls, .legends")) part.open = !narrow;
 
   // Without this script each look after the first is folded under its title; with it they are chosen above.
   function unfold(folded) {
@@ -30,17 +31,19 @@
       edges: once(() => [...root.querySelectorAll(".edges path")].map((line) => ({
         line, rank: +line.dataset.rank, share: +line.dataset.weight / (+line.parentElement.dataset.strongest || 1),
       }))),
-      chosen: null,  // {section, word}: stays until another word or Escape; no word: the whole caption
+      chosen: null,  // {section, word}: pinned until it is chosen again, another is, or Escape; no word: the whole caption
       shown: "",
     };
   }
 
   // ---- what is drawn
   function draw() {
-    const k = +form.k.value, threshold = +form.threshold.value / 100;
-    form.querySelector('[data-of="k"]').value = k;
-    form.querySelector('[data-of="threshold"]').value = form.threshold.value + " %";
+    for (const [name, unit] of [["k", ""], ["threshold", " %"]]) {
+      if (form[name]) form.querySelector(`[data-of="${name}"]`).value = form[name].value + unit;
+    }
     for (const box of form.querySelectorAll("input[type=checkbox]")) document.body.classList.toggle("off-" + box.name, !box.checked);
+    if (!form.k) return;  // a page without edges has no sliders
+    const k = +form.k.value, threshold = +form.threshold.value / 100;
     for (const article of articles) {
       for (const { line, rank, share } of article.edges()) {
         const hide = rank > k || share < threshold - 1e-9;
@@ -50,6 +53,7 @@
   }
 
   function zoom() {
+    if (!form) return;  // no frame on the page
     for (const { film, strip } of articles) {
       if (!film) continue;
       const width = +film.dataset.width, height = +film.dataset.height;
@@ -62,9 +66,9 @@
   }
 
   let waiting = 0;
-  form.addEventListener("input", () => { cancelAnimationFrame(waiting); waiting = requestAnimationFrame(() => { draw(); zoom(); }); });
-  form.addEventListener("submit", (event) => event.preventDefault());
-  addEventListener("resize", () => { if (form.zoom.value === "fit") zoom(); });
+  form?.addEventListener("input", () => { cancelAnimationFrame(waiting); waiting = requestAnimationFrame(() => { draw(); zoom(); }); });
+  form?.addEventListener("submit", (event) => event.preventDefault());
+  addEventListener("resize", () => { if (form?.zoom.value === "fit") zoom(); });
 
   // ---- what lights up
   const level = (text, index) => { const l = text ? LEVELS.indexOf(text[index]) : -1; return l < 0 ? null : l / 63; };
@@ -73,12 +77,12 @@
 
   function light(article, section, word, scroll) {
     const { root, data } = article;
-    const told = section ? +section.dataset.told : null;
-    const key = section ? [told, word, lookOf(section)].join() : "";
+    const model = section ? +section.dataset.model : null;
+    const key = section ? [model, word, lookOf(section)].join() : "";
     if (key === article.shown) return;
     article.shown = key;
     for (const e of root.querySelectorAll(".word.lit, .thumb.lit")) e.classList.remove("lit");
-    const look = section && data().told[told].looks[lookOf(section)];
+    const look = section && data().captions[model].looks[lookOf(section)];
     if (section && word !== null) for (const e of section.querySelectorAll(`[data-word="${word}"]`)) {
       e.classList.add("lit");
       if (scroll === "all" && e.matches(".thumb")) show(e.parentElement, e);
@@ -118,12 +122,12 @@
       if (l === null) { line.style.removeProperty("opacity"); line.style.removeProperty("stroke-width"); }
       else { line.style.setProperty("opacity", 0.12 + 0.88 * l); line.style.setProperty("stroke-width", 0.6 + 3.4 * l); }
     });
-    tell(article, section, word, look, row, shares, best, even, ranked);
+    describe(article, section, word, look, row, shares, best, even, ranked);
     if (scroll && best >= 0) show(article.strip, article.frames()[best]);
   }
 
   // The same in words, for those who do not see it.
-  function tell(article, section, word, look, row, shares, best, even, ranked) {
+  function describe(article, section, word, look, row, shares, best, even, ranked) {
     if (!section) { article.status.textContent = "No word is chosen: point at a word, or choose one and step with the arrow keys."; return; }
     const button = section.querySelector(`.word[data-word="${word}"]`);
     const parts = [];
@@ -133,7 +137,7 @@
     const top = look && look.top ? look.top[row] : 0;
     const named = ranked.slice(0, 3).map(([l, node]) => {
       const name = node.querySelector("tspan"), frame = article.frames()[node.dataset.frame].querySelector(".number").firstChild;
-      return `${(name && name.textContent) || "no class"} in ${frame.textContent} (${percent(l * top)})`;
+      return `${(name && name.textContent) || "object"} in ${frame.textContent} (${percent(l * top)})`;
     });
     if (named.length) parts.push("boxes: " + named.join(", "));
     const name = (look && look.whole) || !button ? "The whole caption" : `“${button.querySelector("bdi").textContent}”`;
@@ -159,14 +163,15 @@
   const back = (article) => light(article, article.chosen && article.chosen.section, article.chosen && article.chosen.word, "");
 
   for (const article of articles) {
-    for (const section of article.root.querySelectorAll(".told")) {
+    for (const section of article.root.querySelectorAll(".captioned")) {
       const words = [...section.querySelectorAll(".word")];
       const reach = (word) => words.forEach((w, i) => { w.tabIndex = i === word ? 0 : -1; });
       reach(0);
       const touched = (event) => event.target.closest(".word, .thumb[data-word]");
       section.addEventListener("pointerover", (event) => {
         const e = touched(event);
-        if (e && event.pointerType === "mouse") light(article, section, +e.dataset.word, "strip");
+        // A preview: what is pinned stays.
+        if (e && event.pointerType === "mouse" && !article.chosen) light(article, section, +e.dataset.word, "strip");
       });
       section.addEventListener("pointerout", (event) => { if (touched(event)) back(article); });
       let before = null;
@@ -201,12 +206,13 @@
         if (chosen && chosen.section === section && chosen.word !== null) kept = chosen.word;
         for (const e of section.querySelectorAll(".look[data-look]")) e.hidden = +e.dataset.look !== look;
         if (!chosen) kept = null;
-        if (article.data().told[+section.dataset.told].looks[look].whole) choose(article, section, null);
+        if (article.data().captions[+section.dataset.model].looks[look].whole) choose(article, section, null);
         else if (chosen && (kept !== null || chosen.section !== section)) choose(article, section, kept ?? 0);
         else choose(article, null, null);
       });
     }
-    article.root.addEventListener("keydown", (event) => { if (event.key === "Escape") choose(article, null, null); });
   }
+  // Wherever the focus is: a click on a word does not move it in every browser.
+  addEventListener("keydown", (event) => { if (event.key === "Escape") for (const article of articles) if (article.chosen) choose(article, null, null); });
   zoom();
 })();

@@ -39,7 +39,7 @@ def caption_for_template(
     prepared = {
         "model": caption.model,
         "text": " ".join(explanation.words),
-        "confidence": number(caption.confidence),
+        "confidence": confidence(caption.confidence),
         "words": [
             {"text": word, "percent": percent(p), "exact": number(p)}
             for word, p in zip(explanation.words, explanation.probabilities, strict=True)
@@ -138,7 +138,7 @@ def candidate(found: Caption) -> dict[str, str]:
     """A row of the table of candidates."""
     return {
         "text": found.text,
-        "confidence": number(found.confidence),
+        "confidence": confidence(found.confidence),
         "log_prob": number(found.log_prob),
         "score": "" if found.score is None else number(found.score),
     }
@@ -177,6 +177,11 @@ def number(value: float) -> str:
     if 0 < abs(value) < 1e-6:
         return "about 0"
     return np.format_float_positional(value, precision=3, fractional=False, trim="-")
+
+
+def confidence(value: float) -> str:
+    """Two decimals, as on the terminal."""
+    return f"{value:.2f}" if math.isfinite(value) else "no data"
 
 
 def percent(share: float) -> str:

@@ -6,7 +6,7 @@ from graphs import GraphData
 from stg.explain import ExplainedModel
 from stg.features.extractor import size_of
 from stg.pages.videos.pictures import blank, edges_of, from_sample, nodes_of
-from stg.pages.videos.views import ModelCaption, VideoView
+from stg.pages.videos.views import Film, ModelCaption, VideoView
 from stg.runtime.provenance import provenance
 from stg.video.decoding import SampledFrames
 
@@ -21,12 +21,14 @@ def video_view(
     *,
     references: Sequence[str] = (),
     notes: Sequence[str] = (),
+    film: Film | None = None,
 ) -> VideoView:
     """What a page shows of a video.
 
     Args:
         batch: its graph, with the edges to draw.
         sample: its sampled frames; None if they are not at hand.
+        film: the clip.
     """
     return VideoView(
         video=video,
@@ -37,6 +39,7 @@ def video_view(
         captions=tuple(captions),
         references=tuple(references),
         notes=tuple(notes),
+        film=film,
     )
 
 

@@ -6,6 +6,7 @@ from graphs import GraphsInMemory
 from stg.captioning.pipeline import ClipCaption, Evidence, VideoCaptioner
 from stg.explain import DeletionTests, ExplainedModel, explain
 from stg.pages.videos.build import video_view
+from stg.pages.videos.film import film_of
 from stg.pages.videos.views import ModelCaption, VideoView
 from stg.runtime.errors import UserError
 from stg.runtime.files import without_places
@@ -52,4 +53,6 @@ def _view(video: str, evidence: Evidence, found: ClipCaption, name: str, tests: 
     notes = [*map(without_places, captioner.notes)]
     if found.truncated:
         notes.append("The file is cut short: this is what there is of it.")
-    return video_view(video, batch, sample, [ModelCaption(name, explanation, found.candidates)], notes=notes)
+    film = film_of(evidence.clip, notes)
+    shown = [ModelCaption(name, explanation, found.candidates)]
+    return video_view(video, batch, sample, shown, notes=notes, film=film)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from graphs import EDGE_TYPES
+from stg.pages.videos.labels import Rectangle, place_label
 from stg.pages.videos.views import Edge, VideoView
 
 HEIGHT = 240
@@ -30,6 +31,9 @@ COLOURS = {"spatial": (47, 127, 255), "temporal": (255, 56, 56), "dense": (240, 
 Other types of :data:`graphs.EDGE_TYPES` have colours of their own, see :func:`colour_of`.
 """
 
+LETTER, LINE = 8.2, 18.0
+"""Width of a letter and height of a label in the units of the drawing, at the usual size of the frames."""
+
 LABELLED = 8
 """Boxes of a frame, best score first, that have their label at once; the others show it when pointed at."""
 
@@ -46,7 +50,7 @@ class DrawnFrame:
 
 @dataclass(frozen=True)
 class DrawnNode:
-    """A box, its corner and size within the strip, and what is written on it."""
+    """A box, its corner and size within the strip, what is written on it, and left and base line of that."""
 
     number: int
     frame: int
@@ -57,6 +61,7 @@ class DrawnNode:
     name: str
     score: str
     minor: bool
+    label: tuple[float, float]
 
     @property
     def centre(self) -> tuple[float, float]:
@@ -65,9 +70,9 @@ class DrawnNode:
 
 @dataclass(frozen=True)
 class DrawnEdge:
-    """An edge: which of the video's, its rank among those of its kind into its target, and its line."""
+    """An edge: which of the video's it stands for, its rank among those of its kind into its target, and its line."""
 
-    number: int
+    numbers: tuple[int, ...]
     rank: int
     weight: float
     level: int
@@ -87,9 +92,9 @@ class Strip:
     largest: int
 
     @property
-    def order(self) -> list[int]:
-        """Numbers of the drawn edges, in the order of the drawing."""
-        return [edge.number for _, drawn in self.edges for edge in drawn]
+    def order(self) -> list[tuple[int, ...]]:
+        """Which edges each line stands for, in the order of the drawing."""
+        return [edge.numbers for _, drawn in self.edges for edge in drawn]
 
 
 def strip_of(view: VideoView) -> Strip:
@@ -109,7 +114,7 @@ def strip_of(view: VideoView) -> Strip:
     )
     scale = (frame_width / max(width, 1), HEIGHT / max(height, 1))
     nodes = draw_nodes(view, lefts, scale)
-    rows = ranked(view.edges)
+    rows = joined(ranked(view.edges))
     # As many ranks as stay below the limit, but always the strongest edge into each node.
     largest = next((k for k in range(LARGEST_K, 1, -1) if sum(rank <= k for _, _, rank in rows) <= MOST_EDGES), 1)
     kept = [row for row in rows if row[2] <= largest]
@@ -129,24 +134,33 @@ def draw_nodes(view: VideoView, lefts: Sequence[int], scale: tuple[float, float]
     for number in sorted(range(len(view.nodes)), key=lambda n: -(view.nodes[n].score or 0.0)):
         best.setdefault(view.nodes[number].frame, []).append(number)
     labelled = {number for numbers in best.values() for number in numbers[:LABELLED]}
-    drawn = []
-    for number, node in enumerate(view.nodes):
-        x1, y1, x2, y2 = node.box
-        score = "" if node.score is None or not math.isfinite(node.score) else f"{node.score:.2f}"
-        drawn.append(
-            DrawnNode(
-                number=number,
-                frame=node.frame,
-                x=round(lefts[node.frame] + x1 * across, 1),
-                y=round(y1 * down, 1),
-                width=round(max(x2 - x1, 0) * across, 1),
-                height=round(max(y2 - y1, 0) * down, 1),
-                name=node.name,
-                score=score,
-                minor=number not in labelled,
-            )
+    boxes = [
+        (x1 * across, y1 * down, max(x2 - x1, 0) * across, max(y2 - y1, 0) * down)
+        for x1, y1, x2, y2 in (node.box for node in view.nodes)
+    ]
+    scores = ["" if node.score is None or not math.isfinite(node.score) else f"{node.score:.2f}" for node in view.nodes]
+    room = view.size[1] * across, float(HEIGHT)
+    labels: dict[int, tuple[float, float]] = {}
+    for numbers in best.values():
+        taken: list[Rectangle] = []
+        for number in numbers:
+            wide = LETTER * len(f"{view.nodes[number].name} {scores[number]}")
+            labels[number] = place_label(boxes[number], wide, LINE, room, taken)
+    return tuple(
+        DrawnNode(
+            number=number,
+            frame=node.frame,
+            x=round(lefts[node.frame] + x, 1),
+            y=round(y, 1),
+            width=round(width, 1),
+            height=round(height, 1),
+            name=node.name,
+            score=scores[number],
+            minor=number not in labelled,
+            label=(round(lefts[node.frame] + labels[number][0] + 3, 1), round(labels[number][1] + 0.75 * LINE, 1)),
         )
-    return tuple(drawn)
+        for number, (node, (x, y, width, height)) in enumerate(zip(view.nodes, boxes, strict=True))
+    )
 
 
 def ranked(edges: Iterable[Edge]) -> list[tuple[int, Edge, int]]:
@@ -160,27 +174,40 @@ def ranked(edges: Iterable[Edge]) -> list[tuple[int, Edge, int]]:
     return [(i, edge, rank) for _, group in groups for rank, (i, edge) in enumerate(group, start=1)]
 
 
+def joined(rows: Iterable[tuple[int, Edge, int]]) -> list[tuple[tuple[int, ...], Edge, int]]:
+    """The same with both ways between two objects as one, by the stronger edge and the better rank.
+
+    That holds for spatial and temporal edges, which would be two lines in one place; others have an arrow each way.
+    """
+    found: dict[object, tuple[tuple[int, ...], Edge, int]] = {}
+    for number, edge, rank in rows:
+        key = (edge.kind, frozenset((edge.source, edge.target))) if edge.kind in ("spatial", "temporal") else number
+        numbers, other, best = found.get(key, ((), edge, rank))
+        found[key] = (*numbers, number), max(other, edge, key=lambda one: one.weight), min(best, rank)
+    return list(found.values())
+
+
 def draw_edges(
-    kept: Sequence[tuple[int, Edge, int]], nodes: Sequence[DrawnNode], strongest: dict[str, float]
+    kept: Sequence[tuple[tuple[int, ...], Edge, int]], nodes: Sequence[DrawnNode], strongest: dict[str, float]
 ) -> tuple[tuple[str, tuple[DrawnEdge, ...]], ...]:
     """The lines of the edges by kind; their level is the weight as a part of the ``strongest`` of the kind.
 
     Temporal edges are drawn forward in time, as in Pan et al. (2020, Fig. 1), whichever way the graph gathers.
     """
     drawn: dict[str, list[DrawnEdge]] = {kind: [] for kind in strongest}
-    for number, edge, rank in sorted(kept, key=lambda row: (row[2], row[0])):
+    for numbers, edge, rank in sorted(kept, key=lambda row: (row[2], row[0])):
         share = edge.weight / strongest[edge.kind] if strongest[edge.kind] > 0 else 0.0
         start, end = nodes[edge.source], nodes[edge.target]
         # Time is drawn forward, whichever way messages run.
         if edge.kind == "temporal" and start.frame > end.frame:
             start, end = end, start
         path = line(start.centre, end.centre, arrow=edge.kind != "spatial")
-        drawn[edge.kind].append(DrawnEdge(number, rank, edge.weight, min(max(round(9 * share), 0), 9), path))
+        drawn[edge.kind].append(DrawnEdge(numbers, rank, edge.weight, min(max(round(9 * share), 0), 9), path))
     return tuple((kind, tuple(lines)) for kind, lines in drawn.items() if lines)
 
 
 def line(start: tuple[float, float], end: tuple[float, float], *, arrow: bool) -> str:
-    """An SVG path, bent to the right so that there and back lie apart; with an arrow it stops short of the end."""
+    """An SVG path, bent to the right, so that two arrows lie apart; with an arrow it stops short of the end."""
     across, down = end[0] - start[0], end[1] - start[1]
     length = math.hypot(across, down)
     if arrow and length > 24:

@@ -104,9 +104,9 @@ def for_script(
     attribution: Attribution,
     shares: Float[np.ndarray, "L T"] | None,
     maps: list[list[str]] | None,
-    order: Sequence[int],
+    order: Sequence[tuple[int, ...]],
 ) -> dict[str, Any]:
-    """An attribution as the script reads it; ``order`` names the edges that are drawn."""
+    """An attribution as the script reads it; ``order`` names the edges of each line that is drawn."""
     data: dict[str, Any] = {}
     if shares is not None:
         data["frames"] = [[round(float(s), 3) if np.isfinite(s) else None for s in row] for row in shares]
@@ -116,7 +116,11 @@ def for_script(
         data["top"] = [round(float(row[np.isfinite(row)].max()), 3) if np.isfinite(row).any() else 0 for row in nodes]
     if attribution.edges is not None:
         # One character a weight: with thousands of edges a word, numbers would make most of the page.
-        data["edges"] = [levels(row[list(order)]) for row in finite(attribution.edges)]
+        # Of several edges in one line the largest; fmax takes the number where the other is missing.
+        data["edges"] = [
+            levels(np.array([np.fmax.reduce(row[list(numbers)]) for numbers in order]))
+            for row in finite(attribution.edges)
+        ]
     if maps is not None:
         # The script puts the prefix back, which is longer than many a map.
         data["maps"] = [[uri.removeprefix("data:image/png;base64,") for uri in row] for row in maps]

@@ -1,30 +1,23 @@
 """A clip with its boxes, its edges and its growing caption burnt in, as an mp4."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import repeat
 from pathlib import Path
-from typing import Any
 
-import av
 import numpy as np
 from jaxtyping import Float64, UInt8
 from PIL import Image
 
-from stg.datasets.world.dataset import World
+from stg.pages.videos.film import film_writer
 from stg.pages.videos.overlay_drawing import CaptionStrip, Overlay
-from stg.pages.videos.overlay_sound import SoundTrack
 from stg.pages.videos.views import VideoView
 from stg.runtime.files import replacing
 from stg.video.decoding import check_damage, decode_frames, original_numbers
 from stg.video.packets import MAX_PIXELS, VideoError, open_regular, pictures_of, read_index
 from stg.video.pictures import fit
-
-ENCODERS = ("libx264", "libopenh264", "mpeg4")
-"""The first that is there is used."""
 
 WIDEST, TALLEST, WIDE_ENOUGH = 1280, 1080, 640
 """Pixels of the picture: larger ones are brought down to the first two, smaller ones up to the last across."""
@@ -97,21 +90,6 @@ def footage_of_clip(path: str | Path, max_pixels: int = MAX_PIXELS) -> Footage:
     return Footage(total, index.fps, shape, frames, index.clock if known else None, path)
 
 
-def footage_of_world(world: World, video: str) -> Footage:
-    """The frames of a video of the built-in world.
-
-    Raises:
-        UserError: no such video.
-    """
-    world.event(video)
-
-    def frames() -> Iterator[UInt8[np.ndarray, "H W 3"]]:
-        for start in range(0, world.frames, 64):
-            yield from world.render(video, np.arange(start, min(start + 64, world.frames)))
-
-    return Footage(world.frames, float(world.fps), (world.size, world.size), frames)
-
-
 def write_overlay(
     clip: str | Path | Footage,
     view: VideoView,
@@ -146,54 +124,15 @@ def write_overlay(
 
 
 def _encode(footage: Footage, view: VideoView, path: Path, k: int, progress: Callable[[int, int], None]) -> None:
-    # Which encoders there are depends on how FFmpeg was built.
-    name = next(name for name in ENCODERS if name in av.codecs_available and _can_write(name))
     rate, total = frame_rate(footage), length(footage)
-    composed = compose(footage, view, k)
-    # faststart puts the index first, so that a browser plays before it has the whole file.
-    with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as file, ExitStack() as stack:
-        stream: Any = None
-        sound: SoundTrack | None = None
-        for number, picture in enumerate(composed):
-            # Only a picture says how large the film is.
-            if stream is None:
-                stream = _add_film(file, name, rate, picture.shape[:2])
-                if footage.clip is not None:
-                    sound = stack.enter_context(closing(SoundTrack(file, footage.clip)))
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            frame.time_base = TICK if name != "mpeg4" else 1 / rate
-            frame.pts = round(_shown_at(footage, number) / frame.time_base)
-            file.mux(stream.encode(frame))
-            # Along with the pictures, so that neither has to be held until the other is done.
-            if sound is not None:
-                sound.write_until(_shown_at(footage, number + 1))
+    with film_writer(str(path), rate, clip=footage.clip) as write:
+        empty = True
+        for number, picture in enumerate(compose(footage, view, k)):
+            write(picture, _shown_at(footage, number), _shown_at(footage, number + 1))
             progress(number + 1, total)
-        if stream is None:
+            empty = False
+        if empty:
             raise VideoError(f"video {view.video!r} gives no frame")
-        # Encoders hold frames back: this brings out the last ones.
-        file.mux(stream.encode(None))
-        if sound is not None:
-            sound.write_until(math.inf)
-
-
-TICK = Fraction(1, 90000)
-"""Seconds of one unit of the time stamps that are written."""
-
-
-def _add_film(file: Any, name: str, rate: Fraction, shape: Sequence[int]) -> Any:
-    stream = file.add_stream(name, rate=rate, options=_options(name))
-    stream.height, stream.width = shape
-    # The one format that all players know; it needs even sizes.
-    stream.pix_fmt = "yuv420p"
-    # A key frame every 48 frames keeps jumps in the film exact.
-    stream.codec_context.gop_size = 48
-    # MPEG-4 Part 2 takes no more than 65535 ticks a second, and is left at one a frame.
-    if name != "mpeg4":
-        stream.codec_context.time_base = TICK
-    # Only x264 takes a quality; the others would fall back to a rate too low to read labels by.
-    if name != "libx264":
-        stream.bit_rate = 4 * shape[0] * shape[1]
-    return stream
 
 
 def _shown_at(footage: Footage, number: int) -> float:
@@ -287,16 +226,3 @@ def _check_same(footage: Footage, view: VideoView) -> None:
             f"video {view.video!r}: this is another clip, with {footage.total} frames of {width}x{height}; what is to "
             f"be drawn belongs to one with at least {max(numbers, default=0) + 1} frames of {wide}x{high}"
         )
-
-
-def _can_write(name: str) -> bool:
-
-    try:
-        av.codec.Codec(name, "w")
-    except (av.codec.codec.UnknownCodecError, ValueError):
-        return False
-    return True
-
-
-def _options(name: str) -> dict[str, str]:
-    return {"crf": "19", "preset": "veryfast"} if name == "libx264" else {}

@@ -11,6 +11,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from stg.pages.videos.graph_strip import COLOURS, KINDS, colour_of, own_types, ranked
+from stg.pages.videos.labels import Rectangle, place_label
 from stg.pages.videos.views import Edge, VideoView
 from stg.runtime.files import printable
 
@@ -22,8 +23,6 @@ LINES = 4
 
 LONGEST = 24
 """Letters of a class on a label."""
-
-Rectangle = tuple[float, float, float, float]
 
 _FINE = 2  # what is drawn is drawn so much larger first, since Pillow does not smooth lines
 
@@ -97,7 +96,7 @@ class Overlay:
                 _dot(draw, x, y, 2.5 * self.unit, (*colour, 255))
 
     def _label(self, draw: Any, number: int, taken: list[Rectangle]) -> None:
-        """Class and score at a corner of the box where no other label is, if there is one."""
+        """Class and score where no other label is."""
         node = self.view.nodes[number]
         score = "" if node.score is None or not math.isfinite(node.score) else f"{node.score:.2f}"
         text = " ".join(part for part in (_plain(node.name)[:LONGEST], score) if part)
@@ -107,15 +106,8 @@ class Overlay:
         pad, height = 3 * self.unit, 15 * self.unit
         width = letters.getlength(text) + 2 * pad
         x1, y1, x2, y2 = self.boxes[number]
-        right, bottom = max(self.size[1] * _FINE - width, 0.0), max(self.size[0] * _FINE - height, 0.0)
-        # In order of taste: above the box, inside at its top, inside at its bottom, below; left before right.
-        corners = [(x, y) for y in (y1 - height, y1, y2 - height, y2) for x in (x1, x2 - width)]
-        # Outside of the picture only when no corner is inside; then it is moved in.
-        inside = [(x, y) for x, y in corners if -1 <= y <= bottom + 1]
-        places = [(min(max(x, 0.0), right), min(max(y, 0.0), bottom)) for x, y in inside or corners]
-        free = (place for place in places if not any(_overlap((*place, width, height), other) for other in taken))
-        x, y = next(free, places[0])
-        taken.append((x, y, width, height))
+        room = float(self.size[1] * _FINE), float(self.size[0] * _FINE)
+        x, y = place_label((x1, y1, x2 - x1, y2 - y1), width, height, room, taken)
         draw.rectangle((x, y, x + width, y + height), fill=(*BOX, 235))
         draw.text((x + pad, y + height / 2), text, fill=(*INK, 255), font=letters, anchor="lm")
 
@@ -201,11 +193,6 @@ def font(size: int) -> Any:
     """Pillow's own font."""
 
     return ImageFont.load_default(size=size)
-
-
-def _overlap(first: Rectangle, second: Rectangle) -> bool:
-    """Whether two rectangles (left, top, width, height) share a point."""
-    return all(first[i] < second[i] + second[i + 2] and second[i] < first[i] + first[i + 2] for i in (0, 1))
 
 
 def _plain(text: str) -> str:

@@ -14,6 +14,9 @@ from stg.video.streams import best_sound, decoded_packets
 OUT_RATE, OUT_FRAME = 48000, 1024
 """Samples a second, and in one frame of the coder."""
 
+JITTER = 960
+"""Samples (20 ms) by which the times of two parts may fail to meet; Matroska counts in milliseconds."""
+
 
 class SoundTrack:
     """Copies the sound that players take into a film that is being written.
@@ -23,14 +26,17 @@ class SoundTrack:
     Args:
         file: open for writing; the track is added, so no packet may have been written yet.
         clip: the file with the sound.
+        bit_rate: bits a second; None leaves it to the coder.
     """
 
-    def __init__(self, file: Any, clip: Path) -> None:
+    def __init__(self, file: Any, clip: Path, bit_rate: int | None = None) -> None:
         self.file = file
         self._frames = _frames_of(clip)
         self._next = next(self._frames, None)
         if self._next is not None:
             self._stream = file.add_stream("aac", rate=OUT_RATE, layout=self._next.layout.name)
+            if bit_rate is not None:
+                self._stream.bit_rate = bit_rate
 
     def write_until(self, seconds: float) -> None:
         """Write what is heard before that moment of the film."""
@@ -39,6 +45,13 @@ class SoundTrack:
             self._next = next(self._frames, None)
             if self._next is None:
                 self.file.mux(self._stream.encode(None))
+
+    def finish(self, seconds: float) -> None:
+        """Write what is heard before that moment, and end the track there."""
+        self.write_until(seconds)
+        if self._next is not None:
+            self._next = None
+            self.file.mux(self._stream.encode(None))
 
     def close(self) -> None:
         """Leave the rest, and the clip."""
@@ -65,6 +78,9 @@ def _frames_of(path: Path) -> Generator[Any, None, None]:
                 for part in resampler.resample(frame):
                     part.pts = round((part.pts * part.time_base - start) * OUT_RATE)
                     part.time_base = Fraction(1, OUT_RATE)
+                    # Files round their times: what nearly follows the part before it follows it.
+                    if abs(part.pts - end) < JITTER:
+                        part.pts = end
                     # A clock that steps back would be refused by the film.
                     if part.pts >= end:
                         end = part.pts + part.samples

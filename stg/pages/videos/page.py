@@ -11,7 +11,8 @@ from markupsafe import Markup, escape
 from stg.explain import Deletion
 from stg.pages.html import render, templates
 from stg.pages.videos.articles import caption_for_template, deletion
-from stg.pages.videos.graph_strip import HEIGHT, LARGEST_K, own_types, strip_of
+from stg.pages.videos.film import SECONDS
+from stg.pages.videos.graph_strip import HEIGHT, LARGEST_K, data_uri, own_types, strip_of
 from stg.pages.videos.views import VideosPage, VideoView
 from stg.runtime.files import page_file, write_atomic
 
@@ -49,12 +50,16 @@ class Article:
         html: its part of the page.
         kinds: of the edges that are drawn.
         largest: the largest rank of an edge that is drawn; 0 where none is.
+        frames, boxes, maps: whether there are frames, boxes and heat maps.
     """
 
     video: str
     html: Markup
     kinds: frozenset[str]
     largest: int
+    frames: bool
+    boxes: bool
+    maps: bool
 
 
 def filled(page: VideosPage, articles: Sequence[Article]) -> str:
@@ -67,10 +72,14 @@ def filled(page: VideosPage, articles: Sequence[Article]) -> str:
         lead=page.lead,
         articles=[article.html for article in articles],
         names=[article.video for article in articles],
+        kinds=kinds,
         others_drawn=bool(kinds - {"spatial", "temporal"}),
         own=own_types(kinds),
-        k=min(STRONGEST, max(largest, 1)),
-        largest=max(largest, 1),
+        frames=any(article.frames for article in articles),
+        boxes=any(article.boxes for article in articles),
+        maps=any(article.maps for article in articles),
+        k=min(STRONGEST, largest),
+        largest=largest,
         **around(page),
     )
 
@@ -95,15 +104,25 @@ def article(view: VideoView, number: int) -> Article:
         view=view,
         strip=strip,
         height=HEIGHT,
+        film="" if view.film is None else data_uri("video/mp4", view.film.mp4),
+        seconds=SECONDS,
         k=STRONGEST,
         largest=LARGEST_K,
         own=own_types(kind for kind, _ in strip.edges),
         captions=[shown for shown, _ in prepared],
-        data={"told": [script for _, script in prepared]},
+        data={"captions": [script for _, script in prepared]},
     )
     # The controls of the page depend on what all of its videos have.
     drawn = {kind: max(edge.rank for edge in edges) for kind, edges in strip.edges}
-    return Article(view.video, Markup(html), frozenset(drawn), largest=max(drawn.values(), default=0))
+    return Article(
+        view.video,
+        Markup(html),
+        frozenset(drawn),
+        largest=max(drawn.values(), default=0),
+        frames=bool(strip.frames),
+        boxes=bool(strip.nodes),
+        maps=any("maps" in look for _, script in prepared for look in script["looks"]),
+    )
 
 
 def video_fragment(page: VideosPage, height: int = 820) -> str:
@@ -155,14 +174,15 @@ def write_video_pages(
         write_atomic(file, filled(VideosPage(title, lead, (), facts=facts), held))
         files.append(file)
 
-    size = 0
+    # Styles and script are part of each page.
+    size = frame = len(filled(VideosPage(title, lead, (), facts=facts), []).encode())
     for view in videos:
         one = article(view, len(held) + 1)
         added = len(one.html.encode())
         # A single video larger than the bound still gets its page.
         if held and (len(held) >= max_videos or size + added > max_bytes):
             flush()
-            held, size = [], 0
+            held, size = [], frame
             # Made again, since identifiers in the article count from the beginning of its page.
             one = article(view, 1)
         held.append(one)

@@ -23,6 +23,7 @@ from stg.metrics.columns import HEADINGS
 from stg.metrics.scorer import Scorer
 from stg.models.generation import Caption, generate
 from stg.pages.videos.build import Facts, page_facts, video_view
+from stg.pages.videos.film import film_of
 from stg.pages.videos.pictures import sample_of_clip, sample_of_world
 from stg.pages.videos.views import ModelCaption, VideoView
 from stg.runs.bundle import CaptionerBundle
@@ -189,7 +190,10 @@ class SplitReport:
         sample = self._sample(video, batch, notes)
         image_map = first.image_map(batch, sample)
         captions = [self._caption(one, video, image_map) for one in self.models]
-        return video_view(video, batch, sample, captions, references=self.references.get(video, ()), notes=notes)
+        references, clip = self.references.get(video, ()), self.clips.get(normal_id(video))
+        # Without pictures it is another clip, or cannot be read.
+        film = None if clip is None or sample is None or self.world else film_of(clip, notes)
+        return video_view(video, batch, sample, captions, references=references, notes=notes, film=film)
 
     def _caption(self, one: ReportedModel, video: str, image_map: SceneMap | None) -> ModelCaption:
         """What a model says of a video, explained; its deletion tests have one more video then."""

@@ -23,6 +23,19 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Film:
+    """The clip itself, small.
+
+    Args:
+        mp4: a file that browsers play.
+        whole: all of the clip is there, not its beginning alone.
+    """
+
+    mp4: bytes
+    whole: bool = True
+
+
+@dataclass(frozen=True)
 class Node:
     """An object of the graph.
 
@@ -87,6 +100,7 @@ class VideoView:
         references: captions by people.
         notes: what is not shown, and why.
         error: why nothing is shown; None where something is.
+        film: the clip; None where its file is not at hand.
     """
 
     video: str
@@ -98,6 +112,7 @@ class VideoView:
     references: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     error: str | None = None
+    film: Film | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,5 +1,6 @@
 """Pages of a run's videos, from the commands and from Python (issue points: report, caption --report, show; F5-F7)."""
 
+import base64
 import dataclasses
 import io
 import re
@@ -8,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -26,7 +28,7 @@ from stg.config.search import SearchConfig
 from stg.config.training import FitConfig, OptimConfig, RunConfig
 from stg.datasets.world.dataset import World
 from stg.evaluation.loaded_run import load_run
-from stg.explain import EXPLAINERS, ExplainedModel, explain
+from stg.explain import EXPLAINERS, Attribution, ExplainedModel, explain
 from stg.models.build import build_captioner
 from stg.models.feature_kinds import FeatureWidths
 from stg.models.generation import Caption, decode_memory
@@ -122,6 +124,19 @@ def test_a_video_is_shown_with_its_graph_its_words_and_their_attributions(run: P
             assert value is None or value.shape == (rows, width)
         assert look.frames is not None or look.places is not None
     np.testing.assert_allclose(attributions["frames"].frames.sum(1), 1, rtol=1e-5)
+
+
+def test_every_card_begins_with_the_same_attribution(run: Path) -> None:
+    """Frames alone come last, whether a video's shares differ or are all alike."""
+    orders = []
+    for shares in (np.eye(10)[:1], np.full((1, 10), 0.1)):
+        found = Attribution("made", "Made", "", frames=shares, whole=True)
+        report = split_report(run, explainers=[lambda *_, found=found: [found], "scene"])
+        report.caption()
+        (view,) = report.views(["test-00000"])
+        orders.append([look.name for look in view.captions[0].explanation.attributions])
+    assert orders[0] == orders[1]
+    assert orders[0][0] == "gradcam"
 
 
 def test_the_words_probabilities_are_those_of_the_search(run: Path) -> None:
@@ -288,6 +303,7 @@ def test_another_clip_of_the_same_name_is_not_shown(run: Path, clip: Path, tmp_p
     report.caption()
     (view,) = report.views(["test-00000"])
     assert "is not what the graph was made from" in view.notes[0]
+    assert view.film is None
     assert said.lines == [f"no pictures of test-00000: {view.notes[0].removeprefix('No pictures: ')}"]
 
 
@@ -305,6 +321,10 @@ def test_a_clip_is_captioned_onto_a_page(
     words = re.findall(r'<button[^>]*class="word[^>]*>.*?</button>', page, re.DOTALL)
     assert [re.sub("<[^>]*>", " ", word).split()[0] for word in words] == said[1].split()
     assert "No boxes and no edges: the detector of the built-in world knows" in page
+    film = re.search(r'<video [^>]*src="data:video/mp4;base64,([^"]+)"></video>', page)
+    assert film is not None
+    with av.open(io.BytesIO(base64.b64decode(film[1]))) as file, av.open(clip) as whole:
+        assert file.streams.video[0].frames == whole.streams.video[0].frames
     # Neither the place of the clip nor that of the model (F7).
     assert str(clip.parent) not in page
     assert str(run.parent) not in page

@@ -91,8 +91,8 @@ def test_withheld_captions_are_no_fault() -> None:
 
 def test_only_the_first_faulty_ids_are_told_on_one_line() -> None:
     data = small(splits={"train": ["a", "b"], "test": ["c", "x\n1", "x2", "x3", "x4"]})
-    assert data.told_problems() == "without captions: 4 ('x\\n1', 'x2', 'x3', ...)"
-    assert small().told_problems() == ""
+    assert data.problem_summary() == "without captions: 4 ('x\\n1', 'x2', 'x3', ...)"
+    assert small().problem_summary() == ""
 
 
 def test_the_coverage_table_counts_what_is_there() -> None:

@@ -13,7 +13,7 @@ import av
 import numpy as np
 import pytest
 
-import stg.pages.videos.overlay
+import stg.pages.videos.film
 from graphs import EDGE_TYPES
 from stg.datasets.world.dataset import World
 from stg.explain import Explanation
@@ -22,7 +22,6 @@ from stg.pages.videos.overlay import (
     Footage,
     compose,
     footage_of_clip,
-    footage_of_world,
     nearest_picture,
     picture_size,
     words_shown,
@@ -276,7 +275,8 @@ def test_pictures_have_even_sizes_that_can_be_read(size: tuple[int, int], expect
 def test_a_clip_of_another_shape_of_the_world_and_a_narrow_one(tmp_path: Path) -> None:
     world = World(train=2, frames=24)
     view = replace(view_of(*WORDS, nodes=False), size=(96, 96))
-    write_overlay(footage_of_world(world, "train-00001"), view, tmp_path / "world.mp4")
+    shown = Footage(24, float(world.fps), (96, 96), lambda: iter(world.render("train-00001", np.arange(24))))
+    write_overlay(shown, view, tmp_path / "world.mp4")
     frames = decoded(tmp_path / "world.mp4")
     assert len(frames) == 24
     true = world.render("train-00001", np.arange(24))
@@ -386,7 +386,7 @@ def test_frames_stream_through(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
 @pytest.mark.parametrize("encoder", ["mpeg4"])
 def test_without_h264_another_encoder_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, encoder: str) -> None:
-    monkeypatch.setattr(stg.pages.videos.overlay, "ENCODERS", ("no-such-encoder", encoder))
+    monkeypatch.setattr(stg.pages.videos.film, "ENCODERS", ("no-such-encoder", encoder))
     thirty = replace(footage(10), fps=30000 / 1001)
     write_overlay(thirty, replace(view_of(*WORDS), pictures=(Picture(2), Picture(7))), tmp_path / "o.mp4")
     with av.open(tmp_path / "o.mp4") as file:

@@ -21,7 +21,7 @@ from stg.explain import Attribution, Deletion, Explanation
 from stg.pages.html import render, source
 from stg.pages.videos.articles import deletion, number, percent
 from stg.pages.videos.graph_strip import COLOURS, LARGEST_K, colour_of, line, ranked, strip_of
-from stg.pages.videos.heatmaps import LEVELS, best_frames, heat_maps, levels, shares_of
+from stg.pages.videos.heatmaps import LEVELS, best_frames, for_script, heat_maps, levels, shares_of
 from stg.pages.videos.page import video_fragment, videos_html, write_video_pages
 from stg.pages.videos.views import Edge, ModelCaption, Node, Picture, VideosPage, VideoView
 from stg.runtime.errors import UserError
@@ -81,7 +81,7 @@ def test_the_policy_allows_this_style_and_script_and_no_other() -> None:
     (found,) = [v for tag, name, v in page.values if tag == "meta" and v.startswith("default-src")]
     rules = dict(rule.strip().split(" ", 1) for rule in found.split(";"))
     assert rules["default-src"] == "'none'"
-    assert rules["img-src"] == "data:"
+    assert rules["img-src"] == rules["media-src"] == "data:"
     style, script = re.search(r"<style>(.*?)</style>", text, re.S), re.search(r"<script>(.*?)</script>", text, re.S)
     for rule, inside in (("style-src", style), ("script-src", script)):
         assert inside is not None
@@ -168,9 +168,65 @@ def test_strongest_edges_are_drawn_and_those_beyond_the_first_are_hidden_without
     page = Elements(videos_html(made_page(view)))
     paths = [attributes for tag, attributes in page.elements if tag == "path" and "data-rank" in attributes]
     ranks = [int(value) for _, name, value in page.values if name == "data-rank"]
-    # six frames of eight boxes: every box has seven neighbours, and eight objects in the next frame but the last
-    assert Counter(ranks) == dict.fromkeys(range(1, LARGEST_K + 1), 6 * 8 + 5 * 8)
-    assert sum("hidden" not in attributes for attributes in paths) == 2 * (6 * 8 + 5 * 8)
+    # A spatial pair is one line, at the better of its two ranks; temporal edges of this graph go one way.
+    best: dict[object, int] = {}
+    for place, edge, rank in ranked(view.edges):
+        key = frozenset((edge.source, edge.target)) if edge.kind == "spatial" else place
+        best[key] = min(best.get(key, rank), rank)
+    assert Counter(ranks) == Counter(rank for rank in best.values() if rank <= LARGEST_K)
+    assert sum("hidden" not in attributes for attributes in paths) == sum(rank <= 2 for rank in best.values())
+
+
+@pytest.mark.parametrize("kind", ["spatial", "temporal"])
+def test_both_ways_between_two_objects_are_one_line(kind: str) -> None:
+    """By the stronger of the two, also where the attribution of one is larger."""
+    last = 0 if kind == "spatial" else 1
+    nodes = (Node(0, (0.0, 0.0, 20.0, 20.0)), Node(last, (80.0, 80.0, 100.0, 100.0)))
+    edges = (Edge(0, 1, kind, 0.5), Edge(1, 0, kind, 0.7), Edge(0, 0, kind, 0.9))
+    strip = strip_of(VideoView("v", (100, 100), (Picture(0), Picture(1)), nodes, edges))
+    ((_, drawn),) = strip.edges
+    assert [(edge.numbers, edge.rank, edge.weight) for edge in drawn] == [((1, 0), 1, 0.7)]
+    assert strip.order == [(1, 0)]
+    weights = np.array([[0.2, 0.8, 0.1], [0.9, np.nan, 0.1]])
+    found = for_script(Attribution("a", "", "", edges=weights), None, None, [(0, 1), (2,)])["edges"]
+    assert found == [levels(np.array([0.8, 0.1])), levels(np.array([0.9, 0.1]))]
+
+
+def test_signs_and_controls_are_those_of_what_is_drawn() -> None:
+    def drawn(view: VideoView) -> tuple[set[str], set[str]]:
+        text = videos_html(made_page(view))
+        legend = text.partition('class="legend"')[2].partition("</ul>")[0]
+        signs = {sign for sign in ("temporal", "spatial", "dense", "weight", "box", "share") if f"> {sign}" in legend}
+        signs |= {"dense"} if "dense graph" in legend else set()
+        return signs, set(re.findall(r'<(?:input|select)[^>]* name="(\w+)"', text)) - {"v1t0"}
+
+    view = made_view(gate=False)
+    spatial = tuple(edge for edge in view.edges if edge.kind == "spatial")
+    (caption,) = view.captions
+    bare = dataclasses.replace(caption, explanation=dataclasses.replace(caption.explanation, attributions=()))
+    plain = dataclasses.replace(view, captions=(bare,), edges=spatial)
+    assert drawn(plain) == (
+        {"spatial", "weight", "box", "share"},
+        {"k", "threshold", "spatial", "boxes", "labels", "zoom"},
+    )
+    assert drawn(dataclasses.replace(plain, edges=())) == ({"box", "share"}, {"boxes", "labels", "zoom"})
+    assert drawn(dataclasses.replace(plain, edges=(), nodes=())) == ({"share"}, {"zoom"})
+    assert drawn(dataclasses.replace(plain, edges=(), nodes=(), pictures=())) == (set(), set())
+    dense = dataclasses.replace(plain, edges=tuple(dataclasses.replace(edge, kind="dense") for edge in spatial))
+    assert drawn(dense) == ({"dense", "weight", "box", "share"}, {"k", "threshold", "dense", "boxes", "labels", "zoom"})
+    assert "heat" in drawn(view)[1]
+
+
+def test_pictures_come_first_then_references_then_captions() -> None:
+    text = videos_html(made_page(made_view()))
+    order = [text.index(f'class="{name}"') for name in ("film", "references", "captions")]
+    assert order == sorted(order)
+
+
+def test_confidence_has_two_digits() -> None:
+    text = videos_html(made_page(made_view()))
+    assert re.findall(r"confidence (\S+?)<", text)[:1] == ["0.63"]  # exp(-4.2 / 9) = 0.627
+    assert re.findall(r'<td class="number">(0\.\d+)</td><td class="number">-', text) == ["0.63", "0.53"]
 
 
 def test_boxes_lie_in_the_strip_at_the_place_that_they_have_in_their_frame() -> None:

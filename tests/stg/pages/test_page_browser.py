@@ -1,17 +1,23 @@
 """Pages of videos in a real browser: words light what they looked at, sliders hide edges, text stays text."""
 
 import dataclasses
+import io
+import re
 from collections.abc import Callable, Iterator
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Locator, Page
 
+from stg.pages.videos.film import small_film
+from stg.pages.videos.graph_strip import COLOURS, ranked
 from stg.pages.videos.page import video_fragment, videos_html, write_video_pages
-from stg.pages.videos.views import VideosPage
-from tests.stg.made_views import everything, hostile_page, made_page, made_view
+from stg.pages.videos.views import Edge, Node, Picture, VideosPage, VideoView
+from tests.stg.made_views import WORDS, everything, hostile_page, made_page, made_view
+from tests.stg.make_clips import grey_frames, write_clip
 
 Opener = Callable[..., Page]
 
@@ -118,14 +124,33 @@ def test_pointing_at_a_word_lights_it_and_a_click_keeps_it(opened: Opener) -> No
     assert lit_frames(page) == [int(shares[3].argmax())]
     page.mouse.move(1, 1)
     assert lit_frames(page) == []
+    pinned = [int(shares[5].argmax())]
+    assert pinned != [int(shares[2].argmax())]
     words.nth(5).click()
-    words.nth(2).hover()
-    assert lit_frames(page) == [int(shares[2].argmax())]
+    for other in (words.nth(2), page.locator(".thumb").nth(3)):
+        other.hover()
+        assert lit_frames(page) == pinned
+        assert page.locator(".word.lit").all_text_contents() == [words.nth(5).text_content()]
     page.mouse.move(1, 1)
-    assert lit_frames(page) == [int(shares[5].argmax())]
+    assert lit_frames(page) == pinned
     words.nth(5).click()
     page.mouse.move(1, 1)
     assert lit_frames(page) == []
+    words.nth(5).click()
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("Escape")
+    assert lit_frames(page) == []
+    words.nth(2).hover()
+    assert lit_frames(page) == [int(shares[2].argmax())]
+
+
+def test_an_object_without_a_class_is_an_object(opened: Opener) -> None:
+    view = made_view()
+    nodes = tuple(dataclasses.replace(node, name="", score=None) for node in view.nodes)
+    page = opened(made_page(dataclasses.replace(view, nodes=nodes)))
+    page.get_by_label("Boxes", exact=True).check()
+    page.locator(".word").first.click()
+    assert re.search(r"boxes: object in frame \d+ \(\d+\s%\), object in", page.locator(".status").inner_text())
 
 
 def test_a_look_over_boxes_lights_the_boxes_and_says_which(opened: Opener) -> None:
@@ -191,10 +216,13 @@ def test_a_caption_of_one_word_has_looks_of_the_word_and_of_the_whole(opened: Op
 
 
 def test_the_slider_and_the_threshold_change_how_many_edges_are_drawn(opened: Opener) -> None:
-    page = opened(made_page(made_view(per_frame=8)))
+    view = made_view(per_frame=8)
+    rows = [(edge, rank) for _, edge, rank in ranked(view.edges) if edge.kind == "spatial"]
+    spatial = [(frozenset((edge.source, edge.target)), rank) for edge, rank in rows]
+    page = opened(made_page(view))
     for k in (1, 5, 3, 0):
         slide(page.locator("input[name=k]"), k)
-        assert drawn_edges(page, ".spatial") == 48 * k
+        assert drawn_edges(page, ".spatial") == len({pair for pair, rank in spatial if rank <= k})
         assert drawn_edges(page, ".temporal") == 40 * k
     slide(page.locator("input[name=k]"), 5)
     counts = [drawn_edges(page)]
@@ -202,12 +230,12 @@ def test_the_slider_and_the_threshold_change_how_many_edges_are_drawn(opened: Op
         slide(page.locator("input[name=threshold]"), threshold)
         counts.append(drawn_edges(page))
     assert counts == sorted(counts, reverse=True)
-    assert counts[0] == 440
+    assert counts[0] == 200 + len({pair for pair, rank in spatial if rank <= 5})
     assert counts[-1] == 2  # the strongest of each kind
 
 
 def test_the_slider_ends_at_the_largest_rank_that_is_drawn(opened: Opener) -> None:
-    for per_frame, most, first in ((4, "4", "2"), (1, "1", "1"), (0, "1", "1")):
+    for per_frame, most, first in ((4, "4", "2"), (1, "1", "1")):
         page = opened(made_page(made_view(per_frame=per_frame)))
         control = page.locator("input[name=k]")
         assert (control.get_attribute("max"), control.input_value()) == (most, first)
@@ -215,6 +243,86 @@ def test_the_slider_ends_at_the_largest_rank_that_is_drawn(opened: Opener) -> No
         fewer = drawn_edges(page)
         slide(control, int(most))
         assert (drawn_edges(page) > fewer) == (per_frame > 1)
+
+
+def test_without_edges_there_are_no_sliders_and_the_rest_works(opened: Opener) -> None:
+    page = opened(made_page(made_view(per_frame=0)))
+    assert page.locator("input[name=k], input[name=threshold], input[name=boxes]").count() == 0
+    page.locator("input[name=heat]").uncheck()
+    page.wait_for_selector("body.off-heat")
+    page.locator(".word").nth(1).click()
+    assert len(lit_frames(page)) == 1
+
+
+def test_the_first_screen_of_a_phone_shows_a_picture(opened: Opener) -> None:
+    view = made_view(models=("Scene only", "Full"), words=WORDS * 2)
+    page = opened(made_page(view, made_view("second")), width=390, height=844)
+    box = page.locator(".film .frame image").first.bounding_box()
+    assert box is not None
+    assert 0 < box["y"] < box["y"] + box["height"] <= 844
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    legend = page.locator(".legends li").first
+    assert not legend.is_visible()
+    page.locator(".legends > summary").click()
+    assert legend.is_visible()
+    # What is said of the words stays one line that scrolls, or it would push their pictures away.
+    assert page.locator(".looks").first.bounding_box()["height"] < 80
+
+
+def test_the_clip_plays(opened: Opener, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "v.mp4", grey_frames(20, (48, 64)), rate=10)
+    page = opened(made_page(dataclasses.replace(made_view(), film=small_film(clip))))
+    until(page, "document.querySelector('video').readyState > 0")
+    video = page.locator("video")
+    assert video.evaluate("video => [video.videoWidth, video.videoHeight, video.duration]") == [64, 48, 2]
+    video.evaluate("video => { video.muted = true; video.currentTime = 1.9; return video.play(); }")
+    until(page, "document.querySelector('video').ended")
+
+
+def test_labels_of_boxes_in_one_place_lie_apart(opened: Opener) -> None:
+    view = made_view(per_frame=8, frames=2)
+    boxes = [(200.0, 90.0 + n % 3, 300.0, 110.0) for n in range(len(view.nodes))]
+    nodes = tuple(dataclasses.replace(node, box=box) for node, box in zip(view.nodes, boxes, strict=True))
+    page = opened(made_page(dataclasses.replace(view, nodes=nodes)))
+    labels = page.locator(".node text").evaluate_all("""texts => texts.map(text => text.getBBox()).map(
+        ({ x, y, width, height }) => [x, y + 0.2 * height, x + width, y + 0.8 * height])""")
+    assert len(labels) == 16
+    for one, other in combinations(labels, 2):
+        assert one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
+    assert all(0 <= top < bottom <= 240 for _, top, _, bottom in labels)
+    assert all(right <= 320 for _, _, right, _ in labels[:8])
+
+
+@pytest.mark.parametrize("kind", ["spatial", "temporal"])
+def test_edges_stand_out_from_objects_of_their_own_colour(opened: Opener, kind: str) -> None:
+    colour = COLOURS[kind]
+    stream = io.BytesIO()
+    Image.new("RGB", (320, 240), colour).save(stream, "JPEG", quality=95)
+    nodes = (Node(0, (20.0, 100.0, 40.0, 120.0)), Node(0 if kind == "spatial" else 1, (280.0, 100.0, 300.0, 120.0)))
+    pictures = (Picture(0, stream.getvalue()), Picture(1, stream.getvalue()))
+    page = opened(made_page(VideoView("v", (240, 320), pictures, nodes, (Edge(0, 1, kind, 0.5),))))
+    page.locator("input[name=boxes]").uncheck()
+    page.wait_for_selector("body.off-boxes")
+    box = page.locator(".film .frame image").first.bounding_box()
+    assert box is not None
+    clip = {"x": box["x"] + 50, "y": box["y"] + 10, "width": 120, "height": box["height"] - 20}
+    seen = np.asarray(Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("RGB")) / 255
+
+    def luminance(pixels: np.ndarray) -> np.ndarray:
+        return np.where(pixels <= 0.03928, pixels / 12.92, ((pixels + 0.055) / 1.055) ** 2.4) @ (0.2126, 0.7152, 0.0722)
+
+    ground, found = float(luminance(np.array(colour) / 255)), luminance(seen)
+    contrast = np.maximum((found + 0.05) / (ground + 0.05), (ground + 0.05) / (found + 0.05))
+    # WCAG asks 3 of what is drawn, which smooth edges of lines lower a little; dashes leave gaps.
+    assert (contrast.max(axis=0) >= 2.5).mean() > (0.9 if kind == "temporal" else 0.5)
+
+
+def test_cards_are_drawn_at_once_unless_there_are_many(opened: Opener) -> None:
+    for count, expected in ((29, "visible"), (30, "auto")):
+        page = opened(VideosPage("t", "", tuple(VideoView(f"v{n}") for n in range(count))))
+        assert page.locator("article").evaluate_all(
+            "cards => [...new Set(cards.map(card => getComputedStyle(card).contentVisibility))]"
+        ) == [expected]
 
 
 @pytest.mark.parametrize(
@@ -252,7 +360,7 @@ def test_the_strip_scrolls_to_the_frame_that_a_word_looked_at(opened: Opener) ->
 def test_models_side_by_side_share_the_frames_and_keep_their_words(opened: Opener) -> None:
     view = made_view(models=("Scene only", "Full"))
     page = opened(made_page(view), width=1600)
-    left, right = page.locator(".told").all()
+    left, right = page.locator(".captioned").all()
     boxes = left.bounding_box(), right.bounding_box()
     assert boxes[0] is not None
     assert boxes[1] is not None

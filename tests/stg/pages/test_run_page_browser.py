@@ -32,6 +32,12 @@ def test_page_in_a_browser(browser: Browser, tmp_path: Path, width: int) -> None
     assert trouble == [file.as_uri()]
     assert tab.evaluate("document.documentElement.scrollWidth") == width
     assert tab.locator(".chart svg .line").count() > 4
+    above = """marks => marks.map(mark => mark.getBBox().y + mark.getBBox().height <= Math.min(
+        ...[...mark.closest('svg').querySelectorAll('.grid')].map(line => line.getBBox().y)))"""
+    # The mark of the best epoch lies above the plot, where it hides no point.
+    marks = tab.locator(".mark-name").evaluate_all(above)
+    assert len(marks) == 4
+    assert all(marks)
     # The style is allowed by its hash and holds; plots are drawn.
     assert tab.locator(".line").first.evaluate("line => getComputedStyle(line).fill") == "none"
     assert tab.locator("img.plot").evaluate_all("all => all.map(plot => plot.naturalWidth > 100)") == [True, True]

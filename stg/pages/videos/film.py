@@ -1,0 +1,191 @@
+"""Pictures as an mp4 that browsers play; a clip as a small one, which fits on a page."""
+
+import io
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from jaxtyping import UInt8
+
+from stg.pages.videos.overlay_sound import SoundTrack
+from stg.pages.videos.views import Film
+from stg.runtime.files import without_places
+from stg.video.packets import MAX_PIXELS, VideoError, open_regular, pictures_of, read_index
+from stg.video.pictures import DecodedPicture, Shape, centred, fitted
+
+ENCODERS = ("libx264", "libopenh264", "mpeg4")
+"""The first that is there is used; browsers play what the first two write."""
+
+TICK = Fraction(1, 90000)
+"""Seconds of one unit of the time stamps that are written."""
+
+LEGIBLE = {"crf": "19", "preset": "veryfast"}
+"""Options of x264, for films with labels to be read."""
+
+SMALL = {"crf": "30", "preset": "veryfast", "maxrate": "300k", "bufsize": "600k"}
+"""Options of x264, for films on pages."""
+
+SMALL_RATE, SMALL_SOUND = 250_000, 48_000
+"""Bits a second on pages: of the picture for other encoders, and of the sound."""
+
+WIDE, TALL = 320, 480
+"""Most pixels of a film on a page."""
+
+SECONDS, FPS = 30, 30
+"""Of a film on a page: most seconds, and frames in each of them."""
+
+Write = Callable[[UInt8[np.ndarray, "H W 3"], float, float], None]
+"""Takes a picture, when it is shown, and until when the sound may be written."""
+
+
+def encoder() -> str:
+    """The best encoder that is there: it depends on how FFmpeg was built."""
+    return next(name for name in ENCODERS if name in av.codecs_available and _can_write(name))
+
+
+@contextmanager
+def film_writer(
+    target: str | io.BytesIO,
+    rate: Fraction,
+    *,
+    clip: Path | None = None,
+    options: Mapping[str, str] = LEGIBLE,
+    bit_rates: tuple[int, int] | None = None,
+    seconds: float = math.inf,
+) -> Iterator[Write]:
+    """An mp4 into which pictures of one size are written in the order of time.
+
+    Args:
+        target: the file, or a buffer.
+        rate: frames a second that the header states.
+        clip: the file with the sound; None: there is none.
+        options: of x264.
+        bit_rates: bits a second, of the picture for other encoders and of the sound.
+        seconds: the sound ends there.
+    """
+    name = encoder()
+    # faststart puts the index first, so that a browser plays before it has the whole file; it reads the file again.
+    how = {"movflags": "+faststart"} if isinstance(target, str) else {}
+    with av.open(target, "w", format="mp4", options=how) as file, ExitStack() as stack:
+        stream: Any = None
+        sound: SoundTrack | None = None
+
+        def write(picture: UInt8[np.ndarray, "H W 3"], at: float, until: float) -> None:
+            nonlocal stream, sound
+            # Only a picture says how large the film is.
+            if stream is None:
+                picture_rate = bit_rates[0] if bit_rates else 4 * picture.shape[0] * picture.shape[1]
+                stream = _add_film(file, name, rate, picture.shape[:2], options, picture_rate)
+                if clip is not None:
+                    track = SoundTrack(file, clip, bit_rates[1] if bit_rates else None)
+                    sound = stack.enter_context(closing(track))
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.time_base = TICK if name != "mpeg4" else 1 / rate
+            frame.pts = round(at / frame.time_base)
+            file.mux(stream.encode(frame))
+            # Along with the pictures, so that neither has to be held until the other is done.
+            if sound is not None:
+                sound.write_until(until)
+
+        yield write
+        if stream is not None:
+            # Encoders hold frames back: this brings out the last ones.
+            file.mux(stream.encode(None))
+        if sound is not None:
+            sound.finish(seconds)
+
+
+def film_of(path: Path, notes: list[str], max_pixels: int = MAX_PIXELS) -> Film | None:
+    """A clip for a page, see `small_film`; None, and a note that says why, where it cannot be played."""
+    try:
+        return small_film(path, max_pixels)
+    # Captions and pictures are there without it.
+    except (VideoError, av.FFmpegError) as error:
+        notes.append(f"The clip cannot be played here: {without_places(str(error))}")
+        return None
+
+
+def small_film(path: Path, max_pixels: int = MAX_PIXELS) -> Film:
+    """The first seconds of a clip as a small mp4, as players show it, with its sound and nothing else of the file.
+
+    It is always written anew: what browsers play, upright, of bounded size, and without the place and the camera that
+    phones write into their files.
+
+    Raises:
+        VideoError: the clip cannot be read, or nothing here writes what browsers play.
+    """
+    if encoder() == "mpeg4":
+        raise VideoError("nothing here writes H.264")
+    with open_regular(path) as file:
+        fps = read_index(file, path, max_pixels).fps
+    rate = Fraction(min(max(fps, 1.0), FPS) if fps else 25).limit_denominator(1001)
+    target, whole, empty = io.BytesIO(), True, True
+    how: dict[str, Any] = {"options": SMALL, "bit_rates": (SMALL_RATE, SMALL_SOUND), "seconds": float(SECONDS)}
+    with film_writer(target, rate, clip=path, **how) as write:
+        for picture, at in _thinned(path, max_pixels):
+            # Times are sums of steps, and a little short.
+            if at >= SECONDS - 1e-3:
+                whole = False
+                break
+            write(picture, at, at)
+            empty = False
+    if empty:
+        raise VideoError(f"{path.name!r} has no frame that can be read")
+    return Film(target.getvalue(), whole)
+
+
+def _thinned(path: Path, max_pixels: int) -> Iterator[tuple[UInt8[np.ndarray, "H W 3"], float]]:
+    """Small pictures of a clip, and when each is shown; of high rates not all of them."""
+    with open_regular(path) as file:
+        index = read_index(file, path, max_pixels)
+        resize, first, shape, last = av.video.reformatter.VideoReformatter(), None, (0, 0), -math.inf
+        for number, picture in enumerate(p for p in pictures_of(file, path, max_pixels) if p is not None):
+            if first is None:
+                first, shape = picture.shape, small_size(picture.shape)
+            at = _seconds(index, number, picture)
+            # A little less than a step, since times are rounded.
+            if at >= last + 0.9 / FPS:
+                inner = shape if picture.shape == first else fitted(picture.shape, shape)
+                yield centred(picture.rgb(inner, resize), shape), at
+                last = at
+
+
+def _seconds(index: Any, number: int, picture: DecodedPicture) -> float:
+    times = np.array([-1 if picture.frame.pts is None else picture.frame.pts])
+    found = index.seconds(np.array([number]), times)
+    return number / 25 if found is None else float(found[0])
+
+
+def small_size(size: Shape) -> Shape:
+    """Even height and width of a film on a page: no larger than the clip, and of its aspect."""
+    scale = min(1.0, TALL / size[0], WIDE / size[1])
+    return max(2 * round(size[0] * scale / 2), 2), max(2 * round(size[1] * scale / 2), 2)
+
+
+def _add_film(file: Any, name: str, rate: Fraction, shape: Shape, options: Mapping[str, str], bit_rate: int) -> Any:
+    stream = file.add_stream(name, rate=rate, options=dict(options) if name == "libx264" else {})
+    stream.height, stream.width = shape
+    # The one format that all players know; it needs even sizes.
+    stream.pix_fmt = "yuv420p"
+    # A key frame every 48 frames keeps jumps in the film exact.
+    stream.codec_context.gop_size = 48
+    # MPEG-4 Part 2 takes no more than 65535 ticks a second, and is left at one a frame.
+    if name != "mpeg4":
+        stream.codec_context.time_base = TICK
+    # Only x264 takes a quality; the others would fall back to a rate too low to read labels by.
+    if name != "libx264":
+        stream.bit_rate = bit_rate
+    return stream
+
+
+def _can_write(name: str) -> bool:
+    try:
+        av.codec.Codec(name, "w")
+    except (av.codec.codec.UnknownCodecError, ValueError):
+        return False
+    return True
