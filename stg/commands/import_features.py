@@ -101,7 +101,7 @@ class _Import:
         done = len(self.held) - len(self.changed)
         for count, video in enumerate([*sorted(self.changed), *self.waiting], done + 1):
             try:
-                features, origin = self.importer(video)
+                features, origin = self.importer(video, self.store.features_dtype)
                 key = self.spelt(video)
                 graph = flat_graph(replace(features, video=key))
                 # Noted before it is stored: after a kill a stored video always has its origin. One that takes the place

@@ -18,6 +18,7 @@ from typing import Any, NoReturn, TypeVar, get_args, get_origin
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 import stg
+from stg.commands.help_format import Paragraphs
 from stg.commands.option_files import (
     check_file,
     config_files,
@@ -59,7 +60,9 @@ def build_parser(config_class: type, *, prog: str, description: str) -> Argument
     ``--plugin``, ``--debug`` and ``--version``. Built once: it takes longer than all that is parsed with it.
     """
     # Errors are raised, to be made one line of; the environment sets no option, so that a command line says all.
-    parser = ArgumentParser(prog=prog, description=description, exit_on_error=False, default_env=False)
+    parser = ArgumentParser(
+        prog=prog, description=description, exit_on_error=False, default_env=False, formatter_class=Paragraphs
+    )
     count = len(presets(config_class))
     named = f", or the name of one of {count} presets: --config help lists them" if count else ""
     parser.add_argument("--config", action="config", help=f"YAML file of options{named}")

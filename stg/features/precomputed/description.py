@@ -13,7 +13,7 @@ from stg.runtime.yaml_reading import read_yaml
 from stg.video.sampling import SAMPLING
 
 C = TypeVar("C")
-STREAMS = ("scene", "motion", "grid", "audio", "objects", "boxes", "frame", "scores")
+STREAMS = ("scene", "motion", "grid", "audio", "objects", "boxes", "frame", "scores", "label")
 LAYOUTS = MappingProxyType({"vatex_i3d": {"motion": {"width": 1024, "squeeze": True}}})
 """Published collections by name: the streams of each. ``vatex_i3d``: one ``.npy [1 L 1024]`` a video."""
 
@@ -28,7 +28,7 @@ class Stream:
 
     Args:
         source: folder of ``.npy`` or ``.npz`` files, or an HDF5 file; relative to the description.
-        width: length of the last axis, the same for every video; boxes have 4, frame and scores none.
+        width: length of the last axis, the same for every video; boxes have 4; frame, scores and label none.
         key: member of each ``.npz``, or place in the HDF5 file (``feats/{video}``).
         span: motion and grid: frames that one row covers; where it is not known, rows are spread evenly.
         squeeze: the arrays have a leading axis of length 1, which is dropped.
@@ -55,8 +55,10 @@ class Description:
         clips: JSON lines with ``id``, ``total_frames`` and perhaps ``fps``, such as ``STORE.clips.jsonl``.
         scene, motion, grid, audio: ``[K S]``, ``[L M]``, ``[L P G]`` or ``[L h w G]``, ``[A U]``. Without a scene, each
             frame takes the motion row that it falls into.
-        objects, boxes, frame, scores: ``[N D]``, ``[N 4]``, ``[N]``, ``[N]``, where frame is the row of the scene (from
-            0, in order); or ``[K R D]``, ``[K R 4]``, no frame, ``[K R]`` for R objects in every frame.
+        objects, boxes, frame, scores, label: ``[N D]``, ``[N 4]`` (corners x1 y1 x2 y2 in pixels), ``[N]``, ``[N]``,
+            ``[N]``, where frame is the row of the scene (from 0, in order), and label the number of a COCO category (0
+            where it is not known), for people to read; or ``[K R D]``, ``[K R 4]``, no frame, ``[K R]``, ``[K R]`` for
+            R objects in every frame. Scores and labels may be absent.
     """
 
     name: str
@@ -74,20 +76,22 @@ class Description:
     boxes: Stream | None = None
     frame: Stream | None = None
     scores: Stream | None = None
+    label: Stream | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.num_frames <= MOST_FRAMES:
             raise ValueError(f"num_frames must lie in 1..{MOST_FRAMES}; got {self.num_frames}")
         for name, stream in self.streams().items():
-            if stream.width is None and name not in ("boxes", "frame", "scores"):
+            if stream.width is None and name not in ("boxes", "frame", "scores", "label"):
                 raise ValueError(f"{name} needs its width")
             if (stream.width is not None and stream.width < 1) or (stream.span is not None and stream.span < 1):
                 raise ValueError(f"width and span of {name} must be at least 1; got {stream.width} and {stream.span}")
         if self.scene is None and self.motion is None:
             raise ValueError("scene or motion is needed, or a layout")
         # Without boxes an object has no place in the graph, and boxes without features nothing to say.
-        if (self.objects is None) != (self.boxes is None) or (self.objects is None and (self.frame or self.scores)):
-            raise ValueError("objects and boxes belong together, and frame and scores to them")
+        of_objects = self.frame or self.scores or self.label
+        if (self.objects is None) != (self.boxes is None) or (self.objects is None and of_objects):
+            raise ValueError("objects and boxes belong together, and frame, scores and label to them")
         if isinstance(self.frames, tuple):
             if not self.frames or min(self.frames) < 0 or any(isinstance(number, bool) for number in self.frames):
                 raise ValueError(f"frames must be numbers of 0 or more; got {list(self.frames)}")
@@ -154,7 +158,12 @@ def _checked(cls: type[C], values: Mapping[str, Any], what: str) -> C:
     known = {item.name: item for item in fields(cls)}  # type: ignore[arg-type]
     for name, value in values.items():
         if name not in known:
-            raise ValueError(f"{what} has the unknown key {name!r}; known: {', '.join(known)}")
+            hint = ""
+            if cls is Stream and name in STREAMS:
+                hint = f": write {name!r} next to {what!r}, not within it"
+            elif isinstance(value, Mapping) and not value.keys().isdisjoint(STREAMS):
+                hint = f": write what is within it ({', '.join(map(str, value))}) in its place"
+            raise ValueError(f"{what} has the unknown key {name!r}{hint}; known: {', '.join(known)}")
         kind: Any = known[name].type
         if name == "frames":
             fits = isinstance(value, str) or (isinstance(value, tuple) and all(type(n) is int for n in value))

@@ -176,7 +176,7 @@ class Hdf5Source:
             self._stamp = stamp_of(path)
             self._file = h5py.File(path, "r")
         except OSError as error:
-            raise UserError(f"{path} is not an HDF5 file, or a damaged one: {error}") from error
+            raise UserError(_not_opened(path, error)) from error
         try:
             group = self._walk(self._file, self._before)
             names = sorted(str(name) for name in group) if isinstance(group, h5py.Group) else []
@@ -250,6 +250,19 @@ class Hdf5Source:
                 raise UnusableFeatures(f"{self.path}: {name!r} is a link to another place, which is not followed")
             item = item[name]
         return item
+
+
+def _not_opened(path: Path, error: OSError) -> str:
+    """Why an HDF5 file could not be opened. A writer locks it, and in newer versions of the format marks it too."""
+    if isinstance(error, BlockingIOError):
+        return f"{path} is being written by another process: wait until that ends, or close the file there"
+    if "already open for write" in str(error):
+        return (
+            f"{path} is being written by another process, or one was killed while it wrote: wait until that ends, or "
+            f"close the file there; if nobody has it open, `h5clear -s {path}` takes the mark away, and what was "
+            "written last may be missing"
+        )
+    return f"{path} is not an HDF5 file, or a damaged one: {error}"
 
 
 def _read_npy(stream: IO[bytes] | io.BufferedIOBase, size: int, where: str) -> np.ndarray:

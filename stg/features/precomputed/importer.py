@@ -13,13 +13,16 @@ from graphs import VideoFeatures
 from stg.config.schema import in_home
 from stg.features.precomputed.description import Description
 from stg.features.precomputed.files import FeatureSource, UnusableFeatures, open_source
+from stg.features.precomputed.rows import SQUEEZE, Usable, axes_of_one
 from stg.features.precomputed.sources import Origin, content_hash
 from stg.runtime.errors import UserError
 from stg.runtime.reading import normal_id, number, read_text
 from stg.runtime.stamps import Read
 from stg.video.sampling import motion_rows, sample_numbers, segment_centres
 
-_AXES = MappingProxyType({"grid": (3, 4), "objects": (2, 3), "boxes": (2, 3), "scores": (1, 2), "frame": (1,)})
+_AXES = MappingProxyType(
+    {"grid": (3, 4), "objects": (2, 3), "boxes": (2, 3), "scores": (1, 2), "label": (1, 2), "frame": (1,)}
+)
 _TRIED = 100
 
 
@@ -83,8 +86,12 @@ class Importer:
             },
         }
 
-    def __call__(self, video: str) -> tuple[VideoFeatures, Origin]:
+    def __call__(self, video: str, features_dtype: str = "float32") -> tuple[VideoFeatures, Origin]:
         """The features of one video, and what they were made from.
+
+        Args:
+            video: its id.
+            features_dtype: how they are to be stored.
 
         Raises:
             ValueError: they cannot be used; the message says why.
@@ -104,22 +111,27 @@ class Importer:
         # Motion and grid have the same rows, so either says how many there are.
         clips = motion if motion is not None else grid
         row = None if clips is None else self._motion_row(len(clips), rows, kept, numbers, total)
+        self._refuse_late(video, numbers, kept, total)
+        usable = Usable(video, self._sources, features_dtype)
+        motion, grid = usable("motion", motion), usable("grid", grid)
         if scene is not None:
-            scene = scene[kept]
+            scene = usable("scene", scene, kept)
         elif motion is not None and row is not None:
             # Without a scene every frame is described by the clip that it falls into.
             scene = motion[np.minimum(row, len(motion) - 1)]
         # A video that the audio lacks is one without sound; every graph of a store needs the same fields.
         audio = self._read("audio", video, seen) if made.audio is not None and video in self._sources["audio"] else None
+        audio = usable("audio", audio)
         if audio is None and made.audio is not None:
             audio = np.zeros((0, made.audio.width or 0), np.float32)
-        boxes, objects, frame, scores = self._objects(video, rows, kept, seen)
+        boxes, objects, frame, scores, label = self._objects(video, rows, kept, seen, usable)
         features = VideoFeatures(
             boxes=torch.from_numpy(boxes),
             objects=torch.from_numpy(objects),
             frame=torch.from_numpy(frame),
             num_frames=made.num_frames,
             scores=_tensor(scores),
+            label=_tensor(label),
             scene=_tensor(scene),
             motion=_tensor(motion),
             motion_row=_tensor(row),
@@ -175,6 +187,14 @@ class Importer:
             return np.arange(rows, dtype=np.int64) * self.description.stride
         return None if total is None else sample_numbers(total, rows, frames)
 
+    def _refuse_late(self, video: str, numbers: np.ndarray | None, kept: np.ndarray, total: int | None) -> None:
+        if numbers is not None and total is not None and (beyond := numbers[kept] >= total).any():
+            late = kept[beyond.argmax()]
+            raise UnusableFeatures(
+                f"row {late} of the scene of video {video!r} would be frame {numbers[late]}, by frames "
+                f"{self.description.frames!r:.40}, but {self.description.clips} says that it has {total} frames"
+            )
+
     def _motion_row(
         self, length: int, rows: int, kept: np.ndarray, numbers: np.ndarray | None, total: int | None
     ) -> Int64[np.ndarray, " T"]:
@@ -186,44 +206,53 @@ class Importer:
         return (2 * kept.astype(np.int64) + 1) * length // (2 * rows)
 
     def _objects(
-        self, video: str, rows: int, kept: np.ndarray, seen: dict[str, Read]
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
-        """Boxes, vectors, frames and scores of the objects in the rows that are kept."""
+        self, video: str, rows: int, kept: np.ndarray, seen: dict[str, Read], usable: Usable
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
+        """Boxes, vectors, frames, scores and labels of the objects in the rows that are kept."""
         made = self.description
         width = made.objects.width or 0 if made.objects is not None else 0
-        scored = made.scores is not None
         # Nothing was detected: legal, and of the same fields and widths as every other video.
         if made.objects is None or video not in self._sources["objects"]:
-            none = np.zeros(0, np.float32)
-            return none.reshape(0, 4), none.reshape(0, width), np.zeros(0, np.int64), none if scored else None
-        names = ("objects", "boxes", "frame", "scores")
-        objects, boxes, frame, scores = (self._read(name, video, seen) for name in names)
+            none, whole = np.zeros(0, np.float32), np.zeros(0, np.int64)
+            scores, label = none if made.scores else None, whole if made.label else None
+            return none.reshape(0, 4), none.reshape(0, width), whole, scores, label
+        found = {name: self._read(name, video, seen) for name in ("objects", "boxes", "frame", "scores", "label")}
+        objects, frame = found["objects"], found.pop("frame")
         assert objects is not None
-        assert boxes is not None
         if objects.ndim == 3:
             if frame is not None or len(objects) != rows:
-                raise UnusableFeatures(f"objects {list(objects.shape)} are {len(objects)} frames, the scene has {rows}")
+                raise UnusableFeatures(
+                    f"objects {list(objects.shape)} are {len(objects)} frames, the scene has {rows}"
+                    + (SQUEEZE if len(objects) == 1 and not made.objects.squeeze else "")
+                )
             # [K R D] says by its shape which frame each object belongs to.
             frame = np.repeat(np.arange(rows), objects.shape[1])
         if frame is None:
             raise UnusableFeatures("objects [N D] need frame [N]; [K R D] would not")
-        objects, boxes = objects.reshape(-1, width), boxes.reshape(-1, 4)
-        scores = None if scores is None else scores.reshape(-1)
-        lengths = [len(array) for array in (objects, boxes, frame, scores) if array is not None]
-        if len(set(lengths)) > 1:
+        sizes = {"objects": width, "boxes": 4}
+        lengths = {name: array.size // sizes.get(name, 1) for name, array in found.items() if array is not None}
+        lengths["frame"] = len(frame)
+        if len(set(lengths.values())) > 1:
             raise UnusableFeatures(f"objects, boxes, frame and scores have different numbers of rows: {lengths}")
-        if (np.diff(frame) < 0).any() or (frame < 0).any() or (frame >= rows).any() or (frame != frame.round()).any():
-            raise UnusableFeatures(f"frame must hold whole numbers in 0..{rows - 1}, in order")
+        frame = frame.astype(np.float64)  # of unsigned numbers no difference is negative
+        good = (np.diff(frame, prepend=0) >= 0) & (frame < rows) & (frame == frame.round())
+        if not good.all():
+            row = int((~good).argmax())
+            raise UnusableFeatures(
+                f"frame must hold whole numbers in 0..{rows - 1}, in order; row {row} holds {frame[row]:g}"
+            )
         # Sorted by frame, so the objects of a frame are a stretch.
         start, end = np.searchsorted(frame, kept), np.searchsorted(frame, kept, side="right")
         counts = end - start
         # The rows of each kept frame, one frame after the other.
         index = np.arange(counts.sum()) + np.repeat(start - (np.cumsum(counts) - counts), counts)
         of_kept = np.repeat(np.arange(len(kept)), counts)
-        return boxes[index], objects[index], of_kept, None if scores is None else scores[index]
+        boxes = usable.boxes(found["boxes"], index)
+        scores, label = usable("scores", found["scores"], index), usable.labels(found["label"], index)
+        return boxes, usable("objects", objects, index), of_kept, scores, label
 
     def _read(self, name: str, video: str, seen: dict[str, Read]) -> np.ndarray | None:
-        """The array of one stream as float32, noted in ``seen``; None where the description has no such stream."""
+        """The array of one stream as it lies in its file, noted in ``seen``; None where there is no such stream."""
         source = self._sources.get(name)
         if source is None:
             return None
@@ -234,7 +263,10 @@ class Importer:
         shape = list(array.shape)
         if stream.squeeze:
             if not shape or shape[0] != 1:
-                raise UnusableFeatures(f"{name} of video {video!r} has shape {shape}, expected a leading axis of 1")
+                raise UnusableFeatures(
+                    f'{name} of video {video!r} has shape {shape}, expected a leading axis of 1, as "squeeze" says: '
+                    "take it out of the description"
+                )
             array = array[0]
         width = 4 if name == "boxes" else stream.width
         axes = _AXES.get(name, (2,))
@@ -243,14 +275,12 @@ class Importer:
             raise UnusableFeatures(
                 f"{name} of video {video!r} has shape {shape}, expected {words} axes"
                 + ("" if width is None else f", the last of them {width}")
+                + axes_of_one(array, axes, width)
             )
         if name in ("scene", "motion", "grid") and not len(array):
             raise UnusableFeatures(f"{name} of video {video!r} has no rows")
-        if name == "grid" and array.ndim == 4:
-            # [L h w G] -> [L P G]: places are read as a list.
-            array = array.reshape(len(array), -1, array.shape[-1])
-        with np.errstate(over="ignore"):  # what becomes infinite is refused by name afterwards
-            return np.array(array, np.float32, order="C")
+        # [L h w G] -> [L P G]: places are read as a list.
+        return array.reshape(len(array), -1, array.shape[-1]) if name == "grid" and array.ndim == 4 else array
 
     def _try(self, name: str) -> None:
         """See that at least one of the first videos can be read as declared."""

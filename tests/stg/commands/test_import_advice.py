@@ -1,16 +1,26 @@
 """``python -m stg.import_features``: errors whose advice can be followed, and features that have changed."""
 
+import fcntl
 import json
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
 
 from graphs import GraphStore
+from stg import import_features
+from stg.commands.parser import build_parser
+from stg.config.extraction import ImportConfig
 from stg.data.batches import BatchSource
-from tests.stg.commands.test_import_features import command, describe, listed, rows, save
+from stg.features.precomputed.description import Description
+from stg.features.precomputed.files import UnusableFeatures, open_source
+from stg.runtime.errors import UserError
+from tests.stg.commands.test_import_features import command, describe, importer, listed, rows, save
 
 SCENE = {"source": "scene", "width": 3}
 
@@ -104,3 +114,136 @@ def test_a_video_spelt_otherwise_in_an_old_store_is_made_again_under_its_key(tmp
     with GraphStore(out) as store:
         assert store.keys() == ["cafe\u0301"]
         assert store.get("cafe\u0301").scene[0, 0].item() == 1
+
+
+OBJECTS = {"scene": SCENE, "objects": {"source": "objects", "width": 2}, "boxes": {"source": "boxes"}}
+SPARSE = {**OBJECTS, "frame": {"source": "frame"}, "scores": {"source": "scores"}, "label": {"source": "label"}}
+
+
+def detections(folder: Path) -> dict[str, np.ndarray]:
+    """Ten rows of a scene, of which importing into four frames keeps 1, 3, 6 and 8; two objects in each."""
+    save(folder / "scene", v=rows(10, 3))
+    return {
+        "objects": np.zeros((20, 2)),
+        "boxes": np.tile(np.array([1.0, 2.0, 3.0, 4.0]), (20, 1)),
+        "frame": np.repeat(np.arange(10, dtype=np.uint8), 2),
+        "scores": np.full(20, 0.5),
+        "label": np.arange(20),
+    }
+
+
+def test_labels_of_objects_are_kept(tmp_path: Path) -> None:
+    for name, array in detections(tmp_path).items():
+        save(tmp_path / name, v=array)
+    save(tmp_path / "scene", none=rows(10, 3))
+    path, out = describe(tmp_path, num_frames=4, **SPARSE), tmp_path / "out"
+    assert command(path, out) == 0
+    with GraphStore(out) as store:
+        assert store.get("v").label.tolist() == [2, 3, 6, 7, 12, 13, 16, 17]
+        assert store.get("none").label.tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "value", "message"),
+    [
+        ("objects", 13, [0, np.nan], "objects must be finite, got nan; video 'v' row 13 of "),
+        ("objects", 13, [0, 1e6], "objects holds 1e+06, beyond the largest float16 (65504); video 'v' row 13 of "),
+        ("boxes", 7, [3, 2, 1, 4], "boxes must be (x1, y1, x2, y2) with x2 >= x1, got x1=3.0, x2=1.0; video 'v' row 7"),
+        ("boxes", 7, [1, 2, 3, np.inf], "boxes must be finite, got inf; video 'v' row 7 of "),
+        ("scores", 16, np.nan, "scores must be finite, got nan; video 'v' row 16 of "),
+        ("label", 12, -1, "label must hold whole numbers of 0 or more, got -1; video 'v' row 12 of "),
+        ("frame", 6, 1, "frame must hold whole numbers in 0..9, in order; row 6 holds 1"),
+        ("frame", 19, 10, "frame must hold whole numbers in 0..9, in order; row 19 holds 10"),
+    ],
+)
+def test_rows_in_errors_are_those_of_the_file(tmp_path: Path, name: str, row: int, value: Any, message: str) -> None:
+    arrays = detections(tmp_path)
+    arrays[name][row] = value
+    for stream, array in arrays.items():
+        save(tmp_path / stream, v=array)
+    with pytest.raises(UnusableFeatures, match=re.escape(message)):
+        importer(tmp_path, num_frames=4, **SPARSE)("v", "float16")
+
+
+def test_rows_that_are_not_kept_do_no_harm_and_objects_of_a_frame_are_counted(tmp_path: Path) -> None:
+    arrays = detections(tmp_path)
+    objects, boxes = arrays["objects"].reshape(10, 2, 2), arrays["boxes"].reshape(10, 2, 4)
+    objects[2] = np.nan
+    save(tmp_path / "objects", v=objects)
+    save(tmp_path / "boxes", v=boxes)
+    made = importer(tmp_path, num_frames=4, **OBJECTS)
+    assert made("v")[0].objects.shape == (8, 2)
+    objects[6, 1] = np.nan
+    save(tmp_path / "objects", v=objects)
+    with pytest.raises(UnusableFeatures, match=r"got nan; video 'v' row 6, object 1 of .*objects/v\.npy"):
+        made("v")
+
+
+def test_a_file_that_is_being_written_is_called_so(tmp_path: Path) -> None:
+    path = tmp_path / "all.h5"
+    with h5py.File(path, "w") as file:
+        file["v"] = rows(4, 3)
+    with open(path, "rb+") as writer:
+        fcntl.flock(writer, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match=r"all\.h5 is being written by another process: wait until that ends"):
+            open_source(path)
+    with h5py.File(path, "w", libver="latest") as file:
+        file.flush()
+        shutil.copy(path, tmp_path / "copy.h5")  # marked, as a writer that was killed leaves it
+    with pytest.raises(UserError, match=r"one was killed while it wrote: .* `h5clear -s .*copy\.h5` takes"):
+        open_source(tmp_path / "copy.h5")
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "advice"),
+    [
+        ("scene", np.zeros((1, 10, 3)), 'add "squeeze": true to its description, which drops a leading axis of 1'),
+        ("scene", np.zeros((10, 3, 1, 1)), r"save array\.reshape\(\[10, 3\]\), without the axes of 1"),
+        ("objects", np.zeros((1, 20, 2)), 'add "squeeze": true'),
+        ("frame", np.zeros((1, 20)), 'add "squeeze": true'),
+        ("scene", np.zeros((2, 10, 3)), r"expected 2 axes, the last of them 3$"),
+    ],
+)
+def test_axes_of_one_are_named_with_what_helps(tmp_path: Path, name: str, array: np.ndarray, advice: str) -> None:
+    for stream, good in {**detections(tmp_path), "scene": rows(10, 3), name: array}.items():
+        save(tmp_path / stream, v=good, w=rows(10, 3) if stream == "scene" else good)
+    with pytest.raises((UserError, UnusableFeatures), match=advice):
+        importer(tmp_path, num_frames=4, **SPARSE)("v")
+
+
+def test_squeeze_where_there_is_nothing_to_drop(tmp_path: Path) -> None:
+    save(tmp_path / "scene", v=rows(4, 3))
+    with pytest.raises(UserError, match='expected a leading axis of 1, as "squeeze" says: take it out'):
+        importer(tmp_path, scene={**SCENE, "squeeze": True})
+
+
+def test_streams_at_the_wrong_level_are_sent_to_the_right_one(tmp_path: Path) -> None:
+    nested = {**OBJECTS["objects"], "boxes": {"source": "boxes"}}
+    path = describe(tmp_path, scene=SCENE, objects=nested)
+    with pytest.raises(UserError, match=r"unknown key 'boxes': write 'boxes' next to 'objects', not within it"):
+        Description.read(path)
+    path = describe(tmp_path, streams={"scene": SCENE})
+    with pytest.raises(UserError, match=r"unknown key 'streams': write what is within it \(scene\) in its place"):
+        Description.read(path)
+
+
+def test_the_example_of_the_help_can_be_imported(tmp_path: Path) -> None:
+    """Taken out of the help as it stands."""
+    text = build_parser(ImportConfig, prog="x", description=import_features.__doc__ or "").format_help()
+    example = re.search(r"^    \{\"name.*?\}\}$", text, re.DOTALL | re.MULTILINE)
+    assert example is not None
+    path, out = tmp_path / "features.json", tmp_path / "out"
+    path.write_text(example[0], encoding="utf-8")
+    assert Description.read(path).streams().keys() == {"scene", "objects", "boxes", "frame", "scores", "label"}
+    found, wide = detections(tmp_path), {"objects": np.zeros((20, 1024))}
+    save(tmp_path / "scene", v=rows(10, 2048))
+    with h5py.File(tmp_path / "detections.h5", "w") as file:
+        for name, array in found.items():
+            file["v/features" if name == "objects" else f"v/{name}"] = wide.get(name, array)
+    assert command(path, out) == 0
+    with GraphStore(out) as store:
+        graph = store.get("v")
+        assert graph.x.shape == (20, 1024)
+        assert graph.label.tolist() == list(range(20))
+        assert graph.frame.tolist() == found["frame"].tolist()
+        assert graph.scene[:, 0].tolist() == list(range(10))
