@@ -1,7 +1,7 @@
 """The header of a store: its format, the fields and edge types of its graphs, and how their features were made."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +60,34 @@ def own_types(fields: Mapping[str, Field]) -> dict[str, int]:
     return {name: number for name, number in EDGE_TYPES.items() if number in present and name not in PAPER_TYPES}
 
 
-def stated_header(header: Mapping[str, Any], fields: Mapping[str, int], types: Mapping[str, int]) -> dict[str, Any]:
-    """The header with these fields, and with the names of edge types where there are others than the paper's."""
+def stated_header(
+    header: Mapping[str, Any],
+    fields: Mapping[str, int],
+    types: Mapping[str, int],
+    versions: Sequence[Mapping[str, str]] = (),
+) -> dict[str, Any]:
+    """The header with these fields, with the names of edge types where there are others than the paper's, and with
+    the versions that made features, where they are stated and new."""
     types = header.get("edge_types", {}) | types
-    return {**header, "fields": fields} | ({"edge_types": types} if types else {})
+    stated = list(header.get("made_with", []))
+    for given in versions:
+        if given not in stated:
+            stated.append(given)
+    optional = {"edge_types": types, "made_with": stated}
+    # What is empty is left out: the headers of stores without it stay as they were.
+    return {**header, "fields": fields} | {name: value for name, value in optional.items() if value}
+
+
+def made_with(header: Mapping[str, Any], path: Path) -> tuple[dict[str, str], ...]:
+    """The versions that a header states, a dict for each combination.
+
+    Raises:
+        StoreError: it states something else.
+    """
+    stated = header.get("made_with", [])
+    if not isinstance(stated, list) or not all(isinstance(item, dict) for item in stated):
+        raise StoreError(f"{path}: its header is damaged: made_with is {stated!r:.80}")
+    return tuple({str(name): str(version) for name, version in item.items()} for item in stated)
 
 
 def require_same_fields(expected: Mapping[str, int], found: Mapping[str, int]) -> None:

@@ -11,6 +11,7 @@ from graphs.storage.graph_records import FEATURE_TYPES, FEATURES, check_graph, g
 from graphs.storage.header import (
     FORMAT,
     header_item,
+    made_with,
     manifest_differences,
     own_types,
     read_header,
@@ -70,6 +71,7 @@ class GraphStore:
         # The arguments are good by now: a wrong one must not create a file.
         self._file = LMDBFile(path, write=mode != "r", map_growth=map_growth, strict=strict)
         self._known = KnownRecords(self.path)
+        self._versions: list[dict[str, str]] = []
         try:
             # A store that is refused must not stay locked for this process.
             self._begin(mode, features_dtype)
@@ -80,7 +82,7 @@ class GraphStore:
             raise
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_file": self._file, "_known": KnownRecords(self.path)}
+        return {"_file": self._file, "_known": KnownRecords(self.path), "_versions": []}
 
     @property
     def path(self) -> Path:
@@ -120,6 +122,18 @@ class GraphStore:
                 f"{self.path} holds features made otherwise (its value first, the new one second): {differing}. "
                 "Use the same settings, or another store"
             )
+
+    @property
+    def versions(self) -> tuple[dict[str, str], ...]:
+        """Package -> version of what made the features: each combination that was stated, the oldest first."""
+        return made_with(self._header(), self.path)
+
+    def state_versions(self, *versions: Mapping[str, str]) -> None:
+        """State what makes the graphs that are put from now on; kept with the first of them.
+
+        Unlike the manifest this refuses nothing, and two stores that differ in it alone hold the same features.
+        """
+        self._versions = [dict(given) for given in versions]
 
     @property
     def features_dtype(self) -> str:
@@ -162,7 +176,7 @@ class GraphStore:
             fields = fields or widths(record)
             types |= own_types(record)
             items[key] = encode(record)
-        stated = stated_header(header, fields, types)
+        stated = stated_header(header, fields, types, self._versions)
         # The header only where it says something new, as it is one more page to write.
         changed = [] if stated == header else [header_item(stated)]
         if items:
@@ -212,7 +226,7 @@ class GraphStore:
             types |= own_types(found)
             records[key] = record
         if records:
-            stated = stated_header(header, fields, types)
+            stated = stated_header(header, fields, types, self._versions)
             changed = [] if stated == header else [header_item(stated)]
             self._file.commit([*changed, *records.items()])
 

@@ -10,6 +10,7 @@ from stg.config.extraction import ExecutionConfig
 from stg.config.search import SearchConfig, with_candidates, with_shorthands
 from stg.data.batches import BatchSource
 from stg.data.edges import recorded_edges
+from stg.data.versions import versions_note, versions_now
 from stg.datasets.world.extractor import WORLD_BUILDERS, is_world
 from stg.features.extractor import Extractor
 from stg.features.rebuild import FeaturePlan, features_read, plan_features
@@ -79,7 +80,7 @@ class VideoCaptioner:
         device: where the model runs.
         search: all that can be set of the search; ``beam`` is short for its width.
         whole: the model with its object branch, where that only taught the part that captions; for pages.
-        notes: what pages will lack, and why.
+        notes: what pages will lack, and why; which versions are not those of the training.
 
     Raises:
         UserError: the width is below 1, or ``beam`` and ``search`` say two.
@@ -235,6 +236,9 @@ def load(
             notes.append(f"No boxes and no edges: {reason}")
     if extractor is None:
         extractor = plan.build(how)
+    what = f"{run} was trained on features made with other versions than are installed here"
+    if trained.made_with and (note := versions_note(trained.made_with, [versions_now(extractor.manifest())], what)):
+        notes.append(note)
     captioner = VideoCaptioner(trained, extractor, beam=beam, device=where, search=search, whole=whole, notes=notes)
     if graph:
         captioner.search = with_candidates(captioner.search)

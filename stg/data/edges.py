@@ -42,6 +42,7 @@ def rebuild_edges(source: GraphStore, target: GraphStore, edges: EdgeConfig, rep
         listed = describe(differing, "{old!r} there, now {new!r}")
         raise UserError(f"{target.path} holds other graphs ({listed}): choose another --out")
     target.require_manifest(manifest)
+    target.state_versions(*source.versions)
 
     def draw(graph: GraphData) -> GraphData:
         draw_paper_edges(graph, **edges.arguments)

@@ -10,6 +10,7 @@ from typing import Any
 
 from graphs import GraphStore, StoreError
 from stg.config.schema import describe, differences
+from stg.data.versions import versions_note
 from stg.runtime.errors import StgError, UserError
 from stg.runtime.files import last_rows, write_atomic
 from stg.runtime.reading import read_bytes
@@ -47,6 +48,8 @@ def info(store: GraphStore, reporter: Reporter) -> None:
     manifest = json.dumps(store.manifest, indent=2, ensure_ascii=False) if store.manifest else "none"
     for line in f"manifest: {manifest}".split("\n"):
         reporter.say(line)
+    for versions in store.versions:
+        reporter.say(f"made with: {', '.join(f'{name} {version}' for name, version in versions.items())}")
 
 
 def verify(store: GraphStore, reporter: Reporter) -> None:
@@ -97,7 +100,7 @@ def merge(paths: Sequence[str], out: str, reporter: Reporter = SILENT, *, strict
         before = len(store)
         # All is read and checked before the first record is written; a store made for this is removed if that fails.
         try:
-            _check_alike([store, *shards])
+            _check_alike([store, *shards], reporter)
             with reporter.bar("checking") as progress:
                 wanted = _check_records(store, shards, reporter, progress)
             # Before anything is written, too: a damaged list stops the merge while it costs nothing.
@@ -111,6 +114,7 @@ def merge(paths: Sequence[str], out: str, reporter: Reporter = SILENT, *, strict
             raise
         if first.manifest:
             store.require_manifest(first.manifest)
+        store.state_versions(*(versions for shard in shards for versions in shard.versions))
         with reporter.bar("merging") as progress:
             for chunk in _chunks(wanted):
                 store.put_records((video, shard.record(video)) for video, shard, _ in chunk)
@@ -126,8 +130,7 @@ def merge(paths: Sequence[str], out: str, reporter: Reporter = SILENT, *, strict
     reporter.say(f"{out}: {len(wanted)} videos added from {len(shards)} stores, {before} there before")
 
 
-def _check_alike(stores: Sequence[GraphStore]) -> None:
-
+def _check_alike(stores: Sequence[GraphStore], reporter: Reporter = SILENT) -> None:
     # A process that had nothing to do leaves a store that says nothing: it agrees with all others.
     first, *others = [store for store in stores if len(store) or store.manifest] or [stores[0]]
     for store in others:
@@ -143,6 +146,11 @@ def _check_alike(stores: Sequence[GraphStore]) -> None:
                 f"{first.path} and {store.path} hold features made otherwise, which never mix (the first one's value "
                 f"first): {listed}. Extract one of them again"
             )
+    stated = [store for store in stores if store.versions]
+    for store in stated[1:]:
+        what = f"{stated[0].path} and {store.path} hold features made with different versions"
+        if note := versions_note(stated[0].versions, store.versions, what):
+            reporter.say(note)
 
 
 def _check_records(

@@ -12,6 +12,7 @@ import torch
 from graphs import GraphStore
 from stg.config.extraction import ExecutionConfig, NetworkConfig, SamplingConfig
 from stg.data.shards import done_elsewhere, rank_and_world, shard, shard_path, shard_paths
+from stg.data.versions import versions_note, versions_now
 from stg.features.build import make_extractor
 from stg.features.ingestion import IngestReport, ingest, source_of
 from stg.features.log import ExtractionLog, compare
@@ -46,6 +47,7 @@ class ExtractionJob:
         self.manifest = self.extractor.manifest()
         if self.motion is not None:
             self.manifest["motion"] = self.motion.manifest()
+        self.versions = versions_now(self.manifest)
 
     def run(
         self,
@@ -76,6 +78,8 @@ class ExtractionJob:
             self._compare(log, {video: path for video, path in clips.items() if video in store}, reporter)
             left = tuple(video for video in share if spelt(video) not in clips)
             _refuse_replaced_elsewhere(out, {video: paths[video] for video in left})
+            waiting = [video for video in clips if video not in store or video in log.remake]
+            self._state_versions(store, bool(waiting), reporter)
             if ray:
                 reporter.say("starting Ray: the first clips come after about a minute")
             try:
@@ -112,6 +116,14 @@ class ExtractionJob:
             raise UserError(
                 f"{_replaced(found.replaced)}: add --refresh to make their graphs again, or put the old files back"
             )
+
+    def _state_versions(self, store: GraphStore, adds: bool, reporter: Reporter) -> None:
+        what = f"{store.path} holds features made with other versions than are installed here"
+        note = versions_note(store.versions, [self.versions], what)
+        # Nothing is mixed where all is done.
+        if note and adds:
+            reporter.say(note)
+        store.state_versions(self.versions)
 
     def _here(
         self, store: GraphStore, clips: Mapping[str, Path], log: ExtractionLog, progress: Progress

@@ -19,6 +19,7 @@ from stg.config.model import GraphConfig
 from stg.config.plugins import plugin_record
 from stg.config.retrieval import EmbeddingConfig
 from stg.config.schema import from_dict, to_dict
+from stg.data.versions import Versions
 from stg.models.feature_kinds import FEATURES, FeatureWidths, feature
 from stg.models.memory import ClipVector
 from stg.models.statistics import Standardise
@@ -197,6 +198,7 @@ class EmbeddingBundle:
         features: the manifest of those features; others are refused.
         features_dtype: what they were rounded to in the store.
         control: ``shuffle`` where it was trained on the features of other videos, which no choice should rest on.
+        made_with: versions that made the features, as in :attr:`graphs.GraphStore.versions`.
     """
 
     embedding: VideoTextEmbedding
@@ -207,6 +209,7 @@ class EmbeddingBundle:
     features: Mapping[str, Any]
     features_dtype: str = "float16"
     control: str = "none"
+    made_with: Sequence[Versions] = ()
 
     @property
     def edges(self) -> dict[str, Any]:
@@ -268,6 +271,8 @@ class EmbeddingBundle:
             "features_dtype": self.features_dtype,
             "control": self.control,
         }
+        if self.made_with:
+            header["made_with"] = [dict(versions) for versions in self.made_with]
         # Whoever opens it later is asked for them by name.
         save_tensors(_file(path), self.embedding.state_dict(), header | plugin_record())
 
@@ -293,10 +298,10 @@ class EmbeddingBundle:
                 embedding = build_embedding(model, graph, widths=widths, vocabulary=len(vocabulary))
             embedding.load_state_dict(tensors)
             features, kept = header["features"], header["features_dtype"]
-            control = header.get("control", "none")
+            control, made_with = header.get("control", "none"), tuple(header.get("made_with", ()))
         except (*DAMAGED, RuntimeError) as error:
             raise CheckpointError(f"{path}: settings and weights do not fit each other: {error}") from error
-        return cls(embedding.eval(), vocabulary, model, graph, widths, features, kept, control)
+        return cls(embedding.eval(), vocabulary, model, graph, widths, features, kept, control, made_with)
 
 
 def _file(path: Path) -> Path:

@@ -21,6 +21,7 @@ from stg.captioning.ensemble import (
     similarities,
 )
 from stg.config.retrieval import FuseConfig
+from stg.data.versions import store_note
 from stg.evaluation.loaded_run import batch_source, load_run
 from stg.evaluation.predictions import merge, read_predicted, short_names, write_captions
 from stg.metrics.scorer import Scorer, Scores
@@ -67,7 +68,7 @@ def fuse(config: FuseConfig, *, reporter: Reporter = SILENT) -> Fused:
     spare = read_predicted(config.fallback) if config.fallback is not None else {}
     device = pick_device(config.device)
     members = _open_members(config, reporter)
-    ranker = _open_embedding(config, members) if config.method == "rerank" else None
+    ranker = _open_embedding(config, members, reporter) if config.method == "rerank" else None
     if ranker is None:
         check_vocabularies(members)
 
@@ -150,12 +151,15 @@ def _open(run: str, name: str, split: str, reporter: Reporter) -> Member:
     return Member(name, trained, dataset, opened.store, batch_source(trained, opened.store, dataset))
 
 
-def _open_embedding(config: FuseConfig, members: Sequence[Member]) -> tuple[Embedding, GraphStore]:
+def _open_embedding(config: FuseConfig, members: Sequence[Member], reporter: Reporter) -> tuple[Embedding, GraphStore]:
     """The embedding, and the store whose features it reads."""
     embedding = EmbeddingBundle.load(str(config.embedding))
     if embedding.control != "none":
         raise UserError(f"{config.embedding} is a control ({embedding.control}), which knows nothing of the videos")
-    return embedding, _fitting_store(config, members, embedding)
+    store = _fitting_store(config, members, embedding)
+    if note := store_note(embedding.made_with, store, str(config.embedding)):
+        reporter.say(note)
+    return embedding, store
 
 
 @runtime_checkable

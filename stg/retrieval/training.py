@@ -193,6 +193,7 @@ def _untrained(config: EmbedConfig, captions: Mapping[str, Sequence[str]], store
         store.manifest,
         store.features_dtype,
         config.control,
+        store.versions,
     )
 
 

@@ -1,6 +1,6 @@
 """A trained captioner as one file: weights, settings, vocabulary, and how its features were made."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from graphs import GraphStore
 from stg.config.model import GraphConfig, ModelConfig
 from stg.config.plugins import plugin_record
 from stg.config.schema import describe, differences, from_dict, to_dict
+from stg.data.versions import Versions
 from stg.models.build import build_captioner
 from stg.models.captioner import Captioner
 from stg.models.feature_kinds import FeatureWidths
@@ -42,6 +43,7 @@ class CaptionerBundle:
         widths: the widths of the features it reads.
         features: the manifest of those features; others are refused.
         features_dtype: what they were rounded to in the store.
+        made_with: versions that made them, as in :attr:`graphs.GraphStore.versions`.
     """
 
     captioner: Captioner
@@ -51,6 +53,7 @@ class CaptionerBundle:
     widths: FeatureWidths
     features: Mapping[str, Any]
     features_dtype: str = "float16"
+    made_with: Sequence[Versions] = ()
 
     @property
     def num_weights(self) -> int:
@@ -110,6 +113,8 @@ class CaptionerBundle:
             # For those who need to know before anything is built, or torch loaded.
             "reads": sorted(captioner.reads),
         }
+        if self.made_with:
+            header["made_with"] = [dict(versions) for versions in self.made_with]
         # Whoever opens the model later is asked for them by name.
         save_tensors(path, captioner.state_dict(), header | plugin_record())
 
@@ -145,7 +150,8 @@ class CaptionerBundle:
         except (*DAMAGED, RuntimeError) as error:
             raise CheckpointError(f"{path}: settings and weights do not fit each other: {error}") from error
         kept = header.get("features_dtype", "float16")
-        return cls(captioner.eval(), vocabulary, model, graph, widths, features, kept)
+        made_with = tuple(header.get("made_with", ()))
+        return cls(captioner.eval(), vocabulary, model, graph, widths, features, kept, made_with)
 
     @classmethod
     def load_training_model(cls, folder: str | Path) -> "CaptionerBundle | None":

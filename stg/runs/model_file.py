@@ -85,6 +85,9 @@ def check_parts(header: Any) -> None:
         # What is missing is named by who reads it: not all need all parts.
         if part in header and not isinstance(header[part], expected):
             raise ValueError(f"{part} is {kind(header[part])}, expected {kind(expected())}")
+    made_with = header.get("made_with", [])
+    if not isinstance(made_with, list) or not all(isinstance(versions, dict) for versions in made_with):
+        raise ValueError("made_with is no list of versions")
     if not all(fits(int, width) and width >= 0 for width in header.get("widths", {}).values()):
         raise ValueError("a width of features is no whole number")
     if not isinstance(header.get("features_dtype", ""), str) or not fits(

@@ -118,7 +118,7 @@ def set_up(
         source(val_videos), val_videos, vocabulary, Scorer({video: dataset.captions[video] for video in val_videos})
     )
     trained = CaptionerBundle(
-        model, vocabulary, config.model, config.graph, widths, store.manifest, store.features_dtype
+        model, vocabulary, config.model, config.graph, widths, store.manifest, store.features_dtype, store.versions
     )
     return TrainingSetup(dataset, store, captions, data, trained, validation)
 

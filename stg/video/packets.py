@@ -22,6 +22,8 @@ from stg.video.streams import best_film, best_sound, decoded_packets, films, pac
 FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpegts", "mpeg", "flv", "ogg", "asf", "gif")
 """Container formats that are opened; none of them can name another file or an address to read."""
 
+FFMPEG = ("libavformat", "libavcodec", "libavutil", "libswscale", "libswresample")
+
 MAX_PIXELS = 2**25
 """Largest picture that is decoded, in pixels: four times 4K."""
 
@@ -114,6 +116,14 @@ def open_regular(path: Path) -> io.BufferedReader:
     if file is None:
         raise VideoError(f"{path.name!r} is not a regular file (a folder, a pipe or a device)")
     return file
+
+
+def decoder_versions() -> dict[str, str]:
+    """The versions of PyAV, and of the libraries of FFmpeg that turn a file into pictures and sound."""
+    import av
+
+    # PyAV may be built on any version of theirs.
+    return {"av": av.__version__} | {name: ".".join(map(str, av.library_versions[name])) for name in FFMPEG}
 
 
 def open_container(file: BinaryIO, path: Path, max_pixels: int, **options: str) -> Any:

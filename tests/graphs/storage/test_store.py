@@ -13,6 +13,7 @@ from torch_geometric.data import Batch, Data
 
 import graphs.storage.store
 from graphs.storage.graph_records import REQUIRED, graph_fields
+from graphs.storage.header import header_item
 from graphs.storage.records import Field, StoreError, decode, encode
 from graphs.storage.store import GraphStore
 from graphs.variants import TIME_FLOWS, VARIANTS, select_edges
@@ -418,6 +419,28 @@ def test_the_manifest_is_written_once(path: Path) -> None:
         assert store.manifest["fps"] == 25.0
     with pytest.raises(StoreError, match=r"detector.sha256: 'aa', 'bb'"):
         GraphStore(path, "a", manifest=other)
+
+
+def test_versions_are_kept_with_the_first_graph_that_they_made(path: Path) -> None:
+    """Outside of the manifest: that of a store is equal whatever made it, and it goes on under any versions."""
+    old, new = {"av": "17.1.0"}, {"av": "18.0.0"}
+    with GraphStore(path, "a", manifest={"layer": 3}) as store:
+        store.put("u", made_graph([1]))
+        assert store.versions == ()
+        assert "made_with" not in store._header()
+        store.state_versions(old)
+        assert store.versions == ()
+        store.put("v", made_graph([1]))
+        store.put("w", made_graph([1]))
+        assert store.versions == (old,)
+    with GraphStore(path, "a", manifest={"layer": 3}) as store:
+        store.state_versions(new)
+        store.put_records([("x", store.record("v"))])
+        assert store.versions == (old, new)
+        assert store.manifest == {"layer": 3}
+        store._file.commit([header_item(store._header() | {"made_with": [3]})])
+        with pytest.raises(StoreError, match=r"its header is damaged: made_with is \[3\]"):
+            _ = store.versions
 
 
 def test_a_store_without_graphs_takes_another_manifest(path: Path) -> None:

@@ -135,6 +135,17 @@ def test_the_command_prints_caption_confidence_and_seconds(bench: Bench, capsys:
         assert line.startswith(f"{path}: {expected[path.stem].text}   (confidence 0.")
 
 
+def test_other_versions_than_in_training_are_said(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    with GraphStore(bench.store) as store:
+        (now,) = store.versions
+    for made_with, said in (([now], ""), ([now | {"av": "9.9"}], f"av: 9.9, here {now['av']}"), ([], "")):
+        bench.save("scene", made_with=made_with)
+        assert CaptionerBundle.load(bench.run / "model.safetensors").made_with == tuple(made_with)
+        assert bench.caption() == 0
+        warned = f"WARNING: {bench.run} was trained on features made with other versions than are installed here;"
+        assert (f"{warned} numbers may differ a little: {said}\n" in capsys.readouterr().err) == bool(said)
+
+
 def test_json_is_one_object_a_line(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     assert bench.caption("--json") == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

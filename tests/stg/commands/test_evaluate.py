@@ -22,6 +22,7 @@ from stg.config.search import SearchConfig
 from stg.config.training import FitConfig, OptimConfig, RunConfig
 from stg.datasets.open import OpenDataset, open_dataset
 from stg.models.generation import Caption, generate
+from stg.runs.bundle import CaptionerBundle
 from stg.runtime.errors import UserError
 from stg.runtime.progress import ConsoleReporter
 from stg.training.loop import fit
@@ -115,6 +116,26 @@ def test_features_made_otherwise_are_refused_naming_the_fields(run: Path, tmp_pa
     config = EvaluateConfig(str(run), split="val", store=str(tmp_path / "other"), meteor=False)
     with pytest.raises(UserError, match=r"do not fit this model: .*seed: trained on 0, store has 5"):
         evaluate(_on_world(config, 5, run, tmp_path), console=Console(file=io.StringIO()))
+
+
+def test_a_store_of_other_versions_than_the_training_is_read_with_a_warning(run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    trained = CaptionerBundle.load(run / "model.safetensors")
+    dataclasses.replace(trained, made_with=[{"av": "17.1.0"}]).save(copy / "model.safetensors")
+    shutil.copy(json.loads((run / "config.json").read_text())["data"]["store"], tmp_path / "store")
+    config = EvaluateConfig(str(copy), store=str(tmp_path / "store"), split="test", meteor=False, show=0)
+    shown = {}
+    for made_with in ({"av": "17.1.0"}, {"av": "18.0.0"}):
+        with GraphStore(tmp_path / "store", "a") as store:
+            store.state_versions(made_with)
+            store.put("test-00000", store.get("test-00000"))
+        text = io.StringIO()
+        evaluate(config, console=Console(file=text, width=1000))
+        shown[made_with["av"]] = text.getvalue()
+    assert "WARNING" not in shown["17.1.0"]
+    assert f"{tmp_path}/store were made with other versions than those that {copy} was trained on;" in shown["18.0.0"]
+    assert "av: 17.1.0, here 18.0.0" in shown["18.0.0"]
 
 
 def test_another_search_names_its_row_and_its_files(run: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from graphs import GraphStore, build_graph
 from stg.commands.extract import main
 from stg.commands.parser import run_command
 from stg.config.extraction import ExecutionConfig, ExtractConfig, NetworkConfig, SamplingConfig
+from stg.features import extraction_job
 from stg.features.extractor import Extractor
 from stg.features.ingestion import ingest, prefetch
 from stg.features.log import ExtractionLog
@@ -102,6 +103,32 @@ def test_a_folder_of_clips_becomes_a_store_of_graphs(bench: Bench, capsys: pytes
     assert facts["a"]["truncated"] is False
     assert facts["a"]["objects"] == graph.boxes.shape[0]
     assert bench.rows("skipped") == []
+
+
+def test_versions_that_differ_are_a_warning_and_no_refusal(
+    bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.clip("a.mp4")
+    assert bench.run() == 0
+    with GraphStore(bench.out) as store:
+        (first,), manifest = store.versions, store.manifest
+        assert {"av", "libavcodec", "torch", "torchvision", "onnxruntime"} <= first.keys()
+    later = first | {"av": "99.0"}
+    monkeypatch.setattr(extraction_job, "versions_now", lambda manifest: later)
+    capsys.readouterr()
+    # Nothing is added, so nothing is mixed.
+    assert bench.run() == 0
+    assert "WARNING" not in capsys.readouterr().out
+    bench.clip("b.mp4")
+    for clips_added in (1, 0):
+        assert bench.run() == 0
+        said = capsys.readouterr().out
+        assert f"{clips_added} clips added" in said
+        warned = f"WARNING: {bench.out} holds features made with other versions than are installed here;"
+        assert (f"{warned} numbers may differ a little: av: {first['av']}, here 99.0\n" in said) == bool(clips_added)
+    with GraphStore(bench.out) as store:
+        assert store.versions == (first, later)
+        assert store.manifest == manifest
 
 
 def test_the_library_extracts_what_the_command_does(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:

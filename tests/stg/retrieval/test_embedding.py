@@ -203,6 +203,10 @@ def test_a_saved_embedding_comes_back(tmp_path: Path) -> None:
     first = trained(replace(SMALL, video="mean+graph"))
     first.save(tmp_path)
     again = EmbeddingBundle.load(tmp_path)
+    assert again.made_with == ()
+    replace(first, made_with=[{"av": "17.1.0"}]).save(tmp_path)
+    again = EmbeddingBundle.load(tmp_path)
+    assert again.made_with == ({"av": "17.1.0"},)
     assert (again.vocabulary, again.model, again.graph, again.widths) == (WORDS, first.model, first.graph, WIDTHS)
     candidates = {"v1": ["a cat", "a dog runs"]}
     assert again.similarity(stored(), candidates) == first.similarity(stored(), candidates)

@@ -126,6 +126,8 @@ DAMAGED: list[Any] = [
     header(**{"vocabulary": json.dumps({"max_words": 9, "words": [*SPECIAL, 5]})}),
     header(**{"vocabulary": "[" * 100_000}),
     header(**{"features_dtype": 5}),
+    header(**{"made_with": 5}),
+    header(**{"made_with": [5]}),
     header(**{"reads": 5}),
     header(**{"reads": [5]}),
     header(**{"plugin": 5}),

@@ -1,0 +1,55 @@
+"""Which versions of decoder and network runtimes made features: where these differ there is a warning, no refusal."""
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from graphs import GraphStore
+from stg.config.schema import describe, differences
+from stg.video.packets import decoder_versions
+
+Versions = Mapping[str, str]
+"""Package or library -> version."""
+
+
+def versions_now(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """The versions in this environment of what makes the features of a manifest; imports no torch."""
+    networks = [entry for entry in manifest.values() if isinstance(entry, Mapping)]
+    onnx = any(str(entry.get("weights")).endswith(".onnx") for entry in networks)
+    packages = ["torch", "torchvision", *["onnxruntime"] * onnx]
+    return {**decoder_versions(), **{package: _version(package) for package in packages}}
+
+
+def versions_note(made_with: Sequence[Versions], now: Sequence[Versions], what: str) -> str | None:
+    """A warning with the versions that differ, or None.
+
+    Args:
+        made_with: of the features that were there before, as :attr:`graphs.GraphStore.versions` has them; where nobody
+            stated any, or one combination is the same, there is no warning.
+        now: of the others. Packages that only one side used are not compared.
+        what: the sentence that says so.
+    """
+    for new in now:
+        found = [differences(_common(old, new), _common(new, old)) for old in made_with]
+        # The latest of several is what a reader will know best.
+        if found and all(found):
+            return f"WARNING: {what}; numbers may differ a little: {describe(found[-1], '{old}, here {new}')}"
+    return None
+
+
+def store_note(made_with: Sequence[Versions], store: GraphStore, model: str) -> str | None:
+    """:func:`versions_note` of a model, by its file or folder, that reads a store."""
+    what = f"the features in {store.path} were made with other versions than those that {model} was trained on"
+    return versions_note(made_with, store.versions, what)
+
+
+def _common(versions: Versions, others: Versions) -> Versions:
+    return {name: value for name, value in versions.items() if name in others}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # published under several names, as ONNX Runtime is
+        return str(getattr(import_module(package), "__version__", "unknown"))
