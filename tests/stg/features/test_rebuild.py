@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -93,9 +93,7 @@ def with_sound(path: Path, sound: np.ndarray) -> Path:
 class Bench(test_caption.Bench):
     """Two clips of 12 frames, and an untrained model for a store made from them."""
 
-    def __init__(
-        self, folder: Path, weights: Path, branches: str = "scene", *, tones: bool = False, **options: Any
-    ) -> None:
+    def __init__(self, folder: Path, weights: Path, *, tones: bool = False, **options: Any) -> None:
         self.clips, self.weights, self.run = folder / "clips", weights, folder / "run"
         for item in (self.clips, self.run):
             item.mkdir(parents=True)
@@ -104,7 +102,7 @@ class Bench(test_caption.Bench):
             self.files = [with_sound(path, sine(300 + 900 * i, 2.5)) for i, path in enumerate(self.files)]
         self.store = folder / "store"
         self.extract(**options)
-        self.save(branches)
+        self.save("scene")
 
     def extract(self, **options: Any) -> None:
         """Make the store; options may name weights."""
@@ -116,6 +114,20 @@ class Bench(test_caption.Bench):
 
     def load(self, *places: Path) -> VideoCaptioner:
         return stg.load(self.run, weights=places or (self.weights, self.weights / "one", self.weights / "two"), beam=2)
+
+
+@pytest.fixture(scope="module")
+def benches(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Callable[[dict[str, Any]], Bench]:
+    """Store and clips for some options, made once."""
+    made: dict[str, Bench] = {}
+
+    def bench(options: dict[str, Any]) -> Bench:
+        key = json.dumps(options)
+        if key not in made:
+            made[key] = Bench(tmp_path_factory.mktemp("bench"), weights, **options)
+        return made[key]
+
+    return bench
 
 
 @pytest.mark.parametrize(
@@ -131,9 +143,10 @@ class Bench(test_caption.Bench):
     ],
 )
 def test_a_new_clip_gets_what_its_stored_graph_gets(
-    tmp_path: Path, weights: Path, branches: str, options: dict[str, Any], opened: tuple[bool, bool]
+    benches: Callable[[dict[str, Any]], Bench], branches: str, options: dict[str, Any], opened: tuple[bool, bool]
 ) -> None:
-    bench = Bench(tmp_path, weights, branches, **options)
+    bench = benches(options)
+    bench.save(branches)
     captioner, expected = bench.load(), from_store(bench, 2)
     assert (captioner.extractor.detector is not None, captioner.extractor.motion is not None) == opened
     assert abs(expected["clip0"].log_prob - expected["clip1"].log_prob) > 1e-3
@@ -143,9 +156,11 @@ def test_a_new_clip_gets_what_its_stored_graph_gets(
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Bench:
+def bench(benches: Callable[[dict[str, Any]], Bench]) -> Bench:
     """A model on scene and motion features of I3D."""
-    return Bench(tmp_path_factory.mktemp("bench"), weights, **I3D)
+    made = benches(I3D)
+    made.save("scene")
+    return made
 
 
 GRID = {"decoder": "stats", "stats": STaTSConfig(scene_streams=("grid",))}

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -73,7 +72,7 @@ def near(pixel: np.ndarray, colour: tuple[int, int, int], tolerance: int) -> boo
     return bool(np.abs(pixel.astype(int) - colour).max() <= tolerance)
 
 
-@pytest.mark.parametrize(("count", "rate"), [(50, 25), (31, 12)])
+@pytest.mark.parametrize(("count", "rate"), [(18, 9), (25, 12)])
 def test_every_frame_of_the_clip_is_there_at_its_rate(tmp_path: Path, count: int, rate: int) -> None:
     clip = write_clip(tmp_path / "v.mp4", grey_frames(count, (240, 320)), rate=rate)
     view, out, told = view_of(*WORDS), tmp_path / "out.mp4", []
@@ -97,7 +96,7 @@ def test_every_frame_of_the_clip_is_there_at_its_rate(tmp_path: Path, count: int
 
 
 @pytest.mark.parametrize(
-    ("count", "fps", "written"), [(1, 25.0, 50), (3, 25.0, 50), (40, 25.0, 50), (1, 0.1, 1), (51, 25.0, 51)]
+    ("count", "fps", "written"), [(1, 5.0, 10), (3, 5.0, 10), (8, 5.0, 10), (1, 0.1, 1), (11, 5.0, 11)]
 )
 def test_a_short_clip_holds_its_last_frame_until_its_caption_can_be_read(
     tmp_path: Path, count: int, fps: float, written: int
@@ -229,9 +228,10 @@ def test_the_caption_grows_word_by_word() -> None:
 def test_any_caption_stays_text_within_the_strip(tmp_path: Path, words: tuple[str, ...]) -> None:
     view = view_of(*words)
     view = replace(view, nodes=tuple(replace(node, name=words[0]) for node in view.nodes))
-    write_overlay(footage(4, (240, 320)), replace(view, pictures=(Picture(1), Picture(3))), tmp_path / "o.mp4")
+    short = replace(footage(4), fps=2.0)
+    write_overlay(short, replace(view, pictures=(Picture(1), Picture(3))), tmp_path / "o.mp4")
     frames = decoded(tmp_path / "o.mp4")
-    assert len(frames) == 20
+    assert len(frames) == 4
     assert frames[0].shape[0] <= 480 + 220
 
 
@@ -340,8 +340,9 @@ def test_a_failure_midway_leaves_the_old_file(tmp_path: Path) -> None:
     assert out.read_bytes() == b"old"
 
 
-def test_killed_midway_leaves_no_file_at_the_target(tmp_path: Path) -> None:
+def test_killed_midway_leaves_no_file_at_the_target(tmp_path: Path, python: list[str]) -> None:
     code = f"""
+import os
 import numpy as np
 from stg.pages.videos.overlay import Footage, write_overlay
 from stg.pages.videos.views import VideoView
@@ -350,13 +351,13 @@ def frames():
         yield np.zeros((48, 64, 3), np.uint8)
 def tell(done, total):
     if done == 40:
-        print("busy", flush=True)
+        print(os.getpid(), flush=True)
 write_overlay(Footage(10**6, 25.0, (48, 64), frames), VideoView("v"), {str(tmp_path / "out.mp4")!r}, progress=tell)
 """
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen([*python, "-c", code], stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
-        assert child.stdout.readline() == "busy\n"
-        os.kill(child.pid, signal.SIGKILL)
+        os.kill(int(child.stdout.readline()), signal.SIGKILL)
+    assert child.returncode == -signal.SIGKILL
     assert not (tmp_path / "out.mp4").exists()
     assert len(list(tmp_path.iterdir())) == 1  # the unfinished one, under a hidden name
     assert all(path.name.startswith(".") for path in tmp_path.iterdir())
@@ -372,7 +373,7 @@ def test_frames_stream_through(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
     def frames() -> Iterator[np.ndarray]:
         nonlocal alive, most
-        for _ in range(60):
+        for _ in range(30):
             frame = np.zeros((48, 64, 3), np.uint8).view(Frame)
             alive += 1
             most = max(most, alive)
@@ -380,7 +381,7 @@ def test_frames_stream_through(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
             del frame
 
     view = replace(view_of(*WORDS, nodes=False), size=(48, 64))
-    write_overlay(Footage(60, 10.0, (48, 64), frames), view, tmp_path / "o.mp4")
+    write_overlay(Footage(30, 10.0, (48, 64), frames), view, tmp_path / "o.mp4")
     assert most <= 3
 
 
@@ -433,10 +434,11 @@ def with_sound(path: Path, film: Path, *, film_from: float, tone_from: float, ch
 @pytest.mark.parametrize("channels", ["mono", "stereo", "5.1"])
 @pytest.mark.parametrize(("film_from", "tone_from"), [(0.0, 0.0), (0.0, 2.5), (1.0, 0.0)])
 def test_the_sound_stays_at_its_place(tmp_path: Path, channels: str, film_from: float, tone_from: float) -> None:
-    film = write_clip(tmp_path / "film.mp4", grey_frames(40, (240, 320)), rate=10)
+    film = write_clip(tmp_path / "film.mp4", grey_frames(10, (240, 320)), rate=Fraction(5, 2))
     how = {"film_from": film_from, "tone_from": tone_from, "channels": channels}
     clip = with_sound(tmp_path / "clip.mkv", film, **how)
-    write_overlay(clip, view_of(*WORDS), tmp_path / "out.mp4")
+    view = replace(view_of(*WORDS), pictures=(Picture(2), Picture(7)))
+    write_overlay(clip, view, tmp_path / "out.mp4")
     with av.open(tmp_path / "out.mp4") as file:
         heard = np.zeros(5 * 48000)
         for frame in file.decode(audio=0):
@@ -447,7 +449,7 @@ def test_the_sound_stays_at_its_place(tmp_path: Path, channels: str, film_from: 
     begin, end = max(tone_from - film_from, 0), tone_from - film_from + 2
     assert loud[[0, -1]] == pytest.approx([begin, end], abs=0.05)
     assert np.abs(np.fft.rfft(heard[round((begin + 0.2) * 48000) :][:24000])).argmax() == 250  # 500 Hz
-    assert len(decoded(tmp_path / "out.mp4")) == 40
+    assert len(decoded(tmp_path / "out.mp4")) == 10
 
 
 def test_each_frame_is_shown_at_its_own_time(tmp_path: Path) -> None:
