@@ -85,9 +85,11 @@ def write_s3d(path: Path) -> Path:
 
 
 def write_raft(path: Path) -> Path:
-    """The small RAFT, shrunk."""
+    """The small RAFT, shrunk, that sees motion of many pixels."""
     torch.manual_seed(0)
-    return _write(path, thin_raft(weights=None).state_dict())
+    state = thin_raft(weights=None).state_dict()
+    state["update_block.flow_head.conv2.weight"] *= 300
+    return _write(path, state)
 
 
 def write_vggish(path: Path) -> Path:
