@@ -13,7 +13,7 @@ ROWS = [
     *(f"G{number}" for number in range(1, 12)),
     *(f"H{number}" for number in range(1, 19)),
     *(f"I{number}" for number in range(1, 7)),
-    *(f"K{number}" for number in range(1, 6)),
+    *(f"K{number}" for number in range(1, 7)),
     *(f"L{number}" for number in range(1, 8)),
 ]
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from stg.config.data import WorldConfig
 from stg.config.model import TimeFlow
+from stg.config.plugins import known, near
 from stg.config.schema import not_negative, positive, seed_list
 
 ROWS = ("scene", "none", "spatial", "temporal", "dense", "full")
@@ -24,7 +25,8 @@ class ProbeConfig:
     store: str | None = None
     """Store of the world's graphs, such as one that stg.store edges made; default: as stg.fit makes it."""
     rows: str = ",".join(ROWS)
-    """Of scene, none, spatial, temporal, dense, full; with -shuffled behind it, on features shuffled between videos."""
+    """Of scene, none, spatial, temporal, dense, full, and edges of a plugin; with -shuffled behind it, on features
+    shuffled between videos."""
     seeds: str = "0,1,2"
     """Of weights, order and dropout, with commas."""
     time_flow: TimeFlow = "literal"
@@ -47,8 +49,12 @@ class ProbeConfig:
         if self.channels % HEADS:
             raise ValueError(f"channels must be a multiple of {HEADS}; got {self.channels}")
         not_negative(self, "layers")
-        if any(row.removesuffix(SHUFFLED) not in ROWS for row in self.chosen):
-            raise ValueError(f"rows must be of {', '.join(ROWS)}, each with or without {SHUFFLED}; got {self.rows!r}")
+        there = dict.fromkeys([*ROWS, *known("variant")])
+        if unknown := [row for row in self.chosen if row.removesuffix(SHUFFLED) not in there]:
+            raise ValueError(
+                f"rows must be of {', '.join(there)}, each with or without {SHUFFLED}; got {self.rows!r}"
+                f"{near(unknown[0], there)}"
+            )
         seed_list(self.seeds)
 
     @property
