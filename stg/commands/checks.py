@@ -108,7 +108,7 @@ def _report(config: ReportConfig) -> None:
         if config.store is not None:
             _stores([config.store])
     if config.clips:
-        find_clips(tuple(place for place in config.clips.split(os.pathsep) if place))
+        find_clips(tuple(place for place in config.clips.split(os.pathsep) if place), config.recursive)
 
 
 @check.register

@@ -22,7 +22,7 @@ from stg.runtime.errors import UserError
 from stg.runtime.files import page_file
 from stg.runtime.progress import ConsoleReporter
 from stg.runtime.reporter import Reporter
-from stg.video.clips import find_clips
+from stg.video.clips import ClipList, by_id, list_clips
 from stg.video.decoding import VideoError, sample_video
 
 GLIMPSES = 4
@@ -69,16 +69,16 @@ def report_run(config: ReportConfig, *, reporter: Reporter) -> Path:
         ablations=_listed(config.ablations),
         split="test" if tested else "val",
         references=references,
-        pictures=_glimpses(config, settings),
+        pictures=_glimpses(config, settings, reporter),
     )
 
 
-def _glimpses(config: ReportConfig, settings: FitConfig) -> Callable[[str], Sequence[str]] | None:
+def _glimpses(config: ReportConfig, settings: FitConfig, reporter: Reporter) -> Callable[[str], Sequence[str]] | None:
     """A few frames of a video as ``data:`` addresses, if they are at hand."""
     if settings.data.dataset == "world":
         world = World.of(settings.world)
         return lambda video: glimpse(world.sample(video, GLIMPSES))
-    clips = find_clips(tuple(_joined(config.clips))) if config.clips else {}
+    clips = _clips(config, reporter)
 
     def frames(video: str) -> Sequence[str]:
         if video not in clips:
@@ -108,7 +108,7 @@ def report_videos(config: ReportConfig, *, reporter: Reporter) -> list[Path]:
         config.split,
         search=config.searched(),
         beside=_listed(config.beside),
-        clips=find_clips(tuple(_joined(config.clips))) if config.clips else {},
+        clips=_clips(config, reporter),
         weights=[Path(place) for place in _joined(config.weights)],
         explainers=explainers,
         reporter=reporter,
@@ -129,6 +129,14 @@ def report_videos(config: ReportConfig, *, reporter: Reporter) -> list[Path]:
 def _explainers(config: ReportConfig) -> list[Explainer]:
     made = [find_explainer(name)() for name in _listed(config.explainers)]
     return made + ([EXPLAINERS["gnn_explainer"](epochs=config.explainer)] if config.explainer else [])
+
+
+def _clips(config: ReportConfig, reporter: Reporter) -> dict[str, Path]:
+    """The clips by id; what was left out is said."""
+    found = list_clips(tuple(_joined(config.clips)), config.recursive) if config.clips else ClipList()
+    if found.left_out:
+        reporter.say(found.left_out)
+    return by_id(found.paths)
 
 
 def _listed(names: str | None) -> list[str]:

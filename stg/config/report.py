@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from stg.config.extraction import RECURSIVE_HELP
 from stg.config.search import SearchConfig, with_candidates, with_shorthands
 
 OF_VIDEOS = (
@@ -39,6 +40,7 @@ class ReportConfig:
     """The page, or a folder for several pages; by default RUN/report/SPLIT.html, or RUN/report/run.html."""
     clips: str | None = None
     """The video files, or folders of them, joined by ':' (on Windows ';'); their names are the names of the videos."""
+    recursive: bool = field(default=False, metadata={"flag": True, "help": RECURSIVE_HELP})
     weights: str | None = None
     """Folder with the weights of the image network, or its file, for Grad-CAM; several joined as clips are."""
     beside: str | None = None
@@ -75,6 +77,8 @@ class ReportConfig:
             if given:
                 are = "is" if len(given) == 1 else "are"
                 raise ValueError(f"{', '.join(given)} {are} for a page of videos: add --split val, test or train")
+        if self.recursive and not self.clips:
+            raise ValueError("recursive is for the folders of clips: add --clips")
         if self.split is not None and self.ablations:
             raise ValueError("ablations are shown on the page of the run: leave out --split")
         self.searched()
