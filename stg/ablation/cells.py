@@ -95,7 +95,7 @@ class CellFolder:
 
     def write_record(self, record: Mapping[str, Any]) -> None:
         """Replace the cell's record."""
-        write_atomic(self.record_file, json.dumps(record, indent=1))
+        write_atomic(self.record_file, json.dumps(record, ensure_ascii=False, indent=1))
 
     @property
     def trained(self) -> bool:

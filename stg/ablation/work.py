@@ -119,7 +119,7 @@ def write_events(config: WorldConfig, run: RunFolder, stem: str) -> None:
     world = World.of(config)
     captions = read_predicted(run.evaluation_file(stem))
     record = {"scores": event_scores(world, captions), "verbs": verb_scores(world, captions)}
-    write_atomic(run.evaluation_file(stem, "events"), json.dumps(record, indent=1))
+    write_atomic(run.evaluation_file(stem, "events"), json.dumps(record, ensure_ascii=False, indent=1))
 
 
 def verb_scores(world: World, captions: Mapping[str, str]) -> dict[str, dict[str, float | int]]:

@@ -1,6 +1,7 @@
 """From video files to captions, with a trained model and the networks it was trained with."""
 
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from stg.config.search import SearchConfig, with_candidates, with_shorthands
 from stg.data.batches import BatchSource
 from stg.data.edges import recorded_edges
 from stg.data.versions import versions_note, versions_now
-from stg.datasets.world.extractor import WORLD_BUILDERS, is_world
+from stg.datasets.world.extractor import WORLD_BUILDERS, is_world, unlike_world
 from stg.features.extractor import Extractor
 from stg.features.rebuild import FeaturePlan, features_read, plan_features
 from stg.models.generation import Caption, generate
@@ -42,6 +43,10 @@ WORLD_KNOWS = (
 )
 
 
+class UnlikeTraining(UserWarning):
+    """A clip is unlike all that its model was trained on."""
+
+
 @dataclass(frozen=True)
 class ClipCaption:
     """What the model says of one clip.
@@ -55,6 +60,7 @@ class ClipCaption:
             been read ahead of that by then is not counted.
         truncated: the file was cut short, and only what is there was seen.
         error: why there is no caption; None where there is one.
+        warning: why the caption may say little: the clip is unlike the training data; else None.
         candidates: what the search found, best first; the first is the caption.
         seen: what it was made of, where there is a caption; it holds the sampled frames.
     """
@@ -66,6 +72,7 @@ class ClipCaption:
     seconds: float = 0.0
     truncated: bool = False
     error: str | None = None
+    warning: str | None = None
     candidates: tuple[Caption, ...] = ()
     seen: Evidence | None = field(default=None, repr=False, compare=False)
 
@@ -117,8 +124,14 @@ class VideoCaptioner:
 
         Raises:
             VideoError: the file cannot be used.
+
+        Warns:
+            UnlikeTraining: the clip is unlike the training data (:meth:`describe` has this as a field instead).
         """
-        return self.describe(path).caption
+        found = self.describe(path)
+        if found.warning:
+            warnings.warn(f"{path} is {found.warning}", UnlikeTraining, stacklevel=2)
+        return found.caption
 
     def describe(self, path: str | Path) -> ClipCaption:
         """The caption of one video file, with how sure the model is, and how long it took.
@@ -180,6 +193,7 @@ class VideoCaptioner:
             found.log_prob,
             seconds,
             cut,
+            warning=unlike_world(self.trained.features, clip.sample),
             candidates=tuple(candidates),
             seen=seen,
         )

@@ -1,6 +1,5 @@
 """Caption video files: text, JSON lines, pages, clips with the caption burnt in."""
 
-import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -18,6 +17,7 @@ from stg.features.rebuild import features_read, plan_features
 from stg.runs.model_file import model_file, model_header
 from stg.runtime.errors import TooManySkipped, UserError
 from stg.runtime.files import printable
+from stg.runtime.output import json_line
 from stg.runtime.progress import ConsoleReporter
 from stg.runtime.reporter import Reporter
 from stg.video.clips import list_clips
@@ -76,9 +76,14 @@ def _captions(
     shown = bool(config.report or config.overlay)
 
     def printed() -> Iterator[ClipCaption]:
+        warned = False
         for one in captioner.describe_many(clips, readers, progress, keep_seen=shown):
             if one.error is not None:
                 failed.append(one)
+            # Once: of many clips, those further on say so in a word.
+            if one.warning and not warned:
+                reporter.say(f"warning: {one.video} is {one.warning}")
+                warned = True
             _print(one, config.json, config.searched().n_best)
             yield one
 
@@ -112,6 +117,8 @@ def _print(found: ClipCaption, as_json: bool, n_best: int) -> None:
         # Emptied first: asdict would copy the models and the frames that it refers to.
         record = asdict(replace(found, seen=None))
         del record["seen"]
+        if found.warning is None:
+            del record["warning"]
         # Who asks for one caption gets no list of one.
         del record["candidates"]
         if n_best > 1:
@@ -119,11 +126,12 @@ def _print(found: ClipCaption, as_json: bool, n_best: int) -> None:
                 {"caption": one.text, "log_prob": one.log_prob, "score": one.score, "confidence": one.confidence}
                 for one in found.candidates[:n_best]
             ]
-        print(json.dumps(record), flush=True)
+        print(json_line(record), flush=True)
     elif found.error is None:
         # Names of files may hold control characters, which a terminal would obey.
         name = printable(found.video)
         note = ", the file is cut short" if found.truncated else ""
+        note += ", unlike the training data" if found.warning else ""
         print(f"{name}: {found.caption}   (confidence {found.confidence:.2f}, {found.seconds:.1f} s{note})", flush=True)
     else:
         print(f"skipped: {printable(found.error)}", file=sys.stderr, flush=True)

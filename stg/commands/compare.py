@@ -1,6 +1,5 @@
 """Compare runs on the same videos, paired."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +10,7 @@ from stg.config.results import CompareConfig
 from stg.evaluation.comparison import PAIRED, compare
 from stg.metrics.columns import HEADINGS, PUBLISHED
 from stg.runtime.files import printable
+from stg.runtime.output import json_line
 from stg.runtime.progress import ConsoleReporter
 
 
@@ -18,7 +18,7 @@ def main(config: CompareConfig) -> int:
     """The command."""
     record = compare(config)
     if config.json:
-        print(json.dumps(record, ensure_ascii=False))
+        print(json_line(record))
     else:
         show(record, Console(highlight=False, markup=False))
     return 0

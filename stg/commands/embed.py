@@ -88,7 +88,9 @@ def embed(config: EmbedConfig, *, console: Console, stop: Callable[[], bool] = l
         raise UserError(f"the captions of split {split!r} of {dataset.name} are withheld: evaluate another split")
     values = retrieve(trained, store, captions, source=sources(settings, list(captions)), device=device).values
     about = {"split": split, "videos": len(captions), "captions": sum(map(len, captions.values()))}
-    write_atomic(folder / f"{printable(split)}-recalls.json", json.dumps({**about, **values}, indent=1))
+    write_atomic(
+        folder / f"{printable(split)}-recalls.json", json.dumps({**about, **values}, ensure_ascii=False, indent=1)
+    )
     console.print(_table(values, title=f"{split}: {about['videos']} videos, {about['captions']} captions: {folder}"))
     return values
 
@@ -138,7 +140,7 @@ def _agree(config: EmbedConfig, folder: Path) -> None:
 
 def _begin(config: EmbedConfig, folder: Path, writer: FolderWriter) -> None:
     writer.begin()
-    write_atomic(folder / SETTINGS, json.dumps(to_dict(config), indent=1))
+    write_atomic(folder / SETTINGS, json.dumps(to_dict(config), ensure_ascii=False, indent=1))
 
 
 def _table(values: dict[str, float], *, title: str) -> Any:

@@ -1,6 +1,5 @@
 """Compare or merge caption files."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 
 from rich.console import Console
@@ -20,6 +19,7 @@ from stg.evaluation.results import captions_of
 from stg.runs.folder import load_config
 from stg.runtime.errors import UserError
 from stg.runtime.files import printable
+from stg.runtime.output import json_line
 from stg.runtime.progress import ConsoleReporter
 
 ROWS = 20
@@ -71,7 +71,7 @@ def print_side_by_side(config: PredictionsConfig, console: Console) -> None:
             captions = dict(zip(names, row.captions, strict=True))
             # By short names, which are distinct even where files of several runs are called alike.
             record = {"video": row.video, "captions": captions, "reference": row.reference}
-            print(json.dumps(record, ensure_ascii=False))
+            print(json_line(record))
         return
     if shown:
         console.print(caption_table(shown, names, width=console.width, references=bool(referred)))

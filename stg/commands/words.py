@@ -1,6 +1,5 @@
 """Count the words of caption files by part of speech."""
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -15,6 +14,7 @@ from stg.config.results import WordsConfig
 from stg.evaluation.predictions import read_captions, short_names
 from stg.runtime.errors import UserError
 from stg.runtime.files import printable
+from stg.runtime.output import json_line
 from stg.text.tagging import SETUP, TAGS, LexiconTagger, Tag, Tagger, pick_tagger
 from stg.text.words import Word, WordReport, count_words
 
@@ -38,7 +38,7 @@ def main(config: WordsConfig) -> int:
             raise UserError(f"{path}: {error}") from error
     notes = _notes(config, captions, tagger)
     if config.json:
-        print(json.dumps(_record(config, reports, tagger, notes), ensure_ascii=False, allow_nan=False))
+        print(json_line(_record(config, reports, tagger, notes)))
     else:
         show(reports, console=Console(highlight=False), title=f"words by {tagger.name}", notes=notes)
     return 0

@@ -106,7 +106,7 @@ def _agree(folder: Path, settings: Mapping[str, Any]) -> None:
             raise UserError(f"{folder} holds results of other settings ({listed}): choose another --out")
         return
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, json.dumps(settings, indent=1))
+    write_atomic(path, json.dumps(settings, ensure_ascii=False, indent=1))
 
 
 def _train_row(
@@ -190,7 +190,7 @@ def _write_table(
         "commits": sorted(name or "unknown" for name in commits),
         "rows": rows,
     }
-    write_atomic(folder / "table.json", json.dumps(record, indent=1))
+    write_atomic(folder / "table.json", json.dumps(record, ensure_ascii=False, indent=1))
     write_atomic(folder / "table.md", to_markdown(record))
     # The plot has no line for the edges: they join the one on the data.
     about = {**record, "dataset": f"{record['dataset']}, edges {record['edges']}"}

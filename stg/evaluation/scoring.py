@@ -270,4 +270,4 @@ def _write_candidates(path: Path, found: Mapping[str, Sequence[Caption]]) -> Non
 def _write_scores(path: Path, scores: Scores, **about: Any) -> None:
 
     record = {**about, "videos": scores.videos, "scores": scores.values, "unavailable": scores.unavailable}
-    write_atomic(path, json.dumps(record, indent=1))
+    write_atomic(path, json.dumps(record, ensure_ascii=False, indent=1))

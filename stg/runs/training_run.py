@@ -91,7 +91,7 @@ class TrainingRun:
         self._begun = True
         if self.rank:
             return
-        write_atomic(self.folder.config_file, json.dumps(to_dict(self.config), indent=1))
+        write_atomic(self.folder.config_file, json.dumps(to_dict(self.config), ensure_ascii=False, indent=1))
         # To be given by --config, it holds options alone.
         options = {name: value for name, value in to_dict(self.config).items() if name != "plugin_sha256"}
         write_atomic(path / "config.yaml", yaml.safe_dump(options, sort_keys=False))
@@ -141,7 +141,9 @@ class TrainingRun:
         if self.rank:
             return
         try:
-            write_atomic(self.folder.state_file, json.dumps({"status": status, **details}, indent=1))
+            write_atomic(
+                self.folder.state_file, json.dumps({"status": status, **details}, ensure_ascii=False, indent=1)
+            )
         except StgError as error:
             logger.warning("%s", error)
 

@@ -1,5 +1,6 @@
 """Standard output that may fail: a pipe whose reader has left, a full disk, a terminal that was closed."""
 
+import json
 import os
 import sys
 import weakref
@@ -35,6 +36,18 @@ class Lenient:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+def json_line(record: Any) -> str:
+    """A record as JSON for standard output, with names as they are.
+
+    What standard output cannot hold becomes an escape that JSON reads back as it was: names of files that are no
+    Unicode, and where it is not UTF-8, all that is not ASCII.
+    """
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    unicode = encoding.lower().replace("-", "").replace("_", "") == "utf8"
+    line = json.dumps(record, ensure_ascii=not unicode, allow_nan=False)
+    return line.encode(errors="backslashreplace").decode()
 
 
 def flush_output() -> None:

@@ -12,6 +12,7 @@ from stg.runtime.errors import UserError
 
 if TYPE_CHECKING:
     from stg.features.extractor import Extractor
+    from stg.video.decoding import SampledFrames
 
 WORLD = "world-backbone"
 """What manifests call the world's image network."""
@@ -20,6 +21,32 @@ WORLD = "world-backbone"
 def is_world(manifest: Mapping[str, Any]) -> bool:
     """Whether features are those of the built-in world."""
     return Manifest(manifest).backbone_name == WORLD
+
+
+def unlike_world(manifest: Mapping[str, Any], sample: "SampledFrames") -> str | None:
+    """A warning where a model of the built-in world captions a clip that is none of its videos; else None.
+
+    A clip is taken for a video of the world if it has the size, the length and the rate that the manifest records, as
+    all have that `World.write_mp4` writes, and hardly any others. Of copies in another size it warns.
+
+    Args:
+        manifest: of the features that the model was trained on.
+        sample: of the clip.
+    """
+    if not is_world(manifest):
+        return None
+    world = Manifest(manifest).entry("detector").get("world")
+    kept = world if isinstance(world, Mapping) else {}
+    size, frames, fps = (kept.get(name, usual) for name, usual in (("size", 96), ("frames", 60), ("fps", 12)))
+    height, width = sample.frames.shape[1:3]
+    # A file that is cut short has fewer frames, and a note of its own.
+    whole = sample.truncated or sample.total_frames == frames
+    if (height, width) == (size, size) and whole and abs(sample.fps - fps) < 0.5:
+        return None
+    return (
+        f"unlike the training data, the built-in world alone ({frames} frames of {size}x{size}; this clip has "
+        f"{sample.total_frames} of {width}x{height})"
+    )
 
 
 def world_extractor(manifest: Manifest, reads: Sequence[str]) -> "Extractor":

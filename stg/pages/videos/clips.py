@@ -51,6 +51,8 @@ def _view(video: str, evidence: Evidence, found: ClipCaption, name: str, tests: 
     image_map = model.image_map(batch, sample)
     explanation = explain(model, batch, found.candidates[0], image_map=image_map, tests=tests)
     notes = [*map(without_places, captioner.notes)]
+    if found.warning:
+        notes.append(f"This clip is {found.warning}.")
     if found.truncated:
         notes.append("The file is cut short: this is what there is of it.")
     film = film_of(evidence.clip, notes)
