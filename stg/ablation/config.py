@@ -3,15 +3,13 @@
 from dataclasses import dataclass, field
 
 from stg.ablation.tables import TABLES
-from stg.config.data import DataConfig, WorldConfig
-from stg.config.model import GraphConfig, ModelConfig
 from stg.config.schema import seed_list
-from stg.config.training import LossConfig, OptimConfig, RewardConfig, RunConfig
+from stg.config.training import RunConfig, TrainingSections
 
 
 @dataclass(frozen=True)
-class AblateConfig:
-    """What to compare."""
+class Rows:
+    """Which runs there are, and how they are scored."""
 
     table: str | None = field(
         default=None,
@@ -44,23 +42,15 @@ class AblateConfig:
     verbose: bool = field(
         default=False, metadata={"flag": True, "help": "print all that stg.fit and stg.evaluate print of each cell"}
     )
-    data: DataConfig = field(default_factory=DataConfig)
-    """Videos and captions."""
-    world: WorldConfig = field(default_factory=WorldConfig)
-    """The built-in world."""
-    graph: GraphConfig = field(default_factory=GraphConfig)
-    """Object graph."""
-    model: ModelConfig = field(default_factory=ModelConfig)
-    """Branches and decoders."""
-    loss: LossConfig = field(default_factory=LossConfig)
-    """Loss."""
-    optim: OptimConfig = field(default_factory=OptimConfig)
-    """Optimisation."""
-    reward: RewardConfig = field(default_factory=RewardConfig)
-    """Training on rewards."""
-    run: RunConfig = field(default_factory=RunConfig)
-    """Threads and device of every cell."""
-    given: tuple[str, ...] = field(default=(), metadata={"given": True})
 
     def __post_init__(self) -> None:
         seed_list(self.seeds)
+
+
+@dataclass(frozen=True)
+class AblateConfig(TrainingSections, Rows):
+    """What to compare."""
+
+    run: RunConfig = field(default_factory=RunConfig)
+    """Threads and device of every cell."""
+    given: tuple[str, ...] = field(default=(), metadata={"given": True})

@@ -1,7 +1,7 @@
 """Which cells a table, or a grid, has, and what each of them trains."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from stg.ablation.config import AblateConfig
 from stg.ablation.tables import AXES, TABLES, Table, grid
 from stg.config.plugins import near
 from stg.config.schema import from_dict, seed_list, to_dict
-from stg.config.training import FitConfig
+from stg.config.training import FitConfig, TrainingSections
 from stg.runtime.errors import UserError
 
 OWN = {"run.out": "--out", "run.seed": "--seeds", "run.control": "--controls", "run.start": ""}
@@ -55,16 +55,8 @@ def make_plan(config: AblateConfig) -> Plan:
     """
     name, table = _chosen(config)
     # The sections of stg.fit, without what only the ablation has.
-    base = FitConfig(
-        data=config.data,
-        world=config.world,
-        graph=config.graph,
-        model=config.model,
-        loss=config.loss,
-        optim=config.optim,
-        reward=config.reward,
-        run=config.run,
-    )
+    shared = {item.name: getattr(config, item.name) for item in fields(TrainingSections)}
+    base = FitConfig(**shared, run=config.run)
     dataset: str = config.data.dataset
     # Two folders of clips must not share one default folder of results.
     if dataset == "folder" and config.data.root:

@@ -171,8 +171,8 @@ class RunConfig:
 
 
 @dataclass(frozen=True)
-class FitConfig:
-    """Train a captioner."""
+class TrainingSections:
+    """What a training is made of, wherever it is kept: the sections that ``fit`` and ``ablate`` share."""
 
     data: DataConfig = field(default_factory=DataConfig)
     """Videos and captions."""
@@ -188,6 +188,12 @@ class FitConfig:
     """Optimisation."""
     reward: RewardConfig = field(default_factory=RewardConfig)
     """Training on rewards."""
+
+
+@dataclass(frozen=True)
+class FitConfig(TrainingSections):
+    """Train a captioner."""
+
     run: RunConfig = field(default_factory=RunConfig)
     """Run folder, seed, device."""
     plugin: tuple[str, ...] = field(default_factory=loaded_plugins, metadata={"kept": True})

@@ -3,6 +3,7 @@ S30, V11)."""
 
 import re
 import shlex
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from stg.commands.parser import parse
 from stg.config.evaluation import EvaluateConfig
 from stg.config.model import ModelConfig, STaTSConfig, TSConfig
 from stg.config.schema import differences, to_dict
-from stg.config.training import FitConfig
+from stg.config.training import FitConfig, TrainingSections
 from stg.metrics.columns import PUBLISHED
 from stg.runtime.errors import UserError
 
@@ -277,3 +278,14 @@ def test_settings_are_looked_at_when_all_are_in_place() -> None:
     assert made.model.stats.order == "st"
     with pytest.raises(ValueError, match=r"no setting model\.colour"):
         with_settings(annealed, {"model.colour": 1})
+
+
+def test_every_section_of_a_training_is_that_of_every_cell() -> None:
+    """The two commands share them, so that none can be forgotten."""
+    own = {"data": {"min_count": 7}, "world": {"train": 9}, "graph": {"layers": 1}, "model": {"channels": 8}}
+    own |= {"loss": {"temperature": 2.0}, "optim": {"lr": 0.5}, "reward": {"samples": 3}}
+    assert list(own) == [item.name for item in fields(TrainingSections)]
+    words = [f"--{part}.{key}={value}" for part, values in own.items() for key, value in values.items()]
+    for config in plan_of("--variants", "full", "--seeds", "0", *words).configs.values():
+        found = to_dict(config)
+        assert {part: {key: found[part][key] for key in values} for part, values in own.items()} == own
