@@ -97,7 +97,7 @@ PUBLIC = {
     "stg.captioning": "VideoCaptioner load",
     "stg.retrieval": "EmbeddingBundle",
     "stg.explain": "explain Explanation Attribution EXPLAINERS",
-    "stg.pages": "show write_video_pages write_run_page",
+    "stg.pages": "show write_video_pages write_run_page run_view",
     "stg.runs": "RunFolder CaptionerBundle",
     "graphs": "StoreError GraphSource GraphsInMemory VARIANTS",
     "decoders": "SEARCHES",

@@ -14,7 +14,7 @@ from stg.evaluation.loaded_run import load_run_as
 from stg.evaluation.results import captions_of
 from stg.explain import EXPLAINERS, Explainer
 from stg.explain.explainers import find_explainer
-from stg.pages import write_run_page, write_video_pages
+from stg.pages import run_view, write_run_page, write_video_pages
 from stg.pages.videos.pictures import glimpse
 from stg.pages.videos.split_report import SplitReport, run_name
 from stg.runs.folder import load_config
@@ -63,14 +63,14 @@ def report_run(config: ReportConfig, *, reporter: Reporter) -> Path:
     # The page needs no captions by people: without them it has no best and worst videos.
     except UserError as error:
         reporter.say(f"no best and worst videos: {error}")
-    return write_run_page(
-        config.target,
+    page = run_view(
         config.run,
         ablations=_listed(config.ablations),
         split="test" if tested else "val",
         references=references,
         pictures=_glimpses(config, settings, reporter),
     )
+    return write_run_page(config.target, page)
 
 
 def _glimpses(config: ReportConfig, settings: FitConfig, reporter: Reporter) -> Callable[[str], Sequence[str]] | None:

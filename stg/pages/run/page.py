@@ -34,38 +34,17 @@ STATUS = {
 }
 
 
-def write_run_page(
-    out: str | Path,
-    folder: str | Path,
-    *,
-    ablations: Sequence[str | Path] = (),
-    split: str = "val",
-    search: str | None = None,
-    references: Mapping[str, Sequence[str]] | None = None,
-    pictures: Pictures | None = None,
-    tagger: Tagger | Literal["auto", "spacy", "lexicon"] = "auto",
-    shown: int = 8,
-) -> Path:
+def write_run_page(out: str | Path, page: RunPage) -> Path:
     """Write the page of a run; returns its file.
 
     Args:
         out: the file, ``run.html``; a name without ``.html`` is a folder, made if need be, that gets ``index.html``.
-        folder, ablations, split, search, references, pictures, tagger, shown: as in `run_view`.
+        page: as `run_view` gives it.
 
     Raises:
-        UserError: as `run_view`, or ``out`` cannot be a file.
+        UserError: ``out`` cannot be a file.
     """
     file = page_file(Path(out))
-    page = run_view(
-        folder,
-        ablations=ablations,
-        split=split,
-        search=search,
-        references=references,
-        pictures=pictures,
-        tagger=tagger,
-        shown=shown,
-    )
     write_atomic(file, run_html(page))
     return file
 
