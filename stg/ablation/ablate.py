@@ -23,7 +23,7 @@ from stg.runtime.errors import Preempted, UserError
 from stg.runtime.files import printable, write_atomic
 from stg.runtime.locks import claim
 from stg.runtime.provenance import commit, machine
-from stg.runtime.reading import read_json
+from stg.runtime.reading import counted, read_json
 from stg.runtime.reporter import SILENT, Reporter
 
 POLL_SECONDS = 0.5
@@ -52,7 +52,7 @@ def ablate(config: AblateConfig, *, reporter: Reporter = SILENT) -> int:
         _say_report(plan, reporter)
         return 0
 
-    _say(reporter, f"{plan.name}: {plan.table.title}; {len(plan.configs)} cells in {plan.folder}")
+    _say(reporter, f"{plan.name}: {plan.table.title}; {counted(len(plan.configs), 'cell')} in {plan.folder}")
     # The store is made before any cell: processes that share the folder would make it twice.
     plan = replace(plan, features=_prepare(plan, reporter))
     if plan.scoring.meteor and not java_is_there():
@@ -90,7 +90,7 @@ def _work_through(plan: Plan, reporter: Reporter, *, verbose: bool) -> None:
             continue
         if not waiting:
             names = ", ".join(cell.cell.name for cell in left)
-            _say(reporter, f"waiting for {len(left)} cells that other processes work on: {names}")
+            _say(reporter, f"waiting for {counted(len(left), 'cell')} that other processes work on: {names}")
         waiting = True
         time.sleep(POLL_SECONDS)
 

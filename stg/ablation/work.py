@@ -14,6 +14,7 @@ from stg.datasets.world.dataset import World
 from stg.datasets.world.scores import event_scores, verb_of
 from stg.evaluation.predictions import read_predicted
 from stg.evaluation.scoring import SearchResult, evaluate_as, report_lines, scores_of
+from stg.metrics.columns import score_line
 from stg.runs.evaluations import file_stem
 from stg.runs.folder import RunFolder
 from stg.runtime.errors import Preempted, StgError
@@ -94,7 +95,7 @@ def _evaluate(cell: CellFolder, record: Record, reporter: Reporter) -> None:
     if not cell.evaluated:
         raise StgError(f"{cell.run} was evaluated, and not all scores are there: {_there(found)}")
     for name, scores in scores_of(found).items():
-        reporter.say("  ".join([f"{name}:", *(f"{metric} {value:.3f}" for metric, value in scores.values.items())]))
+        reporter.say(f"{name}:  {score_line(scores.values)}")
     for line in report_lines(run, cell.scoring.split, found, cell.evaluation.show):
         reporter.say(line)
 

@@ -7,6 +7,7 @@ from stg.config.extraction import ExtractConfig
 from stg.features.log import ExtractionLog
 from stg.runtime.errors import Preempted, TooManySkipped
 from stg.runtime.progress import ConsoleReporter
+from stg.runtime.reading import counted
 from stg.runtime.signals import interrupted_by_sigterm
 from stg.video.clips import list_clips
 
@@ -34,15 +35,15 @@ def main(config: ExtractConfig) -> int:
     rate = f" ({60 * len(report.done) / report.wall:.0f} clips a minute)" if report.wall and report.done else ""
     again = f", {len(report.remade)} made again" if report.remade else ""
     added = len(report.done) - len(report.remade)
-    reporter.say(f"{report.store}: {added} clips added{again}{rate}, {len(report.already)} there before")
+    reporter.say(f"{report.store}: {counted(added, 'clip')} added{again}{rate}, {len(report.already)} there before")
     if report.seconds:
         spent = ", ".join(f"{stage} {value:.0f} s" for stage, value in report.seconds.items())
         reporter.say(f"time by stage (reading runs alongside the others): {spent}")
     if report.skipped:
-        reporter.say(f"{len(report.skipped)} clips skipped, with the reasons in {skips}")
+        reporter.say(f"{counted(len(report.skipped), 'clip')} skipped, with the reasons in {skips}")
     if report.elsewhere:
         reporter.say(
-            f"{len(report.elsewhere)} clips are in other shards of {config.out}: join them with stg.store merge"
+            f"in other shards of {config.out}: {counted(len(report.elsewhere), 'clip')}; join them with stg.store merge"
         )
     # Last, once all else is reported: what was extracted is good and stays.
     if len(report.skipped) > config.max_skip * report.asked:

@@ -4,8 +4,10 @@ from rich.console import Console
 
 from stg.commands.evaluate import score_table
 from stg.config.retrieval import FuseConfig
+from stg.metrics.columns import HEADINGS
 from stg.retrieval.fusion import Fused, fuse, record_file
 from stg.runtime.progress import ConsoleReporter
+from stg.runtime.reading import counted
 
 
 def main(config: FuseConfig) -> int:
@@ -23,7 +25,7 @@ def fuse_and_print(config: FuseConfig, *, console: Console) -> Fused:
         title = f"{fused.dataset} {config.split}, {scores.videos} videos that all runs have"
         console.print(score_table(fused.scores, title=title))
         for metric, reason in scores.unavailable.items():
-            reporter.say(f"{metric}: {reason}")
+            reporter.say(f"{HEADINGS.get(metric, metric)}: {reason}")
     where = f"are in {config.out}, with how they came about in {record_file(config.out)}"
-    reporter.say(f"{len(fused.captions)} captions {where}")
+    reporter.say(f"{counted(len(fused.captions), 'caption')} {where}")
     return fused

@@ -14,7 +14,7 @@ from stg.features.precomputed.importer import Importer
 from stg.features.precomputed.sources import SourceList
 from stg.runtime.errors import Preempted, TooManySkipped, UserError
 from stg.runtime.progress import ConsoleReporter, progress_bar
-from stg.runtime.reading import Spellings, some
+from stg.runtime.reading import Spellings, counted, some
 from stg.runtime.reporter import Progress
 from stg.runtime.signals import interrupted_by_sigterm
 
@@ -56,7 +56,9 @@ def main(config: ImportConfig) -> int:
     again = f"{len(work.changed) - len(kept)} made again, " if work.changed else ""
     added = len(work.waiting) - len(work.skipped) + len(kept)
     there = len(work.held) - len(work.changed)
-    console.print(f"{config.out}: {added} videos added, {again}{there} there before, {len(work.skipped)} skipped")
+    console.print(
+        f"{config.out}: {counted(added, 'video')} added, {again}{there} there before, {len(work.skipped)} skipped"
+    )
     if len(work.skipped) > config.max_skip * len(videos):
         raise TooManySkipped(
             f"{len(work.skipped)} of {len(videos)} videos were skipped, more than --max_skip {config.max_skip:g}: "

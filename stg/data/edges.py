@@ -8,6 +8,7 @@ from graphs import GraphData, GraphStore, draw_paper_edges
 from stg.config.schema import describe, differences, from_dict
 from stg.config.store import EdgeConfig
 from stg.runtime.errors import UserError
+from stg.runtime.reading import counted
 from stg.runtime.reporter import SILENT, Reporter
 
 CHUNK = 64
@@ -56,4 +57,4 @@ def rebuild_edges(source: GraphStore, target: GraphStore, edges: EdgeConfig, rep
             chunk = waiting[start : start + CHUNK]
             target.put_many((video, draw(source.get(video))) for video in chunk)
             progress(start + len(chunk), len(waiting))
-    reporter.say(f"{target.path}: {len(waiting)} graphs with other edges added, {before} there before")
+    reporter.say(f"{target.path}: {counted(len(waiting), 'graph')} with other edges added, {before} there before")

@@ -13,7 +13,7 @@ from stg.config.schema import describe, differences
 from stg.data.versions import versions_note
 from stg.runtime.errors import StgError, UserError
 from stg.runtime.files import last_rows, write_atomic
-from stg.runtime.reading import read_bytes
+from stg.runtime.reading import counted, read_bytes
 from stg.runtime.reporter import SILENT, Progress, Reporter
 
 LISTED = 50
@@ -39,7 +39,7 @@ def stores_among(paths: Sequence[str]) -> list[str]:
 def info(store: GraphStore, reporter: Reporter) -> None:
     """Print count, sizes, fields with their widths, and the manifest."""
     sizes = sorted(store.sizes())
-    reporter.say(f"{store.path}: {len(sizes)} videos, {store.path.stat().st_size / 2**20:.1f} MiB on disk")
+    reporter.say(f"{store.path}: {counted(len(sizes), 'video')}, {store.path.stat().st_size / 2**20:.1f} MiB on disk")
     if sizes:
         mean = sum(sizes) / len(sizes)
         reporter.say(f"bytes a video: {mean:.0f} on average, from {sizes[0]} to {sizes[-1]}")
@@ -127,7 +127,7 @@ def merge(paths: Sequence[str], out: str, reporter: Reporter = SILENT, *, strict
         for name, lines in lists.items():
             if lines:
                 write_atomic(name, b"".join(line + b"\n" for line in lines))
-    reporter.say(f"{out}: {len(wanted)} videos added from {len(shards)} stores, {before} there before")
+    reporter.say(f"{out}: {counted(len(wanted), 'video')} added from {len(shards)} stores, {before} there before")
 
 
 def _check_alike(stores: Sequence[GraphStore], reporter: Reporter = SILENT) -> None:

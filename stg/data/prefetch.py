@@ -8,6 +8,7 @@ from typing import TypeVar
 from graphs import GraphsInMemory, GraphStore
 from stg.runtime.device import free_memory
 from stg.runtime.errors import UserError
+from stg.runtime.reading import counted
 from stg.runtime.reporter import SILENT, Reporter
 
 Batch = TypeVar("Batch")
@@ -53,5 +54,5 @@ def load_into_memory(store: GraphStore, videos: Sequence[str], *, reporter: Repo
             f"data.loading memory would keep {needed / 2**30:.1f} GiB of graphs{each} and {free / 2**30:.1f} GiB of "
             "memory are free: set data.loading to ahead"
         )
-    reporter.say(f"keeping the graphs of {len(wanted)} videos in memory ({needed / 2**20:.0f} MiB)")
+    reporter.say(f"keeping the graphs of {counted(len(wanted), 'video')} in memory ({needed / 2**20:.0f} MiB)")
     return GraphsInMemory.read(store, wanted)

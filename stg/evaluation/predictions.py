@@ -9,6 +9,7 @@ from typing import Any
 from stg.runtime.errors import UserError
 from stg.runtime.files import write_atomic
 from stg.runtime.reading import (
+    counted,
     normal_id,
     open_regular,
     read_json,
@@ -186,12 +187,12 @@ def merge_files(
     wanted = read_ids(videos) if videos else list(dict.fromkeys(video for found in predictions for video in found))
     merged, source = merge(predictions, wanted)
     write_captions(target, merged, form)
-    lines = [f"{source.count(place)} captions from {path}" for place, path in enumerate(files)]
+    lines = [f"{counted(source.count(place), 'caption')} from {path}" for place, path in enumerate(files)]
     # Said aloud: a list of another split would drop captions in silence.
     unlisted = set().union(*predictions) - set(wanted)
     if unlisted:
-        lines.append(f"{len(unlisted)} videos that {videos} does not list were left out")
-    return [*lines, f"{out}: {len(merged)} captions written"]
+        lines.append(f"{counted(len(unlisted), 'video')} left out, not listed in {videos}")
+    return [*lines, f"{out}: {counted(len(merged), 'caption')} written"]
 
 
 def write_captions(path: str | Path, captions: Mapping[str, str], form: str) -> None:

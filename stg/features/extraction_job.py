@@ -18,9 +18,8 @@ from stg.features.ingestion import IngestReport, ingest, source_of
 from stg.features.log import ExtractionLog, compare
 from stg.features.ray import ingest_with_ray
 from stg.runtime.errors import Preempted, UserError
-from stg.runtime.reading import Spellings, normal_id, some
+from stg.runtime.reading import Spellings, counted, normal_id, some
 from stg.runtime.reporter import Progress, Reporter
-from stg.video.clips import counted
 from stg.video.readers import Readers
 from stg.vision.registry import Files, execution_for
 

@@ -36,6 +36,11 @@ EVENTS = ("event", "two_objects", "space", "time", "both")
 """Scores by the event that a caption names, on the built-in world."""
 
 
+def score_line(values: Mapping[str, float]) -> str:
+    """Scores on one line, each after its name."""
+    return "  ".join(f"{HEADINGS.get(name, name)} {value:.3f}" for name, value in values.items())
+
+
 def spread(values: Sequence[float]) -> dict[str, Any]:
     """Mean and deviation of a sample; the deviation is None for a single value, both for none."""
     return {

@@ -32,6 +32,7 @@ from stg.runtime.device import pick_device
 from stg.runtime.errors import UserError
 from stg.runtime.files import write_atomic
 from stg.runtime.progress import advance_by
+from stg.runtime.reading import counted
 from stg.runtime.reporter import SILENT, Reporter
 from stg.text.words import broken_endings
 
@@ -93,7 +94,7 @@ def fuse(config: FuseConfig, *, reporter: Reporter = SILENT) -> Fused:
     }
     write_captions(config.out, captions, config.form)
     for whose, count in Counter(origin.values()).items():
-        reporter.say(f"{count} captions from {whose}")
+        reporter.say(f"{counted(count, 'caption')} from {whose}")
 
     written = {
         member.name: {video: best[0].text for video, best in captions_of.items()}

@@ -21,6 +21,7 @@ from stg.retrieval.ranking import Retrieval, matching_loss, rank
 from stg.runs.checkpoints import Checkpoints
 from stg.runtime.errors import Preempted, StgError, UserError
 from stg.runtime.files import append_jsonl
+from stg.runtime.reading import counted
 from stg.runtime.reporter import SILENT, Reporter, Steps
 from stg.text.vocabulary import Vocabulary
 from stg.training.schedules import OPTIMISERS
@@ -134,7 +135,7 @@ def train(
     begin()
     size = sum(weight.numel() for weight in trained.embedding.parameters()) / 1e6
     reporter.say(
-        f"{folder}: {dataset.name}, {len(data.captions)} training videos, {len(trained.vocabulary)} words, "
+        f"{folder}: {dataset.name}, {counted(len(data.captions), 'training video')}, {len(trained.vocabulary)} words, "
         f"{size:.2f}M weights, {device}" + (f"; resuming after epoch {state.at.epoch}" if state.at.epoch else "")
     )
     with reporter.training_bar(config.optim.epochs) as show:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Column
 
 from stg.runtime.files import printable
 from stg.runtime.output import Lenient
@@ -15,13 +16,17 @@ from stg.runtime.reporter import Reporter, Steps
 def _bar(console: Console) -> Progress:
     return Progress(
         TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        TimeElapsedColumn(table_column=Column(no_wrap=True)),
+        TimeRemainingColumn(table_column=Column(no_wrap=True)),
+        # The note takes what is left of the line, and is cut where that is little.
+        TextColumn("{task.fields[note]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
         console=console,
         transient=True,
+        expand=True,
+        # Over many steps, so that validations and checkpoints between them count.
+        speed_estimate_period=600,
         disable=not console.is_terminal,
     )
 
@@ -59,14 +64,16 @@ class ConsoleReporter(Reporter):
 
     @contextmanager
     def training_bar(self, epochs: int) -> Iterator[Steps]:
-        """A bar on a terminal that begins again with each epoch; nothing elsewhere."""
+        """A bar on a terminal for the epoch, and one for all that is left of the run; nothing elsewhere."""
         with _bar(self.console) as progress:
             task = progress.add_task("training", total=None, note="")
+            run = progress.add_task("all epochs", total=None, note="")
 
             def show(epoch: int, batch: int, batches: int, losses: Mapping[str, float]) -> None:
                 note = "  ".join(f"{name} {value:.3f}" for name, value in losses.items())
                 line = f"epoch {epoch + 1}/{epochs}"
                 progress.update(task, completed=batch, total=batches, description=line, note=note)
+                progress.update(run, completed=epoch * batches + batch, total=epochs * batches)
 
             yield show
 

@@ -244,6 +244,11 @@ def some(names: Mapping[str, Any] | Sequence[str], count: int = 3) -> str:
     return ", ".join([*first, "..."] if len(names) > count else first)
 
 
+def counted(number: int, noun: str) -> str:
+    """``1 clip``, ``2 clips``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def shown(value: str) -> str:
     """A text as a message may hold it: quoted, on one line, cut."""
     return repr(value if len(value) <= 60 else value[:60] + "...")

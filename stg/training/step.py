@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from stg.data.batches import CaptionBatch
 from stg.runtime.distributed import SINGLE, Ranks
 from stg.runtime.errors import StgError
+from stg.runtime.reading import counted
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -20,7 +21,7 @@ class OutOfMemory(StgError):
     """A batch needs more memory than there is; the weights are as before it."""
 
     def __init__(self, batch: CaptionBatch) -> None:
-        self.batch = f"{len(batch.words)} captions of {len(batch.items)} videos"
+        self.batch = f"{counted(len(batch.words), 'caption')} of {counted(len(batch.items), 'video')}"
         super().__init__(f"out of memory with {self.batch}: lower --optim.batch_videos")
 
 

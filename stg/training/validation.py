@@ -7,6 +7,7 @@ import torch
 
 from stg.config.search import SearchConfig
 from stg.data.batches import BatchSource
+from stg.metrics.columns import score_line
 from stg.metrics.scorer import Scorer, Scores
 from stg.models.captioner import Captioner
 from stg.models.generation import generate
@@ -37,7 +38,7 @@ class Validated:
 
     def __str__(self) -> str:
         values = self.scores.values
-        return "  ".join(f"{name} {values[name]:.3f}" for name in ("bleu4", "rouge", "cider") if name in values)
+        return score_line({name: values[name] for name in ("bleu4", "rouge", "cider") if name in values})
 
     @property
     def endings(self) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from stg.runtime.errors import UserError
+from stg.runtime.reading import counted
 from stg.runtime.stamps import read_of
 from stg.video.audio import read_sound
 from stg.video.clip import ClipPart, ClipRequest
@@ -81,11 +82,6 @@ class ClipList:
         if self.hidden:
             parts.append(f"{counted(self.hidden, 'hidden file')} (names that start with a dot)")
         return "left out: " + "; ".join(parts) if parts else ""
-
-
-def counted(number: int, noun: str) -> str:
-    """``1 clip``, ``2 clips``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def find_clips(names: tuple[str, ...], recursive: bool = False) -> dict[str, Path]:

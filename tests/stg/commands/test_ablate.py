@@ -326,7 +326,7 @@ def test_a_cell_of_another_process_is_left_to_it_until_it_dies(
             return False
 
         shown = run(config, stop=stop)
-    assert "waiting for 1 cells that other processes work on: none-seed0" in shown
+    assert "waiting for 1 cell that other processes work on: none-seed0" in shown
     assert (
         shown.index("full-seed0") < shown.index("waiting") < shown.index("cell 1 of 2, none-seed0: 1 of 2 cells done")
     )

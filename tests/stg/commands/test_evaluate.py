@@ -58,7 +58,7 @@ def test_captions_and_scores_are_written_and_shown(run: Path) -> None:
     assert record["scores"]["cider"] == scores["greedy"].values["cider"]
     shown = text.getvalue()
     assert "moving objects test, 4 videos" in shown
-    assert "BLEU4" in shown
+    assert "BLEU-4" in shown
     assert f"test-00000: {captions[0]['caption']}" in shown
 
 
@@ -72,7 +72,7 @@ def test_a_run_that_can_only_be_read_shows_its_scores(
     argv = [str(folder), "--split", "test", "--beam", "1", "--meteor", "false"]
     assert run_command(EvaluateConfig, main, "", argv) == 0
     shown = capsys.readouterr().out
-    assert "CIDER" in shown
+    assert "CIDEr" in shown
     told = f"{folder / 'evaluation'} cannot be written to: captions and scores are not kept; give --out FOLDER to keep"
     assert told in shown
     assert "captions and scores are in" not in shown

@@ -25,6 +25,7 @@ from stg.features.extractor import Extractor
 from stg.features.ingestion import ingest, prefetch
 from stg.features.log import ExtractionLog
 from stg.runtime.errors import StgError, UserError
+from stg.runtime.reading import counted
 from stg.runtime.reporter import Progress, Reporter
 from stg.video.clips import find_clips
 from stg.video.decoding import SampledFrames, VideoError, sample_video
@@ -123,7 +124,7 @@ def test_versions_that_differ_are_a_warning_and_no_refusal(
     for clips_added in (1, 0):
         assert bench.run() == 0
         said = capsys.readouterr().out
-        assert f"{clips_added} clips added" in said
+        assert f"{counted(clips_added, 'clip')} added" in said
         warned = f"WARNING: {bench.out} holds features made with other versions than are installed here;"
         assert (f"{warned} numbers may differ a little: av: {first['av']}, here 99.0\n" in said) == bool(clips_added)
     with GraphStore(bench.out) as store:

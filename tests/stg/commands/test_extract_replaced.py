@@ -47,7 +47,7 @@ def test_a_replaced_clip_is_named_and_made_again_with_refresh(bench: Bench, caps
     assert "add --refresh to make their graphs again" in told
     assert records(bench) == before
     assert bench.run("--workers", "0", "--refresh") == 0
-    assert "1 clips added, 1 made again" in capsys.readouterr().out
+    assert "1 clip added, 1 made again" in capsys.readouterr().out
     after = records(bench)
     assert (after.keys(), after["b"]) == ({"a", "b", "c"}, before["b"])
     with GraphStore(bench.out) as store:

@@ -56,6 +56,7 @@ class Oracle:
 
     path = "there"
     control = "none"
+    made_with = ()
 
     def __init__(self, refuses: str = "") -> None:
         self.refuses = refuses
@@ -153,7 +154,7 @@ def test_videos_that_runs_lack_come_from_the_others_or_the_file(
     assert found.origin[VIDEOS[1]] == "two"
     assert found.origin[VIDEOS[2]] == str(spare)
     assert {scores.videos for scores in found.scores.values()} == {2}
-    assert f"1 captions from {spare}" in text.getvalue()
+    assert f"1 caption from {spare}" in text.getvalue()
     names, text = iter(lacking), io.StringIO()
     assert set(fused(text, **settings).captions) == set(VIDEOS) - {VIDEOS[2]}
     assert "1 videos of test are in none of the runs and left out: --fallback FILE fills them" in text.getvalue()

@@ -76,7 +76,7 @@ def test_features_that_have_changed_are_made_again_with_refresh(
     assert command(path, out) == 2
     capsys.readouterr()
     assert command(path, out, "--refresh") == 0
-    assert "1 videos added, 1 made again, 2 there before, 0 skipped" in capsys.readouterr().out
+    assert "1 video added, 1 made again, 2 there before, 0 skipped" in capsys.readouterr().out
     with GraphStore(out) as store:
         assert store.get("a").scene[:, 0].tolist() == [1, 2, 3, 4]
         assert store.get("b").scene[:, 0].tolist() == [0, 1, 2, 3]

@@ -303,7 +303,7 @@ def test_a_folder_and_a_file_may_grow(tmp_path: Path, capsys: pytest.CaptureFixt
     clips(tmp_path, a=100, b=200)
     capsys.readouterr()
     assert command(path, out) == 0
-    assert capsys.readouterr().out.endswith("out: 1 videos added, 1 there before, 0 skipped\n")
+    assert capsys.readouterr().out.endswith("out: 1 video added, 1 there before, 0 skipped\n")
     with GraphStore(out) as store:
         assert store.keys() == ["a", "b"]
         assert torch.equal(store.get("a").scene, first)
@@ -400,7 +400,7 @@ def test_a_store_without_its_list_says_what_is_not_known(tmp_path: Path, capsys:
     assert command(path, out) == 0
     told = capsys.readouterr().out
     assert f"1 videos of {out} are not in {sources} ('a'): nobody knows whether their features are still the" in told
-    assert "1 videos added, 2 there before" in told
+    assert "1 video added, 2 there before" in told
     save(tmp_path / "scene", c=rows(4, 3) + 1)
     assert command(path, out) == 2  # the row of c did not get lost behind the one that was cut
     assert "video 'c' is in the store already" in capsys.readouterr().err

@@ -58,9 +58,9 @@ def test_a_submission_holds_the_listed_videos_in_their_order(capsys: Capture) ->
     assert call("merge", *FILES, "--videos", "list.json", "--form", "vatex", "--out", "s.json") == 0
     assert list(json.loads(Path("s.json").read_text()).items()) == [("c", "a cow"), ("a", "a cat"), ("b", "a bird")]
     assert capsys.readouterr().out.splitlines() == [
-        "1 captions from one/test.json",
+        "1 caption from one/test.json",
         "2 captions from two/test.json",
-        "1 videos that list.json does not list were left out",
+        "1 video left out, not listed in list.json",
         "s.json: 3 captions written",
     ]
 

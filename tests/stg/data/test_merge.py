@@ -11,6 +11,7 @@ import stg.data.merge
 from graphs import GraphStore
 from graphs.storage.records import Field, decode, encode
 from stg.data.merge import stores_among
+from stg.runtime.reading import counted
 from tests.graphs.made_graphs import made_graph
 from tests.stg.run_commands import store_command as main
 
@@ -68,7 +69,7 @@ def test_a_merge_goes_on_and_takes_equal_copies(
     shard(parts[1], VIDEOS[:1])
     for added, before in ((5, 3), (0, 8)):
         assert main(["merge", *map(str, parts), "--out", str(tmp_path / "all")]) == 0
-        assert f"{added} videos added from 3 stores, {before} there before" in capsys.readouterr().out
+        assert f"{counted(added, 'video')} added from 3 stores, {before} there before" in capsys.readouterr().out
         assert contents(tmp_path / "all") == contents(alone)
 
 
