@@ -99,3 +99,36 @@ def test_torch_scatter_is_built_for_the_torch_that_it_runs_with() -> None:
     settings = tomllib.loads((RUN.parent / "pyproject.toml").read_text())["tool"]["uv"]
     needed = settings["extra-build-dependencies"]["torch-scatter"]
     assert {"requirement": "torch", "match-runtime": True} in needed
+
+
+def test_the_lowest_versions_are_run_in_a_copy_without_the_pins(project: Path, tmp_path: Path) -> None:
+    root = RUN.parent
+    (project / ".ci").mkdir()
+    for name in (".ci/lowest", "pyproject.toml", ".gitignore"):
+        shutil.copy(root / name, project / name)
+    subprocess.run(["git", "init", "--quiet"], cwd=project, check=True)
+    (project / ".lowest" / "stg").mkdir(parents=True)
+    (project / ".lowest" / "stg" / "former.py").touch()
+    (project / ".lowest" / ".venv").mkdir()
+    uv = tmp_path / "bin" / "uv"
+    uv.write_text('#!/bin/sh\nprintf "%s|" "$UV_RESOLUTION" "$@"\n')
+    path = f"{uv.parent}:{os.environ['PATH']}"
+    for _ in range(2):
+        command = ["bash", str(project / ".ci" / "lowest"), "fit", "a b"]
+        done = subprocess.run(command, env={"PATH": path}, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        copy = project / ".lowest"
+        expected = ["lowest-direct", "run", "--quiet", "--project", str(copy), "python", "-m", "stg.fit", "a b"]
+        assert done.stdout.split("|")[:-1] == expected
+        assert sorted(item.name for item in copy.iterdir()) == [
+            ".ci",
+            ".gitignore",
+            ".venv",
+            "pyproject.toml",
+            "run",
+            "stg",
+        ]
+        assert [item.name for item in (copy / "stg").iterdir()] == ["fit.py"]
+        there, here = (tomllib.loads((folder / "pyproject.toml").read_text()) for folder in (root, copy))
+        there["tool"]["uv"].pop("constraint-dependencies", None)  # the copy has none itself
+        assert here == there | {"project": there["project"] | {"requires-python": "==3.11.*"}}

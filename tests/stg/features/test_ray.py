@@ -20,7 +20,11 @@ from tests.stg.make_clips import write_clip
 from tests.stg.make_ray_extractor import build
 
 # What Ray says about its own code while it is imported and set up.
-pytestmark = pytest.mark.filterwarnings("ignore:`use_[a-z0-9_]*` is deprecated:DeprecationWarning:ray.data.context")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:`use_[a-z0-9_]*` is deprecated:DeprecationWarning:ray.data.context"),
+    # Of earlier versions: what later ones will do, and files and processes that are left to the garbage collector.
+    pytest.mark.filterwarnings("ignore:Tip. In future versions of Ray:FutureWarning", "ignore::ResourceWarning"),
+]
 
 
 @pytest.fixture(scope="module")
