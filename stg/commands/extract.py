@@ -41,10 +41,9 @@ def main(config: ExtractConfig) -> int:
         reporter.say(f"time by stage (reading runs alongside the others): {spent}")
     if report.skipped:
         reporter.say(f"{counted(len(report.skipped), 'clip')} skipped, with the reasons in {skips}")
-    if report.elsewhere:
-        reporter.say(
-            f"in other shards of {config.out}: {counted(len(report.elsewhere), 'clip')}; join them with stg.store merge"
-        )
+    if number := len(report.elsewhere):
+        there = f"{counted(number, 'clip')} {'is' if number == 1 else 'are'} in other shards of {config.out}"
+        reporter.say(f"{there}: join them with stg.store merge")
     # Last, once all else is reported: what was extracted is good and stays.
     if len(report.skipped) > config.max_skip * report.asked:
         raise TooManySkipped(

@@ -246,9 +246,9 @@ def test_beam_one_equals_greedy(decoder, make_memory):
 
 
 def test_greedy_equals_the_slow_path(decoder, make_memory):
-    memory = make_memory(videos=6, frames=6)
+    memory = make_memory(videos=3, frames=4)
     found = greedy_search(decoder, memory, 9)
-    for video, (words, score) in enumerate(written(found)[b][0] for b in range(6)):
+    for video, (words, score) in enumerate(written(found)[b][0] for b in range(3)):
         prefix, total = [BOS], 0.0
         while len(prefix) <= 9 and prefix[-1] != EOS:
             log_probs = next_words(decoder, memory, video, prefix)

@@ -33,9 +33,11 @@ def unlike_world(manifest: Mapping[str, Any], sample: "SampledFrames") -> str | 
         manifest: of the features that the model was trained on.
         sample: of the clip.
     """
-    if not is_world(manifest):
+    detector = Manifest(manifest).entry("detector")
+    # Without a detector, other clips were described by the world's image network.
+    if not is_world(manifest) or not detector:
         return None
-    world = Manifest(manifest).entry("detector").get("world")
+    world = detector.get("world")
     kept = world if isinstance(world, Mapping) else {}
     size, frames, fps = (kept.get(name, usual) for name, usual in (("size", 96), ("frames", 60), ("fps", 12)))
     height, width = sample.frames.shape[1:3]

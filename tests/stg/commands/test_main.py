@@ -13,6 +13,8 @@ from stg.__main__ import COMMANDS, SYNONYMS, main, summary
 
 def call(monkeypatch: pytest.MonkeyPatch, *argv: str) -> int:
     monkeypatch.setattr(sys, "argv", list(argv))
+    if len(argv) > 1:  # as in a new process, whatever other tests have imported
+        monkeypatch.delitem(sys.modules, f"stg.{argv[1]}", raising=False)
     return main()
 
 
