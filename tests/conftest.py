@@ -71,6 +71,11 @@ def check_annotations(function: Any = None, *, typechecker: Any = None, jaxtyped
 jaxtyping.jaxtyped = check_annotations  # before a package is imported that is checked
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: some tests wait for other processes, or for a browser."""
+    return 1 + (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     present = (SHARED / "data").is_dir()
     for item in items:
