@@ -96,7 +96,7 @@ def nice_ticks(low: Number, high: Number, most: int = 4) -> list[float]:
     # Scores that are nearly equal must not be drawn far apart.
     if high - low < 0.02:
         low = max(low - 0.01, min(low, 0.0))
-        high = low + 0.02
+        high = max(high, low + 0.02)
     size = 10.0 ** math.floor(math.log10((high - low) / most))
     for step in (size * factor for factor in (1, 2, 5, 10, 20, 50)):
         # The tolerance absorbs the rounding of the division, which could add a tick at either end.

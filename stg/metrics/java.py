@@ -183,11 +183,24 @@ class JavaProcess:
 
     def _ended(self, deadline: float) -> JavaError:
         code = self._wait(deadline)
+        self._read_complaint()
         cause = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
         # A Java that the environment gives bad options is no missing one.
         given = [name for name in ENVIRONMENT if os.environ.get(name)]
         there = f"Java is there, and takes options from {' and '.join(given)}: mend or unset them"
         return JavaError(f"{self.what} {cause}{self._said()}; {there if given else f'it {NEEDS}'}")
+
+    def _read_complaint(self) -> None:
+        """Read what a program that has ended said last; its answers may have ended before."""
+        assert self._process.stderr is not None
+        for _ in range(64):  # its children may go on talking
+            try:
+                piece = os.read(self._process.stderr.fileno(), 1 << 16)
+            except BlockingIOError:
+                return
+            if not piece:
+                return
+            self._complaint = (self._complaint + piece)[-2000:]
 
     def _wait(self, deadline: float) -> int:
         try:

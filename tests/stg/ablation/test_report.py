@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stg.ablation.ablate import write_report
@@ -294,6 +294,7 @@ def test_a_plot_of_nothing_is_a_plot(tmp_path: Path) -> None:
 
 
 @given(st.floats(0, 10), st.floats(0, 10))
+@example(5.6875, 5.703125)
 def test_ticks_are_few_even_and_around_all_values(one: float, other: float) -> None:
     low, high = min(one, other), max(one, other)
     ticks = nice_ticks(low, high)

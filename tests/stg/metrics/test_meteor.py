@@ -135,6 +135,12 @@ def test_java_that_fails_is_an_error_in_time(fake_java, body: str, words: str) -
     assert time.monotonic() - start < timeout + 30
 
 
+def test_what_java_says_last_is_in_the_error_though_its_answers_ended_before(fake_java) -> None:
+    fake_java("import os, sys, time\nos.close(1)\ntime.sleep(0.3)\nsys.exit('no room for the heap')")
+    with Meteor(timeout=60.0) as meteor, pytest.raises(JavaError, match=r"exit code 1 .it said: no room for the heap"):
+        meteor.score(["a man"], [["a man runs"]])
+
+
 def test_children_of_a_hung_java_are_stopped_too(fake_java, tmp_path: Path) -> None:
     note = tmp_path / "pid"
     fake_java(f"""
