@@ -72,6 +72,9 @@ class ConsoleReporter(Reporter):
             def show(epoch: int, batch: int, batches: int, losses: Mapping[str, float]) -> None:
                 note = "  ".join(f"{name} {value:.3f}" for name, value in losses.items())
                 line = f"epoch {epoch + 1}/{epochs}"
+                # One that has ended keeps its times, however it is set back.
+                if progress.tasks[0].finished:
+                    progress.reset(task)
                 progress.update(task, completed=batch, total=batches, description=line, note=note)
                 progress.update(run, completed=epoch * batches + batch, total=epochs * batches)
 

@@ -24,6 +24,21 @@ def last_lines(width: int) -> list[str]:
     return [next(line for line in reversed(lines) if name in line) for name in ("epoch 3/20", "all epochs")]
 
 
+def test_each_epoch_has_times_of_its_own() -> None:
+    text, now = io.StringIO(), [0.0]
+    console = Console(file=text, width=80, force_terminal=True, color_system=None)
+    console.get_time = lambda: now[0]  # type: ignore[method-assign]
+    with ConsoleReporter(console).training_bar(2) as show:
+        for epoch in range(2):
+            for batch in range(1, (100, 41)[epoch] + 1):
+                now[0] += 1.0
+                show(epoch, batch, 100, {})
+    lines = re.sub(r"\x1b\[\??[0-9;]*[A-Za-z]|\r", "\n", text.getvalue()).split("\n")
+    line = next(line for line in reversed(lines) if "epoch 2/2" in line)
+    # A step a second: 40 seconds since the first of this epoch, and about 59 to go.
+    assert re.search(r"41/100 +0:00:4\d 0:0[01]:[05]\d", line)
+
+
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_count_elapsed_and_remaining_stay_and_the_note_gives_way(width: int) -> None:
     epoch, run = last_lines(width)
