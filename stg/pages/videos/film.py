@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 from stg.pages.videos.overlay_sound import SoundTrack
 from stg.pages.videos.views import Film
 from stg.runtime.files import without_places
-from stg.video.packets import MAX_PIXELS, VideoError, open_regular, pictures_of, read_index
+from stg.video.packets import MAX_PIXELS, PacketIndex, VideoError, open_regular, pictures_of, read_index
 from stg.video.pictures import DecodedPicture, Shape, centred, fitted
 
 ENCODERS = ("libx264", "libopenh264", "mpeg4")
@@ -121,41 +121,41 @@ def small_film(path: Path, max_pixels: int = MAX_PIXELS) -> Film:
     """
     if encoder() == "mpeg4":
         raise VideoError("nothing here writes H.264")
-    with open_regular(path) as file:
-        fps = read_index(file, path, max_pixels).fps
-    rate = Fraction(min(max(fps, 1.0), FPS) if fps else 25).limit_denominator(1001)
     target, whole, empty = io.BytesIO(), True, True
     how: dict[str, Any] = {"options": SMALL, "bit_rates": (SMALL_RATE, SMALL_SOUND), "seconds": float(SECONDS)}
-    with film_writer(target, rate, clip=path, **how) as write:
-        for picture, at in _thinned(path, max_pixels):
-            # Times are sums of steps, and a little short.
-            if at >= SECONDS - 1e-3:
-                whole = False
-                break
-            write(picture, at, at)
-            empty = False
+    with open_regular(path) as file:
+        index = read_index(file, path, max_pixels)
+        rate = Fraction(min(max(index.fps, 1.0), FPS) if index.fps else 25).limit_denominator(1001)
+        with film_writer(target, rate, clip=path, **how) as write:
+            for picture, at in _thinned(pictures_of(file, path, max_pixels), index):
+                # Times are sums of steps, and a little short.
+                if at >= SECONDS - 1e-3:
+                    whole = False
+                    break
+                write(picture, at, at)
+                empty = False
     if empty:
         raise VideoError(f"{path.name!r} has no frame that can be read")
     return Film(target.getvalue(), whole)
 
 
-def _thinned(path: Path, max_pixels: int) -> Iterator[tuple[UInt8[np.ndarray, "H W 3"], float]]:
+def _thinned(
+    pictures: Iterator[DecodedPicture | None], index: PacketIndex
+) -> Iterator[tuple[UInt8[np.ndarray, "H W 3"], float]]:
     """Small pictures of a clip, and when each is shown; of high rates not all of them."""
-    with open_regular(path) as file:
-        index = read_index(file, path, max_pixels)
-        resize, first, shape, last = av.video.reformatter.VideoReformatter(), None, (0, 0), -math.inf
-        for number, picture in enumerate(p for p in pictures_of(file, path, max_pixels) if p is not None):
-            if first is None:
-                first, shape = picture.shape, small_size(picture.shape)
-            at = _seconds(index, number, picture)
-            # A little less than a step, since times are rounded.
-            if at >= last + 0.9 / FPS:
-                inner = shape if picture.shape == first else fitted(picture.shape, shape)
-                yield centred(picture.rgb(inner, resize), shape), at
-                last = at
+    resize, first, shape, last = av.video.reformatter.VideoReformatter(), None, (0, 0), -math.inf
+    for number, picture in enumerate(p for p in pictures if p is not None):
+        if first is None:
+            first, shape = picture.shape, small_size(picture.shape)
+        at = _seconds(index, number, picture)
+        # A little less than a step, since times are rounded.
+        if at >= last + 0.9 / FPS:
+            inner = shape if picture.shape == first else fitted(picture.shape, shape)
+            yield centred(picture.rgb(inner, resize), shape), at
+            last = at
 
 
-def _seconds(index: Any, number: int, picture: DecodedPicture) -> float:
+def _seconds(index: PacketIndex, number: int, picture: DecodedPicture) -> float:
     times = np.array([-1 if picture.frame.pts is None else picture.frame.pts])
     found = index.seconds(np.array([number]), times)
     return number / 25 if found is None else float(found[0])
