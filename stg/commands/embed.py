@@ -13,7 +13,7 @@ from rich.table import Table
 
 from stg.config.retrieval import EmbedConfig
 from stg.config.schema import describe, differences, from_dict, to_dict
-from stg.data.versions import store_note
+from stg.data.versions import compare_versions
 from stg.datasets.open import open_dataset
 from stg.retrieval.embedding import EmbeddingBundle
 from stg.retrieval.training import retrieve, sources, train
@@ -81,8 +81,7 @@ def embed(config: EmbedConfig, *, console: Console, stop: Callable[[], bool] = l
     # The best one, from disk: the weights in memory are those of the last epoch.
     trained = EmbeddingBundle.load(folder)
     trained.check(store)
-    if note := store_note(trained.made_with, store, str(folder)):
-        reporter.say(note)
+    compare_versions(trained.made_with, store, str(folder), reporter)
     captions = dataset.references(split)
     if not captions:
         raise UserError(f"the captions of split {split!r} of {dataset.name} are withheld: evaluate another split")

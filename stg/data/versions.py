@@ -7,6 +7,7 @@ from typing import Any
 
 from graphs import GraphStore
 from stg.config.schema import describe, differences
+from stg.runtime.reporter import Reporter
 from stg.video.packets import decoder_versions
 
 Versions = Mapping[str, str]
@@ -38,10 +39,16 @@ def versions_note(made_with: Sequence[Versions], now: Sequence[Versions], what: 
     return None
 
 
-def store_note(made_with: Sequence[Versions], store: GraphStore, model: str) -> str | None:
-    """:func:`versions_note` of a model, by its file or folder, that reads a store."""
+def compare_versions(made_with: Sequence[Versions], store: GraphStore, model: str, reporter: Reporter) -> None:
+    """Say :func:`versions_note` of a model, by its file or folder, that reads a store."""
     what = f"the features in {store.path} were made with other versions than those that {model} was trained on"
-    return versions_note(made_with, store.versions, what)
+    if note := versions_note(made_with, store.versions, what):
+        reporter.say(note)
+
+
+def versions_record(made_with: Sequence[Versions]) -> dict[str, list[dict[str, str]]]:
+    """What the header of a model keeps of these versions; empty without any."""
+    return {"made_with": [dict(versions) for versions in made_with]} if made_with else {}
 
 
 def _common(versions: Versions, others: Versions) -> Versions:

@@ -12,7 +12,7 @@ from stg.config.evaluation import EvaluateConfig
 from stg.config.report import ReportConfig
 from stg.config.training import FitConfig
 from stg.data.batches import BatchSource
-from stg.data.versions import store_note
+from stg.data.versions import compare_versions
 from stg.datasets.base import CaptionDataset
 from stg.datasets.open import open_dataset
 from stg.models.statistics import classes_read
@@ -87,8 +87,7 @@ def load_run(
     opened = open_dataset(data, settings.world, reporter=reporter, splits=splits)
     # Features that were made otherwise would give captions too, only worse ones.
     trained.check(opened.store)
-    if note := store_note(trained.made_with, opened.store, str(folder)):
-        reporter.say(note)
+    compare_versions(trained.made_with, opened.store, str(folder), reporter)
     return LoadedRun(folder, settings, trained, opened.dataset, opened.store, where)
 
 

@@ -19,7 +19,7 @@ from stg.config.model import GraphConfig
 from stg.config.plugins import plugin_record
 from stg.config.retrieval import EmbeddingConfig
 from stg.config.schema import from_dict, to_dict
-from stg.data.versions import Versions
+from stg.data.versions import Versions, versions_record
 from stg.models.feature_kinds import FEATURES, FeatureWidths, feature
 from stg.models.memory import ClipVector
 from stg.models.statistics import Standardise
@@ -271,10 +271,10 @@ class EmbeddingBundle:
             "features_dtype": self.features_dtype,
             "control": self.control,
         }
-        if self.made_with:
-            header["made_with"] = [dict(versions) for versions in self.made_with]
         # Whoever opens it later is asked for them by name.
-        save_tensors(_file(path), self.embedding.state_dict(), header | plugin_record())
+        save_tensors(
+            _file(path), self.embedding.state_dict(), header | versions_record(self.made_with) | plugin_record()
+        )
 
     @classmethod
     def load(cls, path: str | Path) -> "EmbeddingBundle":

@@ -21,7 +21,7 @@ from stg.captioning.ensemble import (
     similarities,
 )
 from stg.config.retrieval import FuseConfig
-from stg.data.versions import store_note
+from stg.data.versions import compare_versions
 from stg.evaluation.loaded_run import batch_source, load_run
 from stg.evaluation.predictions import merge, read_predicted, short_names, write_captions
 from stg.metrics.scorer import Scorer, Scores
@@ -158,8 +158,7 @@ def _open_embedding(config: FuseConfig, members: Sequence[Member], reporter: Rep
     if embedding.control != "none":
         raise UserError(f"{config.embedding} is a control ({embedding.control}), which knows nothing of the videos")
     store = _fitting_store(config, members, embedding)
-    if note := store_note(embedding.made_with, store, str(config.embedding)):
-        reporter.say(note)
+    compare_versions(embedding.made_with, store, str(config.embedding), reporter)
     return embedding, store
 
 

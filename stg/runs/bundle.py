@@ -9,7 +9,7 @@ from graphs import GraphStore
 from stg.config.model import GraphConfig, ModelConfig
 from stg.config.plugins import plugin_record
 from stg.config.schema import describe, differences, from_dict, to_dict
-from stg.data.versions import Versions
+from stg.data.versions import Versions, versions_record
 from stg.models.build import build_captioner
 from stg.models.captioner import Captioner
 from stg.models.feature_kinds import FeatureWidths
@@ -113,10 +113,8 @@ class CaptionerBundle:
             # For those who need to know before anything is built, or torch loaded.
             "reads": sorted(captioner.reads),
         }
-        if self.made_with:
-            header["made_with"] = [dict(versions) for versions in self.made_with]
         # Whoever opens the model later is asked for them by name.
-        save_tensors(path, captioner.state_dict(), header | plugin_record())
+        save_tensors(path, captioner.state_dict(), header | versions_record(self.made_with) | plugin_record())
 
     @classmethod
     def load(cls, path: str | Path) -> "CaptionerBundle":
