@@ -10,7 +10,7 @@ from graphs import lock_holder
 from stg.ablation.cells import CellFolder, State
 from stg.ablation.plan import Plan
 from stg.config.schema import describe, differences, to_dict
-from stg.metrics.columns import EVENTS, HEADINGS, PUBLISHED, spread
+from stg.metrics.columns import EVENTS, PUBLISHED, reason_lines, spread
 from stg.runs.evaluations import read_scores as read_scores_file
 from stg.runs.folder import FREE
 from stg.runtime.errors import UserError
@@ -174,7 +174,7 @@ def _unavailable(done: Sequence[CellFolder]) -> list[str]:
     for cell in done:
         for stem in cell.evaluated.values():
             reasons |= read_scores_file(cell.run.evaluation_file(stem, "scores")).get("unavailable") or {}
-    return [f"{HEADINGS.get(metric, metric)}: {reason}" for metric, reason in reasons.items()]
+    return reason_lines(reasons)
 
 
 def _searches(rows: Sequence[Mapping[str, Any]], asked: Sequence[str]) -> list[str]:

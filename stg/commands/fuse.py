@@ -4,7 +4,7 @@ from rich.console import Console
 
 from stg.commands.evaluate import score_table
 from stg.config.retrieval import FuseConfig
-from stg.metrics.columns import HEADINGS
+from stg.metrics.columns import reason_lines
 from stg.retrieval.fusion import Fused, fuse, record_file
 from stg.runtime.progress import ConsoleReporter
 from stg.runtime.reading import counted
@@ -24,8 +24,8 @@ def fuse_and_print(config: FuseConfig, *, console: Console) -> Fused:
     for scores in list(fused.scores.values())[:1]:
         title = f"{fused.dataset} {config.split}, {scores.videos} videos that all runs have"
         console.print(score_table(fused.scores, title=title))
-        for metric, reason in scores.unavailable.items():
-            reporter.say(f"{HEADINGS.get(metric, metric)}: {reason}")
+        for line in reason_lines(scores.unavailable):
+            reporter.say(line)
     where = f"are in {config.out}, with how they came about in {record_file(config.out)}"
     reporter.say(f"{counted(len(fused.captions), 'caption')} {where}")
     return fused

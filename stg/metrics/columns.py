@@ -36,9 +36,19 @@ EVENTS = ("event", "two_objects", "space", "time", "both")
 """Scores by the event that a caption names, on the built-in world."""
 
 
+def heading(name: str) -> str:
+    """How a score is spelt; that of a plugin as the plugin names it."""
+    return HEADINGS.get(name, name)
+
+
 def score_line(values: Mapping[str, float]) -> str:
     """Scores on one line, each after its name."""
-    return "  ".join(f"{HEADINGS.get(name, name)} {value:.3f}" for name, value in values.items())
+    return "  ".join(f"{heading(name)} {value:.3f}" for name, value in values.items())
+
+
+def reason_lines(unavailable: Mapping[str, str]) -> list[str]:
+    """A line for each score that there is none of: its name, and why."""
+    return [f"{heading(name)}: {reason}" for name, reason in unavailable.items()]
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:

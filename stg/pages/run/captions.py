@@ -9,7 +9,7 @@ from itertools import groupby, pairwise
 import numpy as np
 
 from stg.evaluation.predictions import read_captions
-from stg.metrics.columns import HEADINGS
+from stg.metrics.columns import HEADINGS, heading
 from stg.metrics.scorer import Scorer
 from stg.pages.run.curves import Clock
 from stg.pages.run.record import RunRecord
@@ -195,7 +195,7 @@ def _with_ranking(
         # Turned, so that the very worst comes first.
         worst=rows(ranked[half:][-shown:][::-1]),
         spread=_spread([scores[video][by] for video in ranked]),
-        ranked_by=HEADINGS.get(by, by),
+        ranked_by=heading(by),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from stg.config.schema import differences, to_dict
 from stg.config.training import FitConfig
-from stg.metrics.columns import EVENTS, HEADINGS
+from stg.metrics.columns import EVENTS, HEADINGS, heading
 from stg.pages.html import render
 from stg.pages.run.ablations import read_ablation
 from stg.pages.run.captions import Pictures, choose, histories, written
@@ -208,7 +208,7 @@ def _score_grid(evaluations: Sequence[Evaluation]) -> Grid | None:
     )
     # A set: all searches lack a metric for the same reason.
     reasons = {
-        f"{HEADINGS.get(metric, metric)}: {without_places(reason)}."
+        f"{heading(metric)}: {without_places(reason)}."
         for one in scored
         for metric, reason in (one.record.get("unavailable") or {}).items()
     }
