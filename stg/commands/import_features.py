@@ -2,6 +2,7 @@
 
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -13,6 +14,7 @@ from stg.features.precomputed.description import Description
 from stg.features.precomputed.importer import Importer
 from stg.features.precomputed.sources import SourceList
 from stg.runtime.errors import Preempted, TooManySkipped, UserError
+from stg.runtime.files import noted
 from stg.runtime.progress import ConsoleReporter, progress_bar
 from stg.runtime.reading import Spellings, counted, some
 from stg.runtime.reporter import Progress
@@ -106,13 +108,8 @@ class _Import:
                 features, origin = self.importer(video, self.store.features_dtype)
                 key = self.spelt(video)
                 graph = flat_graph(replace(features, video=key))
-                # Noted before it is stored: after a kill a stored video always has its origin. One that takes the place
-                # of another is noted after that, as the former graph must not be taken for it.
-                if video not in self.changed:
-                    self.sources.add(video, origin)
-                self.store.put(key, graph)
-                if video in self.changed:
-                    self.sources.add(video, origin)
+                with noted(partial(self.sources.add, video, origin), replaces=video in self.changed):
+                    self.store.put(key, graph)
             # A full disk is no fault of the video: it ends the command.
             except StoreFullError:
                 raise

@@ -77,8 +77,7 @@ class ExtractionJob:
             self._compare(log, {video: path for video, path in clips.items() if video in store}, reporter)
             left = tuple(video for video in share if spelt(video) not in clips)
             _refuse_replaced_elsewhere(out, {video: paths[video] for video in left})
-            waiting = [video for video in clips if video not in store or video in log.remake]
-            self._state_versions(store, bool(waiting), reporter)
+            self._state_versions(store, not all(log.holds(store, video) for video in clips), reporter)
             if ray:
                 reporter.say("starting Ray: the first clips come after about a minute")
             try:

@@ -91,8 +91,7 @@ def ingest(
     """
     # Before any work: features that were made otherwise never get into one store.
     store.require_manifest(extractor.manifest() if manifest is None else manifest)
-    remade = log.remake if log is not None else set()
-    already = tuple(video for video in videos if video in store and video not in remade)
+    already = tuple(video for video in videos if (video in store if log is None else log.holds(store, video)))
     held = set(already)
     # Each once, in the order given: what was stored by an earlier call is not extracted again.
     waiting = [video for video in dict.fromkeys(videos) if video not in held]

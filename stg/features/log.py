@@ -1,15 +1,15 @@
 """The lists alongside a store: which clips were left out and why, and facts of those that were stored."""
 
 import json
-from collections.abc import Container, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Container, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from stg.runtime.errors import UserError
-from stg.runtime.files import append_jsonl, last_rows, sha256_file, write_atomic
+from stg.runtime.files import append_jsonl, last_rows, noted, sha256_file, write_atomic
 from stg.runtime.reading import normal_id, read_bytes
 from stg.runtime.stamps import Read, stamp_of
 
@@ -60,19 +60,13 @@ class ExtractionLog:
         elif left != before:
             write_atomic(self.skips, left)
 
-    @contextmanager
-    def clip(self, row: Mapping[str, Any]) -> Iterator[None]:
-        """State the facts of a clip, which is stored within the block.
+    def clip(self, row: Mapping[str, Any]) -> AbstractContextManager[None]:
+        """State the facts of a clip, which is stored within the block (:func:`stg.runtime.files.noted`)."""
+        return noted(lambda: self.note(row), replaces=row["id"] in self.remake)
 
-        A process may be killed at any point. So the row of a new clip comes first, as no stored clip may lack one; that
-        of a clip that replaces another comes last, as an old graph must not be taken for that of the new file.
-        """
-        last = row["id"] in self.remake
-        if not last:
-            self.note(row)
-        yield
-        if last:
-            self.note(row)
+    def holds(self, store: Container[str], video: str) -> bool:
+        """Whether a clip needs no work: its graph is in the store, and is not to be made again."""
+        return video in store and video not in self.remake
 
     def rows(self) -> dict[str, dict[str, Any]]:
         """What is stated of each clip, by id (:func:`stg.runtime.reading.normal_id`)."""

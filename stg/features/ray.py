@@ -32,7 +32,7 @@ def ingest_with_ray(
     progress: Progress,
 ) -> IngestReport:
     """What :func:`stg.features.ingest` does, with ``execution.workers`` workers of Ray; arguments as there."""
-    already = tuple(video for video in clips if video in store and video not in log.remake)
+    already = tuple(video for video in clips if log.holds(store, video))
     held = set(already)
     waiting = {video: path for video, path in clips.items() if video not in held}
     workers = max(execution.workers, 1)

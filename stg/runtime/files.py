@@ -8,7 +8,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
@@ -165,6 +165,20 @@ def _heal(descriptor: int) -> int:
         return end + os.write(descriptor, b"\n")
     os.ftruncate(descriptor, end - len(half))
     return end - len(half)
+
+
+@contextlib.contextmanager
+def noted(note: Callable[[], None], *, replaces: bool) -> Iterator[None]:
+    """Note what is stored within the block, in an order that holds wherever the process is killed.
+
+    What is new is noted first, as nothing may be stored without a note. What takes the place of another is noted last,
+    as the former one must not be taken for it.
+    """
+    if not replaces:
+        note()
+    yield
+    if replaces:
+        note()
 
 
 def last_rows(lines: Iterable[bytes]) -> dict[str, bytes]:

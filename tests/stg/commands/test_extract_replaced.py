@@ -42,9 +42,9 @@ def test_a_replaced_clip_is_named_and_made_again_with_refresh(bench: Bench, caps
     bench.clip("c.mp4")
     capsys.readouterr()
     assert bench.run("--workers", "0") == 2
-    told = capsys.readouterr().err
-    assert f"1 clip is not the file that the store was made from ('a': {clip} has {clip.stat().st_size} bytes" in told
-    assert "add --refresh to make their graphs again" in told
+    said = capsys.readouterr().err
+    assert f"1 clip is not the file that the store was made from ('a': {clip} has {clip.stat().st_size} bytes" in said
+    assert "add --refresh to make their graphs again" in said
     assert records(bench) == before
     assert bench.run("--workers", "0", "--refresh") == 0
     assert "1 clip added, 1 made again" in capsys.readouterr().out
@@ -84,9 +84,9 @@ def test_a_list_of_an_earlier_version_is_taken(bench: Bench, capsys: pytest.Capt
     before = records(bench)
     for more in ([], ["--refresh"]):
         assert bench.run("--workers", "0", *more) == 0
-        told = capsys.readouterr().out
-        assert "2 stored clips without a hash in" in told
-        assert "('a', 'b'): nobody knows whether the files are still the same" in told
+        said = capsys.readouterr().out
+        assert "2 stored clips without a hash in" in said
+        assert "('a', 'b'): nobody knows whether the files are still the same" in said
     assert records(bench) == before
 
 
@@ -141,9 +141,9 @@ def test_a_replaced_clip_of_another_shard_is_refused(
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert bench.run("--workers", "0", "--refresh") == 2
-    told = capsys.readouterr().err
-    assert "1 clip is not the file that the store was made from ('a': " in told
-    assert f"their graphs are in {bench.out} or other shards of it: join these with stg.store merge" in told
+    said = capsys.readouterr().err
+    assert "1 clip is not the file that the store was made from ('a': " in said
+    assert f"their graphs are in {bench.out} or other shards of it: join these with stg.store merge" in said
     monkeypatch.setenv("RANK", "1")  # whose clip has not changed
     assert bench.run("--workers", "0", "--refresh") == 0
 
