@@ -12,7 +12,7 @@ ROWS = [
     *(f"{letter}{number}" for letter, count in LIST.items() for number in range(1, count + 1)),
     *(f"G{number}" for number in range(1, 15)),
     *(f"H{number}" for number in range(1, 19)),
-    *(f"I{number}" for number in range(1, 7)),
+    *(f"I{number}" for number in range(1, 8)),
     *(f"K{number}" for number in range(1, 7)),
     *(f"L{number}" for number in range(1, 8)),
     *(f"P{number}" for number in range(1, 7)),

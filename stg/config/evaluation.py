@@ -36,7 +36,7 @@ class EvaluateConfig:
     to print SPICE too; it is slow and needs Java."""
     metrics: str | None = None
     """Which metrics, with commas: bleu, rouge, cider, meteor, spice, and what a plugin adds; null: all that are there
-    (METEOR by --meteor, SPICE by --spice)."""
+    (METEOR by --meteor, SPICE by --spice). Scores that are recorded of the same captions stay in the run."""
     device: str = "auto"
     """auto, cpu, cuda, ..."""
     show: int = 5
@@ -52,6 +52,8 @@ class EvaluateConfig:
                 raise ValueError("--metrics names meteor, and --meteor false leaves it out: give one of the two")
             if "spice" in names and self.spice is None:
                 raise ValueError("--metrics names spice, which needs its files: give their folder by --spice")
+            if "spice" not in names and self.spice is not None:
+                raise ValueError("--spice gives the files of spice, and --metrics leaves it out: add it there")
 
     def chosen_metrics(self, known: Iterable[str]) -> tuple[str, ...]:
         """The metrics to compute, out of those ``known`` where none are named."""

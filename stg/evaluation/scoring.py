@@ -1,5 +1,6 @@
 """Caption a split, score it, write both down."""
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,11 +14,12 @@ from stg.config.evaluation import EvaluateConfig
 from stg.config.search import SearchConfig
 from stg.data.batches import BatchSource, shuffle_features
 from stg.evaluation.loaded_run import LoadedRun, batch_source, load_run, load_run_as
-from stg.evaluation.predictions import write_predictions
+from stg.evaluation.predictions import read_predicted, write_predictions
+from stg.metrics.columns import heading, reason_lines
 from stg.metrics.measures import METRICS
 from stg.metrics.scorer import Scorer, Scores
 from stg.models.generation import Caption, generate
-from stg.runs.evaluations import file_stem
+from stg.runs.evaluations import file_stem, read_scores
 from stg.runtime.errors import Preempted, UserError
 from stg.runtime.files import remove_leftovers, write_atomic
 from stg.runtime.locks import lock_folder
@@ -115,6 +117,8 @@ def caption_and_score(
 ) -> dict[str, SearchResult]:
     """What :func:`evaluate` does, with the captions of each search; first that with the classes of videos, if any.
 
+    Scores that were recorded of the same captions stay in the file, where they are not computed again.
+
     Args:
         reference, spice: see :class:`stg.metrics.scorer.Scorer`.
     """
@@ -122,10 +126,11 @@ def caption_and_score(
     dataset, withheld = run.dataset, split in run.dataset.unlabelled
     videos = videos_of(run, split)
     sources = _sources(run, videos, reporter)
-    scorer = None
+    scorer = digest = None
     # One scorer for all searches: the references are tokenised once.
     if not withheld:
         texts = {video: dataset.captions[video] for video in videos}
+        digest = hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()
         scorer = Scorer(texts, tokenizer="java" if reference else "python", reference=reference, spice=spice)
     results: dict[str, SearchResult] = {}
     with _results_folder(run, out, split, reporter) as folder:
@@ -135,6 +140,7 @@ def caption_and_score(
             found = _captions(run, source, videos, search, name, reporter)
             captions = {video: candidates[0].text for video, candidates in found.items()}
             # Before the scoring: captions that took hours survive a failure of Java.
+            kept = None if stem is None else _ScoreFile(stem, captions, digest)
             if stem is not None:
                 write_predictions(Path(f"{stem}.json"), captions)
                 if search.n_best > 1:
@@ -154,8 +160,8 @@ def caption_and_score(
                 "category": source.category is not None,
                 "broken_endings": results[name].broken,
             }
-            if stem is not None:
-                _write_scores(Path(f"{stem}-scores.json"), scores, **about)
+            if kept is not None:
+                kept.write(scores, about, reporter)
     return results
 
 
@@ -194,7 +200,7 @@ def report_lines(run: LoadedRun, split: str, found: Mapping[str, SearchResult], 
     folder = next((result.folder for result in found.values()), None)
     # A metric is missing for the same reason in all searches: it is said once.
     scored = next(iter(scores_of(found).values()), None)
-    lines = [f"{metric}: {reason}" for metric, reason in scored.unavailable.items()] if scored else []
+    lines = reason_lines(scored.unavailable) if scored else []
     broken = ", ".join(f"{name} {result.broken}" for name, result in found.items())
     lines.append(f"captions that end in a word such as a, the, with: {broken} of {len(videos)}")
     # The captions shown are those of the last search; with the classes of videos, where they were read.
@@ -267,7 +273,42 @@ def _write_candidates(path: Path, found: Mapping[str, Sequence[Caption]]) -> Non
     write_atomic(path, json.dumps(record, ensure_ascii=False, indent=1))
 
 
-def _write_scores(path: Path, scores: Scores, **about: Any) -> None:
+class _ScoreFile:
+    """The recorded scores of a search, which is scored again.
 
-    record = {**about, "videos": scores.videos, "scores": scores.values, "unavailable": scores.unavailable}
-    write_atomic(path, json.dumps(record, ensure_ascii=False, indent=1))
+    Args:
+        stem: what the names of the search's files begin with.
+        captions: of today, before they are written.
+        references: hash of those of today; None: there are none.
+    """
+
+    def __init__(self, stem: Path, captions: Mapping[str, str], references: str | None) -> None:
+        self.path = Path(f"{stem}-scores.json")
+        self.references = references
+        try:
+            self.before = {"unavailable": {}, **read_scores(self.path)}
+            self.same = read_predicted(f"{stem}.json") == captions
+        except UserError:
+            self.before, self.same = {"scores": {}, "unavailable": {}}, False
+        if references is not None:
+            self.same = self.same and self.before.get("references", references) == references
+        # Before the captions are replaced: nobody may find scores next to captions that they are not of.
+        if not self.same:
+            self.path.unlink(missing_ok=True)
+
+    def write(self, scores: Scores, about: Mapping[str, Any], reporter: Reporter) -> None:
+        """Write scores, with the recorded ones that are of the same captions and references."""
+        values, unavailable = scores.values, scores.unavailable
+        if self.same:
+            values = {**self.before["scores"], **values}
+            reasons = {**self.before["unavailable"], **unavailable}
+            # A reason of today does not outweigh a score that was computed where Java was at hand.
+            unavailable = {metric: reason for metric, reason in reasons.items() if metric not in values}
+        elif lost := [heading(name) for name in self.before["scores"] if name not in values]:
+            reporter.say(
+                f"{self.path} no longer holds {', '.join(lost)}, which were of other captions or references and are "
+                "not computed now"
+            )
+        record = {**about, "references": self.references, "videos": scores.videos}
+        record |= {"scores": values, "unavailable": unavailable}
+        write_atomic(self.path, json.dumps(record, ensure_ascii=False, indent=1))

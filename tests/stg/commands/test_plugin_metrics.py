@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,6 +10,7 @@ import stg
 from stg.config.data import DataConfig, WorldConfig
 from stg.config.evaluation import EvaluateConfig
 from stg.datasets.open import open_dataset
+from stg.runs.evaluations import read_scores
 from tests.stg.plug_in import EXAMPLES, command, fresh_process
 
 PLUGIN = EXAMPLES / "my_metric.py"
@@ -45,6 +47,33 @@ def test_the_metrics_that_are_named_are_computed_and_no_others(run: Path, capsys
     assert command("report", run, "--out", run / "page.html") == 0
 
 
+def test_recorded_scores_of_the_same_captions_stay_and_others_are_named(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["evaluate", run, "--split", "test", "--beam", "1", "--out", tmp_path]
+    file = tmp_path / "test-greedy-scores.json"
+    assert command(*asked, "--metrics", "bleu,rouge") == 0
+    first = read_scores(file)
+    assert first["scores"].keys() == {"bleu1", "bleu2", "bleu3", "bleu4", "rouge"}
+    # A reason of an earlier call stays, too, until there is a score.
+    file.write_text(json.dumps({**first, "unavailable": {"meteor": "no Java", "cider": "no Java"}}))
+    assert command(*asked, "--metrics", "cider") == 0
+    second = read_scores(file)
+    assert second["scores"] == {**first["scores"], "cider": second["scores"]["cider"]}
+    assert second["unavailable"] == {"meteor": "no Java"}
+    assert "no longer holds" not in capsys.readouterr().out
+    # Scores of other references, and of other captions, do not hold.
+    file.write_text(json.dumps({**second, "references": "of another annotation"}))
+    assert command(*asked, "--metrics", "rouge") == 0
+    assert read_scores(file)["scores"] == {"rouge": first["scores"]["rouge"]}
+    assert f"{file} no longer holds BLEU-1, BLEU-2, BLEU-3, BLEU-4, CIDEr, which" in capsys.readouterr().out
+    captions = tmp_path / "test-greedy.json"
+    captions.write_text(captions.read_text().replace('"caption": "', '"caption": "once '))
+    assert command(*asked, "--metrics", "cider") == 0
+    assert read_scores(file)["scores"] == {"cider": second["scores"]["cider"]}
+    assert f"{file} no longer holds ROUGE-L, which" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("metrics", "others", "said"),
     [
@@ -52,9 +81,10 @@ def test_the_metrics_that_are_named_are_computed_and_no_others(run: Path, capsys
         ("", {}, "metrics must be one of bleu, .*; got ''"),
         ("meteor", {"meteor": False}, "names meteor, and --meteor false leaves it out"),
         ("spice", {}, "give their folder by --spice"),
+        ("cider", {"spice": "folder"}, "--spice gives the files of spice, and --metrics leaves it out"),
     ],
 )
-def test_metrics_that_cannot_be_are_refused(metrics: str, others: dict[str, bool], said: str) -> None:
+def test_metrics_that_cannot_be_are_refused(metrics: str, others: dict[str, Any], said: str) -> None:
     with fresh_process(), pytest.raises(ValueError, match=said):
         EvaluateConfig("run", metrics=metrics, **others)
 
