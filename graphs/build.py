@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 ALONGSIDE = (
     "scores", "label", "scene", "motion", "motion_row", "frame_number", "grid", "audio",
-    "audio_mask", "frame_time",
+    "audio_mask", "frame_time", "track", "label_score",
 )  # fmt: skip
 """Features that a graph carries as they are, where they are given."""
 
@@ -42,8 +42,9 @@ def build_graph(
         Data with ``x [N D]``, ``boxes [N 4]``, ``frame [N]``, ``edge_index [2 E]`` ordered by target,
         ``edge_weight [E]``, ``edge_type [E]`` (numbers into :data:`graphs.EDGE_TYPES`), ``num_frames``, ``video``, and
         those of ``scores``, ``label``, ``scene``, ``motion``, ``motion_row``, ``frame_number``, ``grid``, ``audio``,
-        ``audio_mask``, ``frame_time``, ``total_frames [1]``, ``fps [1]`` and ``size [1 2]`` that the features hold.
-        Read the picture size as ``data["size"]``: ``data.size`` is a method of PyG's. ``label`` only goes along.
+        ``audio_mask``, ``frame_time``, ``track``, ``label_score``, ``total_frames [1]``, ``fps [1]`` and ``size [1 2]``
+        that the features hold. Read the picture size as ``data["size"]``: ``data.size`` is a method of PyG's.
+        ``label``, ``label_score`` and ``track`` only go along.
     """
     graph = flat_graph(features, tau_space=tau_space, tau_time=tau_time, top_k=top_k, iou_threshold=iou_threshold)
     return graph.to_data()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 TENSORS = (
     "boxes", "objects", "frame", "scores", "scene", "motion", "motion_row", "frame_number", "grid", "audio",
-    "audio_mask", "label", "frame_time",
+    "audio_mask", "label", "frame_time", "track", "label_score",
 )  # fmt: skip
 """The fields of :class:`VideoFeatures` that hold tensors, where they are given."""
 
@@ -19,9 +19,9 @@ TENSORS = (
 class VideoFeatures:
     """Boxes and features of the objects of one video, frame by frame, with what goes along per frame.
 
-    The rows of ``boxes``, ``objects``, ``frame``, ``scores`` and ``label`` belong together: one an object, by frame.
-    A frame, or a whole video, without objects is legal; ``num_frames`` says how long the video is. Nothing is clipped,
-    sorted or repaired: what does not fit is refused.
+    The rows of ``boxes``, ``objects``, ``frame``, ``scores``, ``label``, ``label_score`` and ``track`` belong together:
+    one an object, by frame. A frame, or a whole video, without objects is legal; ``num_frames`` says how long the video
+    is. Nothing is clipped, sorted or repaired: what does not fit is refused.
 
     Args:
         boxes: ``[N 4]`` corners ``(x1, y1, x2, y2)`` in pixels, ``x2 >= x1`` and ``y2 >= y1``.
@@ -43,6 +43,9 @@ class VideoFeatures:
             people to read. No edge follows from it, and no encoder reads it.
         frame_time: ``[T]`` seconds from the first frame of the original video to each sampled frame, for people to
             read; None where ``frame_number / fps`` says it.
+        track: ``[N]`` int64, the identity of each object over time, the same number in each of its frames, -1 where
+            that is not known. No track is twice in one frame. No edge follows from it, and no encoder reads it.
+        label_score: ``[N]`` confidence of ``label``, where it has one of its own; read by no encoder.
         video: name of the video, used in error messages and as its key.
         manifest: how the features were made (networks, weight hashes, sampling); carried along, never interpreted.
 
@@ -67,6 +70,8 @@ class VideoFeatures:
     size: tuple[int, int] | None = None
     label: Int[Tensor, " N"] | None = None
     frame_time: Float[Tensor, " T"] | None = None
+    track: Int[Tensor, " N"] | None = None
+    label_score: Float[Tensor, " N"] | None = None
     video: str = ""
     manifest: dict[str, Any] | None = None
 
@@ -76,13 +81,14 @@ class VideoFeatures:
         # First: the checks below index by these shapes.
         self._check_tensors()
         self._check_shapes()
-        for name in ("boxes", "objects", "scores", "scene", "motion", "grid", "audio", "frame_time"):
+        for name in ("boxes", "objects", "scores", "scene", "motion", "grid", "audio", "frame_time", "label_score"):
             self._check_finite(name)
         self._check_boxes()
         self._check_frames()
         row = None if self.label is None else _first(self.label < 0)
         if self.label is not None and row is not None:
             raise self._error(f"label must be 0 or more, got {self.label[row].item()}", row)
+        self._check_tracks()
         self._check_motion()
         self._check_clock()
         if (self.audio is None) != (self.audio_mask is None):
@@ -120,6 +126,8 @@ class VideoFeatures:
             "frame": (rows,),
             "scores": (rows,),
             "label": (rows,),
+            "label_score": (rows,),
+            "track": (rows,),
             "scene": (frames, None),
             "motion": (None, None),
             "motion_row": (frames,),
@@ -142,7 +150,7 @@ class VideoFeatures:
                     f"{name} must have shape [{words}] ({rows} objects, {frames} frames), got {list(value.shape)}"
                 )
             # The dtype decides how a batch may be indexed and stored, so it is never cast in silence.
-            whole = name in ("frame", "label", "motion_row", "frame_number")
+            whole = name in ("frame", "label", "track", "motion_row", "frame_number")
             if whole and value.dtype != torch.int64:
                 raise self._error(f"{name} must be int64, got {value.dtype}")
             if name == "audio_mask" and value.dtype != torch.bool:
@@ -182,6 +190,20 @@ class VideoFeatures:
                 f"frame must not decrease (order the objects by frame), got {after} after {before}", row + 1
             )
 
+    def _check_tracks(self) -> None:
+        if self.track is None:
+            return
+        row = _first(self.track < -1)
+        if row is not None:
+            raise self._error(f"track must be 0 or more, or -1 where not known, got {self.track[row].item()}", row)
+        row = repeated_track(self.frame, self.track)
+        if row is not None:
+            raise self._error(
+                f"frame {self.frame[row].item()} holds track {self.track[row].item()} twice: an object is in a frame "
+                "once; give -1 where the track is not known",
+                row,
+            )
+
     def _check_motion(self) -> None:
         if self.motion_row is None:
             return
@@ -204,6 +226,16 @@ class VideoFeatures:
             raise self._error(
                 f"total_frames is {self.total_frames}, but frame_number holds {self.frame_number[row].item()}", row
             )
+
+
+def repeated_track(frame: Tensor, track: Tensor) -> int | None:
+    """The first row whose known track is in its frame already, None if there is none."""
+    # Stable sorts: by frame, then by track; of equal pairs the later row comes second.
+    order = track.argsort(stable=True)
+    order = order[frame[order].argsort(stable=True)]
+    frame, track = frame[order], track[order]
+    again = (track[1:] == track[:-1]) & (frame[1:] == frame[:-1]) & (track[1:] >= 0)
+    return int(order[1:][again].min()) if bool(again.any()) else None
 
 
 def _first(bad: Tensor) -> int | None:

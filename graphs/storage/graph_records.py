@@ -17,7 +17,9 @@ class Spec(NamedTuple):
 
     axes: tuple[str, ...]
     role: (
-        str  # "feature": the store's floating type; "float": float32; "integer": the narrowest of three; "byte"; "bit"
+        # "feature": the store's floating type; "float": float32; "integer": the narrowest of three, 0 or more;
+        # "signed": the same from -1; "byte"; "bit"
+        str
     )
 
 
@@ -42,11 +44,13 @@ FIELDS: dict[str, Spec] = {
     "fps": Spec(("1",), "float"),
     "label": Spec(("N",), "integer"),
     "frame_time": Spec(("T",), "float"),
+    "track": Spec(("N",), "signed"),
+    "label_score": Spec(("N",), "float"),
 }
 """The tensors of a video graph that a store keeps; those from ``scores`` on may be absent."""
 
-SHOWN = ("label", "frame_time")
-"""Fields for people to read, that no model does: graphs with and without them go into one store and one batch."""
+SHOWN = ("label", "frame_time", "track", "label_score")
+"""Fields that no model here reads: graphs with and without them go into one store and one batch."""
 
 REQUIRED = tuple(FIELDS)[:7]
 FEATURES = tuple(name for name, spec in FIELDS.items() if spec.role == "feature")
@@ -55,12 +59,14 @@ _KINDS = {
     "feature": FEATURE_TYPES,
     "float": ("float32",),
     "integer": ("uint16", "int32", "int64"),
+    "signed": ("int16", "int32", "int64"),
     "byte": ("uint8",),
     "bit": ("uint8",),
 }
+_LOWEST = {"signed": -1}
 _EXPONENT = 0x7C00  # all ones in half precision: not finite
-_WHOLE = ("integer", "byte", "bit")
-_MEMORY = {"integer": np.int64, "byte": np.int64, "bit": np.bool_}
+_WHOLE = ("integer", "signed", "byte", "bit")
+_MEMORY = {"integer": np.int64, "signed": np.int64, "byte": np.int64, "bit": np.bool_}
 
 
 def graph_fields(data: GraphData, features_dtype: str) -> dict[str, Field]:
@@ -176,8 +182,25 @@ def check_numbers(arrays: Mapping[str, np.ndarray], counts: Mapping[str, np.ndar
         _check_below("frame_number", arrays["frame_number"], limits, "total_frames")
     if "label" in arrays and arrays["label"].min(initial=0) < 0:
         raise StoreError(f"label must not be below 0, got {arrays['label'].min()}")
+    if "track" in arrays:
+        _check_tracks(owner, arrays["frame"], arrays["track"])
     if "fps" in arrays and arrays["fps"].min() < 0:
         raise StoreError(f"fps must not be below 0, got {arrays['fps'].min()}")
+
+
+def _check_tracks(owner: np.ndarray, frame: np.ndarray, track: np.ndarray) -> None:
+    if track.min(initial=0) < -1:
+        raise StoreError(f"track must not be below -1, got {track.min()}")
+    # By graph, frame and track; equal ones stand by row.
+    order = np.lexsort((track, frame, owner))
+    keys = np.stack([owner, frame, track])[:, order]
+    again = (keys[:, 1:] == keys[:, :-1]).all(axis=0) & (keys[2, 1:] >= 0)
+    if again.any():
+        row = order[1:][again].min()
+        raise StoreError(
+            f"frame {frame[row]} holds track {track[row]} twice, again in row {row}: an object is in a frame once; "
+            "give -1 where the track is not known"
+        )
 
 
 def edge_types(array: np.ndarray) -> list[int]:
@@ -248,9 +271,11 @@ def _field(name: str, value: Any, features_dtype: str) -> Field:
 
 def _narrowest(name: str, values: np.ndarray) -> Field:
     low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
-    if low < 0:
-        raise StoreError(f"{name} holds {low}; every number must be 0 or more")
-    kinds = _KINDS[FIELDS[name].role]
+    role = FIELDS[name].role
+    least = _LOWEST.get(role, 0)
+    if low < least:
+        raise StoreError(f"{name} holds {low}; every number must be {least} or more")
+    kinds = _KINDS[role]
     kind = next((kind for kind in kinds if high <= np.iinfo(kind).max), None)
     if kind is None:
         raise StoreError(f"{name} holds {high}, beyond {np.iinfo(kinds[-1]).max}")

@@ -68,6 +68,11 @@ def test_the_graph_carries_what_goes_along() -> None:
     assert data.fps.tolist() == [pytest.approx(29.97)]
     assert not {"grid", "audio", "audio_mask", "total_frames", "fps", "label"} & set(build_graph(given()).keys())
     assert build_graph(given(label=torch.tensor([1, 0, 90]))).label.tolist() == [1, 0, 90]
+    # Objects whose track is not known may be in one frame.
+    tracked = build_graph(given(track=torch.tensor([-1, -1, 7]), label_score=torch.tensor([0.5, 0.25, 1.0])))
+    assert tracked.track.tolist() == [-1, -1, 7]
+    assert tracked.label_score.tolist() == [0.5, 0.25, 1.0]
+    assert not {"track", "label_score"} & set(build_graph(given()).keys())
 
 
 def test_a_video_without_objects() -> None:
@@ -87,6 +92,21 @@ def test_a_video_without_objects() -> None:
         ({"label": torch.zeros(2, dtype=torch.int64)}, r"label must have shape \[3\]"),
         ({"label": torch.ones(3)}, "label must be int64, got torch.float32"),
         ({"label": torch.tensor([1, 0, -3])}, "label must be 0 or more, got -3; video 'vid42' row 2"),
+        ({"label_score": torch.zeros(2)}, r"label_score must have shape \[3\]"),
+        (
+            {"label_score": torch.tensor([1, float("nan"), 1])},
+            "label_score must be finite, got nan; video 'vid42' row 1",
+        ),
+        ({"track": torch.zeros(3)}, "track must be int64, got torch.float32"),
+        ({"track": torch.zeros(4, dtype=torch.int64)}, r"track must have shape \[3\]"),
+        (
+            {"track": torch.tensor([1, 0, -2])},
+            "track must be 0 or more, or -1 where not known, got -2; video 'vid42' row 2",
+        ),
+        (
+            {"track": torch.tensor([7, 7, 7])},
+            "frame 0 holds track 7 twice: .* give -1 where .*; video 'vid42' row 1",
+        ),
         ({"scene": torch.zeros(3, 2)}, r"scene must have shape \[4 \?\]"),
         ({"motion": torch.zeros(3)}, r"motion must have shape \[\? \?\]"),
         ({"frame_number": torch.tensor([1])}, r"frame_number must have shape \[4\]"),
@@ -148,7 +168,7 @@ def test_what_does_not_fit(changes: dict[str, Any], message: str) -> None:
 
 
 @pytest.mark.usefixtures("_own_words")
-@pytest.mark.parametrize("name", ["boxes", "frame", "scores", "scene", "label", "audio_mask"])
+@pytest.mark.parametrize("name", ["boxes", "frame", "scores", "scene", "label", "track", "audio_mask"])
 def test_what_is_no_tensor_is_named(name: str) -> None:
     words = rf"{name} must be a torch tensor, got ndarray: use torch.from_numpy; video 'vid42'"
     with pytest.raises(ValueError, match=words):

@@ -323,6 +323,48 @@ def test_graphs_with_and_without_labels_share_a_store_and_a_batch(path: Path) ->
         assert copy.get("dogs").label.tolist() == [0, 7, 14]
 
 
+def with_tracks(counts: list[int], seed: int, first: int = 0) -> Data:
+    data = made_graph(counts, seed=seed)
+    data.track = torch.arange(sum(counts)) + first
+    data.label_score = torch.arange(sum(counts)) / 3
+    return data
+
+
+def test_tracks_and_scores_of_labels_are_kept(path: Path) -> None:
+    with filled(path) as store:
+        fields = store.fields
+        # Numbers of every width a record has, unknown tracks, and a video without objects.
+        given = {"near": with_tracks([2, 1], 6, -1), "far": with_tracks([0, 3], 7, 2**40), "none": with_tracks([0], 8)}
+        given["same"] = given["near"].clone()
+        given["same"].track = torch.tensor([-1, -1, -1])
+        store.put_many(given)
+        assert store.fields == fields
+        for video, data in given.items():
+            assert same(store.get(video), as_stored(data)), video
+        for _ in range(2):
+            batch = store.batch(list(given))
+            assert batch.track.tolist() == [-1, 0, 1, 2**40, 2**40 + 1, 2**40 + 2, -1, -1, -1]
+            assert torch.equal(batch.label_score, torch.cat([data.label_score for data in given.values()]))
+            assert not {"track", "label_score"} & set(store.batch(["near", "one"]).keys())
+        assert store.verify() == []
+
+
+def test_what_is_no_track_is_refused(path: Path) -> None:
+    twice = "frame 0 holds track 4 twice, again in row 1: an object is in a frame once"
+    with filled(path) as store:
+        data = with_tracks([2, 1], 6)
+        for track, words in (([4, 4, 4], twice), ([0, -2, 1], "track holds -2; every number must be -1 or more")):
+            data.track = torch.tensor(track)
+            with pytest.raises(StoreError, match=f"video 'cats': {words}"):
+                store.put("cats", data)
+        good = graph_fields(with_tracks([2, 1], 6), "float16")
+        for track, words in (([4, 4, 4], twice), ([0, -2, 1], "track must not be below -1, got -2")):
+            record = bytes(encode(good | {"track": Field("int16", np.array(track, np.int16))}))
+            with pytest.raises(StoreError, match=words):
+                store.put_records([("cats", record)])
+        assert "cats" not in store
+
+
 def test_what_is_no_label_is_refused(path: Path) -> None:
     with filled(path) as store:
         data = with_labels([2, 1], 6)
