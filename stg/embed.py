@@ -17,4 +17,4 @@ def main(config: EmbedConfig) -> int:
 
 
 if __name__ == "__main__":
-    command("embed", EmbedConfig, main, __doc__ or "", resumes=True)
+    command("embed", EmbedConfig, main, __doc__ or "", resumes=lambda config: config.evaluate is None)

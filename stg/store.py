@@ -11,7 +11,7 @@ trained on the one store refuse the other.
 """
 
 from stg.commands.parser import command
-from stg.config.store import StoreConfig
+from stg.config.store import MAKING, StoreConfig
 
 
 def main(config: StoreConfig) -> None:
@@ -22,4 +22,4 @@ def main(config: StoreConfig) -> None:
 
 
 if __name__ == "__main__":
-    command("store", StoreConfig, main, __doc__ or "", resumes=True)
+    command("store", StoreConfig, main, __doc__ or "", resumes=lambda config: config.action in MAKING)

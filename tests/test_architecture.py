@@ -94,7 +94,7 @@ PUBLIC = {
     "stg.training": "fit train_step captioning_losses reward_losses OPTIMISERS REWARDS",
     "stg.metrics": "Scorer Scores CiderD SentenceBleu RougeL METRICS",
     "stg.evaluation": "evaluate load_run compare",
-    "stg.captioning": "VideoCaptioner load",
+    "stg.captioning": "VideoCaptioner UnlikeTraining load",
     "stg.retrieval": "EmbeddingBundle",
     "stg.explain": "explain Explanation Attribution EXPLAINERS",
     "stg.pages": "show write_video_pages write_run_page run_view",

@@ -15,7 +15,7 @@ ROWS = [
     *(f"I{number}" for number in range(1, 8)),
     *(f"K{number}" for number in range(1, 7)),
     *(f"L{number}" for number in range(1, 8)),
-    *(f"P{number}" for number in range(1, 7)),
+    *(f"P{number}" for number in range(1, 8)),
 ]
 
 

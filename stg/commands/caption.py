@@ -128,10 +128,11 @@ def _print(found: ClipCaption, as_json: bool, n_best: int) -> None:
             ]
         print(json_line(record), flush=True)
     elif found.error is None:
-        # Names of files may hold control characters, which a terminal would obey.
+        # Names of files, and words of a model, may hold control characters, which a terminal would obey.
         name = printable(found.video)
         note = ", the file is cut short" if found.truncated else ""
         note += ", unlike the training data" if found.warning else ""
-        print(f"{name}: {found.caption}   (confidence {found.confidence:.2f}, {found.seconds:.1f} s{note})", flush=True)
+        text = printable(found.caption)
+        print(f"{name}: {text}   (confidence {found.confidence:.2f}, {found.seconds:.1f} s{note})", flush=True)
     else:
         print(f"skipped: {printable(found.error)}", file=sys.stderr, flush=True)

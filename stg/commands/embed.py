@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from stg.config.retrieval import EmbedConfig
 from stg.config.schema import describe, differences, from_dict, to_dict
@@ -144,7 +145,7 @@ def _begin(config: EmbedConfig, folder: Path, writer: FolderWriter) -> None:
 
 def _table(values: dict[str, float], *, title: str) -> Any:
 
-    table = Table("query", "R@1", "R@5", "R@10", "median rank", title=title)
+    table = Table("query", "R@1", "R@5", "R@10", "median rank", title=Text(printable(title)))
     for name in ("text_to_video", "video_to_text"):
         recalls = [f"{100 * values[f'{name}_r{cut}']:.1f}" for cut in (1, 5, 10)]
         table.add_row(name.replace("_", " "), *recalls, f"{values[f'{name}_median']:g}")

@@ -4,11 +4,13 @@ from collections.abc import Mapping
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from stg.config.evaluation import EvaluateConfig
 from stg.evaluation.scoring import evaluate_as, report_lines, scores_of, videos_of
 from stg.metrics.columns import CAPTIONS, heading
 from stg.metrics.scorer import Scores
+from stg.runtime.files import printable
 from stg.runtime.progress import ConsoleReporter
 from stg.runtime.reading import counted
 
@@ -45,7 +47,11 @@ def score_table(scores: Mapping[str, Scores], *, title: str, all_usual: bool = T
     there = dict.fromkeys(name for found in scores.values() for name in found.values)
     usual = [name for name in CAPTIONS if name in there or (all_usual and name != "spice")]
     columns = [*usual, *(name for name in there if name not in CAPTIONS)]
-    table = Table("search", *map(heading, columns), title=title)
+    table = Table("search", title=Text(printable(title)))
+    for name in columns:
+        table.add_column(Text(printable(heading(name))))
     for name, found in scores.items():
-        table.add_row(name, *(f"{found.values[key]:.3f}" if key in found.values else "-" for key in columns))
+        table.add_row(
+            Text(printable(name)), *(f"{found.values[key]:.3f}" if key in found.values else "-" for key in columns)
+        )
     return table

@@ -15,7 +15,7 @@ from stg.features.precomputed.importer import Importer
 from stg.features.precomputed.sources import SourceList
 from stg.runtime.errors import Preempted, TooManySkipped, UserError
 from stg.runtime.files import noted
-from stg.runtime.progress import ConsoleReporter, progress_bar
+from stg.runtime.progress import ConsoleReporter
 from stg.runtime.reading import Spellings, counted, some
 from stg.runtime.reporter import Progress
 from stg.runtime.signals import interrupted_by_sigterm
@@ -26,12 +26,12 @@ def main(config: ImportConfig) -> int:
     description = Description.read(config.description)
     log = ExtractionLog(config.out, clips=False)
     log.skips.parent.mkdir(parents=True, exist_ok=True)
-    console = ConsoleReporter(Console(soft_wrap=True, highlight=False, markup=False)).console
+    reporter = ConsoleReporter(Console(soft_wrap=True))
     with (
         interrupted_by_sigterm(),
         closing(Importer(description, Path(config.description).parent)) as importer,
         GraphStore(config.out, "a", config.features_dtype, strict=config.strict) as store,
-        progress_bar(console, "importing") as progress,
+        reporter.bar("importing") as progress,
     ):
         store.require_manifest(importer.manifest())
         videos = importer.videos
@@ -47,18 +47,16 @@ def main(config: ImportConfig) -> int:
                 "same command resumes from there"
             ) from None
     if work.unknown:
-        console.print(
+        reporter.say(
             f"{len(work.unknown)} videos of {config.out} are not in {work.sources.path} ({some(work.unknown)}): nobody "
             "knows whether their features are still the same"
         )
     if kept := [video for video in work.skipped if video in work.changed]:
-        console.print(
-            f"{config.out} still holds the former graphs of videos that could not be made again: {some(kept)}"
-        )
+        reporter.say(f"{config.out} still holds the former graphs of videos that could not be made again: {some(kept)}")
     again = f"{len(work.changed) - len(kept)} made again, " if work.changed else ""
     added = len(work.waiting) - len(work.skipped) + len(kept)
     there = len(work.held) - len(work.changed)
-    console.print(
+    reporter.say(
         f"{config.out}: {counted(added, 'video')} added, {again}{there} there before, {len(work.skipped)} skipped"
     )
     if len(work.skipped) > config.max_skip * len(videos):

@@ -32,9 +32,11 @@ from stg.config.plugins import PluginChanged, load_plugin, require_plugins
 from stg.config.schema import check_whole_numbers, in_home, is_no_option, known_keys, options_of, section_of
 from stg.config.spelling import near_options
 from stg.runtime.errors import Preempted, StgError, UserError
+from stg.runtime.files import printable
 from stg.runtime.output import drop_output, flush_output
 
 C = TypeVar("C")
+Resumes = bool | Callable[[C], bool]
 PLUGIN_HELP = (
     "a Python file or module that adds decoders, edge variants, data sets, ...; imported before the options are read; "
     "may be given several times"
@@ -173,7 +175,7 @@ def _split_plugins(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def command(
-    name: str, config_class: type[C], main: Callable[[C], int | None], description: str, *, resumes: bool = False
+    name: str, config_class: type[C], main: Callable[[C], int | None], description: str, *, resumes: Resumes[C] = False
 ) -> NoReturn:
     """Run ``main`` on the parsed command line and end the process with the command's exit code."""
     # `stg` and `python -m stg` set the program's name, a command's own module is named by its path.
@@ -198,7 +200,7 @@ def warnings_as_lines() -> Iterator[None]:
                 usual(message, category, *place, **others)
             elif os.environ.get("RANK", "0") == "0":
                 with suppress(OSError):
-                    print(f"warning: {message}", file=sys.stderr, flush=True)
+                    print(f"warning: {printable(str(message))}", file=sys.stderr, flush=True)
 
         warnings.showwarning = show
         yield
@@ -213,16 +215,16 @@ def run_command(
     *,
     prog: str = "python -m stg",
     loading: bool = False,
-    resumes: bool = False,
+    resumes: Resumes[C] = False,
 ) -> int:
     """`command` without ending the process: returns 0, or 1 failed, 2 wrong input, 3 too much skipped, 75 preempted,
     130 interrupted.
 
     ``loading``: say so once the options are found good, as importing torch takes seconds. ``resumes``: the same command
-    goes on where an interrupted one was.
+    resumes an interrupted one; a function says so of the settings.
     """
     # Looked for in the words themselves: the parser may be what fails.
-    debug, parsed = "--debug" in argv, False
+    debug, parsed, resuming = "--debug" in argv, False, resumes is True
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files need not be text
@@ -232,6 +234,7 @@ def run_command(
 
         check(config)
         parsed = True
+        resuming = resumes(config) if callable(resumes) else resumes
         if loading:
             with suppress(OSError):
                 print("loading ...", file=sys.stderr, flush=True)
@@ -250,7 +253,7 @@ def run_command(
         # The libraries underneath (graphs, decoders) refuse bad input with ValueError and words of their own.
         return _fail(str(error), getattr(error, "exit_code", 2), debug)
     except KeyboardInterrupt:
-        return _fail(STOPPED[resumes], 130, debug, kind="")
+        return _fail(STOPPED[resuming], 130, debug, kind="")
     # The reader of the output, such as head, has enough: nothing to report, and nowhere to.
     except BrokenPipeError:
         return 1
@@ -269,7 +272,7 @@ def _fail(message: str, code: int, debug: bool, kind: str = "error: ") -> int:
     if debug:
         traceback.print_exc()
     with suppress(OSError):
-        print(f"{kind}{message}", file=sys.stderr, flush=True)
+        print(f"{kind}{printable(message)}", file=sys.stderr, flush=True)
     return code
 
 

@@ -19,7 +19,7 @@ from stg.pages.videos.pictures import glimpse
 from stg.pages.videos.split_report import SplitReport, run_name
 from stg.runs.folder import load_config
 from stg.runtime.errors import UserError
-from stg.runtime.files import page_file
+from stg.runtime.files import page_file, printable
 from stg.runtime.progress import ConsoleReporter
 from stg.runtime.reporter import Reporter
 from stg.video.clips import ClipList, by_id, list_clips
@@ -41,7 +41,7 @@ def main(config: ReportConfig) -> int:
         with console.status("reading the run"):
             written = [report_run(config, reporter=reporter)]
     for path in written:
-        print(path)
+        print(printable(str(path)))
     return 0
 
 

@@ -7,8 +7,8 @@ from stg.config.extraction import RECURSIVE_HELP
 from stg.config.search import SearchConfig, with_shorthands
 
 JSON_HELP = (
-    "print one JSON object a line: video, caption, confidence, log_prob, seconds, truncated, error, and with --n_best "
-    "candidates"
+    "print one JSON object a line: video, caption, confidence, log_prob, seconds, truncated, error; with --n_best "
+    "candidates; and warning, where the clip is unlike the training data"
 )
 
 

@@ -35,7 +35,7 @@ def versions_note(made_with: Sequence[Versions], now: Sequence[Versions], what: 
         found = [differences(_common(old, new), _common(new, old)) for old in made_with]
         # The latest of several is what a reader will know best.
         if found and all(found):
-            return f"WARNING: {what}; numbers may differ a little: {describe(found[-1], '{old}, here {new}')}"
+            return f"warning: {what}; numbers may differ a little: {describe(found[-1], '{old}, here {new}')}"
     return None
 
 

@@ -112,7 +112,7 @@ def open_dataset(
             if split in read and 2 * len(missing) > known:
                 unnamed = [key for key in keys if key not in dataset.captions]
                 reporter.say(
-                    f"WARNING: only {known - len(missing)} of the {known} videos of {split} have a graph in "
+                    f"warning: only {known - len(missing)} of the {known} videos of {split} have a graph in "
                     f"{store.path}, and no other is used: check the names{_near(missing, unnamed)}"
                 )
     return OpenDataset(captioned, store)

@@ -41,13 +41,13 @@ class Lenient:
 def json_line(record: Any) -> str:
     """A record as JSON for standard output, with names as they are.
 
-    What standard output cannot hold becomes an escape that JSON reads back as it was: names of files that are no
-    Unicode, and where it is not UTF-8, all that is not ASCII.
+    What standard output cannot hold, and what a terminal would obey, becomes an escape that JSON reads back as it was:
+    names of files that are no Unicode, controls, separators of lines, and where it is not UTF-8, all that is not ASCII.
     """
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     unicode = encoding.lower().replace("-", "").replace("_", "") == "utf8"
     line = json.dumps(record, ensure_ascii=not unicode, allow_nan=False)
-    return line.encode(errors="backslashreplace").decode()
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
 
 
 def flush_output() -> None:

@@ -15,13 +15,15 @@ from stg.runtime.reporter import Reporter, Steps
 
 def _bar(console: Console) -> Progress:
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=20),
         MofNCompleteColumn(table_column=Column(no_wrap=True)),
         TimeElapsedColumn(table_column=Column(no_wrap=True)),
         TimeRemainingColumn(table_column=Column(no_wrap=True)),
         # The note takes what is left of the line, and is cut where that is little.
-        TextColumn("{task.fields[note]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+        TextColumn(
+            "{task.fields[note]}", markup=False, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")
+        ),
         console=console,
         transient=True,
         expand=True,
@@ -35,7 +37,7 @@ def _bar(console: Console) -> Progress:
 def progress_bar(console: Console, title: str) -> Iterator[Callable[[int, int], None]]:
     """A bar for work of known size; call what it yields with (done, total)."""
     with _bar(console) as progress:
-        task = progress.add_task(title, total=None, note="", visible=False)
+        task = progress.add_task(printable(title), total=None, note="", visible=False)
         yield lambda done, total: progress.update(task, completed=done, total=total, visible=True)
 
 

@@ -46,8 +46,8 @@ def unlike_world(manifest: Mapping[str, Any], sample: "SampledFrames") -> str | 
     if (height, width) == (size, size) and whole and abs(sample.fps - fps) < 0.5:
         return None
     return (
-        f"unlike the training data, the built-in world alone ({frames} frames of {size}x{size}; this clip has "
-        f"{sample.total_frames} of {width}x{height})"
+        f"unlike the training data, the built-in world alone ({frames} frames of {size}x{size} at {fps:g} a "
+        f"second; this clip has {sample.total_frames} of {width}x{height} at {sample.fps:g})"
     )
 
 

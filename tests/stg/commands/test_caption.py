@@ -142,7 +142,7 @@ def test_other_versions_than_in_training_are_said(bench: Bench, capsys: pytest.C
         bench.save("scene", made_with=made_with)
         assert CaptionerBundle.load(bench.run / "model.safetensors").made_with == tuple(made_with)
         assert bench.caption() == 0
-        warned = f"WARNING: {bench.run} was trained on features made with other versions than are installed here;"
+        warned = f"warning: {bench.run} was trained on features made with other versions than are installed here;"
         assert (f"{warned} numbers may differ a little: {said}\n" in capsys.readouterr().err) == bool(said)
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import stg
-from stg.captioning.pipeline import UnlikeTraining
+from stg.captioning import ClipCaption, UnlikeTraining
 from stg.commands.caption import main
 from stg.commands.parser import run_command
-from stg.config.captioning import CaptionConfig
+from stg.config.captioning import JSON_HELP, CaptionConfig
 from stg.config.data import DataConfig, WorldConfig
 from stg.config.model import ModelConfig
 from stg.config.training import FitConfig, OptimConfig, RunConfig
@@ -22,7 +22,10 @@ from stg.training.loop import fit
 from stg.video.decoding import SampledFrames
 
 WORLD = World(train=3, val=1, test=1)
-UNLIKE = "unlike the training data, the built-in world alone (60 frames of 96x96; this clip has 60 of 64x64)"
+UNLIKE = (
+    "unlike the training data, the built-in world alone (60 frames of 96x96 at 12 a second; this clip has 60 of "
+    "64x64 at 12)"
+)
 
 
 @pytest.fixture(scope="module")
@@ -89,3 +92,17 @@ def test_a_video_of_the_world_is_known_by_size_length_and_rate(
     manifest = {"backbone": {"name": "world-backbone"}, "detector": {"world": WORLD.manifest()}}
     assert (unlike_world(manifest, sample) is not None) == said
     assert unlike_world({"backbone": {"name": "resnet18", "weights": "r.pth"}}, sample) is None
+
+
+def test_what_differs_is_named() -> None:
+    manifest = {"backbone": {"name": "world-backbone"}, "detector": {"world": WORLD.manifest()}}
+    sample = SampledFrames("a", np.zeros((2, 96, 96, 3), np.uint8), np.arange(2), 60, 30000 / 1001)
+    assert unlike_world(manifest, sample) == (
+        "unlike the training data, the built-in world alone (60 frames of 96x96 at 12 a second; this clip has 60 of "
+        "96x96 at 29.97)"
+    )
+
+
+def test_the_help_of_json_names_every_field_that_it_prints() -> None:
+    fields = {item.name for item in dataclasses.fields(ClipCaption)} - {"seen"}
+    assert not [name for name in fields if name not in JSON_HELP]

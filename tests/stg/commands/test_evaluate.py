@@ -133,7 +133,7 @@ def test_a_store_of_other_versions_than_the_training_is_read_with_a_warning(run:
         text = io.StringIO()
         evaluate(config, console=Console(file=text, width=1000))
         shown[made_with["av"]] = text.getvalue()
-    assert "WARNING" not in shown["17.1.0"]
+    assert "warning:" not in shown["17.1.0"]
     assert f"{tmp_path}/store were made with other versions than those that {copy} was trained on;" in shown["18.0.0"]
     assert "av: 17.1.0, here 18.0.0" in shown["18.0.0"]
 

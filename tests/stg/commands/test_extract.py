@@ -119,13 +119,13 @@ def test_versions_that_differ_are_a_warning_and_no_refusal(
     capsys.readouterr()
     # Nothing is added, so nothing is mixed.
     assert bench.run() == 0
-    assert "WARNING" not in capsys.readouterr().out
+    assert "warning:" not in capsys.readouterr().out
     bench.clip("b.mp4")
     for clips_added in (1, 0):
         assert bench.run() == 0
         said = capsys.readouterr().out
         assert f"{counted(clips_added, 'clip')} added" in said
-        warned = f"WARNING: {bench.out} holds features made with other versions than are installed here;"
+        warned = f"warning: {bench.out} holds features made with other versions than are installed here;"
         assert (f"{warned} numbers may differ a little: av: {first['av']}, here 99.0\n" in said) == bool(clips_added)
     with GraphStore(bench.out) as store:
         assert store.versions == (first, later)

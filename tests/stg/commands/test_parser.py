@@ -1,6 +1,9 @@
 """Options, YAML files, one-line errors and exit codes (faults D15)."""
 
 import dataclasses
+import runpy
+import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -176,6 +179,42 @@ def test_a_stop_on_request_is_no_error(
     assert capsys.readouterr().err == f"{words}\n"
     run_command(Demo, main, "", ["x", "--debug"], resumes=resumes)
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_no_word_of_an_error_moves_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    def main(config: Demo) -> int:
+        raise UserError("a\x1b[2J\x9b1A\nerror: b is wrong")
+
+    assert run_command(Demo, main, "", ["x"]) == 2
+    assert capsys.readouterr().err == "error: a\\x1b[2J\\x9b1A\\nerror: b is wrong\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "argv", "resumes"),
+    [
+        ("store", ["info", "S"], False),
+        ("store", ["verify", "S"], False),
+        ("store", ["merge", "S", "--out", "T"], True),
+        ("store", ["edges", "S", "--out", "T", "--top_k", "2"], True),
+        ("embed", ["--out", "E", "--evaluate", "test"], False),
+        ("embed", ["--out", "E"], True),
+        ("evaluate", ["R"], False),
+        ("fit", [], True),
+    ],
+)
+def test_only_work_that_resumes_says_so(
+    name: str, argv: list[str], resumes: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(config: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(import_module(f"stg.commands.{name}"), "main", interrupted)
+    monkeypatch.setattr("stg.commands.checks.check", lambda config: None)
+    monkeypatch.setattr(sys, "argv", [f"stg {name}", *argv])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module(f"stg.{name}", run_name="__main__")
+    assert ended.value.code == 130
+    assert ("resumes from it" in capsys.readouterr().err) == resumes
 
 
 @pytest.mark.parametrize(("count", "told"), [(None, True), ("1", True), ("2", False)])

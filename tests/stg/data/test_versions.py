@@ -64,7 +64,7 @@ def test_the_versions_at_hand_are_of_pyav_ffmpeg_and_what_runs_the_networks() ->
 )
 def test_what_differs_is_listed(made_with: list[Versions], now: list[Versions], listed: str | None) -> None:
     note = versions_note(made_with, now, "that is so")
-    assert note == (listed and f"WARNING: that is so; numbers may differ a little: {listed}")
+    assert note == (listed and f"warning: that is so; numbers may differ a little: {listed}")
 
 
 def test_stores_of_different_versions_are_joined_with_a_warning_and_keep_both(
@@ -75,7 +75,7 @@ def test_stores_of_different_versions_are_joined_with_a_warning_and_keep_both(
     third = store_of(tmp_path / "c", {"v4": 4}, OLD)
     assert run("merge", first, second, third, "--out", tmp_path / "all") == 0
     said = capsys.readouterr().out
-    assert f"WARNING: {first} and {second} hold features made with different versions;" in said
+    assert f"warning: {first} and {second} hold features made with different versions;" in said
     assert "av: 17.1.0, here 18.0.0" in said
     with GraphStore(tmp_path / "all") as store:
         assert store.versions == (OLD, NEW)
@@ -84,7 +84,7 @@ def test_stores_of_different_versions_are_joined_with_a_warning_and_keep_both(
     assert "made with: av 17.1.0, torch 2.8.0\nmade with: av 18.0.0, torch 2.8.0" in said
     # Stores that state none, as old ones, are joined without a word.
     assert run("merge", store_of(tmp_path / "d", {"v3": 3}), first, "--out", tmp_path / "more") == 0
-    assert "WARNING" not in capsys.readouterr().out
+    assert "warning:" not in capsys.readouterr().out
 
 
 def test_other_edges_leave_the_versions_as_they_were(tmp_path: Path) -> None:

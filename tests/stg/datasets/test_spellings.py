@@ -100,6 +100,6 @@ def test_a_training_on_few_of_the_videos_is_said_loudly_with_near_names(tmp_path
     said = Said()
     open_dataset(folder_of(tmp_path, ["one1", "two", "v"], rows), WorldConfig(), reporter=said).store.close()
     assert said.lines[-1] == (
-        f"WARNING: only 1 of the 3 videos of train have a graph in {tmp_path / 'store'}, and no other is used: check "
+        f"warning: only 1 of the 3 videos of train have a graph in {tmp_path / 'store'}, and no other is used: check "
         "the names ('One' may be 'one1')"
     )

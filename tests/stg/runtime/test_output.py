@@ -14,6 +14,7 @@ from stg.runtime.output import json_line
     [
         ("utf-8", "größer 😀", '"größer 😀"'),
         ("utf-8", "no \udcff text", '"no \\udcff text"'),
+        ("utf-8", "a\x1b[2J\x7f\x9b31m\u2028\u202e\u00a0 b", '"a\\u001b[2J\\u007f\\u009b31m\\u2028\\u202e\\u00a0 b"'),
         ("ascii", "größer 😀", '"gr\\u00f6\\u00dfer \\ud83d\\ude00"'),
         ("cp1252", "größer", '"gr\\u00f6\\u00dfer"'),
     ],

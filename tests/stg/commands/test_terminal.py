@@ -1,0 +1,64 @@
+"""What commands print of others' names and words: as it is, and nothing that a terminal would obey."""
+
+import io
+import warnings
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from stg.captioning import ClipCaption
+from stg.commands import caption, report
+from stg.commands.evaluate import score_table
+from stg.commands.parser import warnings_as_lines
+from stg.config.plugins import PluginChanged
+from stg.config.report import ReportConfig
+from stg.metrics.scorer import Scores
+from stg.runtime.progress import ConsoleReporter
+
+NAME = "[bold]a\x1b[2J\x9b1A\u2028b"
+SHOWN = "[bold]a\\x1b[2J\\x9b1A\\u2028b"
+
+
+def console() -> Console:
+    return Console(file=io.StringIO(), width=200, force_terminal=True, color_system=None)
+
+
+def printed(shown: Console) -> str:
+    return shown.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_captions_and_their_files(capsys: pytest.CaptureFixture[str]) -> None:
+    caption._print(ClipCaption(NAME, caption=f"a {NAME}"), False, 1)
+    caption._print(ClipCaption(NAME, error=f"{NAME}: no video"), False, 1)
+    said = capsys.readouterr()
+    assert said.out == f"{SHOWN}: a {SHOWN}   (confidence 0.00, 0.0 s)\n"
+    assert said.err == f"skipped: {SHOWN}: no video\n"
+
+
+def test_pages_that_were_written(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "report_run", lambda config, reporter: Path(NAME))
+    assert report.main(ReportConfig("run")) == 0
+    assert capsys.readouterr().out == f"{SHOWN}\n"
+
+
+def test_tables_of_scores() -> None:
+    shown = console()
+    scores = Scores({"cider": 1.0, NAME: 0.5}, {}, {}, 1)
+    shown.print(score_table({NAME: scores}, title=f"test: {NAME}"))
+    text = printed(shown)
+    assert text.count("[bold]a\\x1b") == 3
+    assert "\x9b" not in text
+
+
+def test_bars() -> None:
+    shown = console()
+    with ConsoleReporter(shown).bar(f"captioning, {NAME}") as progress:
+        progress(1, 2)
+    assert f"captioning, {SHOWN}" in printed(shown)
+
+
+def test_warnings(capsys: pytest.CaptureFixture[str]) -> None:
+    with warnings_as_lines():
+        warnings.warn(f"the plugin {NAME} changed", PluginChanged, stacklevel=1)
+    assert capsys.readouterr().err == f"warning: the plugin {SHOWN} changed\n"
