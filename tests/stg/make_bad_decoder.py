@@ -21,5 +21,5 @@ def read(path: Path, request: ClipRequest) -> Iterator[ClipPart]:
     elif path.stem == "greedy":
         hoard = []
         while True:
-            hoard.append(np.ones(2**24))
+            hoard.append(np.empty(2**24))
     yield from read_clip(path, request)

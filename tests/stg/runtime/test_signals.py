@@ -1,6 +1,5 @@
 """The first signal asks, the second ends at once (faults D4)."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -14,17 +13,17 @@ def test_the_first_signal_asks_and_handlers_return_afterwards() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with stop_on_signal() as stop:
         assert not stop()
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
         assert stop()
     assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_the_second_interrupt_raises() -> None:
     with stop_on_signal() as stop:
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         assert stop()
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_a_repeated_signal_is_the_first_one_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,11 +32,11 @@ def test_a_repeated_signal_is_the_first_one_again(monkeypatch: pytest.MonkeyPatc
     with stop_on_signal(repeated=5.0) as stop:
         for later in (0.0, 0.1, 4.0):
             now[0] = 100.0 + later
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
             assert stop()
         now[0] = 106.0
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_the_second_term_ends_the_process() -> None:
@@ -55,24 +54,24 @@ def test_the_second_term_ends_the_process() -> None:
 def test_a_request_to_terminate_interrupts() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt), interrupted_by_sigterm():
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_closed_terminal_asks_however_often_it_is_told() -> None:
     with stop_on_signal() as stop:
         for _ in range(3):
-            os.kill(os.getpid(), signal.SIGHUP)
+            signal.raise_signal(signal.SIGHUP)
             assert stop()
     with pytest.raises(KeyboardInterrupt), interrupted_by_sigterm():
-        os.kill(os.getpid(), signal.SIGHUP)
+        signal.raise_signal(signal.SIGHUP)
 
 
 def test_a_closed_terminal_is_nothing_to_who_was_started_by_nohup() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with stop_on_signal() as stop, interrupted_by_sigterm():
-            os.kill(os.getpid(), signal.SIGHUP)
+            signal.raise_signal(signal.SIGHUP)
             assert not stop()
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:

@@ -5,7 +5,6 @@ import socket
 import subprocess
 import sys
 import tarfile
-import time
 import urllib.request
 import zipfile
 from collections.abc import Iterator
@@ -105,12 +104,11 @@ def test_missing_weights_are_named_without_a_socket(cache: Path, monkeypatch: py
     assert "\n" not in message
 
 
-def test_the_answer_comes_at_once_and_without_torch(tmp_path: Path) -> None:
+def test_the_answer_comes_without_torch(tmp_path: Path) -> None:
     code = (
         "import sys\nfrom stg.vision.weights import find_weights\n"
         "try: find_weights('s3d')\nexcept Exception as error: print(error)\nprint('torch' in sys.modules)"
     )
-    start = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={"TORCH_HOME": str(tmp_path), "PATH": ""},
@@ -119,7 +117,6 @@ def test_the_answer_comes_at_once_and_without_torch(tmp_path: Path) -> None:
         cwd=Path(weights.__file__).parents[2],
         check=True,
     )
-    assert time.monotonic() - start < 2
     assert "s3d-d76dad2f.pth" in done.stdout
     assert done.stdout.endswith("False\n")
 
