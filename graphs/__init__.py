@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from graphs.scatter import segment_mean, segment_sum
     from graphs.source import GraphSource
     from graphs.storage.database import LMDBDatabase
+    from graphs.storage.free_fields import FreeField
     from graphs.storage.graph_records import encode_graph
     from graphs.storage.in_memory import GraphsInMemory
     from graphs.storage.lmdb_file import LMDBFile
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from graphs.storage.records import StoreError, StoreFullError
     from graphs.storage.store import GraphStore
     from graphs.transforms import DenseEdges, SelectVariant, SpatialEdges, TemporalEdges, paper_edges
-    from graphs.variants import DENSE_TYPE, TIME_FLOWS, VARIANTS, check_variant, select_edges
+    from graphs.variants import DENSE_TYPE, TIME_FLOWS, VARIANTS, check_variant, select_edges, set_edges
 
 __all__ = [
     "DENSE_TYPE",
@@ -38,6 +39,7 @@ __all__ = [
     "DenseEdges",
     "FileLock",
     "FlatBatch",
+    "FreeField",
     "GraphData",
     "GraphSource",
     "GraphStore",
@@ -67,6 +69,7 @@ __all__ = [
     "segment_mean",
     "segment_sum",
     "select_edges",
+    "set_edges",
     "sparse_operator",
     "spatial_edges",
     "symmetric_norm",
@@ -99,6 +102,7 @@ _HOMES = {
     ),
     "graphs.source": ("GraphSource",),
     "graphs.storage.database": ("LMDBDatabase",),
+    "graphs.storage.free_fields": ("FreeField",),
     "graphs.storage.graph_records": ("encode_graph",),
     "graphs.storage.in_memory": ("GraphsInMemory",),
     "graphs.storage.lmdb_file": ("LMDBFile",),
@@ -121,6 +125,7 @@ _HOMES = {
         "VARIANTS",
         "check_variant",
         "select_edges",
+        "set_edges",
     ),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

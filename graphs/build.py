@@ -18,6 +18,12 @@ ALONGSIDE = (
 """Features that a graph carries as they are, where they are given."""
 
 
+_OF_GRAPHS = (
+    "x", "boxes", "frame", "edge_index", "edge_weight", "edge_type", "num_frames", "total_frames", "fps", "size", "y",
+    "batch", "ptr", "motion_ptr", "audio_ptr", *ALONGSIDE,
+)  # fmt: skip
+
+
 def build_graph(
     features: VideoFeatures,
     *,
@@ -89,8 +95,34 @@ def draw_paper_edges(
     replace_edges(graph, "temporal", temporal_edges(graph.x, graph.frame, tau=tau_time, top_k=top_k))
 
 
+def edge_fields(data: GraphData) -> list[str]:
+    """The tensors of a graph with edges that have a row for each edge, but for those of its own edges.
+
+    Known by "edge" in their name, or by their length where neither objects nor frames are as many as edges.
+    """
+    count = data.edge_index.size(1)
+    frames = int(torch.as_tensor(data.to_dict().get("num_frames", 0)).sum())
+    distinct = count > 1 and count not in (data.frame.size(0), frames)
+    return [
+        name
+        for name, value in data.to_dict().items()
+        if isinstance(value, torch.Tensor) and value.dim() and value.size(0) == count
+        and name not in _OF_GRAPHS and ("edge" in name or distinct)
+    ]  # fmt: skip
+
+
 def replace_edges(data: GraphData, name: str, edges: Edges) -> None:
-    """Write the edges of one type over those of the same type, ordered by target."""
+    """Write the edges of one type over those of the same type, ordered by target.
+
+    Raises:
+        ValueError: edges without a type, or with attributes, which the new ones have not.
+    """
+    if "edge_index" in data and (attributes := edge_fields(data)):
+        names = ", ".join(attributes)
+        raise ValueError(
+            f"the new {name} edges have no {names}, and the other edges have: remove {names} first "
+            f"(del data.{attributes[0]}), and make it of all edges afterwards"
+        )
     edge_index, edge_weight = edges
     kind = EDGE_TYPES[name]
     edge_type = torch.full_like(edge_index[0], kind)

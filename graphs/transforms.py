@@ -9,9 +9,9 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform, Compose
 
-from graphs.build import replace_edges
+from graphs.build import edge_fields, replace_edges
 from graphs.edges import dense_edges, spatial_edges, temporal_edges
-from graphs.variants import DENSE_TYPE, check_variant, select_edges
+from graphs.variants import DENSE_TYPE, check_variant, set_edges
 
 
 class SpatialEdges(BaseTransform):
@@ -62,13 +62,19 @@ def paper_edges(
 
 
 class DenseEdges(BaseTransform):
-    """Connect every two objects of a video, in place of all other edges; see :func:`graphs.dense_edges`."""
+    """Connect every two objects of a video, in place of all other edges; see :func:`graphs.dense_edges`.
+
+    ``edge_attr`` and other tensors by edge are removed, as the new edges have none.
+    """
 
     def forward(self, data: Data) -> Data:
         batch = _batch(data)
         count = torch.tensor([data.frame.size(0)], device=data.frame.device) if batch is None else torch.bincount(batch)
         ptr = torch.cat([count.new_zeros(1), count.cumsum(0)])
+        without = edge_fields(data) if "edge_index" in data else []
         data.edge_index, data.edge_weight = dense_edges(ptr, dtype=torch.promote_types(data.x.dtype, torch.float32))
+        for name in without:
+            delattr(data, name)
         data.edge_type = torch.full_like(data.edge_index[0], DENSE_TYPE)
         return data
 
@@ -77,14 +83,18 @@ class DenseEdges(BaseTransform):
 
 
 class SelectVariant(BaseTransform):
-    """Turn a full graph into a variant of it; see :func:`graphs.select_edges`."""
+    """Turn a full graph into a variant of it; see :func:`graphs.select_edges`.
+
+    ``edge_attr`` and other tensors by edge go with the edges, see :func:`graphs.set_edges`; known by "edge" in their
+    name, or by their length where neither objects nor frames are as many as edges.
+    """
 
     def __init__(self, variant: str, time_flow: str = "literal") -> None:
         check_variant(variant, time_flow)
         self.variant, self.time_flow = variant, time_flow
 
     def forward(self, data: Data) -> Data:
-        data.edge_index, data.edge_weight, data.edge_type = select_edges(data, self.variant, self.time_flow)
+        set_edges(data, self.variant, self.time_flow, edge_fields(data))
         return data
 
     def __repr__(self) -> str:

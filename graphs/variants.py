@@ -9,7 +9,7 @@ Another variant is a function in :data:`VARIANTS`; it sees boxes, frames and fea
 >>> graphs.VARIANTS["close"] = close_edges
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from typing import Literal, get_args
 
@@ -29,6 +29,8 @@ DENSE_TYPE = -1
 """``edge_type`` of the edges of the dense variant, which no store holds."""
 
 SelectedEdges = tuple[Int[Tensor, "2 E"], Float[Tensor, " E"], Int[Tensor, " E"]]
+
+PlacedEdges = tuple[Int[Tensor, "2 E"], Float[Tensor, " E"], Int[Tensor, " E"], Int[Tensor, " E"]]
 
 
 def _full(batch: FlatBatch) -> SelectedEdges:
@@ -52,7 +54,7 @@ def _none(batch: FlatBatch) -> SelectedEdges:
     return batch.edge_index[:, :0], batch.edge_weight[:0], batch.edge_type[:0]
 
 
-VARIANTS: dict[str, Callable[[FlatBatch], SelectedEdges]] = {
+VARIANTS: dict[str, Callable[[FlatBatch], SelectedEdges | PlacedEdges]] = {
     "full": _full,
     "spatial": _of_type("spatial"),
     "temporal": _of_type("temporal"),
@@ -63,6 +65,9 @@ VARIANTS: dict[str, Callable[[FlatBatch], SelectedEdges]] = {
 
 ``full``: Eq. 3. ``spatial``, ``temporal``: the other block is zero. ``dense``: all ones. ``none``: no edges. The batch
 has the fields of the graphs, its stored edges among them, and ``batch [N]`` and ``ptr [B + 1]``.
+
+A function that only keeps stored edges may return a fourth tensor, ``[E]`` int64: where each of them stands among the
+stored ones. ``edge_attr`` and other fields by edge then go along; without it, as in ``dense``, the batch has none.
 """
 
 
@@ -83,7 +88,8 @@ def select_edges(data: GraphData, variant: str, time_flow: str = "literal") -> S
     """Turn the edges of full graphs into those of a variant.
 
     ``forward`` transposes the temporal block: the edge is flipped and keeps its weight, so its rows no longer sum to 1
-    (the degrees of Eq. 4 take care of that). Edges of other types are left alone.
+    (the degrees of Eq. 4 take care of that). Edges of other types are left alone. :func:`graphs.set_edges` takes along
+    what else is known of each edge.
 
     Args:
         data: the full graphs, one or a flat batch; unchanged.
@@ -97,23 +103,68 @@ def select_edges(data: GraphData, variant: str, time_flow: str = "literal") -> S
         ValueError: if a name is unknown, or a variant gives what are no edges between the objects of each video.
     """
     check_variant(variant, time_flow)
+    edge_index, edge_weight, edge_type, *_ = _turned(_selected(_with_offsets(data), variant), time_flow)
+    return edge_index, edge_weight, edge_type
+
+
+def set_edges(data: GraphData, variant: str, time_flow: str = "literal", fields: Sequence[str] = ()) -> None:
+    """Write the edges of a variant into full graphs, and with them what is known of each edge.
+
+    Args:
+        data: the full graphs, one or a flat batch; changed.
+        variant, time_flow: as :func:`select_edges`.
+        fields: tensors of ``data`` with one row an edge, as ``edge_attr``. An edge that stays keeps its row, whichever
+            way it is turned. The edges of ``dense``, and of a variant that makes its own, have none: these fields are
+            removed.
+
+    Raises:
+        ValueError: as :func:`select_edges`.
+    """
+    check_variant(variant, time_flow)
     batch = _with_offsets(data)
-    selected = VARIANTS[variant](batch)
+    edges = _selected(batch, variant)
+    if fields and len(edges) == 3 and (place := _places(batch, variant)) is not None:
+        edges = (*edges, place)
+    data.edge_index, data.edge_weight, data.edge_type, *places = _turned(edges, time_flow)
+    for name in fields:
+        if places:
+            data[name] = data[name][places[0]]
+        else:
+            delattr(data, name)
+
+
+def _selected(batch: FlatBatch, variant: str) -> tuple[Tensor, ...]:
+    edges = VARIANTS[variant](batch)
     # Only a function that is not from here can give anything else than edges.
-    if VARIANTS[variant].__module__ != __name__:
-        _check_edges(variant, batch, selected)
-    edge_index, edge_weight, edge_type = selected
+    if not _built_in(variant):
+        _check_edges(variant, batch, edges)
+    return edges
+
+
+def _built_in(variant: str) -> bool:
+    return VARIANTS[variant].__module__ == __name__
+
+
+def _places(batch: FlatBatch, variant: str) -> Tensor | None:
+    """Where the edges of a variant from here stand among the stored ones; None where they are others."""
+    if not _built_in(variant) or VARIANTS[variant] is _dense:
+        return None
+    # They only pick from the weights: numbers in the place of these show which.
+    numbers = torch.arange(len(batch.edge_weight), dtype=torch.float64, device=batch.edge_weight.device)
+    return VARIANTS[variant](FlatBatch(**{**batch.to_dict(), "edge_weight": numbers}))[1].long()
+
+
+def _turned(edges: tuple[Tensor, ...], time_flow: str) -> tuple[Tensor, ...]:
+    """The edges, and what goes with each of them, with the temporal ones in the direction of a time flow."""
+    edge_index, edge_weight, edge_type, *places = edges
     if time_flow == "literal":
-        return edge_index, edge_weight, edge_type
+        return edges
     temporal = edge_type == EDGE_TYPES["temporal"]
     flipped = edge_index.flip(0)
     if time_flow == "forward":
-        return torch.where(temporal, flipped, edge_index), edge_weight, edge_type
-    return (
-        torch.cat([edge_index, flipped[:, temporal]], dim=1),
-        torch.cat([edge_weight, edge_weight[temporal]]),
-        torch.cat([edge_type, edge_type[temporal]]),
-    )
+        return (torch.where(temporal, flipped, edge_index), edge_weight, edge_type, *places)
+    both = [torch.cat([values, values[temporal]]) for values in (edge_weight, edge_type, *places)]
+    return (torch.cat([edge_index, flipped[:, temporal]], dim=1), *both)
 
 
 def _with_offsets(data: GraphData) -> FlatBatch:
@@ -130,14 +181,21 @@ def _with_offsets(data: GraphData) -> FlatBatch:
     return batch
 
 
-def _check_edges(variant: str, batch: FlatBatch, edges: tuple[Tensor, Tensor, Tensor]) -> None:
-    index, weight, kind = edges
+def _check_edges(variant: str, batch: FlatBatch, edges: tuple[Tensor, ...]) -> None:
+    index, weight, kind, *places = edges
     count = len(weight)
     if index.shape != (2, count) or kind.shape != (count,) or index.dtype != torch.int64 or kind.dtype != torch.int64:
         raise ValueError(
             f"the edges of variant '{variant}' must be edge_index [2 E] int64, edge_weight [E], edge_type [E] int64; "
             f"got {list(index.shape)} {index.dtype}, {list(weight.shape)}, {list(kind.shape)} {kind.dtype}"
         )
+    stored = len(batch.edge_weight)
+    for place in places:
+        if place.shape != (count,) or place.dtype != torch.int64 or bool(((place < 0) | (place >= stored)).any()):
+            raise ValueError(
+                f"variant '{variant}': the fourth tensor says where each of its {count} edges stands among the "
+                f"{stored} stored ones, [E] int64; got {list(place.shape)} {place.dtype}"
+            )
     # No edges are legal, and have no smallest number to compare.
     if not count:
         return

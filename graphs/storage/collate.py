@@ -11,14 +11,16 @@ import torch
 from torch import Tensor
 
 from graphs.flat import FlatBatch
-from graphs.storage.graph_records import FEATURES, SHOWN, check_finite, check_numbers, memory_type, rows
+from graphs.storage.free_fields import of_edges, public_name
+from graphs.storage.graph_records import FEATURES, FIELDS, SHOWN, check_finite, check_numbers, memory_type, rows
 from graphs.storage.records import Layout, Record, StoreError, view
 
 Located = tuple[Record, Layout]
 
 
-def collate(videos: Sequence[str], located: Sequence[Located], check: bool = False) -> FlatBatch:
-    """One flat batch out of checked records, each feature block copied once, from the record into the batch.
+def collate(videos: Sequence[str], located: Sequence[Located], check: bool = False) -> tuple[FlatBatch, list[str]]:
+    """One flat batch out of checked records, each feature block copied once, from the record into the batch; and the
+    names of its free fields by edge, which go with the edges where these are selected.
 
     Holds what ``Batch.from_data_list`` makes of the graphs, ``motion_ptr [B + 1]``, the offsets of each video's rows of
     motion and grid, and ``audio_ptr [B + 1]``, those of its audio, where there are any. A field for people to read
@@ -43,6 +45,8 @@ def collate(videos: Sequence[str], located: Sequence[Located], check: bool = Fal
     at = {name: place for place, name in enumerate(names)}
     raw: dict[str, np.ndarray] = {}
     for place, name in enumerate(names):
+        if name not in FIELDS:
+            _check_free(name, videos, kinds[place], shapes[place])
         if name not in FEATURES:
             raw[name] = _join(name, records, layouts, kinds[place], shapes[place], spans[place])
     # Over all records at once: NumPy's cost a call, times the fields of every video, would be most of the work.
@@ -53,11 +57,11 @@ def collate(videos: Sequence[str], located: Sequence[Located], check: bool = Fal
     _hush()
     fields = FlatBatch(videos=list(videos))
     for name, joined in raw.items():
-        values = joined.astype(memory_type(name))
+        values = joined.astype(memory_type(name, joined.dtype))
         # Edges count nodes from 0 in each video, in the batch from the first of all.
         if name == "edge_index":
             values += np.repeat(ptr[:-1], sizes[at["edge_weight"]])
-        fields[name] = torch.from_numpy(values)
+        fields[name if name in FIELDS else public_name(name)] = torch.from_numpy(values)
     fields["batch"] = torch.from_numpy(np.repeat(np.arange(len(nodes)), nodes))
     fields["ptr"] = torch.from_numpy(ptr)
     # Rows of motion and grid share their clips, so one pointer serves both.
@@ -73,7 +77,7 @@ def collate(videos: Sequence[str], located: Sequence[Located], check: bool = Fal
             # A sum takes in every number that is not finite; it may also run over, so it does not accuse.
             if name in at and not bool(fields[name].sum().isfinite()):
                 check_finite(name, fields[name].numpy())
-    return fields
+    return fields, of_edges(names)
 
 
 def _copy_features(
@@ -105,11 +109,20 @@ def _same_fields(videos: Sequence[str], layouts: list[Layout]) -> list[Layout]:
     # Fields for people to read may differ, as stores of clips and of imported features do: those that all have stay.
     for video, layout in zip(videos, layouts, strict=True):
         if not set(layout.names) ^ set(first.names) <= set(SHOWN):
-            raise StoreError(
-                f"videos {videos[0]!r} and {video!r} have other fields: {list(first.names)} and {list(layout.names)}"
-            )
+            ours, theirs = (list(map(public_name, names)) for names in (first.names, layout.names))
+            raise StoreError(f"videos {videos[0]!r} and {video!r} have other fields: {ours} and {theirs}")
     common = [name for name in first.names if all(name in layout.slots for layout in layouts)]
     return [Layout.of({name: layout.slots[name] for name in common}) for layout in layouts]
+
+
+def _check_free(name: str, videos: Sequence[str], kinds: Sequence[str], shapes: Sequence[tuple[int, ...]]) -> None:
+    """Rows of one type and width: a store sees to it, graphs in memory and records written by hand may not."""
+    for video, kind, shape in zip(videos, kinds, shapes, strict=True):
+        if (kind, shape[1:]) != (kinds[0], shapes[0][1:]):
+            raise StoreError(
+                f"{public_name(name)} is {kinds[0]} {list(shapes[0])} in video {videos[0]!r}, {kind} {list(shape)} in "
+                f"{video!r}: its type and all axes but the first must be the same"
+            )
 
 
 def _joint_shape(name: str, videos: Sequence[str], shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:

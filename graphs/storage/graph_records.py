@@ -9,6 +9,16 @@ from torch import Tensor
 
 from graphs.edges import EDGE_TYPES
 from graphs.flat import FlatBatch, GraphData
+from graphs.storage.free_fields import (
+    FreeField,
+    check_free_kind,
+    check_free_numbers,
+    declared,
+    free_fields,
+    misfit,
+    parsed,
+    public_name,
+)
 from graphs.storage.records import Field, Slot, StoreError, encode
 
 
@@ -53,6 +63,7 @@ SHOWN = ("label", "frame_time", "track", "label_score")
 """Fields that no model here reads: graphs with and without them go into one store and one batch."""
 
 REQUIRED = tuple(FIELDS)[:7]
+_BY_FRAME = tuple(name for name, spec in FIELDS.items() if spec.axes[:1] == ("T",))
 FEATURES = tuple(name for name, spec in FIELDS.items() if spec.role == "feature")
 FEATURE_TYPES = ("float16", "float32")
 _KINDS = {
@@ -69,36 +80,46 @@ _WHOLE = ("integer", "signed", "byte", "bit")
 _MEMORY = {"integer": np.int64, "signed": np.int64, "byte": np.int64, "bit": np.bool_}
 
 
-def graph_fields(data: GraphData, features_dtype: str) -> dict[str, Field]:
+def graph_fields(data: GraphData, features_dtype: str, free: Mapping[str, FreeField] | None = None) -> dict[str, Field]:
     """The fields under which a graph is stored; the edges are those of ``data``, as they are.
 
-    Features become ``features_dtype``, other floating tensors float32, integers the narrowest type that holds them.
+    Features become ``features_dtype``, other floating tensors float32, integers the narrowest type that holds them, and
+    free fields what ``free`` declares.
 
     Raises:
-        StoreError: an attribute that is not in :data:`FIELDS`, a missing one, a wrong shape, a number that is not
-            finite or beyond ``features_dtype``, an index out of range.
+        StoreError: an attribute that is neither in :data:`FIELDS` nor declared, a missing one, a wrong shape, a number
+            that is not finite or beyond ``features_dtype``, an index out of range.
     """
     values = {name: value for name, value in data.to_dict().items() if value is not None and name != "video"}
-    unknown = [name for name in values if name not in FIELDS]
-    if unknown:
-        raise StoreError(
-            f"cannot store {', '.join(unknown)}: a store keeps {', '.join(FIELDS)}; remove it from the data"
-        )
     missing = [name for name in REQUIRED if name not in values]
     if missing:
         raise StoreError(f"the graph lacks {', '.join(missing)}")
     fields = {name: _field(name, values[name], features_dtype) for name in FIELDS if name in values}
     check_graph(fields)
+    others = {name: value for name, value in values.items() if name not in FIELDS}
+    if others or free:
+        lengths = {
+            "node": len(fields["frame"].array),
+            "edge": len(fields["edge_weight"].array),
+            "frame": int(fields["num_frames"].array),
+            "graph": 1,
+        }
+        fields |= free_fields(others, free or {}, lengths)
     return fields
 
 
-def encode_graph(data: GraphData, features_dtype: str) -> bytes:
+def encode_graph(data: GraphData, features_dtype: str, free: Mapping[str, FreeField] | None = None) -> bytes:
     """The record of one graph, as a store that keeps its features in ``features_dtype`` would hold it.
+
+    Args:
+        data: the graph.
+        features_dtype: ``float16`` or ``float32``.
+        free: the free fields, as :class:`graphs.GraphStore` takes them.
 
     Raises:
         StoreError: as :func:`graph_fields`.
     """
-    return bytes(encode(graph_fields(data, features_dtype)))
+    return bytes(encode(graph_fields(data, features_dtype, declared(free, FIELDS))))
 
 
 def check_graph(fields: Mapping[str, Field]) -> None:
@@ -118,17 +139,22 @@ def check_shapes(found: Mapping[str, tuple[str, tuple[int, ...]]]) -> None:
     Args:
         found: the kind and the shape of each field.
     """
-    unknown = [name for name in found if name not in FIELDS]
+    free = [name for name in found if name not in FIELDS]
+    unknown = [name for name in free if not parsed(name)]
     missing = [name for name in REQUIRED if name not in found]
     if unknown or missing:
         raise StoreError(f"not the fields of a graph: unknown {unknown}, missing {missing}")
     # The length of each axis, and the field that has set it, which an error names.
     sizes: dict[str, tuple[int, str]] = {}
     for name, (kind, shape) in found.items():
+        if name in free:
+            continue
         kinds = _KINDS[FIELDS[name].role]
         if kind not in kinds:
             raise StoreError(f"{name} has the type {kind}, expected {' or '.join(kinds)}")
         _check_axes(name, shape, FIELDS[name], sizes)
+    for name in free:
+        _check_free_shape(name, *found[name], {"node": sizes["N"][0], "edge": sizes["E"][0], "graph": 1})
     if "motion_row" in found and "motion" not in found and "grid" not in found:
         raise StoreError("motion_row points into motion or grid, and both are missing")
     if ("audio" in found) != ("audio_mask" in found):
@@ -147,15 +173,17 @@ def check_numbers(arrays: Mapping[str, np.ndarray], counts: Mapping[str, np.ndar
         StoreError: a number that no graph may hold. Which graph holds it is not said.
     """
     for name, array in arrays.items():
-        if FIELDS[name].role not in _WHOLE:
+        if name not in FIELDS:
+            check_free_numbers(public_name(name), array)
+        elif FIELDS[name].role not in _WHOLE:
             check_finite(name, array)
     nodes, frames = counts["frame"], arrays["num_frames"].reshape(-1)
     if frames.min() < 1:
         raise StoreError(f"num_frames must be at least 1, got {frames.min()}")
-    for name in ("scene", "motion_row", "frame_number", "frame_time"):
-        if name in counts and (counts[name] != frames).any():
+    for name in counts:
+        if (name in _BY_FRAME or name[:2] in ("T=", "T~")) and (counts[name] != frames).any():
             graph = int(np.argmax(counts[name] != frames))
-            raise StoreError(f"{name} has {counts[name][graph]} rows, but num_frames is {frames[graph]}")
+            raise StoreError(f"{public_name(name)} has {counts[name][graph]} rows, but num_frames is {frames[graph]}")
     _check_below("frame", arrays["frame"], np.repeat(frames, nodes), "num_frames")
     # Only inside a graph: where the next one begins, its frames begin at 0 again.
     owner = np.repeat(np.arange(len(nodes)), nodes)
@@ -225,9 +253,12 @@ def widths(fields: Mapping[str, Field] | Mapping[str, Slot]) -> dict[str, int]:
     }
 
 
-def memory_type(name: str) -> np.dtype:
-    """The type that a field has in memory, whatever it is on disk."""
-    return np.dtype(_MEMORY.get(FIELDS[name].role, np.float32))
+def memory_type(name: str, stored: np.dtype) -> np.dtype:
+    """The type that a field has in memory, when on disk it has the type ``stored``."""
+    if name in FIELDS:
+        return np.dtype(_MEMORY.get(FIELDS[name].role, np.float32))
+    free = parsed(name)
+    return stored if free and free.exact else np.dtype(np.float32)
 
 
 def graph(fields: Mapping[str, Field], video: str) -> FlatBatch:
@@ -237,7 +268,8 @@ def graph(fields: Mapping[str, Field], video: str) -> FlatBatch:
         if name == "num_frames":
             data[name] = int(field.array)
         else:
-            data[name] = torch.from_numpy(field.array.astype(memory_type(name)))
+            array = field.array
+            data[public_name(name)] = torch.from_numpy(array.astype(memory_type(name, array.dtype)))
     return data
 
 
@@ -280,6 +312,14 @@ def _narrowest(name: str, values: np.ndarray) -> Field:
     if kind is None:
         raise StoreError(f"{name} holds {high}, beyond {np.iinfo(kinds[-1]).max}")
     return Field(kind, values.astype(kind))
+
+
+def _check_free_shape(name: str, kind: str, shape: tuple[int, ...], lengths: Mapping[str, int]) -> None:
+    free = parsed(name)
+    assert free is not None
+    check_free_kind(name, kind)
+    if problem := misfit(free.axis, shape, lengths):
+        raise StoreError(f"{free.name} {problem}")
 
 
 def _check_axes(name: str, shape: tuple[int, ...], spec: Spec, sizes: dict[str, tuple[int, str]]) -> None:

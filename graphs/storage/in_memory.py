@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING
 
 from graphs.flat import FlatBatch, GraphData
 from graphs.storage.collate import Located, collate
+from graphs.storage.free_fields import FreeField
 from graphs.storage.graph_records import encode_graph
 from graphs.storage.records import StoreError, layout
 from graphs.storage.store import GraphStore
-from graphs.variants import select_edges
+from graphs.variants import set_edges
 
 if TYPE_CHECKING:
     import torch_geometric.data
@@ -22,16 +23,22 @@ class GraphsInMemory:
     Args:
         graphs: video id -> graph.
         features_dtype: ``float16`` or ``float32``, as the store keeps features.
+        free: the graphs' free fields, as the store takes them.
 
     Raises:
         StoreError: a graph that a store would refuse; the video is named.
     """
 
-    def __init__(self, graphs: Mapping[str, GraphData], features_dtype: str = "float16") -> None:
+    def __init__(
+        self,
+        graphs: Mapping[str, GraphData],
+        features_dtype: str = "float16",
+        free: Mapping[str, FreeField] | None = None,
+    ) -> None:
         self._records: dict[str, Located] = {}
         for video, data in graphs.items():
             try:
-                record = encode_graph(data, features_dtype)
+                record = encode_graph(data, features_dtype, free)
             except StoreError as error:
                 raise StoreError(f"video {video!r}: {error}") from error
             self._records[video] = record, layout(record)[1]
@@ -64,6 +71,6 @@ class GraphsInMemory:
         unknown = [video for video in videos if video not in self._records]
         if unknown or not videos:
             raise StoreError(f"no graph of {unknown[0]!r} is here" if unknown else "a batch needs at least one video")
-        data = collate(videos, [self._records[video] for video in videos])
-        data.edge_index, data.edge_weight, data.edge_type = select_edges(data, variant, time_flow)
+        data, edge_fields = collate(videos, [self._records[video] for video in videos])
+        set_edges(data, variant, time_flow, edge_fields)
         return data

@@ -35,8 +35,8 @@ class KnownRecords:
 
     def batch(
         self, videos: Sequence[str], read: Callable[[bytes], Record | None], find: Callable[[str], Record]
-    ) -> FlatBatch:
-        """One flat batch: see :func:`graphs.storage.collate.collate`.
+    ) -> tuple[FlatBatch, list[str]]:
+        """One flat batch and the names of its free fields by edge: see :func:`graphs.storage.collate.collate`.
 
         Checksums, then shapes, then numbers are checked of all new records together; only when something is wrong are
         they taken one by one, to find which and what.

@@ -7,29 +7,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graphs.flat import FlatBatch, GraphData
-from graphs.storage.graph_records import FEATURE_TYPES, FEATURES, check_graph, graph, graph_fields, widths
+from graphs.storage.additions import MAX_KEY, Additions, about, fitting_fields, key_of, require_fit, video_of
+from graphs.storage.free_fields import FreeField, declaration, declared, require_same_declaration, stated, types
+from graphs.storage.graph_records import FEATURE_TYPES, FIELDS, check_graph, graph
 from graphs.storage.header import (
     FORMAT,
     header_item,
     made_with,
     manifest_differences,
-    own_types,
     read_header,
     require_known_types,
-    require_same_fields,
-    stated_header,
 )
 from graphs.storage.known_records import KnownRecords, checked
 from graphs.storage.lmdb_check import check_file
 from graphs.storage.lmdb_file import HEADER_KEY, MAP_GROWTH, LMDBFile, Transaction
-from graphs.storage.records import Field, Record, StoreError, decode, encode
-from graphs.variants import select_edges
+from graphs.storage.records import Record, StoreError, decode
+from graphs.variants import set_edges
 
 if TYPE_CHECKING:
     import torch_geometric.data
 
 MODES = ("r", "a", "w")
-MAX_KEY = 511  # LMDB's limit
 
 
 class GraphStore:
@@ -49,10 +47,12 @@ class GraphStore:
         map_growth: bytes by which the memory map grows when full; a step, not a limit.
         manifest: how the features were made, as :meth:`require_manifest` takes it; None: as in the store.
         strict: refuse to write on a network file system, where a store can be damaged; otherwise that is a warning.
+        free: tensors of the graphs beyond the known fields, name -> :class:`graphs.FreeField`; every graph must have
+            them. ``y`` (by graph) and ``edge_attr`` (by edge) need no declaration. The store keeps it: None: as there.
 
     Raises:
-        StoreError: no such store, damaged or truncated, another format, another manifest, not permitted, or being
-            written by somebody else (who is named).
+        StoreError: no such store, damaged or truncated, another format, manifest or declaration of free fields, not
+            permitted, or being written by somebody else (who is named).
     """
 
     def __init__(
@@ -63,18 +63,20 @@ class GraphStore:
         map_growth: int = MAP_GROWTH,
         manifest: Mapping[str, Any] | None = None,
         strict: bool = False,
+        free: Mapping[str, FreeField] | None = None,
     ) -> None:
         if mode not in MODES:
             raise StoreError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
         if features_dtype is not None and features_dtype not in FEATURE_TYPES:
             raise StoreError(f"features_dtype must be one of {', '.join(FEATURE_TYPES)}, got {features_dtype!r}")
+        free = declared(free, FIELDS)
         # The arguments are good by now: a wrong one must not create a file.
         self._file = LMDBFile(path, write=mode != "r", map_growth=map_growth, strict=strict)
         self._known = KnownRecords(self.path)
         self._versions: list[dict[str, str]] = []
         try:
             # A store that is refused must not stay locked for this process.
-            self._begin(mode, features_dtype)
+            self._begin(mode, features_dtype, free)
             if manifest is not None:
                 self.require_manifest(manifest)
         except BaseException:
@@ -145,6 +147,16 @@ class GraphStore:
         """The fields of every graph here: for features their width, otherwise 0. Empty before the first graph."""
         return dict(self._header()["fields"])
 
+    @property
+    def free_fields(self) -> dict[str, FreeField]:
+        """The free fields of every graph here, as they were declared, and ``y`` and ``edge_attr`` if they are there."""
+        return declaration(self._header())
+
+    @property
+    def free_types(self) -> dict[str, str]:
+        """Of each free field its axis, and its type on disk and the shape of a row once there are graphs."""
+        return types(self._header())
+
     def put(self, video: str, data: GraphData) -> None:
         """Store one graph, replacing an older one; on disk when this returns.
 
@@ -156,31 +168,10 @@ class GraphStore:
 
     def put_many(self, graphs: Mapping[str, GraphData] | Iterable[tuple[str, GraphData]]) -> None:
         """Store several graphs in one transaction: all of them, or none. Errors as in :meth:`put`."""
-        header = self._header()
-        items: dict[bytes, bytearray] = {}
-        fields: dict[str, int] = header["fields"]
-        types: dict[str, int] = {}
+        added = Additions(self.path, self._header())
         for video, data in graphs.items() if isinstance(graphs, Mapping) else graphs:
-            key = _key(video)
-            if key in items:
-                raise StoreError(f"video {video!r} is given twice")
-            try:
-                # A graph filed under another name would be wrong in every later use, without an error.
-                own = data.to_dict().get("video")
-                if own and own != video:
-                    raise StoreError(f"the graph says that it belongs to {own!r}")
-                record = graph_fields(data, header["features_dtype"])
-                require_same_fields(fields or widths(record), widths(record))
-            except StoreError as error:
-                raise self._about(video, error) from error
-            fields = fields or widths(record)
-            types |= own_types(record)
-            items[key] = encode(record)
-        stated = stated_header(header, fields, types, self._versions)
-        # The header only where it says something new, as it is one more page to write.
-        changed = [] if stated == header else [header_item(stated)]
-        if items:
-            self._file.commit([*changed, *items.items()])
+            added.graph(video, data)
+        self._commit(added)
 
     def record(self, video: str) -> bytes:
         """The stored bytes of one video, checked: what :meth:`put_records` takes.
@@ -190,7 +181,8 @@ class GraphStore:
         """
         with self._file.read() as transaction:
             record = bytes(self._find(transaction, video))
-        self._check_record(video, record, self._header())
+        with about(self.path, video):
+            fitting_fields(self._header(), record)
         return record
 
     def records(self) -> Iterator[tuple[str, bytes]]:
@@ -212,23 +204,10 @@ class GraphStore:
             StoreError: a damaged record, other fields, widths or feature types than here, or a video twice.
             StoreFullError: the disk is full; the store stays as it was.
         """
-        header = self._header()
-        records: dict[bytes, bytes] = {}
-        fields: dict[str, int] = header["fields"]
-        types: dict[str, int] = {}
+        added = Additions(self.path, self._header())
         for video, record in items:
-            key = _key(video)
-            if key in records:
-                raise StoreError(f"video {video!r} is given twice")
-            # The first record sets the fields of an empty store: the others are compared with it.
-            found = self._check_record(video, record, header | {"fields": fields})
-            fields = widths(found)
-            types |= own_types(found)
-            records[key] = record
-        if records:
-            stated = stated_header(header, fields, types, self._versions)
-            changed = [] if stated == header else [header_item(stated)]
-            self._file.commit([*changed, *records.items()])
+            added.record(video, record)
+        self._commit(added)
 
     def get(self, video: str) -> "torch_geometric.data.Data":
         """The graph of one video, features as float32.
@@ -259,8 +238,8 @@ class GraphStore:
         if not videos:
             raise StoreError("a batch needs at least one video")
         with self._file.read() as transaction:
-            data = self._known.batch(videos, transaction.get, partial(self._find, transaction))
-        data.edge_index, data.edge_weight, data.edge_type = select_edges(data, variant, time_flow)
+            data, edge_fields = self._known.batch(videos, transaction.get, partial(self._find, transaction))
+        set_edges(data, variant, time_flow, edge_fields)
         return data
 
     def __len__(self) -> int:
@@ -280,7 +259,7 @@ class GraphStore:
         """All video ids, ordered by their UTF-8 bytes."""
         with self._file.read() as transaction:
             keys = [bytes(key) for key in transaction.cursor().iternext(keys=True, values=False)]
-        return [_video(key, self.path) for key in keys if key != HEADER_KEY]
+        return [video_of(key, self.path) for key in keys if key != HEADER_KEY]
 
     def sizes(self) -> list[int]:
         """Bytes of each record, in the order of :meth:`keys`."""
@@ -295,14 +274,14 @@ class GraphStore:
         """
         # The tree of the file first: records found through a damaged one mean nothing.
         check_file(self.path)
-        expected = self.fields
+        header = self._header()
         broken = []
         for video in self.keys():
             try:
                 with self._file.read() as transaction:
-                    fields = decode(transaction.get(_key(video), b""))
+                    fields = decode(transaction.get(key_of(video), b""))
                     check_graph(fields)
-                    require_same_fields(expected, widths(fields))
+                    require_fit(header, fields)
                     # Views into the map, which must not outlive the transaction.
                     del fields
             except StoreError as error:
@@ -322,7 +301,7 @@ class GraphStore:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.path)!r})"
 
-    def _begin(self, mode: str, features_dtype: str | None) -> None:
+    def _begin(self, mode: str, features_dtype: str | None, free: Mapping[str, FreeField]) -> None:
         with self._file.read() as transaction:
             new = transaction.stat()["entries"] == 0
         fresh: dict[str, Any] = {
@@ -330,7 +309,7 @@ class GraphStore:
             "features_dtype": features_dtype or "float16",
             "fields": {},
             "manifest": None,
-        }
+        } | ({"free_fields": stated(free)} if free else {})
         # A reader changes nothing: only a writer gives an empty file its header.
         if mode != "r" and new:
             self._file.commit([header_item(fresh)])
@@ -339,6 +318,13 @@ class GraphStore:
             self._file.commit([header_item(fresh)], clear=True)
             return
         require_known_types(present, self.path)
+        if free and free != declaration(present):
+            # Before the first graph nothing follows from the older declaration.
+            if mode == "a" and not present["fields"]:
+                present |= {"free_fields": stated(free)}
+                self._file.commit([header_item(present)])
+            else:
+                require_same_declaration(present, free, self.path)
         if mode == "a" and features_dtype not in (None, present["features_dtype"]):
             # Such as one whose first features were all refused, as beyond the range of this type.
             if not len(self):
@@ -355,46 +341,12 @@ class GraphStore:
             return read_header(transaction.get(HEADER_KEY), self.path)
 
     def _find(self, transaction: Transaction, video: str) -> Record:
-        try:
-            record = transaction.get(_key(video))
+        with about(self.path, video):
+            record = transaction.get(key_of(video))
             if record is None:
                 raise StoreError(f"not among its {len(self)} graphs; is it the right store, and the right spelling?")
-        except StoreError as error:
-            raise self._about(video, error) from error
         return record
 
-    def _check_record(self, video: str, record: bytes, header: Mapping[str, Any]) -> dict[str, Field]:
-        """The fields of a whole record that fits the store."""
-        try:
-            fields = decode(record)
-            check_graph(fields)
-            require_same_fields(header["fields"] or widths(fields), widths(fields))
-            # A record is copied byte by byte, so its dtype must already be the store's.
-            kinds = {field.kind for name, field in fields.items() if name in FEATURES}
-            if kinds != {header["features_dtype"]}:
-                raise StoreError(f"features in {', '.join(kinds)}, but the store keeps {header['features_dtype']}")
-        except StoreError as error:
-            raise self._about(video, error) from error
-        return fields
-
-    def _about(self, video: str, error: StoreError) -> StoreError:
-        return StoreError(f"{self.path}, video {video!r}: {error}")
-
-
-def _key(video: str) -> bytes:
-    if not isinstance(video, str):
-        raise StoreError(f"a video id is a text, got {type(video).__name__}")
-    try:
-        key = video.encode()
-    except UnicodeEncodeError as error:
-        raise StoreError(f"a video id must be valid Unicode, got {video!r}") from error
-    if not 1 <= len(key) <= MAX_KEY:
-        raise StoreError(f"a video id has 1 to {MAX_KEY} bytes of UTF-8, got {len(key)}: {video[:40]!r}")
-    return key
-
-
-def _video(key: bytes, path: Path) -> str:
-    try:
-        return key.decode()
-    except UnicodeDecodeError as error:
-        raise StoreError(f"{path} holds a key that is no video id: {key[:40]!r}") from error
+    def _commit(self, added: Additions) -> None:
+        if items := added.items(self._versions):
+            self._file.commit(items)

@@ -51,7 +51,7 @@ def make_edges(config: StoreConfig, reporter: Reporter) -> None:
         raise UserError(f"{config.out!r} is --out and the store to read: choose another --out")
     with (
         GraphStore(config.paths[0]) as source,
-        GraphStore(config.out, "a", source.features_dtype, strict=config.strict) as target,
+        GraphStore(config.out, "a", source.features_dtype, strict=config.strict, free=source.free_fields) as target,
     ):
         rebuild_edges(source, target, config.edges, reporter)
 

@@ -34,9 +34,14 @@ def rebuild_edges(source: GraphStore, target: GraphStore, edges: EdgeConfig, rep
     those of the stored features: in float16 they differ from the extractor's in the last digits.
 
     Raises:
-        UserError: ``target`` holds something else.
+        UserError: ``target`` holds something else, or ``source`` has fields by edge.
     """
-
+    if of_edges := [name for name, field in source.free_fields.items() if field.axis == "edge"]:
+        names = ", ".join(of_edges)
+        raise UserError(
+            f"{source.path} keeps {names} of each edge, which edges that are drawn now do not have: make a store "
+            f"without {names} first"
+        )
     manifest = {**source.manifest, "edges": asdict(edges)}
     # Before the store itself refuses it, which does not know what --out is.
     if len(target) and (differing := differences(target.manifest, manifest)):

@@ -45,6 +45,8 @@ def info(store: GraphStore, reporter: Reporter) -> None:
         reporter.say(f"bytes a video: {mean:.0f} on average, from {sizes[0]} to {sizes[-1]}")
     fields = ", ".join(f"{name} [{width}]" if width else name for name, width in store.fields.items())
     reporter.say(f"fields: {fields or 'none yet'}; features in {store.features_dtype}")
+    for name, kept in store.free_types.items():
+        reporter.say(f"free field {name}: {kept}")
     manifest = json.dumps(store.manifest, indent=2, ensure_ascii=False) if store.manifest else "none"
     for line in f"manifest: {manifest}".split("\n"):
         reporter.say(line)
@@ -136,7 +138,12 @@ def _check_alike(stores: Sequence[GraphStore], reporter: Reporter = SILENT) -> N
     for store in others:
         ours, theirs = (
             # Empty stores have no fields yet: they take those of the other, so that only real differences count.
-            {"manifest": one.manifest, "fields": one.fields or other.fields, "features": one.features_dtype}
+            {
+                "manifest": one.manifest,
+                "fields": one.fields or other.fields,
+                "features": one.features_dtype,
+                "free fields": (one if one.fields else other).free_types,
+            }
             for one, other in ((first, store), (store, first))
         )
         differing = differences(ours, theirs)

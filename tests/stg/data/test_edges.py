@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from graphs import EDGE_TYPES, GraphStore, spatial_edges, temporal_edges
+from graphs import EDGE_TYPES, FreeField, GraphStore, spatial_edges, temporal_edges
 from stg.config.store import EdgeConfig
 from stg.data.edges import recorded_edges
 from stg.runtime.errors import UserError
@@ -103,3 +103,21 @@ def test_what_makes_no_sense_is_refused(
 def test_edges_of_another_version_are_refused() -> None:
     with pytest.raises(UserError, match=r"edges that this version cannot draw: .*tau_colour"):
         recorded_edges({"edges": {"tau_colour": 1}})
+
+
+def test_free_fields_stay_and_those_of_edges_cannot(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = made_graph([3, 2])
+    data.velocity, data.y = torch.rand(5, 2), torch.tensor([4])
+    with GraphStore(tmp_path / "old", "w", free={"velocity": FreeField("node")}) as store:
+        store.put("v", data)
+    assert main(["edges", str(tmp_path / "old"), "--out", str(tmp_path / "new"), "--tau_time", "0.1"]) == 0
+    with GraphStore(tmp_path / "new") as store:
+        assert torch.equal(store.get("v").velocity, data.velocity)
+        assert store.get("v").y.tolist() == [4]
+    data.edge_attr = torch.rand(data.num_edges)
+    with GraphStore(tmp_path / "edges", "w", free={"velocity": FreeField("node")}) as store:
+        store.put("v", data)
+    capsys.readouterr()
+    assert main(["edges", str(tmp_path / "edges"), "--out", str(tmp_path / "never"), "--tau_time", "0.1"]) == 2
+    told = capsys.readouterr().err
+    assert "keeps edge_attr of each edge, which edges that are drawn now do not have: make a store without" in told

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import stg.data.merge
-from graphs import GraphStore
+from graphs import FreeField, GraphStore
 from graphs.storage.records import Field, decode, encode
 from stg.data.merge import stores_among
 from stg.runtime.reading import counted
@@ -236,3 +236,31 @@ def test_what_lies_beside_a_named_store_is_not_a_store() -> None:
         "b.clips.jsonl",
         "c-writer",
     ]  # stores of odd names
+
+
+def free_shard(path: Path, videos: Sequence[str], keep: str = "float16") -> Path:
+    free = {"velocity": FreeField("node", keep)}
+    with GraphStore(path, "a", manifest=MANIFEST, free=free) as store:
+        for video in videos:
+            data = made_graph([2, 1], seed=seed(video))
+            data.velocity, data.y = torch.full((3, 2), seed(video) / 8), torch.tensor([seed(video)])
+            store.put(video, data)
+    return path
+
+
+def test_free_fields_are_listed_and_merged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    parts = [free_shard(tmp_path / "one", ["a", "b"]), free_shard(tmp_path / "two", ["c"])]
+    out = tmp_path / "all"
+    assert main(["merge", *map(str, parts), "--out", str(out)]) == 0
+    assert main(["merge", *map(str, parts), "--out", str(out)]) == 0
+    with GraphStore(out) as store:
+        assert store.batch(["c", "a"]).y.tolist() == [seed("c"), seed("a")]
+        assert store.get("a").velocity[0].tolist() == [seed("a") / 8] * 2
+    assert main(["info", str(out)]) == 0
+    told = capsys.readouterr().out
+    assert "free field velocity: by node, float16 [N 2]\n" in told
+    assert "free field y: by graph, int64 [1]\n" in told
+    other = free_shard(tmp_path / "other", ["d"], "exact")
+    assert main(["merge", str(parts[0]), str(other), "--out", str(tmp_path / "never")]) == 2
+    words = "free fields.velocity: 'by node, float16 [N 2]', 'by node, float32 [N 2]'"
+    assert words in capsys.readouterr().err
