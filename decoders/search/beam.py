@@ -34,7 +34,7 @@ def grouped_beams(
     length_penalty: float,
     n_best: int,
 ) -> Hypotheses:
-    """Beam search in ``groups`` of ``beam`` beginnings, one after the other at every step (see `diverse_beam_search`).
+    """Beam search in ``groups`` of ``beam`` hypotheses, one after the other at every step (see `diverse_beam_search`).
 
     All groups take one step of the decoder together, and give what they find to one list a video.
     """
@@ -47,17 +47,17 @@ def grouped_beams(
     words[:, :, 0] = decoder.bos
     log_probs = torch.zeros(memory.num_videos, 1, dtype=sum_type(memory), device=device)
     found = _nothing(words[:, :, 1:], log_probs, n_best, decoder.pad)
-    beams = [_Beam(words, log_probs, torch.full_like(videos, beam)) for _ in range(groups)]
+    all_groups = [_Group(words, log_probs, torch.full_like(videos, beam)) for _ in range(groups)]
     for position in range(max_length):
-        widths = [group.words.shape[1] for group in beams]
-        newest = torch.cat([group.words[:, :, position] for group in beams], 1)
+        widths = [group.words.shape[1] for group in all_groups]
+        newest = torch.cat([group.words[:, :, position] for group in all_groups], 1)
         predicted, state = decoder.step(newest.flatten(), state)
         # All groups share one step of the decoder; then they choose in turn, each seeing what those before it chose.
         of_groups = predicted.unflatten(0, (len(videos), -1)).split(widths, 1)
         chosen = log_probs.new_zeros(len(videos), decoder.vocabulary) if groups > 1 else None
         last = position + 1 == max_length
         parents, orders = [], []
-        for place, (group, of_group) in enumerate(zip(beams, of_groups, strict=True)):
+        for place, (group, of_group) in enumerate(zip(all_groups, of_groups, strict=True)):
             penalty = diversity * chosen if chosen is not None and place else None
             parent, word = _extend(group, of_group.flatten(0, 1), position, beam, allowed, videos, penalty)
             alive = group.log_probs.isfinite()
@@ -73,19 +73,19 @@ def grouped_beams(
             orders.append(order)
         if last:
             break
-        kept = _can_improve(beams, found.scores[videos, -1], max_length**length_penalty).nonzero()[:, 0]
+        kept = _can_improve(all_groups, found.scores[videos, -1], max_length**length_penalty).nonzero()[:, 0]
         if len(kept) == 0:
             break
-        rows = _state_rows(beams, kept, parents, orders, widths)
+        rows = _prune(all_groups, kept, parents, orders, widths)
         state = select_state(state, rows, None if len(kept) == len(videos) else kept)
         videos = videos[kept]
-        beams = [group for group in beams if group.words.shape[1]]
+        all_groups = [group for group in all_groups if group.words.shape[1]]
     return Hypotheses(found.words[:, :, : int(found.lengths.max())], found.lengths, found.scores, found.log_probs)
 
 
 @dataclass
-class _Beam:
-    """The beginnings of one group, from bos on and best first; -inf where a video has fewer than the widest."""
+class _Group:
+    """The hypotheses of one group, from bos on and best first; -inf where a video has fewer than the widest."""
 
     words: Int[Tensor, "A K T"]
     log_probs: Float[Tensor, "A K"]
@@ -93,7 +93,7 @@ class _Beam:
     """How many captions of each video are still to be found."""
 
     def keep(self, kept: Int[Tensor, " a"], order: Int[Tensor, "A K"]) -> Int[Tensor, "a k"]:
-        """Only these videos stay, and of the beginnings, in this order, as many as any of them has alive."""
+        """Only these videos stay, and of the hypotheses, in this order, as many as any of them has alive."""
         width = int(self.log_probs[kept].isfinite().sum(1).max())
         order = order[kept, :width]
         self.log_probs, self.left = self.log_probs[kept, :width], self.left[kept]
@@ -111,19 +111,19 @@ def _nothing(words: Int[Tensor, "B 1 L"], log_probs: Float[Tensor, "B 1"], n_bes
     )
 
 
-def _can_improve(beams: list[_Beam], worst: Float[Tensor, " A"], longest_penalty: float) -> Bool[Tensor, " A"]:
-    """Whether a beginning of each video may still end among its best captions, of which ``worst`` is the last score."""
-    # Log-probabilities only fall: once the best beginning of a video, over the longest length, is worse than its n-th
+def _can_improve(all_groups: list[_Group], worst: Float[Tensor, " A"], longest_penalty: float) -> Bool[Tensor, " A"]:
+    """Whether a hypothesis of each video may end among its best captions, of which ``worst`` is the last score."""
+    # Log-probabilities only fall: once the best hypothesis of a video, over the longest length, is worse than its n-th
     # caption, the video is done.
-    return torch.cat([group.log_probs for group in beams], 1).amax(1) / longest_penalty > worst
+    return torch.cat([group.log_probs for group in all_groups], 1).amax(1) / longest_penalty > worst
 
 
-def _state_rows(
-    beams: list[_Beam], kept: Int[Tensor, " a"], parents: list[Tensor], orders: list[Tensor], widths: list[int]
+def _prune(
+    all_groups: list[_Group], kept: Int[Tensor, " a"], parents: list[Tensor], orders: list[Tensor], widths: list[int]
 ) -> Int[Tensor, " N"]:
-    """Keep the videos that stay, in every group; the row of the state that each of their beginnings grew from."""
+    """Keep the videos that stay, in every group; the row of the state that each of their hypotheses grew from."""
     rows, start = [], 0
-    for group, parent, order, width in zip(beams, parents, orders, widths, strict=True):
+    for group, parent, order, width in zip(all_groups, parents, orders, widths, strict=True):
         order = group.keep(kept, order)
         rows.append(kept[:, None] * sum(widths) + start + parent[kept].gather(1, order))
         start += width
@@ -131,7 +131,7 @@ def _state_rows(
 
 
 def _extend(
-    group: _Beam,
+    group: _Group,
     predicted: Float[Tensor, "N V"],
     position: int,
     beam: int,
@@ -139,10 +139,10 @@ def _extend(
     videos: Int[Tensor, " A"],
     penalty: Float[Tensor, "A V"] | None,
 ) -> tuple[Int[Tensor, "A k"], Int[Tensor, "A k"]]:
-    """Write the best continuations into the group; which beginning each grew from, and its new word."""
+    """Write the best continuations into the group; which hypothesis each grew from, and its new word."""
     width = group.words.shape[1]
     written = group.words[:, :, : position + 1].flatten(0, 1)
-    # No beginning has more than ``beam`` of the best continuations, so the rest of the vocabulary need not be ranked.
+    # No hypothesis has more than ``beam`` of the best continuations, so the rest of the vocabulary need not be ranked.
     value, choice = next_words(predicted, beam, allowed, written, videos, penalty)
     value, choice = value.unflatten(0, (-1, width)), choice.unflatten(0, (-1, width))
     total = (group.log_probs[:, :, None] + value.to(group.log_probs)).flatten(1)
@@ -196,21 +196,21 @@ def beam_search(
     *,
     rules: Rules = NO_RULES,
 ) -> Hypotheses:
-    r"""Keep the ``beam`` likeliest beginnings at every step; a caption that ends leaves, and its beam shrinks by one.
+    r"""Keep the ``beam`` likeliest hypotheses at every step; a caption that ends leaves, and its beam shrinks by one.
 
     .. math:: \mathrm{score}(y) = \log p(y) / |y|^\alpha
 
     A caption counts as found when its eos is among the best continuations that the remaining beam can hold. Captions
-    cut at ``max_length`` compete by the same score. A video is done when its beam is used up, or when no beginning can
+    cut at ``max_length`` compete by the same score. A video is done when its beam is used up, or when no hypothesis can
     reach the score of its ``n_best`` found captions any more (log-probabilities only fall, so stopping changes no
     result). With ``beam=1`` this is greedy search; with a beam as large as the number of captions it is exhaustive. Of
-    equal scores, the beginning that ranked first wins, then the lower word id. Videos that are done leave the batch,
+    equal scores, the hypothesis that ranked first wins, then the lower word id. Videos that are done leave the batch,
     which becomes as narrow as its widest remaining beam.
 
     Args:
         decoder: in evaluation mode.
         memory: of ``B`` videos.
-        beam: beginnings kept a video.
+        beam: hypotheses kept a video.
         max_length: most words, eos included.
         length_penalty: ``alpha >= 0``; 0 ranks by log-probability, 1 by log-probability a word.
         n_best: captions returned a video, at most ``beam``.
@@ -221,7 +221,7 @@ def beam_search(
     """
     allowed = WordFilter(decoder, memory, max_length, rules)
     check_beam(decoder, allowed, beam, n_best, length_penalty)
-    return found_all(grouped_beams(decoder, memory, allowed, 1, beam, 0.0, length_penalty, n_best))
+    return check_found(grouped_beams(decoder, memory, allowed, 1, beam, 0.0, length_penalty, n_best))
 
 
 def check_beam(decoder: Decoder, allowed: WordFilter, beam: int, n_best: int, length_penalty: float) -> None:
@@ -242,7 +242,7 @@ def check_beam(decoder: Decoder, allowed: WordFilter, beam: int, n_best: int, le
         )
 
 
-def found_all(found: Hypotheses) -> Hypotheses:
+def check_found(found: Hypotheses) -> Hypotheses:
     """What a beam search returns: nothing of inference mode, and as many captions as were asked for.
 
     Raises:

@@ -2,7 +2,7 @@
 
 from decoders.base import Decoder
 from decoders.memory import VideoMemory
-from decoders.search.beam import check_beam, found_all, grouped_beams
+from decoders.search.beam import check_beam, check_found, grouped_beams
 from decoders.search.hypotheses import Hypotheses
 from decoders.search.rules import NO_RULES, Rules, WordFilter
 
@@ -23,19 +23,19 @@ def diverse_beam_search(
 
     The beam is split into equal groups. At every step they choose one after the other, each by
 
-    .. math:: \log p(y_1 \dots y_t) - \lambda \cdot |\{\text{beginnings of earlier groups that chose } y_t\text{ now}\}|
+    .. math:: \log p(y_1 \dots y_t) - \lambda \cdot |\{\text{hypotheses of earlier groups that chose } y_t\text{ now}\}|
 
     A penalty counts at its own step only and is left out of all scores, by which captions of all groups are ranked at
-    last. Groups may end up with the same caption; then it is returned more than once. A video is done when no beginning
-    of any group can reach its ``n_best`` captions; until then every group continues, for the others to avoid. All else
-    is as in `beam_search`, which this is with one group.
+    last. Groups may end up with the same caption; then it is returned more than once. A video is done when no
+    hypothesis of any group can reach its ``n_best`` captions; until then every group continues, for the others to
+    avoid. All else is as in `beam_search`, which this is with one group.
 
-    Departure: as there, a beginning that ended leaves its group one place smaller, where the paper lets it stay.
+    Departure: as there, a hypothesis that ended leaves its group one place smaller, where the paper lets it stay.
 
     Args:
         decoder: in evaluation mode.
         memory: of ``B`` videos.
-        beam: beginnings kept a video, all groups together.
+        beam: hypotheses kept a video, all groups together.
         groups: number of groups, a divisor of ``beam``.
         diversity: the weight ``lambda >= 0``, in log-probability.
         max_length: most words, eos included.
@@ -52,4 +52,6 @@ def diverse_beam_search(
     if not 0 <= diversity < float("inf"):
         raise ValueError(f"diversity={diversity} must be 0 or larger")
     check_beam(decoder, allowed, beam, n_best, length_penalty)
-    return found_all(grouped_beams(decoder, memory, allowed, groups, beam // groups, diversity, length_penalty, n_best))
+    return check_found(
+        grouped_beams(decoder, memory, allowed, groups, beam // groups, diversity, length_penalty, n_best)
+    )

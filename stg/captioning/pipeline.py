@@ -11,7 +11,7 @@ from stg.config.extraction import ExecutionConfig
 from stg.config.search import SearchConfig, with_candidates, with_shorthands
 from stg.data.batches import BatchSource
 from stg.data.edges import recorded_edges
-from stg.data.versions import versions_note, versions_now
+from stg.data.feature_check import versions_note, versions_now
 from stg.datasets.world.extractor import WORLD_BUILDERS, is_world, unlike_world
 from stg.features.extractor import Extractor
 from stg.features.rebuild import FeaturePlan, features_read, plan_features

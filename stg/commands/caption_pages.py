@@ -9,7 +9,7 @@ from stg.explain import DeletionTests
 from stg.pages import write_video_pages
 from stg.pages.videos.build import page_facts
 from stg.pages.videos.clips import explained_model, view_of_clip
-from stg.pages.videos.overlay import write_overlay
+from stg.pages.videos.overlay_film import write_overlay
 from stg.pages.videos.split_report import run_name
 from stg.pages.videos.views import VideoView
 from stg.runtime.reporter import Reporter

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from stg.config.retrieval import EmbedConfig
 from stg.config.schema import describe, differences, from_dict, to_dict
-from stg.data.versions import compare_versions
+from stg.data.feature_check import compare_versions
 from stg.datasets.open import open_dataset
 from stg.retrieval.embedding import EmbeddingBundle
 from stg.retrieval.training import retrieve, sources, train

@@ -10,7 +10,7 @@ from typing import Any
 
 from graphs import GraphStore, StoreError
 from stg.config.schema import describe, differences
-from stg.data.versions import versions_note
+from stg.data.feature_check import versions_note
 from stg.runtime.errors import StgError, UserError
 from stg.runtime.files import last_rows, write_atomic
 from stg.runtime.reading import counted, read_bytes

@@ -12,7 +12,7 @@ from stg.config.evaluation import EvaluateConfig
 from stg.config.report import ReportConfig
 from stg.config.training import FitConfig
 from stg.data.batches import BatchSource
-from stg.data.versions import compare_versions
+from stg.data.feature_check import compare_versions
 from stg.datasets.base import CaptionDataset
 from stg.datasets.open import open_dataset
 from stg.models.statistics import classes_read

@@ -8,7 +8,7 @@ import torch
 from decoders import Decoder, VideoMemory
 from graphs import GraphData
 from stg.explain.attention import Attentions, attentions
-from stg.explain.attention_maps import attributions_of
+from stg.explain.attention_projection import attributions_of
 from stg.explain.deletion import DeletionTest
 from stg.explain.explained_model import ExplainedModel
 from stg.explain.explainers import USUAL, Explainer, find_explainer

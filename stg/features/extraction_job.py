@@ -11,8 +11,8 @@ import torch
 
 from graphs import GraphStore
 from stg.config.extraction import ExecutionConfig, NetworkConfig, SamplingConfig
+from stg.data.feature_check import versions_note, versions_now
 from stg.data.shards import done_elsewhere, rank_and_world, shard, shard_path, shard_paths
-from stg.data.versions import versions_note, versions_now
 from stg.features.build import make_extractor
 from stg.features.ingestion import IngestReport, ingest, source_of
 from stg.features.log import ExtractionLog, compare

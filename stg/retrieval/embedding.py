@@ -19,11 +19,10 @@ from stg.config.model import GraphConfig
 from stg.config.plugins import plugin_record
 from stg.config.retrieval import EmbeddingConfig
 from stg.config.schema import from_dict, to_dict
-from stg.data.versions import Versions, versions_record
+from stg.data.feature_check import Versions, check_features, versions_record
 from stg.models.feature_kinds import FEATURES, FeatureWidths, feature
 from stg.models.memory import ClipVector
 from stg.models.statistics import Standardise
-from stg.runs.bundle import check_features
 from stg.runs.model_file import DAMAGED, check_parts, check_plugins
 from stg.runs.tensors import CheckpointError, building_for, load_tensors, save_tensors
 from stg.text.vocabulary import PAD, Vocabulary

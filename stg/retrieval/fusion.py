@@ -21,7 +21,7 @@ from stg.captioning.ensemble import (
     similarities,
 )
 from stg.config.retrieval import FuseConfig
-from stg.data.versions import compare_versions
+from stg.data.feature_check import compare_versions
 from stg.evaluation.loaded_run import batch_source, load_run
 from stg.evaluation.predictions import merge, read_predicted, short_names, write_captions
 from stg.metrics.scorer import Scorer, Scores

@@ -142,7 +142,7 @@ def train(
         while not state.finished:
             _train_epoch(config, state, trained, data, device, reporter, show)
             found = retrieve(trained, store, val, source=sources(config, list(val)), device=device)
-            loss, improved = state.loss, state.judge(found.recall_sum)
+            loss, improved = state.loss, state.end_epoch(found.recall_sum)
             # The model is on disk before the checkpoint says so: a kill in between only repeats work.
             if improved:
                 state.save_best(found.recall_sum)

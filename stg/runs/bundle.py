@@ -9,7 +9,7 @@ from graphs import GraphStore
 from stg.config.model import GraphConfig, ModelConfig
 from stg.config.plugins import plugin_record
 from stg.config.schema import describe, differences, from_dict, to_dict
-from stg.data.versions import Versions, versions_record
+from stg.data.feature_check import Versions, check_features, versions_record
 from stg.models.build import build_captioner
 from stg.models.captioner import Captioner
 from stg.models.feature_kinds import FeatureWidths
@@ -19,17 +19,6 @@ from stg.runtime.errors import UserError
 from stg.text.vocabulary import Vocabulary
 
 FORMAT, VERSION = "stg-captioner", 1
-
-
-def check_features(trained_on: Mapping[str, Any], store: GraphStore, what: str) -> None:
-    """Refuse a store whose features were made otherwise than those that ``what`` (a model, ...) was trained on.
-
-    Raises:
-        UserError: names the fields that differ, with both values.
-    """
-    if differing := differences(trained_on, store.manifest):
-        listed = describe(differing, "trained on {old!r}, store has {new!r}")
-        raise UserError(f"the features in {store.path} do not fit this {what}: {listed}. Extract them again as trained")
 
 
 @dataclass(frozen=True)

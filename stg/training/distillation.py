@@ -108,10 +108,11 @@ def distilled_losses(
     """
     # The usual case in one pass, which takes each branch's softmax once for all three losses.
     if kl == "student_teacher" and temperature == 1:
-        own, theirs, apart = branch_losses(student, teacher, targets, counted, detach_teacher)
+        student_loss, teacher_loss, divergence = branch_losses(student, teacher, targets, counted, detach_teacher)
         positions = counted.sum().clamp(min=1)
         shared = positions if reduction == "positions" else max(captions, 1)
-        return {"scene": own / max(len(targets), 1), "object": theirs / positions, "distill": apart / shared}
+        scene = student_loss / max(len(targets), 1)
+        return {"scene": scene, "object": teacher_loss / positions, "distill": divergence / shared}
     distilled = distillation_loss(
         student[counted],
         teacher[counted],
@@ -164,8 +165,8 @@ class _BranchLosses(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         log_student, log_teacher = student.log_softmax(-1), teacher.log_softmax(-1)
         words, weight = targets[:, None], counted.to(student.dtype)
-        own = -log_student.gather(1, words).sum()
-        theirs = -(log_teacher.gather(1, words)[:, 0] * weight).sum()
+        student_loss = -log_student.gather(1, words).sum()
+        teacher_loss = -(log_teacher.gather(1, words)[:, 0] * weight).sum()
         ratio = log_student - log_teacher
         # In place: [P V] is the largest tensor of a step, and from here on the logarithms are not needed.
         student, teacher = log_student.exp_(), log_teacher.exp_()
@@ -174,20 +175,20 @@ class _BranchLosses(torch.autograd.Function):
             divergence = torch.linalg.vecdot(student, ratio) * weight
         ctx.save_for_backward(student, teacher, ratio, divergence, words, weight)
         ctx.detach_teacher = detach_teacher
-        return own, theirs, divergence.sum()
+        return student_loss, teacher_loss, divergence.sum()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, own: Tensor, theirs: Tensor, divergence: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, student_grad: Tensor, teacher_grad: Tensor, divergence: Tensor) -> tuple[Tensor | None, ...]:
         student, teacher, ratio, divergences, words, weight = ctx.saved_tensors
         weight = weight[:, None]
-        apart = divergence * weight
+        weighted = divergence * weight
         # With p and q the softmaxes of student and teacher: d KL / d student = p (ratio - KL), d KL / d teacher = q -
         # p; a cross-entropy adds its softmax, less one at the target.
-        to_student = (ratio * apart).add_(own - divergence * divergences[:, None]).mul_(student)
-        to_student.scatter_add_(1, words, -own.expand_as(words))
-        to_teacher = teacher * (theirs * weight if ctx.detach_teacher else theirs * weight + apart)
+        to_student = (ratio * weighted).add_(student_grad - divergence * divergences[:, None]).mul_(student)
+        to_student.scatter_add_(1, words, -student_grad.expand_as(words))
+        to_teacher = teacher * (teacher_grad * weight if ctx.detach_teacher else teacher_grad * weight + weighted)
         if not ctx.detach_teacher:
-            to_teacher.addcmul_(student, apart, value=-1)
-        to_teacher.scatter_add_(1, words, -theirs * weight)
+            to_teacher.addcmul_(student, weighted, value=-1)
+        to_teacher.scatter_add_(1, words, -teacher_grad * weight)
         return to_student, to_teacher, None, None, None

@@ -87,7 +87,9 @@ def _train(config: FitConfig, run: TrainingRun, reporter: Reporter, ranks: Ranks
     _begin(state, config, run, setup, reporter)
     if config.run.start and not state.at.step:
         # What it begins with is judged too: training that only makes it worse leaves it as the best.
-        found = validate(model, device, ranks=ranks, reporter=reporter) or state.interrupt(run.set_state)
+        found = validate(model, device, ranks=ranks, reporter=reporter)
+        if found is None:
+            state.interrupt(run.set_state)
         run.log(kind="start", step=0, **found.scores.values, broken_endings=found.broken)
         reporter.say(f"at the start  {found}  {found.endings}")
         state.save_best(found.judged)
@@ -120,10 +122,13 @@ def _train(config: FitConfig, run: TrainingRun, reporter: Reporter, ranks: Ranks
                 show(state.at.epoch, state.at.batch, len(batches), result.losses)
                 state.save_if_due(config.run.save_minutes, stop=reporter.should_stop(), record=run.set_state)
 
-            found = validate(model, device, ranks=ranks, reporter=reporter) or state.interrupt(run.set_state)
-            # Patience must not end the run before its rewards have begun.
+            found = validate(model, device, ranks=ranks, reporter=reporter)
+            if found is None:
+                state.interrupt(run.set_state)
+            # Of the epoch that ends here.
             loss, epoch = state.loss, state.at.epoch
-            improved = state.judge(found.judged, patience_from=reward.from_epoch if reward.weight else 0)
+            # Patience must not end the run before its rewards have begun.
+            improved = state.end_epoch(found.judged, patience_from=reward.from_epoch if reward.weight else 0)
             samples = {video: found.texts[video] for video in validate.videos[: config.run.samples]}
             _log_validation(run, state.at.step, epoch, loss, found, samples)
             # The model is on disk before the checkpoint says so: a kill in between only repeats work.

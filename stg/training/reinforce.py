@@ -47,7 +47,7 @@ def reward_losses(
         dropout: learn with it, as a model in training mode does. It keeps few videos from being memorised, but
             the captions were drawn without it: the gradient is then that of the expected reward only about.
         max_length: most words, eos included.
-        processes: those that have a part of the batch each; ``N`` and the mean length are those of the whole batch.
+        ranks: the processes that have a part of the batch each; ``N`` and the mean length are those of the whole batch.
 
     Returns:
         ``reward_loss`` and, without gradients, the mean ``reward`` of the samples and of their ``baseline``; of several

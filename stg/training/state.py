@@ -15,7 +15,7 @@ from stg.runtime.errors import Preempted, StgError
 from stg.training.step import StepResult
 
 NAN_LIMIT = 3
-"""Steps in a row that may fail to be finite; one more bad batch than that is no accident."""
+"""Steps in a row that are not finite at which a training gives up; fewer are taken for accidents."""
 
 
 @dataclass
@@ -123,7 +123,7 @@ class TrainingState:
                 f"{metrics}, the checkpoints before are intact: lower --optim.lr or check the store"
             )
 
-    def judge(self, score: float, *, patience_from: int = 0) -> bool:
+    def end_epoch(self, score: float, *, patience_from: int = 0) -> bool:
         """End the epoch with the score of its validation; whether that is the best so far.
 
         Args:

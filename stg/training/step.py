@@ -71,9 +71,9 @@ def train_step(
     norm = torch.nn.utils.get_total_norm([weight.grad for weight in model.parameters() if weight.grad is not None])
     if clip_norm:
         torch.nn.utils.clip_grads_with_norm_(model.parameters(), clip_norm, norm)
-    length = norm.item()
+    gradient_norm = norm.item()
     # Both, as a finite loss may have a gradient that is not; one such step would ruin every weight.
-    finite = math.isfinite(length) and math.isfinite(values["loss"])
+    finite = math.isfinite(gradient_norm) and math.isfinite(values["loss"])
     if finite:
         optimiser.step()
-    return StepResult(values, length, finite)
+    return StepResult(values, gradient_norm, finite)

@@ -9,7 +9,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from stg.explain.explanation import Attribution, as_shares
-from stg.pages.videos.graph_strip import data_uri
+from stg.pages.videos.boxes_and_edges import data_uri
 from stg.pages.videos.views import Node
 
 LEVELS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz+*"

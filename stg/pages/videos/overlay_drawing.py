@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from stg.pages.videos.graph_strip import COLOURS, KINDS, colour_of, own_types, ranked
+from stg.pages.videos.boxes_and_edges import COLOURS, KINDS, colour_of, own_types, ranked
 from stg.pages.videos.labels import Rectangle, place_label
 from stg.pages.videos.views import Edge, VideoView
 from stg.runtime.files import printable

@@ -10,9 +10,9 @@ from markupsafe import Markup, escape
 
 from stg.explain import Deletion
 from stg.pages.html import render, templates
-from stg.pages.videos.articles import caption_for_template, deletion
+from stg.pages.videos.boxes_and_edges import HEIGHT, LARGEST_K, data_uri, own_types, strip_of
+from stg.pages.videos.caption_rows import caption_for_template, deletion
 from stg.pages.videos.film import SECONDS
-from stg.pages.videos.graph_strip import HEIGHT, LARGEST_K, data_uri, own_types, strip_of
 from stg.pages.videos.views import VideosPage, VideoView
 from stg.runtime.files import page_file, write_atomic
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from graphs import DENSE_TYPE, EDGE_TYPES, GraphData
 from stg.datasets.world.dataset import World
-from stg.pages.videos.graph_strip import data_uri
+from stg.pages.videos.boxes_and_edges import data_uri
 from stg.pages.videos.views import Edge, Node, Picture
 from stg.video.decoding import SampledFrames, check_damage, decode_frames, original_numbers, sampled, video_id
 from stg.video.packets import MAX_PIXELS, VideoError, open_regular, read_index

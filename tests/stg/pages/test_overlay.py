@@ -16,8 +16,9 @@ import stg.pages.videos.film
 from graphs import EDGE_TYPES
 from stg.datasets.world.dataset import World
 from stg.explain import Explanation
-from stg.pages.videos.graph_strip import COLOURS, colour_of
-from stg.pages.videos.overlay import (
+from stg.pages.videos.boxes_and_edges import COLOURS, colour_of
+from stg.pages.videos.overlay_drawing import BOX, CaptionStrip, font, wrap
+from stg.pages.videos.overlay_film import (
     Footage,
     compose,
     footage_of_clip,
@@ -26,7 +27,6 @@ from stg.pages.videos.overlay import (
     words_shown,
     write_overlay,
 )
-from stg.pages.videos.overlay_drawing import BOX, CaptionStrip, font, wrap
 from stg.pages.videos.views import Edge, ModelCaption, Node, Picture, VideoView
 from stg.runtime.errors import StgError
 from stg.video.decoding import VideoError
@@ -344,7 +344,7 @@ def test_killed_midway_leaves_no_file_at_the_target(tmp_path: Path, python: list
     code = f"""
 import os
 import numpy as np
-from stg.pages.videos.overlay import Footage, write_overlay
+from stg.pages.videos.overlay_film import Footage, write_overlay
 from stg.pages.videos.views import VideoView
 def frames():
     while True:

@@ -19,8 +19,8 @@ from PIL import Image
 from graphs import EDGE_TYPES
 from stg.explain import Attribution, Deletion, Explanation
 from stg.pages.html import render, source
-from stg.pages.videos.articles import deletion, number, percent
-from stg.pages.videos.graph_strip import COLOURS, LARGEST_K, colour_of, line, ranked, strip_of
+from stg.pages.videos.boxes_and_edges import COLOURS, LARGEST_K, colour_of, line, ranked, strip_of
+from stg.pages.videos.caption_rows import deletion, number, percent
 from stg.pages.videos.heatmaps import LEVELS, best_frames, for_script, heat_maps, levels, shares_of
 from stg.pages.videos.page import video_fragment, videos_html, write_video_pages
 from stg.pages.videos.views import Edge, ModelCaption, Node, Picture, VideosPage, VideoView

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Locator, Page
 
+from stg.pages.videos.boxes_and_edges import COLOURS, ranked
 from stg.pages.videos.film import small_film
-from stg.pages.videos.graph_strip import COLOURS, ranked
 from stg.pages.videos.page import video_fragment, videos_html, write_video_pages
 from stg.pages.videos.views import Edge, Node, Picture, VideosPage, VideoView
 from tests.stg.made_views import WORDS, everything, hostile_page, made_page, made_view

@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from stg.pages.videos.overlay import footage_of_clip
+from stg.pages.videos.overlay_film import footage_of_clip
 from stg.video.clip import SegmentRequest
 from stg.video.decoding import VideoError, sample_video
 from stg.video.pictures import DecodedPicture, fit, tone_map

@@ -1,4 +1,4 @@
-"""Which versions of decoder and network runtimes made features: where these differ there is a warning, no refusal."""
+"""Whether features were made as those that a model knows: other settings are refused, other versions are a warning."""
 
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -7,11 +7,23 @@ from typing import Any
 
 from graphs import GraphStore
 from stg.config.schema import describe, differences
+from stg.runtime.errors import UserError
 from stg.runtime.reporter import Reporter
 from stg.video.packets import decoder_versions
 
 Versions = Mapping[str, str]
 """Package or library -> version."""
+
+
+def check_features(trained_on: Mapping[str, Any], store: GraphStore, what: str) -> None:
+    """Refuse a store whose features were made otherwise than those that ``what`` (a model, ...) was trained on.
+
+    Raises:
+        UserError: names the fields that differ, with both values.
+    """
+    if differing := differences(trained_on, store.manifest):
+        listed = describe(differing, "trained on {old!r}, store has {new!r}")
+        raise UserError(f"the features in {store.path} do not fit this {what}: {listed}. Extract them again as trained")
 
 
 def versions_now(manifest: Mapping[str, Any]) -> dict[str, str]:

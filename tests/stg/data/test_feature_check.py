@@ -13,7 +13,7 @@ from stg.commands.parser import run_command
 from stg.commands.store import main
 from stg.config.store import EdgeConfig, StoreConfig
 from stg.data.edges import rebuild_edges
-from stg.data.versions import Versions, versions_note, versions_now
+from stg.data.feature_check import Versions, versions_note, versions_now
 from tests.stg.conftest import made_batch, made_video
 
 OLD, NEW = {"av": "17.1.0", "torch": "2.8.0"}, {"av": "18.0.0", "torch": "2.8.0"}

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from stg.explain import Attribution, Deletion, Explanation
 from stg.models.generation import Caption
-from stg.pages.videos.graph_strip import Strip
+from stg.pages.videos.boxes_and_edges import Strip
 from stg.pages.videos.heatmaps import best_frames, for_script, heat_maps, known, shares_of
 from stg.pages.videos.views import ModelCaption, Node
 

@@ -13,7 +13,7 @@ from decoders import AttentionLSTMDecoder, Decoder, STaTSDecoder, TransformerDec
 from graphs import STGEncoder
 from stg.explain import Attribution
 from stg.explain.attention import attentions
-from stg.explain.attention_maps import attributions_of
+from stg.explain.attention_projection import attributions_of
 from stg.models.captioner import Branch, Captioner
 from stg.models.memory import MemoryBuilder, pad_grid, pad_regions, subsample_steps
 from tests.stg.conftest import made_batch, made_video
