@@ -296,7 +296,11 @@ def _field(name: str, value: Any, features_dtype: str) -> Field:
         worst = value.abs().max().item()
         raise StoreError(
             f"{name} holds {worst:g}, beyond the largest {kind} ({torch.finfo(kept.dtype).max:g}): scale the features"
-            + (", or make a new store with float32 (--features_dtype float32)" if kind == "float16" else "")
+            + (
+                ", or make a new store with features_dtype='float32' (--features_dtype float32)"
+                if kind == "float16"
+                else ""
+            )
         )
     return Field(kind, kept.contiguous().numpy())
 

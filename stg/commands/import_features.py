@@ -48,8 +48,8 @@ def main(config: ImportConfig) -> int:
             ) from None
     if work.unknown:
         reporter.say(
-            f"{len(work.unknown)} videos of {config.out} are not in {work.sources.path} ({some(work.unknown)}): nobody "
-            "knows whether their features are still the same"
+            f"{counted(len(work.unknown), 'video')} of {config.out} without a note in {work.sources.path} "
+            f"({some(work.unknown)}): nobody knows whether the features are still the same; --refresh imports them anew"
         )
     if kept := [video for video in work.skipped if video in work.changed]:
         reporter.say(f"{config.out} still holds the former graphs of videos that could not be made again: {some(kept)}")
@@ -85,17 +85,17 @@ class _Import:
     def compare(self, progress: Progress) -> None:
         """See that stored videos would be made from the same contents today; with --refresh, note which would not."""
         for checked, video in enumerate(self.held, 1):
-            # Stored without a note of its source, as by an earlier version: that is reported, not refused.
-            if (before := self.sources.get(video)) is None:
-                self.unknown.append(video)
-                continue
+            before = self.sources.get(video)
             try:
-                if (now := self.importer.check(video, before)) != before:
+                if before is not None and (now := self.importer.check(video, before)) != before:
                     self.sources.add(video, now)
             except UserError:
                 if not self.config.refresh:
                     raise
                 self.changed.add(video)
+            # Stored without a note of its source, as by an earlier version: that is reported, not refused.
+            if before is None:
+                (self.changed.add if self.config.refresh else self.unknown.append)(video)
             progress(checked - len(self.changed), len(self.importer.videos))
 
     def add(self, progress: Progress) -> None:

@@ -7,11 +7,7 @@ from stg.config.plugins import check_name
 
 NONE = "none"
 STRIDE = 32
-"""That of `stg.video.sampling`, written out so that options need no NumPy."""
-
-STRIDE = 32
 """Frames that one sampled frame represents (Chen et al., 2019); 16 in Cherian et al., 2020."""
-
 
 OPTIONS_OF = {
     "scene": "a --backbone",
@@ -104,6 +100,12 @@ class SamplingConfig:
             raise ValueError(f"threshold must lie in 0..1; got {self.threshold}")
 
 
+REFRESH_HELP = (
+    "make the graphs of clips that have been replaced again; clips without a hash in the list of the store are taken "
+    "for the same files"
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class ExecutionConfig:
     """How the work is done; nothing here changes a feature (but threads and batch its last bits)."""
@@ -123,9 +125,7 @@ class ExecutionConfig:
     where detectors take 2 and motion networks 1 segment, and eight times num_frames on a GPU)."""
     group: int = 4
     """Clips whose frames are batched together."""
-    refresh: bool = field(
-        default=False, metadata={"flag": True, "help": "make the graphs of clips that have been replaced again"}
-    )
+    refresh: bool = field(default=False, metadata={"flag": True, "help": REFRESH_HELP})
     download: bool = field(default=False, metadata={"flag": True, "help": "fetch published weights that are not there"})
 
     def __post_init__(self) -> None:
@@ -169,6 +169,9 @@ class ExtractConfig(NetworkConfig, SamplingConfig, ExecutionConfig):
             raise ValueError(f"max_skip must lie in 0..1; got {self.max_skip}")
 
 
+IMPORT_AGAIN_HELP = "make the graphs of videos again whose features have changed, or that have no note of them"
+
+
 @dataclass(frozen=True)
 class ImportConfig:
     """Which features to import, into which store."""
@@ -183,9 +186,7 @@ class ImportConfig:
     """The store: made if absent, continued if it was made with the same description."""
     features_dtype: Literal["float16", "float32"] | None = None
     """How the store keeps features; default: as it does, float16 if it is new. Features beyond 65504 need float32."""
-    refresh: bool = field(
-        default=False, metadata={"flag": True, "help": "make the graphs of videos whose features have changed again"}
-    )
+    refresh: bool = field(default=False, metadata={"flag": True, "help": IMPORT_AGAIN_HELP})
     max_skip: float = 0.01
     """Share of the videos that may be skipped; above it the command ends with code 3, all others being done."""
     strict: bool = False

@@ -6,11 +6,12 @@ papers' values stand in ``stg/presets/``.
 
 import math
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Literal
 
 from stg.config.data import DataConfig, WorldConfig
 from stg.config.model import GraphConfig, ModelConfig
-from stg.config.plugins import KINDS, check_name, loaded_plugins, plugin_hashes
+from stg.config.plugins import KINDS, check_name, known, loaded_plugins, plugin_hashes
 from stg.config.schema import not_negative, positive, seeds
 
 
@@ -128,9 +129,18 @@ class RewardConfig:
 
     def _check_weights(self) -> None:
         for name, weight in self.weights.items():
-            check_name("reward", "a name in reward.weights", name)
-            if name in KINDS["reward"].built_in:
+            built_in = KINDS["reward"].built_in
+            if name in built_in:
                 raise ValueError(f"reward.weights is for rewards of plugins: the weight of {name} is reward.{name}")
+            options = {one: f"reward.{one}" if one in built_in else repr(one) for one in known("reward")}
+            if name not in options:
+                added = ", ".join(one for one in options if one not in built_in) or "there is none"
+                # Built-in rewards have options of their own, and are refused here.
+                meant = "".join(f"; did you mean {options[one]}?" for one in get_close_matches(name, list(options), 1))
+                raise ValueError(
+                    f"a name in reward.weights must be one that a plugin adds ({added}); got {name!r}{meant} (--plugin "
+                    "adds others)"
+                )
             if not 0 <= weight < math.inf:
                 raise ValueError(f"reward.weights must not be negative, nor infinite; got {weight} for {name}")
         # The two names are near enough to be taken for each other.

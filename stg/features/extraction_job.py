@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -18,8 +19,9 @@ from stg.features.ingestion import IngestReport, ingest, source_of
 from stg.features.log import ExtractionLog, compare
 from stg.features.ray import ingest_with_ray
 from stg.runtime.errors import Preempted, UserError
-from stg.runtime.reading import Spellings, counted, normal_id, some
+from stg.runtime.reading import Spellings, counted, normal_id, open_regular, some
 from stg.runtime.reporter import Progress, Reporter
+from stg.runtime.stamps import read_of
 from stg.video.readers import Readers
 from stg.vision.registry import Files, execution_for
 
@@ -101,13 +103,19 @@ class ExtractionJob:
         Raises:
             UserError: clips have been replaced, and nobody said what to do.
         """
-        found = compare(log.rows(), clips)
+        rows = log.rows()
+        found = compare(rows, clips)
         for row in found.touched.values():
             log.note(row)
         if found.unknown:
+            advice = "nobody knows whether the files are still the same; --refresh takes them for the same"
+            if self.execution.refresh:
+                for video in found.unknown:
+                    _note_hash(log, video, rows, clips[video])
+                advice = "taken for the same files; their hashes are noted now"
             reporter.say(
                 f"{counted(len(found.unknown), 'stored clip')} without a hash in {log.clips}, as of an earlier version "
-                f"({some(found.unknown)}): nobody knows whether the files are still the same"
+                f"({some(found.unknown)}): {advice}"
             )
         log.remake.update(found.replaced)
         if found.replaced and not self.execution.refresh:
@@ -144,6 +152,12 @@ class ExtractionJob:
         self, store: GraphStore, clips: Mapping[str, Path], log: ExtractionLog, progress: Progress
     ) -> IngestReport:
         return ingest_with_ray(store, clips, self.networks, self.sampling, self.execution, log=log, progress=progress)
+
+
+def _note_hash(log: ExtractionLog, video: str, rows: Mapping[str, dict[str, Any]], path: Path) -> None:
+    """Note what a stored clip is today, so that the next call can compare it; one that cannot be read stays unknown."""
+    with suppress(OSError, UserError), open_regular(path) as file:
+        log.note({"id": video} | rows.get(normal_id(video), {}) | read_of(file).row())
 
 
 def _refuse_replaced_elsewhere(out: str | Path, clips: Mapping[str, Path]) -> None:

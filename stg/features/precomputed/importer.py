@@ -107,7 +107,7 @@ class Importer:
         rows = made.num_frames if scene is None else len(scene)
         # More rows than frames wanted: the same segment centres that stg.extract takes of a video.
         kept = np.arange(rows) if rows == made.num_frames else segment_centres(rows, made.num_frames)
-        numbers = self._numbers(rows, total)
+        numbers = self._numbers(video, rows, total)
         # Motion and grid have the same rows, so either says how many there are.
         clips = motion if motion is not None else grid
         row = None if clips is None else self._motion_row(len(clips), rows, kept, numbers, total)
@@ -177,11 +177,13 @@ class Importer:
             raise _changed(video, f"its length or frame rate in {self._clips_file} is not what it was")
         return Origin({**before.streams, **seen}, before.clip)
 
-    def _numbers(self, rows: int, total: int | None) -> Int64[np.ndarray, " K"] | None:
+    def _numbers(self, video: str, rows: int, total: int | None) -> Int64[np.ndarray, " K"] | None:
         frames = self.description.frames
         if isinstance(frames, tuple):
             if len(frames) != rows:
-                raise UnusableFeatures(f"the scene has {rows} rows, but frames lists {len(frames)} numbers")
+                raise UnusableFeatures(
+                    f"the scene of video {video!r} has {rows} rows, but frames lists {len(frames)} numbers"
+                )
             return np.array(frames, dtype=np.int64)
         if self.description.stride is not None:
             return np.arange(rows, dtype=np.int64) * self.description.stride
@@ -222,24 +224,29 @@ class Importer:
         if objects.ndim == 3:
             if frame is not None or len(objects) != rows:
                 raise UnusableFeatures(
-                    f"objects {list(objects.shape)} are {len(objects)} frames, the scene has {rows}"
+                    f"objects {list(objects.shape)} of video {video!r} are {len(objects)} frames, the scene has {rows}"
                     + (SQUEEZE if len(objects) == 1 and not made.objects.squeeze else "")
                 )
             # [K R D] says by its shape which frame each object belongs to.
             frame = np.repeat(np.arange(rows), objects.shape[1])
         if frame is None:
-            raise UnusableFeatures("objects [N D] need frame [N]; [K R D] would not")
+            raise UnusableFeatures(f"objects [N D] of video {video!r} need frame [N]; [K R D] would not")
         sizes = {"objects": width, "boxes": 4}
         lengths = {name: array.size // sizes.get(name, 1) for name, array in found.items() if array is not None}
         lengths["frame"] = len(frame)
         if len(set(lengths.values())) > 1:
-            raise UnusableFeatures(f"objects, boxes, frame and scores have different numbers of rows: {lengths}")
+            *most, last = lengths
+            listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
+            raise UnusableFeatures(
+                f"{', '.join(most)} and {last} of video {video!r} have different numbers of rows: {listed}"
+            )
         frame = frame.astype(np.float64)  # of unsigned numbers no difference is negative
         good = (np.diff(frame, prepend=0) >= 0) & (frame < rows) & (frame == frame.round())
         if not good.all():
             row = int((~good).argmax())
             raise UnusableFeatures(
-                f"frame must hold whole numbers in 0..{rows - 1}, in order; row {row} holds {frame[row]:g}"
+                f"frame must hold whole numbers in 0..{rows - 1}, in order, got {frame[row]:g}; "
+                f"{usable.place('frame', frame.shape, row)}"
             )
         # Sorted by frame, so the objects of a frame are a stretch.
         start, end = np.searchsorted(frame, kept), np.searchsorted(frame, kept, side="right")

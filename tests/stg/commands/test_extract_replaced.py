@@ -76,18 +76,33 @@ def test_the_same_bytes_are_the_same_clip(bench: Bench, capsys: pytest.CaptureFi
     assert f"{clip} has the same size and another content" in capsys.readouterr().err
 
 
-def test_a_list_of_an_earlier_version_is_taken(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_list_of_an_earlier_version_is_taken_and_gets_its_hashes_with_refresh(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = bench.rows("clips")
     old = [{key: value for key, value in row.items() if key not in ("stamp", "sha256")} for row in rows]
     Path(f"{bench.out}.clips.jsonl").write_text("".join(json.dumps(row) + "\n" for row in old))
     replace_with_white(bench.clips / "a.mp4")
     before = records(bench)
-    for more in ([], ["--refresh"]):
-        assert bench.run("--workers", "0", *more) == 0
+    for _ in range(2):
+        assert bench.run("--workers", "0") == 0
         said = capsys.readouterr().out
         assert "2 stored clips without a hash in" in said
-        assert "('a', 'b'): nobody knows whether the files are still the same" in said
+        assert (
+            "('a', 'b'): nobody knows whether the files are still the same; --refresh takes them for the same" in said
+        )
+    assert bench.run("--workers", "0", "--refresh") == 0
+    assert "('a', 'b'): taken for the same files; their hashes are noted now" in capsys.readouterr().out
     assert records(bench) == before
+    assert bench.run("--workers", "0") == 0
+    assert "without a hash" not in capsys.readouterr().out
+    # All that was stated before is still there.
+    assert [row | {"stamp": 0, "sha256": 0} for row in old] == [
+        row | {"stamp": 0, "sha256": 0} for row in bench.rows("clips")[2:]
+    ]
+    replace_with_white(bench.clips / "b.mp4")
+    assert bench.run("--workers", "0") == 2
+    assert "1 clip is not the file that the store was made from ('b': " in capsys.readouterr().err
 
 
 def test_a_replacement_that_cannot_be_used_stays_one(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:

@@ -152,8 +152,8 @@ def test_labels_of_objects_are_kept(tmp_path: Path) -> None:
         ("boxes", 7, [1, 2, 3, np.inf], "boxes must be finite, got inf; video 'v' row 7 of "),
         ("scores", 16, np.nan, "scores must be finite, got nan; video 'v' row 16 of "),
         ("label", 12, -1, "label must hold whole numbers of 0 or more, got -1; video 'v' row 12 of "),
-        ("frame", 6, 1, "frame must hold whole numbers in 0..9, in order; row 6 holds 1"),
-        ("frame", 19, 10, "frame must hold whole numbers in 0..9, in order; row 19 holds 10"),
+        ("frame", 6, 1, "frame must hold whole numbers in 0..9, in order, got 1; video 'v' row 6 of "),
+        ("frame", 19, 10, "frame must hold whole numbers in 0..9, in order, got 10; video 'v' row 19 of "),
     ],
 )
 def test_rows_in_errors_are_those_of_the_file(tmp_path: Path, name: str, row: int, value: Any, message: str) -> None:
@@ -163,6 +163,16 @@ def test_rows_in_errors_are_those_of_the_file(tmp_path: Path, name: str, row: in
         save(tmp_path / stream, v=array)
     with pytest.raises(UnusableFeatures, match=re.escape(message)):
         importer(tmp_path, num_frames=4, **SPARSE)("v", "float16")
+
+
+def test_the_stream_of_another_length_is_named(tmp_path: Path) -> None:
+    arrays = detections(tmp_path)
+    arrays["label"] = arrays["label"][:19]
+    for stream, array in arrays.items():
+        save(tmp_path / stream, v=array)
+    said = "objects, boxes, scores, label and frame of video 'v' have different numbers of rows: objects 20, boxes 20, "
+    with pytest.raises(UnusableFeatures, match=re.escape(f"{said}scores 20, label 19, frame 20")):
+        importer(tmp_path, num_frames=4, **SPARSE)("v")
 
 
 def test_rows_that_are_not_kept_do_no_harm_and_objects_of_a_frame_are_counted(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,8 @@ from stg.features.precomputed.description import Description
 from stg.features.precomputed.importer import Importer
 from stg.models.feature_kinds import FeatureWidths
 from stg.runtime.errors import UserError
+from stg.runtime.progress import ConsoleReporter
+from stg.runtime.reporter import Progress
 
 ROOT = Path(__file__).resolve().parents[3]
 random = np.random.default_rng(0)
@@ -388,7 +392,16 @@ def test_what_came_later_or_is_damaged_now_is_refused(tmp_path: Path, capsys: py
     assert command(path, out) == 0  # what is gone contradicts nothing
 
 
-def test_a_store_without_its_list_says_what_is_not_known(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_store_without_its_list_says_what_is_not_known_until_it_is_refreshed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = list[tuple[int, int]]()
+
+    @contextmanager
+    def bar(self: ConsoleReporter, title: str) -> Iterator[Progress]:
+        yield lambda done, total: shown.append((done, total))
+
+    monkeypatch.setattr(ConsoleReporter, "bar", bar)
     save(tmp_path / "scene", a=rows(4, 3), b=rows(4, 3))
     path, out = describe(tmp_path, num_frames=4, scene={"source": "scene", "width": 3}), tmp_path / "out"
     assert command(path, out) == 0
@@ -397,10 +410,21 @@ def test_a_store_without_its_list_says_what_is_not_known(tmp_path: Path, capsys:
     sources.write_text('7\n{"id": "a", "streams": {"scene": 1}, "clip": null}\n' + second + first[:30])  # cut
     save(tmp_path / "scene", c=rows(4, 3))
     capsys.readouterr()
+    shown.clear()
     assert command(path, out) == 0
     told = capsys.readouterr().out
-    assert f"1 videos of {out} are not in {sources} ('a'): nobody knows whether their features are still the" in told
+    unknown = (
+        f"1 video of {out} without a note in {sources} ('a'): nobody knows whether the features are still the same"
+    )
+    assert f"{unknown}; --refresh imports them anew" in told
     assert "1 video added, 2 there before" in told
+    assert shown == [(1, 3), (2, 3), (3, 3)]
+    assert command(path, out, "--refresh") == 0
+    told = capsys.readouterr().out
+    assert unknown not in told
+    assert "0 videos added, 1 made again, 2 there before" in told
+    assert command(path, out) == 0
+    assert unknown not in capsys.readouterr().out
     save(tmp_path / "scene", c=rows(4, 3) + 1)
     assert command(path, out) == 2  # the row of c did not get lost behind the one that was cut
     assert "video 'c' is in the store already" in capsys.readouterr().err
@@ -543,13 +567,18 @@ def test_objects_that_do_not_fit_together(tmp_path: Path) -> None:
             np.zeros((3, 5)),
             np.zeros((2, 4)),
             np.zeros(3),
-            r"different numbers of rows: {'objects': 3, 'boxes': 2, 'frame': 3}",
+            "objects, boxes and frame of video 'v' have different numbers of rows: objects 3, boxes 2, frame 3",
         ),
         (np.zeros((3, 5)), np.zeros((3, 4)), np.array([0, 2, 1]), "frame must hold whole numbers in 0..3, in order"),
         (np.zeros((3, 5)), np.zeros((3, 4)), np.array([0, 2, 4]), "frame must hold whole numbers in 0..3, in order"),
         (np.zeros((3, 5)), np.zeros((3, 4)), np.array([0, 0.5, 1]), "frame must hold whole numbers in 0..3, in order"),
-        (np.zeros((3, 2, 5)), np.zeros((3, 2, 4)), None, r"objects \[3, 2, 5\] are 3 frames, the scene has 4"),
-        (np.zeros((3, 5)), np.zeros((3, 4)), None, r"objects \[N D\] need frame \[N\]"),
+        (
+            np.zeros((3, 2, 5)),
+            np.zeros((3, 2, 4)),
+            None,
+            r"objects \[3, 2, 5\] of video 'v' are 3 frames, the scene has 4",
+        ),
+        (np.zeros((3, 5)), np.zeros((3, 4)), None, r"objects \[N D\] of video 'v' need frame \[N\]"),
     ]:
         save(tmp_path / "objects", v=objects)
         save(tmp_path / "boxes", v=boxes)

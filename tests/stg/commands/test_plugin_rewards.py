@@ -73,6 +73,7 @@ def test_files_of_runs_without_such_a_reward_stay_as_they_were() -> None:
     [
         ({"weights": {"few_repeat": 1.0}}, r"got 'few_repeat'; did you mean 'few_repeats'\? \(--plugin adds others\)$"),
         ({"weights": {"cider": 1.0}}, "the weight of cider is reward.cider$"),
+        ({"weights": {"cidr": 1.0}}, r"got 'cidr'; did you mean reward.cider\? \(--plugin adds others\)$"),
         (
             {"weights": {"few_repeats": -1.0}},
             "reward.weights must not be negative, nor infinite; got -1.0 for few_repeats",
