@@ -8,10 +8,11 @@ from rich.table import Table
 
 from stg.config.results import CompareConfig
 from stg.evaluation.comparison import PAIRED, compare
-from stg.metrics.columns import HEADINGS, PUBLISHED
+from stg.metrics.columns import HEADINGS, PUBLISHED, reason_lines
 from stg.runtime.files import printable
 from stg.runtime.output import json_line
 from stg.runtime.progress import ConsoleReporter
+from stg.runtime.reading import counted
 
 
 def main(config: CompareConfig) -> int:
@@ -28,18 +29,18 @@ def show(record: Mapping[str, Any], console: Console) -> None:
     """Tables of what :func:`stg.evaluation.compare` found."""
 
     say = ConsoleReporter(console).say
-    title = f"{record['dataset']} {record['split']}, {record['search']}, {record['videos']} videos"
+    title = f"{record['dataset']} {record['split']}, {record['search']}, {counted(record['videos'], 'video')}"
     table = _table(title, "row", "n", *(HEADINGS[metric] for metric in PUBLISHED))
     for row in record["rows"]:
         cells = (_mean(row["scores"].get(metric)) for metric in PUBLISHED)
         table.add_row(printable(row["name"]), str(len(row["runs"])), *cells)
     console.print(table)
     say("mean and deviation over n seeds")
-    for line in [f"{metric}: {reason}" for metric, reason in record["unavailable"].items()] + record["notes"]:
+    for line in reason_lines(record["unavailable"]) + record["notes"]:
         say(f"note: {line}")
     if "differences" not in record:
         return
-    title = f"against {printable(record['baseline'])}, {record['samples']} resamples of the videos"
+    title = f"against {printable(record['baseline'])}, {counted(record['samples'], 'resample')} of the videos"
     table = _table(title, "row", "score", "difference", "95 % interval", "better in")
     for row in record["differences"]:
         # The name stands in the first line of its block, and a rule below the last.

@@ -24,7 +24,7 @@ from stg.runtime.errors import UserError
 from stg.runtime.files import is_leftover, printable, write_atomic
 from stg.runtime.locks import FolderWriter
 from stg.runtime.progress import ConsoleReporter
-from stg.runtime.reading import read_json
+from stg.runtime.reading import counted, read_json
 from stg.runtime.signals import stop_on_signal
 
 SETTINGS = "config.json"
@@ -87,11 +87,12 @@ def embed(config: EmbedConfig, *, console: Console, stop: Callable[[], bool] = l
     if not captions:
         raise UserError(f"the captions of split {split!r} of {dataset.name} are withheld: evaluate another split")
     values = retrieve(trained, store, captions, source=sources(settings, list(captions)), device=device).values
-    about = {"split": split, "videos": len(captions), "captions": sum(map(len, captions.values()))}
+    about: dict[str, Any] = {"split": split, "videos": len(captions), "captions": sum(map(len, captions.values()))}
     write_atomic(
         folder / f"{printable(split)}-recalls.json", json.dumps({**about, **values}, ensure_ascii=False, indent=1)
     )
-    console.print(_table(values, title=f"{split}: {about['videos']} videos, {about['captions']} captions: {folder}"))
+    numbers = f"{counted(len(captions), 'video')}, {counted(about['captions'], 'caption')}"
+    console.print(_table(values, title=f"{split}: {numbers}: {folder}"))
     return values
 
 

@@ -42,7 +42,7 @@ def main(config: ExtractConfig) -> int:
     if report.skipped:
         reporter.say(f"{counted(len(report.skipped), 'clip')} skipped, with the reasons in {skips}")
     if number := len(report.elsewhere):
-        there = f"{counted(number, 'clip')} {'is' if number == 1 else 'are'} in other shards of {config.out}"
+        there = f"{counted(number, 'clip', 'is', 'are')} in other shards of {config.out}"
         reporter.say(f"{there}: join them with stg.store merge")
     # Last, once all else is reported: what was extracted is good and stays.
     if len(report.skipped) > config.max_skip * report.asked:

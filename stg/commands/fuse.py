@@ -22,7 +22,7 @@ def fuse_and_print(config: FuseConfig, *, console: Console) -> Fused:
     fused = fuse(config, reporter=reporter)
     # All methods are scored on the same videos, so the first says how many; a split without references has none.
     for scores in list(fused.scores.values())[:1]:
-        title = f"{fused.dataset} {config.split}, {scores.videos} videos that all runs have"
+        title = f"{fused.dataset} {config.split}, {counted(scores.videos, 'video')} that all runs have"
         console.print(score_table(fused.scores, title=title))
         for line in reason_lines(scores.unavailable):
             reporter.say(line)

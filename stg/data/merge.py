@@ -64,10 +64,10 @@ def verify(store: GraphStore, reporter: Reporter) -> None:
     _list(reporter, [f"{video!r}: {reason}" for video, reason in broken])
     if broken:
         raise StgError(
-            f"{len(broken)} of {len(store)} records in {store.path} are broken: extract these videos again into a new "
-            "store, or restore the file from a copy"
+            f"{len(broken)} of {counted(len(store), 'record')} in {store.path} broken: extract these videos again "
+            "into a new store, or restore the file from a copy"
         )
-    reporter.say(f"{store.path}: all {len(store)} records are whole")
+    reporter.say(f"{store.path}: {counted(len(store), 'record')}, all whole")
 
 
 def merge(paths: Sequence[str], out: str, reporter: Reporter = SILENT, *, strict: bool = False) -> None:
@@ -129,7 +129,9 @@ def merge(paths: Sequence[str], out: str, reporter: Reporter = SILENT, *, strict
         for name, lines in lists.items():
             if lines:
                 write_atomic(name, b"".join(line + b"\n" for line in lines))
-    reporter.say(f"{out}: {counted(len(wanted), 'video')} added from {len(shards)} stores, {before} there before")
+    reporter.say(
+        f"{out}: {counted(len(wanted), 'video')} added from {counted(len(shards), 'store')}, {before} there before"
+    )
 
 
 def _check_alike(stores: Sequence[GraphStore], reporter: Reporter = SILENT) -> None:
@@ -191,13 +193,13 @@ def _check_records(
     _list(reporter, broken + unlike)
     if broken:
         raise StgError(
-            f"{len(broken)} of {total} records are broken, so nothing was merged: extract these videos again, or "
-            f"restore their store from a copy; the first is {broken[0]}"
+            f"{len(broken)} of {counted(total, 'record')} broken, so nothing was merged: extract these videos again, "
+            f"or restore their store from a copy; the first is {broken[0]}"
         )
     if unlike:
         raise UserError(
-            f"{len(unlike)} videos have different bytes in two stores, so nothing was merged: leave one store out; the "
-            f"first is {unlike[0]}"
+            f"{counted(len(unlike), 'video', 'has', 'have')} different bytes in two stores, so nothing was merged: "
+            f"leave one store out; the first is {unlike[0]}"
         )
     return wanted
 

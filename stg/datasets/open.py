@@ -25,7 +25,7 @@ from stg.features.ingestion import ingest, prefetch
 from stg.features.log import ExtractionLog
 from stg.runtime.errors import StgError, UserError
 from stg.runtime.files import write_atomic
-from stg.runtime.reading import Spellings, shown, some
+from stg.runtime.reading import Spellings, counted, shown, some
 from stg.runtime.reporter import SILENT, Reporter
 from stg.runtime.signals import until_stopped
 
@@ -139,7 +139,7 @@ def _check_split(
     if len(videos) < least * known:
         raise UserError(f"{short}, less than --data.min_coverage {least}: extract the missing clips or lower the limit")
     if not captioned.splits[split]:
-        raise UserError(f"split {split!r} of {dataset.name}: none of its {len(videos)} videos has a caption")
+        raise UserError(f"split {split!r} of {dataset.name}: of {counted(len(videos), 'video')} none has a caption")
 
 
 def _near(missing: Sequence[str], unnamed: Sequence[str]) -> str:

@@ -176,5 +176,5 @@ def _refuse_replaced_elsewhere(out: str | Path, clips: Mapping[str, Path]) -> No
 def _replaced(replaced: Mapping[str, str]) -> str:
     """How many, and of the first few what shows it."""
     shown = "; ".join(f"{video!r}: {why}" for video, why in list(replaced.items())[:3])
-    clips = "1 clip is not the file" if len(replaced) == 1 else f"{len(replaced)} clips are not the files"
-    return f"{clips} that the store was made from ({shown}{'; ...' if len(replaced) > 3 else ''})"
+    clips = f"{counted(len(replaced), 'clip', 'is', 'are')} not what was read"
+    return f"{clips} for the store ({shown}{'; ...' if len(replaced) > 3 else ''})"

@@ -10,6 +10,7 @@ from stg.config.plugins import near
 from stg.metrics.java import JavaError, tokenize_captions_java
 from stg.metrics.measures import METRICS, MetricSettings, References, Unavailable
 from stg.runtime.errors import UserError
+from stg.runtime.reading import counted
 from stg.text.tokenizer import tokenize_captions
 
 _EXAMPLES = 5
@@ -196,5 +197,5 @@ def _difference(missing: Sequence[str], extra: Sequence[str]) -> str:
     for videos, lack in ((missing, "no prediction"), (extra, "no reference")):
         if videos:
             names = ", ".join(map(repr, videos[:_EXAMPLES])) + (", ..." if len(videos) > _EXAMPLES else "")
-            parts.append(f"{len(videos)} video{'s have' if len(videos) > 1 else ' has'} {lack} ({names})")
+            parts.append(f"{counted(len(videos), 'video', 'has', 'have')} {lack} ({names})")
     return " and ".join(parts)

@@ -85,7 +85,7 @@ def fuse(config: FuseConfig, *, reporter: Reporter = SILENT) -> Fused:
     if config.fallback is None and config.form == "coco":
         if absent := sum(video not in fused for video in wanted):
             reporter.say(
-                f"{absent} videos of {config.split} are in none of the runs and left out: --fallback FILE fills them"
+                f"{counted(absent, 'video')} of {config.split} left out, in none of the runs: --fallback FILE fills in"
             )
         wanted = [video for video in wanted if video in fused]
     captions, source = merge([fused, spare], wanted)
@@ -212,7 +212,8 @@ def _choose(
     cosines = similarities(embedding, store, pooled, device)
     if blind := len(pooled) - len(cosines):
         reporter.say(
-            f"{blind} videos have no features for the embedding in {store.path}: their likeliest caption is taken"
+            f"{counted(blind, 'video', 'has', 'have')} no features for the embedding in {store.path}: the "
+            "likeliest caption is taken there"
         )
     best = rerank(pooled, cosines, mix)
     texts = {video: one.text for video, one in best.items()}

@@ -244,9 +244,10 @@ def some(names: Mapping[str, Any] | Sequence[str], count: int = 3) -> str:
     return ", ".join([*first, "..."] if len(names) > count else first)
 
 
-def counted(number: int, noun: str) -> str:
-    """``1 clip``, ``2 clips``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+def counted(number: int, noun: str, *verb: str) -> str:
+    """``1 clip``, ``2 clips``; with the verb for one and for more, ``1 clip is``, ``2 clips are``."""
+    words = [f"{number} {noun}{'' if number == 1 else 's'}", *verb[number != 1 :][:1]]
+    return " ".join(words)
 
 
 def shown(value: str) -> str:

@@ -16,6 +16,7 @@ from stg.pages.run.record import RunRecord
 from stg.pages.run.views import Bar, Grid, History, Missing, Piece, Ranked, Stage, Words, Written, bars
 from stg.runs.evaluations import Evaluation
 from stg.runtime.errors import UserError
+from stg.runtime.reading import counted
 from stg.text.tagging import TAGS, LexiconTagger, Tagger
 from stg.text.words import WordReport, broken_endings, count_words
 
@@ -132,9 +133,9 @@ def written(
     # The best candidate of each video alone: it is the one that was scored.
     texts = {video: found[0] for video, found in read_captions(evaluation.captions).items() if found}
     people = {video: list(references[video]) for video in texts if references and references.get(video)}
-    counted = Counter(texts.values())
+    distinct = Counter(texts.values())
     # Each distinct caption is judged once, however many videos share it.
-    open_ends = [(clip(text), count) for text, count in counted.most_common() if broken_endings([text])]
+    open_ends = [(clip(text), count) for text, count in distinct.most_common() if broken_endings([text])]
     shares, words, notes = _word_report(texts, people, tagger)
     missing = []
     if not people:
@@ -143,8 +144,8 @@ def written(
         missing.append(Missing("Word report: the captions hold no word."))
     made = Written(
         title=f"{evaluation.split}, {evaluation.search}",
-        lead=_sentence(counted, sum(count for _, count in open_ends), people),
-        frequent=bars([(clip(text) or "(empty)", n) for text, n in counted.most_common(LISTED) if n > 1]),
+        lead=_sentence(distinct, sum(count for _, count in open_ends), people),
+        frequent=bars([(clip(text) or "(empty)", n) for text, n in distinct.most_common(LISTED) if n > 1]),
         broken=bars(open_ends[:LISTED]),
         unbroken=max(0, len(open_ends) - LISTED),
         word_shares=shares,
@@ -155,11 +156,11 @@ def written(
     return _with_ranking(made, texts, people, pictures, shown) if people else made
 
 
-def _sentence(counted: Counter[str], broken: int, people: Mapping[str, Sequence[str]]) -> str:
+def _sentence(texts: Counter[str], broken: int, people: Mapping[str, Sequence[str]]) -> str:
     """How many captions there are, how many differ, and how many break off."""
-    total = counted.total()
+    total = texts.total()
     sentence = (
-        f"{total} captions, {len(counted)} of them distinct ({_percent(len(counted), total)}); "
+        f"{counted(total, 'caption')}, {len(texts)} of them distinct ({_percent(len(texts), total)}); "
         f"{broken} break off in a word such as a, the, with ({_percent(broken, total)})."
     )
     if people:

@@ -10,7 +10,7 @@ from stg.metrics.columns import CAPTIONS, HEADINGS
 from stg.pages.run.charts import MOST_POINTS, Chart, Series, draw
 from stg.pages.run.record import RunRecord
 from stg.pages.run.views import Grid
-from stg.runtime.reading import number
+from stg.runtime.reading import counted, number
 
 REWARDS = ("reward", "baseline")
 MOST_ROWS = 60
@@ -160,5 +160,6 @@ def _smoothed(run: RunRecord) -> str:
     if count > MOST_POINTS:
         note = f"Lines: means over about {count / MOST_POINTS:.0f} steps; shade: from the least to the greatest."
     if run.broken:
-        note += f" {len(run.broken)} steps (crosses) were not applied: loss or gradient was not finite."
+        broken = counted(len(run.broken), "step", "was", "were")
+        note += f" {broken} not applied (crosses): loss or gradient was not finite."
     return note.strip()

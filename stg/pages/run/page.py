@@ -16,7 +16,7 @@ from stg.pages.run.views import Grid, Missing, RunPage
 from stg.runs.evaluations import Evaluation
 from stg.runs.model_file import MODEL_FILE, WHOLE_FILE
 from stg.runtime.files import page_file, without_places, write_atomic
-from stg.runtime.reading import number
+from stg.runtime.reading import counted, number
 from stg.text.tagging import Tagger, pick_tagger
 
 BRANCHES = {
@@ -153,9 +153,11 @@ def _warnings(run: RunRecord) -> tuple[str, ...]:
     if error := run.state.get("error"):
         warnings.append(f"The run failed: {without_places(error)[:600]}")
     if run.unread:
-        warnings.append(f"{run.unread} lines of metrics.jsonl could not be read and are left out.")
+        warnings.append(f"{counted(run.unread, 'line')} of metrics.jsonl could not be read: the page is without.")
     if run.broken:
-        warnings.append(f"{len(run.broken)} steps were not applied: loss or gradient was not finite.")
+        warnings.append(
+            f"{counted(len(run.broken), 'step', 'was', 'were')} not applied: loss or gradient was not finite."
+        )
     return tuple(warnings)
 
 

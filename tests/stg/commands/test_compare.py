@@ -193,7 +193,7 @@ def test_meteor_without_java_is_said_and_left_out(runs: list[str], monkeypatch: 
     record = compare(CompareConfig(tuple(runs), samples=10))
     show(record, Console(file=text, width=200, highlight=False, markup=False))
     assert "meteor" not in record["rows"][0]["scores"]
-    assert "note: meteor: " in text.getvalue()
+    assert "note: METEOR: " in text.getvalue()
     assert "needs Java 8 or newer" in text.getvalue()
 
 

@@ -62,6 +62,15 @@ def test_captions_and_scores_are_written_and_shown(run: Path) -> None:
     assert f"test-00000: {captions[0]['caption']}" in shown
 
 
+def test_a_score_that_there_is_none_of_has_its_heading_and_why(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    text = io.StringIO()
+    config = EvaluateConfig(str(run), split="val", beam=1, metrics="meteor,cider")
+    assert evaluate(config, console=Console(file=text, width=150))["greedy"].values.keys() == {"cider"}
+    assert "\nMETEOR: " in text.getvalue()
+    assert "needs Java 8 or newer" in text.getvalue()
+
+
 def test_a_run_that_can_only_be_read_shows_its_scores(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

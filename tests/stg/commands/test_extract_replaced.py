@@ -43,7 +43,7 @@ def test_a_replaced_clip_is_named_and_made_again_with_refresh(bench: Bench, caps
     capsys.readouterr()
     assert bench.run("--workers", "0") == 2
     said = capsys.readouterr().err
-    assert f"1 clip is not the file that the store was made from ('a': {clip} has {clip.stat().st_size} bytes" in said
+    assert f"1 clip is not what was read for the store ('a': {clip} has {clip.stat().st_size} bytes" in said
     assert "add --refresh to make their graphs again" in said
     assert records(bench) == before
     assert bench.run("--workers", "0", "--refresh") == 0
@@ -102,7 +102,7 @@ def test_a_list_of_an_earlier_version_is_taken_and_gets_its_hashes_with_refresh(
     ]
     replace_with_white(bench.clips / "b.mp4")
     assert bench.run("--workers", "0") == 2
-    assert "1 clip is not the file that the store was made from ('b': " in capsys.readouterr().err
+    assert "1 clip is not what was read for the store ('b': " in capsys.readouterr().err
 
 
 def test_a_replacement_that_cannot_be_used_stays_one(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
@@ -157,7 +157,7 @@ def test_a_replaced_clip_of_another_shard_is_refused(
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert bench.run("--workers", "0", "--refresh") == 2
     said = capsys.readouterr().err
-    assert "1 clip is not the file that the store was made from ('a': " in said
+    assert "1 clip is not what was read for the store ('a': " in said
     assert f"their graphs are in {bench.out} or other shards of it: join these with stg.store merge" in said
     monkeypatch.setenv("RANK", "1")  # whose clip has not changed
     assert bench.run("--workers", "0", "--refresh") == 0

@@ -157,7 +157,7 @@ def test_videos_that_runs_lack_come_from_the_others_or_the_file(
     assert f"1 caption from {spare}" in text.getvalue()
     names, text = iter(lacking), io.StringIO()
     assert set(fused(text, **settings).captions) == set(VIDEOS) - {VIDEOS[2]}
-    assert "1 videos of test are in none of the runs and left out: --fallback FILE fills them" in text.getvalue()
+    assert "1 video of test left out, in none of the runs: --fallback FILE fills in" in text.getvalue()
     gaps: list[dict[str, Any]] = [{"form": "vatex"}, {"fallback": str(spare)}]
     for more in gaps:
         names = iter(lacking)

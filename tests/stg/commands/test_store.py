@@ -45,7 +45,7 @@ def test_info_of_an_empty_store(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 def test_verify_names_the_broken_and_exits_1(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", str(path)]) == 0
-    assert "all 5 records are whole" in capsys.readouterr().out
+    assert "5 records, all whole" in capsys.readouterr().out
     with GraphStore(path) as store:
         needle = store.get("v3").x.half().numpy().tobytes()
     raw = bytearray(path.read_bytes())

@@ -150,7 +150,7 @@ def test_broken_records_are_named_and_nothing_is_merged(
     assert main(["merge", *map(str, parts), "--out", str(tmp_path / "all")]) == 1
     told = capsys.readouterr()
     assert f"{parts[0]}, video 'b': damaged" in told.out
-    assert "1 of 8 records are broken, so nothing was merged" in told.err
+    assert "1 of 8 records broken, so nothing was merged" in told.err
     assert not [path for path in tmp_path.iterdir() if path.name.startswith("all")]
 
 

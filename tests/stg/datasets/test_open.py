@@ -187,7 +187,7 @@ def test_a_split_without_any_caption_is_refused(folder: Path, tmp_path: Path) ->
     rows = path.read_text().splitlines()
     path.write_text("\n".join(f"{row.split(',')[0]},?,val" if row.endswith("val") else row for row in rows))
     store = make_store(tmp_path / "store", [f"v{number}" for number in range(12)])
-    with pytest.raises(UserError, match="split 'val' of mine: none of its 2 videos has a caption"):
+    with pytest.raises(UserError, match="split 'val' of mine: of 2 videos none has a caption"):
         run(DataConfig(dataset="folder", root=str(folder), store=str(store)))
 
 

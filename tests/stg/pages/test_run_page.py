@@ -211,8 +211,8 @@ def test_damaged_rows_are_counted_and_left_out(tmp_path: Path) -> None:
         )
     view = run_view(folder)
     assert view.warnings == (
-        "3 lines of metrics.jsonl could not be read and are left out.",
-        "1 steps were not applied: loss or gradient was not finite.",
+        "3 lines of metrics.jsonl could not be read: the page is without.",
+        "1 step was not applied: loss or gradient was not finite.",
     )
     assert view.charts[0].crosses[0][1] == "step 32 was not applied; videos: x, y"
     assert dict(view.facts)["best on validation"] == "epoch 3, CIDEr 0.900"
