@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from graphs.scatter import segment_mean, segment_sum
     from graphs.source import GraphSource
     from graphs.storage.database import LMDBDatabase
+    from graphs.storage.dataset import InMemoryVideoGraphDataset, VideoGraphDataset
     from graphs.storage.free_fields import FreeField
     from graphs.storage.graph_records import encode_graph
     from graphs.storage.in_memory import GraphsInMemory
@@ -44,6 +45,7 @@ __all__ = [
     "GraphSource",
     "GraphStore",
     "GraphsInMemory",
+    "InMemoryVideoGraphDataset",
     "LMDBDatabase",
     "LMDBFile",
     "LockHeldError",
@@ -56,6 +58,7 @@ __all__ = [
     "StoreFullError",
     "TemporalEdges",
     "VideoFeatures",
+    "VideoGraphDataset",
     "VideoStates",
     "build_graph",
     "check_variant",
@@ -102,6 +105,7 @@ _HOMES = {
     ),
     "graphs.source": ("GraphSource",),
     "graphs.storage.database": ("LMDBDatabase",),
+    "graphs.storage.dataset": ("InMemoryVideoGraphDataset", "VideoGraphDataset"),
     "graphs.storage.free_fields": ("FreeField",),
     "graphs.storage.graph_records": ("encode_graph",),
     "graphs.storage.in_memory": ("GraphsInMemory",),

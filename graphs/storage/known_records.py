@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from graphs.flat import FlatBatch
 from graphs.storage.collate import Located, collate
-from graphs.storage.graph_records import check_graph, check_shapes
-from graphs.storage.records import Field, Layout, Record, StoreError, checksums, decode, layout, stamp
+from graphs.storage.graph_records import check_graph, check_shapes, graph
+from graphs.storage.records import Field, Layout, Record, StoreError, checksums, decode, layout, stamp, view
 
 
 class _Known(NamedTuple):
@@ -32,6 +32,18 @@ class KnownRecords:
     def forget(self) -> None:
         """Check every record again."""
         self._known.clear()
+
+    def graph(self, video: str, read: Callable[[bytes], Record | None], find: Callable[[str], Record]) -> FlatBatch:
+        """The graph of one video; arguments and errors as :meth:`batch`."""
+        known = self._known.get(video)
+        record = read(video.encode()) if known else None
+        if known is None or record is None or record[: len(known.stamp)] != known.stamp:
+            record = find(video)
+            fields = checked(self._path, video, record)
+            self._known[video] = _known(self._path, video, record)
+        else:
+            fields = {slot.name: Field(slot.kind, view(record, slot)) for slot in known.layout.slots.values()}
+        return graph(fields, video)
 
     def batch(
         self, videos: Sequence[str], read: Callable[[bytes], Record | None], find: Callable[[str], Record]

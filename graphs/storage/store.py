@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from graphs.flat import FlatBatch, GraphData
 from graphs.storage.additions import MAX_KEY, Additions, about, fitting_fields, key_of, require_fit, video_of
 from graphs.storage.free_fields import FreeField, declaration, declared, require_same_declaration, stated, types
-from graphs.storage.graph_records import FEATURE_TYPES, FIELDS, check_graph, graph
+from graphs.storage.graph_records import FEATURE_TYPES, FIELDS, check_graph
 from graphs.storage.header import (
     FORMAT,
     header_item,
@@ -18,10 +18,10 @@ from graphs.storage.header import (
     read_header,
     require_known_types,
 )
-from graphs.storage.known_records import KnownRecords, checked
+from graphs.storage.known_records import KnownRecords
 from graphs.storage.lmdb_check import check_file
 from graphs.storage.lmdb_file import HEADER_KEY, MAP_GROWTH, LMDBFile, Transaction
-from graphs.storage.records import Record, StoreError, decode
+from graphs.storage.records import Record, StoreError, decode, stamp
 from graphs.variants import set_edges
 
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ class GraphStore:
             StoreError: not in the store, or damaged.
         """
         with self._file.read() as transaction:
-            return graph(checked(self.path, video, self._find(transaction, video)), video).to_data()
+            return self._known.graph(video, transaction.get, partial(self._find, transaction)).to_data()
 
     def batch(
         self, videos: Sequence[str], variant: str = "full", time_flow: str = "literal"
@@ -265,6 +265,12 @@ class GraphStore:
         """Bytes of each record, in the order of :meth:`keys`."""
         with self._file.read() as transaction:
             return [len(value) for key, value in transaction.cursor() if bytes(key) != HEADER_KEY]
+
+    def stamps(self) -> list[tuple[str, bytes]]:
+        """Every video with the header of its record, checksum included, which changes with it; reads nothing else."""
+        with self._file.read() as transaction:
+            found = [(bytes(key), stamp(value)) for key, value in transaction.cursor() if bytes(key) != HEADER_KEY]
+        return [(video_of(key, self.path), value) for key, value in found]
 
     def verify(self) -> list[tuple[str, str]]:
         """Read every record again: which are broken, and why. An empty list means that all is well.
