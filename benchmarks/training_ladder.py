@@ -124,11 +124,11 @@ class DenseEncoder(nn.Module):
         blocks = norm.new_zeros(videos, nodes, nodes)
         return blocks.index_put((target // nodes, target % nodes, source % nodes), norm, accumulate=True)
 
-    def forward(self, x: Tensor, frame: Tensor, *graph: Tensor, batch: Tensor, num_frames: Tensor) -> VideoStates:
+    def forward(self, graphs: Data) -> VideoStates:
         """As the encoder's own."""
         assert self.blocks is not None
-        videos = len(num_frames)
-        hidden = self.encoder.project(x).unflatten(0, (videos, -1))
+        videos = len(graphs.num_frames)
+        hidden = self.encoder.project(graphs.x).unflatten(0, (videos, -1))
         for conv in self.encoder.convs:
             hidden = torch.relu(hidden + torch.bmm(self.blocks, conv.linear(hidden)))
         means = hidden.unflatten(1, (FRAMES, BOXES)).mean(2)

@@ -6,7 +6,10 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch_geometric.nn import MessagePassing
+from torch.nn.parameter import is_lazy
+from torch_geometric.nn import Linear, MessagePassing
+from torch_geometric.typing import OptTensor
+from torch_geometric.utils import is_sparse, to_edge_index
 
 from graphs.windows import Windows, windows
 
@@ -81,75 +84,155 @@ class STGConv(MessagePassing):
     readable one, for :mod:`torch_geometric.explain` and for gradients of the weights. With a :class:`SparseOperator`
     the sum is a matrix product, several times faster. Under autocast both sum in float32.
 
+    Departures, each only where asked for: between different widths the residual is ``H W_r``, a projection without a
+    bias; with ``edge_dim``, what node i gathers from node j is ``H_j W + e_ij W_e``, weighed like any message.
+
     Args:
-        channels: width ``C``, the same on both sides so that the residual needs no projection.
+        in_channels: width ``C`` of the states that come in; -1 to take it from the first batch, as PyG's layers do.
+        out_channels: width ``O`` of those that go out; None for the paper's case, the same on both sides.
+        edge_dim: width ``F`` of ``edge_attr``; None for a layer without.
 
     Shapes:
-        x ``[N C]``, edge_index ``[2 E]``, edge_weight ``[E]`` -> ``[N C]``.
+        x ``[N C]``, edge_index ``[2 E]``, edge_weight ``[E]``, edge_attr ``[E F]`` -> ``[N O]``.
+
+    Raises:
+        ValueError: ``in_channels=-1`` without ``out_channels``; such a layer always projects the residual.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int | None = None, edge_dim: int | None = None) -> None:
         super().__init__(aggr="add")
-        self.channels = channels
-        self.linear = torch.nn.Linear(channels, channels, bias=False)
+        if in_channels == -1 and out_channels is None:
+            raise ValueError("in_channels=-1 leaves both widths open: give out_channels too")
+        out_channels = in_channels if out_channels is None else out_channels
+        self.in_channels, self.out_channels, self.edge_dim = in_channels, out_channels, edge_dim
+        self.linear = linear(in_channels, out_channels)
+        self.residual = None if in_channels == out_channels else linear(in_channels, out_channels)
+        self.edge = None if edge_dim is None else linear(edge_dim, out_channels)
 
     def reset_parameters(self) -> None:
+        """Draw all weights anew."""
         super().reset_parameters()
-        self.linear.reset_parameters()
+        for part in (self.linear, self.residual, self.edge):
+            if part is not None:
+                part.reset_parameters()
 
     def forward(
         self,
         x: Float[Tensor, "N C"],
-        edge_index: Int[Tensor, "2 E"] | SparseOperator,
+        edge_index: Int[Tensor, "2 E"] | Float[Tensor, "N N"] | SparseOperator,
         edge_weight: Float[Tensor, " E"] | None = None,
-    ) -> Float[Tensor, "N C"]:
+        edge_attr: Float[Tensor, "E F"] | None = None,
+    ) -> Float[Tensor, "N O"]:
         """Apply the layer.
 
         Args:
             x: ``[N C]`` node states.
-            edge_index: ``[2 E]`` edges, or the operator that :func:`sparse_operator` made of them.
-            edge_weight: ``[E]`` their weights, ones if None; not given along with an operator.
+            edge_index: ``[2 E]`` edges, PyG's sparse ``adj_t [N N]`` with their weights as its values, or the operator
+                that :func:`sparse_operator` made of them.
+            edge_weight: ``[E]`` their weights, ones if None; not given along with a matrix or an operator.
+            edge_attr: ``[E F]`` what else is known of each edge, for a layer with ``edge_dim``; needs an edge_index.
 
         Raises:
-            ValueError: if weights come along with an operator, or the operator has another precision than the layer, or
-                is to be explained.
+            ValueError: if x or edge_attr has another width than the layer, or edge_attr is missing or not expected; if
+                weights come along with an operator, or the operator has another precision than the layer, or is to be
+                explained.
         """
+        check_width(x, self.linear.weight)
+        if not isinstance(edge_index, SparseOperator) and is_sparse(edge_index):
+            _refuse_weight(edge_weight, "sparse matrix")
+            edge_index, edge_weight = sparse_edges(edge_index)
+        self._check_edges(edge_index, edge_attr)
         hidden = self.linear(x)
+        residual = x if self.residual is None else self.residual(x)
         # Half precision would lose the small weights of a softmax over dozens of objects in the sum.
         dtype = torch.promote_types(hidden.dtype, torch.float32)
         if isinstance(edge_index, SparseOperator):
-            if edge_weight is not None:
-                raise ValueError("edge_weight is part of the sparse operator already: leave it out")
-            if self.explain:
-                raise ValueError("a sparse operator has no messages to explain: give edge_index and edge_weight")
-            # Converting here would copy the whole matrix once a layer.
-            if edge_index.matrix.dtype != dtype:
-                raise ValueError(
-                    f"the sparse operator is {edge_index.matrix.dtype}, the layer needs {dtype}: "
-                    "build it from edge_weight of that type"
-                )
+            self._check_operator(edge_index, edge_weight, dtype)
             matrix, transpose = edge_index
             if isinstance(matrix, Windows):  # which propagate() does not take for a matrix
-                out = _SparseProduct.apply(matrix, transpose, hidden, x)
+                out = _SparseProduct.apply(matrix, transpose, hidden, residual)
             else:
-                out = self.propagate(matrix, x=hidden, edge_weight=None, transpose=transpose, residual=x)
+                out = self.propagate(
+                    matrix, x=hidden, edge_weight=None, edge_attr=None, transpose=transpose, residual=residual
+                )
         else:
             if edge_weight is None:
                 edge_weight = x.new_ones(edge_index.size(1))
             norm = symmetric_norm(edge_index, edge_weight, x.size(0)).to(dtype)
-            out = x + self.propagate(edge_index, x=hidden, edge_weight=norm, transpose=None, residual=None)
+            edge_attr = None if self.edge is None else self.edge(edge_attr)
+            out = residual + self.propagate(
+                edge_index, x=hidden, edge_weight=norm, edge_attr=edge_attr, transpose=None, residual=None
+            )
         # In place: the gradient of ReLU needs its output alone.
         return out.to(hidden.dtype).relu_()
 
-    # PyG reads these annotations: nothing but plain Tensor keeps its generated fast code.
-    def message(self, x_j: Tensor, edge_weight: Tensor) -> Tensor:
-        return edge_weight.unsqueeze(-1) * x_j
+    def _check_edges(self, edge_index: Tensor | SparseOperator, edge_attr: Tensor | None) -> None:
+        if self.edge_dim is None:
+            if edge_attr is not None:
+                raise ValueError("edge_attr is given, but the layer was built without edge_dim: pass edge_dim to it")
+            return
+        if isinstance(edge_index, SparseOperator):
+            raise ValueError("a sparse operator has no edges for edge_attr: give edge_index and edge_weight")
+        expected = (edge_index.size(1), self.edge_dim)
+        if edge_attr is None or edge_attr.shape != expected:
+            given = "none was given" if edge_attr is None else f"got {list(edge_attr.shape)}"
+            raise ValueError(f"edge_dim={self.edge_dim} needs edge_attr of shape {list(expected)}, {given}")
+
+    def _check_operator(self, operator: SparseOperator, edge_weight: Tensor | None, dtype: torch.dtype) -> None:
+        _refuse_weight(edge_weight, "sparse operator")
+        if self.explain:
+            raise ValueError("a sparse operator has no messages to explain: give edge_index and edge_weight")
+        # Converting here would copy the whole matrix once a layer.
+        if operator.matrix.dtype != dtype:
+            raise ValueError(
+                f"the sparse operator is {operator.matrix.dtype}, the layer needs {dtype}: "
+                "build it from edge_weight of that type"
+            )
+
+    # PyG reads these annotations: nothing but Tensor and its own OptTensor keeps its generated fast code.
+    def message(self, x_j: Tensor, edge_weight: Tensor, edge_attr: OptTensor) -> Tensor:
+        return edge_weight.unsqueeze(-1) * (x_j if edge_attr is None else x_j + edge_attr)
 
     def message_and_aggregate(self, adj_t: Tensor, x: Tensor, transpose: Tensor, residual: Tensor) -> Tensor:
         return _SparseProduct.apply(adj_t, transpose, x, residual)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.channels})"
+        out = "" if self.residual is None else f", {self.out_channels}"
+        edge = "" if self.edge_dim is None else f", edge_dim={self.edge_dim}"
+        return f"{type(self).__name__}({self.in_channels}{out}{edge})"
+
+
+def linear(in_channels: int, out_channels: int) -> torch.nn.Linear | Linear:
+    """A linear layer without a bias; ``in_channels=-1`` takes its width from the first batch."""
+    # PyG's own draws its weights by another formula, so that a seed would give other last bits.
+    if in_channels == -1:
+        return Linear(-1, out_channels, bias=False)
+    return torch.nn.Linear(in_channels, out_channels, bias=False)
+
+
+def check_width(x: Tensor, weight: Tensor) -> None:
+    """Refuse states of another width than the weights ``[O C]`` that read them first; a lazy layer takes any.
+
+    Raises:
+        ValueError: naming both widths.
+    """
+    if not is_lazy(weight) and x.size(-1) != weight.size(1):
+        raise ValueError(
+            f"x has width {x.size(-1)}, but the layer was built with in_channels={weight.size(1)}: "
+            "build it with the width of your features"
+        )
+
+
+def sparse_edges(adj_t: Float[Tensor, "N N"]) -> tuple[Int[Tensor, "2 E"], Float[Tensor, " E"]]:
+    """The edges of PyG's sparse ``adj_t`` and their weights, its values."""
+    # Row i of adj_t is what node i gathers, so its rows are the targets.
+    (target, source), edge_weight = to_edge_index(adj_t)
+    return torch.stack([source, target]), edge_weight
+
+
+def _refuse_weight(edge_weight: Tensor | None, what: str) -> None:
+    if edge_weight is not None:
+        raise ValueError(f"edge_weight is part of the {what} already: leave it out")
 
 
 class _SparseProduct(torch.autograd.Function):

@@ -1,12 +1,17 @@
-"""From a batch of graphs to the states of its objects and of its frames."""
+"""From a batch of graphs to the states of its objects and of its frames.
 
-from typing import NamedTuple, cast
+Every encoder has one face: ``encoder(data)``, with a graph or a flat batch of graphs (:class:`graphs.GraphData`), gives
+:class:`VideoStates`. It reads the fields that it needs by their names in ``data``; empty frames and videos are masked.
+"""
+
+from typing import Any, NamedTuple, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from graphs.conv import SparseOperator, STGConv, sparse_operator
+from graphs.conv import SparseOperator, STGConv, check_width, linear, sparse_edges, sparse_operator
+from graphs.flat import GraphData
 from graphs.scatter import segment_mean
 
 
@@ -29,35 +34,39 @@ class STGEncoder(torch.nn.Module):
     The edges are laid out as a :class:`SparseOperator` once and all layers share it. While PyG explains the model, or
     where ``edge_weight`` requires a gradient, the layers gather messages edge by edge instead, with equal results.
 
+    Called with a graph, ``encoder(data)``, it reads ``x``, ``frame``, ``edge_index`` (or PyG's ``adj_t``),
+    ``edge_weight`` and ``batch`` where they are there, and ``num_frames``; the same can be given one by one.
+
     Args:
-        in_channels: width ``D`` of the object features.
+        in_channels: width ``D`` of the object features; -1 to take it from the first batch, as PyG's layers do.
         channels: width ``C`` of the states.
         num_layers: number of convolutions; 0 leaves the projection alone.
     """
 
     def __init__(self, in_channels: int, channels: int = 512, num_layers: int = 3) -> None:
         super().__init__()
-        self.project = torch.nn.Linear(in_channels, channels, bias=False)
+        self.project = linear(in_channels, channels)
         self.convs = torch.nn.ModuleList([STGConv(channels) for _ in range(num_layers)])
 
     def reset_parameters(self) -> None:
+        """Draw all weights anew."""
         self.project.reset_parameters()
         for layer in self.convs:
             cast(STGConv, layer).reset_parameters()
 
     def forward(
         self,
-        x: Float[Tensor, "N D"],
-        frame: Int[Tensor, " N"],
-        edge_index: Int[Tensor, "2 E"] | SparseOperator,
-        edge_weight: Float[Tensor, " E"] | None,
-        batch: Int[Tensor, " N"] | None,
-        num_frames: Int[Tensor, " B"] | int,
+        x: Float[Tensor, "N D"] | GraphData,
+        frame: Int[Tensor, " N"] | None = None,
+        edge_index: Int[Tensor, "2 E"] | SparseOperator | None = None,
+        edge_weight: Float[Tensor, " E"] | None = None,
+        batch: Int[Tensor, " N"] | None = None,
+        num_frames: Int[Tensor, " B"] | int | None = None,
     ) -> VideoStates:
-        """Encode a flat batch of graphs, as PyG's ``Batch`` or the store gives it.
+        """Encode a graph or a flat batch of graphs, as PyG's ``Batch`` or the store gives it.
 
         Args:
-            x: ``[N D]`` object features of all videos.
+            x: ``[N D]`` object features of all videos; or the graph that holds them, and nothing else.
             frame: ``[N]`` frame of each object inside its video; nodes are ordered by video, then by frame.
             edge_index: ``[2 E]`` edges, or a ready operator.
             edge_weight: ``[E]`` their weights, ones if None; None along with an operator.
@@ -69,8 +78,16 @@ class STGEncoder(torch.nn.Module):
             where the frame has objects.
 
         Raises:
-            ValueError: if nodes are not ordered, or lie in a frame or video that is not there.
+            ValueError: if x has another width than the encoder, a field is missing, or nodes are not ordered, or lie in
+                a frame or video that is not there.
         """
+        if not isinstance(x, Tensor):
+            if any(part is not None for part in (frame, edge_index, edge_weight, batch, num_frames)):
+                raise ValueError("the graph comes alone: leave out frame, edge_index and what else it holds")
+            return self.forward(**_parts(x))
+        if frame is None or edge_index is None or num_frames is None:
+            raise ValueError("x needs frame, edge_index and num_frames along with it: give them, or the graph alone")
+        check_width(x, self.project.weight)
         lengths = torch.as_tensor(num_frames, device=x.device).reshape(-1)
         video = torch.zeros_like(frame) if batch is None else batch
         longest = int(lengths.max()) if len(lengths) else 0
@@ -92,6 +109,18 @@ class STGEncoder(torch.nn.Module):
         mean, count = segment_mean(hidden, slot, len(lengths) * longest)
         shape = (len(lengths), longest)
         return VideoStates(hidden, mean.view(*shape, hidden.size(1)), (count > 0).view(shape))
+
+
+def _parts(data: GraphData) -> dict[str, Any]:
+    """What is read of a graph, by the names of the arguments."""
+    names = ("x", "frame", "edge_index", "edge_weight", "batch", "num_frames")
+    read = {name: data[name] for name in names if name in data}
+    if "edge_index" not in read and "adj_t" in data:
+        read["edge_index"], read["edge_weight"] = sparse_edges(data["adj_t"])
+    for name in ("x", "frame", "edge_index", "num_frames"):
+        if name not in read:
+            raise ValueError(f"the graph has no {name}, which every graph of build_graph or a store has: add it")
+    return read
 
 
 def _check_nodes(frame: Tensor, video: Tensor, slot: Tensor, lengths: Tensor) -> None:

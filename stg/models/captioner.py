@@ -26,7 +26,8 @@ class Branch:
     """One branch of a captioner.
 
     Attributes:
-        encoder: makes sequences of frames, of the scene or of the objects of a graph.
+        encoder: makes sequences of frames, of the scene or of the objects of a graph; for a graph, any module that
+            turns a batch into ``graphs.VideoStates``.
         decoder: reads them; None where another branch's decoder reads them along with its own (``fusion="concat"``).
         memory: makes what else the decoder reads, from the nodes of the graph in the object branch; None: nothing.
     """
@@ -124,14 +125,7 @@ class Captioner(nn.Module):
             scene_memory = VideoMemory(frame_mask=padded.mask, **self.scene.views(padded), **parts)
         if self.objects is not None:
             # The graph gives one vector a node and their mean a frame; regions keep the nodes themselves.
-            nodes, frames, mask = self.objects(
-                batch.x,
-                batch.frame,
-                batch.edge_index,
-                batch.edge_weight,
-                batch=batch.batch,
-                num_frames=batch.num_frames,
-            )
+            nodes, frames, mask = self.objects(batch)
             parts = self.object_parts(batch, nodes) if self.object_parts is not None else {}
             object_memory = VideoMemory(frames=frames, frame_mask=mask, **parts)
             has_objects = mask.any(-1)

@@ -3,6 +3,8 @@
 import pytest
 import torch
 from torch import Tensor
+from torch_geometric.data import Data
+from torch_geometric.transforms import ToSparseTensor
 
 from graphs import windows as windows_module
 from graphs.build import build_graph
@@ -175,6 +177,99 @@ def test_the_operator_is_the_matrix_and_its_transpose() -> None:
 
 def test_only_one_weight_matrix_and_no_bias() -> None:
     assert {name: tuple(p.shape) for name, p in STGConv(7).named_parameters()} == {"linear.weight": (7, 7)}
+
+
+def test_fresh_weights_are_those_of_a_plain_linear_layer() -> None:
+    torch.manual_seed(5)
+    conv = STGConv(7)
+    torch.manual_seed(5)
+    assert torch.equal(conv.linear.weight, torch.nn.Linear(7, 7, bias=False).weight)
+
+
+def test_another_width_projects_the_residual() -> None:
+    _, x = layer_and_states(8)
+    index, weight = edges([2, 3, 0, 1, 2])
+    conv = STGConv(5, 3).double()
+    norm = dense(index, symmetric_norm(index, weight, 8), 8)
+    expected = torch.relu(x @ conv.residual.weight.T + norm @ x @ conv.linear.weight.T)
+    targets = (x, *conv.parameters())
+    wanted = torch.autograd.grad(expected.square().sum(), targets)
+    for out in (conv(x, index, weight), conv(x, sparse_operator(index, weight, 8))):
+        assert torch.allclose(out, expected, rtol=0, atol=1e-10)
+        for have, want in zip(torch.autograd.grad(out.square().sum(), targets), wanted, strict=True):
+            assert torch.allclose(have, want, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("out", [5, 3])
+def test_edge_attr_enters_each_message(out: int) -> None:
+    _, x = layer_and_states(5)
+    index, weight = edges([2, 3])
+    attr = torch.randn(index.size(1), 2, dtype=torch.float64)
+    conv = STGConv(5, out, edge_dim=2).double()
+    rows = [x[i] if out == 5 else conv.residual(x[i]) for i in range(5)]
+    for source, target, norm, attributes in zip(*index.tolist(), symmetric_norm(index, weight, 5), attr, strict=True):
+        rows[target] = rows[target] + norm * (conv.linear.weight @ x[source] + conv.edge.weight @ attributes)
+    assert torch.allclose(conv(x, index, weight, attr), torch.relu(torch.stack(rows)), rtol=0, atol=1e-10)
+    assert torch.equal(conv(x, index, edge_attr=attr), conv(x, index, torch.ones_like(weight), attr))
+
+
+@pytest.mark.filterwarnings("ignore:Sparse")
+def test_pygs_sparse_matrix_is_the_edges_it_holds() -> None:
+    conv, x = layer_and_states(5)
+    index, weight = edges([2, 3])
+    graph = ToSparseTensor(attr="edge_weight")(Data(x=x, edge_index=index, edge_weight=weight))
+    assert torch.allclose(conv(x, graph.adj_t), conv(x, index, weight), rtol=0, atol=1e-12)
+    with pytest.raises(ValueError, match="edge_weight is part of the sparse matrix already"):
+        conv(x, graph.adj_t, weight)
+
+
+def test_a_lazy_layer_takes_its_width_from_the_first_states() -> None:
+    index, weight = edges([2, 3])
+    lazy = STGConv(-1, 3)
+    lazy(torch.randn(5, 4), index, weight.float())
+    plain = STGConv(4, 3)
+    plain.load_state_dict(lazy.state_dict())
+    x = torch.randn(5, 4)
+    assert torch.equal(lazy(x, index, weight.float()), plain(x, index, weight.float()))
+    with pytest.raises(ValueError, match="in_channels=-1 leaves both widths open: give out_channels too"):
+        STGConv(-1)
+
+
+def test_reset_parameters_draws_all_weights_as_a_fresh_layer_does() -> None:
+    conv = STGConv(6, 4, edge_dim=3)
+    before = {name: value.clone() for name, value in conv.state_dict().items()}
+    torch.manual_seed(2)
+    conv.reset_parameters()
+    torch.manual_seed(2)
+    fresh = STGConv(6, 4, edge_dim=3).state_dict()
+    assert fresh.keys() == before.keys() == {"linear.weight", "residual.weight", "edge.weight"}
+    for name, value in conv.state_dict().items():
+        assert not torch.equal(value, before[name])
+        assert torch.equal(value, fresh[name])
+
+
+def test_widths_and_edge_attributes_that_do_not_fit() -> None:
+    index, weight = edges([2, 3])
+    with pytest.raises(ValueError, match=r"x has width 4, but the layer was built with in_channels=5"):
+        STGConv(5)(torch.zeros(5, 4), index)
+    conv, x = STGConv(5, edge_dim=2), torch.zeros(5, 5)
+    count = index.size(1)
+    with pytest.raises(ValueError, match=rf"edge_dim=2 needs edge_attr of shape \[{count}, 2\], none was given"):
+        conv(x, index)
+    with pytest.raises(ValueError, match=rf"edge_attr of shape \[{count}, 2\], got \[{count}, 3\]"):
+        conv(x, index, edge_attr=torch.zeros(count, 3))
+    with pytest.raises(ValueError, match="a sparse operator has no edges for edge_attr: give edge_index"):
+        conv(x, sparse_operator(index, weight, 5))
+    with pytest.raises(ValueError, match="edge_attr is given, but the layer was built without edge_dim"):
+        STGConv(5)(x, index, edge_attr=torch.zeros(count, 2))
+
+
+def test_layers_print_how_they_were_built() -> None:
+    assert [repr(layer) for layer in (STGConv(5), STGConv(5, 3), STGConv(5, edge_dim=2))] == [
+        "STGConv(5)",
+        "STGConv(5, 3)",
+        "STGConv(5, edge_dim=2)",
+    ]
 
 
 def test_pyg_generates_its_fast_code_for_the_layer() -> None:

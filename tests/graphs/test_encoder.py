@@ -10,9 +10,10 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data
 from torch_geometric.explain import Explainer, ExplainerAlgorithm, GNNExplainer
 from torch_geometric.explain.algorithm.utils import clear_masks, set_masks
+from torch_geometric.transforms import ToSparseTensor
 
 from graphs import encoder
-from graphs.build import build_graph
+from graphs.build import build_graph, flat_graph
 from graphs.conv import sparse_operator
 from graphs.encoder import STGEncoder, VideoStates
 from graphs.features import VideoFeatures
@@ -78,6 +79,46 @@ def test_a_batch_equals_its_members() -> None:
         assert not states.frame_mask[row, length:].any()
         assert not states.frames[row, length:].any()
         first += n
+
+
+@pytest.mark.filterwarnings("ignore:Sparse")
+def test_a_graph_is_read_as_its_tensors_are() -> None:
+    stg, video = model(), make_video([2, 3, 0, 1])
+    data = build_graph(video)
+    batch = Batch.from_data_list([data, build_graph(make_video([0, 2], seed=1))])
+    for graph in (data, flat_graph(video), batch):
+        assert_equals(stg(graph), *run(stg, graph))
+    sparse = ToSparseTensor(attr="edge_weight")(data.clone())
+    assert "edge_index" not in sparse
+    assert_equals(stg(sparse), *run(stg, data))
+    del data.edge_weight
+    ones = torch.ones(data.edge_index.size(1), dtype=torch.float64)
+    assert_equals(stg(data), *stg(data.x, data.frame, data.edge_index, ones, num_frames=4))
+
+
+def test_a_graph_that_lacks_a_field() -> None:
+    stg, data = model(), build_graph(make_video([2, 3]))
+    with pytest.raises(ValueError, match="the graph comes alone: leave out frame, edge_index"):
+        stg(data, edge_index=data.edge_index)
+    with pytest.raises(ValueError, match="x needs frame, edge_index and num_frames along with it"):
+        stg(data.x, data.frame, data.edge_index)
+    for name in ("num_frames", "edge_index", "frame", "x"):
+        del data[name]
+        with pytest.raises(ValueError, match=f"the graph has no {name}, which every graph of build_graph"):
+            stg(data)
+
+
+def test_a_lazy_encoder_takes_its_width_from_the_first_graph() -> None:
+    data = build_graph(make_video([2, 3], dtype=torch.float32))
+    torch.manual_seed(3)
+    lazy = STGEncoder(-1, 4)
+    lazy(data)
+    assert lazy.project.weight.shape == (4, 6)
+    plain = STGEncoder(6, 4)
+    plain.load_state_dict(lazy.state_dict())
+    assert torch.equal(lazy(data).frames, plain(data).frames)
+    with pytest.raises(ValueError, match="x has width 3, but the layer was built with in_channels=6"):
+        plain(build_graph(make_video([2, 3], width=3, dtype=torch.float32)))
 
 
 def test_frames_without_objects_are_masked_zeros() -> None:
@@ -186,6 +227,11 @@ def test_parameters() -> None:
     before = [p.clone() for p in stg.parameters()]
     stg.reset_parameters()
     assert not any(torch.equal(p, old) for p, old in zip(stg.parameters(), before, strict=True))
+    torch.manual_seed(4)
+    stg.reset_parameters()
+    torch.manual_seed(4)
+    fresh = STGEncoder(5, 4, num_layers=2)
+    assert all(torch.equal(p, new) for p, new in zip(stg.parameters(), fresh.parameters(), strict=True))
 
 
 def test_nodes_that_do_not_fit() -> None:

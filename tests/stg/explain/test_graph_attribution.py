@@ -175,7 +175,7 @@ def _masked(likelihood: CaptionOfGraph, x: Tensor, mask: Tensor) -> Tensor:
         plain = type(conv).message
         conv.explain = True  # the edge-by-edge path, whose messages can be replaced
         conv.explain_message = lambda message, *rest, **named: message * mask[:, None]
-        conv.message = lambda x_j, edge_weight, conv=conv, plain=plain: plain(conv, x_j, edge_weight)
+        conv.message = lambda conv=conv, plain=plain, **parts: plain(conv, **parts)
         patched.append(conv)
     try:
         with torch.no_grad():
