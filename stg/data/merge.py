@@ -87,7 +87,6 @@ def merge(paths: Sequence[str], out: str, reporter: Reporter = SILENT, *, strict
         UserError: stores made otherwise, or one video with different bytes; named.
         StgError: broken records; named.
     """
-
     target = Path(out).absolute()
     if target.resolve() in {Path(path).resolve() for path in paths}:
         raise UserError(f"{out!r} is --out and one of the stores to merge: choose another --out")
@@ -129,9 +128,8 @@ def merge(paths: Sequence[str], out: str, reporter: Reporter = SILENT, *, strict
         for name, lines in lists.items():
             if lines:
                 write_atomic(name, b"".join(line + b"\n" for line in lines))
-    reporter.say(
-        f"{out}: {counted(len(wanted), 'video')} added from {counted(len(shards), 'store')}, {before} there before"
-    )
+    added = f"{counted(len(wanted), 'video')} added from {counted(len(shards), 'store')}"
+    reporter.say(f"{out}: {added}, {before} there before")
 
 
 def _check_alike(stores: Sequence[GraphStore], reporter: Reporter = SILENT) -> None:
