@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from graphs.build import build_graph, draw_paper_edges, flat_graph
     from graphs.conv import SparseOperator, STGConv, sparse_operator, symmetric_norm
+    from graphs.detections import box_features
     from graphs.edges import EDGE_TYPES, dense_edges, spatial_edges, temporal_edges
     from graphs.encoder import STGEncoder, VideoStates
     from graphs.features import VideoFeatures
@@ -60,6 +61,7 @@ __all__ = [
     "VideoFeatures",
     "VideoGraphDataset",
     "VideoStates",
+    "box_features",
     "build_graph",
     "check_variant",
     "dense_edges",
@@ -88,6 +90,7 @@ _HOMES = {
         "sparse_operator",
         "symmetric_norm",
     ),
+    "graphs.detections": ("box_features",),
     "graphs.edges": (
         "EDGE_TYPES",
         "dense_edges",

@@ -1,12 +1,15 @@
 """The features of one video: what a detector and the feature networks say about it, checked once, here."""
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from graphs.detections import detection_fields
 
 TENSORS = (
     "boxes", "objects", "frame", "scores", "scene", "motion", "motion_row", "frame_number", "grid", "audio",
@@ -95,6 +98,56 @@ class VideoFeatures:
             raise self._error("audio and audio_mask belong together: give both or neither")
         if self.size is not None and (len(self.size) != 2 or min(self.size) < 1):
             raise self._error(f"size must be (height, width) in pixels, both at least 1, got {self.size}")
+
+    @classmethod
+    def from_detections(
+        cls,
+        detections: Iterable[Any] | Mapping[Any, Any],
+        *,
+        num_frames: int | None = None,
+        size: tuple[int, int] | None = None,
+        features: Iterable[Any] | Mapping[Any, Any] | None = None,
+        with_boxes: bool = False,
+        video: str = "",
+        box_format: str = "xyxy",
+        num_classes: int | None = None,
+        **fields: Any,
+    ) -> "VideoFeatures":
+        """The features of a video from what any detector, tracker or file says of its frames.
+
+        >>> frames = [sv.Detections.from_ultralytics(model(picture)[0]) for picture in pictures]
+        >>> features = VideoFeatures.from_detections(frames, size=(480, 640), video="kitchen")
+        >>> store.put(features.video, graphs.build_graph(features))
+
+        Args:
+            detections: one item a frame in a list, or frame number -> item. An item is an object with ``xyxy [n 4]``
+                and, each an array ``[n]`` or None, ``confidence``, ``class_id`` and ``tracker_id`` (supervision), or
+                ``conf``, ``cls`` and ``id`` (the ``boxes`` of ultralytics); a dict with ``boxes``, and ``scores``,
+                ``labels``, ``tracks`` where they are known (torchvision, transformers), or with the names above; an
+                array or list of boxes ``[n 4]``; None, or nothing in it, for a frame without objects. What else
+                objects and dicts hold is left.
+            num_frames: number ``T`` of frames; by default up to the last one given.
+            size: ``(height, width)`` of the pictures in pixels.
+            features: appearance vectors ``[n D]``, one array a frame, or frame number -> array. By default, the
+                ``[n 5 + num_classes]`` of :func:`graphs.box_features`, for which ``size`` is needed.
+            with_boxes: append those to ``features``, as GraVi-T and SPELL do.
+            video: name of the video.
+            box_format: ``xyxy`` corners, ``xywh`` upper left corner and extent, ``cxcywh`` centre and extent; pixels.
+            num_classes: classes ``0..num_classes - 1`` are part of the vectors that are made of boxes, one-hot.
+            fields: other fields of :class:`VideoFeatures`, as ``scene``, ``fps``, ``frame_number``.
+
+        Classes become ``label`` as they are: the 0 of a detector that counts its classes from 0 reads as not known;
+        add 1 to all where that matters. Objects without a class have label 0, those without a tracker's number track
+        -1. Scores belong to all objects, or to none.
+
+        Raises:
+            ValueError: what cannot be, naming the video, the frame and the value.
+        """
+        made = detection_fields(
+            detections, num_frames=num_frames, size=size, features=features, with_boxes=with_boxes, video=video,
+            box_format=box_format, num_classes=num_classes,
+        )  # fmt: skip
+        return cls(**made, **fields)
 
     @property
     def num_objects(self) -> int:
