@@ -14,6 +14,7 @@ BENCHMARKS = {
     "edges": "building graphs, against a loop over frames",
     "convolution": "the graph convolution, against a dense matrix, PyG's gather-scatter and GCNConv",
     "store": "reading batches from the store, against pickle, .pt, safetensors and HDF5",
+    "dataset": "a DataLoader over a store, against the OnDiskDataset of PyG",
     "decoding": "cached greedy and beam search, against running the whole prefix again for each word",
     "scores": "scores and rewards, against pycocoevalcap and the usual CIDEr-D",
     "rewards": "a step of training on rewards, part by part",
