@@ -48,6 +48,11 @@ class TransformerDecoder(Decoder):
 
     Shapes:
         words ``[W L]``, memory of ``B`` videos, video ``[W]`` -> logits ``[W L V]``.
+
+    Note:
+        `step` goes through `torch.export` and `torch.compile` (with ``fullgraph=True``), for any number of videos,
+        steps and words read. `torch.export` itself takes sizes of 1 and 0 for other programs: an exported step is for
+        two videos or more, and at least one word read.
     """
 
     positions: Tensor
@@ -196,9 +201,9 @@ class TransformerDecoder(Decoder):
                 "search shorter captions or build the decoder with a larger max_length"
             )
         hidden, taken = state["memory.hidden"], state.get("memory.taken")
-        videos = len(hidden)
+        videos = hidden.shape[0]
         used = state["memory.word_key.0"].shape[3] if taken is None else taken.shape[1]
-        width = len(word) // videos
+        width = word.shape[0] // videos
         # All hypotheses of a video write side by side, each into a slot of its own.
         newest = torch.arange(used, used + width, device=word.device).repeat(videos)
         new = dict(state, slots=torch.cat([state["slots"], newest[:, None]], 1))

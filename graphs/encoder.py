@@ -37,6 +37,9 @@ class STGEncoder(torch.nn.Module):
     Called with a graph, ``encoder(data)``, it reads ``x``, ``frame``, ``edge_index`` (or PyG's ``adj_t``),
     ``edge_weight`` and ``batch`` where they are there, and ``num_frames``; the same can be given one by one.
 
+    `torch.export` takes it with any number of nodes, edges, frames and videos, by the edge-by-edge path and without the
+    check of the nodes. `torch.compile` takes it in several graphs, as that check and the operator depend on values.
+
     Args:
         in_channels: width ``D`` of the object features; -1 to take it from the first batch, as PyG's layers do.
         channels: width ``C`` of the states.
@@ -90,14 +93,19 @@ class STGEncoder(torch.nn.Module):
         check_width(x, self.project.weight)
         lengths = torch.as_tensor(num_frames, device=x.device).reshape(-1)
         video = torch.zeros_like(frame) if batch is None else batch
-        longest = int(lengths.max()) if len(lengths) else 0
+        # item() and shapes, not int() and len(): torch.export keeps them open.
+        videos = lengths.shape[0]
+        longest = cast(int, lengths.max().item()) if videos else 0
         # One number for each frame of the padded grid, so that empty frames keep their place.
         slot = video * longest + frame
-        _check_nodes(frame, video, slot, lengths)
+        exporting = torch.compiler.is_exporting()
+        if not exporting:
+            _check_nodes(frame, video, slot, lengths)
 
         hidden = self.project(x)
-        # An operator has neither messages for PyG to explain nor a gradient for the weights.
-        plain = any(conv.explain for conv in self.convs) or (edge_weight is not None and edge_weight.requires_grad)
+        # An operator has neither messages for PyG to explain nor a gradient for the weights, and is laid out by values.
+        plain = exporting or any(conv.explain for conv in self.convs)
+        plain = plain or (edge_weight is not None and edge_weight.requires_grad)
         if not plain and not isinstance(edge_index, SparseOperator):
             # The precision of the parameters decides: the store gives float32 weights to a float64 model too.
             dtype = torch.promote_types(self.project.weight.dtype, torch.float32)
@@ -106,8 +114,8 @@ class STGEncoder(torch.nn.Module):
         for conv in self.convs:
             hidden = conv(hidden, edge_index, edge_weight)
 
-        mean, count = segment_mean(hidden, slot, len(lengths) * longest)
-        shape = (len(lengths), longest)
+        mean, count = segment_mean(hidden, slot, videos * longest)
+        shape = (videos, longest)
         return VideoStates(hidden, mean.view(*shape, hidden.size(1)), (count > 0).view(shape))
 
 

@@ -73,6 +73,9 @@ def segment_mean(
     values: Float[Tensor, "N C"], segment: Int[Tensor, " N"], num_segments: int, *, using: Backend | None = None
 ) -> tuple[Float[Tensor, "S C"], Int[Tensor, " S"]]:
     """Average the rows of each segment; returns the means (zeros for an empty segment) and the number of rows."""
-    count = torch.bincount(segment, minlength=num_segments)
+    if torch.compiler.is_exporting():  # bincount's length is known by its values alone
+        count = segment.new_zeros(num_segments).index_add_(0, segment, torch.ones_like(segment))
+    else:
+        count = torch.bincount(segment, minlength=num_segments)
     total = segment_sum(values, segment, num_segments, using=using)
     return total / count.clamp(min=1).unsqueeze(1), count
