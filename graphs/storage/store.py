@@ -48,7 +48,8 @@ class GraphStore:
         manifest: how the features were made, as :meth:`require_manifest` takes it; None: as in the store.
         strict: refuse to write on a network file system, where a store can be damaged; otherwise that is a warning.
         free: tensors of the graphs beyond the known fields, name -> :class:`graphs.FreeField`; every graph must have
-            them. ``y`` (by graph) and ``edge_attr`` (by edge) need no declaration. The store keeps it: None: as there.
+            them. ``y`` (by graph) and ``edge_attr`` (by edge) need no declaration. The store keeps it; None: as it is
+            there.
 
     Raises:
         StoreError: no such store, damaged or truncated, another format, manifest or declaration of free fields, not
@@ -225,7 +226,8 @@ class GraphStore:
 
         Equals ``Batch.from_data_list([store.get(v) for v in videos])`` followed by :func:`graphs.select_edges`, with
         ``batch [N]``, ``ptr [B + 1]``, ``num_frames [B]``, and ``videos`` (the ids) in the place of ``video``; also
-        ``motion_ptr [B + 1]`` and ``audio_ptr [B + 1]``, where the rows of each video begin and end.
+        ``motion_ptr [B + 1]`` and ``audio_ptr [B + 1]``, where the rows of each video begin and end. ``edge_attr`` and
+        free fields by edge go with their edges; those of ``dense`` are new, and the batch lacks these fields there.
 
         Raises:
             StoreError: no video given, one not in the store, or damaged.

@@ -93,6 +93,9 @@ class BatchSource:
         batch = self.graphs.flat_batch(sources, variant=self.variant, time_flow=self.time_flow)
         if self.category is not None:
             batch.category = classes(sources, self.category)
+        elif "category" in batch:
+            # A free field of the store, which has nothing to do with the classes that a decoder reads.
+            del batch.category
         return batch
 
 

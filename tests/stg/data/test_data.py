@@ -8,7 +8,7 @@ import torch
 from torch_geometric.data import Data
 
 from decoders import TransformerDecoder
-from graphs import GraphStore, STGEncoder
+from graphs import FreeField, GraphsInMemory, GraphStore, STGEncoder
 from stg.data.batches import BatchSource, Item, TrainingSet, pad_words, shuffle_features
 from stg.datasets.base import CaptionDataset
 from stg.models.branches import SceneBranch
@@ -17,6 +17,7 @@ from stg.models.memory import MemoryBuilder
 from stg.models.statistics import Standardise, classes_read, fit_statistics
 from stg.runtime.errors import UserError
 from stg.text.vocabulary import BOS, EOS, PAD
+from tests.graphs.made_graphs import made_graph
 
 
 class Recorder(GraphStore):
@@ -202,3 +203,13 @@ def test_statistics_of_sound_are_those_of_what_is_heard() -> None:
     fit_statistics(model, Sounds(), ["a"])
     means = {name: buffer.tolist() for name, buffer in standardise.named_buffers() if name.endswith("mean")}
     assert means == {"audio.mean": [2.0, 6.0], "scene.mean": [4.0]}
+
+
+def test_a_free_field_is_not_taken_for_the_class_of_a_video() -> None:
+    data = made_graph([1, 2])
+    data.category, data.y = torch.tensor([[0.5]]), torch.tensor([3])
+    stored = GraphsInMemory({"v": data}, free={"category": FreeField("graph")})
+    assert "category" in stored.flat_batch(["v"])
+    assert "category" not in BatchSource(stored).batch(["v"])
+    assert BatchSource(stored, category={"v": 2}).batch(["v"]).category.tolist() == [2]
+    assert BatchSource(stored).batch(["v"]).y.tolist() == [3]
