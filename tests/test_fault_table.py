@@ -10,7 +10,7 @@ LIST = {"A": 15, "B": 7, "C": 13, "D": 18, "E": 9, "F": 10}
 """The list of faults that this project set out to survive: letter -> how many rows, numbered from 1; 72 in all."""
 ROWS = [
     *(f"{letter}{number}" for letter, count in LIST.items() for number in range(1, count + 1)),
-    *(f"G{number}" for number in range(1, 16)),
+    *(f"G{number}" for number in range(1, 17)),
     *(f"H{number}" for number in range(1, 19)),
     *(f"I{number}" for number in range(1, 8)),
     *(f"K{number}" for number in range(1, 7)),

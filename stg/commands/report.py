@@ -14,6 +14,7 @@ from stg.evaluation.loaded_run import load_run_as
 from stg.evaluation.results import captions_of
 from stg.explain import EXPLAINERS, Explainer
 from stg.explain.explainers import find_explainer
+from stg.features.log import ExtractionLog, require_same_clip
 from stg.pages import run_view, write_run_page, write_video_pages
 from stg.pages.videos.pictures import glimpse
 from stg.pages.videos.split_report import SplitReport, run_name
@@ -21,6 +22,7 @@ from stg.runs.folder import load_config
 from stg.runtime.errors import UserError
 from stg.runtime.files import page_file, printable
 from stg.runtime.progress import ConsoleReporter
+from stg.runtime.reading import normal_id
 from stg.runtime.reporter import Reporter
 from stg.video.clips import ClipList, by_id, list_clips
 from stg.video.decoding import VideoError, sample_video
@@ -78,15 +80,18 @@ def _glimpses(config: ReportConfig, settings: FitConfig, reporter: Reporter) -> 
     if settings.data.dataset == "world":
         world = World.of(settings.world)
         return lambda video: glimpse(world.sample(video, GLIMPSES))
-    clips = _clips(config, reporter)
+    clips, store = _clips(config, reporter), config.store or settings.data.store
+    rows = ExtractionLog(store).rows() if clips and store else {}
 
     def frames(video: str) -> Sequence[str]:
-        if video not in clips:
+        if (clip := clips.get(normal_id(video))) is None:
             return ()
         try:
-            return glimpse(sample_video(clips[video], GLIMPSES))
-        except VideoError:
-            return ()  # the page shows captions: it can do without a picture
+            require_same_clip(rows, video, clip)
+            return glimpse(sample_video(clip, GLIMPSES))
+        except VideoError as error:
+            reporter.say(f"no pictures of {video}: {error}")  # the page shows captions: it can do without
+            return ()
 
     return frames if clips else None
 

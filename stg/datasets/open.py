@@ -22,12 +22,14 @@ from stg.datasets.vatex import read_vatex
 from stg.datasets.world.dataset import World
 from stg.features.extractor import Extractor
 from stg.features.ingestion import ingest, prefetch
-from stg.features.log import ExtractionLog
+from stg.features.log import ExtractionLog, compare
 from stg.runtime.errors import StgError, UserError
 from stg.runtime.files import write_atomic
-from stg.runtime.reading import Spellings, counted, shown, some
+from stg.runtime.reading import Spellings, counted, normal_id, shown, some
 from stg.runtime.reporter import SILENT, Reporter
 from stg.runtime.signals import until_stopped
+from stg.video.clips import list_clips
+from stg.video.decoding import video_id
 
 _COMPARED = 10_000
 """Most names that are compared with a missing one; a comparison takes some microseconds."""
@@ -102,6 +104,8 @@ def open_dataset(
         for line in asked.coverage_table():
             reporter.say(line)
     _list_missing(asked, Path(f"{store.path}.missing.jsonl"), reporter)
+    if data.dataset == "folder" and data.root is not None:
+        _compare_clips(data.root, asked, store, reporter)
     captioned = dataset.captioned()
     for split in asked.splits:
         _check_split(split, dataset, captioned, store, data.min_coverage if not splits else 0.0, required=split in read)
@@ -163,6 +167,24 @@ def _list_missing(dataset: CaptionDataset, path: Path, reporter: Reporter) -> No
             path.unlink(missing_ok=True)
     except (StgError, OSError) as error:  # a store that is only read may lie where nobody may write
         reporter.say(f"the list of missing videos is not up to date: {error}")
+
+
+def _compare_clips(root: str, dataset: CaptionDataset, store: GraphStore, reporter: Reporter) -> None:
+    """Say which clips of a folder are other files now than those that the store was made from."""
+    try:
+        paths = list_clips((root,), recursive=True).paths
+    except UserError:  # captions alone: the clips lie elsewhere
+        return
+    wanted = {normal_id(video): video for videos in dataset.splits.values() for video in videos}
+    # Those of subfolders first, as one of the folder itself comes before another of its name.
+    found = {video_id(path): path for path in sorted(paths, key=lambda path: -len(path.parts))}
+    log = ExtractionLog(store.path)
+    changes = compare(log.rows(), {wanted[video]: path for video, path in found.items() if video in wanted})
+    with suppress(StgError, OSError):  # noted, as in `stg.extract`, so that the same file is not hashed again
+        for row in changes.touched.values():
+            log.note(row)
+    if changes.replaced:
+        reporter.say(f"warning: {changes.words()}: its features are those of before; extract --refresh makes them anew")
 
 
 def captions_read(data: DataConfig, world: WorldConfig) -> Mapping[str, Sequence[str]]:

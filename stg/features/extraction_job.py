@@ -119,9 +119,7 @@ class ExtractionJob:
             )
         log.remake.update(found.replaced)
         if found.replaced and not self.execution.refresh:
-            raise UserError(
-                f"{_replaced(found.replaced)}: add --refresh to make their graphs again, or put the old files back"
-            )
+            raise UserError(f"{found.words()}: add --refresh to make their graphs again, or put the old files back")
 
     def _state_versions(self, store: GraphStore, adds: bool, reporter: Reporter) -> None:
         what = f"{store.path} holds features made with other versions than are installed here"
@@ -166,15 +164,8 @@ def _refuse_replaced_elsewhere(out: str | Path, clips: Mapping[str, Path]) -> No
     # The merged store comes last and so decides, as it holds what became of the shards.
     for path in reversed([Path(out), *shard_paths(out)]) if clips else ():
         rows |= ExtractionLog(path).rows()
-    if replaced := compare(rows, clips).replaced:
+    if (found := compare(rows, clips)).replaced:
         raise UserError(
-            f"{_replaced(replaced)}; their graphs are in {out} or other shards of it: join these with stg.store merge, "
+            f"{found.words()}; their graphs are in {out} or other shards of it: join these with stg.store merge, "
             "then add --refresh in one process, or put the old files back"
         )
-
-
-def _replaced(replaced: Mapping[str, str]) -> str:
-    """How many, and of the first few what shows it."""
-    shown = "; ".join(f"{video!r}: {why}" for video, why in list(replaced.items())[:3])
-    clips = f"{counted(len(replaced), 'clip', 'is', 'are')} not what was read"
-    return f"{clips} for the store ({shown}{'; ...' if len(replaced) > 3 else ''})"

@@ -10,8 +10,9 @@ from typing import Any
 
 from stg.runtime.errors import UserError
 from stg.runtime.files import append_jsonl, last_rows, noted, sha256_file, write_atomic
-from stg.runtime.reading import normal_id, read_bytes
+from stg.runtime.reading import counted, normal_id, read_bytes
 from stg.runtime.stamps import Read, stamp_of
+from stg.video.packets import VideoError
 
 
 class ExtractionLog:
@@ -82,7 +83,7 @@ class ExtractionLog:
 
 
 @dataclass
-class Compared:
+class ClipChanges:
     """Which clips are still the files that their graphs were made from.
 
     Attributes:
@@ -95,10 +96,26 @@ class Compared:
     unknown: list[str] = field(default_factory=list)
     touched: dict[str, dict[str, Any]] = field(default_factory=dict)
 
+    def words(self) -> str:
+        """How many are replaced, and of the first few what shows it."""
+        shown = "; ".join(f"{video!r}: {why}" for video, why in list(self.replaced.items())[:3])
+        clips = counted(len(self.replaced), "clip", "is", "are")
+        return f"{clips} not what was read for the store ({shown}{'; ...' if len(self.replaced) > 3 else ''})"
 
-def compare(rows: Mapping[str, dict[str, Any]], clips: Mapping[str, Path]) -> Compared:
+
+def require_same_clip(rows: Mapping[str, dict[str, Any]], video: str, path: Path) -> None:
+    """Refuse a clip that is another file than the one that a graph was made from, where that is known.
+
+    Raises:
+        VideoError: saying what shows it.
+    """
+    if why := compare(rows, {video: path}).replaced.get(video):
+        raise VideoError(f"{why}: it is not the clip that was read for the store (extract --refresh reads it again)")
+
+
+def compare(rows: Mapping[str, dict[str, Any]], clips: Mapping[str, Path]) -> ClipChanges:
     """Compare clips, id -> path, with what :meth:`ExtractionLog.rows` says; only files of another stamp are read."""
-    found = Compared()
+    found = ClipChanges()
     for video, path in clips.items():
         row = rows.get(normal_id(video), {})
         try:

@@ -12,7 +12,7 @@ from jaxtyping import Float64, Int64, UInt8
 from stg.config.extraction import STRIDE
 from stg.runtime.reading import file_id
 from stg.video.packets import MAX_PIXELS as MAX_PIXELS
-from stg.video.packets import PacketIndex, open_regular, pictures_of, read_index
+from stg.video.packets import PacketIndex, memory_named, open_regular, pictures_of, read_index
 from stg.video.packets import VideoError as VideoError
 from stg.video.pictures import HDR, DecodedPicture, Shape, fit
 
@@ -186,6 +186,7 @@ class Decoded:
         return not frame.is_corrupt
 
 
+@memory_named
 def decode_frames(file: BinaryIO, path: Path, wanted: Collection[int], max_pixels: int) -> Decoded:
     wanted, result = set(wanted), Decoded()
     for picture in pictures_of(file, path, max_pixels):

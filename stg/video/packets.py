@@ -3,12 +3,12 @@
 import io
 import os
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, wraps
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -22,6 +22,12 @@ from stg.video.streams import best_film, best_sound, decoded_packets, films, pac
 FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpegts", "mpeg", "flv", "ogg", "asf", "gif")
 """Container formats that are opened; none of them can name another file or an address to read."""
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+NO_MEMORY = (MemoryError, BlockingIOError)
+"""The errors of running out of memory; the second, where FFmpeg finds no room for a thread (files never block)."""
+
 FFMPEG = ("libavformat", "libavcodec", "libavutil", "libswscale", "libswresample")
 
 MAX_PIXELS = 2**25
@@ -30,6 +36,23 @@ MAX_PIXELS = 2**25
 
 class VideoError(UserError):
     """This video cannot be used; the message names it and says why."""
+
+
+class OutOfMemory(VideoError):
+    """There is not the memory that reading this video takes: it is large, or its header is damaged and says so."""
+
+
+def memory_named(read: Callable[Concatenate[BinaryIO, Path, P], T]) -> Callable[Concatenate[BinaryIO, Path, P], T]:
+    """Let what reads a video raise :class:`OutOfMemory` where PyAV or NumPy raise errors without its name."""
+
+    @wraps(read)
+    def named(file: BinaryIO, path: Path, *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return read(file, path, *args, **kwargs)
+        except NO_MEMORY as error:
+            raise OutOfMemory(f"{path.name!r}: out of memory; is it whole? A damaged header may ask for any") from error
+
+    return named
 
 
 GAP = 10.0
@@ -151,6 +174,7 @@ def open_container(file: BinaryIO, path: Path, max_pixels: int, **options: str) 
         raise VideoError(f"{path.name!r} {_why_unreadable(file)}") from error
 
 
+@memory_named
 def open_film(file: BinaryIO, path: Path, max_pixels: int) -> tuple[Any, Any | None]:
     """The container, at its start, and the video stream that players show; None where there is none.
 
@@ -206,6 +230,7 @@ def _why_unreadable(file: BinaryIO) -> str:
     return "is not a video in a known container, or its header is damaged"
 
 
+@memory_named
 def read_index(file: BinaryIO, path: Path, max_pixels: int) -> PacketIndex:
     import av
 

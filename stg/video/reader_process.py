@@ -23,11 +23,9 @@ import numpy as np
 from stg.runtime.errors import UserError
 from stg.video.clip import AudioChunk, ClipPart, ClipRequest, Segment, SegmentRequest
 from stg.video.decoding import SampledFrames, VideoError
+from stg.video.packets import NO_MEMORY, OutOfMemory
 
 PARTS = {kind.__name__: kind for kind in (SampledFrames, Segment, AudioChunk)}
-
-NO_MEMORY = (MemoryError, BlockingIOError)
-"""The errors of running out of memory; the second, where FFmpeg finds no room for a thread (files never block)."""
 
 Read = Callable[[Path, ClipRequest], Iterator[ClipPart]]
 
@@ -164,7 +162,7 @@ def _answer(answers: BinaryIO, path: Path, request: ClipRequest, read: Read) -> 
     except BrokenPipeError:
         raise
     # The parent ends this process, whose memory may be in pieces.
-    except NO_MEMORY:
+    except (*NO_MEMORY, OutOfMemory):
         send(answers, {"kind": "memory"})
     except Exception as error:
         shown = in_words(path, error)

@@ -18,6 +18,7 @@ from stg.evaluation.loaded_run import LoadedRun, batch_source
 from stg.explain import Deletion, DeletionTests, ExplainedModel, Explainer, explain
 from stg.explain.explain import UNKNOWN
 from stg.explain.explainers import USUAL
+from stg.features.log import ExtractionLog, require_same_clip
 from stg.features.rebuild import plan_features
 from stg.metrics.columns import HEADINGS
 from stg.metrics.scorer import Scorer
@@ -85,6 +86,7 @@ class SplitReport:
     ) -> None:
         self.run, self.split, self.search, self.clips = run, split, search, dict(clips or {})
         self.explainers, self.reporter = explainers, reporter
+        self.clip_rows = ExtractionLog(run.store.path).rows() if clips else {}
         _refuse_control(run.folder, run.settings)
         named = [(run_name(run.folder), ExplainedModel(run.trained, _whole(run.folder, run.device)))]
         named += [(run_name(folder), self._alongside(Path(folder))) for folder in beside]
@@ -222,6 +224,7 @@ class SplitReport:
             notes.append(f"No pictures: the file of this video {missing}.")
             return None
         try:
+            require_same_clip(self.clip_rows, video, path)
             return sample_of_clip(path, graph)
         # A clip that cannot be read costs the pictures; captions and attributions are still worth showing.
         except VideoError as error:

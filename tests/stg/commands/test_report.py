@@ -29,6 +29,7 @@ from stg.config.training import FitConfig, OptimConfig, RunConfig
 from stg.datasets.world.dataset import World
 from stg.evaluation.loaded_run import load_run
 from stg.explain import EXPLAINERS, Attribution, ExplainedModel, explain
+from stg.features.log import ExtractionLog
 from stg.models.build import build_captioner
 from stg.models.feature_kinds import FeatureWidths
 from stg.models.generation import Caption, decode_memory
@@ -37,6 +38,7 @@ from stg.pages.videos.split_report import SplitReport
 from stg.runtime.errors import UserError
 from stg.runtime.progress import ConsoleReporter
 from stg.runtime.reporter import SILENT
+from stg.runtime.stamps import read_of
 from stg.text.vocabulary import BOS, Vocabulary
 from stg.training.loop import fit
 from tests.stg.said import Said
@@ -305,6 +307,27 @@ def test_another_clip_of_the_same_name_is_not_shown(run: Path, clip: Path, tmp_p
     assert "is not what the graph was made from" in view.notes[0]
     assert view.film is None
     assert said.lines == [f"no pictures of test-00000: {view.notes[0].removeprefix('No pictures: ')}"]
+
+
+def test_a_clip_that_was_replaced_by_one_of_its_size_and_length_is_not_shown(run: Path, tmp_path: Path) -> None:
+    world, path, said = World(train=6, val=3, test=4), tmp_path / "test-00000.mp4", Said()
+    world.write_mp4("test-00000", path)
+    listed = Path(f"{run.parent / 'store'}.clips.jsonl")
+    before = listed.read_bytes() if listed.exists() else None
+    try:
+        with open(path, "rb") as file:
+            ExtractionLog(run.parent / "store").note({"id": "test-00000"} | read_of(file).row())
+        world.write_mp4("test-00001", path)
+        report = split_report(run, clips={"test-00000": path}, reporter=said)
+    finally:
+        listed.unlink() if before is None else listed.write_bytes(before)
+    report.world = None
+    report.caption()
+    (view,) = report.views(["test-00000"])
+    assert "it is not the clip that was read for the store" in view.notes[0]
+    assert str(tmp_path) not in view.notes[0]
+    assert view.film is None
+    assert all(picture.jpeg is None for picture in view.pictures)
 
 
 def test_a_clip_is_captioned_onto_a_page(

@@ -198,8 +198,8 @@ def test_flipped_bytes_never_do_more_than_spoil_the_video(tmp_path: Path, seed: 
     path.write_bytes(data.tobytes())
     try:
         sample = sample_video(path)
-    # A size in the header asks for more memory than FFmpeg gives, which readers say of the clip.
-    except (VideoError, MemoryError):
+    # Also where a size in the header asks for more memory than FFmpeg gives.
+    except VideoError:
         return
     assert sample.total_frames <= 40
     assert sample.frames.shape[0] == 10
