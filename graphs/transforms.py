@@ -2,6 +2,17 @@
 
 They read ``frame`` and ``boxes`` or ``x``, honour ``batch`` where the data has one, and write ``edge_index``,
 ``edge_weight`` and ``edge_type``. Apply them to single graphs, before PyG batches them.
+
+PyG's own transforms take these graphs as they take any; nodes, ``frame``, ``boxes`` and ``num_frames`` stay together.
+Those of edges carry one attribute, or add up all of them, which does not suit ``edge_type``:
+
+- ``AddSelfLoops``, ``AddRemainingSelfLoops``, ``RemoveSelfLoops`` need ``attr="edge_weight"`` and leave ``edge_type``
+  as it was, which then does not fit: apply them after :class:`SelectVariant`. Spatial edges hold self-loops already.
+- ``ToUndirected`` adds up the weights of an edge and its reverse, and their types: right in the literal direction of
+  time, where only edges of type 0 (spatial) have a reverse; not after ``SelectVariant(..., time_flow="both")``.
+- ``ToSparseTensor(attr="edge_weight")`` takes ``edge_index`` away; layers and encoder read its ``adj_t`` as well.
+- ``LargestConnectedComponents`` drops objects and no frames: those that are empty then are masked.
+- ``VirtualNode`` and ``Pad`` add nodes that lie in no frame: for PyG's layers, not for the encoder, which refuses them.
 """
 
 import torch
@@ -10,7 +21,7 @@ from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform, Compose
 
 from graphs.build import edge_fields, replace_edges
-from graphs.edges import dense_edges, spatial_edges, temporal_edges
+from graphs.edges import EDGE_TYPES, dense_edges, spatial_edges, temporal_edges
 from graphs.variants import DENSE_TYPE, check_variant, set_edges
 
 
@@ -94,11 +105,23 @@ class SelectVariant(BaseTransform):
         self.variant, self.time_flow = variant, time_flow
 
     def forward(self, data: Data) -> Data:
+        _check_types(data)
         set_edges(data, self.variant, self.time_flow, edge_fields(data))
         return data
 
     def __repr__(self) -> str:
         return f"SelectVariant('{self.variant}', time_flow='{self.time_flow}')"
+
+
+def _check_types(data: Data) -> None:
+    """Refuse edges that a transform has changed or reordered without their types."""
+    (source, target), kind = data.edge_index, data.edge_type
+    fit = kind.size(0) == source.size(0)
+    if not fit or bool((data.frame[source] != data.frame[target])[kind == EDGE_TYPES["spatial"]].any()):
+        raise ValueError(
+            f"edge_type ({kind.size(0)} rows) does not fit edge_index ({source.size(0)} edges): a transform changed "
+            "the edges without their types; apply it after SelectVariant"
+        )
 
 
 def _batch(data: Data) -> Tensor | None:
