@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from graphs.encoder import STGEncoder, VideoStates
     from graphs.features import VideoFeatures
     from graphs.flat import FlatBatch, GraphData
+    from graphs.readers.boxes import BOXES_FORMAT, read_boxes
+    from graphs.readers.cad120 import CAD120_ACTIONS, CAD120_CLASSES, Cad120Clip, Cad120Labels, read_cad120
+    from graphs.readers.coco_vid import read_coco_vid
+    from graphs.readers.mot import read_mot
     from graphs.scatter import segment_mean, segment_sum
     from graphs.source import GraphSource
     from graphs.storage.database import LMDBDatabase
@@ -34,10 +38,15 @@ if TYPE_CHECKING:
     from graphs.variants import DENSE_TYPE, TIME_FLOWS, VARIANTS, check_variant, select_edges, set_edges
 
 __all__ = [
+    "BOXES_FORMAT",
+    "CAD120_ACTIONS",
+    "CAD120_CLASSES",
     "DENSE_TYPE",
     "EDGE_TYPES",
     "TIME_FLOWS",
     "VARIANTS",
+    "Cad120Clip",
+    "Cad120Labels",
     "DenseEdges",
     "FileLock",
     "FlatBatch",
@@ -71,6 +80,10 @@ __all__ = [
     "lock_holder",
     "open_plain",
     "paper_edges",
+    "read_boxes",
+    "read_cad120",
+    "read_coco_vid",
+    "read_mot",
     "segment_mean",
     "segment_sum",
     "select_edges",
@@ -102,6 +115,10 @@ _HOMES = {
         "VideoStates",
     ),
     "graphs.features": ("VideoFeatures",),
+    "graphs.readers.boxes": ("BOXES_FORMAT", "read_boxes"),
+    "graphs.readers.cad120": ("CAD120_ACTIONS", "CAD120_CLASSES", "Cad120Clip", "Cad120Labels", "read_cad120"),
+    "graphs.readers.coco_vid": ("read_coco_vid",),
+    "graphs.readers.mot": ("read_mot",),
     "graphs.scatter": (
         "segment_mean",
         "segment_sum",

@@ -218,16 +218,14 @@ def _corners(boxes: Tensor, frame: Tensor, box_format: str, size: tuple[int, int
 
 
 def _scores(parts: list[dict[str, Any]], frames: list[int], video: str) -> Tensor | None:
-    """All scores; None where no object has one."""
-    held = [(number, part["scores"]) for number, part in zip(frames, parts, strict=True) if len(part["boxes"])]
-    without = [number for number, scores in held if scores is None]
-    if len(without) == len(held):
-        return None
-    if without:
+    """All scores; None where nothing has any. No scores of no objects are scores, as a store's graphs are all alike."""
+    held = [number for number, part in zip(frames, parts, strict=True) if part["scores"] is not None]
+    without = [n for n, part in zip(frames, parts, strict=True) if part["scores"] is None and len(part["boxes"])]
+    if held and without:
         raise ValueError(
             f"scores must be given in all frames with objects, or in none: frame {without[0]} has none; video '{video}'"
         )
-    return torch.cat([scores for _, scores in held if scores is not None])
+    return torch.cat([part["scores"] for part in parts if part["scores"] is not None]) if held else None
 
 
 def _whole(name: str, parts: list[dict[str, Any]]) -> Tensor | None:

@@ -1,0 +1,1 @@
+"""Boxes from files of other projects, as the features of videos."""
