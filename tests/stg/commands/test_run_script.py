@@ -101,6 +101,27 @@ def test_torch_scatter_is_built_for_the_torch_that_it_runs_with() -> None:
     assert {"requirement": "torch", "match-runtime": True} in needed
 
 
+def test_all_tests_are_run_with_the_lowest_versions(project: Path, tmp_path: Path) -> None:
+    (project / ".ci").mkdir()
+    for name in (".ci/lowest", "pyproject.toml"):
+        shutil.copy(RUN.parent / name, project / name)
+    (project / ".ci" / "smoke").write_text("./run fit\n")
+    subprocess.run(["git", "init", "--quiet"], cwd=project, check=True)
+    uv = tmp_path / "bin" / "uv"
+    uv.write_text('#!/bin/sh\nprintf "%s " "$@"\necho\n')
+    path = f"{uv.parent}:{os.environ['PATH']}"
+    done = subprocess.run(["bash", str(project / ".ci" / "lowest")], env={"PATH": path}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    calls = [line.split() for line in done.stdout.splitlines() if line.startswith("run ")]
+    assert [call[call.index("python") + 1 :][:2] for call in calls] == [
+        ["-"],
+        ["-m", "stg.fit"],
+        ["-m", "pytest"],
+    ]
+    # Options alone: no file and no folder that would leave others out.
+    assert calls[-1][-4:] == ["--numprocesses", "auto", "--dist", "loadfile"]
+
+
 def test_the_lowest_versions_are_run_in_a_copy_without_the_pins(project: Path, tmp_path: Path) -> None:
     root = RUN.parent
     (project / ".ci").mkdir()
