@@ -57,7 +57,20 @@ def read_boxes(path: str | Path) -> list[tuple[str, VideoFeatures]]:
         ValueError: anything else than this, unknown keys included; the file, the video, the frame and the value are
             named.
     """
-    root = read_json(path)
+    file, box_format, classes = _header(read_json(path))
+    videos = {video: _Video(entry, classes) for video, entry in file["videos"].members(optional=None).items()}
+    # A store takes graphs that have the same fields and widths: what differs is refused here, with its place.
+    scored = _of_all(videos, "a score", lambda item: "score" in item)
+    width = _of_all(videos, "a feature of one length", lambda item: len(item["feature"]) if "feature" in item else None)
+    sized = {"width" in made.about for made in videos.values()}
+    if len(sized) == 2:
+        raise file["videos"].fault("give width and height to all videos, or to none")
+    with_fps = any("fps" in made.about for made in videos.values())
+    return [(video, made.features(video, box_format, scored, width, with_fps)) for video, made in videos.items()]
+
+
+def _header(root: Entry) -> tuple[dict[str, Entry], str, dict[str, int]]:
+    """The members of the file, the format of its boxes, and the number of each class."""
     file = root.members("format videos", "box_format classes")
     if file["format"].value != BOXES_FORMAT:
         raise file["format"].fault(f"must be '{BOXES_FORMAT}', the format that is read here")
@@ -67,16 +80,7 @@ def read_boxes(path: str | Path) -> list[tuple[str, VideoFeatures]]:
     classes = [entry.text() for entry in file["classes"].items()] if "classes" in file else []
     if len(set(classes)) < len(classes):
         raise file["classes"].fault("a name is given twice")
-    numbers = {name: number for number, name in enumerate(classes, 1)}
-    videos = {video: _Video(entry, numbers) for video, entry in file["videos"].members(optional=None).items()}
-    # A store takes graphs that have the same fields and widths: what differs is refused here, with its place.
-    scored = _of_all(videos, "a score", lambda item: "score" in item)
-    width = _of_all(videos, "a feature of one length", lambda item: len(item["feature"]) if "feature" in item else None)
-    sized = {"width" in made.about for made in videos.values()}
-    if len(sized) == 2:
-        raise file["videos"].fault("give width and height to all videos, or to none")
-    with_fps = any("fps" in made.about for made in videos.values())
-    return [(video, made.features(video, box_format, scored, width, with_fps)) for video, made in videos.items()]
+    return file, box_format, {name: number for number, name in enumerate(classes, 1)}
 
 
 class _Video:

@@ -61,6 +61,18 @@ def read_mot(
     if size is None:
         raise ValueError(f"{path} has no seqinfo.ini that says the size of its pictures: give size=(height, width)")
     _refuse(path, table, lines, table[:, 0] > num_frames, f"frame is beyond the video of {num_frames} frames", slice(1))
+    try:
+        made = VideoFeatures.from_detections(
+            _by_frame(table), num_frames=num_frames, size=size, video=video, box_format="xywh", num_classes=num_classes,
+            fps=about.get("fps") or 0.0,
+        )  # fmt: skip
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return [(video, made)]
+
+
+def _by_frame(table: np.ndarray) -> dict[int, dict[str, Any]]:
+    """The boxes of each frame, counted from 0."""
     order = table[:, 0].argsort(kind="stable")
     rows, frame = table[order], table[order, 0].astype(np.int64) - 1
     # Where each frame with boxes begins; the rows between are its own.
@@ -76,15 +88,7 @@ def read_mot(
         if len(part)
     }
     # Without boxes too, as a store takes graphs that have the same fields.
-    detections = detections or {0: {"boxes": [], "scores": []}}
-    try:
-        made = VideoFeatures.from_detections(
-            detections, num_frames=num_frames, size=size, video=video, box_format="xywh", num_classes=num_classes,
-            fps=about.get("fps") or 0.0,
-        )  # fmt: skip
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    return [(video, made)]
+    return detections or {0: {"boxes": [], "scores": []}}
 
 
 def _table(path: Path) -> tuple[np.ndarray, list[int]]:
