@@ -7,7 +7,7 @@ from typing import Any
 
 from graphs.flat import GraphData
 from graphs.storage.free_fields import declaration, described, require_same_free
-from graphs.storage.graph_records import FEATURES, check_graph, graph_fields, widths
+from graphs.storage.graph_records import FEATURES, attributes, check_graph, graph_fields, widths
 from graphs.storage.header import header_item, own_types, require_same_fields, stated_header
 from graphs.storage.lmdb_file import Item
 from graphs.storage.records import Field, Record, StoreError, decode, encode
@@ -37,7 +37,7 @@ class Additions:
         key = self._new_key(video)
         with about(self._path, video):
             # A graph filed under another name would be wrong in every later use, without an error.
-            own = data.to_dict().get("video")
+            own = attributes(data).get("video")
             if own and own != video:
                 raise StoreError(f"the graph says that it belongs to {own!r}")
             fields = graph_fields(data, self._header["features_dtype"], declaration(self._header))

@@ -40,7 +40,8 @@ class VideoGraphDataset(Dataset):
     Args:
         root: the store's file.
         transform: applied to each graph whenever it is read, such as ``graphs.SelectVariant("spatial")``.
-        pre_transform: applied to every graph of the store once; the results are kept in a store of their own.
+        pre_transform: applied to every graph of the store once; the results are kept in a store of their own, which
+            rounds features as the store does and keeps no dense edges.
         pre_filter: which graphs are kept at all, decided before ``pre_transform``; also once.
         videos: ids of the graphs that the dataset has, such as those of a split, in this order; None: all, in the order
             of the store's keys. What ``pre_filter`` leaves out is left out here, too.
@@ -78,6 +79,8 @@ class VideoGraphDataset(Dataset):
             self._store = self._processed_store(source, Path(processed or f"{root}.processed"), free)
             kept = set(self._store.keys())
             self._videos = [video for video in self._videos if video in kept]
+        elif free is not None:
+            raise StoreError("free says what pre_transform adds to the graphs, and there is none: leave free out")
 
     @property
     def videos(self) -> list[str]:
@@ -201,14 +204,14 @@ def alike(graphs: Sequence[Data]) -> list[Data]:
 def _wanted(videos: Sequence[str], there: Sequence[str], path: Path) -> list[str]:
     if isinstance(videos, str):
         raise StoreError(f"videos must be a list of ids, got the text {videos!r}")
-    known, seen = set(there), set()
+    videos, known, seen = list(videos), set(there), set()
     for video in videos:
         if video not in known:
             raise StoreError(f"{path}, video {video!r}: not among its {len(there)} graphs; leave it out of videos")
         if video in seen:
             raise StoreError(f"video {video!r} is twice in videos")
         seen.add(video)
-    return list(videos)
+    return videos
 
 
 def _fingerprint(store: GraphStore) -> str:

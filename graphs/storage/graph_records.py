@@ -90,7 +90,7 @@ def graph_fields(data: GraphData, features_dtype: str, free: Mapping[str, FreeFi
         StoreError: an attribute that is neither in :data:`FIELDS` nor declared, a missing one, a wrong shape, a number
             that is not finite or beyond ``features_dtype``, an index out of range.
     """
-    values = {name: value for name, value in data.to_dict().items() if value is not None and name != "video"}
+    values = {name: value for name, value in attributes(data).items() if value is not None and name != "video"}
     missing = [name for name in REQUIRED if name not in values]
     if missing:
         raise StoreError(f"the graph lacks {', '.join(missing)}")
@@ -106,6 +106,17 @@ def graph_fields(data: GraphData, features_dtype: str, free: Mapping[str, FreeFi
         }
         fields |= free_fields(others, free or {}, lengths)
     return fields
+
+
+def attributes(data: GraphData) -> dict[str, Any]:
+    """What a graph holds, by name.
+
+    Raises:
+        StoreError: it is no graph.
+    """
+    if not isinstance(data, GraphData):
+        raise StoreError(f"a graph must be a PyG Data or a graphs.FlatBatch, got {type(data).__name__}")
+    return data.to_dict()
 
 
 def encode_graph(data: GraphData, features_dtype: str, free: Mapping[str, FreeField] | None = None) -> bytes:
@@ -310,7 +321,8 @@ def _narrowest(name: str, values: np.ndarray) -> Field:
     role = FIELDS[name].role
     least = _LOWEST.get(role, 0)
     if low < least:
-        raise StoreError(f"{name} holds {low}; every number must be {least} or more")
+        hint = "; a store keeps no dense edges: make them of the graphs that were read" if name == "edge_type" else ""
+        raise StoreError(f"{name} holds {low}; every number must be {least} or more{hint}")
     kinds = _KINDS[role]
     kind = next((kind for kind in kinds if high <= np.iinfo(kind).max), None)
     if kind is None:

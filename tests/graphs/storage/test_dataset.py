@@ -4,6 +4,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -191,10 +192,28 @@ def test_what_cannot_be_is_named(path: Path) -> None:
     ):
         with pytest.raises(StoreError, match=message):
             VideoGraphDataset(path, videos=videos)
+    with pytest.raises(StoreError, match="free says what pre_transform adds to the graphs, and there is none"):
+        VideoGraphDataset(path, free={"speed": graphs.FreeField("node")})
+    with pytest.raises(StoreError, match=r"video '000000': edge_type holds -1; .* keeps no dense edges: make them"):
+        VideoGraphDataset(path, pre_transform=graphs.DenseEdges())
     with pytest.raises(StoreError, match="no graph is left"):
         InMemoryVideoGraphDataset(path, videos=[])
     with pytest.raises(StoreError, match="missing"):
         VideoGraphDataset(path.with_name("missing"))
+
+
+def test_arguments_of_other_types(path: Path) -> None:
+    """As where nobody checks types at run time."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        videos: Any = (video for video in ["000004", "000002"])
+        assert VideoGraphDataset(path, videos=videos).videos == ["000004", "000002"]
+        nothing: Any = lambda data: None  # noqa: E731
+        with pytest.raises(StoreError, match=r"video '000000': a graph must be a PyG Data .*, got NoneType"):
+            VideoGraphDataset(path, pre_transform=nothing)
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", before)
 
 
 def test_without_y_there_are_no_classes(tmp_path: Path) -> None:
