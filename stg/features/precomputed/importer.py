@@ -13,7 +13,7 @@ from graphs import VideoFeatures
 from stg.config.schema import in_home
 from stg.features.precomputed.description import Description
 from stg.features.precomputed.files import FeatureSource, UnusableFeatures, open_source
-from stg.features.precomputed.rows import SQUEEZE, Usable, axes_of_one
+from stg.features.precomputed.rows import SQUEEZE, RowChecker, axes_of_one
 from stg.features.precomputed.sources import Origin, content_hash
 from stg.runtime.errors import UserError
 from stg.runtime.reading import normal_id, number, read_text
@@ -112,7 +112,7 @@ class Importer:
         clips = motion if motion is not None else grid
         row = None if clips is None else self._motion_row(len(clips), rows, kept, numbers, total)
         self._refuse_late(video, numbers, kept, total)
-        usable = Usable(video, self._sources, features_dtype)
+        usable = RowChecker(video, self._sources, features_dtype)
         motion, grid = usable("motion", motion), usable("grid", grid)
         if scene is not None:
             scene = usable("scene", scene, kept)
@@ -208,7 +208,7 @@ class Importer:
         return (2 * kept.astype(np.int64) + 1) * length // (2 * rows)
 
     def _objects(
-        self, video: str, rows: int, kept: np.ndarray, seen: dict[str, Read], usable: Usable
+        self, video: str, rows: int, kept: np.ndarray, seen: dict[str, Read], usable: RowChecker
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
         """Boxes, vectors, frames, scores and labels of the objects in the rows that are kept."""
         made = self.description

@@ -14,7 +14,7 @@ TYPED = ("scene", "motion", "grid", "audio", "objects")
 SQUEEZE = ': add "squeeze": true to its description, which drops a leading axis of 1'
 
 
-class Usable:
+class RowChecker:
     """The rows that are kept of the arrays of one video; what cannot be stored is refused by its place in the file."""
 
     def __init__(self, video: str, sources: Mapping[str, FeatureSource], features_dtype: str) -> None:

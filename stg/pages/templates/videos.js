@@ -2,19 +2,19 @@
 (() => {
   const LEVELS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz+*";
   const form = document.querySelector(".controls form");
-  for (const folded of document.querySelectorAll("details.look")) unfold(folded);
+  for (const folded of document.querySelectorAll("details.attribution")) unfold(folded);
   const articles = [...document.querySelectorAll("article.video")].map(read);
   document.body.classList.add("scripted");
   const narrow = matchMedia("(max-width: 60rem)").matches;
   for (const part of document.querySelectorAll(".controls, .legends")) part.open = !narrow;
 
-  // Without this script each look after the first is folded under its title; with it they are chosen above.
+  // Without this script each attribution after the first is folded under its title; with it they are chosen above.
   function unfold(folded) {
-    const [title, ...rest] = folded.children, look = document.createElement("div");
-    Object.assign(look, { className: folded.className, hidden: true });
-    look.dataset.look = folded.dataset.look;
-    look.append(...title.children, ...rest);
-    folded.replaceWith(look);
+    const [title, ...rest] = folded.children, attribution = document.createElement("div");
+    Object.assign(attribution, { className: folded.className, hidden: true });
+    attribution.dataset.attribution = folded.dataset.attribution;
+    attribution.append(...title.children, ...rest);
+    folded.replaceWith(attribution);
   }
 
   // One video: its elements, found when they are first needed.
@@ -73,23 +73,23 @@
   // ---- what lights up
   const level = (text, index) => { const l = text ? LEVELS.indexOf(text[index]) : -1; return l < 0 ? null : l / 63; };
   const percent = (share) => (share === null ? "no data" : share > 0 && share < 0.005 ? "< 1\u00a0%" : Math.round(100 * share) + "\u00a0%");
-  const lookOf = (section) => { const radio = section.querySelector(".looks input:checked"); return radio ? +radio.value : 0; };
+  const attributionOf = (section) => { const radio = section.querySelector(".attributions input:checked"); return radio ? +radio.value : 0; };
 
   function light(article, section, word, scroll) {
     const { root, data } = article;
     const model = section ? +section.dataset.model : null;
-    const key = section ? [model, word, lookOf(section)].join() : "";
+    const key = section ? [model, word, attributionOf(section)].join() : "";
     if (key === article.shown) return;
     article.shown = key;
     for (const e of root.querySelectorAll(".word.lit, .thumb.lit")) e.classList.remove("lit");
-    const look = section && data().captions[model].looks[lookOf(section)];
+    const attribution = section && data().captions[model].attributions[attributionOf(section)];
     if (section && word !== null) for (const e of section.querySelectorAll(`[data-word="${word}"]`)) {
       e.classList.add("lit");
       if (scroll === "all" && e.matches(".thumb")) show(e.parentElement, e);
     }
     if (!article.film) return;
-    const row = look ? (look.whole ? 0 : word) : null;
-    const shares = look && look.frames && row !== null ? look.frames[row] : null;
+    const row = attribution ? (attribution.whole ? 0 : word) : null;
+    const shares = attribution && attribution.frames && row !== null ? attribution.frames[row] : null;
     const best = shares ? shares.reduce((b, s, i) => (s !== null && (b < 0 || s > shares[b]) ? i : b), -1) : -1;
     const most = best < 0 ? 0 : shares[best];
     const even = Boolean(shares) && shares.length > 1 && shares.every((share) => share !== null && share > 0.97 * most);
@@ -101,11 +101,11 @@
       frame.querySelector(".share").textContent = shares ? percent(share) : "";
       bar.setAttribute("width", Math.round(part * frame.querySelector(".track").width.baseVal.value));
       veil.setAttribute("opacity", shares ? (0.62 * (1 - part)).toFixed(2) : 0);
-      const map = look && look.maps && row !== null ? look.maps[row][i] : "";
+      const map = attribution && attribution.maps && row !== null ? attribution.maps[row][i] : "";
       heat.toggleAttribute("hidden", !map);
       if (map) heat.setAttribute("href", "data:image/png;base64," + map);
     });
-    const nodes = look && look.nodes && row !== null ? look.nodes[row] : null;
+    const nodes = attribution && attribution.nodes && row !== null ? attribution.nodes[row] : null;
     const ranked = [];
     article.nodes().forEach((node, i) => {
       const l = nodes ? level(nodes, i) : null, rect = node.querySelector("rect");
@@ -116,31 +116,31 @@
       rect.setAttribute("fill-opacity", lit ? (0.45 * l).toFixed(2) : 0);
       if (l) ranked.push([l, node]);
     });
-    const importance = look && look.edges && row !== null ? look.edges[row] : null;
+    const importance = attribution && attribution.edges && row !== null ? attribution.edges[row] : null;
     article.edges().forEach(({ line }, i) => {
       const l = importance ? level(importance, i) : null;
       if (l === null) { line.style.removeProperty("opacity"); line.style.removeProperty("stroke-width"); }
       else { line.style.setProperty("opacity", 0.12 + 0.88 * l); line.style.setProperty("stroke-width", 0.6 + 3.4 * l); }
     });
-    describe(article, section, word, look, row, shares, best, even, ranked);
+    describe(article, section, word, attribution, row, shares, best, even, ranked);
     if (scroll && best >= 0) show(article.strip, article.frames()[best]);
   }
 
   // The same in words, for those who do not see it.
-  function describe(article, section, word, look, row, shares, best, even, ranked) {
+  function describe(article, section, word, attribution, row, shares, best, even, ranked) {
     if (!section) { article.status.textContent = "No word is chosen: point at a word, or choose one and step with the arrow keys."; return; }
     const button = section.querySelector(`.word[data-word="${word}"]`);
     const parts = [];
     if (even) parts.push("all frames about alike");
     else if (best >= 0) parts.push(`most in ${article.frames()[best].querySelector(".number").textContent} (${percent(shares[best])})`);
     ranked.sort((a, b) => b[0] - a[0]);
-    const top = look && look.top ? look.top[row] : 0;
+    const top = attribution && attribution.top ? attribution.top[row] : 0;
     const named = ranked.slice(0, 3).map(([l, node]) => {
       const name = node.querySelector("tspan"), frame = article.frames()[node.dataset.frame].querySelector(".number").firstChild;
       return `${(name && name.textContent) || "object"} in ${frame.textContent} (${percent(l * top)})`;
     });
     if (named.length) parts.push("boxes: " + named.join(", "));
-    const name = (look && look.whole) || !button ? "The whole caption" : `“${button.querySelector("bdi").textContent}”`;
+    const name = (attribution && attribution.whole) || !button ? "The whole caption" : `“${button.querySelector("bdi").textContent}”`;
     article.status.textContent = `${name}: ${parts.join("; ") || "what it attends to is not known"}`;
   }
 
@@ -163,7 +163,7 @@
   const back = (article) => light(article, article.chosen && article.chosen.section, article.chosen && article.chosen.word, "");
 
   for (const article of articles) {
-    for (const section of article.root.querySelectorAll(".captioned")) {
+    for (const section of article.root.querySelectorAll(".model-caption")) {
       const words = [...section.querySelectorAll(".word")];
       const reach = (word) => words.forEach((w, i) => { w.tabIndex = i === word ? 0 : -1; });
       reach(0);
@@ -199,14 +199,14 @@
         words[to].focus();
         choose(article, section, to);
       });
-      let kept = null;  // the word to go back to from a look of the whole caption
+      let kept = null;  // the word to go back to from an attribution of the whole caption
       section.addEventListener("change", (event) => {
-        if (!event.target.closest(".looks")) return;
-        const look = lookOf(section), { chosen } = article;
+        if (!event.target.closest(".attributions")) return;
+        const attribution = attributionOf(section), { chosen } = article;
         if (chosen && chosen.section === section && chosen.word !== null) kept = chosen.word;
-        for (const e of section.querySelectorAll(".look[data-look]")) e.hidden = +e.dataset.look !== look;
+        for (const e of section.querySelectorAll(".attribution[data-attribution]")) e.hidden = +e.dataset.attribution !== attribution;
         if (!chosen) kept = null;
-        if (article.data().captions[+section.dataset.model].looks[look].whole) choose(article, section, null);
+        if (article.data().captions[+section.dataset.model].attributions[attribution].whole) choose(article, section, null);
         else if (chosen && (kept !== null || chosen.section !== section)) choose(article, section, kept ?? 0);
         else choose(article, null, null);
       });

@@ -44,14 +44,14 @@ def caption_for_template(
             {"text": word, "percent": percent(p), "exact": number(p)}
             for word, p in zip(explanation.words, explanation.probabilities, strict=True)
         ],
-        "looks": attributions,
+        "attributions": attributions,
         "units": explanation.units,
         "gate": gate(explanation),
         "candidates": [candidate(c) for c in caption.candidates],
         "scored": any(c.score is not None for c in caption.candidates),
         "scores": [(name, f"{v:.3f}" if math.isfinite(v) else "no data") for name, v in caption.scores.items()],
     }
-    return prepared, {"looks": scripts}
+    return prepared, {"attributions": scripts}
 
 
 def row(

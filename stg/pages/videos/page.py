@@ -121,7 +121,7 @@ def article(view: VideoView, number: int) -> Article:
         largest=max(drawn.values(), default=0),
         frames=bool(strip.frames),
         boxes=bool(strip.nodes),
-        maps=any("maps" in look for _, script in prepared for look in script["looks"]),
+        maps=any("maps" in attribution for _, script in prepared for attribution in script["attributions"]),
     )
 
 

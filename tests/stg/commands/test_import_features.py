@@ -439,11 +439,11 @@ def test_the_row_of_a_video_is_written_before_it_is_stored(tmp_path: Path, monke
     path, out = describe(tmp_path, num_frames=4, scene={"source": "scene", "width": 3}), tmp_path / "out"
     put, seen = GraphStore.put, []
 
-    def looks(self: GraphStore, video: str, *rest: Any) -> None:
+    def watched_put(self: GraphStore, video: str, *rest: Any) -> None:
         seen.append([row["id"] for row in listed(out)])
         put(self, video, *rest)
 
-    monkeypatch.setattr(GraphStore, "put", looks)
+    monkeypatch.setattr(GraphStore, "put", watched_put)
     assert command(path, out) == 0
     assert seen == [["a"], ["a", "b"]]
 

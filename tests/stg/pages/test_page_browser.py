@@ -168,7 +168,7 @@ def test_a_look_over_boxes_lights_the_boxes_and_says_which(opened: Opener) -> No
         assert (
             f"boxes: {name} ({weights[word].max():.0%}".replace("%", "\u00a0%") in page.locator(".status").inner_text()
         )
-        assert page.locator(".look:not([hidden]) .row .lit .hit").count() > 0
+        assert page.locator(".attribution:not([hidden]) .row .lit .hit").count() > 0
 
 
 def test_a_look_at_edges_draws_them_by_importance(opened: Opener) -> None:
@@ -205,14 +205,14 @@ def test_a_look_of_the_whole_caption_marks_no_word_and_keeps_the_one_that_was_ch
     assert pressed.get_attribute("data-word") == "4"
 
 
-def test_a_caption_of_one_word_has_looks_of_the_word_and_of_the_whole(opened: Opener) -> None:
+def test_a_caption_of_one_word_has_attributions_of_the_word_and_of_the_whole(opened: Opener) -> None:
     page = opened(made_page(made_view(words=("fire",))))
     page.locator(".word").click()
     assert page.locator(".status").inner_text().startswith("“fire”: most in frame")
-    assert page.locator(".look:visible .thumb").count() == 1
+    assert page.locator(".attribution:visible .thumb").count() == 1
     page.get_by_label("Grad-CAM of the whole caption").check()
     assert page.locator(".status").inner_text().startswith("The whole caption: ")
-    assert page.locator(".look:visible .thumb").count() == 6
+    assert page.locator(".attribution:visible .thumb").count() == 6
 
 
 def test_the_slider_and_the_threshold_change_how_many_edges_are_drawn(opened: Opener) -> None:
@@ -266,7 +266,7 @@ def test_the_first_screen_of_a_phone_shows_a_picture(opened: Opener) -> None:
     page.locator(".legends > summary").click()
     assert legend.is_visible()
     # What is said of the words stays one line that scrolls, or it would push their pictures away.
-    assert page.locator(".looks").first.bounding_box()["height"] < 80
+    assert page.locator(".attributions").first.bounding_box()["height"] < 80
 
 
 def test_the_clip_plays(opened: Opener, tmp_path: Path) -> None:
@@ -360,7 +360,7 @@ def test_the_strip_scrolls_to_the_frame_that_a_word_looked_at(opened: Opener) ->
 def test_models_side_by_side_share_the_frames_and_keep_their_words(opened: Opener) -> None:
     view = made_view(models=("Scene only", "Full"))
     page = opened(made_page(view), width=1600)
-    left, right = page.locator(".captioned").all()
+    left, right = page.locator(".model-caption").all()
     boxes = left.bounding_box(), right.bounding_box()
     assert boxes[0] is not None
     assert boxes[1] is not None
@@ -384,10 +384,10 @@ def test_hostile_text_stays_text(opened: Opener) -> None:
     words = page.locator(".word")
     words.nth(1).click()
     words.nth(2).hover()
-    for radio in page.locator(".looks input").all()[:4]:
+    for radio in page.locator(".attributions input").all()[:4]:
         radio.check()
     words.nth(1).click()
-    page.locator(".looks input").first.check()
+    page.locator(".attributions input").first.check()
     words.nth(2).click()
     assert "<script>alert(1)</script>" in page.locator(".status").first.inner_text()
     assert "<script>alert(1)</script>" in page.locator("h1").inner_text()
@@ -404,7 +404,19 @@ def test_everything_can_be_reached_and_done_by_keyboard(opened: Opener) -> None:
         reached.append(page.evaluate("(e => e.name || e.className || e.tagName)(document.activeElement)"))
         outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
         assert outline != "none", f"no focus to be seen on {reached[-1]}"
-    wanted = {"skip", "k", "threshold", "temporal", "spatial", "boxes", "labels", "heat", "zoom", "strip", "v1t0-look"}
+    wanted = {
+        "skip",
+        "k",
+        "threshold",
+        "temporal",
+        "spatial",
+        "boxes",
+        "labels",
+        "heat",
+        "zoom",
+        "strip",
+        "v1t0-attribution",
+    }
     assert wanted <= set(reached)
     assert sum("word" in name.split() for name in reached) == 1  # one stop for all words; arrows step through them
     page.locator(".word").first.focus()
@@ -419,12 +431,12 @@ def test_without_scripts_caption_frames_boxes_and_some_edges_are_there(opened: O
         assert page.locator(selector).first.is_visible(), selector
     assert page.locator(".thumb:visible").count() == 9
     assert not page.locator(".controls").is_visible()
-    titles = [look.title for look in made_view().captions[0].explanation.attributions]
-    assert page.locator(".look h4:visible").all_inner_texts() == titles
-    assert all(heading.bounding_box()["height"] > 8 for heading in page.locator(".look h4").all())
-    for folded in page.locator(".look > summary").all():
+    titles = [one.title for one in made_view().captions[0].explanation.attributions]
+    assert page.locator(".attribution h4:visible").all_inner_texts() == titles
+    assert all(heading.bounding_box()["height"] > 8 for heading in page.locator(".attribution h4").all())
+    for folded in page.locator(".attribution > summary").all():
         folded.click()
-    assert [look.locator(".thumb:visible").count() for look in page.locator(".look").all()] == [9, 9, 6, 6]
+    assert [one.locator(".thumb:visible").count() for one in page.locator(".attribution").all()] == [9, 9, 6, 6]
     paths = page.locator(".edges path")
     assert sum(path.is_visible() for path in paths.all()) == sum(
         path.get_attribute("hidden") is None for path in paths.all()
@@ -435,9 +447,9 @@ def test_without_scripts_caption_frames_boxes_and_some_edges_are_there(opened: O
 def test_every_look_is_printed_with_its_title(opened: Opener, scripts: bool) -> None:
     page = opened(made_page(made_view()), java_script_enabled=scripts, height=2000)
     page.emulate_media(media="print")
-    assert [look.locator(".thumb:visible").count() for look in page.locator(".look").all()] == [9, 9, 6, 6]
-    assert all(title.bounding_box()["height"] > 8 for title in page.locator(".look h4").all())
-    assert not page.locator(".looks").is_visible()
+    assert [one.locator(".thumb:visible").count() for one in page.locator(".attribution").all()] == [9, 9, 6, 6]
+    assert all(title.bounding_box()["height"] > 8 for title in page.locator(".attribution h4").all())
+    assert not page.locator(".attributions").is_visible()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
