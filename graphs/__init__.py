@@ -2,7 +2,7 @@
 
 >>> data = graphs.build_graph(graphs.VideoFeatures(boxes, objects, frame, num_frames=10))
 >>> encoder = graphs.STGEncoder(in_channels=2048)
->>> states = encoder(data.x, data.frame, data.edge_index, data.edge_weight, None, data.num_frames)
+>>> states = encoder(data)
 
 Names are imported when they are first asked for: PyTorch Geometric, which takes several times as long to import as
 PyTorch, comes with the first name that needs it.

@@ -90,7 +90,8 @@ PUBLIC = {
     "stg.vision": "Backbone Detector MotionNetwork BACKBONES DETECTORS MOTION SOUND",
     "stg.features": "Extractor ingest plan_features",
     "stg.text": "Vocabulary tokenize",
-    "stg.models": "Captioner Branch SceneBranch MemoryBuilder build_captioner generate DECODERS",
+    "stg.models": "Captioner Branch SceneBranch MemoryBuilder build_captioner generate DECODERS "
+    "export_onnx OnnxCaptioner",
     "stg.training": "fit train_step captioning_losses reward_losses OPTIMISERS REWARDS",
     "stg.metrics": "Scorer Scores CiderD SentenceBleu RougeL METRICS",
     "stg.evaluation": "evaluate load_run compare",

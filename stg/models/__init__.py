@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from stg.models.decoders import DECODERS, DecoderSpec
     from stg.models.generation import Caption, generate
     from stg.models.memory import MemoryBuilder
+    from stg.models.onnx_export import OnnxCaptioner, export_onnx
 
 __all__ = [
     "DECODERS",
@@ -19,8 +20,10 @@ __all__ = [
     "Captioner",
     "DecoderSpec",
     "MemoryBuilder",
+    "OnnxCaptioner",
     "SceneBranch",
     "build_captioner",
+    "export_onnx",
     "generate",
 ]
 
@@ -32,4 +35,5 @@ __getattr__ = lazy_names(
     decoders="DECODERS DecoderSpec",
     generation="Caption generate",
     memory="MemoryBuilder",
+    onnx_export="OnnxCaptioner export_onnx",
 )

@@ -75,8 +75,13 @@ def export_onnx(captioner: Captioner, vocabulary: Vocabulary, folder: str | Path
         outputs = ["log_probs", *map("new.{}".format, step.new)]
         _export(encoder, folder / "encoder.onnx", (first, second), encoder.inputs, _full(states[0]))
         _export(step, folder / "step.onnx", (begun[0], begun[1]), ["word", *states[0]], outputs)
-    decoder = encoder.decoder
-    record = {
+    # Last: without it the folder does not open.
+    write_atomic(folder / "captioner.json", json.dumps(_record(encoder.decoder, vocabulary), ensure_ascii=False))
+    return folder
+
+
+def _record(decoder: TransformerDecoder, vocabulary: Vocabulary) -> dict[str, Any]:
+    return {
         "format": FORMAT,
         "version": 1,
         "words": vocabulary.words,
@@ -86,9 +91,6 @@ def export_onnx(captioner: Captioner, vocabulary: Vocabulary, folder: str | Path
         "never": sorted({decoder.pad, decoder.bos, *decoder.suppressed}),
         "max_length": vocabulary.max_words + 1,
     }
-    # Last: without it the folder does not open.
-    write_atomic(folder / "captioner.json", json.dumps(record, ensure_ascii=False, indent=1))
-    return folder
 
 
 class OnnxCaptioner:
