@@ -28,7 +28,7 @@ class CompareConfig:
     root: str | None = None
     """Another place of the annotation files."""
     meteor: bool = True
-    """METEOR needs Java and about 20 seconds to start."""
+    """Compare by METEOR, too, next to BLEU-4, ROUGE-L and CIDEr; it needs Java and about 20 seconds to start."""
     json: bool = field(default=False, metadata={"flag": True, "help": "print one JSON object"})
 
     def __post_init__(self) -> None:

@@ -125,7 +125,8 @@ class FuseConfig:
     embedding_store: str | None = None
     """rerank: the graph store with the features that the embedding reads; by default the first run's that fits."""
     meteor: bool = True
-    """METEOR needs Java and about 20 seconds to start."""
+    """Score by METEOR, too, next to BLEU, ROUGE-L and CIDEr; it needs Java and about 20 seconds to start. Other metrics
+    are those of stg.evaluate."""
     device: str = "auto"
     """auto, cpu, cuda, ..."""
     force: bool = field(default=False, metadata={"flag": True, "help": "replace the file --out"})

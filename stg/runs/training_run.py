@@ -57,6 +57,7 @@ class TrainingRun:
     def __init__(self, folder: str | Path, config: FitConfig, rank: int = 0, option: str = "--run.out") -> None:
         self.folder, self.config, self.rank = RunFolder(folder), config, rank
         self._elsewhere = f"choose another folder with {option}"
+        self._plugin_note = ""
         path = self.folder.path
         if self.folder.begun:
             self._refuse_other_settings()
@@ -91,6 +92,9 @@ class TrainingRun:
         self._begun = True
         if self.rank:
             return
+        # The settings below keep the hash of now: of the epochs before, the log alone says what they were made with.
+        if self._plugin_note:
+            logger.warning(self._plugin_note)
         write_atomic(self.folder.config_file, json.dumps(to_dict(self.config), ensure_ascii=False, indent=1))
         # To be given by --config, it holds options alone.
         options = {name: value for name, value in to_dict(self.config).items() if name != "plugin_sha256"}
@@ -123,6 +127,8 @@ class TrainingRun:
 
     def _refuse_other_settings(self) -> None:
         changed = differences(to_dict(self.folder.config), to_dict(self.config))
+        if texts := {key: pair for key, pair in changed.items() if key == "plugin_sha256"}:
+            self._plugin_note = f"resumes with plugins of another text: {describe(texts)}"
         changed = {key: pair for key, pair in changed.items() if key not in FREE}
         if not changed:
             return

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,19 @@ def test_a_command_warns_of_a_changed_plugin(
     now = hashlib.sha256((folder / "my_decoder.py").read_bytes()).hexdigest()
     assert lines[0].startswith(f"warning: the plugin {EXAMPLES / 'my_decoder.py'} is not the one that the run ")
     assert f"run was made with (sha256 {HASH[:12]}... then, {now[:12]}... now): results may differ" in lines[0]
+
+
+def test_the_log_of_a_run_says_where_the_text_of_a_plugin_changed(folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(folder / "run", run)
+    words = ["fit", "--config", run / "config.yaml", "--run.out", run, "--optim.epochs", 2, "--run.override", "true"]
+    assert command(*words, "--plugin", folder / "my_decoder.py") == 0
+    now = hashlib.sha256((folder / "my_decoder.py").read_bytes()).hexdigest()
+    assert json.loads((run / "config.json").read_text())["plugin_sha256"] == [now]
+    (line,) = [line for line in (run / "train.log").read_text().splitlines() if "another text" in line]
+    assert line.endswith(f"resumes with plugins of another text: plugin_sha256: was ['{HASH}'], now ['{now}']")
+    assert command(*words, "--plugin", folder / "my_decoder.py") == 0
+    assert (run / "train.log").read_text().count("another text") == 1
 
 
 def test_python_warns_of_a_changed_plugin_and_one_of_several_processes_speaks(
