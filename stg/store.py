@@ -2,6 +2,9 @@
 
 Info prints what a store holds, verify whether every record is whole.
 
+`store info STORE` and `store verify STORE` only read; `store merge STORE.rank* --out STORE` joins what several
+processes wrote, and `store edges STORE --tau_time 0.1 --out SHARP` draws other edges.
+
 Merge copies the records of stores made with the same settings, such as one of each process, byte by byte into the store
 --out, in the order of their keys; what is there already is not copied again. The lists next to them (.clips.jsonl,
 .skipped.jsonl) are joined too.

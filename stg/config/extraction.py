@@ -179,7 +179,7 @@ class ImportConfig:
     description: str = field(
         metadata={
             "positional": True,
-            "help": "JSON or YAML file that describes the features; after -- if it has a dash",
+            "help": "JSON or YAML file that describes the features; put -- before a name that starts with -",
         }
     )
     out: str

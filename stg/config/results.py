@@ -20,9 +20,9 @@ class CompareConfig:
     baseline: str | None = None
     """The row, by name or by one of its runs, that the others are set against. By default the first."""
     samples: int = 1000
-    """Resamples of the videos."""
+    """How many times the videos are resampled, for the intervals."""
     seed: int = 0
-    """Which resamples."""
+    """Seed of the resampling."""
     show: int = 5
     """Videos to print of those that gain most, and of those that lose most."""
     root: str | None = None

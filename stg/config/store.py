@@ -48,7 +48,7 @@ class StoreConfig(EdgeConfig):
     action: str = field(metadata={"positional": True, "help": "info, verify, merge or edges"})
 
     paths: tuple[str, ...] = field(
-        metadata={"positional": True, "help": "the stores' files; after -- if a name starts with a dash"}
+        metadata={"positional": True, "help": "the files of the stores; put -- before names that start with -"}
     )
     out: str | None = None
     """merge, edges: the store to make, or to add to."""
