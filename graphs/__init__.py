@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from graphs.storage.locks import FileLock, LockHeldError, lock_holder, open_plain
     from graphs.storage.records import StoreError, StoreFullError
     from graphs.storage.store import GraphStore
+    from graphs.tracks import LinkTracks, link_tracks
     from graphs.transforms import DenseEdges, SelectVariant, SpatialEdges, TemporalEdges, paper_edges
     from graphs.variants import DENSE_TYPE, TIME_FLOWS, VARIANTS, check_variant, select_edges, set_edges
 
@@ -58,6 +59,7 @@ __all__ = [
     "InMemoryVideoGraphDataset",
     "LMDBDatabase",
     "LMDBFile",
+    "LinkTracks",
     "LockHeldError",
     "STGConv",
     "STGEncoder",
@@ -77,6 +79,7 @@ __all__ = [
     "draw_paper_edges",
     "encode_graph",
     "flat_graph",
+    "link_tracks",
     "lock_holder",
     "open_plain",
     "paper_edges",
@@ -136,6 +139,7 @@ _HOMES = {
         "StoreFullError",
     ),
     "graphs.storage.store": ("GraphStore",),
+    "graphs.tracks": ("LinkTracks", "link_tracks"),
     "graphs.transforms": (
         "DenseEdges",
         "SelectVariant",
