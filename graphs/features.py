@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -149,6 +150,22 @@ class VideoFeatures:
         )  # fmt: skip
         return cls(**made, **fields)
 
+    @classmethod
+    def from_numpy(
+        cls, boxes: np.ndarray, objects: np.ndarray, frame: np.ndarray, num_frames: int, **more: Any
+    ) -> "VideoFeatures":
+        """The same from NumPy arrays, which are copied: floats as float32, whole numbers as int64, as models have them.
+
+        Args:
+            boxes, objects, frame, num_frames: as for the class.
+            more: any of its other fields.
+
+        Raises:
+            ValueError: as for the class.
+        """
+        fields: dict[str, Any] = {name: _tensor(value) for name, value in more.items()}
+        return cls(_tensor(boxes), _tensor(objects), _tensor(frame), num_frames, **fields)
+
     @property
     def num_objects(self) -> int:
         """Number ``N`` of objects in all frames together."""
@@ -163,8 +180,8 @@ class VideoFeatures:
         for name in TENSORS:
             value = getattr(self, name)
             if value is not None and not isinstance(value, Tensor):
-                kind, hint = type(value).__name__, ": use torch.from_numpy" if type(value).__module__ == "numpy" else ""
-                raise self._error(f"{name} must be a torch tensor, got {kind}{hint}")
+                hint = ": use VideoFeatures.from_numpy" if type(value).__module__ == "numpy" else ""
+                raise self._error(f"{name} must be a torch tensor, got {type(value).__name__}{hint}")
             if value is None and name in ("boxes", "objects", "frame"):
                 raise self._error(f"{name} must be a torch tensor, got None")
 
@@ -294,3 +311,10 @@ def repeated_track(frame: Tensor, track: Tensor) -> int | None:
 def _first(bad: Tensor) -> int | None:
     """Position of the first true entry, None if there is none."""
     return int(bad.int().argmax()) if bool(bad.any()) else None
+
+
+def _tensor(value: Any) -> Any:
+    if not isinstance(value, np.ndarray):
+        return value
+    kinds = {"f": np.float32, "i": np.int64, "u": np.int64}
+    return torch.from_numpy(value.astype(kinds.get(value.dtype.kind, value.dtype)))

@@ -170,8 +170,22 @@ def test_what_does_not_fit(changes: dict[str, Any], message: str) -> None:
 @pytest.mark.usefixtures("_own_words")
 @pytest.mark.parametrize("name", ["boxes", "frame", "scores", "scene", "label", "track", "audio_mask"])
 def test_what_is_no_tensor_is_named(name: str) -> None:
-    words = rf"{name} must be a torch tensor, got ndarray: use torch.from_numpy; video 'vid42'"
+    words = rf"{name} must be a torch tensor, got ndarray: use VideoFeatures.from_numpy; video 'vid42'"
     with pytest.raises(ValueError, match=words):
         given(**{name: np.zeros(3, np.float32)})
     with pytest.raises(ValueError, match=rf"{name} must be a torch tensor, got list; video 'vid42'"):
         given(**{name: [1.0, 2.0, 3.0]})
+
+
+def test_arrays_of_numpy_become_the_tensors_that_models_read() -> None:
+    boxes = np.array([[0, 0, 2, 2], [1, 1, 3, 3]], np.float64)[::-1]  # no tensor shares memory that runs backwards
+    objects = np.arange(6, dtype=np.float16).reshape(2, 3)
+    objects.flags.writeable = False
+    features = VideoFeatures.from_numpy(
+        boxes, objects, np.array([0, 1], np.int32), 2, label=np.array([3, 4], np.uint8), size=(4, 4), video="v"
+    )
+    assert features.boxes.tolist() == [[1, 1, 3, 3], [0, 0, 2, 2]]
+    assert features.objects.tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert (features.boxes.dtype, features.objects.dtype) == (torch.float32, torch.float32)
+    assert (features.frame.dtype, features.label.dtype) == (torch.int64, torch.int64)
+    assert (features.frame.tolist(), features.label.tolist(), features.video) == ([0, 1], [3, 4], "v")

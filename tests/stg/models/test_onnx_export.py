@@ -92,6 +92,15 @@ def test_captions_differ_in_length_and_know_no_special_word(exported: tuple[Capt
     assert (words[:, 0] > 3).all()
 
 
+def test_no_caption_ends_before_its_first_word(exported: tuple[Captioner, Path]) -> None:
+    onnx, given = OnnxCaptioner(exported[1]), features(4, 5)
+    likeliest = int(onnx.words(**given)[0, 0])
+    onnx.record["eos"] = likeliest
+    words = onnx.words(**given)
+    assert words[0, 0] != likeliest
+    assert words.shape[1] > 1
+
+
 def test_arrays_that_do_not_fit(exported: tuple[Captioner, Path], tmp_path: Path) -> None:
     onnx, given = OnnxCaptioner(exported[1]), features(2, 3)
     with pytest.raises(UserError, match="reads mask, motion, scene; got mask, scene"):
