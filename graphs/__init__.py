@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from graphs.storage.locks import FileLock, LockHeldError, lock_holder, open_plain
     from graphs.storage.records import StoreError, StoreFullError
     from graphs.storage.store import GraphStore
-    from graphs.tracks import LinkTracks, link_tracks
+    from graphs.tracks import LinkTracks, TrackEdges, link_tracks, track_edges
     from graphs.transforms import DenseEdges, SelectVariant, SpatialEdges, TemporalEdges, paper_edges
     from graphs.variants import DENSE_TYPE, TIME_FLOWS, VARIANTS, check_variant, select_edges, set_edges
 
@@ -69,6 +69,7 @@ __all__ = [
     "StoreError",
     "StoreFullError",
     "TemporalEdges",
+    "TrackEdges",
     "VideoFeatures",
     "VideoGraphDataset",
     "VideoStates",
@@ -95,6 +96,7 @@ __all__ = [
     "spatial_edges",
     "symmetric_norm",
     "temporal_edges",
+    "track_edges",
 ]
 
 _HOMES = {
@@ -139,7 +141,7 @@ _HOMES = {
         "StoreFullError",
     ),
     "graphs.storage.store": ("GraphStore",),
-    "graphs.tracks": ("LinkTracks", "link_tracks"),
+    "graphs.tracks": ("LinkTracks", "TrackEdges", "link_tracks", "track_edges"),
     "graphs.transforms": (
         "DenseEdges",
         "SelectVariant",

@@ -24,9 +24,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-EDGE_TYPES = {"spatial": 0, "temporal": 1}
+EDGE_TYPES = {"spatial": 0, "temporal": 1, "track": 255}
 """Name -> number in ``edge_type``; edges of the dense variant carry -1 instead. Other types are added here, with
-numbers from 2 to 255, before graphs that hold them are stored or read."""
+numbers from 2 to 254, before graphs that hold them are stored or read."""
 
 Edges = tuple[Int[Tensor, "2 E"], Float[Tensor, " E"]]
 

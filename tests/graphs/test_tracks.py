@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
-from graphs import LinkTracks, build_graph, link_tracks
+from graphs import EDGE_TYPES, GraphStore, LinkTracks, STGConv, TrackEdges, build_graph, link_tracks, track_edges
 from graphs.readers.cad120 import read_cad120
 from tests.graphs.graph_reference import cosine, iou, make_video
 from tests.graphs.readers.test_cad120 import CLIP
@@ -141,6 +141,67 @@ def test_words_for_what_cannot_be() -> None:
         linked([0, 0], [1, 0])
     with pytest.raises(ValueError, match=r"reads label, which the data has not: set same_label=False"):
         LinkTracks(same_label=True)(build_graph(make_video([1])))
+
+
+def slow_edges(frame: list[int], track: list[int], video: list[int], span: int) -> set[tuple[int, int]]:
+    rows = range(len(frame))
+    return {
+        (i, j)
+        for i in rows
+        for j in rows
+        if i != j and track[i] == track[j] >= 0 and video[i] == video[j] and abs(frame[i] - frame[j]) <= span
+    }
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    # Of two videos, six frames and three tracks, any that are there; and some objects without a track.
+    present=st.lists(st.tuples(st.integers(0, 1), st.integers(0, 5), st.integers(0, 2)), unique=True, max_size=20),
+    unknown=st.lists(st.tuples(st.integers(0, 1), st.integers(0, 5), st.just(-1)), max_size=3),
+    span=st.sampled_from([1, 2, 9]),
+)
+def test_edges_along_tracks(present: list[tuple[int, ...]], unknown: list[tuple[int, ...]], span: int) -> None:
+    video, frame, track = torch.tensor(sorted(present + unknown), dtype=torch.int64).reshape(-1, 3).unbind(1)
+    index, weight = track_edges(frame, track, video, span=span)
+    expected = slow_edges(frame.tolist(), track.tolist(), video.tolist(), span)
+    assert set(zip(*index.tolist(), strict=True)) == expected
+    assert index.size(1) == len(expected)
+    assert bool((index[1].diff() >= 0).all())
+    sums = torch.zeros(len(frame)).index_add(0, index[1], weight)
+    torch.testing.assert_close(sums[index[1]], torch.ones(len(expected)))
+
+
+def test_edges_of_tracks_join_those_of_the_paper(tmp_path: Path) -> None:
+    video = make_video([2, 2], dtype=torch.float32)
+    data = build_graph(video)
+    data.track = torch.tensor([5, 3, 3, -1])
+    before = data.edge_index.size(1)
+    data = TrackEdges()(data)
+    own = data.edge_type == EDGE_TYPES["track"]
+    assert data.edge_index[:, own].tolist() == [[2, 1], [1, 2]]
+    assert data.edge_attr[own].tolist() == [[1], [-1]]
+    assert data.edge_index.size(1) == before + 2
+    # Literal time: what an object gathers comes from the next frame.
+    assert set(data.edge_attr[data.edge_type == EDGE_TYPES["temporal"]].flatten().tolist()) == {1}
+    assert set(data.edge_attr[data.edge_type == EDGE_TYPES["spatial"]].flatten().tolist()) == {0}
+    states = STGConv(6, edge_dim=1)(data.x, data.edge_index, data.edge_weight, data.edge_attr)
+    assert states.isfinite().all()
+    with GraphStore(tmp_path / "s.lmdb", "a", features_dtype="float32") as store:
+        store.put(video.video, data)
+        found = store.get(video.video)
+    for name in ("edge_index", "edge_attr", "edge_type", "track"):
+        assert torch.equal(found[name], data[name])
+    linked_first = TrackEdges(span=2)(
+        LinkTracks(min_iou=0.0)(Data(x=video.objects, boxes=video.boxes, frame=video.frame))
+    )
+    assert set(linked_first.edge_type.tolist()) == {EDGE_TYPES["track"]}
+
+
+def test_words_for_edges_that_cannot_be() -> None:
+    with pytest.raises(ValueError, match="span must be a number of frames, 1 or more, got 0"):
+        TrackEdges(span=0)
+    with pytest.raises(ValueError, match=r"reads track, which the data has not: apply LinkTracks\(\) first"):
+        TrackEdges()(build_graph(make_video([1])))
 
 
 def links(track: Tensor) -> set[tuple[int, int]]:
