@@ -8,6 +8,7 @@ from stg.config.captioning import CaptionConfig
 from stg.explain import DeletionTests
 from stg.pages import write_video_pages
 from stg.pages.videos.build import page_facts
+from stg.pages.videos.clip_films import page_readers
 from stg.pages.videos.clips import explained_model, view_of_clip
 from stg.pages.videos.overlay_film import write_overlay
 from stg.pages.videos.split_report import run_name
@@ -35,13 +36,14 @@ def write_page(
     tests, name = DeletionTests(), run_name(config.model)
 
     def views() -> Iterator[VideoView]:
-        for one in captions:
-            view = view_of_clip(one, name, tests=tests)
-            if view.error is not None and one.error is None:
-                reporter.say(f"{one.video} is not shown: {view.error}")
-            if config.overlay and view.error is None:
-                drawn.append(view)
-            yield view
+        with page_readers(config.time_limit, config.workers) as readers:
+            for one in captions:
+                view = view_of_clip(one, readers, name, tests=tests, reporter=reporter)
+                if view.error is not None and one.error is None:
+                    reporter.say(f"{one.video} is not shown: {view.error}")
+                if config.overlay and view.error is None:
+                    drawn.append(view)
+                yield view
 
     # Views are made one at a time, as a page is written: without a page somebody has to ask for them.
     if not config.report:

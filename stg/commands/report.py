@@ -16,6 +16,7 @@ from stg.explain import EXPLAINERS, Explainer
 from stg.explain.explainers import find_explainer
 from stg.features.log import ExtractionLog, require_same_clip
 from stg.pages import run_view, write_run_page, write_video_pages
+from stg.pages.videos.clip_films import page_readers
 from stg.pages.videos.pictures import glimpse
 from stg.pages.videos.split_report import SplitReport, run_name
 from stg.runs.folder import load_config
@@ -24,8 +25,10 @@ from stg.runtime.files import page_file, printable
 from stg.runtime.progress import ConsoleReporter
 from stg.runtime.reading import normal_id
 from stg.runtime.reporter import Reporter
+from stg.video.clip import ClipRequest
 from stg.video.clips import ClipList, by_id, list_clips
-from stg.video.decoding import VideoError, sample_video
+from stg.video.decoding import SampledFrames, VideoError
+from stg.video.readers import Readers
 
 GLIMPSES = 4
 """Frames of each of the best and the worst videos on the page of a run."""
@@ -65,17 +68,20 @@ def report_run(config: ReportConfig, *, reporter: Reporter) -> Path:
     # The page needs no captions by people: without them it has no best and worst videos.
     except UserError as error:
         reporter.say(f"no best and worst videos: {error}")
-    page = run_view(
-        config.run,
-        ablations=_listed(config.ablations),
-        split="test" if tested else "val",
-        references=references,
-        pictures=_glimpses(config, settings, reporter),
-    )
+    with Readers(ClipRequest(GLIMPSES), 1, config.time_limit) as readers:
+        page = run_view(
+            config.run,
+            ablations=_listed(config.ablations),
+            split="test" if tested else "val",
+            references=references,
+            pictures=_glimpses(config, settings, readers, reporter),
+        )
     return write_run_page(config.target, page)
 
 
-def _glimpses(config: ReportConfig, settings: FitConfig, reporter: Reporter) -> Callable[[str], Sequence[str]] | None:
+def _glimpses(
+    config: ReportConfig, settings: FitConfig, readers: Readers, reporter: Reporter
+) -> Callable[[str], Sequence[str]] | None:
     """A few frames of a video as ``data:`` addresses, if they are at hand."""
     if settings.data.dataset == "world":
         world = World.of(settings.world)
@@ -88,7 +94,7 @@ def _glimpses(config: ReportConfig, settings: FitConfig, reporter: Reporter) -> 
             return ()
         try:
             require_same_clip(rows, video, clip)
-            return glimpse(sample_video(clip, GLIMPSES))
+            return [one for part in readers.one(clip) if isinstance(part, SampledFrames) for one in glimpse(part)]
         except VideoError as error:
             reporter.say(f"no pictures of {video}: {error}")  # the page shows captions: it can do without
             return ()
@@ -120,15 +126,16 @@ def report_videos(config: ReportConfig, *, reporter: Reporter) -> list[Path]:
     )
     report.caption()
     videos = report.chosen(_listed(config.videos), config.order, config.limit)
-    return write_video_pages(
-        config.target,
-        report.views(videos),
-        title=f"{run.dataset.name}, {config.split}: {run_name(run.folder)}",
-        # Videos asked for by name stand in the order given, whatever --order says.
-        lead=report.lead(len(videos), "given" if config.videos else config.order),
-        facts=report.facts(),
-        deletions=report.deletions,
-    )
+    with page_readers(config.time_limit) as readers:
+        return write_video_pages(
+            config.target,
+            report.views(videos, readers),
+            title=f"{run.dataset.name}, {config.split}: {run_name(run.folder)}",
+            # Videos asked for by name stand in the order given, whatever --order says.
+            lead=report.lead(len(videos), "given" if config.videos else config.order),
+            facts=report.facts(),
+            deletions=report.deletions,
+        )
 
 
 def _explainers(config: ReportConfig) -> list[Explainer]:

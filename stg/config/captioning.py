@@ -33,13 +33,15 @@ class CaptionConfig:
     json: bool = field(default=False, metadata={"flag": True, "help": JSON_HELP})
     report: str | None = None
     """Also write a page to this file: frames, graph, words, and where each word looked. It shows objects where the
-    detector of the training features is at hand, which captioning may do without. Many clips make several pages."""
+    detector of the training features is at hand, which captioning may do without. A page ends after 30 clips or 18 MB;
+    the others go to NAME-2.html, ..."""
     overlay: str | None = None
     """Also write the clip, one alone, to this .mp4 with boxes, edges and the growing caption burnt in."""
     workers: int = 1
     """Processes that decode clips; a crash or a hang costs one clip. 0 decodes in the command's own process."""
     time_limit: float = 600.0
-    """Seconds to wait for one clip before it is given up."""
+    """Seconds to wait for one clip before it is given up; with --report as many again for its film on the page, without
+    which it is shown then."""
     device: str = "auto"
     """auto, cpu, cuda, ..."""
     threads: int = 0

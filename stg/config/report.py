@@ -35,7 +35,7 @@ class ReportConfig:
     order: Literal["given", "best", "worst"] = "given"
     """Which videos come first: as the split lists them, or by their CIDEr (BLEU-4 where that is not defined)."""
     limit: int = 30
-    """Most videos to show; 0 for all. More than fit on a page of 30 go to further pages: NAME-2.html, ..."""
+    """Most videos to show; 0 for all. A page ends after 30 videos or 18 MB; the others go to NAME-2.html, ..."""
     out: str | None = None
     """The page, or a folder for several pages; by default RUN/report/SPLIT.html, or RUN/report/run.html."""
     clips: str | None = None
@@ -61,6 +61,8 @@ class ReportConfig:
     """Another place of the graph store than the run was trained with."""
     root: str | None = None
     """Another place of the annotation files."""
+    time_limit: float = 600.0
+    """Seconds to wait for one clip before it is given up: its video is shown without pictures, or without its film."""
     device: str = "auto"
     """auto, cpu, cuda, ..."""
     threads: int = 0
@@ -71,6 +73,8 @@ class ReportConfig:
             raise ValueError(
                 f"limit, threads and explainer must not be negative; got {self.limit}, {self.threads}, {self.explainer}"
             )
+        if not self.time_limit > 0:
+            raise ValueError(f"time_limit must be greater than 0; got {self.time_limit}")
         if self.split is None:
             plain = ReportConfig(self.run, split="val")
             given = [name for name in OF_VIDEOS if getattr(self, name) != getattr(plain, name)]

@@ -7,6 +7,7 @@ from pathlib import Path
 from stg.captioning.pipeline import ClipCaption
 from stg.explain import DeletionTests
 from stg.pages.videos.build import page_facts
+from stg.pages.videos.clip_films import page_readers
 from stg.pages.videos.clips import view_of_clip
 from stg.pages.videos.page import video_fragment, videos_html
 from stg.pages.videos.views import VideosPage
@@ -48,6 +49,7 @@ def show(result: ClipCaption | Sequence[ClipCaption]) -> Shown:
     if not found:
         raise ValueError("there is nothing to show: give what describe() returned, or several of these")
     tests = DeletionTests()
-    views = tuple(view_of_clip(one, tests=tests) for one in found)
+    with page_readers() as readers:
+        views = tuple(view_of_clip(one, readers, tests=tests) for one in found)
     title = Path(found[0].video).name if len(found) == 1 else f"{len(found)} videos"
     return Shown(VideosPage(title=title, lead="", videos=views, deletions=tests.results(), facts=page_facts()))

@@ -28,6 +28,21 @@ class SegmentRequest:
 
 
 @dataclass(frozen=True)
+class NumberedFrames:
+    """The frames of a clip by their numbers, as a graph holds them, with what else it knows of its clip.
+
+    Args:
+        numbers: in the undamaged video, from 0.
+        total: how many frames the video has; None where that is not known.
+        size: height and width of its pictures; None where that is not known.
+    """
+
+    numbers: tuple[int, ...]
+    total: int | None = None
+    size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
 class ClipRequest:
     """What to read of a clip. Travels to other processes.
 
@@ -36,6 +51,7 @@ class ClipRequest:
         segments: what the motion network wants; None: no segments are read.
         sound: whether the sound is read.
         identity: whether ``stamp`` and ``sha256`` of the file (:class:`stg.runtime.stamps.Read`) are among the facts.
+        wanted: these frames in place of sampled ones, for pages.
     """
 
     num_frames: int = 10
@@ -46,6 +62,7 @@ class ClipRequest:
     sound: bool = False
     stride: int = STRIDE
     identity: bool = False
+    wanted: NumberedFrames | None = None
 
 
 @dataclass(frozen=True)
@@ -74,4 +91,17 @@ class AudioChunk:
     audible: Bool[np.ndarray, " k"]
 
 
-ClipPart = SampledFrames | Segment | AudioChunk
+@dataclass(frozen=True, eq=False)
+class Film:
+    """The clip itself, small, for a page.
+
+    Args:
+        mp4: ``[n]`` bytes of a file that browsers play.
+        whole: all of the clip is there, not its beginning alone.
+    """
+
+    mp4: UInt8[np.ndarray, " n"]
+    whole: bool = True
+
+
+ClipPart = SampledFrames | Segment | AudioChunk | Film

@@ -21,11 +21,11 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from stg.runtime.errors import UserError
-from stg.video.clip import AudioChunk, ClipPart, ClipRequest, Segment, SegmentRequest
+from stg.video.clip import AudioChunk, ClipPart, ClipRequest, Film, NumberedFrames, Segment, SegmentRequest
 from stg.video.decoding import SampledFrames, VideoError
 from stg.video.packets import NO_MEMORY, OutOfMemory
 
-PARTS = {kind.__name__: kind for kind in (SampledFrames, Segment, AudioChunk)}
+PARTS = {kind.__name__: kind for kind in (SampledFrames, Segment, AudioChunk, Film)}
 
 Read = Callable[[Path, ClipRequest], Iterator[ClipPart]]
 
@@ -46,7 +46,9 @@ def main() -> None:
         _limit_memory(memory)
         send(answers, {"kind": "ready"})
         while True:
-            _answer(answers, Path(commands.get()["path"]), request, read)
+            command = commands.get()
+            own = command["request"]
+            _answer(answers, Path(command["path"]), request if own is None else request_from(own), read)
     except BrokenPipeError:
         os._exit(0)
     except BaseException:
@@ -104,12 +106,15 @@ def receive(stream: BinaryIO) -> dict[str, Any]:
 
 def request_from(values: dict[str, Any]) -> ClipRequest:
     """The request that ``dataclasses.asdict`` and JSON made into ``values``."""
-    segments = values["segments"]
+    segments, wanted = values["segments"], values["wanted"]
     if segments is not None:
         crop, resize = tuple(segments["crop"]), segments["resize"]
         resize = tuple(resize) if isinstance(resize, list) else resize
         segments = SegmentRequest(**segments | {"crop": crop, "resize": resize})
-    return ClipRequest(**values | {"segments": segments})
+    if wanted is not None:
+        size = wanted["size"]
+        wanted = NumberedFrames(tuple(wanted["numbers"]), wanted["total"], None if size is None else tuple(size))
+    return ClipRequest(**values | {"segments": segments, "wanted": wanted})
 
 
 def request_values(request: ClipRequest) -> dict[str, Any]:

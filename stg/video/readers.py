@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,21 @@ class Readers:
             StgError: (by the parts) the child process does not start.
         """
         return self._in_turn(dict(clips)) if self.workers else self._here(dict(clips))
+
+    def one(self, path: Path, request: ClipRequest | None = None) -> Generator[ClipPart]:
+        """The parts of one clip, by a request of its own where one is given; errors are those of :meth:`open`."""
+        if self._open:
+            raise RuntimeError("these readers are at work on other clips: use them up, or close that iterator, first")
+        if not self.workers:
+            yield from _read_here(path, request or self.request, self.read)
+            return
+        reader = self._readers[0]
+        clip = reader.ask(path, request)
+        try:
+            yield from reader.parts(clip)
+        finally:
+            if reader.clip == clip and reader.busy:
+                reader.skip()
 
     def close(self) -> None:
         """End the processes, whatever they are doing. Closing twice is harmless."""
@@ -144,13 +159,14 @@ class _Reader:
         self._process: subprocess.Popen[bytes] | None = None
         self._ready = False
 
-    def ask(self, path: Path) -> int:
+    def ask(self, path: Path, request: ClipRequest | None = None) -> int:
         """Have it begin with this clip; returns the number that :meth:`parts` takes."""
         if self._process is not None and self._process.poll() is not None:
             self.stop()
         if self._process is None:
             self._start()
-        self._command({"path": os.fspath(path)})
+        own = None if request is None else request_values(request)
+        self._command({"path": os.fspath(path), "request": own})
         self._path, self._left = path, self.time_limit
         self.clip, self.busy = self.clip + 1, True
         return self.clip

@@ -197,7 +197,7 @@ def hostile_page(page: VideosPage) -> VideosPage:
 
 def everything() -> VideosPage:
     """A page on which every part of the template is drawn."""
-    film = Film(b"no film", whole=False)
+    film = Film(np.frombuffer(b"no film", np.uint8), whole=False)
     view = dataclasses.replace(made_view(models=("Scene only", "Full")), notes=("no sound",), film=film)
     page = made_page(view, made_view("no pictures", jpegs=[None] * 6), VideoView("broken", error="cannot be read"))
     return dataclasses.replace(page, others=(("1", "a.html"), ("2", "b.html"), ("3", "c.html")), place=1)

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from stg.runtime.errors import UserError
-from stg.video.clip import AudioChunk, ClipPart, ClipRequest
+from stg.video.clip import AudioChunk, ClipPart, ClipRequest, Film
 from stg.video.decoding import VideoError
+from stg.video.film import read_for_page
 
 
 def sound(value: float, count: int = 1) -> AudioChunk:
@@ -56,3 +57,17 @@ def act(path: Path, request: ClipRequest) -> Iterator[ClipPart]:
             yield sound(0.0, 100)
     yield sound(len(path.name))
     yield sound(len(path.name))
+
+
+def act_at_the_film(path: Path, request: ClipRequest) -> Iterator[ClipPart]:
+    """As `read_for_page`; where the film is made, the name of the folder is a deed of `act`."""
+    for part in read_for_page(path, request):
+        if isinstance(part, Film):
+            list(act(path.with_stem(path.parent.name), request))
+        yield part
+
+
+def act_at_once(path: Path, request: ClipRequest) -> Iterator[ClipPart]:
+    """As `act_at_the_film`, but before the first frame."""
+    list(act(path.with_stem(path.parent.name), request))
+    yield from read_for_page(path, request)

@@ -5,8 +5,11 @@
   for (const folded of document.querySelectorAll("details.attribution")) unfold(folded);
   const articles = [...document.querySelectorAll("article.video")].map(read);
   document.body.classList.add("scripted");
-  const narrow = matchMedia("(max-width: 60rem)").matches;
-  for (const part of document.querySelectorAll(".controls, .legends")) part.open = !narrow;
+  // On wide screens, where these have no title to open them by, they stand open; a tablet that is turned becomes one.
+  const wide = matchMedia("(min-width: 60rem)");
+  const fold = () => { for (const part of document.querySelectorAll(".controls, .legends")) part.open = wide.matches; };
+  wide.addEventListener("change", fold);
+  fold();
 
   // Without this script each attribution after the first is folded under its title; with it they are chosen above.
   function unfold(folded) {

@@ -1,15 +1,19 @@
 """Captioned clips, explained, as a page shows them."""
 
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from graphs import GraphsInMemory
 from stg.captioning.pipeline import ClipCaption, Evidence, VideoCaptioner
 from stg.explain import DeletionTests, ExplainedModel, explain
 from stg.pages.videos.build import video_view
-from stg.pages.videos.film import film_of
+from stg.pages.videos.clip_films import film_of
 from stg.pages.videos.views import ModelCaption, VideoView
 from stg.runtime.errors import UserError
 from stg.runtime.files import without_places
+from stg.runtime.reporter import SILENT, Reporter
+from stg.video.readers import Readers
 
 MODEL = "the model"
 """Name of a model that is shown alone."""
@@ -20,13 +24,22 @@ def explained_model(captioner: VideoCaptioner) -> ExplainedModel:
     return ExplainedModel(captioner.trained, captioner.whole, captioner.extractor.backbone)
 
 
-def view_of_clip(found: ClipCaption, name: str = MODEL, *, tests: DeletionTests | None = None) -> VideoView:
+def view_of_clip(
+    found: ClipCaption,
+    readers: Readers,
+    name: str = MODEL,
+    *,
+    tests: DeletionTests | None = None,
+    reporter: Reporter = SILENT,
+) -> VideoView:
     """What a page shows of a clip that `stg.captioning.pipeline.VideoCaptioner` has captioned.
 
     Args:
         found: with its evidence.
+        readers: of :func:`stg.pages.videos.clip_films.page_readers`; they make the film.
         name: of the model on the page.
         tests: take part in these, too.
+        reporter: receives why there is no film.
 
     Raises:
         ValueError: the evidence was not kept.
@@ -37,9 +50,13 @@ def view_of_clip(found: ClipCaption, name: str = MODEL, *, tests: DeletionTests 
     if found.seen is None:
         raise ValueError(f"of {found.video!r} only the caption was kept: ask describe_many for keep_seen=True")
     try:
-        return _view(video, found.seen, found, name, tests)
+        view = _view(video, found.seen, found, name, tests)
     except (UserError, ValueError) as error:  # one clip of many: the others are shown
         return VideoView(video, error=without_places(error))
+    notes = [*view.notes]
+    with closing(readers.one(found.seen.clip)) as parts:
+        film = film_of(found.video, parts, notes, reporter)
+    return replace(view, notes=tuple(notes), film=film)
 
 
 def _view(video: str, evidence: Evidence, found: ClipCaption, name: str, tests: DeletionTests | None) -> VideoView:
@@ -55,6 +72,5 @@ def _view(video: str, evidence: Evidence, found: ClipCaption, name: str, tests: 
         notes.append(f"This clip is {found.warning}.")
     if found.truncated:
         notes.append("The file is cut short: this is what there is of it.")
-    film = film_of(evidence.clip, notes)
     shown = [ModelCaption(name, explanation, found.candidates)]
-    return video_view(video, batch, sample, shown, notes=notes, film=film)
+    return video_view(video, batch, sample, shown, notes=notes)

@@ -11,11 +11,11 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 from PIL import Image
 
-from stg.pages.videos.film import film_writer
 from stg.pages.videos.overlay_drawing import CaptionStrip, Overlay
 from stg.pages.videos.views import VideoView
 from stg.runtime.files import replacing
 from stg.video.decoding import check_damage, decode_frames, original_numbers
+from stg.video.film import film_writer
 from stg.video.packets import MAX_PIXELS, VideoError, open_regular, pictures_of, read_index
 from stg.video.pictures import fit
 

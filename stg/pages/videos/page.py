@@ -12,9 +12,9 @@ from stg.explain import Deletion
 from stg.pages.html import render, templates
 from stg.pages.videos.boxes_and_edges import HEIGHT, LARGEST_K, data_uri, own_types, strip_of
 from stg.pages.videos.caption_rows import caption_for_template, deletion
-from stg.pages.videos.film import SECONDS
 from stg.pages.videos.views import VideosPage, VideoView
 from stg.runtime.files import page_file, write_atomic
+from stg.video.film import SECONDS
 
 STRONGEST = 2
 """Edges into each box (of one kind) that are drawn at first."""
@@ -104,7 +104,7 @@ def article(view: VideoView, number: int) -> Article:
         view=view,
         strip=strip,
         height=HEIGHT,
-        film="" if view.film is None else data_uri("video/mp4", view.film.mp4),
+        film="" if view.film is None else data_uri("video/mp4", view.film.mp4.tobytes()),
         seconds=SECONDS,
         k=STRONGEST,
         largest=LARGEST_K,

@@ -1,9 +1,7 @@
 """The sampled frames of a video as pictures for a page, and its graph as plain values."""
 
 import io
-from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int64, UInt8
@@ -13,8 +11,9 @@ from graphs import DENSE_TYPE, EDGE_TYPES, GraphData
 from stg.datasets.world.dataset import World
 from stg.pages.videos.boxes_and_edges import data_uri
 from stg.pages.videos.views import Edge, Node, Picture
-from stg.video.decoding import SampledFrames, check_damage, decode_frames, original_numbers, sampled, video_id
-from stg.video.packets import MAX_PIXELS, VideoError, open_regular, read_index
+from stg.video.clip import NumberedFrames
+from stg.video.decoding import SampledFrames, VideoError
+from stg.video.numbered import check_same_clip
 from stg.vision.detectors import class_name
 
 WIDTH = 320
@@ -24,39 +23,18 @@ QUALITY = 80
 """Of the JPEG coding."""
 
 
-def sample_of_clip(path: str | Path, graph: GraphData, max_pixels: int = MAX_PIXELS) -> SampledFrames:
-    """The frames of a clip that a graph was made from, by the frame numbers that it holds.
-
-    Args:
-        path: the clip.
-        graph: of this one video.
-        max_pixels: as in :func:`stg.video.decoding.sample_video`.
+def frames_of(graph: GraphData, video: str) -> NumberedFrames:
+    """The frames that the graph of one video was made from, and what it knows of the clip.
 
     Raises:
-        VideoError: the clip cannot be read, a frame of the graph cannot be, or it is another clip: its length or the
-            size of its pictures is not the graph's. Also a graph without frame numbers.
+        VideoError: the graph has no frame numbers.
     """
-    path, numbers = Path(path), _frame_numbers(graph)
+    numbers = _frame_numbers(graph)
     if numbers is None:
-        raise VideoError(f"the graph of {video_id(path)!r} does not say which frames of {path.name!r} it was made of")
-    with open_regular(path) as file:
-        index = read_index(file, path, max_pixels)
-        # At the original numbers first: right for every clip without damage, which is then decoded once.
-        decoded = decode_frames(file, path, numbers.tolist(), max_pixels)
-        check_damage(path, index, decoded, 1)
-        good = np.frombuffer(decoded.good, dtype=np.int64)
-        originals, total = original_numbers(index, decoded, good)
-        # Damaged frames are missing from what a decoder counts, so places and original numbers differ behind them.
-        place_of = dict(zip(originals.tolist(), good.tolist(), strict=True))
-        places = [place_of[number] for number in numbers.tolist() if number in place_of]
-        if not decoded.frames.keys() >= set(places):
-            decoded = decode_frames(file, path, places, max_pixels)
-    size = next((frame.shape[:2] for frame in decoded.frames.values()), None)
-    _check_same_clip(f"{path.name!r}", graph, total, size)
-    missing = [number for number in numbers.tolist() if decoded.frames.get(place_of.get(number, -1)) is None]
-    if missing:
-        raise VideoError(f"{path.name!r}: frame {missing[0]} of its {total} frames cannot be read")
-    return sampled(path, index, decoded, np.array(places, np.int64), numbers, total)
+        raise VideoError(f"the graph of {video!r} does not say which frames it was made of")
+    total, size = graph.get("total_frames"), graph.get("size")
+    height_width = None if size is None else tuple(size.flatten().tolist())
+    return NumberedFrames(tuple(numbers.tolist()), None if total is None else int(total), height_width)
 
 
 def sample_of_world(world: World, video: str, graph: GraphData) -> SampledFrames:
@@ -66,10 +44,9 @@ def sample_of_world(world: World, video: str, graph: GraphData) -> SampledFrames
         UserError: the world has no such video.
         VideoError: the graph was made in another world, or has no frame numbers.
     """
-    numbers = _frame_numbers(graph)
-    if numbers is None:
-        raise VideoError(f"the graph of {video!r} does not say which frames it was made of")
-    _check_same_clip(f"video {video!r} of this world", graph, world.frames, (world.size, world.size))
+    wanted = frames_of(graph, video)
+    check_same_clip(f"video {video!r} of this world", wanted, world.frames, (world.size, world.size))
+    numbers = np.array(wanted.numbers, np.int64)
     return replace(
         world.sample(video, 1), frames=world.render(video, numbers), frame_number=numbers, num_unique=0, seconds=None
     )
@@ -148,24 +125,6 @@ def _check_single(graph: GraphData) -> None:
 def _frame_numbers(graph: GraphData) -> Int64[np.ndarray, " T"] | None:
     _check_single(graph)
     return None if graph.get("frame_number") is None else graph.frame_number.cpu().numpy().astype(np.int64)
-
-
-def _check_same_clip(name: str, graph: GraphData, total: int, size: Sequence[int] | None) -> None:
-    """What the graph knows of its video must be true of this one."""
-    # A graph of imported features may know neither length nor size: then any clip passes.
-    length = graph.get("total_frames")
-    shape = graph["size"] if graph.get("size") is not None else None
-    wrong = []
-    if length is not None and int(length) != total:
-        wrong.append(f"{total} frames instead of {int(length)}")
-    if shape is not None and size is not None and shape.flatten().tolist() != list(size):
-        height, width = shape.flatten().tolist()
-        wrong.append(f"pictures of {size[1]}x{size[0]} instead of {width}x{height}")
-    if wrong:
-        raise VideoError(
-            f"{name} is not what the graph was made from: it has {' and '.join(wrong)}; point to the clip that was "
-            "extracted, or extract this one"
-        )
 
 
 def _seconds(number: int, fps: float) -> float | None:

@@ -1,6 +1,7 @@
 """The videos of a split, captioned by a run and by others alongside: scored, chosen and explained one after another."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -24,8 +25,8 @@ from stg.metrics.columns import HEADINGS
 from stg.metrics.scorer import Scorer
 from stg.models.generation import Caption, generate
 from stg.pages.videos.build import Facts, page_facts, video_view
-from stg.pages.videos.film import film_of
-from stg.pages.videos.pictures import sample_of_clip, sample_of_world
+from stg.pages.videos.clip_films import film_of
+from stg.pages.videos.pictures import frames_of, sample_of_world
 from stg.pages.videos.views import ModelCaption, VideoView
 from stg.runs.bundle import CaptionerBundle
 from stg.runs.folder import load_config
@@ -35,7 +36,9 @@ from stg.runtime.files import without_places
 from stg.runtime.progress import advance_by
 from stg.runtime.reading import Spellings, normal_id
 from stg.runtime.reporter import SILENT, Reporter
+from stg.video.clip import ClipPart, ClipRequest
 from stg.video.decoding import SampledFrames, VideoError
+from stg.video.readers import Readers
 from stg.vision.backbones import Backbone, SceneMap
 from stg.vision.registry import execution_for
 
@@ -149,8 +152,13 @@ class SplitReport:
         # A limit of 0 is none.
         return videos[: limit or None]
 
-    def views(self, videos: Sequence[str]) -> Iterator[VideoView]:
-        """The videos one after another; what goes wrong with one is said in its place on the page, and reported."""
+    def views(self, videos: Sequence[str], readers: Readers) -> Iterator[VideoView]:
+        """The videos one after another; what goes wrong with one is said in its place on the page, and reported.
+
+        Args:
+            videos: their names.
+            readers: of :func:`stg.pages.videos.clip_films.page_readers`; they read the clips.
+        """
         # Reported once, before the work, instead of once a video.
         absent = 0 if self.world is not None else sum(normal_id(video) not in self.clips for video in videos)
         if absent:
@@ -159,7 +167,7 @@ class SplitReport:
             progress(0, len(videos))
             for done, video in enumerate(videos, start=1):
                 try:
-                    view = self._view(video)
+                    view = self._view(video, readers)
                 # Also what libraries refuse: the other videos are shown.
                 except (UserError, ValueError) as error:
                     self.reporter.say(f"{video} is not shown: {error}")
@@ -186,16 +194,23 @@ class SplitReport:
         """What a reader may need to know of the models."""
         return page_facts([(one.name, one.model) for one in self.models])
 
-    def _view(self, video: str) -> VideoView:
+    def _view(self, video: str, readers: Readers) -> VideoView:
         first, notes = self.models[0].model, list[str]()
         batch = self.run.store.flat_batch([video], **first.edges).to(self.run.device)
-        sample = self._sample(video, batch, notes)
-        image_map = first.image_map(batch, sample)
-        captions = [self._caption(one, video, image_map) for one in self.models]
-        references, clip = self.references.get(video, ()), self.clips.get(normal_id(video))
-        # Without pictures it is another clip, or cannot be read.
-        film = None if clip is None or sample is None or self.world else film_of(clip, notes)
+        with closing(self._parts(video, batch, readers)) as parts:
+            sample = self._sample(video, batch, parts, notes)
+            image_map = first.image_map(batch, sample)
+            captions = [self._caption(one, video, image_map) for one in self.models]
+            # Last, as it is made meanwhile. Without pictures it is another clip, or cannot be read.
+            film = None if sample is None or self.world else film_of(video, parts, notes, self.reporter)
+        references = self.references.get(video, ())
         return video_view(video, batch, sample, captions, references=references, notes=notes, film=film)
+
+    def _parts(self, video: str, graph: GraphData, readers: Readers) -> Generator[ClipPart]:
+        """The frames that the graph was made from, then the film; nothing where the clip is not at hand."""
+        if self.world is None and (path := self.clips.get(normal_id(video))) is not None:
+            require_same_clip(self.clip_rows, video, path)
+            yield from readers.one(path, ClipRequest(wanted=frames_of(graph, video)))
 
     def _caption(self, one: ReportedModel, video: str, image_map: SceneMap | None) -> ModelCaption:
         """What a model says of a video, explained; its deletion tests have one more video then."""
@@ -216,16 +231,17 @@ class SplitReport:
         scores = {HEADINGS[name]: value for name, value in one.scores.get(video, {}).items() if name in SHOWN}
         return ModelCaption(one.name, explanation, tuple(candidates), scores)
 
-    def _sample(self, video: str, graph: GraphData, notes: list[str]) -> SampledFrames | None:
+    def _sample(
+        self, video: str, graph: GraphData, parts: Iterator[ClipPart], notes: list[str]
+    ) -> SampledFrames | None:
         if self.world is not None:
             return sample_of_world(self.world, video, graph)
-        if (path := self.clips.get(normal_id(video))) is None:
+        if normal_id(video) not in self.clips:
             missing = "is not among --clips" if self.clips else "was not given (--clips)"
             notes.append(f"No pictures: the file of this video {missing}.")
             return None
         try:
-            require_same_clip(self.clip_rows, video, path)
-            return sample_of_clip(path, graph)
+            return next(part for part in parts if isinstance(part, SampledFrames))
         # A clip that cannot be read costs the pictures; captions and attributions are still worth showing.
         except VideoError as error:
             self.reporter.say(f"no pictures of {video}: {error}")

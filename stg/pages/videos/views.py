@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from stg.explain import Deletion, Explanation
 from stg.models.generation import Caption
+from stg.video.clip import Film
 
 
 @dataclass(frozen=True)
@@ -20,19 +21,6 @@ class Picture:
     number: int
     jpeg: bytes | None = None
     seconds: float | None = None
-
-
-@dataclass(frozen=True)
-class Film:
-    """The clip itself, small.
-
-    Args:
-        mp4: a file that browsers play.
-        whole: all of the clip is there, not its beginning alone.
-    """
-
-    mp4: bytes
-    whole: bool = True
 
 
 @dataclass(frozen=True)

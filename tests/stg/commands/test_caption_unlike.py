@@ -17,6 +17,7 @@ from stg.config.model import ModelConfig
 from stg.config.training import FitConfig, OptimConfig, RunConfig
 from stg.datasets.world.dataset import World
 from stg.datasets.world.extractor import unlike_world
+from stg.pages.videos.clip_films import page_readers
 from stg.pages.videos.clips import view_of_clip
 from stg.training.loop import fit
 from stg.video.decoding import SampledFrames
@@ -71,8 +72,9 @@ def test_python_warns_and_pages_have_a_note(folder: Path) -> None:
     assert [str(one.message) for one in warned] == [f"{other} is {UNLIKE}"]
     found = model.describe(other)
     assert found.warning == UNLIKE
-    assert f"This clip is {UNLIKE}." in view_of_clip(found).notes
-    assert not any("unlike" in note for note in view_of_clip(model.describe(own)).notes)
+    with page_readers() as readers:
+        assert f"This clip is {UNLIKE}." in view_of_clip(found, readers).notes
+        assert not any("unlike" in note for note in view_of_clip(model.describe(own), readers).notes)
 
 
 @pytest.mark.parametrize(

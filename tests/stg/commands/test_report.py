@@ -13,6 +13,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from markupsafe import escape
 from rich.console import Console
 
 import stg
@@ -33,14 +34,18 @@ from stg.features.log import ExtractionLog
 from stg.models.build import build_captioner
 from stg.models.feature_kinds import FeatureWidths
 from stg.models.generation import Caption, decode_memory
+from stg.pages.videos import clip_films
+from stg.pages.videos.clip_films import page_readers
 from stg.pages.videos.clips import view_of_clip
 from stg.pages.videos.split_report import SplitReport
+from stg.pages.videos.views import VideoView
 from stg.runtime.errors import UserError
 from stg.runtime.progress import ConsoleReporter
 from stg.runtime.reporter import SILENT
 from stg.runtime.stamps import read_of
 from stg.text.vocabulary import BOS, Vocabulary
 from stg.training.loop import fit
+from tests.stg.make_readers import act_at_once, act_at_the_film
 from tests.stg.said import Said
 
 WORLD = WorldConfig(train=6, val=3, test=4)
@@ -93,10 +98,15 @@ def split_report(run: Path, **options: object) -> SplitReport:
     return SplitReport(opened, "test", search=SearchConfig(beam=3, n_best=3), **options)  # type: ignore[arg-type]
 
 
+def views_of(report: SplitReport, *videos: str) -> list[VideoView]:
+    with page_readers() as readers:
+        return list(report.views(videos, readers))
+
+
 def test_a_video_is_shown_with_its_graph_its_words_and_their_attributions(run: Path) -> None:
     report = split_report(run, explainers=["scene", "graph", EXPLAINERS["gnn_explainer"](epochs=3)])
     report.caption()
-    (view,) = report.views(["test-00002"])
+    (view,) = views_of(report, "test-00002")
     graph = report.run.store.batch(["test-00002"])
     assert view.video == "test-00002"
     assert view.size == (96, 96)
@@ -135,7 +145,7 @@ def test_every_card_begins_with_the_same_attribution(run: Path) -> None:
         found = Attribution("made", "Made", "", frames=shares, whole=True)
         report = split_report(run, explainers=[lambda *_, found=found: [found], "scene"])
         report.caption()
-        (view,) = report.views(["test-00000"])
+        (view,) = views_of(report, "test-00000")
         orders.append([look.name for look in view.captions[0].explanation.attributions])
     assert orders[0] == orders[1]
     assert orders[0][0] == "gradcam"
@@ -144,7 +154,7 @@ def test_every_card_begins_with_the_same_attribution(run: Path) -> None:
 def test_the_words_probabilities_are_those_of_the_search(run: Path) -> None:
     report = split_report(run)
     report.caption()
-    (view,) = report.views(["test-00000"])
+    (view,) = views_of(report, "test-00000")
     best = report.models[0].captions["test-00000"][0]
     probabilities = view.captions[0].explanation.probabilities
     assert len(probabilities) == len(view.captions[0].explanation.words)
@@ -177,11 +187,11 @@ def test_another_run_is_shown_alongside(run: Path, trained: Callable[..., Path])
     scene, objects = trained("scene", branches="scene"), trained("objects", branches="object")
     report = split_report(objects, beside=[str(scene), str(run)])
     report.caption()
-    (view,) = report.views(["test-00001"])
+    (view,) = views_of(report, "test-00001")
     assert [one.model for one in view.captions] == ["objects", "scene", "run"]
     alone = split_report(scene)
     alone.caption()
-    (own,) = (one.explanation for one in next(alone.views(["test-00001"])).captions)
+    (own,) = (one.explanation for one in next(iter(views_of(alone, "test-00001"))).captions)
     beside = view.captions[1].explanation
     assert beside.words == own.words
     assert beside.probabilities == own.probabilities
@@ -224,7 +234,7 @@ def test_one_video_that_cannot_be_drawn_does_not_stop_the_others(run: Path, monk
     opened = load_run(run, device="cpu", reporter=said)
     report = SplitReport(opened, "test", search=SearchConfig("greedy"), reporter=said)
     report.caption()
-    views = list(report.views(report.videos[:3]))
+    views = views_of(report, *report.videos[:3])
     assert [view.error for view in views] == [None, "odd features in …/store", None]
     assert "test-00001 is not shown: odd features in /home/somebody/store" in said.lines
 
@@ -288,7 +298,7 @@ def test_a_store_without_clips_is_shown_without_pictures(run: Path, monkeypatch:
     report = split_report(run)
     report.world = None
     report.caption()
-    (view,) = report.views(["test-00000"])
+    (view,) = views_of(report, "test-00000")
     assert view.notes == ("No pictures: the file of this video was not given (--clips).",)
     assert all(picture.jpeg is None for picture in view.pictures)
     assert len(view.nodes)
@@ -303,10 +313,36 @@ def test_another_clip_of_the_same_name_is_not_shown(run: Path, clip: Path, tmp_p
     report = SplitReport(opened, "test", search=SearchConfig("greedy"), clips={"test-00000": other}, reporter=said)
     report.world = None
     report.caption()
-    (view,) = report.views(["test-00000"])
+    (view,) = views_of(report, "test-00000")
     assert "is not what the graph was made from" in view.notes[0]
     assert view.film is None
     assert said.lines == [f"no pictures of test-00000: {view.notes[0].removeprefix('No pictures: ')}"]
+
+
+@pytest.mark.parametrize(("read", "pictures"), [(act_at_the_film, True), (act_at_once, False)])
+def test_a_clip_that_hangs_costs_its_film_or_its_pictures(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Any, pictures: bool
+) -> None:
+    world, clips, said = World(train=6, val=3, test=4), {}, Said()
+    for deed, video in (("hang", "test-00000"), ("fine", "test-00001")):
+        (tmp_path / deed).mkdir()
+        clips[video] = tmp_path / deed / f"{video}.mp4"
+        world.write_mp4(video, clips[video])
+    monkeypatch.setattr(clip_films, "read_for_page", read)
+    report = split_report(run, clips=clips, reporter=said)
+    report.world = None
+    report.caption()
+    with page_readers(2.0) as readers:
+        bad, good = report.views(list(clips), readers)
+    why = "'test-00000.mp4': no result within 2 s: the decoder hangs, or it is slow and time_limit too short"
+    assert bad.notes == ((f"The clip cannot be played here: {why}" if pictures else f"No pictures: {why}"),)
+    assert said.lines == [f"no {'film' if pictures else 'pictures'} of test-00000: {why}"]
+    assert [picture.jpeg is not None for picture in bad.pictures] == [pictures] * len(bad.pictures)
+    assert bad.captions[0].explanation.words
+    assert bad.film is None
+    assert good.film is not None
+    assert good.film.whole
+    assert all(picture.jpeg is not None for picture in good.pictures)
 
 
 def test_a_clip_that_was_replaced_by_one_of_its_size_and_length_is_not_shown(run: Path, tmp_path: Path) -> None:
@@ -323,7 +359,7 @@ def test_a_clip_that_was_replaced_by_one_of_its_size_and_length_is_not_shown(run
         listed.unlink() if before is None else listed.write_bytes(before)
     report.world = None
     report.caption()
-    (view,) = report.views(["test-00000"])
+    (view,) = views_of(report, "test-00000")
     assert "it is not the clip that was read for the store" in view.notes[0]
     assert str(tmp_path) not in view.notes[0]
     assert view.film is None
@@ -413,6 +449,23 @@ def test_words_with_a_space_of_their_own_are_explained(run: Path) -> None:
     assert all("\u00a0" in word for word in found.words)
 
 
+def test_a_clip_whose_film_crashes_is_captioned_onto_a_page_without_it(
+    run: Path, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "crash").mkdir()
+    bad, out = tmp_path / "crash" / "test-00000.mp4", tmp_path / "out.html"
+    World(train=6, val=3, test=4).write_mp4("test-00000", bad)
+    monkeypatch.setattr(clip_films, "read_for_page", act_at_the_film)
+    options = [str(bad), str(clip), "--model", str(run), "--report", str(out), "--beam", "1"]
+    assert run_command(CaptionConfig, caption_main, "", options) == 0
+    printed, page = capsys.readouterr(), out.read_text()
+    assert len(re.findall(r"test-0000\d\.mp4: .* \(confidence", printed.out)) == 2
+    why = "'test-00000.mp4': the decoder crashed (signal SIGSEGV)"
+    assert printed.err.count(f"no film of {bad}: {why}") == 1
+    assert page.count(f"The clip cannot be played here: {escape(why)}") == 1
+    assert (page.count("<article"), page.count("<video ")) == (2, 1)
+
+
 def test_no_clip_is_written_over(run: Path, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mine = tmp_path / "mine.mp4"
     shutil.copy(clip, mine)
@@ -444,7 +497,8 @@ def test_show_in_a_notebook(run: Path, clip: Path, tmp_path: Path) -> None:
     assert len(found.candidates) == 2
     assert str(clip.parent) not in shown.html
     assert shown.save(tmp_path / "page.html").read_text() == shown.html
-    assert view_of_clip(found).captions[0].explanation.words == tuple(found.caption.split())
+    with page_readers() as readers:
+        assert view_of_clip(found, readers).captions[0].explanation.words == tuple(found.caption.split())
     kept = dataclasses.replace(found, seen=None)
     with pytest.raises(ValueError, match="only the caption was kept"):
         stg.show(kept)

@@ -12,7 +12,7 @@ import av
 import numpy as np
 import pytest
 
-import stg.pages.videos.film
+import stg.video.film
 from graphs import EDGE_TYPES
 from stg.datasets.world.dataset import World
 from stg.explain import Explanation
@@ -387,7 +387,7 @@ def test_frames_stream_through(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
 @pytest.mark.parametrize("encoder", ["mpeg4"])
 def test_without_h264_another_encoder_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, encoder: str) -> None:
-    monkeypatch.setattr(stg.pages.videos.film, "ENCODERS", ("no-such-encoder", encoder))
+    monkeypatch.setattr(stg.video.film, "ENCODERS", ("no-such-encoder", encoder))
     thirty = replace(footage(10), fps=30000 / 1001)
     write_overlay(thirty, replace(view_of(*WORDS), pictures=(Picture(2), Picture(7))), tmp_path / "o.mp4")
     with av.open(tmp_path / "o.mp4") as file:

@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import hashlib
 import html
+import inspect
 import io
 import re
 from collections import Counter
@@ -17,6 +18,8 @@ import pytest
 from PIL import Image
 
 from graphs import EDGE_TYPES
+from stg.config.captioning import CaptionConfig
+from stg.config.report import ReportConfig
 from stg.explain import Attribution, Deletion, Explanation
 from stg.pages.html import render, source
 from stg.pages.videos.boxes_and_edges import COLOURS, LARGEST_K, colour_of, line, ranked, strip_of
@@ -25,6 +28,8 @@ from stg.pages.videos.heatmaps import LEVELS, best_frames, for_script, heat_maps
 from stg.pages.videos.page import video_fragment, videos_html, write_video_pages
 from stg.pages.videos.views import Edge, ModelCaption, Node, Picture, VideosPage, VideoView
 from stg.runtime.errors import UserError
+from stg.video.clip import Film
+from stg.video.film import SMALL_SOUND
 from tests.stg.made_views import everything, hostile_page, made_jpeg, made_page, made_view
 
 
@@ -381,6 +386,18 @@ def test_a_page_ends_before_it_is_too_large(tmp_path: Path) -> None:
     files = write_video_pages(tmp_path / "new" / "folder", [view] * 5, title="t", max_bytes=3 * size)
     assert [file.name for file in files] == ["index.html", "index-2.html"]
     assert all(file.stat().st_size <= 3 * size for file in files)
+
+
+@pytest.mark.parametrize("config", [CaptionConfig, ReportConfig])
+def test_films_count_for_the_size_of_a_page_and_help_says_the_limit(tmp_path: Path, config: type) -> None:
+    # The most that 30 seconds of a film take.
+    film = Film(np.zeros(30 * (300_000 + SMALL_SOUND) // 8, np.uint8))
+    view = dataclasses.replace(made_view(), film=film)
+    files = write_video_pages(tmp_path / "out.html", [view] * 11, title="t")
+    assert [file.name for file in files] == ["out.html", "out-2.html"]
+    assert [file.stat().st_size <= 18_000_000 for file in files] == [True, True]
+    assert "A page ends after 30" in (text := " ".join(inspect.getsource(config).split()))
+    assert " or 18 MB; the others go to NAME-2.html, ..." in text
 
 
 def test_a_shorter_report_takes_away_the_further_pages_of_the_one_before_and_nothing_else(tmp_path: Path) -> None:

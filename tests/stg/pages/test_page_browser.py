@@ -13,9 +13,9 @@ from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Locator, Page
 
 from stg.pages.videos.boxes_and_edges import COLOURS, ranked
-from stg.pages.videos.film import small_film
 from stg.pages.videos.page import video_fragment, videos_html, write_video_pages
 from stg.pages.videos.views import Edge, Node, Picture, VideosPage, VideoView
+from stg.video.film import small_film
 from tests.stg.made_views import WORDS, everything, hostile_page, made_page, made_view
 from tests.stg.make_clips import grey_frames, write_clip
 
@@ -267,6 +267,19 @@ def test_the_first_screen_of_a_phone_shows_a_picture(opened: Opener) -> None:
     assert legend.is_visible()
     # What is said of the words stays one line that scrolls, or it would push their pictures away.
     assert page.locator(".attributions").first.bounding_box()["height"] < 80
+
+
+def test_the_legend_stays_reachable_on_a_tablet_that_is_turned(opened: Opener) -> None:
+    page = opened(made_page(made_view()), width=768, height=1024)
+    legend, control = page.locator(".legends li").first, page.locator("input[name=k]")
+    title = page.locator(".legends > summary")
+    for width, wide in ((1024, True), (768, False), (960, True), (959, False)):
+        page.set_viewport_size({"width": width, "height": 800})
+        # Where they are folded there is a title to open them by.
+        until(page, f"document.querySelector('.legends').open === {str(wide).lower()}")
+        assert (legend.is_visible(), control.is_visible(), title.is_visible()) == (wide, wide, not wide)
+    title.click()
+    assert legend.is_visible()
 
 
 def test_the_clip_plays(opened: Opener, tmp_path: Path) -> None:

@@ -13,9 +13,10 @@ from torch_geometric.data import Batch, Data
 from graphs import EDGE_TYPES, VideoFeatures, build_graph, select_edges
 from stg.datasets.world.dataset import World
 from stg.features.extractor import size_of
-from stg.pages.videos.pictures import blank, edges_of, from_sample, jpeg, nodes_of, sample_of_clip, sample_of_world
+from stg.pages.videos.pictures import blank, edges_of, frames_of, from_sample, jpeg, nodes_of, sample_of_world
 from stg.pages.videos.views import Edge, Node, Picture
 from stg.video.decoding import SampledFrames, VideoError, sample_video
+from stg.video.numbered import numbered_frames
 from tests.stg.make_clips import grey_frames, level, write_clip
 
 
@@ -33,6 +34,10 @@ def graph_of(sample: SampledFrames, **changes: Any) -> Data:
         "video": sample.video,
     }
     return build_graph(VideoFeatures(**fields | changes))
+
+
+def sample_of_clip(path: Path, graph: Data) -> SampledFrames:
+    return numbered_frames(path, frames_of(graph, path.stem))
 
 
 def pixels(picture: Picture) -> np.ndarray:
@@ -84,7 +89,7 @@ def test_another_clip_is_refused(tmp_path: Path) -> None:
     with pytest.raises(VideoError, match=r"could not open 'gone.mp4'"):
         sample_of_clip(tmp_path / "gone.mp4", graph)
     graph.frame_number = None
-    with pytest.raises(VideoError, match=r"the graph of 'v' does not say which frames of 'v.mp4' it was made of"):
+    with pytest.raises(VideoError, match=r"the graph of 'v' does not say which frames it was made of"):
         sample_of_clip(tmp_path / "v.mp4", graph)
 
 

@@ -12,9 +12,9 @@ import av
 import numpy as np
 from jaxtyping import UInt8
 
-from stg.pages.videos.overlay_sound import SoundTrack
-from stg.pages.videos.views import Film
-from stg.runtime.files import without_places
+from stg.video.clip import ClipPart, ClipRequest, Film
+from stg.video.film_sound import SoundTrack
+from stg.video.numbered import numbered_frames
 from stg.video.packets import MAX_PIXELS, PacketIndex, VideoError, open_regular, pictures_of, read_index
 from stg.video.pictures import DecodedPicture, Shape, centred, fitted
 
@@ -44,8 +44,18 @@ Write = Callable[[UInt8[np.ndarray, "H W 3"], float, float], None]
 
 
 def encoder() -> str:
-    """The best encoder that is there: it depends on how FFmpeg was built."""
-    return next(name for name in ENCODERS if name in av.codecs_available and _can_write(name))
+    """The best encoder that is there: it depends on how FFmpeg was built.
+
+    Raises:
+        VideoError: none is.
+    """
+    found = next((name for name in ENCODERS if name in av.codecs_available and _can_write(name)), None)
+    if found is None:
+        raise VideoError(
+            f"no film can be written: the FFmpeg of PyAV has none of the encoders {', '.join(ENCODERS)}; the av of "
+            "PyPI has (pip install --force-reinstall av)"
+        )
+    return found
 
 
 @contextmanager
@@ -100,14 +110,14 @@ def film_writer(
             sound.finish(seconds)
 
 
-def film_of(path: Path, notes: list[str], max_pixels: int = MAX_PIXELS) -> Film | None:
-    """A clip for a page, see `small_film`; None, and a note that says why, where it cannot be played."""
+def read_for_page(path: Path, request: ClipRequest) -> Iterator[ClipPart]:
+    """What a page shows of a clip: the frames that are wanted, if any, then the clip as a small film."""
+    if request.wanted is not None:
+        yield numbered_frames(path, request.wanted, request.max_pixels)
     try:
-        return small_film(path, max_pixels)
-    # Captions and pictures are there without it.
-    except (VideoError, av.FFmpegError) as error:
-        notes.append(f"The clip cannot be played here: {without_places(str(error))}")
-        return None
+        yield small_film(path, request.max_pixels)
+    except av.FFmpegError as error:
+        raise VideoError(f"{path.name!r}: {error}") from error
 
 
 def small_film(path: Path, max_pixels: int = MAX_PIXELS) -> Film:
@@ -136,7 +146,7 @@ def small_film(path: Path, max_pixels: int = MAX_PIXELS) -> Film:
                 empty = False
     if empty:
         raise VideoError(f"{path.name!r} has no frame that can be read")
-    return Film(target.getvalue(), whole)
+    return Film(np.frombuffer(target.getbuffer(), np.uint8), whole)
 
 
 def _thinned(
