@@ -47,7 +47,7 @@ def detection_fields(
         raise ValueError(f"box_format must be one of {', '.join(BOX_FORMATS)}, got {box_format!r}")
     items, length = _by_frame(detections, "detections", num_frames, video)
     frames = [number for number in sorted(items) if items[number] is not None]
-    parts = [_read(items[number], f"video '{video}' frame {number}") for number in frames]
+    parts = [_read(items[number], f"video {video!r} frame {number}") for number in frames]
     count = torch.tensor([len(part["boxes"]) for part in parts], dtype=torch.int64)
     frame = torch.tensor(frames, dtype=torch.int64).repeat_interleave(count)
     boxes = torch.cat([torch.zeros(0, 4), *(part["boxes"] for part in parts)])
@@ -60,7 +60,7 @@ def detection_fields(
         if size is None:
             raise ValueError(
                 "the vector of an object is made of its box as a share of the picture: give size=(height, width) in "
-                f"pixels, or features, one [n D] a frame; video '{video}'"
+                f"pixels, or features, one [n D] a frame; video {video!r}"
             )
         own = box_features(boxes, size, scores, whole["label"], num_classes, video=video)
         objects = own if features is None else torch.cat([objects, own], dim=1)
@@ -96,7 +96,7 @@ def box_features(
         ValueError: a label that is not below ``num_classes``, or a size that cannot be.
     """
     if len(size) != 2 or min(size) < 1:
-        raise ValueError(f"size must be (height, width) in pixels, both at least 1, got {size}; video '{video}'")
+        raise ValueError(f"size must be (height, width) in pixels, both at least 1, got {size}; video {video!r}")
     picture = boxes.new_tensor([size[1], size[0]])
     centre, extent = (boxes[:, :2] + boxes[:, 2:]) / 2 / picture, (boxes[:, 2:] - boxes[:, :2]) / picture
     scores = boxes.new_ones(len(boxes)) if scores is None else scores
@@ -107,7 +107,7 @@ def box_features(
         if row is not None:
             raise ValueError(
                 f"classes must lie in 0..{num_classes - 1} (num_classes={num_classes}), got {label[row].item()}; "
-                f"video '{video}' row {row}"
+                f"video {video!r} row {row}"
             )
         parts.append(torch.nn.functional.one_hot(label, num_classes).to(boxes.dtype))
     return torch.cat(parts, dim=1)
@@ -117,20 +117,20 @@ def _by_frame(given: Any, what: str, num_frames: int | None, video: str) -> tupl
     """Frame -> its item, and how many frames the video has."""
     if hasattr(given, "xyxy") or isinstance(given, str):
         kind = type(given).__name__
-        raise ValueError(f"{what} must be one item a frame, in a list, got one {kind}; video '{video}'")
+        raise ValueError(f"{what} must be one item a frame, in a list, got one {kind}; video {video!r}")
     items = dict(given) if isinstance(given, Mapping) else dict(enumerate(given))
     for number in items:
         if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < 0:
             raise ValueError(
                 f"{what} must be a list of one item a frame, or frame number (0 or more) -> item, got the key "
-                f"{number!r}; video '{video}'"
+                f"{number!r}; video {video!r}"
             )
     length = 1 + max(items, default=-1) if num_frames is None else num_frames
     beyond = [number for number in items if number >= length]
     if beyond:
         raise ValueError(
             f"{what} of frame {beyond[0]} are given, but the video has num_frames={length}, numbered from 0; "
-            f"video '{video}'"
+            f"video {video!r}"
         )
     return {int(number): item for number, item in items.items()}, int(length)
 
@@ -189,7 +189,7 @@ def _corners(boxes: Tensor, frame: Tensor, box_format: str, size: tuple[int, int
 
     def where(row: int) -> str:
         number = int(frame[row])
-        return f"video '{video}' frame {number} box {row - int((frame < number).sum())}"
+        return f"video {video!r} frame {number} box {row - int((frame < number).sum())}"
 
     row = _first(~torch.isfinite(boxes).all(dim=1))
     if row is not None:
@@ -212,7 +212,7 @@ def _corners(boxes: Tensor, frame: Tensor, box_format: str, size: tuple[int, int
     if size is not None and min(size) > 1 and bool((extent > 0).any()) and bool((boxes.abs() <= 1).all()):
         raise ValueError(
             f"boxes must be in pixels of a picture of {size[1]} x {size[0]}, but all numbers lie in -1..1: multiply "
-            f"shares of the picture by its width and height; video '{video}'"
+            f"shares of the picture by its width and height; video {video!r}"
         )
     return boxes
 
@@ -223,7 +223,7 @@ def _scores(parts: list[dict[str, Any]], frames: list[int], video: str) -> Tenso
     without = [n for n, part in zip(frames, parts, strict=True) if part["scores"] is None and len(part["boxes"])]
     if held and without:
         raise ValueError(
-            f"scores must be given in all frames with objects, or in none: frame {without[0]} has none; video '{video}'"
+            f"scores must be given in all frames with objects, or in none: frame {without[0]} has none; video {video!r}"
         )
     return torch.cat([part["scores"] for part in parts if part["scores"] is not None]) if held else None
 
@@ -243,7 +243,7 @@ def _appearance(features: Any, count: dict[int, int], length: int, video: str) -
     given, _ = _by_frame(features, "features", length, video)
     parts: list[Tensor] = []
     for number in sorted({*count, *given}):
-        where, rows = f"video '{video}' frame {number}", count.get(number, 0)
+        where, rows = f"video {video!r} frame {number}", count.get(number, 0)
         if (value := given.get(number)) is None:
             if rows:
                 raise ValueError(
@@ -260,7 +260,7 @@ def _appearance(features: Any, count: dict[int, int], length: int, video: str) -
         parts.append(part)
     if not parts:
         raise ValueError(
-            f"no frame has features, so that their width is not known: give zeros [0 D] in one frame; video '{video}'"
+            f"no frame has features, so that their width is not known: give zeros [0 D] in one frame; video {video!r}"
         )
     return torch.cat(parts)
 

@@ -172,7 +172,7 @@ class VideoFeatures:
         return self.boxes.size(0)
 
     def _error(self, problem: str, row: int | None = None) -> ValueError:
-        where = f"video '{self.video}'" + ("" if row is None else f" row {row}")
+        where = f"video {self.video!r}" + ("" if row is None else f" row {row}")
         return ValueError(f"{problem}; {where}")
 
     def _check_tensors(self) -> None:

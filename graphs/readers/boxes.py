@@ -175,6 +175,6 @@ def _of_all(videos: Mapping[str, _Video], what: str, kind: Callable[[dict[str, A
                 first.setdefault(kind(item), (video, frame))
                 if len(first) > 1:
                     (other, at), _ = first.values()
-                    place = f"those of video '{other}' frame {at} and of video '{video}' frame {frame} differ"
+                    place = f"those of video {other!r} frame {at} and of video {video!r} frame {frame} differ"
                     raise made.about["frames"].fault(f"give {what} to all objects of the file, or to none: {place}")
     return next(iter(first), None)

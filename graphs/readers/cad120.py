@@ -74,7 +74,7 @@ def read_cad120(path: str | Path) -> list[Cad120Clip]:
     for entry in read_json(path).items():
         clip = _clip(entry)
         if clip.video in clips:
-            raise entry.fault(f"the clip {clip.video} is given twice")
+            raise entry.fault(f"the clip {clip.video!r} is given twice")
         clips[clip.video] = clip
     return list(clips.values())
 

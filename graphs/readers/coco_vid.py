@@ -103,7 +103,7 @@ def _images(
         if image in known:
             raise entry.fault(f"the id {image} is given to an image before")
         if frame in by_video[video]:
-            raise entry.fault(f"video '{videos[video][0]}' has an image with frame_id {frame} before")
+            raise entry.fault(f"video {videos[video][0]!r} has an image with frame_id {frame} before")
         known.add(image)
         by_video[video][frame] = image
         size = _size(given)
@@ -145,9 +145,9 @@ def _features(
 ) -> VideoFeatures:
     numbers, size = images
     if not numbers:
-        raise ValueError(f"{path}: video '{name}' has no images: remove it from 'videos', or list its frames")
+        raise ValueError(f"{path}: video {name!r} has no images: remove it from 'videos', or list its frames")
     if size is None:
-        raise ValueError(f"{path}: video '{name}' has no width and height, neither in 'videos' nor in 'images'")
+        raise ValueError(f"{path}: video {name!r} has no width and height, neither in 'videos' nor in 'images'")
     detections = {
         frame: {
             "boxes": [item["box"] for item in items],

@@ -43,7 +43,7 @@ class Entry(NamedTuple):
                 near = "".join(f"; did you mean {name!r}?" for name in get_close_matches(key, known, 1))
                 raise self.fault(f"the key {_brief(key)} is not known: the keys are {', '.join(known)}{near}")
         dot = f"{self.place}, " if self.place else ""
-        return {key: Entry(value, self.path, f"{dot}'{key}'") for key, value in self.value.items()}
+        return {key: Entry(value, self.path, f"{dot}{key!r}") for key, value in self.value.items()}
 
     def items(self) -> "Iterator[Entry]":
         """The items of a list."""

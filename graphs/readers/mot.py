@@ -151,5 +151,5 @@ def _sequence(path: Path) -> dict[str, Any]:
         }
     except (ConfigError, KeyError, ValueError) as error:
         expected = "a section [Sequence] with name, seqLength, imWidth, imHeight, frameRate"
-        raise ValueError(f"{file} must have {expected}: {error}") from error
+        raise ValueError(f"{file} must have {expected}: {' '.join(str(error).split())}") from error
     return made | ({"size": None} if None in made["size"] else {})

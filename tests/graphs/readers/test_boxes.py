@@ -104,6 +104,8 @@ REFUSED: list[tuple[Any, str]] = [
     (document(classes=["dog", "dog"]), ": 'classes': a name is given twice"),
     (document(clases=[]), ": the key \"clases\" is not known: the keys are format, .*; did you mean 'classes'"),
     (video(size=[1, 2]), ": 'videos', 'v': the key \"size\" is not known: the keys are frames, width, height, num_fr"),
+    (document(videos={"a\nb": 7}), r": 'videos', 'a\\nb': must be an object, got 7$"),
+    (document(videos={"a\nb": {"frames": [[DOG]]}}), r"give size=.*; video 'a\\nb'$"),
     (video(width=0), ": 'videos', 'v', 'width': must be a whole number, 1 or more, got 0"),
     (document(videos={"v": {"width": 3, "frames": []}}), ": 'videos', 'v': width and height belong together"),
     (document(videos={"v": {"frames": [[DOG]]}}), r"give size=\(height, width\) in pixels, or features, .*; video 'v'"),

@@ -55,7 +55,7 @@ def test_a_clip(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("clips", "message"),
     [
-        ([CLIP, CLIP], r"\[1\]: the clip 0101_30_32 is given twice"),
+        ([CLIP, CLIP], r"\[1\]: the clip '0101_30_32' is given twice"),
         ([CLIP | {"label": 1}], r"\[0\]: the key \"label\" is not known: the keys are subject, activity"),
         ([CLIP | {"last": 20}], r"\[0\], 'last': must be 30 or more, the first frame, got 20"),
         ([CLIP | {"action": "run"}], r"\[0\], 'action': must be one of null, pick, .*, got 'run'"),

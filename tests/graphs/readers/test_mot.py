@@ -96,8 +96,9 @@ def test_rows_that_do_not_fit(rows: str, message: str, tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_around_the_rows(info: str, message: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as caught:
         read_mot(sequence(tmp_path, info=info))
+    assert "\n" not in str(caught.value)
 
 
 def test_a_file_without_rows_says_no_length(tmp_path: Path) -> None:
