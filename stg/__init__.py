@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from stg.features.ingestion import IngestReport
     from stg.metrics.scorer import Scores
     from stg.pages.notebook import Shown
+    from stg.training.trackers import Tracker
 
 __all__ = ["StgError", "UserError", "__version__", "evaluate", "extract", "fit", "load", "show"]
 
@@ -73,6 +74,7 @@ def fit(
     config: "FitConfig | None" = None,
     *,
     reporter: Reporter = SILENT,
+    trackers: "Sequence[Tracker]" = (),
     plugin: Plugins = (),
     **sections: Any,
 ) -> Path:
@@ -82,10 +84,13 @@ def fit(
         config: all settings; or give its sections by name, as config objects or as dicts of what is not the default:
             ``fit(data={"dataset": "msvd", "root": "MSVD", "store": "stores/msvd"}, model={"branches": "scene"})``.
         reporter: receives lines and progress, and is asked whether to stop.
+        trackers: objects with ``log(scalars, step)`` and ``close()`` (`stg.training.Tracker`), which receive losses and
+            scores; those of the library are named instead: ``run={"trackers": "tensorboard,wandb"}``.
         plugin: files or modules that are imported first, as ``--plugin`` does; one, or several.
 
     Raises:
-        TypeError: an argument that is no section; the near one, and how to give it, is named.
+        TypeError: an argument that is no section; the near one, and how to give it, is named. An object that is no
+            tracker.
         ValueError: settings that are unknown or cannot be.
         UserError: settings, data and run folder do not fit each other.
         Preempted: the reporter asked to stop; a checkpoint is saved.
@@ -96,7 +101,7 @@ def fit(
 
     _load_plugins(plugin)  # what they add may be named by the sections
     classes = {item.name: item.type for item in fields(FitConfig) if isinstance(item.type, type)}
-    check_keywords("stg.fit", sections, ["config", "reporter", "plugin", *classes], classes, "dict")
+    check_keywords("stg.fit", sections, ["config", "reporter", "trackers", "plugin", *classes], classes, "dict")
     if config is None:
         plain = {name: to_dict(value) if is_dataclass(value) else value for name, value in sections.items()}
         config = from_dict(FitConfig, plain)
@@ -106,7 +111,7 @@ def fit(
         warnings.filterwarnings("ignore", message=_OF_LIBRARIES)
         from stg.training.loop import fit as train
 
-    return train(config, reporter=reporter).path
+    return train(config, reporter=reporter, trackers=trackers).path
 
 
 def evaluate(

@@ -47,13 +47,14 @@ FLOORS = {
 ALLOWED = {name: {other for other in FLOORS if FLOORS[other] < floor} for name, floor in FLOORS.items()}
 """A package imports lower floors only, and none of its own floor."""
 ENTRY_POINTS = sorted(path.stem for path in (ROOT / "stg").glob("[!_]*.py"))
-EXTRAS = {"ray", "spacy", "h5py", "onnxruntime", "en_core_web_sm", "torch_geometric", "torchvision"}
+EXTRAS = {"ray", "spacy", "h5py", "onnxruntime", "en_core_web_sm", "torch_geometric", "torchvision", "wandb"}
 """Imported where they are needed: not installed everywhere, or, as PyG and torchvision, slow and not needed by most."""
 ON_DEMAND = {
     ("stg.commands.caption", "stg.commands.caption_pages"),
     ("stg.explain.explainers", "stg.explain.graph_attribution"),
+    ("stg.training.trackers", "torch.utils.tensorboard"),
 }
-"""Who imports what of stg in a function, as most of its users need none of what comes along: pages, and PyG."""
+"""Who imports what in a function, as most of its users need none of what comes along: pages, PyG, an extra."""
 HEAVY = {"torch", "torchvision", "torch_geometric", "av", "onnxruntime", "pycocoevalcap"}
 TORCH_FREE = (
     "stg.config", "stg.runtime", "stg.text", "stg.video", "stg.ablation.config", "stg.features.rebuild",
@@ -92,7 +93,7 @@ PUBLIC = {
     "stg.text": "Vocabulary tokenize",
     "stg.models": "Captioner Branch SceneBranch MemoryBuilder build_captioner generate DECODERS "
     "export_onnx OnnxCaptioner",
-    "stg.training": "fit train_step captioning_losses reward_losses OPTIMISERS REWARDS",
+    "stg.training": "fit train_step captioning_losses reward_losses OPTIMISERS REWARDS TRACKERS Tracker",
     "stg.metrics": "Scorer Scores CiderD SentenceBleu RougeL METRICS",
     "stg.evaluation": "evaluate load_run compare",
     "stg.captioning": "VideoCaptioner UnlikeTraining load",

@@ -30,6 +30,7 @@ KINDS = {
     "search": Names(("greedy", "beam", "diverse", "sample"), "decoders", "SEARCHES"),
     "optimiser": Names(("adam", "rmsprop"), "stg.training.schedules", "OPTIMISERS"),
     "reward": Names(("cider", "bleu4", "meteor"), "stg.training.rewards", "REWARDS"),
+    "tracker": Names(("tensorboard", "wandb"), "stg.training.trackers", "TRACKERS"),
     "metric": Names(("bleu", "rouge", "cider", "meteor", "spice"), "stg.metrics.measures", "METRICS"),
     "sound": Names(("none", "vggish"), "stg.vision.registry", "SOUND"),
 }

@@ -174,10 +174,19 @@ class RunConfig:
     """Resume a run although harmless options differ from those it was started with."""
     samples: int = 3
     """Validation captions shown after each epoch."""
+    trackers: str | None = field(default=None, metadata={"unless_empty": True})
+    """Where losses and scores go in addition to metrics.jsonl, with commas: tensorboard, wandb (extras of these names),
+    and what a plugin adds. One that fails is dropped with a warning, and training continues."""
 
     def __post_init__(self) -> None:
         seeds(self, "seed")
         not_negative(self, "save_minutes", "samples")
+        for name in self.chosen_trackers():
+            check_name("tracker", "run.trackers", name)
+
+    def chosen_trackers(self) -> list[str]:
+        """The names of the trackers, each once."""
+        return [] if self.trackers is None else list(dict.fromkeys(name.strip() for name in self.trackers.split(",")))
 
 
 @dataclass(frozen=True)

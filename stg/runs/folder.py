@@ -27,6 +27,7 @@ FREE = {
     "run.threads",
     "run.save_minutes",
     "run.samples",
+    "run.trackers",
     "run.override",
     "data.store",
     "data.root",

@@ -3,7 +3,7 @@
 import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from logging.handlers import MemoryHandler
@@ -65,6 +65,8 @@ class TrainingRun:
             raise UserError(f"{path} is not empty and is not a run of this project: {self._elsewhere}")
         self._writer = FolderWriter(path, self.folder.config_file, option)
         self._begun = False
+        self.listeners: list[Callable[[Mapping[str, Any]], None]] = []
+        """Called with each row of the log; they raise nothing."""
         # The log of a run that is refused is never written: lines wait here until the run begins.
         self._handler = MemoryHandler(capacity=10_000, flushLevel=logging.CRITICAL + 1, flushOnClose=False)
 
@@ -157,6 +159,8 @@ class TrainingRun:
         """Append a row to ``metrics.jsonl``."""
         if not self.rank:
             append_jsonl(self.folder.metrics_file, row)
+            for listener in self.listeners:
+                listener(row)
 
     def reporter(self, inner: Reporter) -> Reporter:
         """What the run says: to ``inner`` and into its log; of several processes the first one speaks for all."""

@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from stg.training.rewards import REWARDS
     from stg.training.schedules import OPTIMISERS
     from stg.training.step import train_step
+    from stg.training.trackers import TRACKERS, Tracker
 
-__all__ = ["OPTIMISERS", "REWARDS", "captioning_losses", "fit", "reward_losses", "train_step"]
+__all__ = ["OPTIMISERS", "REWARDS", "TRACKERS", "Tracker", "captioning_losses", "fit", "reward_losses", "train_step"]
 
 __getattr__ = lazy_names(
     __name__,
@@ -22,4 +23,5 @@ __getattr__ = lazy_names(
     rewards="REWARDS",
     schedules="OPTIMISERS",
     step="train_step",
+    trackers="TRACKERS Tracker",
 )

@@ -25,10 +25,17 @@ from stg.training.schedules import OPTIMISERS
 from stg.training.setup import TrainingSetup, check_training, set_up
 from stg.training.state import TrainingState
 from stg.training.step import OutOfMemory, StepResult, train_step
+from stg.training.trackers import Tracker, Tracking, check_trackers
 from stg.training.validation import Validated
 
 
-def fit(config: FitConfig, *, reporter: Reporter = SILENT, ranks: Ranks | None = None) -> RunFolder:
+def fit(
+    config: FitConfig,
+    *,
+    reporter: Reporter = SILENT,
+    ranks: Ranks | None = None,
+    trackers: Sequence[Tracker] = (),
+) -> RunFolder:
     """Train as ``config`` says and return the run folder; an unfinished run in it is resumed.
 
     With ``ranks``, each of which calls this, all take part in each step: losses and gradients are those of one
@@ -37,6 +44,7 @@ def fit(config: FitConfig, *, reporter: Reporter = SILENT, ranks: Ranks | None =
 
     Args:
         reporter: receives lines and steps; its ``should_stop`` is asked after each step.
+        trackers: receive losses and scores, in addition to those that ``config.run.trackers`` names.
 
     Raises:
         Preempted: the reporter asked for a stop; a checkpoint is saved.
@@ -46,14 +54,18 @@ def fit(config: FitConfig, *, reporter: Reporter = SILENT, ranks: Ranks | None =
     """
     # Before the folder is touched: settings that are refused leave nothing behind.
     check_training(config)
+    check_trackers(config, trackers)
     ranks = ranks or SINGLE
     folder = Path(config.run.out) if config.run.out else default_folder(config)
     with TrainingRun(folder, config, ranks.rank) as run:
-        _train(config, run, run.reporter(reporter), ranks)
+        shown = run.reporter(reporter)
+        with Tracking(config, trackers, rank=ranks.rank, warn=shown.say) as tracking:
+            run.listeners.append(tracking.log)
+            _train(config, run, shown, ranks, tracking)
     return run.folder
 
 
-def _train(config: FitConfig, run: TrainingRun, reporter: Reporter, ranks: Ranks) -> None:
+def _train(config: FitConfig, run: TrainingRun, reporter: Reporter, ranks: Ranks, tracking: Tracking) -> None:
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
     device = pick_device(config.run.device)
@@ -85,6 +97,7 @@ def _train(config: FitConfig, run: TrainingRun, reporter: Reporter, ranks: Ranks
         reporter.say(f"{run.folder} is finished: {_best(state)}")
         return
     _begin(state, config, run, setup, reporter)
+    tracking.open(run.folder, state.at.step)
     if config.run.start and not state.at.step:
         # What it begins with is judged too: training that only makes it worse leaves it as the best.
         found = validate(model, device, ranks=ranks, reporter=reporter)

@@ -23,6 +23,7 @@ from stg.runs.model_file import check_plugins
 from stg.runtime.errors import UserError
 from stg.training.rewards import REWARDS
 from stg.training.schedules import OPTIMISERS
+from stg.training.trackers import TRACKERS
 from stg.vision import SOUND
 from tests.stg.plug_in import fresh_process
 
@@ -52,6 +53,7 @@ def test_built_in_names_are_those_of_the_dicts() -> None:
     assert KINDS["sound"].built_in == ("none", *SOUND)
     assert KINDS["metric"].built_in == tuple(METRICS)
     assert KINDS["reward"].built_in == tuple(REWARDS)
+    assert KINDS["tracker"].built_in == tuple(TRACKERS)
 
 
 @pytest.mark.parametrize(
@@ -61,6 +63,7 @@ def test_built_in_names_are_those_of_the_dicts() -> None:
         ("variant", "--graph.variant", FitConfig),
         ("decoder", "--model.decoder", FitConfig),
         ("optimiser", "--optim.algorithm", FitConfig),
+        ("tracker", "--run.trackers", FitConfig),
         ("search", "--search.method", EvaluateConfig),
         ("sound", "--sound", ExtractConfig),
     ],
