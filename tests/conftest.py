@@ -3,6 +3,8 @@
 import functools
 import gc
 import os
+import runpy
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -69,6 +71,19 @@ def check_annotations(function: Any = None, *, typechecker: Any = None, jaxtyped
 
 
 jaxtyping.jaxtyped = check_annotations  # before a package is imported that is checked
+
+
+def run_module_without_bytecode(*given: Any, **options: Any) -> dict[str, Any]:
+    """`runpy.run_module`, which asks for the code of a module as jaxtyping has changed it, and would keep that where
+    every interpreter looks for the plain one."""
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        return run_module(*given, **options)
+    finally:
+        sys.dont_write_bytecode = before
+
+
+run_module, runpy.run_module = runpy.run_module, run_module_without_bytecode
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -78,10 +78,14 @@ def test_a_command_by_its_name_says_how_it_was_called(
 
 
 def test_a_command_as_a_module_names_the_module(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["stg/words.py", "--help"])
+    monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     with pytest.raises(SystemExit) as ended:
         runpy.run_module("stg.words", run_name="__main__")
     assert ended.value.code == 0
     assert "usage: python -m stg.words [" in capsys.readouterr().out
+    # Code with jaxtyping's checks must not lie where an interpreter without them takes it for its own.
+    assert not [*tmp_path.rglob("words.cpython-*.pyc")]

@@ -3,10 +3,22 @@
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
 from stg.runtime.signals import interrupted_by_sigterm, stop_on_signal
+
+
+@pytest.fixture(autouse=True)
+def none_ignored() -> Iterator[None]:
+    """As in a terminal, also where the tests were started by nohup or in the background."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGINT)}
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def test_the_first_signal_asks_and_handlers_return_afterwards() -> None:
