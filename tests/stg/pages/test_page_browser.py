@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Locator, Page
 
+from stg.explain import Deletion
 from stg.pages.videos.boxes_and_edges import COLOURS, ranked
 from stg.pages.videos.page import video_fragment, videos_html, write_video_pages
 from stg.pages.videos.views import Edge, Node, Picture, VideosPage, VideoView
@@ -280,6 +281,18 @@ def test_the_legend_stays_reachable_on_a_tablet_that_is_turned(opened: Opener) -
         assert (legend.is_visible(), control.is_visible(), title.is_visible()) == (wide, wide, not wide)
     title.click()
     assert legend.is_visible()
+
+
+@pytest.mark.parametrize("width", [360, 768])
+def test_tables_keep_their_words_whole_on_narrow_screens(opened: Opener, width: int) -> None:
+    deletion = Deletion("Object branch: Attention to frames", "frames", 18, 2, 0.0117, (0.0039, 0.0041))
+    page = opened(dataclasses.replace(made_page(made_view()), deletions=(deletion,)), width=width)
+    page.locator(".candidates > summary").first.click()
+    for table in page.locator(".scroll table").all():
+        # A cell that is broken into letters is much higher than wide.
+        heights = table.locator("tr").evaluate_all("rows => rows.map(row => row.getBoundingClientRect().height)")
+        assert 0 < max(heights) < 130
+    assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
 def test_the_clip_plays(opened: Opener, tmp_path: Path) -> None:
