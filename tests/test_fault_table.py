@@ -14,7 +14,7 @@ ROWS = [
     *(f"H{number}" for number in range(1, 19)),
     *(f"I{number}" for number in range(1, 8)),
     *(f"K{number}" for number in range(1, 7)),
-    *(f"L{number}" for number in range(1, 12)),
+    *(f"L{number}" for number in range(1, 13)),
     *(f"P{number}" for number in range(1, 8)),
 ]
 

@@ -131,7 +131,7 @@
 
   // The same in words, for those who do not see it.
   function describe(article, section, word, attribution, row, shares, best, even, ranked) {
-    if (!section) { article.status.textContent = "No word is chosen: point at a word, or choose one and step with the arrow keys."; return; }
+    if (!section) { say(article.status, "No word is chosen: point at a word, or choose one and step with the arrow keys."); return; }
     const button = section.querySelector(`.word[data-word="${word}"]`);
     const parts = [];
     if (even) parts.push("all frames about alike");
@@ -144,7 +144,14 @@
     });
     if (named.length) parts.push("boxes: " + named.join(", "));
     const name = (attribution && attribution.whole) || !button ? "The whole caption" : `“${button.querySelector("bdi").textContent}”`;
-    article.status.textContent = `${name}: ${parts.join("; ") || "what it attends to is not known"}`;
+    say(article.status, `${name}: ${parts.join("; ") || "what it attends to is not known"}`);
+  }
+
+  // Its place never shrinks: the words below would slip from under the pointer, and back, without end.
+  function say(status, text) {
+    const height = () => status.getBoundingClientRect().height, before = height();
+    status.textContent = text;
+    status.style.minHeight = Math.max(before, height()) + "px";
   }
 
   // Scrolls a row sideways, and only the row, until the element is in its middle.
@@ -215,6 +222,7 @@
       });
     }
   }
+  addEventListener("resize", () => { for (const { status } of articles) status?.style.removeProperty("min-height"); });
   // Wherever the focus is: a click on a word does not move it in every browser.
   addEventListener("keydown", (event) => { if (event.key === "Escape") for (const article of articles) if (article.chosen) choose(article, null, null); });
   zoom();

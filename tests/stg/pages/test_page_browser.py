@@ -295,6 +295,21 @@ def test_tables_keep_their_words_whole_on_narrow_screens(opened: Opener, width: 
     assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
+def test_a_word_stays_under_the_pointer_on_a_narrow_screen(opened: Opener) -> None:
+    page = opened(made_page(made_view()), width=360)
+    word = page.locator(".word").nth(1)
+    word.scroll_into_view_if_needed()
+    box = word.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    until(page, "document.querySelector('.status').textContent.startsWith('“')")
+    for _ in range(20):
+        assert word.bounding_box() == pytest.approx(box)
+        page.wait_for_timeout(25)
+    page.set_viewport_size({"width": 1280, "height": 900})
+    until(page, "document.querySelector('.status').style.minHeight === ''")
+
+
 def test_the_clip_plays(opened: Opener, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "v.mp4", grey_frames(20, (48, 64)), rate=10)
     page = opened(made_page(dataclasses.replace(made_view(), film=small_film(clip))))
