@@ -20,7 +20,7 @@ from stg.vision.registry import network_spec
     ("call", "given", "said"),
     [
         (stg.fit, {"learning_rate": 1}, r"stg.fit takes no argument 'learning_rate'; did you mean optim={'lr': ...}"),
-        (stg.fit, {"optimm": {}}, r"did you mean .*\? It takes config, reporter, plugin, data, world, graph, model,"),
+        (stg.fit, {"optimm": {}}, r"did you mean .*\? It takes config, reporter, trackers, plugin, data, world,"),
         (stg.fit, {"temporal": 1}, r"did you mean model={'stats': {'st': {'temporal': ...}}}\? "),
         (stg.evaluate, {"metric": ["cider"]}, r"stg.evaluate takes no argument 'metric'; did you mean metrics=...\? "),
         (stg.evaluate, {"beam_size": 3}, r"did you mean searches=\[SearchConfig\(beam=...\)\]"),
