@@ -4,6 +4,7 @@ import functools
 import gc
 import os
 import runpy
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -19,6 +20,8 @@ from tests.stg.forks import interpreter
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.fsync = lambda descriptor: None  # no test cuts the power, and waiting for the disk takes as long as training
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell has it in the background: children would ignore it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 CHECKED_CALLS = 2
 """Calls of each function that are checked in each test: a loop of thousands would take twice as long."""
 SHARED = Path(os.environ.get("STG_SHARED", Path(__file__).resolve().parents[2] / "shared"))
