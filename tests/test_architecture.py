@@ -99,7 +99,7 @@ PUBLIC = {
     "stg.captioning": "VideoCaptioner UnlikeTraining load",
     "stg.retrieval": "EmbeddingBundle",
     "stg.explain": "explain Explanation Attribution EXPLAINERS",
-    "stg.pages": "show write_video_pages write_run_page run_view",
+    "stg.pages": "draw_edges show write_video_pages write_run_page run_view",
     "stg.runs": "RunFolder CaptionerBundle",
     "graphs": "StoreError GraphSource GraphsInMemory VARIANTS",
     "decoders": "SEARCHES",

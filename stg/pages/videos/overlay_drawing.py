@@ -3,28 +3,25 @@
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from stg.pages.videos.boxes_and_edges import COLOURS, KINDS, colour_of, own_types, ranked
-from stg.pages.videos.labels import Rectangle, place_label
+from stg.pages.videos.labels import Rectangle
+from stg.pages.videos.strokes import BOX, FINE, GROUND, INK, QUIET, TEXT, arrow, curve, dot, font, outline, stroke, tag
 from stg.pages.videos.views import Edge, VideoView
 from stg.runtime.files import printable
 
-BOX, INK, GROUND, QUIET, NEW = (255, 215, 94), (20, 22, 26), (20, 22, 26), (169, 173, 182), (255, 215, 94)
-TEXT = (236, 234, 228)
+NEW = BOX
 
 LINES = 4
 """Lines of the caption that are seen at once; a longer one moves up."""
 
 LONGEST = 24
 """Letters of a class on a label."""
-
-_FINE = 2  # what is drawn is drawn so much larger first, since Pillow does not smooth lines
 
 
 class Overlay:
@@ -39,12 +36,12 @@ class Overlay:
 
     def __init__(self, view: VideoView, size: tuple[int, int], scale: tuple[float, float], k: int) -> None:
         self.view, self.size, self.k = view, size, k
-        down, across = (factor * _FINE for factor in scale)
+        down, across = (factor * FINE for factor in scale)
         self.boxes = [
             (x1 * across, y1 * down, x2 * across, y2 * down) for x1, y1, x2, y2 in (node.box for node in view.nodes)
         ]
         # Lines and letters grow with the picture, but never below what is legible.
-        self.unit = _FINE * max(1.0, min(size) / 360)
+        self.unit = FINE * max(1.0, min(size) / 360)
         self.edges = _by_frame(view, k)
         self.strongest = {
             kind: max((edge.weight for edges in self.edges.values() for edge in edges if edge.kind == kind), default=0)
@@ -54,11 +51,11 @@ class Overlay:
     def layer(self, frame: int) -> Any:
         """A transparent picture with what belongs to a sampled frame: its boxes, and the edges that begin in it."""
 
-        large = Image.new("RGBA", (self.size[1] * _FINE, self.size[0] * _FINE))
+        large = Image.new("RGBA", (self.size[1] * FINE, self.size[0] * FINE))
         draw = ImageDraw.Draw(large)
         nodes = [n for n, node in enumerate(self.view.nodes) if node.frame == frame]
         for number in nodes:
-            self._box(draw, number)
+            outline(draw, self.boxes[number], large.size, self.unit)
         # What is drawn last is on top: temporal edges, and strong ones of each kind.
         for edge in sorted(self.edges.get(frame, ()), key=lambda edge: (edge.kind == "temporal", edge.weight)):
             self._edge(draw, edge)
@@ -68,48 +65,29 @@ class Overlay:
             self._label(draw, number, taken)
         return large.resize((self.size[1], self.size[0]), Image.Resampling.BOX)
 
-    def _box(self, draw: Any, number: int) -> None:
-        wide = round(2 * self.unit)
-        x1, y1, x2, y2 = self.boxes[number]
-        x1, y1 = min(max(x1, 0), self.size[1] * _FINE - 1), min(max(y1, 0), self.size[0] * _FINE - 1)
-        x2, y2 = max(min(x2, self.size[1] * _FINE - 1), x1), max(min(y2, self.size[0] * _FINE - 1), y1)
-        rim = max(wide // 2, 1)
-        draw.rectangle((x1, y1, x2, y2), outline=(*INK, 150), width=wide + 2 * rim)
-        if x2 - x1 > 2 * rim and y2 - y1 > 2 * rim:
-            draw.rectangle((x1 + rim, y1 + rim, x2 - rim, y2 - rim), outline=(*BOX, 255), width=wide)
-
     def _edge(self, draw: Any, edge: Edge) -> None:
         start, end = self._centre(edge.source), self._centre(edge.target)
         share = edge.weight / self.strongest[edge.kind] if self.strongest[edge.kind] > 0 else 0.0
-        share = min(max(share, 0.0), 1.0)
-        wide, opacity = self.unit * (1.2 + 1.8 * share), round(110 + 145 * share)
+        wide, opacity = stroke(share, self.unit)
         if edge.kind == "temporal":
-            _arrow(draw, start, end, wide, (*COLOURS["temporal"], opacity), self.unit)
+            arrow(draw, start, end, wide, (*COLOURS["temporal"], opacity), self.unit)
         else:
             colour = colour_of(edge.kind)
             # Bent to the other side than a temporal arrow between the same boxes; the
             # dark line below keeps it visible on any picture.
-            way = _curve(start, end, -0.1)
+            way = curve(start, end, -0.1)
             draw.line(way, fill=(*INK, opacity // 2), width=round(wide + 2 * self.unit), joint="curve")
             draw.line(way, fill=(*colour, opacity), width=round(wide), joint="curve")
             for x, y in (start, end):
-                _dot(draw, x, y, 2.5 * self.unit, (*colour, 255))
+                dot(draw, x, y, 2.5 * self.unit, (*colour, 255))
 
     def _label(self, draw: Any, number: int, taken: list[Rectangle]) -> None:
         """Class and score where no other label is."""
         node = self.view.nodes[number]
         score = "" if node.score is None or not math.isfinite(node.score) else f"{node.score:.2f}"
         text = " ".join(part for part in (_plain(node.name)[:LONGEST], score) if part)
-        if not text:
-            return
-        letters = font(round(11 * self.unit))
-        pad, height = 3 * self.unit, 15 * self.unit
-        width = letters.getlength(text) + 2 * pad
-        x1, y1, x2, y2 = self.boxes[number]
-        room = float(self.size[1] * _FINE), float(self.size[0] * _FINE)
-        x, y = place_label((x1, y1, x2 - x1, y2 - y1), width, height, room, taken)
-        draw.rectangle((x, y, x + width, y + height), fill=(*BOX, 235))
-        draw.text((x + pad, y + height / 2), text, fill=(*INK, 255), font=letters, anchor="lm")
+        if text:
+            tag(draw, text, self.boxes[number], (self.size[1] * FINE, self.size[0] * FINE), taken, self.unit)
 
     def _centre(self, number: int) -> tuple[float, float]:
         x1, y1, x2, y2 = self.boxes[number]
@@ -188,13 +166,6 @@ def wrap(words: Sequence[str], letters: Any, width: int) -> list[list[tuple[int,
     return lines
 
 
-@lru_cache(maxsize=16)
-def font(size: int) -> Any:
-    """Pillow's own font."""
-
-    return ImageFont.load_default(size=size)
-
-
 def _plain(text: str) -> str:
     return printable(text[:200])
 
@@ -216,53 +187,3 @@ def _by_frame(view: VideoView, k: int) -> dict[int, list[Edge]]:
     for edge in best.values():
         found.setdefault(view.nodes[edge.source].frame, []).append(edge)
     return found
-
-
-def _arrow(
-    draw: Any,
-    start: tuple[float, float],
-    end: tuple[float, float],
-    wide: float,
-    colour: tuple[int, int, int, int],
-    unit: float,
-) -> None:
-    """An arrow; a dot in a ring where it would have no length."""
-    across, down = end[0] - start[0], end[1] - start[1]
-    length, head = math.hypot(across, down), 3.5 * unit + 2 * wide
-    if length < 1.2 * head:
-        _dot(draw, *end, 2.2 * unit, colour)
-        x, y, r = *end, 5.5 * unit
-        draw.ellipse((x - r, y - r, x + r, y + r), outline=colour, width=round(1.6 * unit))
-        return
-    way = _curve(start, end, 0.06)
-    # The head follows the end of the curve, not the chord; the line stops at its neck, or it would show through.
-    before = next(point for point in reversed(way) if math.dist(point, end) >= head)
-    ux, uy = ((end[i] - before[i]) / math.dist(before, end) for i in (0, 1))
-    neck = end[0] - head * ux, end[1] - head * uy
-    way = [*(point for point in way if math.dist(point, end) > head), neck]
-    side = 0.5 * head
-    tip = [end, (neck[0] - side * uy, neck[1] + side * ux), (neck[0] + side * uy, neck[1] - side * ux)]
-    draw.line(way, fill=(*INK, colour[3] // 2), width=round(wide + 2 * unit), joint="curve")
-    draw.line(way, fill=colour, width=round(wide), joint="curve")
-    draw.polygon(tip, fill=colour)
-    _dot(draw, *start, 2.2 * unit, colour)
-
-
-def _curve(start: tuple[float, float], end: tuple[float, float], bend: float) -> list[tuple[float, float]]:
-    """Points of a line bent by a share of its length: downward, or upward where it is negative, there and back."""
-    (x1, y1), (x2, y2) = start, end
-    bend = bend if end > start else -bend
-    # The control point of a quadratic Bezier curve.
-    middle = (x1 + x2) / 2 - bend * (y2 - y1), (y1 + y2) / 2 + bend * (x2 - x1)
-    shares = [step / 24 for step in range(25)]
-    return [
-        (
-            (1 - t) ** 2 * x1 + 2 * t * (1 - t) * middle[0] + t**2 * x2,
-            (1 - t) ** 2 * y1 + 2 * t * (1 - t) * middle[1] + t**2 * y2,
-        )
-        for t in shares
-    ]
-
-
-def _dot(draw: Any, x: float, y: float, radius: float, colour: tuple[int, int, int, int]) -> None:
-    draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
