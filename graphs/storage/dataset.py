@@ -27,7 +27,7 @@ class VideoGraphDataset(Dataset):
     >>> dataset = graphs.VideoGraphDataset("store.lmdb")
     >>> loader = torch_geometric.loader.DataLoader(dataset, batch_size=8, num_workers=2)
     >>> for batch in loader:
-    ...     states = encoder(batch.x, batch.frame, batch.edge_index, batch.edge_weight, batch.batch, batch.num_frames)
+    ...     states = encoder(batch)
 
     A store out of a list of graphs, whose ids are the keys in the order of which the dataset stands:
 
@@ -47,7 +47,8 @@ class VideoGraphDataset(Dataset):
             of the store's keys. What ``pre_filter`` leaves out is left out here, too.
         processed: how the names of the files begin that keep the results of ``pre_transform`` and ``pre_filter``; by
             default the store's name with ``.processed``. A store that has changed, or other functions (distinguished by
-            their ``repr``, as in PyG), get a file of their own; files that are not needed any more may be deleted.
+            their ``repr``, as in PyG, plain ones by their code too), get a file of their own; files that are not needed
+            any more may be deleted.
         free: the free fields of the graphs that ``pre_transform`` returns; None: those of the store.
         force_reload: apply ``pre_transform`` and ``pre_filter`` again, as after a change in their code.
         log: whether the applying is announced.
@@ -70,6 +71,8 @@ class VideoGraphDataset(Dataset):
         force_reload: bool = False,
         log: bool = True,
     ) -> None:
+        if free is not None and pre_transform is None:
+            raise StoreError("free says what pre_transform adds to the graphs, and there is none: leave free out")
         source = GraphStore(root)
         super().__init__(str(root), transform, pre_transform, pre_filter, log=log, force_reload=force_reload)
         there = source.keys()
@@ -77,10 +80,9 @@ class VideoGraphDataset(Dataset):
         self._store = source
         if pre_transform is not None or pre_filter is not None:
             self._store = self._processed_store(source, Path(processed or f"{root}.processed"), free)
+            source.close()
             kept = set(self._store.keys())
             self._videos = [video for video in self._videos if video in kept]
-        elif free is not None:
-            raise StoreError("free says what pre_transform adds to the graphs, and there is none: leave free out")
 
     @property
     def videos(self) -> list[str]:
@@ -110,8 +112,9 @@ class VideoGraphDataset(Dataset):
     def __getitems__(self, places: Sequence[int]) -> list[Data]:
         """The graphs of one batch: what a loader asks for."""
         indices = self.indices()
-        graphs = alike([self.get(indices[place]) for place in places])
-        return graphs if self.transform is None else [self.transform(data) for data in graphs]
+        graphs = [self.get(indices[place]) for place in places]
+        # Transforms first: what they are given must not depend on the other graphs of the batch.
+        return alike(graphs if self.transform is None else [self.transform(data) for data in graphs])
 
     def close(self) -> None:
         """Close the file; harmless when it is closed."""
@@ -123,6 +126,7 @@ class VideoGraphDataset(Dataset):
         # All that the results depend on is in their name: others are left alone, and none is ever out of date.
         said = repr((_fingerprint(source), applied, sorted(fields.items(), key=itemgetter(0))))
         name = f"{prefix.name}-{hashlib.sha256(said.encode()).hexdigest()[:12]}"
+        prefix.parent.mkdir(parents=True, exist_ok=True)
         made = {
             int(found[1]): file
             for file in prefix.parent.iterdir()
@@ -140,10 +144,9 @@ class VideoGraphDataset(Dataset):
             with GraphStore(unfinished, "w", source.features_dtype, manifest=manifest, free=fields) as target:
                 self._process_into(source, target)
             unfinished.replace(path)
+            _remove(*made.values())
         finally:
-            for left in (unfinished, *made.values()):
-                for end in ("", "-lock", "-writer"):
-                    left.with_name(left.name + end).unlink(missing_ok=True)
+            _remove(unfinished)
         return GraphStore(path)
 
     def _process_into(self, source: GraphStore, target: GraphStore) -> None:
@@ -157,7 +160,10 @@ class VideoGraphDataset(Dataset):
 
 
 class InMemoryVideoGraphDataset(InMemoryDataset):
-    """The same graphs in memory, read once, as PyG's :class:`torch_geometric.data.InMemoryDataset` holds them.
+    """The graphs in memory, read once, as PyG's :class:`torch_geometric.data.InMemoryDataset` holds them.
+
+    Fields that no model reads (``label``, ``frame_time``, ``track``, ``label_score``) are there where all graphs of the
+    dataset have them, as they lie end to end.
 
     >>> dataset = graphs.InMemoryVideoGraphDataset("store.lmdb", videos=split)
 
@@ -201,6 +207,12 @@ def alike(graphs: Sequence[Data]) -> list[Data]:
     return list(graphs)
 
 
+def _remove(*stores: Path) -> None:
+    for store in stores:
+        for end in ("", "-lock", "-writer"):
+            store.with_name(store.name + end).unlink(missing_ok=True)
+
+
 def _wanted(videos: Sequence[str], there: Sequence[str], path: Path) -> list[str]:
     if isinstance(videos, str):
         raise StoreError(f"videos must be a list of ids, got the text {videos!r}")
@@ -223,5 +235,13 @@ def _fingerprint(store: GraphStore) -> str:
 
 
 def _described(function: Callable[..., Any] | None) -> str:
-    """The words by which PyG knows a transform: its text without addresses in memory."""
-    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(function))
+    """The words by which PyG knows a transform, without addresses in memory; of plain functions with their code."""
+    words, code = _without_addresses(repr(function)), getattr(function, "__code__", None)
+    if code is None:
+        return words
+    said = _without_addresses(repr((code.co_code, code.co_consts, code.co_names)))
+    return f"{words} {hashlib.sha256(said.encode()).hexdigest()[:12]}"
+
+
+def _without_addresses(text: str) -> str:
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", text)

@@ -91,6 +91,18 @@ def test_a_loader_gives_pygs_batches(path: Path, workers: int) -> None:
     assert ["track" in batch for batch in batches] == [True, False]
 
 
+def test_a_transform_is_given_the_same_whatever_else_is_in_the_batch(path: Path) -> None:
+    given: list[bool] = []
+
+    def look(data: Data) -> Data:
+        given.append("track" in data)
+        return data
+
+    (batch,) = DataLoader(VideoGraphDataset(path, look, videos=["000001", "000002"]), batch_size=2)
+    assert given == [True, False]
+    assert "track" not in batch
+
+
 def test_it_equals_the_stores_own_batch(path: Path) -> None:
     with GraphStore(path) as store:
         own = store.batch(["000002", "000005"], "spatial", "both")
@@ -176,6 +188,32 @@ def test_what_comes_before_is_done_once_and_kept(path: Path, kind: Any, capsys: 
     assert {name.rsplit("-", 2)[0] for name in left - {path.name}} == {"store.lmdb.processed"}
 
 
+def test_a_changed_function_is_another(path: Path) -> None:
+    kept = [
+        VideoGraphDataset(path, pre_filter=keep, log=False, processed=path.parent / "new" / "kept").videos
+        for keep in (lambda data: data.num_nodes > 3, lambda data: data.num_nodes > 4, lambda data: data.num_nodes > 3)
+    ]
+    assert len(kept[0]) > len(kept[1]) > 0
+    assert kept[2] == kept[0]
+    assert len([*(path.parent / "new").glob("kept-*-1")]) == 2
+
+
+def test_what_fails_leaves_the_results_of_before(path: Path) -> None:
+    class Failing(Counted):
+        def __call__(self, data: Data) -> Data:
+            raise RuntimeError("a fault of its own")
+
+        def __repr__(self) -> str:
+            return Counted.__repr__(self)
+
+    free = {"speed": graphs.FreeField("node")}
+    VideoGraphDataset(path, pre_transform=Counted("shift"), free=free, log=False).close()
+    before = set(path.parent.iterdir())
+    with pytest.raises(RuntimeError, match="a fault of its own"):
+        VideoGraphDataset(path, pre_transform=Failing("shift"), free=free, force_reload=True, log=False)
+    assert set(path.parent.iterdir()) == before
+
+
 def test_what_fails_leaves_nothing(path: Path) -> None:
     VideoGraphDataset(path).close()
     before = set(path.parent.iterdir())
@@ -193,7 +231,7 @@ def test_what_cannot_be_is_named(path: Path) -> None:
         with pytest.raises(StoreError, match=message):
             VideoGraphDataset(path, videos=videos)
     with pytest.raises(StoreError, match="free says what pre_transform adds to the graphs, and there is none"):
-        VideoGraphDataset(path, free={"speed": graphs.FreeField("node")})
+        VideoGraphDataset(path, pre_filter=large, free={"speed": graphs.FreeField("node")})
     with pytest.raises(StoreError, match=r"video '000000': edge_type holds -1; .* keeps no dense edges: make them"):
         VideoGraphDataset(path, pre_transform=graphs.DenseEdges())
     with pytest.raises(StoreError, match="no graph is left"):
