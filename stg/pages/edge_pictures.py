@@ -262,7 +262,9 @@ def _graph(boxes: Any, frame: Any, edge_index: Any, edge_score: Any, labels: Seq
         raise ValueError(f"edge_index reaches from {ends.min()} to {ends.max()}, but there are {count} boxes, from 0")
     if place.size and place.min() < 0:
         raise ValueError(f"frame holds {place.min()}; frames count from 0")
-    return _Graph(box.astype(np.float64), place, ends, score.astype(np.float64), [] if labels is None else list(labels))
+    return _Graph(
+        box.astype(np.float64), place, ends, score.astype(np.float64), list(map(str, () if labels is None else labels))
+    )
 
 
 def _shots(pictures: Any, size: tuple[int, int] | None, frame: np.ndarray) -> np.ndarray:

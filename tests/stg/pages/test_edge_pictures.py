@@ -84,7 +84,6 @@ def test_labels_are_drawn() -> None:
     plain, named = drawn([0.0] * 4), drawn([0.0] * 4, labels=["cat", "dog", "", "cow"])
     changed = np.argwhere((np.asarray(plain) != np.asarray(named)).any(-1))
     assert len(changed) > 100
-    # Above the boxes in the first frame: only labels differ.
     assert (changed[:, 0] >= LETTERS + 9).all()
 
 
