@@ -35,6 +35,10 @@ def encoder() -> STGEncoder:
     return STGEncoder(6, 4, num_layers=2).eval()
 
 
+@pytest.mark.skipif(
+    tuple(map(int, torch.__version__.split(".")[:2])) < (2, 9),
+    reason="torch 2.8 cannot export a division by the number of objects in each frame",
+)
 def test_an_exported_encoder_takes_any_frames_nodes_edges_and_videos() -> None:
     stg, nodes, edges, videos = encoder(), Dim("nodes"), Dim("edges"), Dim("videos")
     shapes = ({0: nodes}, {0: nodes}, {1: edges}, {0: edges}, {0: nodes}, {0: videos})
