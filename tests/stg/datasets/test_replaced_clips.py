@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 
 from graphs import GraphStore, build_graph
-from stg.commands.report import _glimpses
+from stg.commands.report import GLIMPSES, _glimpses
 from stg.config.data import DataConfig, WorldConfig
 from stg.config.report import ReportConfig
 from stg.config.training import FitConfig
 from stg.datasets.open import open_dataset
 from stg.features.log import ExtractionLog
 from stg.runtime.stamps import read_of
+from stg.video.clip import ClipRequest
+from stg.video.readers import Readers
 from tests.stg.conftest import made_video
 from tests.stg.make_clips import grey_frames, write_clip
 from tests.stg.said import Said
@@ -71,11 +73,12 @@ def test_a_copy_of_a_clip_is_the_same_and_hashed_once(data: DataConfig, monkeypa
 
 def test_the_page_of_a_run_shows_no_former_pictures(data: DataConfig) -> None:
     said, settings = Said(), FitConfig(data=data)
-    frames = _glimpses(ReportConfig("run", clips=str(data.root)), settings, said)
-    assert frames is not None
-    assert len(frames("a")) == 4
-    clip = replace_clip(data, "a")
-    assert frames("a") == ()
-    assert said.lines[-1].startswith(f"no pictures of a: {clip} has ")
-    assert "is not the clip that was read for the store" in said.lines[-1]
-    assert len(frames("b")) == 4
+    with Readers(ClipRequest(GLIMPSES), workers=0) as readers:
+        frames = _glimpses(ReportConfig("run", clips=str(data.root)), settings, readers, said)
+        assert frames is not None
+        assert len(frames("a")) == 4
+        clip = replace_clip(data, "a")
+        assert frames("a") == ()
+        assert said.lines[-1].startswith(f"no pictures of a: {clip} has ")
+        assert "is not the clip that was read for the store" in said.lines[-1]
+        assert len(frames("b")) == 4
