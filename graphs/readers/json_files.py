@@ -33,6 +33,8 @@ class Entry(NamedTuple):
         """
         if not isinstance(self.value, dict):
             raise self.fault(f"must be an object, got {_brief(self.value)}")
+        if isinstance(self.value, _Doubled):
+            raise self.fault(f"the key {_brief(self.value.key)} is given twice in one object")
         for key in required.split():
             if key not in self.value:
                 has = ", ".join(map(repr, self.value)) or "none"
@@ -89,28 +91,30 @@ def read_json(path: str | Path) -> Entry:
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is no JSON, or a key is twice in one object, or a number is none (NaN); the file is named.
+        ValueError: it is no JSON; the file is named.
     """
     path = Path(path)
     raw = path.read_bytes()
     try:
         text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode()
-        value = json.loads(text, object_pairs_hook=_members, parse_constant=_no_number)
+        value = json.loads(text, object_pairs_hook=_members)
     except (ValueError, RecursionError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(f"{path} cannot be read as JSON: {error}") from error
     return Entry(value, path, "")
 
 
+class _Doubled(dict[str, Any]):
+    """An object with a key that is given twice: refused where it is read, as only there its place is known."""
+
+    key = ""
+
+
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) < len(pairs):
-        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
-        raise ValueError(f"the key {_brief(twice)} is given twice in one object")
+        members = _Doubled(members)
+        members.key = Counter(key for key, _ in pairs).most_common(1)[0][0]
     return members
-
-
-def _no_number(word: str) -> float:
-    raise ValueError(f"{word} is no number: leave the value out where it is not known")
 
 
 def _brief(value: Any) -> str:
@@ -118,6 +122,8 @@ def _brief(value: Any) -> str:
         return f"an object of {len(value)} keys"
     if isinstance(value, list) and len(value) > 8:
         return f"a list of {len(value)} items"
+    if isinstance(value, float) and math.isnan(value):
+        return "NaN: leave the value out where it is not known"
     if isinstance(value, float) and not math.isfinite(value):
         return "a number that is too large"
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > 2**64:

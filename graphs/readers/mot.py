@@ -97,12 +97,28 @@ def _table(path: Path) -> tuple[np.ndarray, list[int]]:
         text = path.read_text(encoding="utf-8")
         lines = [number for number, line in enumerate(text.splitlines(), 1) if line.strip()]
         held = [line for line in text.splitlines() if line.strip()]
+    except ValueError as error:
+        raise ValueError(f"{path} must be text in UTF-8: {error}") from error
+    try:
         table = np.loadtxt(held, delimiter=",", comments=None, ndmin=2) if held else np.zeros((0, 7))
     except ValueError as error:
-        raise ValueError(f"{path} must be rows of numbers with commas between ({_COLUMNS}): {error}") from error
+        raise _wrong_row(path, held, lines) from error
     if table.shape[1] not in (7, 9, 10):
         raise ValueError(f"{path} must have 7, 9 or 10 columns ({_COLUMNS}), got {table.shape[1]}")
     return table, lines
+
+
+def _wrong_row(path: Path, held: list[str], lines: list[int]) -> ValueError:
+    """The error that names the line that NumPy could not read."""
+    rule = f"must be numbers with commas between ({_COLUMNS}), as many in each line"
+    for line, text in zip(lines, held, strict=True):
+        try:
+            wrong = len(np.loadtxt([text], delimiter=",", comments=None, ndmin=1)) != held[0].count(",") + 1
+        except ValueError:
+            wrong = True
+        if wrong:
+            return ValueError(f"{path} line {line}: {rule}, got {text[:60]!r}")
+    return ValueError(f"{path}: {rule}")
 
 
 def _check(path: Path, table: np.ndarray, lines: list[int]) -> None:

@@ -95,8 +95,11 @@ def test_a_store_takes_all_or_nothing(tmp_path: Path) -> None:
 REFUSED: list[tuple[Any, str]] = [
     ("", "cannot be read as JSON: Expecting value"),
     ("[" * 100_000, "cannot be read as JSON: maximum recursion"),
-    ('{"format": NaN}', "cannot be read as JSON: NaN is no number: leave the value out where it is not known"),
-    ('{"format": 1, "format": 2}', 'cannot be read as JSON: the key "format" is given twice in one object'),
+    (
+        '{"format": "video-boxes/1", "videos": {"v": {"frames": [[{"box": [1, 2, 3, 4], "box": [1, 2, 3, 4]}]]}}}',
+        r"'videos', 'v', 'frames'\[0\]\[0\]: the key \"box\" is given twice in one object",
+    ),
+    ('{"format": 1, "format": 2}', ': the key "format" is given twice in one object'),
     ([], r": must be an object, got \[\]"),
     ({"videos": {}}, ": the key 'format' is missing; its keys are 'videos'"),
     (document(format="coco"), ": 'format': must be 'video-boxes/1'"),
@@ -119,6 +122,7 @@ REFUSED: list[tuple[Any, str]] = [
     (of_object(box=[1, 2, 3, "4"]), r"'box'\[3\]: must be a finite number, got \"4\""),
     (of_object(box=[1, 2, True, 4]), r"'box'\[2\]: must be a finite number, got true"),
     (of_object(box=[80, 20, 40, 90]), r"x2 >= x1 .*, got \[80.*\]; .*\(1 of 2 .*box_format='xywh'"),
+    (of_object(score=float("nan")), "'score': must be a finite number, got NaN: leave the value out where"),
     (of_object(score=10**400), r"'score': must be a finite number, got a number that is too large"),
     (of_object(lable=1), r"\[1\]\[1\]: the key \"lable\" is not known: the keys are box, class, score, track, feature"),
     (of_object(**{"class": "cat"}), "'class': 'cat' is none of the classes; those of this file are person, dog"),

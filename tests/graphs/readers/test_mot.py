@@ -64,9 +64,9 @@ def test_a_store_takes_it_in_one_line(tmp_path: Path) -> None:
     ("rows", "message"),
     [
         ("1,2,3", r" must have 7, 9 or 10 columns \(frame, id, left, .*\), got 3"),
-        ("1 2 3 4 5 6 7", " must be rows of numbers with commas between .*: could not convert"),
-        ("1,2,3,4,5,6,a", " must be rows of numbers with commas between .*: could not convert string 'a'"),
-        ("1,2,3,4,5,6,1\n1,2,3,4,5,6,1,1,1", " must be rows of numbers with commas between .*columns"),
+        ("1 2 3 4 5 6 7", " line 1: must be numbers with commas between .*, as many in each line, got '1 2 3 4 5 6 7'"),
+        ("1,2,3,4,5,6,1\n\n1,2,3,4,5,6,a", " line 3: must be numbers with commas between .*, got '1,2,3,4,5,6,a'"),
+        ("1,2,3,4,5,6,1\n1,2,3,4,5,6,1,1,1", " line 2: must be numbers with commas .*, got '1,2,3,4,5,6,1,1,1'"),
         ("1,2,3,4,5,6,1\n\n2,2,3,nan,5,6,1", " line 3: all numbers must be finite, got 2, 2, 3, nan, 5, 6, 1"),
         ("0,2,3,4,5,6,1", " line 1: frame must be a whole number, 1 or more, got 0"),
         ("1.5,2,3,4,5,6,1", " line 1: frame must be a whole number, 1 or more, got 1.5"),
