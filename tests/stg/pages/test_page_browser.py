@@ -413,10 +413,9 @@ def test_models_side_by_side_share_the_frames_and_keep_their_words(opened: Opene
         assert lit_frames(page) == [int(explanation.attributions[0].frames[2].argmax())]
         assert page.locator('.word[aria-pressed="true"]').count() == 1
     page.set_viewport_size({"width": 390, "height": 800})
-    boxes = left.bounding_box(), right.bounding_box()
-    assert boxes[0] is not None
-    assert boxes[1] is not None
-    assert boxes[0]["y"] + boxes[0]["height"] <= boxes[1]["y"]
+    # Both at once, and not before the page has its new layout.
+    places = "[...document.querySelectorAll('.model-caption')].map(one => one.getBoundingClientRect())"
+    until(page, f"(([left, right]) => left.bottom <= right.top)({places})")
 
 
 def test_hostile_text_stays_text(opened: Opener) -> None:
