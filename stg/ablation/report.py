@@ -1,7 +1,5 @@
 """From the scores of cells to rows: mean and deviation over seeds, differences, and what the papers print."""
 
-import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,6 +12,7 @@ from stg.metrics.columns import EVENTS, PUBLISHED, reason_lines, spread
 from stg.runs.evaluations import read_scores as read_scores_file
 from stg.runs.folder import FREE
 from stg.runtime.errors import UserError
+from stg.runtime.files import fingerprint
 
 PAPER_EDGES = "those of Pan et al. (CVPR 2020)"
 
@@ -202,7 +201,7 @@ def _features(plan: Plan) -> dict[str, Any] | None:
             listed = describe(differing, "{old!r} and {new!r}")
             raise UserError(f"{first} and {name} in {plan.folder} were trained on other features ({listed}): no table")
     # As in the checkpoints of stg.fit.
-    made = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+    made = fingerprint(manifest)
     return {"manifest": made, "edges": manifest.get("edges") or PAPER_EDGES}
 
 

@@ -1,6 +1,5 @@
 """Caption a split, score it, write both down."""
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +20,7 @@ from stg.metrics.scorer import Scorer, Scores
 from stg.models.generation import Caption, generate
 from stg.runs.evaluations import file_stem, read_scores
 from stg.runtime.errors import Preempted, UserError
-from stg.runtime.files import remove_leftovers, write_atomic
+from stg.runtime.files import fingerprint, remove_leftovers, write_atomic
 from stg.runtime.locks import lock_folder
 from stg.runtime.progress import advance_by
 from stg.runtime.reporter import SILENT, Reporter
@@ -130,7 +129,7 @@ def caption_and_score(
     # One scorer for all searches: the references are tokenised once.
     if not withheld:
         texts = {video: dataset.captions[video] for video in videos}
-        digest = hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()
+        digest = fingerprint(texts)
         scorer = Scorer(texts, tokenizer="java" if reference else "python", reference=reference, spice=spice)
     results: dict[str, SearchResult] = {}
     with _results_folder(run, out, split, reporter) as folder:

@@ -1,7 +1,5 @@
 """Training the video-text embedding: what it finds in a split, one step, and the loop over epochs."""
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -20,7 +18,7 @@ from stg.retrieval.embedding import EmbeddingBundle, VideoTextEmbedding, build_e
 from stg.retrieval.ranking import Retrieval, matching_loss, rank
 from stg.runs.checkpoints import Checkpoints
 from stg.runtime.errors import Preempted, StgError, UserError
-from stg.runtime.files import append_jsonl
+from stg.runtime.files import append_jsonl, fingerprint
 from stg.runtime.reading import counted
 from stg.runtime.reporter import SILENT, Reporter, Steps
 from stg.text.vocabulary import Vocabulary
@@ -164,7 +162,7 @@ def _first_state(config: EmbedConfig, folder: Path, trained: EmbeddingBundle, st
         OPTIMISERS["adam"](list(model.parameters()), OptimConfig(lr=optim.lr, weight_decay=optim.weight_decay)),
         made_of={
             "captions": trained.vocabulary.fingerprint,
-            "features": hashlib.sha256(json.dumps(store.manifest, sort_keys=True).encode()).hexdigest(),
+            "features": fingerprint(store.manifest),
         },
         epochs=optim.epochs,
         patience=optim.patience,

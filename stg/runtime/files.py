@@ -222,6 +222,11 @@ def sha256_file(path: str | Path) -> str:
         raise UserError(f"could not read {path}: {error.strerror or error}") from error
 
 
+def fingerprint(values: Any) -> str:
+    """The SHA-256 of what JSON can hold, in hexadecimal: equal for equal values, in whatever order their keys are."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
 def without_places(text: object) -> str:
     """Text for others to read: of absolute paths the last part alone is left, for a page that may be mailed."""
     return _PLACE.sub(r"…/\1", str(text).replace(str(Path.home()), "~"))

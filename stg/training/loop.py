@@ -1,11 +1,8 @@
 """The training loop."""
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -19,6 +16,7 @@ from stg.runs.training_run import TrainingRun
 from stg.runtime.device import pick_device
 from stg.runtime.distributed import SINGLE, Ranks
 from stg.runtime.errors import StgError, UserError
+from stg.runtime.files import fingerprint
 from stg.runtime.reporter import SILENT, Reporter
 from stg.training.objective import Objective
 from stg.training.schedules import OPTIMISERS
@@ -82,9 +80,9 @@ def _train(config: FitConfig, run: TrainingRun, reporter: Reporter, ranks: Ranks
         # A checkpoint of other words or features has weights that mean something else: it is refused.
         made_of={
             "vocabulary": setup.trained.vocabulary.fingerprint,
-            "features": _fingerprint(setup.store.manifest),
+            "features": fingerprint(setup.store.manifest),
             # The same words may stand in other captions, or belong to other videos.
-            "captions": _fingerprint([list(setup.dataset.references(split).items()) for split in ("train", "val")]),
+            "captions": fingerprint([list(setup.dataset.references(split).items()) for split in ("train", "val")]),
         },
         epochs=config.optim.epochs,
         patience=config.optim.patience,
@@ -160,10 +158,6 @@ def _train(config: FitConfig, run: TrainingRun, reporter: Reporter, ranks: Ranks
 
     run.set_state("finished", step=state.at.step, epoch=state.at.epoch, best=state.at.best)
     reporter.say(f"{_best(state)}. Next: python -m stg.evaluate {run.folder}")
-
-
-def _fingerprint(values: Any) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _restore(state: TrainingState, run: TrainingRun, setup: TrainingSetup, reporter: Reporter) -> None:
