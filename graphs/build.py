@@ -17,11 +17,11 @@ ALONGSIDE = (
 )  # fmt: skip
 """Features that a graph carries as they are, where they are given."""
 
-
 _OF_GRAPHS = (
     "x", "boxes", "frame", "edge_index", "edge_weight", "edge_type", "num_frames", "total_frames", "fps", "size", "y",
     "batch", "ptr", "motion_ptr", "audio_ptr", *ALONGSIDE,
 )  # fmt: skip
+"""What a graph or a batch has by a known name, none of it by edge but the edges themselves."""
 
 
 def build_graph(

@@ -28,7 +28,7 @@ NAMES = {
 """What the detections of a frame hold -> the names under which the libraries have it."""
 
 _UNKNOWN = {"label": 0, "track": -1}
-_EXACT = 2.0**53  # from here on, float64 skips whole numbers
+EXACT = 2.0**53  # from here on, float64 skips whole numbers
 
 
 def detection_fields(
@@ -103,7 +103,7 @@ def box_features(
     parts = [centre, extent, scores.unsqueeze(1)]
     if num_classes is not None:
         label = torch.zeros(len(boxes), dtype=torch.int64) if label is None else label
-        row = _first((label < 0) | (label >= num_classes))
+        row = first_true((label < 0) | (label >= num_classes))
         if row is not None:
             raise ValueError(
                 f"classes must lie in 0..{num_classes - 1} (num_classes={num_classes}), got {label[row].item()}; "
@@ -164,7 +164,7 @@ def _read(item: Any, where: str) -> dict[str, Any]:
         if values.shape != (len(boxes),):
             raise ValueError(f"{name} must have shape [{len(boxes)}], one a box, got {list(values.shape)}; {where}")
         wide = name in _UNKNOWN and values.is_floating_point()
-        row = _first((values != values.round()) | ~(values.abs() < _EXACT)) if wide else None
+        row = first_true((values != values.round()) | ~(values.abs() < EXACT)) if wide else None
         if row is not None:
             raise ValueError(f"{name} must hold whole numbers, got {values[row].item()}; {where} row {row}")
         found[name] = values.long() if name in _UNKNOWN else values
@@ -191,12 +191,12 @@ def _corners(boxes: Tensor, frame: Tensor, box_format: str, size: tuple[int, int
         number = int(frame[row])
         return f"video {video!r} frame {number} box {row - int((frame < number).sum())}"
 
-    row = _first(~torch.isfinite(boxes).all(dim=1))
+    row = first_true(~torch.isfinite(boxes).all(dim=1))
     if row is not None:
         raise ValueError(f"boxes must be finite, got {boxes[row].tolist()}; {where(row)}")
     extent = boxes[:, 2:] - boxes[:, :2] if box_format == "xyxy" else boxes[:, 2:]
     bad = (extent < 0).any(dim=1)
-    row = _first(bad)
+    row = first_true(bad)
     if row is not None:
         meant, rule = BOX_FORMATS[box_format]
         hint = ""
@@ -265,5 +265,6 @@ def _appearance(features: Any, count: dict[int, int], length: int, video: str) -
     return torch.cat(parts)
 
 
-def _first(bad: Tensor) -> int | None:
+def first_true(bad: Tensor) -> int | None:
+    """Position of the first true entry, None if there is none."""
     return int(bad.int().argmax()) if bool(bad.any()) else None

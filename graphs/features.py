@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from graphs.detections import detection_fields
+from graphs.detections import detection_fields, first_true
 
 TENSORS = (
     "boxes", "objects", "frame", "scores", "scene", "motion", "motion_row", "frame_number", "grid", "audio",
@@ -89,7 +89,7 @@ class VideoFeatures:
             self._check_finite(name)
         self._check_boxes()
         self._check_frames()
-        row = None if self.label is None else _first(self.label < 0)
+        row = None if self.label is None else first_true(self.label < 0)
         if self.label is not None and row is not None:
             raise self._error(f"label must be 0 or more, got {self.label[row].item()}", row)
         self._check_tracks()
@@ -233,14 +233,14 @@ class VideoFeatures:
         if value is None:
             return
         bad = ~torch.isfinite(value if value.dim() > 1 else value.unsqueeze(1)).flatten(1).all(dim=1)
-        row = _first(bad)
+        row = first_true(bad)
         if row is not None:
             number = next(v for v in value[row].reshape(-1).tolist() if v != v or v in (float("inf"), float("-inf")))
             raise self._error(f"{name} must be finite, got {number}", row)
 
     def _check_boxes(self) -> None:
         for low, high in ((0, 2), (1, 3)):
-            row = _first(self.boxes[:, high] < self.boxes[:, low])
+            row = first_true(self.boxes[:, high] < self.boxes[:, low])
             if row is not None:
                 axis = "xy"[low]
                 raise self._error(
@@ -250,10 +250,10 @@ class VideoFeatures:
                 )
 
     def _check_frames(self) -> None:
-        row = _first((self.frame < 0) | (self.frame >= self.num_frames))
+        row = first_true((self.frame < 0) | (self.frame >= self.num_frames))
         if row is not None:
             raise self._error(f"frame must lie in 0..{self.num_frames - 1}, got {self.frame[row].item()}", row)
-        row = _first(self.frame[1:] < self.frame[:-1])
+        row = first_true(self.frame[1:] < self.frame[:-1])
         if row is not None:
             before, after = self.frame[row : row + 2].tolist()
             raise self._error(
@@ -263,7 +263,7 @@ class VideoFeatures:
     def _check_tracks(self) -> None:
         if self.track is None:
             return
-        row = _first(self.track < -1)
+        row = first_true(self.track < -1)
         if row is not None:
             raise self._error(f"track must be 0 or more, or -1 where not known, got {self.track[row].item()}", row)
         row = repeated_track(self.frame, self.track)
@@ -280,7 +280,7 @@ class VideoFeatures:
         clips = self.motion if self.motion is not None else self.grid
         if clips is None:
             raise self._error("motion_row is given without motion or grid: it points into their rows")
-        row = _first((self.motion_row < 0) | (self.motion_row >= clips.size(0)))
+        row = first_true((self.motion_row < 0) | (self.motion_row >= clips.size(0)))
         if row is not None:
             raise self._error(f"motion_row must lie in 0..{clips.size(0) - 1}, got {self.motion_row[row].item()}", row)
 
@@ -291,7 +291,7 @@ class VideoFeatures:
             return
         if self.total_frames < 1:
             raise self._error(f"total_frames must be at least 1, got {self.total_frames}")
-        row = None if self.frame_number is None else _first(self.frame_number >= self.total_frames)
+        row = None if self.frame_number is None else first_true(self.frame_number >= self.total_frames)
         if self.frame_number is not None and row is not None:
             raise self._error(
                 f"total_frames is {self.total_frames}, but frame_number holds {self.frame_number[row].item()}", row
@@ -306,11 +306,6 @@ def repeated_track(frame: Tensor, track: Tensor) -> int | None:
     frame, track = frame[order], track[order]
     again = (track[1:] == track[:-1]) & (frame[1:] == frame[:-1]) & (track[1:] >= 0)
     return int(order[1:][again].min()) if bool(again.any()) else None
-
-
-def _first(bad: Tensor) -> int | None:
-    """Position of the first true entry, None if there is none."""
-    return int(bad.int().argmax()) if bool(bad.any()) else None
 
 
 def _tensor(value: Any) -> Any:

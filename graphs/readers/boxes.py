@@ -8,7 +8,7 @@ import torch
 
 from graphs.detections import BOX_FORMATS
 from graphs.features import VideoFeatures
-from graphs.readers.json_files import Entry, read_json
+from graphs.readers.json_files import Entry, detections_of, read_json
 
 BOXES_FORMAT = "video-boxes/1"
 """What ``format`` says in a file that :func:`read_boxes` reads."""
@@ -128,15 +128,7 @@ class _Video:
         about = self.about
         num_frames = about["num_frames"].integer(1) if "num_frames" in about else None
         frames = self.frames or ({0: []} if num_frames else {})
-        detections = {
-            number: {
-                "boxes": [item["box"] for item in items],
-                "labels": [item["label"] for item in items],
-                "tracks": [item["track"] for item in items],
-                "scores": [item["score"] for item in items] if scored else None,
-            }
-            for number, items in frames.items()
-        }
+        detections = detections_of(frames, scored)
         vectors = (
             {
                 number: torch.tensor([item["feature"] for item in items]).reshape(len(items), width or 0)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from graphs.features import VideoFeatures
-from graphs.readers.json_files import Entry, read_json
+from graphs.readers.json_files import Entry, detections_of, read_json
 
 
 def read_coco_vid(path: str | Path, *, num_classes: int | None = None) -> list[tuple[str, VideoFeatures]]:
@@ -148,15 +148,7 @@ def _features(
         raise ValueError(f"{path}: video {name!r} has no images: remove it from 'videos', or list its frames")
     if size is None:
         raise ValueError(f"{path}: video {name!r} has no width and height, neither in 'videos' nor in 'images'")
-    detections = {
-        frame: {
-            "boxes": [item["box"] for item in items],
-            "labels": [item["label"] for item in items],
-            "tracks": [item["track"] for item in items],
-            "scores": [item["score"] for item in items] if scored else None,
-        }
-        for frame, items in (found or {0: []}).items()
-    }
+    detections = detections_of(found or {0: []}, scored)
     try:
         return VideoFeatures.from_detections(
             detections, num_frames=len(numbers), size=size, video=name, box_format="xywh", num_classes=num_classes,

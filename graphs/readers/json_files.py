@@ -5,7 +5,7 @@ import json
 import math
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -101,6 +101,19 @@ def read_json(path: str | Path) -> Entry:
     except (ValueError, RecursionError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(f"{path} cannot be read as JSON: {error}") from error
     return Entry(value, path, "")
+
+
+def detections_of(frames: Mapping[int, list[dict[str, Any]]], scored: bool | None) -> dict[int, dict[str, Any]]:
+    """Objects of each frame, with box, label, track and score, as `VideoFeatures.from_detections` takes them."""
+    return {
+        frame: {
+            "boxes": [item["box"] for item in items],
+            "labels": [item["label"] for item in items],
+            "tracks": [item["track"] for item in items],
+            "scores": [item["score"] for item in items] if scored else None,
+        }
+        for frame, items in frames.items()
+    }
 
 
 class _Doubled(dict[str, Any]):

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from graphs.detections import EXACT
 from graphs.features import VideoFeatures
 
-_EXACT = 2.0**53  # from here on, float64 skips whole numbers
 _COLUMNS = "frame, id, left, top, width, height, conf, and class, visibility or x, y, z"
 
 
@@ -125,9 +125,9 @@ def _check(path: Path, table: np.ndarray, lines: list[int]) -> None:
     refuse = partial(_refuse, path, table, lines)
     refuse(~np.isfinite(table).all(axis=1), "all numbers must be finite", slice(None))
     frame, track = table[:, 0], table[:, 1]
-    whole = (frame == frame.round()) & (frame < _EXACT)
+    whole = (frame == frame.round()) & (frame < EXACT)
     refuse((frame < 1) | ~whole, "frame must be a whole number, 1 or more", slice(1))
-    whole = (track == track.round()) & (track < _EXACT)
+    whole = (track == track.round()) & (track < EXACT)
     refuse((track < -1) | ~whole, "id must be a whole number, 0 or more, or -1 where not known", slice(1, 2))
     refuse(table[:, 4:6].min(axis=1, initial=0) < 0, "width and height must be 0 or more", slice(4, 6))
     if table.shape[1] == 9:
