@@ -45,7 +45,7 @@ SCHEMA: dict[str, Any] = {
 
 
 class WithSchema(OnDiskDataset):
-    """PyG's dataset, told what a graph holds."""
+    """PyG's dataset, with a declaration of what a graph holds."""
 
     def __init__(self, root: str) -> None:
         super().__init__(root, schema=SCHEMA, log=False)

@@ -117,6 +117,18 @@ def pytest_sessionfinish() -> None:
     gc.unfreeze()
 
 
+@pytest.fixture
+def double_precision() -> Iterator[None]:
+    """Tensors are made in double precision, of the same random numbers in each test."""
+    import torch
+
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    torch.manual_seed(0)
+    yield
+    torch.set_default_dtype(before)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder ``data`` of the research data; its sibling ``weights`` holds the ONNX networks."""

@@ -13,12 +13,8 @@ MakeMemory = Callable[..., VideoMemory]
 
 
 @pytest.fixture(autouse=True)
-def double_precision() -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    torch.manual_seed(0)
-    yield
-    torch.set_default_dtype(before)
+def _in_double_precision(double_precision: None) -> None:
+    pass
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Where words looked: shares that make up what was read, laid over the right frames, objects and places."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -21,13 +20,7 @@ from tests.stg.conftest import made_batch, made_video
 C, WORDS = 8, [4, 5, 6, 5]
 
 
-@pytest.fixture(autouse=True)
-def double_precision() -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    torch.manual_seed(0)
-    yield
-    torch.set_default_dtype(before)
+pytestmark = pytest.mark.usefixtures("double_precision")
 
 
 def video(frames: int = 5, places: int = 4) -> VideoMemory:
