@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from graphs.encoder import STGEncoder, VideoStates
     from graphs.features import VideoFeatures
     from graphs.flat import FlatBatch, GraphData
+    from graphs.node_inputs import NodeInputs, box_geometry
     from graphs.readers.boxes import BOXES_FORMAT, read_boxes
     from graphs.readers.cad120 import CAD120_ACTIONS, CAD120_CLASSES, Cad120Clip, Cad120Labels, read_cad120
     from graphs.readers.coco_vid import read_coco_vid
@@ -61,6 +62,7 @@ __all__ = [
     "LMDBFile",
     "LinkTracks",
     "LockHeldError",
+    "NodeInputs",
     "STGConv",
     "STGEncoder",
     "SelectVariant",
@@ -74,6 +76,7 @@ __all__ = [
     "VideoGraphDataset",
     "VideoStates",
     "box_features",
+    "box_geometry",
     "build_graph",
     "check_variant",
     "dense_edges",
@@ -120,6 +123,7 @@ _HOMES = {
         "VideoStates",
     ),
     "graphs.features": ("VideoFeatures",),
+    "graphs.node_inputs": ("NodeInputs", "box_geometry"),
     "graphs.readers.boxes": ("BOXES_FORMAT", "read_boxes"),
     "graphs.readers.cad120": ("CAD120_ACTIONS", "CAD120_CLASSES", "Cad120Clip", "Cad120Labels", "read_cad120"),
     "graphs.readers.coco_vid": ("read_coco_vid",),

@@ -44,12 +44,12 @@ class VideoFeatures:
         fps: frames a second of the original video; 0 where that is not known.
         size: ``(height, width)`` of the pictures in pixels.
         label: ``[N]`` int64, the class of each object in the numbers of its detector, 0 where that is not known: for
-            people to read. No edge follows from it, and no encoder reads it.
+            people to read, and for :class:`graphs.NodeInputs` where asked for. No edge follows from it.
         frame_time: ``[T]`` seconds from the first frame of the original video to each sampled frame, for people to
             read; None where ``frame_number / fps`` says it.
         track: ``[N]`` int64, the identity of each object over time, the same number in each of its frames, -1 where
             that is not known. No track is twice in one frame. No edge follows from it, and no encoder reads it.
-        label_score: ``[N]`` confidence of ``label``, where it has one of its own; read by no encoder.
+        label_score: ``[N]`` confidence of ``label``, where it has one of its own.
         video: name of the video, used in error messages and as its key.
         manifest: how the features were made (networks, weight hashes, sampling); carried along, never interpreted.
 
