@@ -109,7 +109,7 @@ def _show(
     with _captions(captioner, clips, config, reporter, failed) as captions:
         views = write_page(captions, captioner, clips, config, reporter)
     if config.overlay:
-        draw_overlay(views, clips, config.overlay, reporter)
+        draw_overlay(views, clips, config, config.overlay, reporter)
 
 
 def _print(found: ClipCaption, as_json: bool, n_best: int) -> None:

@@ -8,12 +8,13 @@ from stg.config.captioning import CaptionConfig
 from stg.explain import DeletionTests
 from stg.pages import write_video_pages
 from stg.pages.videos.build import page_facts
-from stg.pages.videos.clip_films import page_readers
+from stg.pages.videos.clip_films import clip_footage, page_readers
 from stg.pages.videos.clips import explained_model, view_of_clip
 from stg.pages.videos.overlay_film import write_overlay
 from stg.pages.videos.split_report import run_name
 from stg.pages.videos.views import VideoView
 from stg.runtime.reporter import Reporter
+from stg.video.decoding import VideoError
 
 
 def write_page(
@@ -38,7 +39,8 @@ def write_page(
     def views() -> Iterator[VideoView]:
         with page_readers(config.time_limit, config.workers) as readers:
             for one in captions:
-                view = view_of_clip(one, readers, name, tests=tests, reporter=reporter)
+                film = readers if config.report else None
+                view = view_of_clip(one, film, name, tests=tests, reporter=reporter)
                 if view.error is not None and one.error is None:
                     reporter.say(f"{one.video} is not shown: {view.error}")
                 if config.overlay and view.error is None:
@@ -59,10 +61,22 @@ def write_page(
     return drawn
 
 
-def draw_overlay(views: list[VideoView], clips: Mapping[str, Path], overlay: str, reporter: Reporter) -> None:
-    """Write the clip with its caption burnt in; nothing if it could not be captioned."""
+def draw_overlay(
+    views: list[VideoView], clips: Mapping[str, Path], config: CaptionConfig, overlay: str, reporter: Reporter
+) -> None:
+    """Write the clip with its caption burnt in; nothing if it could not be captioned.
+
+    Raises:
+        VideoError: the clip cannot be read once more, or not within the limits.
+    """
     for view in views:
         (clip,) = clips.values()
-        with reporter.bar("drawing the clip") as progress:
-            write_overlay(clip, view, overlay, progress=progress)
+        try:
+            with (
+                reporter.bar("drawing the clip") as progress,
+                clip_footage(clip, config.time_limit, config.workers) as footage,
+            ):
+                write_overlay(footage, view, overlay, progress=progress)
+        except VideoError as error:
+            raise VideoError(f"{overlay} was not written: {error}") from error
         reporter.say(f"written: {overlay}")

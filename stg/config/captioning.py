@@ -36,13 +36,13 @@ class CaptionConfig:
     detector of the training features is at hand, which captioning may do without. A page ends after 30 clips or 18 MB;
     the others go to NAME-2.html, ..."""
     overlay: str | None = None
-    """Also write the clip, one alone, to this .mp4 with boxes, edges and the growing caption burnt in. For that it is
-    decoded once more, in the command's own process and without --time_limit."""
+    """Also write the clip, one alone, to this .mp4 with boxes, edges and the growing caption burnt in, and with
+    its sound."""
     workers: int = 1
     """Processes that decode clips; a crash or a hang costs one clip. 0 decodes in the command's own process."""
     time_limit: float = 600.0
     """Seconds to wait for one clip before it is given up; with --report as many again for its film on the page, without
-    which it is shown then."""
+    which it is shown then; with --overlay as many again for its pictures, and for its sound."""
     device: str = "auto"
     """auto, cpu, cuda, ..."""
     threads: int = 0

@@ -6,7 +6,7 @@ No torch in here: a process that only decodes imports this and little else.
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Bool, Float32, Float64, UInt8
 
 from stg.config.extraction import STRIDE
 from stg.video.decoding import MAX_PIXELS, SampledFrames
@@ -104,4 +104,46 @@ class Film:
     whole: bool = True
 
 
-ClipPart = SampledFrames | Segment | AudioChunk | Film
+@dataclass(frozen=True, eq=False)
+class Timeline:
+    """What is known of all frames of a clip before the first of them.
+
+    Args:
+        total: number of frames.
+        fps: mean frames a second, 0 where not known.
+        height, width: of every frame.
+        seconds: ``[total]`` when each is shown, where the rate varies; None: at a constant rate.
+    """
+
+    total: int
+    fps: float
+    height: int
+    width: int
+    seconds: Float64[np.ndarray, " total"] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """The next frame of a clip.
+
+    Args:
+        pixels: ``[H W 3]`` RGB.
+    """
+
+    pixels: UInt8[np.ndarray, "H W 3"]
+
+
+@dataclass(frozen=True, eq=False)
+class SoundPiece:
+    """The next piece of the sound of a clip, at 48 kHz.
+
+    Args:
+        start: samples from the first picture to this piece.
+        samples: ``[k n]`` of one channel or two, values -1 to 1.
+    """
+
+    start: int
+    samples: Float32[np.ndarray, "k n"]
+
+
+ClipPart = SampledFrames | Segment | AudioChunk | Film | Timeline | Frame | SoundPiece

@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from stg.video.clip import ClipPart, ClipRequest, Film
-from stg.video.film_sound import SoundTrack
+from stg.video.film_sound import SoundTrack, sound_frames
 from stg.video.numbered import numbered_frames
 from stg.video.packets import MAX_PIXELS, PacketIndex, VideoError, open_regular, pictures_of, read_index
 from stg.video.pictures import DecodedPicture, Shape, centred, fitted
@@ -63,7 +63,7 @@ def film_writer(
     target: str | io.BytesIO,
     rate: Fraction,
     *,
-    clip: Path | None = None,
+    sound: Generator[Any] | None = None,
     options: Mapping[str, str] = LEGIBLE,
     bit_rates: tuple[int, int] | None = None,
     seconds: float = math.inf,
@@ -73,7 +73,7 @@ def film_writer(
     Args:
         target: the file, or a buffer.
         rate: frames a second that the header states.
-        clip: the file with the sound; None: there is none.
+        sound: frames of the sound, as :class:`stg.video.film_sound.SoundTrack` takes them; None: there is none.
         options: of x264.
         bit_rates: bits a second, of the picture for other encoders and of the sound.
         seconds: the sound ends there.
@@ -83,31 +83,31 @@ def film_writer(
     how = {"movflags": "+faststart"} if isinstance(target, str) else {}
     with av.open(target, "w", format="mp4", options=how) as file, ExitStack() as stack:
         stream: Any = None
-        sound: SoundTrack | None = None
+        track: SoundTrack | None = None
 
         def write(picture: UInt8[np.ndarray, "H W 3"], at: float, until: float) -> None:
-            nonlocal stream, sound
+            nonlocal stream, track
             # Only a picture says how large the film is.
             if stream is None:
                 picture_rate = bit_rates[0] if bit_rates else 4 * picture.shape[0] * picture.shape[1]
                 stream = _add_film(file, name, rate, picture.shape[:2], options, picture_rate)
-                if clip is not None:
-                    track = SoundTrack(file, clip, bit_rates[1] if bit_rates else None)
-                    sound = stack.enter_context(closing(track))
+                if sound is not None:
+                    track = SoundTrack(file, sound, bit_rates[1] if bit_rates else None)
+                    stack.enter_context(closing(track))
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.time_base = TICK if name != "mpeg4" else 1 / rate
             frame.pts = round(at / frame.time_base)
             file.mux(stream.encode(frame))
             # Along with the pictures, so that neither has to be held until the other is done.
-            if sound is not None:
-                sound.write_until(until)
+            if track is not None:
+                track.write_until(until)
 
         yield write
         if stream is not None:
             # Encoders hold frames back: this brings out the last ones.
             file.mux(stream.encode(None))
-        if sound is not None:
-            sound.finish(seconds)
+        if track is not None:
+            track.finish(seconds)
 
 
 def read_for_page(path: Path, request: ClipRequest) -> Iterator[ClipPart]:
@@ -136,7 +136,7 @@ def small_film(path: Path, max_pixels: int = MAX_PIXELS) -> Film:
     with open_regular(path) as file:
         index = read_index(file, path, max_pixels)
         rate = Fraction(min(max(index.fps, 1.0), FPS) if index.fps else 25).limit_denominator(1001)
-        with film_writer(target, rate, clip=path, **how) as write:
+        with film_writer(target, rate, sound=sound_frames(path, max_pixels), **how) as write:
             for picture, at in _thinned(pictures_of(file, path, max_pixels), index):
                 # Times are sums of steps, and a little short.
                 if at >= SECONDS - 1e-3:

@@ -8,6 +8,7 @@ from typing import Any
 import av
 
 from stg.video.audio import RATES, start_of
+from stg.video.clip import ClipPart, ClipRequest, SoundPiece
 from stg.video.packets import MAX_PIXELS, open_film, open_regular
 from stg.video.streams import best_sound, decoded_packets
 
@@ -25,13 +26,13 @@ class SoundTrack:
 
     Args:
         file: open for writing; the track is added, so no packet may have been written yet.
-        clip: the file with the sound.
+        frames: of :func:`sound_frames`, or made by :func:`frame_of`.
         bit_rate: bits a second; None leaves it to the coder.
     """
 
-    def __init__(self, file: Any, clip: Path, bit_rate: int | None = None) -> None:
+    def __init__(self, file: Any, frames: Generator[Any], bit_rate: int | None = None) -> None:
         self.file = file
-        self._frames = _frames_of(clip)
+        self._frames = frames
         self._next = next(self._frames, None)
         if self._next is not None:
             self._stream = file.add_stream("aac", rate=OUT_RATE, layout=self._next.layout.name)
@@ -58,10 +59,23 @@ class SoundTrack:
         self._frames.close()
 
 
-def _frames_of(path: Path) -> Generator[Any, None, None]:
+def read_sound(path: Path, request: ClipRequest) -> Iterator[ClipPart]:
+    """All of :func:`sound_frames`, as parts that travel to other processes."""
+    for frame in sound_frames(path, request.max_pixels):
+        yield SoundPiece(frame.pts, frame.to_ndarray())
+
+
+def frame_of(piece: SoundPiece) -> Any:
+    """The frame of PyAV that :func:`read_sound` made into ``piece``."""
+    frame = av.AudioFrame.from_ndarray(piece.samples, "fltp", "mono" if len(piece.samples) == 1 else "stereo")
+    frame.sample_rate, frame.pts, frame.time_base = OUT_RATE, piece.start, Fraction(1, OUT_RATE)
+    return frame
+
+
+def sound_frames(path: Path, max_pixels: int = MAX_PIXELS) -> Generator[Any]:
     """Frames of mono or stereo sound, with time stamps in samples from the first picture on; none from before it."""
     with open_regular(path) as file:
-        container, film = open_film(file, path, MAX_PIXELS)
+        container, film = open_film(file, path, max_pixels)
         with container:
             stream = best_sound(container, film)
             if stream is None:

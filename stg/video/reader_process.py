@@ -21,11 +21,22 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from stg.runtime.errors import UserError
-from stg.video.clip import AudioChunk, ClipPart, ClipRequest, Film, NumberedFrames, Segment, SegmentRequest
+from stg.video.clip import (
+    AudioChunk,
+    ClipPart,
+    ClipRequest,
+    Film,
+    Frame,
+    NumberedFrames,
+    Segment,
+    SegmentRequest,
+    SoundPiece,
+    Timeline,
+)
 from stg.video.decoding import SampledFrames, VideoError
 from stg.video.packets import NO_MEMORY, OutOfMemory
 
-PARTS = {kind.__name__: kind for kind in (SampledFrames, Segment, AudioChunk, Film)}
+PARTS = {kind.__name__: kind for kind in (SampledFrames, Segment, AudioChunk, Film, Timeline, Frame, SoundPiece)}
 
 Read = Callable[[Path, ClipRequest], Iterator[ClipPart]]
 

@@ -5,11 +5,13 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from stg.runtime.errors import UserError
+from stg.video import film_sound, footage
 from stg.video.clip import AudioChunk, ClipPart, ClipRequest, Film
 from stg.video.decoding import VideoError
 from stg.video.film import read_for_page
@@ -71,3 +73,15 @@ def act_at_once(path: Path, request: ClipRequest) -> Iterator[ClipPart]:
     """As `act_at_the_film`, but before the first frame."""
     list(act(path.with_stem(path.parent.name), request))
     yield from read_for_page(path, request)
+
+
+def read_footage(path: Path, request: ClipRequest) -> Iterator[ClipPart]:
+    """As `stg.video.footage.read_footage`, and then a deed of `act`, in the middle of the frames."""
+    yield from islice(footage.read_footage(path, request), 10)
+    list(act(path, request))
+
+
+def read_sound(path: Path, request: ClipRequest) -> Iterator[ClipPart]:
+    """As `stg.video.film_sound.read_sound`, and then a deed of `act`."""
+    yield from film_sound.read_sound(path, request)
+    list(act(path, request))

@@ -26,7 +26,7 @@ def explained_model(captioner: VideoCaptioner) -> ExplainedModel:
 
 def view_of_clip(
     found: ClipCaption,
-    readers: Readers,
+    readers: Readers | None,
     name: str = MODEL,
     *,
     tests: DeletionTests | None = None,
@@ -36,7 +36,7 @@ def view_of_clip(
 
     Args:
         found: with its evidence.
-        readers: of :func:`stg.pages.videos.clip_films.page_readers`; they make the film.
+        readers: of :func:`stg.pages.videos.clip_films.page_readers`; they make the film. None: there is none.
         name: of the model on the page.
         tests: take part in these, too.
         reporter: receives why there is no film.
@@ -53,6 +53,8 @@ def view_of_clip(
         view = _view(video, found.seen, found, name, tests)
     except (UserError, ValueError) as error:  # one clip of many: the others are shown
         return VideoView(video, error=without_places(error))
+    if readers is None:
+        return view
     notes = [*view.notes]
     with closing(readers.one(found.seen.clip)) as parts:
         film = film_of(found.video, parts, notes, reporter)

@@ -1,11 +1,12 @@
 """A clip with its boxes, its edges and its growing caption burnt in, as an mp4."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import repeat
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, UInt8
@@ -14,10 +15,8 @@ from PIL import Image
 from stg.pages.videos.overlay_drawing import CaptionStrip, Overlay
 from stg.pages.videos.views import VideoView
 from stg.runtime.files import replacing
-from stg.video.decoding import check_damage, decode_frames, original_numbers
 from stg.video.film import film_writer
-from stg.video.packets import MAX_PIXELS, VideoError, open_regular, pictures_of, read_index
-from stg.video.pictures import fit
+from stg.video.packets import VideoError
 
 WIDEST, TALLEST, WIDE_ENOUGH = 1280, 1080, 640
 """Pixels of the picture: larger ones are brought down to the first two, smaller ones up to the last across."""
@@ -42,7 +41,7 @@ class Footage:
         size: height and width.
         frames: gives them, each once, in the order of time.
         seconds: when each is shown, where the rate varies; None: at a constant rate.
-        clip: the file, for its sound.
+        sound: gives frames of its sound, as :class:`stg.video.film_sound.SoundTrack` takes them; None: there is none.
     """
 
     total: int
@@ -50,48 +49,11 @@ class Footage:
     size: tuple[int, int]
     frames: Callable[[], Iterator[UInt8[np.ndarray, "H W 3"]]]
     seconds: Float64[np.ndarray, " N"] | None = None
-    clip: Path | None = None
-
-
-def footage_of_clip(path: str | Path, max_pixels: int = MAX_PIXELS) -> Footage:
-    """The frames of a clip by their original numbers; one that cannot be read shows the one before it.
-
-    Raises:
-        VideoError: the clip cannot be read, or too much of it is damaged.
-    """
-    path = Path(path)
-    with open_regular(path) as file:
-        index = read_index(file, path, max_pixels)
-        # Once for the numbers alone, so that damage is reported before anything is written.
-        decoded = decode_frames(file, path, (), max_pixels)
-        check_damage(path, index, decoded, 1)
-        good = np.frombuffer(decoded.good, dtype=np.int64)
-        numbers, total = original_numbers(index, decoded, good)
-    number_of = dict(zip(good.tolist(), numbers.tolist(), strict=True))
-    shape = decoded.shape
-
-    def frames() -> Iterator[UInt8[np.ndarray, "H W 3"]]:
-        last, shown = None, 0
-        with open_regular(path) as file:
-            for place, picture in enumerate(p for p in pictures_of(file, path, max_pixels) if p is not None):
-                if place not in number_of:
-                    continue
-                frame = fit(picture.rgb(), shape)
-                # Frames that cannot be read show the one before them, or at the beginning the first that can.
-                yield from repeat(frame if last is None else last, number_of[place] - shown)
-                yield frame
-                last, shown = frame, number_of[place] + 1
-        if last is not None:
-            # What is missing at the end holds the last frame, or the film would be shorter than its clip.
-            yield from repeat(last, total - shown)
-
-    # Times go by packets: where frames were lost in number, a constant rate is all that is known.
-    known = index.uneven and index.clock is not None and len(index.clock) == total
-    return Footage(total, index.fps, shape, frames, index.clock if known else None, path)
+    sound: Callable[[], Generator[Any]] | None = None
 
 
 def write_overlay(
-    clip: str | Path | Footage,
+    footage: Footage,
     view: VideoView,
     out: str | Path,
     *,
@@ -108,7 +70,7 @@ def write_overlay(
     there at all.
 
     Args:
-        clip: the file, or its frames.
+        footage: the clip.
         view: of this video.
         k: so many of the strongest edges into each object are drawn, of each kind.
         progress: called with (frames done, of all).
@@ -117,7 +79,6 @@ def write_overlay(
         VideoError: the clip cannot be read, or is not the one of the view.
         StgError: ``out`` cannot be written.
     """
-    footage = clip if isinstance(clip, Footage) else footage_of_clip(clip)
     _check_same(footage, view)
     with replacing(out) as temporary:
         _encode(footage, view, temporary, k, progress or (lambda done, total: None))
@@ -125,7 +86,7 @@ def write_overlay(
 
 def _encode(footage: Footage, view: VideoView, path: Path, k: int, progress: Callable[[int, int], None]) -> None:
     rate, total = frame_rate(footage), length(footage)
-    with film_writer(str(path), rate, clip=footage.clip) as write:
+    with film_writer(str(path), rate, sound=footage.sound and footage.sound()) as write:
         empty = True
         for number, picture in enumerate(compose(footage, view, k)):
             write(picture, _shown_at(footage, number), _shown_at(footage, number + 1))

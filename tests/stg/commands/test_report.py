@@ -45,7 +45,7 @@ from stg.runtime.reporter import SILENT
 from stg.runtime.stamps import read_of
 from stg.text.vocabulary import BOS, Vocabulary
 from stg.training.loop import fit
-from tests.stg.make_readers import act_at_once, act_at_the_film
+from tests.stg.make_readers import act_at_once, act_at_the_film, read_footage
 from tests.stg.said import Said
 
 WORLD = WorldConfig(train=6, val=3, test=4)
@@ -464,6 +464,30 @@ def test_a_clip_whose_film_crashes_is_captioned_onto_a_page_without_it(
     assert printed.err.count(f"no film of {bad}: {why}") == 1
     assert page.count(f"The clip cannot be played here: {escape(why)}") == 1
     assert (page.count("<article"), page.count("<video ")) == (2, 1)
+
+
+def test_a_clip_that_hangs_costs_its_overlay(
+    run: Path, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken").mkdir()
+    bad, out = tmp_path / "broken" / "hang.mp4", tmp_path / "out.mp4"
+    shutil.copy(clip, bad)
+    options = ["--model", str(run), "--overlay", str(out), "--beam", "1"]
+    # Without a page nobody wants the small film of one.
+    monkeypatch.setattr(clip_films, "read_for_page", act_at_the_film)
+    assert run_command(CaptionConfig, caption_main, "", [str(bad), *options, "--workers", "0"]) == 0
+    printed = capsys.readouterr()
+    assert f"written: {out}" in printed.err
+    assert "no film" not in printed.err
+    with av.open(out) as file, av.open(clip) as whole:
+        assert file.streams.video[0].frames == whole.streams.video[0].frames
+    out.unlink()
+    monkeypatch.setattr(clip_films, "read_footage", read_footage)
+    assert run_command(CaptionConfig, caption_main, "", [str(bad), *options, "--time_limit", "3"]) == 2
+    printed = capsys.readouterr()
+    assert re.match(r"\S+hang.mp4: .* \(confidence", printed.out)
+    assert f"error: {out} was not written: 'hang.mp4': no result within 3 s: the decoder hangs" in printed.err
+    assert list(tmp_path.iterdir()) == [bad.parent]
 
 
 def test_no_clip_is_written_over(run: Path, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

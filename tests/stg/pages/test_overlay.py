@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -16,12 +17,13 @@ import stg.video.film
 from graphs import EDGE_TYPES
 from stg.datasets.world.dataset import World
 from stg.explain import Explanation
+from stg.pages.videos import clip_films
 from stg.pages.videos.boxes_and_edges import COLOURS, colour_of
+from stg.pages.videos.clip_films import clip_footage
 from stg.pages.videos.overlay_drawing import BOX, CaptionStrip, font, wrap
 from stg.pages.videos.overlay_film import (
     Footage,
     compose,
-    footage_of_clip,
     nearest_picture,
     picture_size,
     words_shown,
@@ -30,6 +32,7 @@ from stg.pages.videos.overlay_film import (
 from stg.pages.videos.views import Edge, ModelCaption, Node, Picture, VideoView
 from stg.runtime.errors import StgError
 from stg.video.decoding import VideoError
+from tests.stg import make_readers
 from tests.stg.make_clips import grey_frames, level, write_clip
 
 WORDS = ("a", "grey", "wall", "gets", "brighter")
@@ -63,6 +66,11 @@ def footage(count: int = 20, size: tuple[int, int] = (240, 320)) -> Footage:
     return Footage(count, 10.0, size, lambda: iter(grey_frames(count, size)))
 
 
+def draw_over(clip: Path, view: VideoView, out: Path, workers: int = 0, **options: Any) -> None:
+    with clip_footage(clip, workers=workers) as found:
+        write_overlay(found, view, out, **options)
+
+
 def decoded(path: Path) -> list[np.ndarray]:
     with av.open(path) as file:
         return [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
@@ -77,7 +85,7 @@ def test_every_frame_of_the_clip_is_there_at_its_rate(tmp_path: Path, count: int
     clip = write_clip(tmp_path / "v.mp4", grey_frames(count, (240, 320)), rate=rate)
     view, out, told = view_of(*WORDS), tmp_path / "out.mp4", []
     view = replace(view, pictures=(Picture(0), Picture(count - 1)))
-    write_overlay(clip, view, out, progress=lambda done, total: told.append((done, total)))
+    draw_over(clip, view, out, progress=lambda done, total: told.append((done, total)))
     frames = decoded(out)
     assert len(frames) == count
     assert told == [(number, count) for number in range(1, count + 1)]
@@ -284,7 +292,7 @@ def test_a_clip_of_another_shape_of_the_world_and_a_narrow_one(tmp_path: Path) -
         small = frames[number][:640].reshape(32, 20, 32, 20, 3).mean(axis=(1, 3))
         assert np.abs(small - true[number].reshape(32, 3, 32, 3, 3).mean(axis=(1, 3))).mean() < 5
     narrow = write_clip(tmp_path / "narrow.mp4", grey_frames(6, (1000, 100)))
-    write_overlay(narrow, replace(view, size=(1000, 100), pictures=(Picture(2),)), tmp_path / "narrow-out.mp4")
+    draw_over(narrow, replace(view, size=(1000, 100), pictures=(Picture(2),)), tmp_path / "narrow-out.mp4")
     assert decoded(tmp_path / "narrow-out.mp4")[0].shape[1] == 320
 
 
@@ -295,30 +303,30 @@ def test_a_clip_with_a_lost_packet_keeps_its_length(tmp_path: Path) -> None:
     for lost in (0, 10, 39):
         data[starts[lost] : starts[lost] + 8] = b"notimage"
     clip.write_bytes(data)
-    found = footage_of_clip(clip)
-    assert (found.total, found.size) == (40, (48, 64))
-    means = [round(float(frame.mean())) for frame in found.frames()]
+    with clip_footage(clip, workers=0) as found:
+        assert (found.total, found.size) == (40, (48, 64))
+        means = [round(float(frame.mean())) for frame in found.frames()]
     assert means == [level(1), *(level(9 if n == 10 else 38 if n == 39 else n) for n in range(1, 40))]
 
 
 def test_a_turned_clip_is_upright(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "turned.mp4", grey_frames(4, (48, 64)), rotation=90)
-    found = footage_of_clip(clip)
-    assert found.size == (64, 48)
-    assert {frame.shape for frame in found.frames()} == {(64, 48, 3)}
+    with clip_footage(clip, workers=0) as found:
+        assert found.size == (64, 48)
+        assert {frame.shape for frame in found.frames()} == {(64, 48, 3)}
 
 
 def test_what_cannot_be_read_or_is_another_clip_is_refused(tmp_path: Path) -> None:
     out = tmp_path / "out.mp4"
     (tmp_path / "no.mp4").write_bytes(b"no video")
     with pytest.raises(VideoError, match=r"'no.mp4' is not a video"):
-        write_overlay(tmp_path / "no.mp4", view_of(*WORDS), out)
+        draw_over(tmp_path / "no.mp4", view_of(*WORDS), out)
     clip = write_clip(tmp_path / "v.mp4", grey_frames(20, (240, 160)))
     with pytest.raises(VideoError, match=r"video 'v': this is another clip, with 20 frames of 160x240; .* of 320x240"):
-        write_overlay(clip, view_of(*WORDS), out)
+        draw_over(clip, view_of(*WORDS), out)
     clip = write_clip(tmp_path / "v.mp4", grey_frames(15, (240, 320)))
     with pytest.raises(VideoError, match=r"15 frames of 320x240; what is to be drawn .* at least 16 frames"):
-        write_overlay(clip, view_of(*WORDS), out)
+        draw_over(clip, view_of(*WORDS), out)
     with pytest.raises(StgError, match=r"could not write .*gone/out.mp4: No such file or directory"):
         write_overlay(footage(), view_of(*WORDS), tmp_path / "gone" / "out.mp4")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["no.mp4", "v.mp4"]
@@ -438,7 +446,7 @@ def test_the_sound_stays_at_its_place(tmp_path: Path, channels: str, film_from: 
     how = {"film_from": film_from, "tone_from": tone_from, "channels": channels}
     clip = with_sound(tmp_path / "clip.mkv", film, **how)
     view = replace(view_of(*WORDS), pictures=(Picture(2), Picture(7)))
-    write_overlay(clip, view, tmp_path / "out.mp4")
+    draw_over(clip, view, tmp_path / "out.mp4")
     with av.open(tmp_path / "out.mp4") as file:
         heard = np.zeros(5 * 48000)
         for frame in file.decode(audio=0):
@@ -455,8 +463,43 @@ def test_the_sound_stays_at_its_place(tmp_path: Path, channels: str, film_from: 
 def test_each_frame_is_shown_at_its_own_time(tmp_path: Path) -> None:
     times = [0, *(3000 + 20 * number for number in range(19))]
     clip = write_clip(tmp_path / "clip.mp4", grey_frames(20, (240, 320)), pts=times, options={"bf": "0"})
-    write_overlay(clip, view_of(*WORDS), tmp_path / "out.mp4")
+    draw_over(clip, view_of(*WORDS), tmp_path / "out.mp4")
     with av.open(tmp_path / "out.mp4") as file:
         found = [frame.time for frame in file.decode(video=0)]
         assert found == pytest.approx([time / 1000 for time in times], abs=1e-3)
         assert not file.streams.audio
+
+
+def test_a_film_by_other_processes_is_the_one_by_this_one(tmp_path: Path) -> None:
+    film = write_clip(tmp_path / "film.mp4", grey_frames(12, (48, 64)), pts=[0, 300, *range(900, 1900, 100)])
+    clip = with_sound(tmp_path / "clip.mkv", film, film_from=0.5, tone_from=0.0, channels="stereo")
+    view = replace(view_of(*WORDS, nodes=False), size=(48, 64), pictures=(Picture(2), Picture(7)))
+    for workers in (0, 1):
+        draw_over(clip, view, tmp_path / f"{workers}.mp4", workers)
+    assert (tmp_path / "0.mp4").read_bytes() == (tmp_path / "1.mp4").read_bytes()
+    with av.open(tmp_path / "1.mp4") as file:
+        assert file.streams.audio[0].frames > 60
+        assert [frame.time for frame in file.decode(video=0)][:3] == pytest.approx([0, 0.3, 0.9], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("read", "deed", "why"),
+    [
+        ("read_footage", "crash", r"the decoder crashed \(signal SIGSEGV\)"),
+        ("read_footage", "hang", "no result within 2 s: the decoder hangs"),
+        ("read_sound", "hang", "no result within 2 s: the decoder hangs"),
+        ("read_sound", "greedy", r"out of memory \(limit 4.0 GiB\)"),
+    ],
+)
+def test_a_bad_decoder_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: str, deed: str, why: str
+) -> None:
+    film = write_clip(tmp_path / "film.mp4", grey_frames(20, (240, 320)))
+    clip = with_sound(tmp_path / f"{deed}.mkv", film, film_from=0.0, tone_from=0.0, channels="mono")
+    out = tmp_path / "out.mp4"
+    out.write_bytes(b"old")
+    monkeypatch.setattr(clip_films, read, getattr(make_readers, read))
+    with pytest.raises(VideoError, match=f"'{deed}.mkv': {why}"), clip_footage(clip, 2.0) as found:
+        write_overlay(found, view_of(*WORDS), out)
+    assert out.read_bytes() == b"old"
+    assert len(list(tmp_path.iterdir())) == 3

@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from stg.pages.videos.overlay_film import footage_of_clip
+from stg.pages.videos.clip_films import clip_footage
 from stg.video.clip import SegmentRequest
 from stg.video.decoding import VideoError, sample_video
 from stg.video.pictures import DecodedPicture, fit, tone_map
@@ -59,11 +59,12 @@ def test_every_turn_and_mirror_is_shown_as_meant(tmp_path: Path, matrix: tuple[i
     height, width = expected.shape[:2]
     (segment,) = read_segments(path, SegmentRequest(4, 48, (48, 48)))
     top, left = (height - 48) // 2, (width - 48) // 2
-    footage = footage_of_clip(path)
+    with clip_footage(path, workers=0) as footage:
+        first = next(footage.frames())
     for found, wanted in (
         (sample_video(path, 1).frames[0], expected),
         (segment.frames[0], expected[top : top + 48, left : left + 48]),
-        (next(iter(footage.frames())), expected),
+        (first, expected),
     ):
         assert found.shape == wanted.shape
         assert np.abs(found.astype(int) - wanted).mean() < 5
@@ -99,7 +100,8 @@ def test_pixels_that_are_not_square_give_the_displayed_shape(
     path = with_pixels(tmp_path / f"clip.{suffix}", ratio, marked(64, 72))
     assert sample_video(path, 2).frames.shape == (2, 64, width, 3)
     (segment,) = read_segments(path, SegmentRequest(4, 32, (8, 8)))
-    assert footage_of_clip(path).size == (64, width)
+    with clip_footage(path, workers=0) as footage:
+        assert footage.size == (64, width)
     assert segment.frames.shape == (4, 8, 8, 3)
 
 
@@ -204,9 +206,9 @@ def test_a_size_that_changes_midway_squeezes_nothing(
     expected = fit(marked(*inner), inner)
     assert np.abs(first[top : top + inner[0], left : left + inner[1]].astype(int) - expected).mean() < 12
     assert first[:top].sum() + first[:, :left].sum() == 0
-    footage = footage_of_clip(path)
-    assert footage.size == canvas
-    frames = list(footage.frames())
+    with clip_footage(path, workers=0) as footage:
+        assert footage.size == canvas
+        frames = list(footage.frames())
     assert len(frames) == 6 * len(sizes)
     np.testing.assert_array_equal(frames[int(sample.frame_number[0])], first)
 

@@ -78,7 +78,7 @@ def test_a_crash_costs_one_clip() -> None:
     assert found["fault"].startswith("'fault.avi' was given up through a fault of this program")
     assert "TypeError: 3 is not a frame (make_readers.py line " in found["fault"]
     assert found["disk"] == "'disk.avi' cannot be read: Input/output error"
-    assert "TypeError: a clip has parts SampledFrames, Segment, AudioChunk, Film; got str" in found["nonsense"]
+    assert "TypeError: a clip has parts SampledFrames, .*; got str" in found["nonsense"]
     assert found["chatty"] == "10 10"
 
 
