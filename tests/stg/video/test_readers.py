@@ -1,6 +1,7 @@
 """Child processes that read clips: what a bad decoder may not do to the others (faults A13, A10, A15)."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -78,7 +79,7 @@ def test_a_crash_costs_one_clip() -> None:
     assert found["fault"].startswith("'fault.avi' was given up through a fault of this program")
     assert "TypeError: 3 is not a frame (make_readers.py line " in found["fault"]
     assert found["disk"] == "'disk.avi' cannot be read: Input/output error"
-    assert "TypeError: a clip has parts SampledFrames, .*; got str" in found["nonsense"]
+    assert re.search("TypeError: a clip has parts SampledFrames, .*; got str", found["nonsense"])
     assert found["chatty"] == "10 10"
 
 
