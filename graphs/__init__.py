@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from graphs.build import build_graph, draw_paper_edges, flat_graph
     from graphs.conv import SparseOperator, STGConv, sparse_operator, symmetric_norm
     from graphs.detections import box_features
+    from graphs.edge_geometry import RELATIVE_GEOMETRY, RelativeGeometry, relative_geometry
     from graphs.edges import EDGE_TYPES, dense_edges, spatial_edges, temporal_edges
     from graphs.encoder import STGEncoder, VideoStates
     from graphs.features import VideoFeatures
@@ -45,6 +46,7 @@ __all__ = [
     "CAD120_CLASSES",
     "DENSE_TYPE",
     "EDGE_TYPES",
+    "RELATIVE_GEOMETRY",
     "TIME_FLOWS",
     "VARIANTS",
     "Cad120Clip",
@@ -63,6 +65,7 @@ __all__ = [
     "LinkTracks",
     "LockHeldError",
     "NodeInputs",
+    "RelativeGeometry",
     "STGConv",
     "STGEncoder",
     "SelectVariant",
@@ -91,6 +94,7 @@ __all__ = [
     "read_cad120",
     "read_coco_vid",
     "read_mot",
+    "relative_geometry",
     "segment_mean",
     "segment_sum",
     "select_edges",
@@ -112,6 +116,7 @@ _HOMES = {
         "symmetric_norm",
     ),
     "graphs.detections": ("box_features",),
+    "graphs.edge_geometry": ("RELATIVE_GEOMETRY", "RelativeGeometry", "relative_geometry"),
     "graphs.edges": (
         "EDGE_TYPES",
         "dense_edges",

@@ -129,6 +129,14 @@ def double_precision() -> Iterator[None]:
     torch.set_default_dtype(before)
 
 
+@pytest.fixture
+def open_shapes() -> Iterator[None]:
+    """Annotations are not checked: what is exported has sizes that stay open, and wrong shapes get to the errors."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder ``data`` of the research data; its sibling ``weights`` holds the ONNX networks."""

@@ -1,9 +1,7 @@
 """First states of the nodes against loops over objects in float64; what is missing is named."""
 
 import math
-from collections.abc import Iterator
 
-import jaxtyping
 import pytest
 import torch
 from torch import Tensor
@@ -145,15 +143,7 @@ def test_words_for_what_cannot_be() -> None:
             box_geometry(data.boxes, data.frame, 2, size)
 
 
-@pytest.fixture
-def unchecked() -> Iterator[None]:
-    """Without the checks of annotations, which compare sizes that are to stay open."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
-
-
-@pytest.mark.usefixtures("unchecked")
+@pytest.mark.usefixtures("open_shapes")
 def test_an_exported_layer_takes_any_nodes_and_videos() -> None:
     layer = NodeInputs(6, 4, box="sinusoidal", classes=7, score=True).double().eval()
 
