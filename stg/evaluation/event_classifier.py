@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 import graphs
 from decoders import sinusoids
-from graphs import GraphData
+from graphs import FlatBatch, GraphData
 from stg.data.batches import BatchSource
 from stg.models.branches import SceneBranch, pad_scene
 from stg.models.statistics import Standardise
@@ -57,24 +57,44 @@ class EventClassifier(nn.Module):
         """What the branch reads, before it is standardised."""
         return batch.x if self.scene is None else batch.scene
 
-    def forward(self, batch: GraphData) -> Float[Tensor, "B E"]:
-        """Scores of the events of each video."""
-        read = self.standardise(self.features(batch))
+    def forward(
+        self,
+        x: GraphData | Float[Tensor, "N D"],
+        edge_index: Int[Tensor, "2 E"] | None = None,
+        edge_weight: Float[Tensor, " E"] | None = None,
+        frame: Int[Tensor, " N"] | None = None,
+        batch: Int[Tensor, " N"] | None = None,
+        num_frames: Int[Tensor, " B"] | int | None = None,
+    ) -> Float[Tensor, "B K"]:
+        """Scores of the ``K`` events of each video.
+
+        Args:
+            x: a graph or a flat batch of graphs, alone; or, for the graph branch, its ``x`` with the other arguments,
+                which are named as the fields of the graph. So does :class:`torch_geometric.explain.Explainer` call it.
+            edge_index, edge_weight, frame, batch, num_frames: as :meth:`graphs.STGEncoder.forward` takes them.
+
+        Raises:
+            ValueError: the scene branch is given the fields of a graph, or the graph branch some without the others.
+        """
         if self.graph is not None:
-            _, frames, mask = self.graph(
-                read, batch.frame, batch.edge_index, batch.edge_weight, batch=batch.batch, num_frames=batch.num_frames
-            )
+            if not isinstance(x, Tensor):
+                data, x = x, x.x
+                edge_index, edge_weight, frame = data.edge_index, data.edge_weight, data.frame
+                batch, num_frames = data.batch if "batch" in data else None, data.num_frames
+            _, frames, mask = self.graph(self.standardise(x), frame, edge_index, edge_weight, batch, num_frames)
         else:
             assert self.scene is not None
-            batch.scene = read
-            padded = pad_scene(batch)
+            if isinstance(x, Tensor):
+                raise ValueError("the scene branch reads no graph, so that there are no edges to explain: give a batch")
+            counts = torch.as_tensor(x.num_frames).reshape(-1)
+            padded = pad_scene(FlatBatch(scene=self.standardise(x.scene), num_frames=counts))
             frames, mask = self.scene(padded), padded.mask
         # A video without any object keeps its first frame, which is zero, so that attention has a key.
         mask = mask | (~mask.any(1, keepdim=True) & (torch.arange(mask.shape[1], device=mask.device) == 0))
         encoded = self.frames(
             frames + sinusoids(frames.shape[1], frames.shape[2]).to(frames), src_key_padding_mask=~mask
         )
-        # The mean over real frames [B C], then scores of the events [B E].
+        # The mean over real frames [B C], then scores of the K events [B K].
         return self.output((encoded * mask[..., None]).sum(1) / mask.sum(1, keepdim=True))
 
 

@@ -4,6 +4,7 @@ from stg.explain.explain import DeletionTests, explain
 from stg.explain.explained_model import ExplainedModel
 from stg.explain.explainers import EXPLAINERS, Explainer
 from stg.explain.explanation import Attribution, Deletion, Explanation
+from stg.explain.graph_attribution import GradientTimesInput
 
 __all__ = [
     "EXPLAINERS",
@@ -13,5 +14,6 @@ __all__ = [
     "ExplainedModel",
     "Explainer",
     "Explanation",
+    "GradientTimesInput",
     "explain",
 ]

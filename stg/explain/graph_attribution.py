@@ -175,17 +175,22 @@ class CaptionOfGraph(nn.Module):
 
 
 class GradientTimesInput(ExplainerAlgorithm):
-    """Gradient times input for every output of a model, over nodes and messages, from one forward pass.
+    """Gradient times input over nodes and messages, from one forward pass: an algorithm for PyG's ``Explainer``.
 
     The input of an edge is the message along it, in all layers at once: its gradient is that of a mask of ones. What
-    lowers an output counts 0. Besides PyG's masks, which are of the sum of all outputs, the explanation has
-    ``node_rows [K + 1, N]`` and, where edges are masked, ``edge_rows [K + 1, E]``, of each of the ``K + 1`` outputs.
+    lowers an output counts 0. It explains all outputs of a regression, and of a classification into several classes the
+    score of the target's class: as the model returns it, so that ``return_type="raw"`` counts what raises the class,
+    and ``"log_probs"`` what raises it above the others. Takes ``node_mask_type="object"`` and ``edge_mask_type``
+    ``"object"`` or None.
+
+    Besides PyG's masks, which are of the sum of the ``K`` outputs, the explanation has ``node_rows [K N]`` and, where
+    edges are masked, ``edge_rows [K E]``, of each output.
     """
 
     def supports(self) -> bool:
         nodes, edges = self.explainer_config.node_mask_type, self.explainer_config.edge_mask_type
         known = nodes == MaskType.object and edges in (MaskType.object, None)
-        return known and self.model_config.mode == ModelMode.regression
+        return known and self.model_config.mode in (ModelMode.regression, ModelMode.multiclass_classification)
 
     # PyG's hints, which its own algorithms share.
     def forward(
@@ -208,6 +213,8 @@ class GradientTimesInput(ExplainerAlgorithm):
             outputs = model(nodes * x, edge_index, **kwargs)
         finally:
             clear_masks(model)
+        if self.model_config.mode == ModelMode.multiclass_classification:
+            outputs = outputs.gather(1, target[:, None])
         outputs = (outputs if index is None else outputs[index]).flatten()
         rows = [torch.autograd.grad(one, masks, retain_graph=True) for one in outputs]
         by_node = torch.stack([row[0][:, 0] for row in rows])

@@ -40,7 +40,7 @@ def draw_edges(
     edge_score: Any,
     *,
     pictures: Any = None,
-    size: tuple[int, int] | None = None,
+    size: Sequence[int] | None = None,
     labels: Sequence[str] | None = None,
     top: int = 10,
     columns: int = 4,
@@ -267,7 +267,7 @@ def _graph(boxes: Any, frame: Any, edge_index: Any, edge_score: Any, labels: Seq
     )
 
 
-def _shots(pictures: Any, size: tuple[int, int] | None, frame: np.ndarray) -> np.ndarray:
+def _shots(pictures: Any, size: Sequence[int] | None, frame: np.ndarray) -> np.ndarray:
     """[T H W 3] what is below the boxes."""
     if (pictures is None) == (size is None):
         raise ValueError("give the frames as pictures, or the height and width of empty ones as size")

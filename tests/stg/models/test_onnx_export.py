@@ -17,17 +17,25 @@ from stg.models.build import build_captioner
 from stg.models.captioner import Captioner
 from stg.models.feature_kinds import FeatureWidths
 from stg.models.onnx_export import OnnxCaptioner, export_onnx
+from stg.runs.bundle import CaptionerBundle
 from stg.runtime.errors import UserError
 from stg.text.vocabulary import Vocabulary
+from tests.readme import block
 
 WORDS = Vocabulary.build(["a blue square moves to the left of one red circle"], min_count=1, max_words=9)
 
 
+WIDTHS = FeatureWidths(5, 4, 6, 0, 0)
+
+
+def config(**settings: object) -> ModelConfig:
+    return ModelConfig(**{"channels": 16, "heads": 2, "hidden": 8, "layers": 1, **settings})
+
+
 def captioner(**settings: object) -> Captioner:
     torch.manual_seed(0)
-    model = ModelConfig(**{"channels": 16, "heads": 2, "hidden": 8, "layers": 1, **settings})
     made = build_captioner(
-        model, GraphConfig(), widths=FeatureWidths(5, 4, 6, 0, 0), vocabulary=len(WORDS), max_words=WORDS.max_words
+        config(**settings), GraphConfig(), widths=WIDTHS, vocabulary=len(WORDS), max_words=WORDS.max_words
     )
     for part in made.standardise.values():
         part.fit([3 + 2 * torch.randn(50, len(part.mean))])
@@ -82,6 +90,24 @@ def test_numbers_and_captions_are_those_of_the_library(
         np.testing.assert_allclose(value, state[name], atol=1e-4)
     log_probs = onnx.step.run(["log_probs"], {"word": word.numpy(), **{k: v.numpy() for k, v in state.items()}})[0]
     np.testing.assert_allclose(log_probs, model.decoder.step(word, state)[0], atol=1e-4)
+
+
+def test_the_lines_in_readme_caption_from_features(
+    exported: tuple[Captioner, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    model, folder = exported
+    monkeypatch.chdir(tmp_path)
+    # What the export writes is tested above, and takes long.
+    monkeypatch.setattr("stg.models.export_onnx", lambda captioner, vocabulary, name: folder)
+    Path("runs/msvd").mkdir(parents=True)
+    bundle = CaptionerBundle(model, WORDS, config(), GraphConfig(), WIDTHS, {}, "float32")
+    bundle.save(Path("runs/msvd/model.safetensors"))
+    given = features(2, 3)
+    exec(block("export_onnx").replace("captioner(scene, mask)", "captioner(scene, mask, motion)"), given)
+    assert capsys.readouterr().out == f"{OnnxCaptioner(folder)(*map(given.get, ('scene', 'mask', 'motion')))}\n"
 
 
 def test_captions_differ_in_length_and_know_no_special_word(exported: tuple[Captioner, Path]) -> None:
