@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from graphs.readers.coco_vid import read_coco_vid
     from graphs.readers.mot import read_mot
     from graphs.scatter import segment_mean, segment_sum
+    from graphs.sharpen import SharpenEdges, sharpen_edges
     from graphs.source import GraphSource
     from graphs.storage.database import LMDBDatabase
     from graphs.storage.dataset import InMemoryVideoGraphDataset, VideoGraphDataset
@@ -69,6 +70,7 @@ __all__ = [
     "STGConv",
     "STGEncoder",
     "SelectVariant",
+    "SharpenEdges",
     "SparseOperator",
     "SpatialEdges",
     "StoreError",
@@ -99,6 +101,7 @@ __all__ = [
     "segment_sum",
     "select_edges",
     "set_edges",
+    "sharpen_edges",
     "sparse_operator",
     "spatial_edges",
     "symmetric_norm",
@@ -137,6 +140,7 @@ _HOMES = {
         "segment_mean",
         "segment_sum",
     ),
+    "graphs.sharpen": ("SharpenEdges", "sharpen_edges"),
     "graphs.source": ("GraphSource",),
     "graphs.storage.database": ("LMDBDatabase",),
     "graphs.storage.dataset": ("InMemoryVideoGraphDataset", "VideoGraphDataset"),
