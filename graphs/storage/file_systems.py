@@ -17,6 +17,10 @@ NETWORK = re.compile(
 """File systems shared between machines: locks and memory maps do not hold there as LMDB needs them to."""
 
 
+class NetworkFileSystem(UserWarning):
+    """A store is written where it can be damaged."""
+
+
 def file_system(path: str | Path) -> str | None:
     """The type of the file system that holds ``path`` (which need not exist); None where the system does not say."""
     try:
@@ -47,6 +51,9 @@ def check_writable(path: Path, strict: bool = False) -> None:
 
     Raises:
         StoreError: no such folder, read-only for this user, or (``strict``) on a network file system.
+
+    Warns:
+        NetworkFileSystem: it is on one, and not ``strict``.
     """
     if not path.parent.is_dir():
         raise StoreError(f"cannot write {path}: there is no folder {path.parent}")
@@ -63,4 +70,4 @@ def check_writable(path: Path, strict: bool = False) -> None:
         )
         if strict:
             raise StoreError(words)
-        warnings.warn(f"{words} (strict=True refuses this)", stacklevel=4)
+        warnings.warn(words, NetworkFileSystem, stacklevel=4)

@@ -13,7 +13,7 @@ class Rows:
 
     table: str | None = field(
         default=None,
-        metadata={"positional": True, "optional": True, "help": f"one of {', '.join(TABLES)} (default: pan3)"},
+        metadata={"positional": True, "optional": True, "help": f"One of {', '.join(TABLES)}; by default pan3."},
     )
     variants: str | None = None
     """A grid instead of a table: values of graph.variant, with commas."""
@@ -32,15 +32,16 @@ class Rows:
     beam: int = 5
     """Width of the beam search that is reported next to greedy search; 1: greedy alone."""
     meteor: bool | None = None
-    """METEOR needs Java and about 20 seconds a cell; null: on real data sets, not on the built-in world."""
+    """Score by METEOR, too; it needs Java and about 20 seconds a cell. null: on real data sets, not on the built-in
+    world."""
     dry_run: bool = field(
-        default=False, metadata={"flag": True, "help": "list the cells, their commands and how far they are; no more"}
+        default=False, metadata={"flag": True, "help": "List the cells, their commands and how far they are; no more."}
     )
     report: bool = field(
-        default=False, metadata={"flag": True, "help": "write the report of what is there, and train nothing"}
+        default=False, metadata={"flag": True, "help": "Write the report of what is there, and train nothing."}
     )
     verbose: bool = field(
-        default=False, metadata={"flag": True, "help": "print all that stg.fit and stg.evaluate print of each cell"}
+        default=False, metadata={"flag": True, "help": "Print all that stg.fit and stg.evaluate print of each cell."}
     )
 
     def __post_init__(self) -> None:

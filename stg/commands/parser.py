@@ -38,9 +38,16 @@ from stg.runtime.output import drop_output, flush_output
 C = TypeVar("C")
 Resumes = bool | Callable[[C], bool]
 PLUGIN_HELP = (
-    "a Python file or module that adds decoders, edge variants, data sets, ...; imported before the options are read; "
-    "may be given several times"
+    "A Python file or module that adds decoders, edge variants, data sets, ...; imported before the options are read; "
+    "may be given several times."
 )
+PACKAGES = ("stg", "graphs", "decoders")
+REWORDED = {
+    "_ActionConfigLoad": "YAML file with the options of this section.",
+    "_ActionPrintConfig": "Print all settings, as YAML for --config, and exit; =skip_default leaves out the defaults.",
+    "_VersionAction": "Show the version and exit.",
+}
+"""Sentences in place of those of the parser's library, by the kind of option."""
 STOPPED = {
     True: "stopped: what is saved so far holds, and the same command resumes from it",
     False: "stopped: no file is left half written; the same command begins again",
@@ -66,10 +73,12 @@ def build_parser(config_class: type, *, prog: str, description: str) -> Argument
         prog=prog, description=description, exit_on_error=False, default_env=False, formatter_class=Paragraphs
     )
     count = len(presets(config_class))
-    named = f", or the name of one of {count} presets: --config help lists them" if count else ""
-    parser.add_argument("--config", action="config", help=f"YAML file of options{named}")
+    named = f", or the name of one of {count} presets (--config help lists them)" if count else ""
+    parser.add_argument(
+        "--config", action="config", help=f"YAML file of options{named}. Options that follow it override it."
+    )
     parser.add_argument("--plugin", type=list[str], default=[], metavar="FILE_OR_MODULE", help=PLUGIN_HELP)
-    parser.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
+    parser.add_argument("--debug", action="store_true", help="Show the whole traceback of an error.")
     parser.add_argument("--version", action="version", version=f"stg {stg.__version__}")
     # By hand, as jsonargparse makes only options of a class's fields.
     positional = [item for item in fields(config_class) if item.metadata.get("positional")]
@@ -86,6 +95,8 @@ def build_parser(config_class: type, *, prog: str, description: str) -> Argument
     no_options = [item for item in fields(config_class) if is_no_option(item)]
     # Last, and without what stands above: the order of the options in the help is this one.
     parser.add_class_arguments(config_class, None, skip={item.name for item in [*positional, *flags, *no_options]})
+    for action in parser._actions:
+        action.help = REWORDED.get(type(action).__name__, action.help)
     return parser
 
 
@@ -188,7 +199,7 @@ def command(
 
 @contextmanager
 def warnings_as_lines() -> Iterator[None]:
-    """Warnings meant for the user are single lines, of one process; those of libraries stay as they are."""
+    """Warnings of this project are single lines, of one process; those of libraries stay as they are."""
     with warnings.catch_warnings():
         # torch-scatter and torch-geometric still decorate with torch.jit.script: nothing that a user could act on.
         warnings.filterwarnings("ignore", message=".*torch.jit.script.*")
@@ -196,7 +207,7 @@ def warnings_as_lines() -> Iterator[None]:
         usual = warnings.showwarning
 
         def show(message: Warning | str, category: type[Warning], *place: Any, **others: Any) -> None:
-            if not issubclass(category, PluginChanged):
+            if category.__module__.partition(".")[0] not in PACKAGES:
                 usual(message, category, *place, **others)
             elif os.environ.get("RANK", "0") == "0":
                 with suppress(OSError):

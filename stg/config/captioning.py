@@ -7,8 +7,8 @@ from stg.config.extraction import RECURSIVE_HELP
 from stg.config.search import SearchConfig, with_shorthands
 
 JSON_HELP = (
-    "print one JSON object a line: video, caption, confidence, log_prob, seconds, truncated, error; with --n_best "
-    "candidates; and warning, where the clip is unlike the training data"
+    "Print one JSON object a line: video, caption, confidence, log_prob, seconds, truncated, error; with --n_best "
+    "candidates; and warning, where the clip is unlike the training data."
 )
 
 
@@ -17,7 +17,7 @@ class CaptionConfig:
     """What to caption, with which model."""
 
     videos: tuple[str, ...] = field(
-        metadata={"positional": True, "help": "video files, or folders of them; put -- before names that start with -"}
+        metadata={"positional": True, "help": "Video files, or folders of them; put -- before names that start with -."}
     )
     model: str
     """Run folder of stg.fit, or the model.safetensors in one."""
@@ -44,7 +44,7 @@ class CaptionConfig:
     """Seconds to wait for one clip before it is given up; with --report as many again for its film on the page, without
     which it is shown then; with --overlay as many again for its pictures, and for its sound."""
     device: str = "auto"
-    """auto, cpu, cuda, ..."""
+    """auto: a GPU (CUDA) where there is one, else the CPU; or cpu, cuda, cuda:1, mps."""
     threads: int = 0
     """CPU threads; 0 for all cores."""
 

@@ -28,7 +28,7 @@ class DataConfig:
     """ahead: the next batch is read while a step runs. memory: graphs are read once and kept, for a store on a slow or
     distant disk; refused where they do not fit."""
     min_coverage: float = 0.1
-    """Least share of a split's videos that must be in the store; below it the run is refused."""
+    """Least share of a split's videos, from 0 to 1, that must be in the store; below it the run is refused."""
     min_count: int = 2
     """Words rarer than this in the training captions become the unknown word."""
     max_words: int = 30
@@ -54,10 +54,13 @@ class WorldConfig:
     """The built-in world: how many videos, from which seed."""
 
     seed: int = 0
-    """Another seed is another world; the seed of the training run is run.seed."""
+    """Another seed is another world; training has seeds of its own."""
     train: int = 600
+    """Videos to learn from."""
     val: int = 100
+    """Videos by which the best epoch is chosen."""
     test: int = 200
+    """Videos to test on, once all is chosen."""
 
     def __post_init__(self) -> None:
         positive(self, "train", "val", "test")

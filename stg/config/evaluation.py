@@ -11,7 +11,7 @@ from stg.config.search import SearchConfig, with_shorthands
 class EvaluateConfig:
     """What to evaluate."""
 
-    run: str = field(metadata={"positional": True, "help": "run folder, as printed by stg.fit"})
+    run: str = field(metadata={"positional": True, "help": "Run folder, as printed by stg.fit."})
     split: str = "val"
     """val, test or train, or another that the data set has. Choose on val; use test once. A split whose captions
     are withheld (VATEX's private test) is captioned, for submission, and not scored."""
@@ -20,16 +20,16 @@ class EvaluateConfig:
     search: SearchConfig = field(default_factory=SearchConfig)
     """Another search than the beam, with rules or more captions a video."""
     store: str | None = None
-    """Another place of the graph store than the run was trained with."""
+    """Graph store to read in place of the one that the run was trained with."""
     root: str | None = None
-    """Another place of the annotation files."""
+    """Folder of the annotation files, if they have moved since the training."""
     out: str | None = None
     """Folder for captions and scores; by default ``evaluation`` in the run."""
     meteor: bool = True
-    """METEOR needs Java and about 20 seconds to start."""
+    """Score by METEOR, too; it needs Java and about 20 seconds to start."""
     reference: bool = field(
         default=False,
-        metadata={"flag": True, "help": "score with pycocoevalcap's own code, Java tokenizer included"},
+        metadata={"flag": True, "help": "Score with pycocoevalcap's own code, Java tokenizer included."},
     )
     spice: str | None = None
     """Folder with the files that SPICE needs in addition to pycocoevalcap (stanford-corenlp-3.6.0.jar and -models.jar),
@@ -38,7 +38,7 @@ class EvaluateConfig:
     """Which metrics, with commas: bleu, rouge, cider, meteor, spice, and what a plugin adds; null: all that are there
     (METEOR by --meteor, SPICE by --spice). Scores that are recorded of the same captions stay in the run."""
     device: str = "auto"
-    """auto, cpu, cuda, ..."""
+    """auto: a GPU (CUDA) where there is one, else the CPU; or cpu, cuda, cuda:1, mps."""
     show: int = 5
     """Captions to print, each with a reference."""
 

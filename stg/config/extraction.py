@@ -33,22 +33,22 @@ class NetworkConfig:
     """Describes frames: resnet101, resnet152, resnext101_32x8d, resnext101_64x4d, or the path of an .onnx file that
     ends in a feature map (a JSON file next to it states its preprocessing)."""
     backbone_weights: str | None = None
-    """A file, or a name such as IMAGENET1K_V1."""
+    """A file, or a name such as IMAGENET1K_V1; default: the published ones."""
     motion: str = NONE
     """Describes all frames: i3d (RGB), i3d_flow, i3d_two_stream, s3d, none, or an .npz file of features made elsewhere
     with clip [V] and feat [V L M]."""
     motion_weights: str | None = None
     """A file (needed by i3d: Kinetics weights under their published names), or a name such as KINETICS400_V1."""
     flow_weights: str | None = None
-    """The weights of the flow stream of i3d_two_stream."""
+    """A file with the weights of the flow stream of i3d_two_stream (or of i3d_flow)."""
     raft_weights: str | None = None
-    """The weights of RAFT, which computes the flow."""
+    """A file with the weights of RAFT, which computes the optical flow that i3d_flow and i3d_two_stream read."""
     motion_span: int | None = None
     """Frames that one row of motion features covers; default: 16 for networks, 32 for a file."""
     sound: str = NONE
     """Describes the sound: vggish, or none."""
     sound_weights: str | None = None
-    """A file: VGGish weights."""
+    """A file with the weights of VGGish, which sound vggish needs."""
 
     def __post_init__(self) -> None:
         check_name("sound", "sound", self.sound)
@@ -74,7 +74,7 @@ class SamplingConfig:
     """Frames for which one is sampled, with sampling=stride (32 in VATEX, 16 in STaTS); motion_span of the same value
     gives each sampled frame its own row of motion features."""
     threshold: float = 0.5
-    """Least score of an object; 0.5 in the paper, which suits large detectors."""
+    """Least score of an object, in 0..1; 0.5 in the paper, which suits large detectors."""
     max_objects: int = 5
     """Objects kept in each frame, the best (5 in Pan et al.; 10 in STaTS and VATEX)."""
     objects: Literal["auto", "image", "detector", "image+motion"] = "auto"
@@ -101,8 +101,8 @@ class SamplingConfig:
 
 
 REFRESH_HELP = (
-    "make the graphs of clips that have been replaced again; clips without a hash in the list of the store are taken "
-    "for the same files"
+    "Make the graphs of clips that have been replaced again; clips without a hash in the list of the store are taken "
+    "for the same files."
 )
 
 
@@ -117,7 +117,7 @@ class ExecutionConfig:
     memory_gb: float = 4.0
     """Memory that a decoding process may take, in GiB."""
     device: str = "auto"
-    """auto, cpu, cuda, cuda:1; of torch's networks: ONNX networks run on the CPU."""
+    """auto: a GPU (CUDA) where there is one, else the CPU; or cpu, cuda, cuda:1, mps. ONNX networks run on the CPU."""
     threads: int = 0
     """Threads of the networks; 0 for all cores."""
     batch: int = 0
@@ -126,7 +126,9 @@ class ExecutionConfig:
     group: int = 4
     """Clips whose frames are batched together."""
     refresh: bool = field(default=False, metadata={"flag": True, "help": REFRESH_HELP})
-    download: bool = field(default=False, metadata={"flag": True, "help": "fetch published weights that are not there"})
+    download: bool = field(
+        default=False, metadata={"flag": True, "help": "Fetch published weights that are not there."}
+    )
 
     def __post_init__(self) -> None:
         for name in ("workers", "threads", "batch"):
@@ -139,7 +141,7 @@ class ExecutionConfig:
                 raise ValueError(f"{name} must be greater than 0; got {getattr(self, name)}")
 
 
-RECURSIVE_HELP = "search the subfolders of folders, too"
+RECURSIVE_HELP = "Search the subfolders of folders, too."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +149,7 @@ class ExtractConfig(NetworkConfig, SamplingConfig, ExecutionConfig):
     """What to extract, with which networks, into which store."""
 
     clips: tuple[str, ...] = field(
-        metadata={"positional": True, "help": "video files, or folders of them; put -- before names that start with -"}
+        metadata={"positional": True, "help": "Video files, or folders of them; put -- before names that start with -."}
     )
     out: str
     """The store: made if absent, continued if it was made with the same settings. Under torchrun each process writes a
@@ -158,9 +160,9 @@ class ExtractConfig(NetworkConfig, SamplingConfig, ExecutionConfig):
     features_dtype: Literal["float16", "float32"] | None = None
     """How the store keeps features; default: as it does, float16 if it is new."""
     max_skip: float = 0.01
-    """Share of the clips that may be skipped; above it the command ends with code 3, all others being done."""
+    """Share of the clips that may be skipped, in 0..1; above it the command ends with code 3, all others being done."""
     strict: bool = False
-    """Refuse a store on a network file system instead of warning."""
+    """Refuse to write on a network file system, where a store can be damaged, instead of warning."""
 
     def __post_init__(self) -> None:
         for base in (NetworkConfig, SamplingConfig, ExecutionConfig):
@@ -169,7 +171,7 @@ class ExtractConfig(NetworkConfig, SamplingConfig, ExecutionConfig):
             raise ValueError(f"max_skip must lie in 0..1; got {self.max_skip}")
 
 
-IMPORT_AGAIN_HELP = "make the graphs of videos again whose features have changed, or that have no note of them"
+IMPORT_AGAIN_HELP = "Make the graphs of videos again whose features have changed, or that have no note of them."
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,7 @@ class ImportConfig:
     description: str = field(
         metadata={
             "positional": True,
-            "help": "JSON or YAML file that describes the features; put -- before a name that starts with -",
+            "help": "JSON or YAML file that describes the features; put -- before a name that starts with -.",
         }
     )
     out: str
@@ -188,9 +190,9 @@ class ImportConfig:
     """How the store keeps features; default: as it does, float16 if it is new. Features beyond 65504 need float32."""
     refresh: bool = field(default=False, metadata={"flag": True, "help": IMPORT_AGAIN_HELP})
     max_skip: float = 0.01
-    """Share of the videos that may be skipped; above it the command ends with code 3, all others being done."""
+    """Share of the videos that may be skipped, in 0..1; above it the command ends with code 3, all others being done."""
     strict: bool = False
-    """Refuse to write on a network file system, where a store can be damaged."""
+    """Refuse to write on a network file system, where a store can be damaged, instead of warning."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.max_skip <= 1:

@@ -21,7 +21,7 @@ class GraphConfig:
     """Direction of information along temporal edges: literal (Eq. 4: a node gathers from the next frame), forward,
     both."""
     layers: int = 3
-    """Graph convolutions (Eq. 4)."""
+    """Number of graph convolutions (Eq. 4), one behind the other; 0: none."""
 
     def __post_init__(self) -> None:
         check_name("variant", "graph.variant", self.variant)
@@ -44,7 +44,7 @@ class STConfig:
     mean_join: Literal["linear", "add"] = "linear"
     """How mean+... joins its two halves."""
     rank_margin: float = 1.0
-    """beta of Eq. 7."""
+    """Margin of the ranking loss (beta of Eq. 7)."""
     rank_l2: bool = False
     """Keep the 1/2 |w|^2 of Eq. 4 in the ranking loss, which Eq. 6 drops."""
 
@@ -62,7 +62,9 @@ class TSConfig:
     at_test: Literal["same", "hard"] = "same"
     """hard: captions are made with the argmax, however the model was trained."""
     top_k: int = 3
+    """topk: so many frames share the softmax."""
     temperature: float = 0.1
+    """Of the softmax that takes a frame: the lower, the nearer to one frame alone."""
     anneal_from: float | None = None
     """Temperature of the first epoch, falling geometrically to `temperature` in the last of optim.epochs (which early
     stopping may not reach, and which another optim.epochs on resume changes midway); null: no annealing."""
@@ -142,10 +144,11 @@ class ModelConfig:
     layers: int = 2
     """Layers of the Transformer, and of its encoder."""
     heads: int = 8
+    """Attention heads of the Transformer; must divide channels."""
     hidden: int = 256
     """Feed-forward width of the Transformer (1024 in the paper)."""
     dropout: float = 0.1
-    """0.3 in the Transformer of the paper; 0.5 in the LSTMs."""
+    """Share of the values that training leaves out at random, in 0..1 (0.3 in Pan et al.; 0.5 in the LSTMs)."""
     views: Literal["one", "add", "attentive"] = "one"
     """one: frames and motion fused before the decoder (Eq. 6); add, attentive: two views, fused in every layer of the
     Transformer of the scene branch (TVT)."""

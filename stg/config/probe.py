@@ -28,19 +28,24 @@ class ProbeConfig:
     """Of scene, none, spatial, temporal, dense, full, and edges of a plugin; with -shuffled behind it, on features
     shuffled between videos."""
     seeds: str = "0,1,2"
-    """Of weights, order and dropout, with commas."""
+    """Seeds of weights, order and dropout, with commas; each row is trained once with each."""
     time_flow: TimeFlow = "literal"
-    """Direction of information along temporal edges."""
+    """Direction of information along temporal edges: literal (Eq. 4: a node gathers from the next frame), forward,
+    both."""
     world: WorldConfig = field(default_factory=lambda: WorldConfig(train=2400, val=160, test=480))
     """The built-in world."""
     epochs: int = 20
-    """The best of them on val is tested."""
+    """Passes over the training videos; the best on val is tested."""
     batch_videos: int = 64
+    """Videos a step."""
     lr: float = 1e-3
+    """Step size of Adam."""
     channels: int = 128
+    """Width of the classifier, a multiple of 8; smaller is quicker."""
     layers: int = 3
-    """Graph convolutions."""
+    """Number of graph convolutions, one behind the other; 0: none."""
     dropout: float = 0.2
+    """Share of the values that training leaves out at random, in 0..1 (1 excluded)."""
     threads: int | None = None
     """CPU threads; default: all cores."""
 

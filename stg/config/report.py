@@ -27,7 +27,7 @@ OF_VIDEOS = (
 class ReportConfig:
     """What to show, and where to write it."""
 
-    run: str = field(metadata={"positional": True, "help": "run folder, as printed by stg.fit"})
+    run: str = field(metadata={"positional": True, "help": "Run folder, as printed by stg.fit."})
     split: str | None = None
     """val, test or train: show videos of this split. Without it the run itself is shown."""
     videos: str | None = None
@@ -58,13 +58,13 @@ class ReportConfig:
     ablations: str | None = None
     """Without --split: folders of stg.ablate or stg.probe whose tables are shown too, with commas."""
     store: str | None = None
-    """Another place of the graph store than the run was trained with."""
+    """Graph store to read in place of the one that the run was trained with."""
     root: str | None = None
-    """Another place of the annotation files."""
+    """Folder of the annotation files, if they have moved since the training."""
     time_limit: float = 600.0
     """Seconds to wait for one clip before it is given up: its video is shown without pictures, or without its film."""
     device: str = "auto"
-    """auto, cpu, cuda, ..."""
+    """auto: a GPU (CUDA) where there is one, else the CPU; or cpu, cuda, cuda:1, mps."""
     threads: int = 0
     """CPU threads; 0 for all cores."""
 

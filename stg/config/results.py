@@ -10,7 +10,7 @@ from stg.config.schema import seeds
 class CompareConfig:
     """What to compare."""
 
-    runs: tuple[str, ...] = field(metadata={"positional": True, "help": "run folders that stg.evaluate has scored"})
+    runs: tuple[str, ...] = field(metadata={"positional": True, "help": "Run folders that stg.evaluate has scored."})
     split: str = "val"
     """The split whose captions are compared."""
     search: str = "greedy"
@@ -26,10 +26,10 @@ class CompareConfig:
     show: int = 5
     """Videos to print of those that gain most, and of those that lose most."""
     root: str | None = None
-    """Another place of the annotation files."""
+    """Folder of the annotation files, if they have moved since the training."""
     meteor: bool = True
     """Compare by METEOR, too, next to BLEU-4, ROUGE-L and CIDEr; it needs Java and about 20 seconds to start."""
-    json: bool = field(default=False, metadata={"flag": True, "help": "print one JSON object"})
+    json: bool = field(default=False, metadata={"flag": True, "help": "Print one JSON object instead of tables."})
 
     def __post_init__(self) -> None:
         for name, least in (("samples", 1), ("show", 0)):
@@ -49,9 +49,9 @@ ACTIONS = {
 class PredictionsConfig:
     """What to do with which caption files."""
 
-    action: str = field(metadata={"positional": True, "help": "merge or compare"})
+    action: str = field(metadata={"positional": True, "help": "merge or compare."})
     files: tuple[str, ...] = field(
-        metadata={"positional": True, "help": "caption files, first come first. Put -- before names that start with -"}
+        metadata={"positional": True, "help": "Caption files, first come first; put -- before names that start with -."}
     )
     out: str | None = None
     """merge: the file to write."""
@@ -60,7 +60,7 @@ class PredictionsConfig:
     form: Literal["coco", "vatex"] = "coco"
     """merge: coco is a list of image_id and caption; vatex an object {video: caption}, as its challenge server takes
     it."""
-    force: bool = field(default=False, metadata={"flag": True, "help": "merge: replace the file --out"})
+    force: bool = field(default=False, metadata={"flag": True, "help": "merge: replace the file --out."})
     references: str | None = None
     """compare: a caption file whose first caption of each video is shown next to the predictions."""
     run: str | None = None
@@ -69,7 +69,7 @@ class PredictionsConfig:
     """compare: how many videos to print, 0 for all. By default 20 in a table, all with --json."""
     different: bool = False
     """compare: only videos of which not all the files say the same."""
-    json: bool = field(default=False, metadata={"flag": True, "help": "compare: print one JSON object a line"})
+    json: bool = field(default=False, metadata={"flag": True, "help": "compare: print one JSON object a line."})
 
     def __post_init__(self) -> None:
         if self.action not in ACTIONS:
@@ -88,7 +88,7 @@ class PredictionsConfig:
             raise ValueError(f"show must not be negative; got {self.show}")
 
 
-FILES_HELP = "caption files; differences are to the first. Put -- before names that start with -"
+FILES_HELP = "Caption files; differences are to the first. Put -- before names that start with -."
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class WordsConfig:
     For spacy: pip install 'stg-video[words]', then python -m spacy download en_core_web_sm."""
     model: str | None = None
     """Another spaCy pipeline, by name or as a folder; nothing is downloaded."""
-    json: bool = field(default=False, metadata={"flag": True, "help": "print one JSON object instead of tables"})
+    json: bool = field(default=False, metadata={"flag": True, "help": "Print one JSON object instead of tables."})
 
     def __post_init__(self) -> None:
         if self.drop < 0 or self.top < 1:

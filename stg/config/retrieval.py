@@ -21,13 +21,14 @@ class EmbeddingConfig:
     channels: int = 256
     """Width of the common space (1024 in VSE++)."""
     words: int = 128
-    """Width of a word (300 in VSE++)."""
+    """Width of the vector of a word (300 in VSE++)."""
     hidden: int = 256
-    """Width of the GRU, in each direction."""
+    """Width of the GRU that reads captions, in each direction."""
     bidirectional: bool = True
     """Read captions from both ends."""
     dropout: float = 0.2
-    """Of words, of the states of captions, and of the mean of the graph, before their last layers."""
+    """Share of the values of words, of the states of captions and of the mean of the graph that training leaves out at
+    random, in 0..1 (1 excluded)."""
 
     def __post_init__(self) -> None:
         positive(self, "channels", "words", "hidden")
@@ -44,11 +45,13 @@ class MatchingConfig:
     hard_after: int = 1
     """Epochs in which all negatives count, before the hardest alone does; 0: the hardest from the start."""
     lr: float = 1e-3
+    """Step size of Adam."""
     batch_videos: int = 64
     """Videos a step; the negatives come from among them and their captions."""
     captions_per_video: int = 2
     """Captions a step of each of these videos."""
     epochs: int = 30
+    """Most passes over the training videos; patience may end training sooner."""
     epoch_captions: int | None = 10
     """Captions of each video in one epoch, drawn again each time; null: all of them."""
     patience: int = 10
@@ -56,6 +59,7 @@ class MatchingConfig:
     clip_norm: float = 2.0
     """Largest gradient norm (2 in VSE++); 0 leaves gradients alone."""
     weight_decay: float = 0.0
+    """Factor of an L2 penalty on all weights, which is added to their gradient; 0: none."""
 
     def __post_init__(self) -> None:
         positive(self, "margin", "lr", "batch_videos", "captions_per_video", "epochs", "patience")
@@ -81,13 +85,13 @@ class EmbedConfig:
     out: str | None = None
     """Folder of the embedding; default runs/<dataset>-embed-<video>-seed<seed>. Unfinished training is resumed."""
     seed: int = 0
-    """Weights, order, dropout, and the shuffle of the control."""
+    """Seed of weights, order, dropout, and of the shuffle of the control."""
     control: Literal["none", "shuffle"] = "none"
     """shuffle: the same model on features shuffled between clips, which is to find nothing."""
     evaluate: str | None = None
     """Do not train: print the recalls of the embedding in `out` on this split (val, test, ...), on its own data."""
     device: str = "auto"
-    """auto, cpu, cuda, cuda:1, mps."""
+    """auto: a GPU (CUDA) where there is one, else the CPU; or cpu, cuda, cuda:1, mps."""
     threads: int | None = None
     """CPU threads; default: all cores."""
     plugin: tuple[str, ...] = field(default_factory=loaded_plugins, metadata={"kept": True})
@@ -103,7 +107,7 @@ class EmbedConfig:
 class FuseConfig:
     """What to fuse, and how."""
 
-    runs: tuple[str, ...] = field(metadata={"positional": True, "help": "run folders, as printed by stg.fit"})
+    runs: tuple[str, ...] = field(metadata={"positional": True, "help": "Run folders, as printed by stg.fit."})
     out: str
     """The caption file to write; the scores go next to it (NAME-scores.json)."""
     embedding: str | None = None
@@ -113,7 +117,7 @@ class FuseConfig:
     method: Literal["rerank", "ensemble"] = "rerank"
     """rerank: the embedding chooses among the runs' captions; ensemble: the runs choose each word together."""
     mix: float = 0.0
-    """rerank: weight of the mean log-probability of a caption's words, next to the cosine."""
+    """rerank: weight of the mean log-probability of a caption's words, next to the cosine; 0: the cosine alone."""
     candidates: int = 5
     """rerank: captions that each run offers for a video."""
     search: SearchConfig = field(default_factory=SearchConfig)
@@ -128,8 +132,8 @@ class FuseConfig:
     """Score by METEOR, too, next to BLEU, ROUGE-L and CIDEr; it needs Java and about 20 seconds to start. Other metrics
     are those of stg.evaluate."""
     device: str = "auto"
-    """auto, cpu, cuda, ..."""
-    force: bool = field(default=False, metadata={"flag": True, "help": "replace the file --out"})
+    """auto: a GPU (CUDA) where there is one, else the CPU; or cpu, cuda, cuda:1, mps."""
+    force: bool = field(default=False, metadata={"flag": True, "help": "Replace the file --out."})
 
     def __post_init__(self) -> None:
         places = [Path(run).resolve() for run in self.runs]

@@ -38,19 +38,19 @@ class SearchConfig:
     diversity: float = 0.5
     """diverse: what a word costs that an earlier group has chosen at the same place."""
     temperature: float = 1.0
-    """sample: below 1 likely words become likelier."""
+    """sample: below 1 likely words become likelier, above 1 less likely."""
     top_k: int = 0
     """sample: draw among this many likeliest words; 0: all."""
     top_p: float = 1.0
     """sample: draw among the fewest words that together are this likely; 1: all."""
     seed: int = 0
-    """sample: of the draws."""
+    """sample: seed of the draws."""
     length_penalty: float = 0.0
     """beam, diverse: rank by log-probability / words ** this; 1 takes the mean over words."""
     min_length: int = 1
-    """Fewest words."""
+    """Fewest words of a caption."""
     no_repeat_ngram: int = 0
-    """No n words in a row twice in a caption; 0: no such rule."""
+    """No so many words in a row twice in a caption, such as 3; 0: no such rule."""
     forbidden_endings: bool = False
     """No caption may end in a word such as a, the, with, of, that leaves it open."""
     n_best: int = 1

@@ -9,9 +9,10 @@ class EdgeConfig:
     """How edges are drawn (Pan et al., 2020, Eq. 1 and 2); the defaults are the paper's."""
 
     tau_space: float = 1.0
-    """edges: temperature of the softmax over overlaps; 1 in the paper."""
+    """edges: temperature of the softmax over overlaps: the lower, the more the best overlap counts; 1 in the paper."""
     tau_time: float = 1.0
-    """edges: temperature of the softmax over cosines; 1 in the paper. At 0.1 an object finds itself again."""
+    """edges: temperature of the softmax over cosines: the lower, the more the best match counts; 1 in the paper. At 0.1 an
+    object finds itself again."""
     top_k: int | None = None
     """edges: most edges of each kind that a node gathers over; null: all, as in the paper."""
     drop_zero_iou: bool = False
@@ -45,15 +46,15 @@ MAKING = ("merge", "edges")
 class StoreConfig(EdgeConfig):
     """What to do with which stores."""
 
-    action: str = field(metadata={"positional": True, "help": "info, verify, merge or edges"})
+    action: str = field(metadata={"positional": True, "help": "info, verify, merge or edges."})
 
     paths: tuple[str, ...] = field(
-        metadata={"positional": True, "help": "the files of the stores; put -- before names that start with -"}
+        metadata={"positional": True, "help": "The files of the stores; put -- before names that start with -."}
     )
     out: str | None = None
     """merge, edges: the store to make, or to add to."""
     strict: bool = False
-    """merge, edges: refuse to write on a network file system, where a store can be damaged."""
+    """merge, edges: refuse to write on a network file system, where a store can be damaged, instead of warning."""
 
     def __post_init__(self) -> None:
         if self.action not in ACTIONS:

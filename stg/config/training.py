@@ -20,15 +20,17 @@ class LossConfig:
     """Eq. 8: object language + scene_weight * scene language + distill_weight * distillation."""
 
     scene_weight: float = 1.0
+    """Weight of the scene branch's language loss; that of the object branch has weight 1."""
     distill_weight: float = 0.25
     """Weight of the distillation loss (Eq. 7), or of the L2 loss when branches is l2 (4 in the paper)."""
     kl: Literal["student_teacher", "teacher_student", "js"] = "student_teacher"
     """Direction of the divergence; student_teacher is Eq. 7 as printed."""
     temperature: float = 1.0
+    """Of the two distributions over words that the distillation compares: above 1, rare words count for more."""
     detach_teacher: bool = False
     """Stop the gradient of the distillation into the object branch (off in the paper)."""
     reduction: Literal["positions", "batchmean"] = "positions"
-    """Mean over real words, or their sum divided by the number of captions."""
+    """Of the losses: positions, the mean over real words; batchmean, their sum divided by the number of captions."""
     keep_empty: bool = False
     """Let captions of videos without any object count in the object and distillation losses."""
     rank_weight: float = 0.1
@@ -60,6 +62,7 @@ class OptimConfig:
     """bfloat16: products of matrices in half the bytes; weights, losses and rewards stay float32. For GPUs and CPUs
     that have it in hardware; refused elsewhere."""
     epochs: int = 25
+    """Most passes over the training videos; patience may end training sooner."""
     epoch_captions: int | None = None
     """Captions of each video in one epoch, drawn again each time; null: all of them."""
     patience: int = 10
@@ -67,8 +70,9 @@ class OptimConfig:
     clip_norm: float = 0.0
     """Largest gradient norm; 0 leaves gradients alone, as the paper does."""
     weight_decay: float = 0.0
+    """Factor of an L2 penalty on all weights, which is added to their gradient; 0: none."""
     betas: tuple[float, float] = (0.9, 0.999)
-    """Of Adam."""
+    """Adam: decay of its means of the gradient and of the squared gradient."""
     scheduled_sampling: float | None = None
     """eta: the given word is read with probability eta / (eta + exp(epoch / eta)), else the decoder's own (24 in
     STaTS); for recurrent decoders. null: always the given word."""
@@ -161,15 +165,15 @@ class RunConfig:
     start: str | None = None
     """Run folder of a trained model with the same settings of graph and model, whose weights this run begins with."""
     seed: int = 0
-    """Weights, order, dropout, and the shuffle of the control."""
+    """Seed of weights, order, dropout, and of the shuffle of the control."""
     control: Literal["none", "shuffle"] = "none"
     """shuffle: the same model on features shuffled between clips; what it scores, captions score without any video."""
     device: str = "auto"
-    """auto, cpu, cuda, cuda:1, mps."""
+    """auto: a GPU (CUDA) where there is one, else the CPU; or cpu, cuda, cuda:1, mps."""
     threads: int | None = None
     """CPU threads of each process; default: all cores, or what torchrun sets (one)."""
     save_minutes: float = 2.0
-    """A checkpoint at least this often, and one an epoch."""
+    """Most minutes between two checkpoints; one is written after each epoch, too."""
     override: bool = False
     """Resume a run although harmless options differ from those it was started with."""
     samples: int = 3

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import graphs.storage.file_systems
-from graphs.storage.file_systems import file_system
+from graphs.storage.file_systems import NetworkFileSystem, file_system
 from graphs.storage.records import StoreError
 from graphs.storage.store import GraphStore
 from tests.graphs.made_graphs import WIDE, as_stored, filled, in_child, made_graph, read_all, same
@@ -217,7 +217,7 @@ def test_a_network_file_system_is_warned_of_or_refused(
     with pytest.raises(StoreError, match=rf"a network file system \({kind}\).*: write it on a local disk"):
         GraphStore(folder / "x", "w", strict=True)
     assert list(folder.iterdir()) == []
-    with pytest.warns(UserWarning, match=rf"on a network file system \({kind}\).*strict=True refuses this") as told:
+    with pytest.warns(NetworkFileSystem, match=rf"on a network file system \({kind}\).*: write it on a local") as told:
         GraphStore(folder / "x", "w").close()
     assert len(told) == 1
     GraphStore(folder / "x", strict=True).close()

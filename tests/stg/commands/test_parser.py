@@ -1,14 +1,17 @@
 """Options, YAML files, one-line errors and exit codes (faults D15)."""
 
 import dataclasses
+import re
 import runpy
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
 from graphs import StoreError, StoreFullError
+from stg.__main__ import COMMANDS
 from stg.commands.option_files import presets
 from stg.commands.parser import build_parser, parse, run_command
 from stg.config.schema import differences, from_dict, to_dict
@@ -120,7 +123,7 @@ def test_presets_are_told_of_by_commands_that_take_them(capsys: pytest.CaptureFi
     told = {
         kind: " ".join(build_parser(kind, prog="x", description="").format_help().split()) for kind in (FitConfig, Demo)
     }
-    assert f"or the name of one of {len(presets())} presets: --config help lists them" in told[FitConfig]
+    assert f"or the name of one of {len(presets())} presets (--config help lists them)" in told[FitConfig]
     assert "preset" not in told[Demo]
     with pytest.raises(SystemExit):
         parse(Demo, ["--config", "help"], prog="x", description="")
@@ -240,3 +243,14 @@ def test_settings_survive_a_round_trip() -> None:
 
 def test_differences_are_dotted_and_show_both_values() -> None:
     assert differences({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 1, "c": 4}}) == {"a.c": (2, 4), "d": (3, None)}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_of_every_command_has_a_sentence(name: str) -> None:
+    config = get_type_hints(import_module(f"stg.commands.{name}").main)["config"]
+    options = {action.dest: action.help for action in build_parser(config, prog="x", description="")._actions}
+    del options["help"]  # of the parser's library, which sets it last
+    assert len(options) > 8
+    assert {
+        dest: said for dest, said in options.items() if not re.fullmatch(r"\w.*\w.*\.", said or "", re.DOTALL)
+    } == {}

@@ -1,5 +1,7 @@
 """What commands print of others' names and words: as it is, and nothing that a terminal would obey."""
 
+import ast
+import builtins
 import io
 import warnings
 from pathlib import Path
@@ -7,10 +9,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+import stg
+from graphs.storage.file_systems import NetworkFileSystem
 from stg.captioning import ClipCaption
 from stg.commands import caption, report
 from stg.commands.evaluate import score_table
-from stg.commands.parser import warnings_as_lines
+from stg.commands.parser import PACKAGES, warnings_as_lines
 from stg.config.plugins import PluginChanged
 from stg.config.report import ReportConfig
 from stg.metrics.scorer import Scores
@@ -58,7 +62,20 @@ def test_bars() -> None:
     assert f"captioning, {SHOWN}" in printed(shown)
 
 
+@pytest.mark.filterwarnings("default:of the store:graphs.storage.file_systems.NetworkFileSystem")
 def test_warnings(capsys: pytest.CaptureFixture[str]) -> None:
     with warnings_as_lines():
         warnings.warn(f"the plugin {NAME} changed", PluginChanged, stacklevel=1)
-    assert capsys.readouterr().err == f"warning: the plugin {SHOWN} changed\n"
+        warnings.warn(f"of the store {NAME}", NetworkFileSystem, stacklevel=1)
+    assert capsys.readouterr().err == f"warning: the plugin {SHOWN} changed\nwarning: of the store {SHOWN}\n"
+
+
+def test_every_warning_of_this_project_has_a_kind_that_commands_print_as_a_line() -> None:
+    """One without a kind would reach the terminal as Python prints it, with a file and a line of code."""
+    folder, found = Path(stg.__file__).parents[1], list[tuple[str, str]]()
+    for path in (path for name in PACKAGES for path in (folder / name).rglob("*.py")):
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(call, ast.Call) and ast.unparse(call.func) == "warnings.warn":
+                found.append((path.name, " ".join(map(ast.unparse, call.args[1:]))))
+    assert ("file_systems.py", "NetworkFileSystem") in found
+    assert [(path, kind) for path, kind in found if not kind or kind in vars(builtins)] == []
