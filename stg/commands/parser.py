@@ -44,7 +44,7 @@ PLUGIN_HELP = (
 PACKAGES = ("stg", "graphs", "decoders")
 REWORDED = {
     "_ActionConfigLoad": "YAML file with the options of this section.",
-    "_ActionPrintConfig": "Print all settings, as YAML for --config, and exit; =skip_default leaves out the defaults.",
+    "_ActionPrintConfig": "Print all settings as YAML for --config, and exit; =skip_default leaves out defaults.",
     "_VersionAction": "Show the version and exit.",
 }
 """Sentences in place of those of the parser's library, by the kind of option."""

@@ -190,7 +190,7 @@ class ImportConfig:
     """How the store keeps features; default: as it does, float16 if it is new. Features beyond 65504 need float32."""
     refresh: bool = field(default=False, metadata={"flag": True, "help": IMPORT_AGAIN_HELP})
     max_skip: float = 0.01
-    """Share of the videos that may be skipped, in 0..1; above it the command ends with code 3, all others being done."""
+    """Share of videos that may be skipped, in 0..1; above it the command ends with code 3, the others being done."""
     strict: bool = False
     """Refuse to write on a network file system, where a store can be damaged, instead of warning."""
 

@@ -9,10 +9,10 @@ class EdgeConfig:
     """How edges are drawn (Pan et al., 2020, Eq. 1 and 2); the defaults are the paper's."""
 
     tau_space: float = 1.0
-    """edges: temperature of the softmax over overlaps: the lower, the more the best overlap counts; 1 in the paper."""
+    """edges: temperature of the softmax over overlaps; the lower, the more the best one counts (1 in the paper)."""
     tau_time: float = 1.0
-    """edges: temperature of the softmax over cosines: the lower, the more the best match counts; 1 in the paper. At 0.1 an
-    object finds itself again."""
+    """edges: temperature of the softmax over cosines; the lower, the more the best one counts (1 in the paper). At 0.1
+    an object finds itself again."""
     top_k: int | None = None
     """edges: most edges of each kind that a node gathers over; null: all, as in the paper."""
     drop_zero_iou: bool = False
