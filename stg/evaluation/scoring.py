@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -125,14 +125,15 @@ def caption_and_score(
     dataset, withheld = run.dataset, split in run.dataset.unlabelled
     videos = videos_of(run, split)
     sources = _sources(run, videos, reporter)
-    scorer = digest = None
     # One scorer for all searches: the references are tokenised once.
+    scoring: AbstractContextManager[Scorer | None] = nullcontext()
+    digest = None
     if not withheld:
         texts = {video: dataset.captions[video] for video in videos}
         digest = fingerprint(texts)
-        scorer = Scorer(texts, tokenizer="java" if reference else "python", reference=reference, spice=spice)
+        scoring = Scorer(texts, tokenizer="java" if reference else "python", reference=reference, spice=spice)
     results: dict[str, SearchResult] = {}
-    with _results_folder(run, out, split, reporter) as folder:
+    with scoring as scorer, _results_folder(run, out, split, reporter) as folder:
         for search, (suffix, source) in product(searches, sources.items()):
             name = search.name + suffix
             stem = None if folder is None else folder / file_stem(split, name)

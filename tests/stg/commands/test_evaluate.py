@@ -5,6 +5,8 @@ import io
 import json
 import os
 import shutil
+from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ from stg.config.model import ModelConfig, STaTSConfig
 from stg.config.search import SearchConfig
 from stg.config.training import FitConfig, OptimConfig, RunConfig
 from stg.datasets.open import OpenDataset, open_dataset
+from stg.evaluation.scoring import evaluate as score_split
+from stg.metrics.measures import METRICS, Metric, MetricSettings, References, Result
 from stg.models.generation import Caption, generate
 from stg.runs.bundle import CaptionerBundle
 from stg.runtime.errors import UserError
@@ -69,6 +73,26 @@ def test_a_score_that_there_is_none_of_has_its_heading_and_why(run: Path, monkey
     assert evaluate(config, console=Console(file=text, width=150))["greedy"].values.keys() == {"cider"}
     assert "\nMETEOR: " in text.getvalue()
     assert "needs Java 8 or newer" in text.getvalue()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_metrics_are_closed_when_all_is_scored(run: Path, monkeypatch: pytest.MonkeyPatch, fails: bool) -> None:
+    """METEOR's Java would live on to the end of the process, next to whatever it does then."""
+    calls = list[str]()
+
+    def score(captions: Mapping[str, str], references: References) -> Result:
+        if fails:
+            raise UserError("no score")
+        return {"program": (1.0, {})}
+
+    def program(settings: MetricSettings) -> Metric:
+        return Metric(score, lambda: calls.append("start"), lambda: calls.append("close"))
+
+    monkeypatch.setitem(METRICS, "program", program)
+    with pytest.raises(UserError, match="no score") if fails else nullcontext():
+        score_split(run, "val", metrics=["program"], device="cpu")
+    # The two searches of the default share one program.
+    assert calls == (["start", "close"] if fails else ["start", "start", "close"])
 
 
 def test_a_run_that_can_only_be_read_shows_its_scores(
