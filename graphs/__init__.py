@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from graphs.encoder import STGEncoder, VideoStates
     from graphs.features import VideoFeatures
     from graphs.flat import FlatBatch, GraphData
+    from graphs.identity_edges import track_edges
     from graphs.node_inputs import NodeInputs, box_geometry
     from graphs.readers.boxes import BOXES_FORMAT, read_boxes
     from graphs.readers.cad120 import CAD120_ACTIONS, CAD120_CLASSES, Cad120Clip, Cad120Labels, read_cad120
@@ -37,9 +38,9 @@ if TYPE_CHECKING:
     from graphs.storage.locks import FileLock, LockHeldError, lock_holder, open_plain
     from graphs.storage.records import StoreError, StoreFullError
     from graphs.storage.store import GraphStore
-    from graphs.tracks import LinkTracks, TrackEdges, link_tracks, track_edges
+    from graphs.tracks import LinkTracks, TrackEdges, link_tracks
     from graphs.transforms import DenseEdges, SelectVariant, SpatialEdges, TemporalEdges, paper_edges
-    from graphs.variants import DENSE_TYPE, TIME_FLOWS, VARIANTS, check_variant, select_edges, set_edges
+    from graphs.variants import DENSE_TYPE, TIME_FLOWS, VARIANTS, TrackVariant, check_variant, select_edges, set_edges
 
 __all__ = [
     "BOXES_FORMAT",
@@ -77,6 +78,7 @@ __all__ = [
     "StoreFullError",
     "TemporalEdges",
     "TrackEdges",
+    "TrackVariant",
     "VideoFeatures",
     "VideoGraphDataset",
     "VideoStates",
@@ -131,6 +133,7 @@ _HOMES = {
         "VideoStates",
     ),
     "graphs.features": ("VideoFeatures",),
+    "graphs.identity_edges": ("track_edges",),
     "graphs.node_inputs": ("NodeInputs", "box_geometry"),
     "graphs.readers.boxes": ("BOXES_FORMAT", "read_boxes"),
     "graphs.readers.cad120": ("CAD120_ACTIONS", "CAD120_CLASSES", "Cad120Clip", "Cad120Labels", "read_cad120"),
@@ -154,7 +157,7 @@ _HOMES = {
         "StoreFullError",
     ),
     "graphs.storage.store": ("GraphStore",),
-    "graphs.tracks": ("LinkTracks", "TrackEdges", "link_tracks", "track_edges"),
+    "graphs.tracks": ("LinkTracks", "TrackEdges", "link_tracks"),
     "graphs.transforms": (
         "DenseEdges",
         "SelectVariant",
@@ -166,6 +169,7 @@ _HOMES = {
         "DENSE_TYPE",
         "TIME_FLOWS",
         "VARIANTS",
+        "TrackVariant",
         "check_variant",
         "select_edges",
         "set_edges",

@@ -1,4 +1,4 @@
-"""Which boxes of a video show the same object: boxes joined from frame to frame, and edges along these tracks."""
+"""Which boxes of a video show the same object: boxes joined from frame to frame; edges along tracks as a transform."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
 from graphs.build import replace_edges
-from graphs.edges import Edges
+from graphs.identity_edges import check_window, track_edges
 
 _DIGITS = 6  # of a similarity that count: the rest is rounding, which must not decide between equals
 
@@ -104,70 +104,32 @@ def _link(
     return track
 
 
-@torch.no_grad()
-def track_edges(
-    frame: Int[Tensor, " N"], track: Int[Tensor, " N"], batch: Int[Tensor, " N"] | None = None, *, span: int = 1
-) -> Edges:
-    """Edges both ways between the objects of one track that are at most ``span`` frames apart.
-
-    The identity edges of GraVi-T and SPELL (Min et al., 2022). The weights of what an object gathers sum to 1.
-
-    Args:
-        frame: ``[N]`` frame of each object inside its video.
-        track: ``[N]`` track of each object; those with -1 have no edges.
-        batch: ``[N]`` video of each object; None for a single video.
-        span: the largest distance in frames.
-
-    Returns:
-        ``edge_index [2 E]`` ordered by target, ``edge_weight [E]`` float32.
-
-    Raises:
-        ValueError: a span below 1.
-    """
-    if span < 1:
-        raise ValueError(f"span must be a number of frames, 1 or more, got {span}")
-    video = torch.zeros_like(frame) if batch is None else batch
-    order = torch.nonzero(track >= 0).flatten()
-    for key in (frame, track, video):
-        order = order[key[order].argsort(stable=True)]
-    # No track is twice in a frame: what lies at most ``span`` frames apart lies at most ``span`` places apart.
-    parts = [order.new_zeros(2, 0)]
-    for step in range(1, min(span, len(order) - 1) + 1):
-        pair = torch.stack([order[:-step], order[step:]])
-        near = (video[pair].diff(dim=0) == 0) & (track[pair].diff(dim=0) == 0) & (frame[pair].diff(dim=0) <= span)
-        pair = pair[:, near[0]]
-        parts += [pair, pair.flip(0)]
-    index = torch.cat(parts, dim=1)
-    for row in (0, 1):
-        index = index[:, index[row].argsort(stable=True)]
-    gathered = torch.bincount(index[1], minlength=len(frame))
-    return index, 1 / gathered[index[1]].float()
-
-
 class TrackEdges(BaseTransform):
     """Add the edges along tracks, of type "track", in place of those that are there; see :func:`graphs.track_edges`.
 
     It reads ``frame`` and ``track`` (:class:`LinkTracks`, or given), and ``batch`` where the data has one. Of all edges
-    of the graph, ``edge_attr [E 1]`` becomes the sign of the time from target to source: 1 where the source is later,
-    -1 where it is earlier, 0 in one frame. ``STGConv(..., edge_dim=1)`` takes it, and a store keeps it.
+    of the graph, ``edge_attr [E 2]`` becomes the sign of the time dt from target to source (1 where the source is
+    later, -1 where it is earlier, 0 in one frame) and its size ``|dt| / (1 + |dt|)``: 0, 1/2, 2/3, ... frame by frame.
+    ``STGConv(..., edge_dim=2)`` takes it, and a store keeps it; :class:`graphs.RelativeGeometry` has both among others.
     """
 
-    def __init__(self, span: int = 1) -> None:
-        if span < 1:
-            raise ValueError(f"span must be a number of frames, 1 or more, got {span}")
-        self.span = span
+    def __init__(self, span: int = 1, direction: str = "both") -> None:
+        check_window(span, direction)
+        self.span, self.direction = span, direction
 
     def forward(self, data: Data) -> Data:
         if "track" not in data:
             raise ValueError("TrackEdges reads track, which the data has not: apply LinkTracks() first, or give it")
         batch = data.batch if "batch" in data else None
-        replace_edges(data, "track", track_edges(data.frame, data.track, batch, span=self.span))
+        edges = track_edges(data.frame, data.track, batch, span=self.span, direction=self.direction)
+        replace_edges(data, "track", edges)
         source, target = data.edge_index
-        data.edge_attr = (data.frame[source] - data.frame[target]).sign().unsqueeze(1).to(data.edge_weight.dtype)
+        time = (data.frame[source] - data.frame[target]).to(data.edge_weight.dtype)
+        data.edge_attr = torch.stack([time.sign(), time.abs() / (1 + time.abs())], dim=1)
         return data
 
     def __repr__(self) -> str:
-        return f"TrackEdges(span={self.span})"
+        return f"TrackEdges(span={self.span}, direction={self.direction!r})"
 
 
 class LinkTracks(BaseTransform):

@@ -10,6 +10,7 @@ Another variant is a function in :data:`VARIANTS`; it sees boxes, frames and fea
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Literal, get_args
 
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from graphs.edges import EDGE_TYPES, dense_edges
 from graphs.flat import FlatBatch, GraphData
+from graphs.identity_edges import check_window, track_edges
 
 TimeFlow = Literal["literal", "forward", "both"]
 
@@ -54,20 +56,71 @@ def _none(batch: FlatBatch) -> SelectedEdges:
     return batch.edge_index[:, :0], batch.edge_weight[:0], batch.edge_type[:0]
 
 
+@dataclass(frozen=True)
+class TrackVariant:
+    """Edges along tracks (:func:`graphs.track_edges`), of the type "track", with stored edges or without.
+
+    They are drawn from the field ``track`` of the batch, in the place of stored ones of that type. Another window or
+    direction is another variant:
+
+    >>> graphs.VARIANTS["spatial+past"] = graphs.TrackVariant(("spatial",), span=3, direction="forward")
+
+    Args:
+        keep: the types of stored edges that stay; None: all.
+        span: the window: the largest distance in frames.
+        direction: both, or forward or backward in time, whatever the time flow of the temporal edges is.
+
+    Raises:
+        ValueError: a window that cannot be; when called, a batch without ``track``.
+    """
+
+    keep: tuple[str, ...] | None = ()
+    span: int = 1
+    direction: str = "both"
+
+    def __post_init__(self) -> None:
+        check_window(self.span, self.direction)
+        if self.keep is not None and (unknown := [name for name in self.keep if name not in EDGE_TYPES]):
+            raise ValueError(f"keep names types of edges, of {', '.join(EDGE_TYPES)}; got {unknown[0]!r}")
+
+    def __call__(self, batch: FlatBatch) -> SelectedEdges:
+        if "track" not in batch:
+            raise ValueError(
+                "edges along tracks need track, the identity of each object over time, which the graphs (or one of "
+                "them) have not: `python -m stg.store tracks STORE --out OTHER` writes it into a store, the transform "
+                "graphs.LinkTracks() into graphs"
+            )
+        index, weight = track_edges(batch.frame, batch.track, batch.batch, span=self.span, direction=self.direction)
+        number = EDGE_TYPES["track"]
+        stays = batch.edge_type != number
+        if self.keep is not None:
+            stays &= torch.isin(batch.edge_type, batch.edge_type.new_tensor([EDGE_TYPES[name] for name in self.keep]))
+        return (
+            torch.cat([batch.edge_index[:, stays], index], dim=1),
+            torch.cat([batch.edge_weight[stays], weight.to(batch.edge_weight)]),
+            torch.cat([batch.edge_type[stays], batch.edge_type.new_full((len(weight),), number)]),
+        )
+
+
 VARIANTS: dict[str, Callable[[FlatBatch], SelectedEdges | PlacedEdges]] = {
     "full": _full,
     "spatial": _of_type("spatial"),
     "temporal": _of_type("temporal"),
     "dense": _dense,
     "none": _none,
+    "tracks": TrackVariant(),
+    "spatial+tracks": TrackVariant(("spatial",)),
+    "full+tracks": TrackVariant(None),
 }
 """Name -> function of a flat batch to ``edge_index [2 E]``, ``edge_weight [E]``, ``edge_type [E]``.
 
-``full``: Eq. 3. ``spatial``, ``temporal``: the other block is zero. ``dense``: all ones. ``none``: no edges. The batch
-has the fields of the graphs, its stored edges among them, and ``batch [N]`` and ``ptr [B + 1]``.
+``full``: Eq. 3. ``spatial``, ``temporal``: the other block is zero. ``dense``: all ones. ``none``: no edges. Not in the
+paper: ``tracks``, ``spatial+tracks``, ``full+tracks``, edges along tracks, alone or with the stored ones. The batch has
+the fields of the graphs, its stored edges among them, and ``batch [N]`` and ``ptr [B + 1]``.
 
 A function that only keeps stored edges may return a fourth tensor, ``[E]`` int64: where each of them stands among the
-stored ones. ``edge_attr`` and other fields by edge then go along; without it, as in ``dense``, the batch has none.
+stored ones. ``edge_attr`` and other fields by edge then go along; without it, as in ``dense`` and where edges along
+tracks are drawn, the batch has none.
 """
 
 
@@ -100,7 +153,8 @@ def select_edges(data: GraphData, variant: str, time_flow: str = "literal") -> S
         The selected ``edge_index [2 E]``, ``edge_weight [E]``, ``edge_type [E]`` (:data:`graphs.EDGE_TYPES`).
 
     Raises:
-        ValueError: if a name is unknown, or a variant gives what are no edges between the objects of each video.
+        ValueError: if a name is unknown, a variant gives what are no edges between the objects of each video, or reads
+            tracks that are not there.
     """
     check_variant(variant, time_flow)
     edge_index, edge_weight, edge_type, *_ = _turned(_selected(_with_offsets(data), variant), time_flow)
@@ -147,7 +201,7 @@ def _built_in(variant: str) -> bool:
 
 def _places(batch: FlatBatch, variant: str) -> Tensor | None:
     """Where the edges of a variant from here stand among the stored ones; None where they are others."""
-    if not _built_in(variant) or VARIANTS[variant] is _dense:
+    if not _built_in(variant) or VARIANTS[variant] is _dense or isinstance(VARIANTS[variant], TrackVariant):
         return None
     # They only pick from the weights: numbers in the place of these show which.
     numbers = torch.arange(len(batch.edge_weight), dtype=torch.float64, device=batch.edge_weight.device)

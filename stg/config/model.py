@@ -16,7 +16,8 @@ class GraphConfig:
 
     variant: str = "full"
     """full: IoU edges inside frames and cosine edges between them; spatial, temporal: one kind; dense: all pairs;
-    none: no edges."""
+    none: no edges; tracks: between the boxes of one object in neighbouring frames, where the store has tracks;
+    spatial+tracks, full+tracks: those and the stored ones."""
     time_flow: TimeFlow = "literal"
     """Direction of information along temporal edges: literal (Eq. 4: a node gathers from the next frame), forward,
     both."""

@@ -25,7 +25,11 @@ class Names(NamedTuple):
 
 KINDS = {
     "dataset": Names(("world", "msvd", "msrvtt", "vatex", "folder"), "stg.datasets.open", "DATASETS"),
-    "variant": Names(("full", "spatial", "temporal", "dense", "none"), "graphs.variants", "VARIANTS"),
+    "variant": Names(
+        ("full", "spatial", "temporal", "dense", "none", "tracks", "spatial+tracks", "full+tracks"),
+        "graphs.variants",
+        "VARIANTS",
+    ),
     "decoder": Names(("transformer", "stats", "attention_lstm"), "stg.models.decoders", "DECODERS"),
     "search": Names(("greedy", "beam", "diverse", "sample"), "decoders", "SEARCHES"),
     "optimiser": Names(("adam", "rmsprop"), "stg.training.schedules", "OPTIMISERS"),

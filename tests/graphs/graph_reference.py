@@ -57,7 +57,24 @@ def matrix(
         for j, weight in softmax_row(best(after, top_k), tau_time).items():
             time[i, j] = weight
     time = {"literal": time, "forward": time.T, "both": time + time.T}[time_flow]
-    return {"full": space + time, "spatial": space, "temporal": time, "none": torch.zeros_like(space)}[variant]
+    stored = {"full": space + time, "spatial": space, "temporal": time, "none": torch.zeros_like(space)}
+    kept, tracks, _ = variant.partition("tracks")
+    return stored[kept.removesuffix("+") or "none"] + tracks_matrix(video) if tracks else stored[variant]
+
+
+def tracks_matrix(video: VideoFeatures, span: int = 1, direction: str = "both") -> Tensor:
+    """Weights along tracks: equal shares of what an object gathers."""
+    assert video.track is not None
+    frame, track = video.frame.tolist(), video.track.tolist()
+    g = torch.zeros(len(frame), len(frame), dtype=torch.float64)
+    for i in range(len(frame)):
+        near = [
+            j for j in range(len(frame)) if i != j and track[i] == track[j] >= 0 and abs(frame[i] - frame[j]) <= span
+        ]
+        near = [j for j in near if direction == "both" or (direction == "forward") == (frame[j] < frame[i])]
+        for j in near:
+            g[i, j] = 1 / len(near)
+    return g
 
 
 def layer(h: Tensor, g: Tensor, w: Tensor) -> Tensor:
@@ -99,7 +116,7 @@ def dense(edge_index: Tensor, edge_weight: Tensor, num_nodes: int) -> Tensor:
 def make_video(
     counts: list[int], *, width: int = 6, seed: int = 0, dtype: torch.dtype = torch.float64
 ) -> VideoFeatures:
-    """A video with so many objects in each frame; its boxes overlap here and there."""
+    """A video with so many objects in each frame, tracks among them; its boxes overlap here and there."""
     generator = torch.Generator().manual_seed(seed)
     n = sum(counts)
     boxes = 60 * torch.rand(n, 4, generator=generator, dtype=dtype)
@@ -109,8 +126,14 @@ def make_video(
         objects=torch.randn(n, width, generator=generator, dtype=dtype),
         frame=torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)),
         num_frames=len(counts),
+        track=made_tracks(counts),
         video=f"made-{seed}",
     )
+
+
+def made_tracks(counts: list[int]) -> Tensor:
+    """The place of each object in its frame; that of the last of four is not known."""
+    return torch.tensor([place if place < 3 else -1 for count in counts for place in range(count)], dtype=torch.int64)
 
 
 @st.composite
@@ -127,4 +150,5 @@ def videos(draw: st.DrawFn, width: int = 3) -> VideoFeatures:
         objects=torch.tensor(values, dtype=torch.float64).view(n, width),
         frame=torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)),
         num_frames=len(counts),
+        track=made_tracks(counts),
     )

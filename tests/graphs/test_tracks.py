@@ -159,11 +159,17 @@ def slow_edges(frame: list[int], track: list[int], video: list[int], span: int) 
     present=st.lists(st.tuples(st.integers(0, 1), st.integers(0, 5), st.integers(0, 2)), unique=True, max_size=20),
     unknown=st.lists(st.tuples(st.integers(0, 1), st.integers(0, 5), st.just(-1)), max_size=3),
     span=st.sampled_from([1, 2, 9]),
+    direction=st.sampled_from(["both", "forward", "backward"]),
 )
-def test_edges_along_tracks(present: list[tuple[int, ...]], unknown: list[tuple[int, ...]], span: int) -> None:
+def test_edges_along_tracks(
+    present: list[tuple[int, ...]], unknown: list[tuple[int, ...]], span: int, direction: str
+) -> None:
     video, frame, track = torch.tensor(sorted(present + unknown), dtype=torch.int64).reshape(-1, 3).unbind(1)
-    index, weight = track_edges(frame, track, video, span=span)
+    index, weight = track_edges(frame, track, video, span=span, direction=direction)
     expected = slow_edges(frame.tolist(), track.tolist(), video.tolist(), span)
+    if direction != "both":
+        later = {(i, j) for i, j in expected if frame[i] > frame[j]}  # the source
+        expected = later if direction == "backward" else expected - later
     assert set(zip(*index.tolist(), strict=True)) == expected
     assert index.size(1) == len(expected)
     assert bool((index[1].diff() >= 0).all())
@@ -179,12 +185,12 @@ def test_edges_of_tracks_join_those_of_the_paper(tmp_path: Path) -> None:
     data = TrackEdges()(data)
     own = data.edge_type == EDGE_TYPES["track"]
     assert data.edge_index[:, own].tolist() == [[2, 1], [1, 2]]
-    assert data.edge_attr[own].tolist() == [[1], [-1]]
+    assert data.edge_attr[own].tolist() == [[1, 0.5], [-1, 0.5]]
     assert data.edge_index.size(1) == before + 2
     # Literal time: what an object gathers comes from the next frame.
-    assert set(data.edge_attr[data.edge_type == EDGE_TYPES["temporal"]].flatten().tolist()) == {1}
-    assert set(data.edge_attr[data.edge_type == EDGE_TYPES["spatial"]].flatten().tolist()) == {0}
-    states = STGConv(6, edge_dim=1)(data.x, data.edge_index, data.edge_weight, data.edge_attr)
+    assert data.edge_attr[data.edge_type == EDGE_TYPES["temporal"]].unique(dim=0).tolist() == [[1, 0.5]]
+    assert data.edge_attr[data.edge_type == EDGE_TYPES["spatial"]].unique(dim=0).tolist() == [[0, 0]]
+    states = STGConv(6, edge_dim=2)(data.x, data.edge_index, data.edge_weight, data.edge_attr)
     assert states.isfinite().all()
     with GraphStore(tmp_path / "s.lmdb", "a", features_dtype="float32") as store:
         store.put(video.video, data)
@@ -197,11 +203,32 @@ def test_edges_of_tracks_join_those_of_the_paper(tmp_path: Path) -> None:
     assert set(linked_first.edge_type.tolist()) == {EDGE_TYPES["track"]}
 
 
+def test_a_window_along_a_track_by_hand() -> None:
+    """Frames 0, 1, 3, 4 of one object, three frames wide: information goes forward, to later targets."""
+    data = Data(frame=torch.tensor([0, 1, 3, 4]), track=torch.zeros(4, dtype=torch.int64))
+    data = TrackEdges(3, "forward")(data)
+    assert data.edge_index.tolist() == [[0, 0, 1, 1, 2], [1, 2, 2, 3, 3]]
+    assert data.edge_weight.tolist() == [1, 0.5, 0.5, 0.5, 0.5]
+    sizes = [1 / 2, 3 / 4, 2 / 3, 3 / 4, 1 / 2]
+    assert data.edge_attr.tolist() == [[-1, pytest.approx(size)] for size in sizes]
+    assert repr(TrackEdges(3, "forward")) == "TrackEdges(span=3, direction='forward')"
+    del data.edge_attr
+    backward = TrackEdges(3, "backward")(data)
+    assert backward.edge_index.flip(0)[:, backward.edge_index[0].argsort(stable=True)].tolist() == [
+        [0, 0, 1, 1, 2],
+        [1, 2, 2, 3, 3],
+    ]
+
+
 def test_words_for_edges_that_cannot_be() -> None:
     with pytest.raises(ValueError, match="span must be a number of frames, 1 or more, got 0"):
         TrackEdges(span=0)
+    with pytest.raises(ValueError, match="direction must be one of both, forward, backward, got 'up'"):
+        TrackEdges(direction="up")
+    data = build_graph(make_video([1]))
+    del data.track
     with pytest.raises(ValueError, match=r"reads track, which the data has not: apply LinkTracks\(\) first"):
-        TrackEdges()(build_graph(make_video([1])))
+        TrackEdges()(data)
 
 
 def links(track: Tensor) -> set[tuple[int, int]]:

@@ -98,7 +98,8 @@ def test_selecting_before_or_after_batching_is_the_same(variant: str, time_flow:
     assert torch.equal(dense(before.edge_index, before.edge_weight, n), dense(index, weight, n))
     after = select(copy.copy(full))
     assert torch.equal(after.edge_index, index)
-    flat = Data(**{name: full[name] for name in ("frame", "batch", "edge_index", "edge_weight", "edge_type")})
+    names = ("frame", "batch", "track", "edge_index", "edge_weight", "edge_type")
+    flat = Data(**{name: full[name] for name in names})
     assert torch.equal(select(flat).edge_index, index)
 
 

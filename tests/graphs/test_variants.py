@@ -12,8 +12,10 @@ from graphs.flat import FlatBatch
 from graphs.storage.in_memory import GraphsInMemory
 from graphs.storage.records import StoreError
 from graphs.storage.store import GraphStore
-from graphs.variants import DENSE_TYPE, TIME_FLOWS, VARIANTS, SelectedEdges, select_edges
-from tests.graphs.graph_reference import dense, make_video, matrix
+from graphs.tracks import TrackEdges
+from graphs.transforms import SelectVariant
+from graphs.variants import DENSE_TYPE, TIME_FLOWS, VARIANTS, SelectedEdges, TrackVariant, select_edges
+from tests.graphs.graph_reference import dense, make_video, matrix, tracks_matrix
 
 
 @pytest.mark.parametrize("time_flow", TIME_FLOWS)
@@ -47,10 +49,50 @@ def test_dense_keeps_videos_apart_and_needs_no_edges() -> None:
 
 def test_unknown_names() -> None:
     data = build_graph(make_video([2]))
-    with pytest.raises(ValueError, match="variant must be one of full, spatial, temporal, dense, none, got 'spacial'"):
+    names = r"full, spatial, temporal, dense, none, tracks, spatial\+tracks, full\+tracks"
+    with pytest.raises(ValueError, match=f"variant must be one of {names}, got 'spacial'"):
         select_edges(data, "spacial")
     with pytest.raises(ValueError, match="time_flow must be one of literal, forward, both, got 'backward'"):
         select_edges(data, "full", "backward")
+
+
+def test_edges_along_tracks_by_windows_and_directions(monkeypatch: pytest.MonkeyPatch) -> None:
+    video = make_video([2, 3, 0, 1, 4])
+    data = build_graph(video)
+    for keep, span, direction in ((("temporal",), 3, "forward"), ((), 4, "backward"), (None, 2, "both")):
+        monkeypatch.setitem(VARIANTS, "mine", TrackVariant(keep, span, direction))
+        index, weight, kind = select_edges(data, "mine")
+        stored = "full" if keep is None else keep[0] if keep else "none"
+        expected = matrix(video, stored) + tracks_matrix(video, span, direction)
+        assert torch.allclose(dense(index, weight, video.num_objects), expected, atol=1e-7)
+        assert set(kind.tolist()) == {"full": {0, 1, 255}, "temporal": {1, 255}, "none": {255}}[stored]
+
+
+def test_edges_along_tracks_take_the_place_of_stored_ones() -> None:
+    data = TrackEdges(span=3)(build_graph(make_video([2, 3, 2])))
+    for variant, stored in (("tracks", 0), ("spatial+tracks", 4 + 9 + 4), ("full+tracks", 4 + 9 + 4 + 6 + 6)):
+        chosen = SelectVariant(variant)(data.clone())
+        assert chosen.edge_index.size(1) == stored + 2 * (2 + 2)
+        assert "edge_attr" not in chosen  # the new edges have none
+
+
+def test_what_tracks_need(tmp_path: Path) -> None:
+    data = build_graph(make_video([2, 1]))
+    with GraphStore(tmp_path / "store", "a") as store:
+        store.put("made-0", data)
+        del data.track
+        data.video = "other"
+        store.put("other", data)
+        assert store.batch(["made-0"], "tracks").edge_index.size(1) == 2
+        for names in (["other"], ["made-0", "other"]):
+            with pytest.raises(ValueError, match=r"need track, .* `python -m stg.store tracks STORE --out OTHER`"):
+                store.batch(names, "full+tracks")
+    with pytest.raises(ValueError, match=r"need track, .* the transform graphs.LinkTracks\(\) into graphs"):
+        select_edges(data, "tracks")
+    with pytest.raises(ValueError, match="keep names types of edges, of spatial, temporal, track; got 'spacial'"):
+        TrackVariant(("spacial",))
+    with pytest.raises(ValueError, match="direction must be one of both, forward, backward, got 'literal'"):
+        TrackVariant(direction="literal")
 
 
 def close_edges(batch: FlatBatch) -> SelectedEdges:

@@ -17,6 +17,7 @@ from graphs.storage.header import header_item
 from graphs.storage.records import Field, StoreError, decode, encode
 from graphs.storage.store import GraphStore
 from graphs.variants import TIME_FLOWS, VARIANTS, select_edges
+from tests.graphs.graph_reference import made_tracks
 from tests.graphs.made_graphs import as_stored, made_graph, same
 
 Change = Callable[[Data], Any]
@@ -109,7 +110,11 @@ def as_stored_feature(value: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("time_flow", TIME_FLOWS)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_batch_has_the_edges_of_its_variant(path: Path, variant: str, time_flow: str) -> None:
-    with filled(path) as store:
+    with GraphStore(path, "a") as store:
+        for name, counts in (("full", [5, 5, 5, 5]), ("holes", [0, 3, 0, 0, 2, 1])):
+            graph = made_graph(counts)
+            graph.track = made_tracks(counts)
+            store.put(name, graph)
         batch = store.batch(["full", "holes"], variant, time_flow)
         whole = Batch.from_data_list([store.get("full"), store.get("holes")])
     edges = select_edges(whole, variant, time_flow)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,7 +75,7 @@ def test_help_lists_the_built_in_names_and_others_are_refused(kind: str, option:
     for name in KINDS[kind].built_in:
         assert name in own, (option, name)
     positional = {EvaluateConfig: ["run"], ExtractConfig: ["clip", "--out", "s"]}.get(config_class, [])
-    with pytest.raises(UserError, match=rf"must be one of {', '.join(KINDS[kind].built_in)}.*; got 'odd'"):
+    with pytest.raises(UserError, match=rf"must be one of {re.escape(', '.join(KINDS[kind].built_in))}.*; got 'odd'"):
         parse(config_class, [*positional, option, "odd"], prog="x", description="")
 
 
