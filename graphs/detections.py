@@ -28,7 +28,11 @@ NAMES = {
 """What the detections of a frame hold -> the names under which the libraries have it."""
 
 _UNKNOWN = {"label": 0, "track": -1}
+_RULES = {"label": "0 or more", "track": "0 or more, or -1 where not known"}
 EXACT = 2.0**53  # from here on, float64 skips whole numbers
+
+MOST_FRAMES = 2**20
+"""Frames of the longest video that is made of detections; models hold a vector for each, with or without objects."""
 
 
 def detection_fields(
@@ -50,8 +54,10 @@ def detection_fields(
     parts = [_read(items[number], f"video {video!r} frame {number}") for number in frames]
     count = torch.tensor([len(part["boxes"]) for part in parts], dtype=torch.int64)
     frame = torch.tensor(frames, dtype=torch.int64).repeat_interleave(count)
-    boxes = torch.cat([torch.zeros(0, 4), *(part["boxes"] for part in parts)])
-    boxes = _corners(boxes, frame, box_format, size, video)
+    given = torch.cat([torch.zeros(0, 4), *(part["boxes"] for part in parts)])
+    boxes = _corners(given, frame, box_format, size, video)
+    if size is not None and box_format != "xyxy":
+        _check_inside(given, boxes, box_format, size, video)
     scores = _scores(parts, frames, video)
     whole = {name: _whole(name, parts) for name in _UNKNOWN}
     if features is not None:
@@ -115,7 +121,8 @@ def box_features(
 
 def _by_frame(given: Any, what: str, num_frames: int | None, video: str) -> tuple[dict[int, Any], int]:
     """Frame -> its item, and how many frames the video has."""
-    if hasattr(given, "xyxy") or isinstance(given, str):
+    sequence = isinstance(given, Iterable) or hasattr(given, "__getitem__")
+    if hasattr(given, "xyxy") or hasattr(given, "boxes") or isinstance(given, str) or not sequence:
         kind = type(given).__name__
         raise ValueError(f"{what} must be one item a frame, in a list, got one {kind}; video {video!r}")
     items = dict(given) if isinstance(given, Mapping) else dict(enumerate(given))
@@ -132,43 +139,90 @@ def _by_frame(given: Any, what: str, num_frames: int | None, video: str) -> tupl
             f"{what} of frame {beyond[0]} are given, but the video has num_frames={length}, numbered from 0; "
             f"video {video!r}"
         )
+    if length > MOST_FRAMES:
+        reason = f"frame {max(items)} is the last one" if num_frames is None else f"num_frames={num_frames}"
+        raise ValueError(
+            f"a video has at most {MOST_FRAMES} frames, got {length} ({reason}): of a longer one keep the frames that "
+            f"matter, numbered from 0 in their order; video {video!r}"
+        )
     return {int(number): item for number, item in items.items()}, int(length)
 
 
 def _read(item: Any, where: str) -> dict[str, Any]:
     """Boxes ``[n 4]``, and scores, label, track ``[n]`` where the item has them."""
-    found: dict[str, Any] = dict.fromkeys(NAMES)
-    if isinstance(item, Mapping) or hasattr(item, "xyxy"):
-        for name, names in NAMES.items():
-            held = [item.get(key) if isinstance(item, Mapping) else getattr(item, key, None) for key in names]
-            found[name] = next((value for value in held if value is not None), None)
-        if found["boxes"] is None:
-            has = f"the keys {', '.join(map(str, item))}" if isinstance(item, Mapping) else type(item).__name__
-            raise ValueError(f"detections must hold boxes or xyxy [n 4], got {has or 'none'}; {where}")
-    elif isinstance(item, list | tuple | np.ndarray | Tensor):
-        found["boxes"] = item
-    else:
-        raise ValueError(
-            "the detections of a frame must have xyxy (as those of supervision), be a dict with boxes (as those of "
-            f"torchvision and transformers), an array [n 4], or None, got {type(item).__name__}; {where}"
-        )
-    boxes = found["boxes"] = _numbers(found["boxes"], "boxes", where)
+    if hasattr(getattr(item, "boxes", None), "xyxy"):
+        item = item.boxes  # the Results of ultralytics
+    found, called = _named(item, where)
+    boxes = found["boxes"] = _numbers(found["boxes"], called["boxes"], where)
     if boxes.numel() == 0:
         boxes = found["boxes"] = boxes.reshape(0, 4)
     if boxes.dim() != 2 or boxes.size(1) != 4:
-        raise ValueError(f"boxes must have shape [n 4], got {list(boxes.shape)}; {where}")
+        raise ValueError(f"{called['boxes']} must have shape [n 4], got {list(boxes.shape)}; {where}")
     for name in ("scores", *_UNKNOWN):
         if found[name] is None:
             continue
-        values = found[name] = _numbers(found[name], name, where, torch.float64 if name in _UNKNOWN else torch.float32)
+        # In errors by the name that the caller gave it.
+        given, whole = called[name], name in _UNKNOWN
+        values = _numbers(found[name], given, where, torch.float64 if whole else torch.float32)
         if values.shape != (len(boxes),):
-            raise ValueError(f"{name} must have shape [{len(boxes)}], one a box, got {list(values.shape)}; {where}")
-        wide = name in _UNKNOWN and values.is_floating_point()
-        row = first_true((values != values.round()) | ~(values.abs() < EXACT)) if wide else None
+            raise ValueError(f"{given} must have shape [{len(boxes)}], one a box, got {list(values.shape)}; {where}")
+        found[name] = _whole_numbers(values, name, given, where) if whole else values
+        row = None if whole else first_true(~values.isfinite())
         if row is not None:
-            raise ValueError(f"{name} must hold whole numbers, got {values[row].item()}; {where} row {row}")
-        found[name] = values.long() if name in _UNKNOWN else values
+            raise ValueError(f"{given} must be finite, got {values[row].item()}; {where} row {row}")
     return found
+
+
+def _named(item: Any, where: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """What the detections of a frame hold, None where they hold nothing; and how it is called there."""
+    if isinstance(item, Mapping) or hasattr(item, "xyxy"):
+        found: dict[str, Any] = {}
+        called: dict[str, str] = {}
+        for name, names in NAMES.items():
+            held = {key: item.get(key) if isinstance(item, Mapping) else getattr(item, key, None) for key in names}
+            called[name] = next((key for key, value in held.items() if value is not None), name)
+            found[name] = held.get(called[name])
+        if found["boxes"] is None:
+            has = f"the keys {', '.join(map(str, item))}" if isinstance(item, Mapping) else type(item).__name__
+            raise ValueError(f"detections must hold boxes or xyxy [n 4], got {has or 'none'}; {where}")
+        return found, called
+    if isinstance(item, list | tuple) and item and isinstance(item[0], Mapping):
+        raise ValueError(
+            f"the detections of a frame must be one dict, of arrays, got a list of {len(item)} dicts, one an object: "
+            f"put their boxes [n 4], scores [n] and labels [n] together; {where}"
+        )
+    if isinstance(item, list | tuple | np.ndarray | Tensor):
+        return {**dict.fromkeys(NAMES), "boxes": item}, {name: name for name in NAMES}
+    raise ValueError(
+        "the detections of a frame must have xyxy (as those of supervision), be a dict with boxes (as those of "
+        f"torchvision and transformers), an array [n 4], or None, got {type(item).__name__}; {where}"
+    )
+
+
+def _whole_numbers(values: Tensor, name: str, given: str, where: str) -> Tensor:
+    """Labels or tracks as int64."""
+    if values.is_floating_point():
+        wrong = (values != values.round()) | ~(values.abs() < EXACT)
+    else:
+        # What is beyond int64 would come out of the conversion as another number.
+        wrong = values.long() < 0 if values.dtype == torch.uint64 else torch.zeros(len(values), dtype=torch.bool)
+    row = first_true(wrong)
+    if row is not None:
+        limit = "" if values.is_floating_point() else " below 2**63"
+        raise ValueError(f"{given} must hold whole numbers{limit}, got {values[row].item()}; {where} row {row}")
+    whole = values.long()
+    row = first_true(whole < min(_UNKNOWN[name], 0))
+    if row is not None:
+        raise ValueError(f"{given} must be {_RULES[name]}, got {whole[row].item()}; {where} row {row}")
+    if name == "track":
+        known, times = whole.unique(return_counts=True)
+        for number in known[(times > 1) & (known >= 0)].tolist():
+            row = int((whole == number).nonzero()[1])
+            raise ValueError(
+                f"{given} holds {number} twice: an object is in a frame once; give -1 where the track is not known; "
+                f"{where} row {row}"
+            )
+    return whole
 
 
 def _numbers(value: Any, name: str, where: str, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -176,6 +230,8 @@ def _numbers(value: Any, name: str, where: str, dtype: torch.dtype = torch.float
     try:
         if isinstance(value, list | tuple) and value and isinstance(value[0], np.ndarray | Tensor):
             value = torch.stack([torch.as_tensor(row) for row in value])
+        if isinstance(value, list | tuple) and value and isinstance(value[0], str):
+            raise ValueError(f"got the text {value[0]!r}, give each name a number")
         tensor = torch.as_tensor(value).detach().cpu()
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise ValueError(f"{name} must be numbers in rows of one length: {error}; {where}") from error
@@ -215,6 +271,21 @@ def _corners(boxes: Tensor, frame: Tensor, box_format: str, size: tuple[int, int
             f"shares of the picture by its width and height; video {video!r}"
         )
     return boxes
+
+
+def _check_inside(given: Tensor, boxes: Tensor, box_format: str, size: tuple[int, int], video: str) -> None:
+    """Refuse corners that are given as another format: far out of the picture as that, and none of it as corners."""
+    picture = boxes.new_tensor([size[1], size[0]])
+    beyond = torch.maximum(-boxes[:, :2], boxes[:, 2:] - picture) > picture / 10
+    row = first_true(beyond.any(dim=1))
+    ordered, inside = (given[:, 2:] >= given[:, :2]).all(), (given >= 0).all() & (given[:, 2:] <= picture).all()
+    if row is not None and bool(ordered & inside):
+        meant, _ = BOX_FORMATS[box_format]
+        raise ValueError(
+            f"boxes must be {meant} but as such they leave the picture of {size[1]} x {size[0]}, as "
+            f"{given[row].tolist()} does, and as corners (x1, y1, x2, y2) all lie in it: give box_format='xyxy' or "
+            f"convert them if they are corners, clip them to the picture if they are not; video {video!r}"
+        )
 
 
 def _scores(parts: list[dict[str, Any]], frames: list[int], video: str) -> Tensor | None:

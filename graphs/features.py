@@ -123,11 +123,11 @@ class VideoFeatures:
         Args:
             detections: one item a frame in a list, or frame number -> item. An item is an object with ``xyxy [n 4]``
                 and, each an array ``[n]`` or None, ``confidence``, ``class_id`` and ``tracker_id`` (supervision), or
-                ``conf``, ``cls`` and ``id`` (the ``boxes`` of ultralytics); a dict with ``boxes``, and ``scores``,
-                ``labels``, ``tracks`` where they are known (torchvision, transformers), or with the names above; an
-                array or list of boxes ``[n 4]``; None, or nothing in it, for a frame without objects. What else
-                objects and dicts hold is left.
-            num_frames: number ``T`` of frames; by default up to the last one given.
+                ``conf``, ``cls`` and ``id`` (ultralytics: ``Results`` or their ``boxes``); a dict with
+                ``boxes``, and ``scores``, ``labels``, ``tracks`` where they are known (torchvision, transformers), or
+                with the names above; an array or list of boxes ``[n 4]``; None, or nothing in it, for a frame without
+                objects. What else objects and dicts hold is left.
+            num_frames: number ``T`` of frames, 2^20 at most; by default up to the last one given.
             size: ``(height, width)`` of the pictures in pixels.
             features: appearance vectors ``[n D]``, one array a frame, or frame number -> array. By default, the
                 ``[n 5 + num_classes]`` of :func:`graphs.box_features`, for which ``size`` is needed.
@@ -163,8 +163,9 @@ class VideoFeatures:
         Raises:
             ValueError: as for the class.
         """
-        fields: dict[str, Any] = {name: _tensor(value) for name, value in more.items()}
-        return cls(_tensor(boxes), _tensor(objects), _tensor(frame), num_frames, **fields)
+        fields: dict[str, Any] = {name: _tensor(name, value) for name, value in more.items()}
+        first = _tensor("boxes", boxes), _tensor("objects", objects), _tensor("frame", frame)
+        return cls(*first, num_frames, **fields)
 
     @property
     def num_objects(self) -> int:
@@ -308,8 +309,10 @@ def repeated_track(frame: Tensor, track: Tensor) -> int | None:
     return int(order[1:][again].min()) if bool(again.any()) else None
 
 
-def _tensor(value: Any) -> Any:
+def _tensor(name: str, value: Any) -> Any:
     if not isinstance(value, np.ndarray):
         return value
     kinds = {"f": np.float32, "i": np.int64, "u": np.int64}
+    if value.dtype.kind == "u" and value.size and value.max() >= 2**63:
+        raise ValueError(f"{name} must hold whole numbers below 2**63, got {value.max()}")
     return torch.from_numpy(value.astype(kinds.get(value.dtype.kind, value.dtype)))

@@ -35,7 +35,8 @@ def read_boxes(path: str | Path) -> list[tuple[str, VideoFeatures]]:
     ``format``, ``videos``, and of a video ``frames``, of an object ``box`` must be there; the rest may be left out.
 
     - ``frames``: frame number (from 0) -> list of objects, or a list of such lists, one a frame. Frames without objects
-      may be empty or left out.
+      may be empty or left out. A video has 2^20 frames at most; of a longer one list those that matter, numbered from 0
+      in their order.
     - ``box``: four numbers in pixels, as ``box_format`` says: ``xyxy`` corners (the default), ``xywh`` upper left
       corner and extent, ``cxcywh`` centre and extent.
     - ``class``: a name of ``classes``, which becomes its place there, counted from 1; or a number, 0 for not known.

@@ -5,7 +5,9 @@ from typing import Any, NamedTuple
 
 import torch
 
+from graphs.build import flat_graph
 from graphs.features import VideoFeatures
+from graphs.flat import FlatBatch
 from graphs.readers.json_files import Entry, read_json
 
 CAD120_CLASSES = (
@@ -48,12 +50,21 @@ class Cad120Clip(NamedTuple):
     features: VideoFeatures
     labels: Cad120Labels
 
+    def graph(self) -> FlatBatch:
+        """Its graph, as :func:`graphs.flat_graph` makes it, with the number of the action as ``y [1]``."""
+        graph = flat_graph(self.features)
+        graph.y = torch.tensor([self.labels.y])
+        return graph
+
 
 def read_cad120(path: str | Path) -> list[Cad120Clip]:
     """The clips of CAD-120 (Koppula et al., 2013), described by their boxes and classes (:func:`graphs.box_features`).
 
     >>> with graphs.GraphStore("cad120.lmdb", "a") as store:
-    ...     store.put_many((clip.video, graphs.flat_graph(clip.features)) for clip in graphs.read_cad120("clips.json"))
+    ...     store.put_many((clip.video, clip.graph()) for clip in graphs.read_cad120("clips.json"))
+
+    The store keeps ``y``, the action, with each graph; other labels are added to a graph before, as tensors (declared
+    by :class:`graphs.FreeField`).
 
     A list of clips, each with ``subject``, ``activity``, ``video``, ``action``, ``first`` and ``last`` frame in the
     video, ``size`` [width, height], ``tracks`` (``id``, ``class``, ``boxes``: ``[x, y, width, height]`` or null a
@@ -93,11 +104,14 @@ def _clip(entry: Entry) -> Cad120Clip:
     if len(set(ids)) < len(ids):
         raise given["tracks"].fault("an id is given to two tracks")
     frames = _frames(tracks, length)
-    width, height = given["size"].numbers(2, "[width, height] in pixels")
+    size = list(given["size"].items())
+    if len(size) != 2:
+        raise given["size"].fault(f"must be [width, height] in pixels, got {given['size'].value}")
+    width, height = (side.integer(1) for side in size)
     video = f"{given['video'].text()}_{first}_{last}"
     try:
         features = VideoFeatures.from_detections(
-            frames, num_frames=length, size=(int(height), int(width)), video=video, box_format="xywh",
+            frames, num_frames=length, size=(height, width), video=video, box_format="xywh",
             num_classes=1 + len(CAD120_CLASSES), frame_number=torch.arange(first, last + 1) if tracks else None,
         )  # fmt: skip
     except ValueError as error:

@@ -63,7 +63,7 @@ def read_mot(
     _refuse(path, table, lines, table[:, 0] > num_frames, f"frame is beyond the video of {num_frames} frames", slice(1))
     try:
         made = VideoFeatures.from_detections(
-            _by_frame(table), num_frames=num_frames, size=size, video=video, box_format="xywh", num_classes=num_classes,
+            _by_frame(table), num_frames=num_frames, size=size, video=video, num_classes=num_classes,
             fps=about.get("fps") or 0.0,
         )  # fmt: skip
     except ValueError as error:
@@ -79,7 +79,8 @@ def _by_frame(table: np.ndarray) -> dict[int, dict[str, Any]]:
     start = np.flatnonzero(np.diff(frame, prepend=-1))
     detections = {
         int(frame[part[0]]): {
-            "boxes": rows[part, 2:6],
+            # As corners: the challenge has boxes that leave the picture, in which others may have mistaken the format.
+            "boxes": np.hstack([rows[part, 2:4], rows[part, 2:4] + rows[part, 4:6]]),
             "scores": rows[part, 6],
             "tracks": rows[part, 1],
             "labels": rows[part, 7].clip(min=0) if table.shape[1] == 9 else None,

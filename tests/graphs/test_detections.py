@@ -136,6 +136,12 @@ def test_a_store_takes_them_in_one_line(tmp_path: Any) -> None:
         assert store.get("a").track.tolist() == [7, -1, 7]
 
 
+class OneFrame(list[Any]):
+    """As the ``Results`` of ultralytics, which are not one item a frame though they have items."""
+
+    boxes = None
+
+
 REFUSED: list[tuple[Any, dict[str, Any], str]] = [
     (
         [[[80.0, 5, 64, 9], [3, 4, 9, 9]]],
@@ -159,10 +165,25 @@ REFUSED: list[tuple[Any, dict[str, Any], str]] = [
     ([7], {}, "the detections of a frame must have xyxy .*, got int; video 'v' frame 0"),
     ([{"bbox": [1], "score": 2}], {}, r"detections must hold boxes or xyxy \[n 4\], got the keys bbox, score; video"),
     ([{"boxes": BOXES[0], "scores": [1]}], {}, r"scores must have shape \[2\], one a box, got \[1\]; video"),
-    ([{"boxes": BOXES[0], "labels": [1, 2.5]}], {}, "label must hold whole numbers, got 2.5; video 'v' frame 0 row 1"),
-    ([{"boxes": BOXES[2], "tracks": [float("inf")]}], {}, "track must hold whole numbers, got inf; video 'v' frame 0"),
-    ([{"boxes": BOXES[0], "tracks": [4, 4]}], {}, "frame 0 holds track 4 twice"),
-    ([{"boxes": BOXES[0], "labels": [1, -2]}], {}, "label must be 0 or more, got -2; video 'v' row 1"),
+    ([{"boxes": BOXES[0], "labels": [1, 2.5]}], {}, "labels must hold whole numbers, got 2.5; video 'v' frame 0 row 1"),
+    ([{"boxes": BOXES[2], "tracks": [float("inf")]}], {}, "tracks must hold whole numbers, got inf; video 'v' frame 0"),
+    ([{"boxes": BOXES[0], "tracks": [4, 4]}], {}, "tracks holds 4 twice: .*; video 'v' frame 0 row 1$"),
+    ([[], {"boxes": BOXES[0], "tracks": [4, -2]}], {}, "tracks must be 0 or more, or -1 .*, got -2; video"),
+    ([Supervised(rows(BOXES[0]), class_id=np.array([1]))], {}, r"class_id must have shape \[2\], one a box"),
+    ([Supervised(rows(BOXES[0]), class_id=np.array([1, 0.5]))], {}, "class_id must hold whole numbers, got 0.5"),
+    ([Supervised(rows(BOXES[0]), tracker_id=np.array([4, 4]))], {}, "tracker_id holds 4 twice"),
+    (
+        [Supervised(rows(BOXES[0]), tracker_id=np.array([2**63 - 1, 2**63 + 5], np.uint64))],
+        {},
+        r"tracker_id must hold whole numbers below 2\*\*63, got 9223372036854775813; video 'v' frame 0 row 1",
+    ),
+    ([Supervised(rows(BOXES[2]), np.array([np.nan]))], {}, "confidence must be finite, got nan; .* frame 0 row 0"),
+    ([{"boxes": BOXES[2], "labels": ["cat"]}], {}, "labels must be numbers .*: got the text 'cat', give each"),
+    ([[{"box": 1, "label": "cat"}]], {}, "must be one dict, of arrays, got a list of 1 dicts, one an object"),
+    (OneFrame(), {}, "detections must be one item a frame, in a list, got one OneFrame; video 'v'"),
+    ({10**12: BOXES[0]}, {}, r"at most 1048576 frames, got 1000000000001 \(frame 1000000000000 is the"),
+    ([], {"num_frames": 2**20 + 1}, r"at most 1048576 frames, got 1048577 \(num_frames=1048577\)"),
+    ([{"boxes": BOXES[0], "labels": [1, -2]}], {}, "labels must be 0 or more, got -2; video 'v' frame 0 row 1"),
     ([{"boxes": BOXES[0], "labels": [1, 9]}], {"num_classes": 9}, r"classes must lie in 0..8 \(num_classes=9\), got 9"),
     ([{"boxes": BOXES[2], "scores": [1]}, BOXES[2]], {}, "scores must be given in all frames .*: frame 1"),
     ([BOXES[0]], {"size": None}, r"give size=\(height, width\) in pixels, or features, one \[n D\] a frame; video 'v'"),
@@ -172,6 +193,30 @@ REFUSED: list[tuple[Any, dict[str, Any], str]] = [
     ([BOXES[2]] * 2, {"features": [[[1.0]], [[1.0, 2]]]}, "must all have one width: 1, then 2; video 'v' frame 1"),
     ([None], {"features": [None]}, "no frame has features, so that their width is not known"),
 ]  # fmt: skip
+
+
+def test_results_of_ultralytics_are_taken_whole() -> None:
+    """A frame's ``Results`` and their ``boxes`` give the same."""
+    boxes = [MAKERS["ultralytics"](t) for t in range(3)]
+    results = [SimpleNamespace(boxes=held, masks=None, names={0: "person"}) for held in boxes]
+    expected, found = (VideoFeatures.from_detections(items, size=SIZE) for items in (boxes, results))
+    assert torch.equal(found.objects, expected.objects)
+    assert found.track.tolist() == expected.track.tolist() == [7, -1, 7]
+
+
+@pytest.mark.parametrize("box_format", ["xywh", "cxcywh"])
+def test_corners_given_as_another_format_are_noticed_by_the_picture(box_format: str) -> None:
+    corners, options = [[[5.0, 5, 20, 20]], [[30.0, 20, 60, 40]]], {"size": SIZE, "box_format": box_format}
+    with pytest.raises(ValueError, match=r"leave the picture of 64 x 48, as \[.*0.0\] does, and as corners .* all"):
+        VideoFeatures.from_detections(corners, video="v", **options)
+    # One box that is none as corners, or lies outside as corners too: it is what it is said to be.
+    for other in ([30.0, 20, 10, 10], [30.0, 20, 65, 40]):
+        found = VideoFeatures.from_detections([*corners, [other]], **options)
+        assert found.num_objects == 3
+    # What leaves the picture by little is as detectors have it.
+    VideoFeatures.from_detections([[[10.0, 5, 60, 40]]], size=SIZE, box_format="xywh")
+    # Without a size nothing is known.
+    VideoFeatures.from_detections(corners, box_format=box_format, features=[[[1.0]]] * 2)
 
 
 @pytest.mark.parametrize(("detections", "options", "message"), REFUSED)

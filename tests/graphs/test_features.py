@@ -189,3 +189,6 @@ def test_arrays_of_numpy_become_the_tensors_that_models_read() -> None:
     assert (features.boxes.dtype, features.objects.dtype) == (torch.float32, torch.float32)
     assert (features.frame.dtype, features.label.dtype) == (torch.int64, torch.int64)
     assert (features.frame.tolist(), features.label.tolist(), features.video) == ([0, 1], [3, 4], "v")
+    track = np.array([1, 2**63], np.uint64)
+    with pytest.raises(ValueError, match=r"track must hold whole numbers below 2\*\*63, got 9223372036854775808"):
+        VideoFeatures.from_numpy(boxes, objects, np.array([0, 1]), 2, track=track)

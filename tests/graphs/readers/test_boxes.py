@@ -127,11 +127,17 @@ REFUSED: list[tuple[Any, str]] = [
     (of_object(lable=1), r"\[1\]\[1\]: the key \"lable\" is not known: the keys are box, class, score, track, feature"),
     (of_object(**{"class": "cat"}), "'class': 'cat' is none of the classes; those of this file are person, dog"),
     (of_object(**{"class": 3}), r"'class': must lie in 0..2, the places in 'classes', got 3"),
-    (of_object(track=1), "frame 1 holds track 1 twice"),
+    (of_object(track=1), "tracks holds 1 twice: .*; video 'v' frame 1 row 1"),
     (of_object(track=-2), "'track': must be a whole number, -1 or more, got -2"),
     (video(frames=[[DOG, {"box": [1, 1, 2, 2]}]]), "'frames': give a score to all objects of the file, or to none: "),
     (of_object(feature=[1.0]), "'frames': give a feature of one length to all .*: those of video 'v' frame 1 and of"),
     (document(videos={"a": {"frames": []}, "b": {"width": 1, "height": 1, "frames": []}}), "give width and height to"),
+    (video(frames={"1000000000000": [DOG]}), "at most 1048576 frames, got 1000000000001 .*; video 'v'"),
+    (video(num_frames=10**12), r"at most 1048576 frames, got 1000000000000 \(num_frames=1000000000000\)"),
+    (
+        video(frames=[[DOG | {"box": [30, 10, 60, 40]}]]) | {"box_format": "xywh"},
+        r"as such they leave the picture of 64 x 48, as \[30.0, 10.0, 60.0, 40.0\] does, .*box_format='xyxy'",
+    ),
     (video(fps=-2), "fps must be a number of frames a second, 0 where not known, got -2.0; video 'v'"),
 ]  # fmt: skip
 

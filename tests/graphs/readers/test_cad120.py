@@ -61,7 +61,8 @@ def test_a_clip(tmp_path: Path) -> None:
         ([CLIP | {"action": "run"}], r"\[0\], 'action': must be one of null, pick, .*, got 'run'"),
         ([CLIP | {"last": 33}], r"\[0\], 'tracks'\[0\], 'boxes': must be one box or null a frame, of 4 frames, got 3"),
         ([CLIP | {"size": [640]}], r"\[0\], 'size': must be \[width, height\] in pixels, got \[640\]"),
-        ([CLIP | {"size": [0, 480]}], r"\[0\]: size must be \(height, width\) in pixels, .* got \(480, 0\)"),
+        ([CLIP | {"size": [0, 480]}], r"\[0\], 'size'\[0\]: must be a whole number, 1 or more, got 0"),
+        ([CLIP | {"size": [640.5, 480]}], r"\[0\], 'size'\[0\]: must be a whole number, 1 or more, got 640.5"),
         ([changed("tracks", 1, id="cup_1")], "'tracks': an id is given to two tracks"),
         ([changed("tracks", 1, **{"class": "dog"})], r"'tracks'\[1\], 'class': must be one of hand, .*, got 'dog'"),
         ([changed("tracks", 0, boxes=[None, [0, 0, -4, 5], None])], r"'boxes'\[1\]: must be .* got \[0.0, 0.0, -4"),
@@ -75,6 +76,15 @@ def test_what_does_not_fit(clips: list[Any], message: str, tmp_path: Path) -> No
     with pytest.raises(ValueError, match=message) as caught:
         read_cad120(path)
     assert str(caught.value).startswith(str(path))
+
+
+def test_its_graph_has_the_action_and_a_store_keeps_it(tmp_path: Path) -> None:
+    with graphs.GraphStore(tmp_path / "s.lmdb", "a") as store:
+        clips = read_cad120(write(tmp_path / "clips.json", CLIP, CLIP | {"video": "0102", "action": "null"}))
+        store.put_many((clip.video, clip.graph()) for clip in clips)
+        batch = store.batch(["0101_30_32", "0102_30_32"])
+    assert batch.y.tolist() == [2, 0]
+    assert batch.track.tolist() == [0, 0, 1] * 2
 
 
 @pytest.mark.shared_data

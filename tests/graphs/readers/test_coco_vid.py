@@ -98,7 +98,11 @@ def test_a_store_takes_them_in_one_line(tmp_path: Path) -> None:
         (changed("annotations", 1, bbox=[1, 2, -3, 4]), r"'bbox': must be x, y, width, height .*, got \[1.0, 2.0, -3"),
         (changed("annotations", 1, bbox=[1, 2, 3]), r"'bbox': must be a list of 4 numbers, .*, got \[1, 2, 3\]"),
         (changed("annotations", 1, bbox=None, bboxes=[None]), "it has bboxes, as YouTube-VIS: convert it to COCO-VID"),
-        (changed("annotations", 2, track_id=4), "frame 0 holds track 4 twice"),
+        (changed("annotations", 2, track_id=4), "tracks holds 4 twice: .*; video 'b' frame 0 row 1"),
+        (
+            FILE | {"annotations": [FILE["annotations"][2] | {"bbox": [30, 10, 60, 40]}]},
+            r"as such they leave the picture of 64 x 48, .* corners \(x1, y1, x2, y2\) all lie in it: .*convert them",
+        ),
         (changed("annotations", 2, score=0.5), "'annotations': give a score to all annotations, or to none"),
         (changed("annotations", 2, category_id=4), r"classes must lie in 0..3 \(num_classes=4\), got 4; video 'b'"),
         (changed("categories", 1, id=10**9), "'categories': an id must be below 10000, .*, got 1000000000"),

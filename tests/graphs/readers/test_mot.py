@@ -92,6 +92,7 @@ def test_rows_that_do_not_fit(rows: str, message: str, tmp_path: Path) -> None:
         ("", "seqinfo.ini must have a section .*: 'Sequence'"),
         ("name=1", "seqinfo.ini must have a section .*no section headers"),
         ("[Sequence]\nseqLength=four\n", "seqinfo.ini must have a section .*'four'"),
+        (INFO.replace("seqLength=4", "seqLength=2000000"), r"gt.txt: a video has at most 1048576 frames, got 2000000"),
         ("[Sequence]\nname=a\n", r"gt.txt has no seqinfo.ini that says the size .*: give size=\(height, width\)"),
     ],
 )
