@@ -6,8 +6,9 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from pathlib import Path
 
-from benchmarks import RESULTS
+from benchmarks import CLIPS, RESULTS
 from benchmarks.tables import write_tables
 
 BENCHMARKS = {
@@ -21,6 +22,7 @@ BENCHMARKS = {
     "training": "a training step, against the usual way and its matrix products",
     "extraction": "from clips to graphs by the clock, against one clip after the other",
     "startup": "CPU seconds of help, of a wrong path, of captioning one clip, of evaluating 200 videos",
+    "activity": "which activity a clip of CAD-120 shows: no edges, spatial, temporal, both, against a random forest",
     "gpu": "convolution, decoding and training on a GPU, if there is one",
 }
 TABLE = "table"
@@ -44,6 +46,11 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("names", nargs="*", metavar="NAME", help="all, if none is given; table: README's tables")
     made.add_argument("--quick", action="store_true", help="small sizes, only to see that the rivals' results agree")
+    made.add_argument(
+        "--clips", metavar="FILE", type=Path, default=CLIPS,
+        help="the clips of CAD-120 as JSON (graphs.read_cad120 says what it holds), for activity; default: "
+        "cad120/clips.json.gz in the research data",
+    )  # fmt: skip
     return made
 
 
@@ -59,7 +66,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = [name for name in dict.fromkeys(options.names) if name != TABLE] or (
         [] if TABLE in options.names else list(BENCHMARKS)
     )
-    failed = main_first(names, check if options.quick else measure_apart)
+    if not options.quick and "activity" in names and not options.clips.is_file():
+        if "activity" in options.names:
+            command.error(
+                f"activity reads the clips of CAD-120, and {options.clips} is no file: give it by --clips FILE"
+            )
+        names.remove("activity")
+        print(f"activity is left out: {options.clips}, the clips of CAD-120, is no file (--clips FILE)")
+    more = {"activity": {"clips": str(options.clips)}}
+    failed = main_first(names, check if options.quick else lambda name: measure_apart(name, **more.get(name, {})))
     if not failed and not options.quick and (TABLE in options.names or not options.names):
         print(f"tables written: {write_tables().name}")
     return 1 if failed else 0
@@ -86,9 +101,9 @@ def main_first(names: Sequence[str], run: Callable[[str], str | None]) -> list[s
     return failed
 
 
-def measure_apart(name: str) -> str | None:
+def measure_apart(name: str, **more: str) -> str | None:
     """Measure in a process of its own, so that neither memory nor the state of threads reaches the next."""
-    code = f"from benchmarks.{name} import main; main(quick=False)"
+    code = f"from benchmarks.{name} import main; main(quick=False, **{more!r})"
     done = subprocess.run([sys.executable, "-W", "ignore::FutureWarning", "-c", code], check=False)
     return f"its process ended with code {done.returncode}" if done.returncode else None
 

@@ -50,7 +50,7 @@ def test_a_failure_ends_the_command_with_one_and_writes_no_table(quick: bool, mo
     outcomes: dict[str, str | None] = {"edges": "they differ"}
     monkeypatch.setattr(command, "write_tables", lambda: written.append("README.md") or Path("README.md"))
     for run in ("check", "measure_apart"):
-        monkeypatch.setattr(command, run, outcomes.get)
+        monkeypatch.setattr(command, run, lambda name, **_: outcomes.get(name))
     arguments = ["--quick"] if quick else []
     assert command.main(arguments) == 1
     assert command.main(["store", *arguments]) == 0

@@ -1,0 +1,106 @@
+"""A small graph classifier of clips whose edges can be left out, all else being equal."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch_geometric.utils import segment
+
+from graphs import FlatBatch, NodeInputs
+
+
+class RelationConv(torch.nn.Module):
+    """What node i gathers: largest and mean of ``relu(A h_i + B h_j + E e_ij)`` over its edges, zeros without edges.
+
+    Args:
+        channels: width ``C``.
+        edge_dim: width ``F`` of ``edge_attr``.
+    """
+
+    def __init__(self, channels: int, edge_dim: int) -> None:
+        super().__init__()
+        self.target = torch.nn.Linear(channels, channels)
+        self.source = torch.nn.Linear(channels, channels, bias=False)
+        self.edge = torch.nn.Linear(edge_dim, channels, bias=False)
+        self.out = torch.nn.Linear(2 * channels, channels)
+
+    def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor) -> Tensor:
+        """``[N C]``, edges ordered by target -> ``[N C]``."""
+        source, target = edge_index
+        message = self.target(x).index_select(0, target) + self.source(x).index_select(0, source) + self.edge(edge_attr)
+        message, ends = message.relu(), pointer(target, len(x))
+        return self.out(torch.cat([segment(message, ends, reduce=how) for how in ("max", "mean")], 1))
+
+
+class Classifier(torch.nn.Module):
+    """Box, class and time of the objects; layers of relations; largest and mean state of the objects of each class.
+
+    Args:
+        in_channels: width of ``x``.
+        labels: number of labels, above every ``label``.
+        classes: number of activities.
+        kinds: of the edges that are read, each with weights of its own; none for a model without a graph.
+        edge_dim: width of the attributes of edges.
+        channels: width of the states.
+        num_layers: number of layers.
+        slot: width of the state of a class of objects.
+        dropout: of messages, hidden states and readout.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        labels: int,
+        classes: int,
+        kinds: Sequence[str],
+        edge_dim: int = 7,
+        channels: int = 32,
+        num_layers: int = 2,
+        slot: int = 8,
+        dropout: float = 0.3,
+    ) -> None:
+        super().__init__()
+        self.labels, self.kinds = labels, tuple(kinds)
+        self.inputs = NodeInputs(in_channels, channels, box="linear")
+        self.relations = torch.nn.ModuleList(
+            torch.nn.ModuleDict({kind: RelationConv(channels, edge_dim) for kind in kinds}) for _ in range(num_layers)
+        )
+        self.within = torch.nn.ModuleList(
+            torch.nn.Sequential(
+                torch.nn.LayerNorm(channels),
+                torch.nn.Linear(channels, 2 * channels),
+                torch.nn.ReLU(),
+                torch.nn.Dropout(dropout),
+                torch.nn.Linear(2 * channels, channels),
+            )
+            for _ in range(num_layers)
+        )
+        self.dropout = torch.nn.Dropout(dropout)
+        self.slot = torch.nn.Linear(channels, slot)
+        self.head = torch.nn.Linear(labels * (2 * slot + 1), classes)
+
+    def forward(self, batch: FlatBatch) -> Tensor:
+        """Logits ``[B K]`` of a batch of `benchmarks.activity_graphs.Clips`."""
+        hidden = self.inputs(batch)
+        for relations, within in zip(self.relations, self.within, strict=True):
+            state = hidden
+            for kind in self.kinds:
+                hidden = hidden + self.dropout(relations[kind](state, batch[f"{kind}_index"], batch[f"{kind}_attr"]))
+            hidden = hidden + self.dropout(within(hidden))
+        return self.head(self.dropout(self.by_class(self.slot(hidden), batch)))
+
+    def by_class(self, states: Tensor, batch: FlatBatch) -> Tensor:
+        """``[B labels * (2 slot + 1)]``: of each class of objects, largest and mean state and whether there are any."""
+        videos = len(batch.num_frames)
+        place = batch.batch * self.labels + batch.label
+        order = place.argsort(stable=True)
+        ends = pointer(place[order], videos * self.labels)
+        pooled = [segment(states[order], ends, reduce=how) for how in ("max", "mean")]
+        there = (ends.diff() > 0).to(states.dtype).unsqueeze(1)
+        return torch.cat([*pooled, there], 1).view(videos, -1)
+
+
+def pointer(segments: Tensor, count: int) -> Tensor:
+    """Where each segment begins, and the end of the last: ``[count + 1]``."""
+    ends = torch.bincount(segments, minlength=count).cumsum(0)
+    return torch.cat([ends.new_zeros(1), ends])
