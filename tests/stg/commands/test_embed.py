@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,13 @@ def test_the_best_epoch_is_kept_and_printed(store: Path, finished: Path) -> None
     }
     assert (told["split"], told["videos"]) == ("val", 4)
     before = (finished / "metrics.jsonl").read_bytes()
-    assert "is finished: best sum of recalls" in run(settings(store, finished))
+    shown = run(settings(store, finished))
+    assert "is finished: best sum of recalls" in shown
+    for name in ("text to video", "video to text"):
+        key = name.replace(" ", "_")
+        (line,) = re.findall(rf"{name} .*", shown)
+        recalls = [f"{100 * told[f'{key}_r{cut}']:.1f}" for cut in (1, 5, 10)]
+        assert re.findall(r"[\d.]+", line) == [*recalls, f"{told[f'{key}_median']:g}"]
     assert (finished / "metrics.jsonl").read_bytes() == before
 
 

@@ -165,6 +165,27 @@ def test_rows_in_errors_are_those_of_the_file(tmp_path: Path, name: str, row: in
         importer(tmp_path, num_frames=4, **SPARSE)("v", "float16")
 
 
+@pytest.mark.parametrize(
+    ("value", "asked", "message"),
+    [
+        (70000, "float16", "objects holds 70000, beyond the largest float16 (65504); {}, or import them {}"),
+        (1e39, "float16", "objects holds 1e+39, beyond the largest float32 (3.40282e+38); {}"),
+        (1e39, "float32", "objects holds 1e+39, beyond the largest float32 (3.40282e+38); {}"),
+    ],
+)
+def test_features_beyond_a_precision_are_sent_to_another_where_there_is_one(
+    tmp_path: Path, value: float, asked: str, message: str
+) -> None:
+    arrays = detections(tmp_path)
+    arrays["objects"][13] = 0, value
+    for stream, array in arrays.items():
+        save(tmp_path / stream, v=array)
+    with pytest.raises(UnusableFeatures) as told:
+        importer(tmp_path, num_frames=4, **SPARSE)("v", asked)
+    place = f"video 'v' row 13 of {tmp_path / 'objects' / 'v.npy'}: scale the features"
+    assert str(told.value) == message.format(place, "into a new store with --features_dtype float32")
+
+
 def test_the_stream_of_another_length_is_named(tmp_path: Path) -> None:
     arrays = detections(tmp_path)
     arrays["label"] = arrays["label"][:19]

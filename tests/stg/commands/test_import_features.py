@@ -419,7 +419,10 @@ def test_a_store_without_its_list_says_what_is_not_known_until_it_is_refreshed(
     assert f"{unknown}; --refresh imports them anew" in told
     assert "1 video added, 2 there before" in told
     assert shown == [(1, 3), (2, 3), (3, 3)]
+    shown.clear()
     assert command(path, out, "--refresh") == 0
+    # The one that is made again is done when it is made, not when it is found.
+    assert shown == [(0, 3), (1, 3), (2, 3), (3, 3)]
     told = capsys.readouterr().out
     assert unknown not in told
     assert "0 videos added, 1 made again, 2 there before" in told
