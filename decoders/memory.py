@@ -26,6 +26,10 @@ class VideoMemory:
             step, which detected regions are not. The steps need not be the frames.
         grid_mask: True where the step is real ``[B G]``; required with ``grid``.
         category: class of each video ``[B]``, -1 where it is not known.
+        times: where the steps of ``frames`` are not frame 0, 1, ... of the video: the frame of each ``[B F]``, -1 for a
+            step that is at no one time. Decoders that place steps in time do so by it.
+        shows: what each step of ``frames`` shows ``[B F]``: -1 a whole frame, n >= 0 object n of the video, -2 - k all
+            objects of track k. No decoder reads it; explanations do.
 
     Raises:
         ValueError: naming the field whose shape or type does not fit.
@@ -40,6 +44,8 @@ class VideoMemory:
     grid: Float[Tensor, "B G P H"] | None = None
     grid_mask: Bool[Tensor, "B G"] | None = None
     category: Int[Tensor, " B"] | None = None
+    times: Int[Tensor, "B F"] | None = None
+    shows: Int[Tensor, "B F"] | None = None
 
     def __post_init__(self) -> None:
         if self.frames.ndim != 3 or 0 in self.frames.shape:
@@ -63,6 +69,9 @@ class VideoMemory:
             _expect("grid_mask", self.grid_mask, tuple(self.grid.shape[:2]), mask=True)
         if self.category is not None:
             _expect("category", self.category, (videos,))
+        for name, value in (("times", self.times), ("shows", self.shows)):
+            if value is not None:
+                _expect(name, value, (videos, frames))
 
     @property
     def num_videos(self) -> int:

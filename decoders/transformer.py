@@ -230,7 +230,7 @@ class TransformerDecoder(Decoder):
             source = memory.take(view, self.channels, f"fusion={self.fusion!r}")
             # Softmax over no key would be NaN for a video without real frames.
             x, mask = keep_one_key(source, memory.frame_mask)
-            x = self.dropout(x + self._frame_positions(x))
+            x = self.dropout(x + self._step_positions(x, memory.times))
             x = self.encoders[view](x, mask)
             encoded[view] = x
         return encoded, mask
@@ -256,11 +256,16 @@ class TransformerDecoder(Decoder):
     ) -> Float[Tensor, "*rows C"]:
         return self.dropout(vectors * math.sqrt(self.channels) + positions)
 
-    def _frame_positions(self, x: Float[Tensor, "B F C"]) -> Float[Tensor, "F C"]:
+    def _step_positions(self, x: Float[Tensor, "B F C"], times: Int[Tensor, "B F"] | None) -> Float[Tensor, "*B F C"]:
+        if times is None:
+            return self._table(x.shape[1], x)[: x.shape[1]]
+        # What is at no one time gets no position, not that of a place in the list.
+        table = self._table(int(times.max()) + 1, x)
+        return table[times.clamp_min(0)].masked_fill((times < 0)[..., None], 0.0)
+
+    def _table(self, rows: int, x: Tensor) -> Float[Tensor, "rows C"]:
         # More frames than the table has rows: computed afresh, so that a forward pass never changes the module.
-        if x.shape[1] <= self.positions.shape[0]:
-            return self.positions[: x.shape[1]]
-        return sinusoids(x.shape[1], self.channels).to(x)
+        return self.positions if rows <= self.positions.shape[0] else sinusoids(rows, self.channels).to(x)
 
     def _layers(self) -> Iterator[DecoderLayer]:
         for layer in self.layers:

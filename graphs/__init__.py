@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from graphs.storage.locks import FileLock, LockHeldError, lock_holder, open_plain
     from graphs.storage.records import StoreError, StoreFullError
     from graphs.storage.store import GraphStore
-    from graphs.tracks import LinkTracks, TrackEdges, link_tracks
+    from graphs.track_transforms import LinkTracks, TrackEdges
+    from graphs.tracks import link_tracks
     from graphs.transforms import DenseEdges, SelectVariant, SpatialEdges, TemporalEdges, paper_edges
     from graphs.variants import DENSE_TYPE, TIME_FLOWS, VARIANTS, TrackVariant, check_variant, select_edges, set_edges
 
@@ -157,7 +158,8 @@ _HOMES = {
         "StoreFullError",
     ),
     "graphs.storage.store": ("GraphStore",),
-    "graphs.tracks": ("LinkTracks", "TrackEdges", "link_tracks"),
+    "graphs.track_transforms": ("LinkTracks", "TrackEdges"),
+    "graphs.tracks": ("link_tracks",),
     "graphs.transforms": (
         "DenseEdges",
         "SelectVariant",

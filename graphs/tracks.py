@@ -1,4 +1,4 @@
-"""Which boxes of a video show the same object: boxes joined from frame to frame; edges along tracks as a transform."""
+"""Which boxes of a video show the same object: boxes joined from frame to frame."""
 
 from collections.abc import Callable
 
@@ -7,11 +7,6 @@ import torch
 from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
-from torch_geometric.data import Data
-from torch_geometric.transforms import BaseTransform
-
-from graphs.build import replace_edges
-from graphs.identity_edges import check_window, track_edges
 
 _DIGITS = 6  # of a similarity that count: the rest is rounding, which must not decide between equals
 
@@ -57,7 +52,7 @@ def link_tracks(
     Raises:
         ValueError: an option out of its range, or objects that are not ordered.
     """
-    _check(min_iou, min_cosine, appearance, patience)
+    check_linking(min_iou, min_cosine, appearance, patience)
     video = torch.zeros_like(frame) if batch is None else batch
     _check_order(video, frame)
     # In double precision: similarities are to be the same to all digits that count.
@@ -104,75 +99,6 @@ def _link(
     return track
 
 
-class TrackEdges(BaseTransform):
-    """Add the edges along tracks, of type "track", in place of those that are there; see :func:`graphs.track_edges`.
-
-    It reads ``frame`` and ``track`` (:class:`LinkTracks`, or given), and ``batch`` where the data has one. Of all edges
-    of the graph, ``edge_attr [E 2]`` becomes the sign of the time dt from target to source (1 where the source is
-    later, -1 where it is earlier, 0 in one frame) and its size ``|dt| / (1 + |dt|)``: 0, 1/2, 2/3, ... frame by frame.
-    ``STGConv(..., edge_dim=2)`` takes it, and a store keeps it; :class:`graphs.RelativeGeometry` has both among others.
-    """
-
-    def __init__(self, span: int = 1, direction: str = "both") -> None:
-        check_window(span, direction)
-        self.span, self.direction = span, direction
-
-    def forward(self, data: Data) -> Data:
-        if "track" not in data:
-            raise ValueError("TrackEdges reads track, which the data has not: apply LinkTracks() first, or give it")
-        batch = data.batch if "batch" in data else None
-        edges = track_edges(data.frame, data.track, batch, span=self.span, direction=self.direction)
-        replace_edges(data, "track", edges)
-        source, target = data.edge_index
-        time = (data.frame[source] - data.frame[target]).to(data.edge_weight.dtype)
-        data.edge_attr = torch.stack([time.sign(), time.abs() / (1 + time.abs())], dim=1)
-        return data
-
-    def __repr__(self) -> str:
-        return f"TrackEdges(span={self.span}, direction={self.direction!r})"
-
-
-class LinkTracks(BaseTransform):
-    """Write the track of each object, ``track [N]``, in place of one that is there; see :func:`graphs.link_tracks`.
-
-    It reads ``boxes``, ``x``, ``frame``, with ``same_label`` ``label``, and ``batch`` where the data has one.
-    """
-
-    def __init__(
-        self,
-        min_iou: float = 0.3,
-        min_cosine: float = -1.0,
-        appearance: float = 0.5,
-        patience: int = 0,
-        same_label: bool = False,
-    ) -> None:
-        _check(min_iou, min_cosine, appearance, patience)
-        self.min_iou, self.min_cosine, self.appearance = min_iou, min_cosine, appearance
-        self.patience, self.same_label = patience, same_label
-
-    def forward(self, data: Data) -> Data:
-        if self.same_label and "label" not in data:
-            raise ValueError("LinkTracks(same_label=True) reads label, which the data has not: set same_label=False")
-        data.track = link_tracks(
-            data.boxes,
-            data.x,
-            data.frame,
-            data.batch if "batch" in data else None,
-            label=data.label if self.same_label else None,
-            min_iou=self.min_iou,
-            min_cosine=self.min_cosine,
-            appearance=self.appearance,
-            patience=self.patience,
-        )
-        return data
-
-    def __repr__(self) -> str:
-        return (
-            f"LinkTracks(min_iou={self.min_iou}, min_cosine={self.min_cosine}, appearance={self.appearance}, "
-            f"patience={self.patience}, same_label={self.same_label})"
-        )
-
-
 def _check_order(video: Tensor, frame: Tensor) -> None:
     earlier = (video[1:] < video[:-1]) | ((video[1:] == video[:-1]) & (frame[1:] < frame[:-1]))
     if bool(earlier.any()):
@@ -181,7 +107,12 @@ def _check_order(video: Tensor, frame: Tensor) -> None:
         )
 
 
-def _check(min_iou: float, min_cosine: float, appearance: float, patience: int) -> None:
+def check_linking(min_iou: float, min_cosine: float, appearance: float, patience: int) -> None:
+    """Refuse options of :func:`link_tracks` that are out of their range.
+
+    Raises:
+        ValueError: naming the option.
+    """
     for name, value, least in (
         ("min_iou", min_iou, 0),
         ("min_cosine", min_cosine, -1),

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from graphs import GraphData, GraphsInMemory, flat_graph
+from graphs import GraphData, GraphsInMemory
 from stg.config.extraction import ExecutionConfig
 from stg.config.search import SearchConfig, with_candidates, with_shorthands
 from stg.data.batches import BatchSource
-from stg.data.edges import recorded_edges
+from stg.data.edges import graph_as_recorded
 from stg.data.feature_check import versions_note, versions_now
 from stg.datasets.world.extractor import WORLD_BUILDERS, is_world, unlike_world
 from stg.features.extractor import Extractor
@@ -170,8 +170,8 @@ class VideoCaptioner:
 
     def _describe(self, name: str, path: Path, parts: Iterator[ClipPart], start: float) -> ClipCaption:
         clip = self.extractor.run_clip(parts)
-        # With the edges that the features of the training were given, which need not be the paper's.
-        graph = flat_graph(self.extractor(clip), **recorded_edges(self.trained.features).arguments)
+        # With the edges and tracks of the training's graphs, which need not be the paper's.
+        graph = graph_as_recorded(self.extractor(clip), self.trained.features)
         video = clip.sample.video
         # Through the dtype of the store: the model was trained on features rounded to it.
         graphs = GraphsInMemory({video: graph}, self.trained.features_dtype)

@@ -1,13 +1,14 @@
-"""Look at graph stores, verify, merge, rebuild their edges."""
+"""Look at graph stores, verify, merge, rebuild their edges, join objects to tracks."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
 
 from graphs import GraphStore
 from stg.config.store import StoreConfig
-from stg.data.edges import rebuild_edges
+from stg.data.edges import rebuild_edges, track_objects
 from stg.data.merge import info, merge, stores_among, verify
 from stg.runtime.errors import UserError
 from stg.runtime.progress import ConsoleReporter
@@ -46,6 +47,19 @@ def merge_stores(config: StoreConfig, reporter: Reporter) -> None:
 
 def make_edges(config: StoreConfig, reporter: Reporter) -> None:
     """Copy a store with other edges."""
+    with _copying(config) as (source, target):
+        rebuild_edges(source, target, config.edges, reporter)
+
+
+def make_tracks(config: StoreConfig, reporter: Reporter) -> None:
+    """Copy a store with the track of each object."""
+    with _copying(config) as (source, target):
+        track_objects(source, target, config.tracks, reporter)
+
+
+@contextmanager
+def _copying(config: StoreConfig) -> Iterator[tuple[GraphStore, GraphStore]]:
+    """The store to read, and the one to make."""
     assert config.out is not None
     if Path(config.out).resolve() == Path(config.paths[0]).resolve():
         raise UserError(f"{config.out!r} is --out and the store to read: choose another --out")
@@ -53,7 +67,7 @@ def make_edges(config: StoreConfig, reporter: Reporter) -> None:
         GraphStore(config.paths[0]) as source,
         GraphStore(config.out, "a", source.features_dtype, strict=config.strict, free=source.free_fields) as target,
     ):
-        rebuild_edges(source, target, config.edges, reporter)
+        yield source, target
 
 
 ACTIONS: Mapping[str, Callable[[StoreConfig, Reporter], None]] = {
@@ -61,5 +75,6 @@ ACTIONS: Mapping[str, Callable[[StoreConfig, Reporter], None]] = {
     "verify": verify_records,
     "merge": merge_stores,
     "edges": make_edges,
+    "tracks": make_tracks,
 }
 """What the command does, by the first word after its name."""

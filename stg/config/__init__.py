@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from stg.config.results import CompareConfig, PredictionsConfig, WordsConfig
     from stg.config.retrieval import EmbedConfig, EmbeddingConfig, FuseConfig, MatchingConfig
     from stg.config.search import SearchConfig
-    from stg.config.store import EdgeConfig, StoreConfig
+    from stg.config.store import EdgeConfig, StoreConfig, TrackConfig
     from stg.config.training import FitConfig, LossConfig, OptimConfig, RewardConfig, RunConfig
 
 __all__ = [
@@ -51,6 +51,7 @@ __all__ = [
     "SearchConfig",
     "StoreConfig",
     "TSConfig",
+    "TrackConfig",
     "WordsConfig",
     "WorldConfig",
 ]
@@ -94,6 +95,7 @@ _HOMES = {
     "store": (
         "EdgeConfig",
         "StoreConfig",
+        "TrackConfig",
     ),
     "training": (
         "LossConfig",

@@ -135,8 +135,9 @@ class AttentionLSTMConfig:
 class ModelConfig:
     """The branches and their decoders."""
 
-    branches: Literal["full", "scene", "object", "concat", "l2"] = "full"
-    """full: scene and object branch with distillation (Pan et al.); scene, object: one alone; concat, l2: Table 3."""
+    branches: Literal["full", "scene", "object", "concat", "l2", "joint"] = "full"
+    """full: scene and object branch with distillation (Pan et al.); scene, object: one alone; concat, l2: Table 3;
+    joint: one decoder attends to the frames of the scene and to the readout of the graph, at test time too."""
     decoder: str = "transformer"
     """transformer (Pan et al.), stats (Cherian et al.), attention_lstm (Chen et al.); of either branch."""
     channels: int = 128
@@ -163,6 +164,9 @@ class ModelConfig:
     """Shift and scale features by their mean and deviation over the training videos (the paper takes them raw)."""
     concat_axis: Literal["channel", "time"] = "channel"
     """Where `concat` joins the branches: channels then a linear layer, or one after the other in time."""
+    readout: Literal["frames", "nodes", "tracks"] = "frames"
+    """What a decoder attends to of the graph: the mean of each frame's objects (Pan et al.), each object, or each track
+    over all its frames (the store needs tracks: stg.store tracks)."""
 
     def __post_init__(self) -> None:
         check_name("decoder", "model.decoder", self.decoder)
@@ -183,10 +187,34 @@ class ModelConfig:
             )
         # An LSTM or a ranking over steps reads their order as time.
         in_order = self.decoder == "stats" and order != "ts" and st.temporal.endswith(("lstm", "ranked"))
-        if self.branches == "concat" and self.concat_axis == "time" and in_order:
+        joined_in_time = self.branches == "concat" and self.concat_axis == "time"
+        if in_order and (joined_in_time or self.branches == "joint"):
+            setting, other = ("branches='joint'", "another stats.st.temporal, such as temp_att")
+            if joined_in_time:
+                setting, other = ("concat_axis='time'", "concat_axis='channel'")
             raise ValueError(
-                f"concat_axis='time' puts objects behind frames, and stats.st.temporal={st.temporal!r} reads the order "
-                "of time in them: use concat_axis='channel'"
+                f"{setting} puts objects behind frames, and stats.st.temporal={st.temporal!r} reads the order of time "
+                f"in them: use {other}"
+            )
+        self._check_readout(in_order)
+
+    def _check_readout(self, in_order: bool) -> None:
+        if self.readout == "frames":
+            return
+        if self.branches in ("scene", "concat", "l2"):
+            raise ValueError(
+                f"readout={self.readout!r} is for branches full, object or joint; {self.branches} reads "
+                f"{'no graph' if self.branches == 'scene' else 'frames alone'}: leave it at frames"
+            )
+        if self.decoder == "stats" and self.branches != "joint" and "frames" not in self.stats.object_streams:
+            raise ValueError(
+                f"readout={self.readout!r} is read as frames, and the STaTS decoder of the graph reads "
+                f"{', '.join(self.stats.object_streams)}: set stats.object_streams to frames"
+            )
+        if in_order and self.branches != "joint":
+            raise ValueError(
+                f"readout={self.readout!r} is in no order of time, which stats.st.temporal={self.stats.st.temporal!r} "
+                "reads: use another, such as temp_att"
             )
 
     def _check_options(self) -> None:

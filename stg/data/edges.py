@@ -1,12 +1,12 @@
-"""The graphs of a store with rebuilt edges, sharper or fewer than the papers', in a store of their own."""
+"""The graphs of a store with other edges, or with tracks, in a store of their own; nothing is extracted again."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from graphs import GraphData, GraphStore, draw_paper_edges
+from graphs import FlatBatch, GraphData, GraphStore, VideoFeatures, draw_paper_edges, flat_graph, link_tracks
 from stg.config.schema import describe, differences, from_dict
-from stg.config.store import EdgeConfig
+from stg.config.store import EdgeConfig, TrackConfig
 from stg.runtime.errors import UserError
 from stg.runtime.reading import counted
 from stg.runtime.reporter import SILENT, Reporter
@@ -27,6 +27,45 @@ def recorded_edges(manifest: Mapping[str, Any]) -> EdgeConfig:
         raise UserError(f"the graphs have edges that this version cannot draw: {manifest['edges']!r}") from error
 
 
+def recorded_tracks(manifest: Mapping[str, Any]) -> TrackConfig | None:
+    """How the tracks of the graphs of a manifest were made; None where they have none that were made here.
+
+    Raises:
+        UserError: the manifest names options that this version does not know.
+    """
+    if "tracks" not in manifest:
+        return None
+    try:
+        return from_dict(TrackConfig, manifest["tracks"])
+    except (TypeError, ValueError) as error:
+        raise UserError(f"the graphs have tracks that this version cannot make: {manifest['tracks']!r}") from error
+
+
+def add_tracks(graph: GraphData, tracks: TrackConfig) -> None:
+    """Write the track of each object into the graph of one video, over those that are there.
+
+    Raises:
+        UserError: objects of one class are to be joined, and the graph has no classes.
+    """
+    label = graph["label"] if tracks.same_label and "label" in graph else None
+    if tracks.same_label and label is None:
+        raise UserError("--same_label true joins objects of one class, and these graphs have none: leave it out")
+    options = {name: value for name, value in asdict(tracks).items() if name != "same_label"}
+    graph.track = link_tracks(graph.boxes, graph.x, graph.frame, label=label, **options)
+
+
+def graph_as_recorded(features: VideoFeatures, manifest: Mapping[str, Any]) -> FlatBatch:
+    """The graph of a video with the edges, and the tracks if any, that the graphs of a manifest have.
+
+    Raises:
+        UserError: the manifest names what this version does not know.
+    """
+    graph = flat_graph(features, **recorded_edges(manifest).arguments)
+    if (tracks := recorded_tracks(manifest)) is not None:
+        add_tracks(graph, tracks)
+    return graph
+
+
 def rebuild_edges(source: GraphStore, target: GraphStore, edges: EdgeConfig, reporter: Reporter = SILENT) -> None:
     """Copy all graphs of ``source`` into ``target``, with other edges; what is there already is not done again.
 
@@ -42,7 +81,37 @@ def rebuild_edges(source: GraphStore, target: GraphStore, edges: EdgeConfig, rep
             f"{source.path} keeps {names} of each edge, which edges that are drawn now do not have: make a store "
             f"without {names} first"
         )
-    manifest = {**source.manifest, "edges": asdict(edges)}
+
+    def draw(graph: GraphData) -> None:
+        draw_paper_edges(graph, **edges.arguments)
+
+    _copy_changed(source, target, {"edges": asdict(edges)}, draw, ("drawing edges", "other edges"), reporter)
+
+
+def track_objects(source: GraphStore, target: GraphStore, tracks: TrackConfig, reporter: Reporter = SILENT) -> None:
+    """Copy all graphs of ``source`` into ``target``, with the track of each object; all else stays as it is.
+
+    The choice goes into the manifest under ``tracks``. Models that were trained without tracks take such a store too.
+
+    Raises:
+        UserError: ``target`` holds something else, or objects of one class are to be joined and there are no classes.
+    """
+
+    def track(graph: GraphData) -> None:
+        add_tracks(graph, tracks)
+
+    _copy_changed(source, target, {"tracks": asdict(tracks)}, track, ("joining objects to tracks", "tracks"), reporter)
+
+
+def _copy_changed(
+    source: GraphStore,
+    target: GraphStore,
+    entry: Mapping[str, Any],
+    change: Callable[[GraphData], None],
+    words: tuple[str, str],
+    reporter: Reporter,
+) -> None:
+    manifest = {**source.manifest, **entry}
     # Before the store itself refuses it, which does not know what --out is.
     if len(target) and (differing := differences(target.manifest, manifest)):
         listed = describe(differing, "{old!r} there, now {new!r}")
@@ -50,16 +119,17 @@ def rebuild_edges(source: GraphStore, target: GraphStore, edges: EdgeConfig, rep
     target.require_manifest(manifest)
     target.state_versions(*source.versions)
 
-    def draw(graph: GraphData) -> GraphData:
-        draw_paper_edges(graph, **edges.arguments)
+    def changed(graph: GraphData) -> GraphData:
+        change(graph)
         return graph
 
     # A stopped call is resumed by the same command.
     waiting = [video for video in source if video not in target]
     before = len(target)
-    with reporter.bar("drawing edges") as progress:
+    title, what = words
+    with reporter.bar(title) as progress:
         for start in range(0, len(waiting), CHUNK):
             chunk = waiting[start : start + CHUNK]
-            target.put_many((video, draw(source.get(video))) for video in chunk)
+            target.put_many((video, changed(source.get(video))) for video in chunk)
             progress(start + len(chunk), len(waiting))
-    reporter.say(f"{target.path}: {counted(len(waiting), 'graph')} with other edges added, {before} there before")
+    reporter.say(f"{target.path}: {counted(len(waiting), 'graph')} with {what} added, {before} there before")

@@ -18,10 +18,13 @@ Versions = Mapping[str, str]
 def check_features(trained_on: Mapping[str, Any], store: GraphStore, what: str) -> None:
     """Refuse a store whose features were made otherwise than those that ``what`` (a model, ...) was trained on.
 
+    Tracks that the training had none of are no difference: nothing that was trained without reads them.
+
     Raises:
         UserError: names the fields that differ, with both values.
     """
-    if differing := differences(trained_on, store.manifest):
+    there = {name: value for name, value in store.manifest.items() if name != "tracks" or name in trained_on}
+    if differing := differences(trained_on, there):
         listed = describe(differing, "trained on {old!r}, store has {new!r}")
         raise UserError(f"the features in {store.path} do not fit this {what}: {listed}. Extract them again as trained")
 

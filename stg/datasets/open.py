@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from graphs import GraphStore, StoreError
 from stg.config.data import DataConfig, WorldConfig
 from stg.config.schema import describe, differences
+from stg.config.store import TrackConfig
 from stg.datasets.annotation import Language
 from stg.datasets.base import CaptionDataset
 from stg.datasets.folder import read_folder
@@ -206,25 +207,26 @@ def _world(data: DataConfig, world: WorldConfig, opening: Opening) -> OpenDatase
     made = World.of(world)
     dataset = made.dataset()
     extractor = Extractor(made.detector(), made.backbone())
+    manifest = {**extractor.manifest(), "tracks": asdict(TrackConfig())}
     # Another world, or other ways of seeing it, get another file: none is ever mixed into a store.
-    key = json.dumps([asdict(world), extractor.manifest()], sort_keys=True, default=str)
+    key = json.dumps([asdict(world), manifest], sort_keys=True, default=str)
     default = Path("stores") / f"world-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
     path = Path(data.store) if data.store else default
     made_now = dataset.only(opening.splits) if opening.splits else dataset
     videos = [video for split in made_now.splits.values() for video in split]
     with suppress(StoreError):  # another process may be making it at this moment
-        if (whole := _whole(path, videos, extractor.manifest())) is not None:
+        if (whole := _whole(path, videos, manifest)) is not None:
             return OpenDataset(dataset, whole)
     with opening.alone():
         path.parent.mkdir(parents=True, exist_ok=True)
         # Asked again: whoever held the lock may have made it meanwhile.
-        if (whole := _whole(path, videos, extractor.manifest())) is not None:
+        if (whole := _whole(path, videos, manifest)) is not None:
             return OpenDataset(dataset, whole)
         with GraphStore(path, "a") as store, opening.reporter.bar("making the videos' graphs") as progress:
             # A stop is seen between two videos: what is done stays, and the next call adds the rest.
             progress = until_stopped(progress, opening.reporter.should_stop)
             log = ExtractionLog(path.with_suffix(""), clips=False)
-            ingest(store, videos, prefetch(made.sample), extractor, progress=progress, log=log)
+            ingest(store, videos, prefetch(made.sample), extractor, manifest=manifest, progress=progress, log=log)
             log.settle(store)
     return OpenDataset(dataset, GraphStore(path))
 
@@ -246,15 +248,19 @@ def _whole(path: Path, videos: Sequence[str], manifest: Mapping[str, Any]) -> Gr
 
 def _check_world(store: GraphStore, manifest: Mapping[str, Any], lacking: int) -> None:
     """Refuse the graphs of another world, whose videos have the same ids; other edges are welcome where none lacks."""
-    # The same videos under other edges are the point of such a store.
-    there = {name: value for name, value in store.manifest.items() if name != "edges"}
-    if differing := differences(there, json.loads(json.dumps(manifest))):
+    # The same videos under other edges or tracks are the point of such a store; old ones have no tracks.
+    there, here = (
+        {name: value for name, value in made.items() if name not in ("edges", "tracks")}
+        for made in (store.manifest, json.loads(json.dumps(manifest)))
+    )
+    if differing := differences(there, here):
         listed = describe(differing, "{old!r} there, now {new!r}")
         raise UserError(f"{store.path} holds graphs of another world ({listed}): give another --data.store")
-    if lacking and "edges" in store.manifest:
+    other = "edges" in store.manifest or store.manifest.get("tracks") != manifest["tracks"]
+    if lacking and other:
         raise UserError(
-            f"{store.path} has rebuilt edges and lacks {lacking} of the world's videos: add these to the store that "
-            "it was made from, then repeat stg.store edges"
+            f"{store.path} has other edges or tracks and lacks {lacking} of the world's videos: add these to the store "
+            "that it was made from, then repeat stg.store edges or tracks"
         )
 
 

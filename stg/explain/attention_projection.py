@@ -18,6 +18,10 @@ _GRID_NOTE = (
     " The words attend to short stretches of the video, not to pictures: each is shown at the picture nearest in time, "
     "and over the whole picture, though a network may see its middle alone."
 )
+_TOKENS_NOTE = (
+    " Objects, or their tracks over all frames, were attended to by themselves: each object has the share of its own, "
+    "or its part of that of its track; a picture has its own and those of its objects."
+)
 _JOINED_NOTE = " Each picture was two steps here, one of the scene and one of its objects: their shares are added."
 
 
@@ -55,6 +59,11 @@ def _attribution(
             places = torch.einsum("lgp,tg->ltp", items, onto)
             made = replace(made, places=_numbers(places.unflatten(2, shape)))
         return made
+    # What each step shows is known where a memory holds other steps than frames.
+    if steps is not None and memory.shows is not None:
+        nodes, frames = _shown(steps, memory, graph)
+        note, title = made.note + _TOKENS_NOTE, "Attention to objects and frames"
+        return replace(made, title=title, nodes=_numbers(nodes), frames=_numbers(frames), note=note)
     # A model that joins scene and objects frame by frame has each picture twice, one after the other.
     if steps is not None:
         if steps.shape[1] not in (pictures, 2 * pictures):
@@ -66,6 +75,34 @@ def _attribution(
         assert memory.region_mask is not None
         made = replace(made, nodes=_numbers(_nodes(items, memory.region_mask[0], graph)))
     return made
+
+
+def _shown(
+    steps: Float[Tensor, "L S"], memory: VideoMemory, graph: GraphData
+) -> tuple[Float[Tensor, "L N"], Float[Tensor, "L T"]]:
+    """The share of each object, and of each picture with all that is seen in it.
+
+    An object has the share of its own step, or its part of the share of its track, which all of its frames have alike.
+
+    Raises:
+        ValueError: the memory is not of this graph.
+    """
+    assert memory.shows is not None
+    assert memory.times is not None
+    real, frame = memory.frame_mask[0], graph.frame.to(steps.device)
+    shows, times, steps = memory.shows[0, real], memory.times[0, real], steps[:, real]
+    number = torch.arange(len(frame), device=frame.device)
+    of_object = shows[:, None] == number
+    if "track" in graph:
+        track = graph.track.to(steps.device)
+        of_object |= (shows[:, None] == -2 - track) & (track >= 0)
+    seen = of_object.sum(1, keepdim=True)
+    if bool(((shows != -1) & (seen[:, 0] == 0)).any()):
+        raise ValueError(f"the memory shows objects that the graph has not: {_ALONE}")
+    nodes = steps @ (of_object / seen.clamp(min=1)).to(steps)
+    pictures = torch.arange(int(graph.num_frames), device=steps.device)
+    whole = steps @ ((shows == -1)[:, None] & (times[:, None] == pictures)).to(steps)
+    return nodes, whole + nodes @ (frame[:, None] == pictures).to(steps)
 
 
 _ALONE = "give the memory of this graph alone"

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from graphs import GraphStore, StoreFullError, VideoFeatures, flat_graph
+from graphs import GraphStore, StoreFullError, VideoFeatures
+from stg.data.edges import graph_as_recorded
 from stg.features.clip_pass import ClipFeatures, Stages
 from stg.features.extractor import Extractor
 from stg.features.log import ExtractionLog
@@ -143,7 +144,10 @@ class _Ingestion:
         for video, features in self._extract(clips):
             try:
                 with self.stages("graph"):
-                    graph = flat_graph(with_motion(features, video, samples[video], self.motion))
+                    # As the manifest says: what it says nothing of is the paper's.
+                    graph = graph_as_recorded(
+                        with_motion(features, video, samples[video], self.motion), self.store.manifest
+                    )
                 row = clip_row(video, features)
                 with self.stages("store"), nullcontext() if self.log is None else self.log.clip(row):
                     self.store.put(video, graph)

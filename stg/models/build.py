@@ -9,10 +9,11 @@ import graphs
 from decoders import Decoder
 from stg.config.model import GraphConfig, ModelConfig
 from stg.models.branches import SceneBranch, SceneViews
-from stg.models.captioner import Branch, Captioner, Fusion
+from stg.models.captioner import JOINED, Branch, Captioner, Fusion
 from stg.models.decoders import DECODERS, BranchName
 from stg.models.feature_kinds import FEATURES, FeatureWidths
 from stg.models.memory import ClipVector, MemoryBuilder
+from stg.models.readout import JoinTokens, Readout
 from stg.models.statistics import Standardise
 from stg.text.vocabulary import BOS, EOS, PAD, UNK
 
@@ -22,6 +23,7 @@ FUSIONS: Mapping[str, Fusion] = {
     "object": "distill",
     "concat": "concat",
     "l2": "l2",
+    "joint": "joint",
 }
 
 
@@ -59,10 +61,9 @@ def build_captioner(
         scene = SceneBranch(widths.scene, widths.motion or None, model.channels)
     objects = graphs.STGEncoder(widths.objects, model.channels, graph.layers) if model.branches != "scene" else None
     decoders = {branch: _decoder(model, branch, shared) for branch in reads}
-    joined = model.branches == "concat" and model.concat_axis == "channel"
-    # Without a bias, as the projections of Eq. 5 and 6.
-    join = nn.Linear(2 * model.channels, model.channels, bias=False) if joined else None
+    join = _join(model)
     memories = {branch: _memory(branch, frozenset(parts), widths, model) for branch, parts in reads.items()}
+    readout = Readout(model.readout, model.channels) if objects is not None and model.readout != "frames" else None
 
     # Only what is read is standardised: statistics of other features would be taken for nothing.
     read = {"x"} if objects is not None else set()
@@ -72,7 +73,9 @@ def build_captioner(
     )
     return Captioner(
         scene=Branch(scene, decoders["scene"], memories["scene"]) if scene is not None else None,
-        objects=Branch(objects, decoders.get("object"), memories.get("object")) if objects is not None else None,
+        objects=Branch(objects, decoders.get("object"), memories.get("object"), readout)
+        if objects is not None
+        else None,
         fusion=FUSIONS[model.branches],
         join=join,
         standardise=standardise if model.standardise else None,
@@ -97,7 +100,7 @@ def _checked_reads(model: ModelConfig, widths: FeatureWidths) -> dict[BranchName
     # Joined branches have one decoder, filed under the scene.
     wanted_decoders: dict[BranchName, bool] = {
         "scene": wants_scene,
-        "object": wants_objects and model.branches != "concat",
+        "object": wants_objects and FUSIONS[model.branches] not in JOINED,
     }
     spec = DECODERS[model.decoder]
     reads: dict[BranchName, Reads] = {
@@ -124,6 +127,15 @@ def _decoder(model: ModelConfig, branch: BranchName, shared: dict[str, Any]) -> 
     # The unknown word is learned, as the captions hold it, and never written.
     made.suppressed = (UNK,)
     return made
+
+
+def _join(model: ModelConfig) -> nn.Linear | JoinTokens | None:
+    if model.branches == "joint":
+        return JoinTokens(model.channels)
+    if model.branches == "concat" and model.concat_axis == "channel":
+        # Without a bias, as the projections of Eq. 5 and 6.
+        return nn.Linear(2 * model.channels, model.channels, bias=False)
+    return None
 
 
 def _memory(branch: BranchName, reads: frozenset[str], widths: FeatureWidths, model: ModelConfig) -> MemoryBuilder:

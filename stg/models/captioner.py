@@ -14,11 +14,16 @@ from graphs import GraphData
 from stg.models.branches import SceneBranch, SceneViews, pad_scene
 from stg.models.feature_kinds import FEATURES
 from stg.models.memory import MemoryBuilder
+from stg.models.readout import JoinTokens, Readout, Tokens, frame_tokens
 
-Fusion = Literal["distill", "concat", "l2"]
+Fusion = Literal["distill", "concat", "l2", "joint"]
 
 WHOLE_VIDEO = frozenset({"clip", "category"})
 """Parts of a memory that describe a video and no step of it, and so stay what they are when branches are joined."""
+
+
+JOINED: frozenset[Fusion] = frozenset({"concat", "joint"})
+"""The fusions in which one decoder reads both branches, at test time too."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,11 +35,13 @@ class Branch:
             turns a batch into ``graphs.VideoStates``.
         decoder: reads them; None where another branch's decoder reads them along with its own (``fusion="concat"``).
         memory: makes what else the decoder reads, from the nodes of the graph in the object branch; None: nothing.
+        readout: of the object branch, what the decoder reads in place of the means of frames; None: these means.
     """
 
     encoder: "SceneBranch | SceneViews | graphs.STGEncoder"
     decoder: Decoder | None = None
     memory: MemoryBuilder | None = None
+    readout: Readout | None = None
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,8 @@ class Encoded:
 
     Attributes:
         scene: memory of the scene branch, or None where the model has none.
-        objects: memory of the object branch (per-frame means; frames without objects are masked), or None.
+        objects: memory of the object branch (per-frame means, where frames without objects are masked, or what its
+            readout makes), or None.
         has_objects: [B], True for videos with at least one object.
     """
 
@@ -57,13 +65,15 @@ class Captioner(nn.Module):
 
     Pass the branches, so that any part of them can be one's own. With ``fusion="concat"`` the branches join before a
     single decoder (the ablation "Two Branch + Concat"): by channel through ``join``, or one after the other in time
-    where ``join`` is None; that decoder reads frames, and at most what describes the video as a whole.
+    where ``join`` is None; that decoder reads frames, and at most what describes the video as a whole. With
+    ``fusion="joint"`` they join too: one decoder attends to the frames of the scene and to what the readout of the
+    graph makes (each object, each track, or the means), as one sequence in which a learned vector marks each kind.
 
     Args:
         scene: the scene branch, or None for an object-only model.
         objects: the branch of the graph, or None for a scene-only model; joined to the other, it has no decoder.
-        fusion: how the branches meet: ``distill`` (Eq. 7), ``l2`` (Table 3), ``concat`` (Table 3).
-        join: linear layer from the 2C joined channels to C.
+        fusion: how the branches meet: ``distill`` (Eq. 7), ``l2`` (Table 3), ``concat`` (Table 3), ``joint``.
+        join: linear layer from the 2C joined channels to C; for ``joint``, what joins the steps.
         standardise: by batch field (``scene``, ``motion``, ``x``, ``grid``, ``audio``), what standardises it first;
             None leaves features as they are, as the paper does.
 
@@ -77,7 +87,7 @@ class Captioner(nn.Module):
         scene: Branch | None = None,
         objects: Branch | None = None,
         fusion: Fusion = "distill",
-        join: nn.Linear | None = None,
+        join: nn.Linear | JoinTokens | None = None,
         standardise: nn.ModuleDict | None = None,
     ) -> None:
         super().__init__()
@@ -85,16 +95,17 @@ class Captioner(nn.Module):
             raise ValueError("a captioner needs a scene branch, an object branch, or both; got neither")
         # Refused here, not in the first batch: a model that cannot caption must not begin to train.
         decoders = [branch.decoder is not None for branch in (scene, objects) if branch is not None]
-        if fusion == "concat" and decoders != [True, False]:
-            raise ValueError("fusion='concat' needs both branches and exactly one decoder, that of the scene branch")
-        if fusion != "concat" and not all(decoders):
+        joined = fusion in JOINED
+        if joined and decoders != [True, False]:
+            raise ValueError(f"fusion={fusion!r} needs both branches and exactly one decoder, that of the scene branch")
+        if not joined and not all(decoders):
             raise ValueError("every branch needs its decoder")
         _check_reads("scene", scene)
         _check_reads("object", objects)
         # Regions and grids belong to the steps of one branch: joined frames have no such steps.
-        if fusion == "concat" and scene and scene.decoder and (steps := scene.decoder.reads - WHOLE_VIDEO):
+        if joined and scene and scene.decoder and (steps := scene.decoder.reads - WHOLE_VIDEO):
             raise ValueError(
-                f"fusion='concat' joins the frames of both branches and its decoder reads {_listed(steps)} too: "
+                f"fusion={fusion!r} joins the frames of both branches and its decoder reads {_listed(steps)} too: "
                 "give it one that reads frames alone"
             )
         # Files of weights name these attributes, and optimisers number them: neither names nor order may change.
@@ -105,6 +116,7 @@ class Captioner(nn.Module):
         self.scene_parts = scene.memory if scene is not None else None
         self.object_parts = objects.memory if objects is not None else None
         self.fusion, self.join, self.standardise = fusion, join, standardise
+        self.readout = objects.readout if objects is not None else None
 
     def encode(self, batch: GraphData) -> Encoded:
         """Encode each video of a flat batch once, by every branch of the model.
@@ -125,19 +137,24 @@ class Captioner(nn.Module):
             scene_memory = VideoMemory(frame_mask=padded.mask, **self.scene.views(padded), **parts)
         if self.objects is not None:
             # The graph gives one vector a node and their mean a frame; regions keep the nodes themselves.
-            nodes, frames, mask = self.objects(batch)
-            parts = self.object_parts(batch, nodes) if self.object_parts is not None else {}
-            object_memory = VideoMemory(frames=frames, frame_mask=mask, **parts)
-            has_objects = mask.any(-1)
+            states = self.objects(batch)
+            parts = self.object_parts(batch, states.nodes) if self.object_parts is not None else {}
+            read = {"frames": states.frames, "frame_mask": states.frame_mask}
+            if self.readout is not None:
+                read = self.readout(states.nodes, batch)._asdict()
+            object_memory = VideoMemory(**read, **parts)
+            has_objects = states.frame_mask.any(-1)
         else:
             # The losses ask for it whatever the model.
             has_objects = torch.zeros(len(batch.num_frames), dtype=torch.bool, device=batch.num_frames.device)
         # Joined into the scene's memory, as its decoder is the only one.
-        if self.fusion == "concat" and scene_memory is not None and object_memory is not None:
-            scene_memory = self._concatenate(scene_memory, object_memory)
+        if self.fusion in JOINED and scene_memory is not None and object_memory is not None:
+            scene_memory = self._joined(scene_memory, object_memory)
         return Encoded(scene_memory, object_memory, has_objects)
 
-    def _concatenate(self, scene: VideoMemory, objects: VideoMemory) -> VideoMemory:
+    def _joined(self, scene: VideoMemory, objects: VideoMemory) -> VideoMemory:
+        if isinstance(self.join, JoinTokens):
+            return replace(scene, **self.join(_tokens(scene), _tokens(objects))._asdict())
         if self.join is None:
             # Joined in time, frames without objects stay masked; by channel they are zeros next to a real scene.
             mask = torch.cat([scene.frame_mask, objects.frame_mask], 1)
@@ -189,7 +206,7 @@ class Captioner(nn.Module):
 
     @property
     def _captions_with_graph(self) -> bool:
-        return self.scene is None or self.fusion == "concat"
+        return self.scene is None or self.fusion in JOINED
 
     def _fields(self, *, test_time: bool) -> frozenset[str]:
         """The features of a batch that are read."""
@@ -214,6 +231,12 @@ def _check_reads(name: str, branch: Branch | None) -> None:
             f"the decoder of the {name} branch reads {_listed(missing)}, and the branch provides {_listed(provides)}: "
             f"pass {advice}"
         )
+
+
+def _tokens(memory: VideoMemory) -> Tokens:
+    if memory.times is None or memory.shows is None:
+        return frame_tokens(memory.frames, memory.frame_mask)
+    return Tokens(memory.frames, memory.frame_mask, memory.times, memory.shows)
 
 
 def _listed(names: frozenset[str]) -> str:

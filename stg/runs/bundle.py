@@ -89,11 +89,11 @@ class CaptionerBundle:
         """Write the part that captions (or, if ``whole``, the object branch too), atomically and with a checksum."""
         captioner = self.captioner if whole else self.captioner.for_captioning()
         # A full model whose object branch is gone is a scene model.
-        branches = "scene" if captioner is not self.captioner else self.model.branches
+        alone = {} if captioner is self.captioner else {"branches": "scene", "readout": "frames"}
         header = {
             "format": FORMAT,
             "version": VERSION,
-            "model": {**to_dict(self.model), "branches": branches},
+            "model": {**to_dict(self.model), **alone},
             "graph": to_dict(self.graph),
             "widths": asdict(self.widths),
             "vocabulary": self.vocabulary.to_json(),

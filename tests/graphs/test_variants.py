@@ -12,7 +12,7 @@ from graphs.flat import FlatBatch
 from graphs.storage.in_memory import GraphsInMemory
 from graphs.storage.records import StoreError
 from graphs.storage.store import GraphStore
-from graphs.tracks import TrackEdges
+from graphs.track_transforms import TrackEdges
 from graphs.transforms import SelectVariant
 from graphs.variants import DENSE_TYPE, TIME_FLOWS, VARIANTS, SelectedEdges, TrackVariant, select_edges
 from tests.graphs.graph_reference import dense, make_video, matrix, tracks_matrix

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from graphs import EDGE_TYPES, FreeField, GraphStore, spatial_edges, temporal_edges
-from stg.config.store import EdgeConfig
-from stg.data.edges import recorded_edges
+from graphs import EDGE_TYPES, FreeField, GraphStore, link_tracks, spatial_edges, temporal_edges
+from stg.config.store import EdgeConfig, TrackConfig
+from stg.data.edges import recorded_edges, recorded_tracks
+from stg.data.feature_check import check_features
 from stg.runtime.errors import UserError
 from tests.graphs.made_graphs import made_graph
 from tests.stg.run_commands import store_command as main
@@ -81,7 +82,7 @@ def test_other_edges_in_the_store_are_refused(path: Path, tmp_path: Path, capsys
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["edges", "STORE"], "merge and edges need --out STORE, the other actions take none"),
+        (["edges", "STORE"], "merge, edges and tracks need --out STORE, the other actions take none"),
         (["edges", "STORE", "STORE", "--out", "new", "--top_k", "1"], "edges takes one store, got 2"),
         (
             ["edges", "STORE", "--out", "new"],
@@ -121,3 +122,37 @@ def test_free_fields_stay_and_those_of_edges_cannot(tmp_path: Path, capsys: pyte
     assert main(["edges", str(tmp_path / "edges"), "--out", str(tmp_path / "never"), "--tau_time", "0.1"]) == 2
     told = capsys.readouterr().err
     assert "keeps edge_attr of each edge, which edges that are drawn now do not have: make a store without" in told
+
+
+def test_tracks_are_added_and_all_else_stays(path: Path, tmp_path: Path) -> None:
+    out = tmp_path / "tracked"
+    assert main(["tracks", str(path), "--out", str(out), "--patience", "1", "--min_cosine", "-1"]) == 0
+    with GraphStore(path) as before, GraphStore(out) as after:
+        assert list(before) == list(after)
+        assert recorded_tracks(after.manifest) == TrackConfig(patience=1, min_cosine=-1.0)
+        assert recorded_tracks(before.manifest) is None
+        for video in before:
+            old, new = before.get(video).to_dict(), after.get(video).to_dict()
+            for name in old.keys() - {"video"}:
+                same = (
+                    torch.equal(old[name], new[name]) if isinstance(old[name], torch.Tensor) else old[name] == new[name]
+                )
+                assert same, name
+            wanted = link_tracks(
+                old["boxes"], old["x"], old["frame"], min_iou=0.0, min_cosine=-1.0, appearance=0.8, patience=1
+            )
+            assert torch.equal(new["track"], wanted)
+
+
+def test_tracks_of_one_class_need_classes(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tracks", str(path), "--out", str(tmp_path / "new"), "--same_label", "true"]) == 2
+    assert "these graphs have none" in capsys.readouterr().err
+
+
+def test_a_model_that_was_trained_without_tracks_takes_a_store_with_them(path: Path, tmp_path: Path) -> None:
+    out = tmp_path / "tracked"
+    assert main(["tracks", str(path), "--out", str(out)]) == 0
+    with GraphStore(path) as before, GraphStore(out) as after:
+        check_features(before.manifest, after, "model")
+        with pytest.raises(UserError, match="do not fit this model"):
+            check_features(after.manifest, before, "model")

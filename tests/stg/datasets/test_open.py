@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from graphs import GraphStore, build_graph
+from graphs import GraphStore, build_graph, link_tracks
 from stg.commands.checks import ANNOTATED
 from stg.config.data import DataConfig, WorldConfig
 from stg.config.plugins import KINDS
+from stg.config.store import TrackConfig
+from stg.data.edges import recorded_tracks
 from stg.datasets.open import DATASETS, READERS, OpenDataset, open_dataset
 from stg.runtime.errors import UserError
 from tests.stg.conftest import made_video
@@ -228,5 +230,16 @@ def test_a_store_with_other_edges_serves_the_world_and_is_not_added_to(tmp_path:
     data = DataConfig(store=str(sharp))
     with open_dataset(data, WorldConfig(**small)).store as store:
         assert store.manifest["edges"]["tau_time"] == 0.1
-    with pytest.raises(UserError, match="has rebuilt edges and lacks 1 of the world's videos"):
+    with pytest.raises(UserError, match="has other edges or tracks and lacks 1 of the world's videos"):
         open_dataset(data, WorldConfig(train=2, val=1, test=1))
+
+
+def test_the_objects_of_the_world_have_tracks(tmp_path: Path) -> None:
+    small = {"train": 2, "val": 1, "test": 1}
+    with open_dataset(DataConfig(store=str(tmp_path / "world")), WorldConfig(**small)).store as store:
+        assert recorded_tracks(store.manifest) == TrackConfig()
+        graph = store.get("train-00000")
+        wanted = link_tracks(graph.boxes, graph.x, graph.frame, min_iou=0, min_cosine=0.3, appearance=0.8, patience=2)
+        # Up to the half precision of stored features, which may decide between near equals.
+        assert (graph.track == wanted).float().mean() > 0.9
+        assert len(graph.track.unique()) < len(graph.track) / 2
