@@ -135,7 +135,8 @@ def free_fields(
         if name not in known:
             raise StoreError(_undeclared(name, value, lengths))
         if not isinstance(value, Tensor):
-            raise StoreError(f"{name} must be a tensor, got {type(value).__name__}")
+            how = f": torch.tensor([{value}])" if isinstance(value, int | float) else ""
+            raise StoreError(f"{name} must be a tensor, got {type(value).__name__}{how}")
         field = known[name]
         if problem := misfit(field.axis, tuple(value.shape), lengths):
             raise StoreError(f"{name} {problem}. {_advice(field.axis)}")
@@ -162,7 +163,7 @@ def _counted(lengths: Mapping[str, int]) -> str:
 def _advice(axis: str) -> str:
     if axis == "graph":
         return "Give it one row a graph, [1 ...] (unsqueeze(0)), or declare another axis (free=, graphs.FreeField)"
-    return f"Give it one row a {axis}, or declare another axis (free=, graphs.FreeField)"
+    return f"Give it one row for each {axis}, or declare another axis (free=, graphs.FreeField)"
 
 
 def _undeclared(name: str, value: Any, lengths: Mapping[str, int]) -> str:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from graphs.edges import EDGE_TYPES
+from graphs.features import VideoFeatures
 from graphs.flat import FlatBatch, GraphData
 from graphs.storage.free_fields import (
     FreeField,
@@ -115,7 +116,8 @@ def attributes(data: GraphData) -> dict[str, Any]:
         StoreError: it is no graph.
     """
     if not isinstance(data, GraphData):
-        raise StoreError(f"a graph must be a PyG Data or a graphs.FlatBatch, got {type(data).__name__}")
+        hint = ": make its graph by graphs.build_graph" if isinstance(data, VideoFeatures) else ""
+        raise StoreError(f"a graph must be a PyG Data or a graphs.FlatBatch, got {type(data).__name__}{hint}")
     return data.to_dict()
 
 

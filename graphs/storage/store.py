@@ -1,7 +1,9 @@
 """Whole video graphs in one LMDB file: sparse, checked, and read straight into batches."""
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +41,8 @@ class GraphStore:
     Objects are picklable and survive a fork: a copy in another process opens the file itself, for reading. Many may
     read while one writes. Without the right to write in its folder, reading takes no lock; then nobody should write.
 
+    Where a ``with`` block fails that made the file and has stored nothing yet, the file goes too.
+
     Args:
         path: the file.
         mode: ``r`` reads; ``a`` appends, and creates what is not there; ``w`` empties the store first.
@@ -71,6 +75,7 @@ class GraphStore:
         if features_dtype is not None and features_dtype not in FEATURE_TYPES:
             raise StoreError(f"features_dtype must be one of {', '.join(FEATURE_TYPES)}, got {features_dtype!r}")
         free = declared(free, FIELDS)
+        self._made = mode != "r" and not Path(path).exists()
         # The arguments are good by now: a wrong one must not create a file.
         self._file = LMDBFile(path, write=mode != "r", map_growth=map_growth, strict=strict)
         self._known = KnownRecords(self.path)
@@ -85,7 +90,7 @@ class GraphStore:
             raise
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_file": self._file, "_known": KnownRecords(self.path), "_versions": []}
+        return {"_file": self._file, "_known": KnownRecords(self.path), "_versions": [], "_made": False}
 
     @property
     def path(self) -> Path:
@@ -168,10 +173,12 @@ class GraphStore:
         self.put_many([(video, data)])
 
     def put_many(self, graphs: Mapping[str, GraphData] | Iterable[tuple[str, GraphData]]) -> None:
-        """Store several graphs in one transaction: all of them, or none. Errors as in :meth:`put`."""
+        """Store several graphs with their ids in one transaction: all of them, or none. Errors as in :meth:`put`."""
         added = Additions(self.path, self._header())
-        for video, data in graphs.items() if isinstance(graphs, Mapping) else graphs:
-            added.graph(video, data)
+        for item in graphs.items() if isinstance(graphs, Mapping) else graphs:
+            if not isinstance(item, tuple | list) or len(item) != 2:
+                raise StoreError(f"put_many takes pairs (video id, graph), got {type(item).__name__}")
+            added.graph(*item)
         self._commit(added)
 
     def record(self, video: str) -> bytes:
@@ -303,7 +310,13 @@ class GraphStore:
     def __enter__(self) -> "GraphStore":
         return self
 
-    def __exit__(self, *details: object) -> None:
+    def __exit__(self, error: object, *details: object) -> None:
+        # An empty store of a script that failed before its first graph would pass for one that was made.
+        with suppress(StoreError):
+            if error is not None and self._made and self._file.writable and not len(self):
+                # Before it is closed, as another process may write from then on.
+                for end in ("", "-lock"):
+                    Path(os.path.realpath(self.path) + end).unlink(missing_ok=True)
         self.close()
 
     def __repr__(self) -> str:

@@ -137,7 +137,7 @@ NAN = torch.tensor([[1.0, 2.0], [3.0, float("nan")], [0.0, 0.0]])
         (_set("velocity", None), "the graph lacks velocity, which every graph of this store has"),
         (
             _set("velocity", torch.zeros(2, 2)),
-            r"velocity follows the node axis, whose length is 3, but has the shape \[2, 2\]. Give it one row a node",
+            r"velocity follows the node axis, whose length is 3, but has the shape \[2, 2\]. Give it one row for",
         ),
         (_set("place", torch.zeros(4).short()), r"place follows the edge axis, whose length is 7, but .* \[4\]"),
         (
