@@ -15,10 +15,14 @@ from typing import Any, get_type_hints
 import jaxtyping
 import pytest
 from beartype import beartype
+from hypothesis import HealthCheck, settings
 
 from tests.stg.forks import interpreter
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# No test waits by the clock: on a busy machine drawing examples takes its time.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 os.fsync = lambda descriptor: None  # no test cuts the power, and waiting for the disk takes as long as training
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell has it in the background: children would ignore it
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -55,8 +55,9 @@ def check_writable(path: Path, strict: bool = False) -> None:
     Warns:
         NetworkFileSystem: it is on one, and not ``strict``.
     """
-    if not path.parent.is_dir():
-        raise StoreError(f"cannot write {path}: there is no folder {path.parent}")
+    # Not Path.is_dir, which raises where a folder above may not be entered.
+    if not os.path.isdir(path.parent):
+        raise StoreError(f"cannot write {path}: there is no folder {path.parent}, or this user may not enter it")
     if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
         raise StoreError(
             f"cannot write {path}: the folder or the file is read-only for this user; open it with mode 'r'"
