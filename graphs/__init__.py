@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from graphs.readers.cad120 import CAD120_ACTIONS, CAD120_CLASSES, Cad120Clip, Cad120Labels, read_cad120
     from graphs.readers.coco_vid import read_coco_vid
     from graphs.readers.mot import read_mot
+    from graphs.relational import AttentionConv, RelationalConv, RelationalOperator, relational_operator
     from graphs.scatter import segment_mean, segment_sum
     from graphs.sharpen import SharpenEdges, sharpen_edges
     from graphs.source import GraphSource
@@ -52,6 +53,7 @@ __all__ = [
     "RELATIVE_GEOMETRY",
     "TIME_FLOWS",
     "VARIANTS",
+    "AttentionConv",
     "Cad120Clip",
     "Cad120Labels",
     "DenseEdges",
@@ -68,6 +70,8 @@ __all__ = [
     "LinkTracks",
     "LockHeldError",
     "NodeInputs",
+    "RelationalConv",
+    "RelationalOperator",
     "RelativeGeometry",
     "STGConv",
     "STGEncoder",
@@ -99,6 +103,7 @@ __all__ = [
     "read_cad120",
     "read_coco_vid",
     "read_mot",
+    "relational_operator",
     "relative_geometry",
     "segment_mean",
     "segment_sum",
@@ -140,6 +145,7 @@ _HOMES = {
     "graphs.readers.cad120": ("CAD120_ACTIONS", "CAD120_CLASSES", "Cad120Clip", "Cad120Labels", "read_cad120"),
     "graphs.readers.coco_vid": ("read_coco_vid",),
     "graphs.readers.mot": ("read_mot",),
+    "graphs.relational": ("AttentionConv", "RelationalConv", "RelationalOperator", "relational_operator"),
     "graphs.scatter": (
         "segment_mean",
         "segment_sum",

@@ -150,7 +150,7 @@ class STGConv(MessagePassing):
             self._check_operator(edge_index, edge_weight, dtype)
             matrix, transpose = edge_index
             if isinstance(matrix, Windows):  # which propagate() does not take for a matrix
-                out = _SparseProduct.apply(matrix, transpose, hidden, residual)
+                out = sparse_product(edge_index, hidden, residual)
             else:
                 out = self.propagate(
                     matrix, x=hidden, edge_weight=None, edge_attr=None, transpose=transpose, residual=residual
@@ -167,16 +167,10 @@ class STGConv(MessagePassing):
         return out.to(hidden.dtype).relu_()
 
     def _check_edges(self, edge_index: Tensor | SparseOperator, edge_attr: Tensor | None) -> None:
-        if self.edge_dim is None:
-            if edge_attr is not None:
-                raise ValueError("edge_attr is given, but the layer was built without edge_dim: pass edge_dim to it")
-            return
-        if isinstance(edge_index, SparseOperator):
+        if self.edge_dim is not None and isinstance(edge_index, SparseOperator):
             raise ValueError("a sparse operator has no edges for edge_attr: give edge_index and edge_weight")
-        expected = (edge_index.size(1), self.edge_dim)
-        if edge_attr is None or edge_attr.shape != expected:
-            given = "none was given" if edge_attr is None else f"got {list(edge_attr.shape)}"
-            raise ValueError(f"edge_dim={self.edge_dim} needs edge_attr of shape {list(expected)}, {given}")
+        edges = 0 if isinstance(edge_index, SparseOperator) else edge_index.size(1)
+        check_attributes(edge_attr, self.edge_dim, edges)
 
     def _check_operator(self, operator: SparseOperator, edge_weight: Tensor | None, dtype: torch.dtype) -> None:
         _refuse_weight(edge_weight, "sparse operator")
@@ -223,11 +217,31 @@ def check_width(x: Tensor, weight: Tensor) -> None:
         )
 
 
+def check_attributes(edge_attr: Tensor | None, edge_dim: int | None, edges: int) -> None:
+    """Refuse attributes that a layer does not read, or that are not as it reads them.
+
+    Raises:
+        ValueError: naming what came and what was expected.
+    """
+    if edge_dim is None:
+        if edge_attr is not None:
+            raise ValueError("edge_attr is given, but the layer was built without edge_dim: pass edge_dim to it")
+        return
+    if edge_attr is None or edge_attr.shape != (edges, edge_dim):
+        given = "none was given" if edge_attr is None else f"got {list(edge_attr.shape)}"
+        raise ValueError(f"edge_dim={edge_dim} needs edge_attr of shape {[edges, edge_dim]}, {given}")
+
+
 def sparse_edges(adj_t: Float[Tensor, "N N"]) -> tuple[Int[Tensor, "2 E"], Float[Tensor, " E"]]:
     """The edges of PyG's sparse ``adj_t`` and their weights, its values."""
     # Row i of adj_t is what node i gathers, so its rows are the targets.
     (target, source), edge_weight = to_edge_index(adj_t)
     return torch.stack([source, target]), edge_weight
+
+
+def sparse_product(operator: SparseOperator, x: Float[Tensor, "N C"], residual: Tensor | None) -> Tensor:
+    """``residual + matrix @ x`` in the precision of the operator, with gradients of ``x`` and ``residual``."""
+    return _SparseProduct.apply(*operator, x, residual)
 
 
 def _refuse_weight(edge_weight: Tensor | None, what: str) -> None:
