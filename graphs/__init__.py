@@ -33,10 +33,13 @@ if TYPE_CHECKING:
     from graphs.storage.database import LMDBDatabase
     from graphs.storage.dataset import InMemoryVideoGraphDataset, VideoGraphDataset
     from graphs.storage.free_fields import FreeField
-    from graphs.storage.graph_records import encode_graph
+    from graphs.storage.graph_records import encode_graph as encode_graph
     from graphs.storage.in_memory import GraphsInMemory
-    from graphs.storage.lmdb_file import LMDBFile
-    from graphs.storage.locks import FileLock, LockHeldError, lock_holder, open_plain
+    from graphs.storage.lmdb_file import LMDBFile as LMDBFile
+    from graphs.storage.locks import FileLock as FileLock
+    from graphs.storage.locks import LockHeldError as LockHeldError
+    from graphs.storage.locks import lock_holder as lock_holder
+    from graphs.storage.locks import open_plain as open_plain
     from graphs.storage.records import StoreError, StoreFullError
     from graphs.storage.store import GraphStore
     from graphs.track_transforms import LinkTracks, TrackEdges
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
     from graphs.transforms import DenseEdges, SelectVariant, SpatialEdges, TemporalEdges, paper_edges
     from graphs.variants import DENSE_TYPE, TIME_FLOWS, VARIANTS, TrackVariant, check_variant, select_edges, set_edges
 
+# Without the plumbing of stores (locks, files, records), which the rooms above import by name all the same.
 __all__ = [
     "BOXES_FORMAT",
     "CAD120_ACTIONS",
@@ -57,7 +61,6 @@ __all__ = [
     "Cad120Clip",
     "Cad120Labels",
     "DenseEdges",
-    "FileLock",
     "FlatBatch",
     "FreeField",
     "GraphData",
@@ -66,9 +69,7 @@ __all__ = [
     "GraphsInMemory",
     "InMemoryVideoGraphDataset",
     "LMDBDatabase",
-    "LMDBFile",
     "LinkTracks",
-    "LockHeldError",
     "NodeInputs",
     "RelationalConv",
     "RelationalOperator",
@@ -93,11 +94,8 @@ __all__ = [
     "check_variant",
     "dense_edges",
     "draw_paper_edges",
-    "encode_graph",
     "flat_graph",
     "link_tracks",
-    "lock_holder",
-    "open_plain",
     "paper_edges",
     "read_boxes",
     "read_cad120",
