@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from graphs.readers.coco_vid import read_coco_vid
     from graphs.readers.mot import read_mot
     from graphs.relational import AttentionConv, RelationalConv, RelationalOperator, relational_operator
+    from graphs.relational_encoder import RelationalEncoder
     from graphs.scatter import segment_mean, segment_sum
     from graphs.sharpen import SharpenEdges, sharpen_edges
     from graphs.source import GraphSource
@@ -72,6 +73,7 @@ __all__ = [
     "LinkTracks",
     "NodeInputs",
     "RelationalConv",
+    "RelationalEncoder",
     "RelationalOperator",
     "RelativeGeometry",
     "STGConv",
@@ -144,6 +146,7 @@ _HOMES = {
     "graphs.readers.coco_vid": ("read_coco_vid",),
     "graphs.readers.mot": ("read_mot",),
     "graphs.relational": ("AttentionConv", "RelationalConv", "RelationalOperator", "relational_operator"),
+    "graphs.relational_encoder": ("RelationalEncoder",),
     "graphs.scatter": (
         "segment_mean",
         "segment_sum",

@@ -4,6 +4,7 @@ Every encoder has one face: ``encoder(data)``, with a graph or a flat batch of g
 :class:`VideoStates`. It reads the fields that it needs by their names in ``data``; empty frames and videos are masked.
 """
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -21,6 +22,39 @@ class VideoStates(NamedTuple):
     nodes: Float[Tensor, "N C"]
     frames: Float[Tensor, "B T C"]
     frame_mask: Bool[Tensor, "B T"]
+
+
+class FrameSlots(NamedTuple):
+    """Where each node lies in the padded grid of the frames of all videos, so that empty frames keep their place."""
+
+    slot: Int[Tensor, " N"]
+    videos: int
+    longest: int
+
+    @staticmethod
+    def of(
+        frame: Int[Tensor, " N"], batch: Int[Tensor, " N"] | None, num_frames: Int[Tensor, " B"] | int
+    ) -> "FrameSlots":
+        """From what :meth:`STGEncoder.forward` takes by these names.
+
+        Raises:
+            ValueError: if nodes are not ordered, or lie in a frame or video that is not there.
+        """
+        lengths = torch.as_tensor(num_frames, device=frame.device).reshape(-1)
+        video = torch.zeros_like(frame) if batch is None else batch
+        # item() and shapes, not int() and len(): torch.export keeps them open.
+        videos = lengths.shape[0]
+        longest = cast(int, lengths.max().item()) if videos else 0
+        slot = video * longest + frame
+        if not torch.compiler.is_exporting():
+            _check_nodes(frame, video, slot, lengths)
+        return FrameSlots(slot, videos, longest)
+
+    def states(self, nodes: Float[Tensor, "N C"]) -> VideoStates:
+        """The states of the nodes, and their mean in each frame."""
+        mean, count = segment_mean(nodes, self.slot, self.videos * self.longest)
+        shape = (self.videos, self.longest)
+        return VideoStates(nodes, mean.view(*shape, nodes.size(1)), (count > 0).view(shape))
 
 
 class STGEncoder(torch.nn.Module):
@@ -92,32 +126,26 @@ class STGEncoder(torch.nn.Module):
         if frame is None or edge_index is None or num_frames is None:
             raise ValueError("x needs frame, edge_index and num_frames along with it: give them, or the graph alone")
         check_width(x, self.project.weight)
-        lengths = torch.as_tensor(num_frames, device=x.device).reshape(-1)
-        video = torch.zeros_like(frame) if batch is None else batch
-        # item() and shapes, not int() and len(): torch.export keeps them open.
-        videos = lengths.shape[0]
-        longest = cast(int, lengths.max().item()) if videos else 0
-        # One number for each frame of the padded grid, so that empty frames keep their place.
-        slot = video * longest + frame
-        exporting = torch.compiler.is_exporting()
-        if not exporting:
-            _check_nodes(frame, video, slot, lengths)
+        slots = FrameSlots.of(frame, batch, num_frames)
 
         hidden = self.project(x)
-        # An operator has neither messages for PyG to explain nor a gradient for the weights, and is laid out by values.
-        plain = exporting or any(conv.explain for conv in self.convs)
-        plain = plain or (edge_weight is not None and edge_weight.requires_grad)
-        if not plain and not isinstance(edge_index, SparseOperator):
+        if not edge_by_edge(self.convs, edge_weight) and not isinstance(edge_index, SparseOperator):
             # The precision of the parameters decides: the store gives float32 weights to a float64 model too.
             dtype = torch.promote_types(self.project.weight.dtype, torch.float32)
             weight = x.new_ones(edge_index.size(1)) if edge_weight is None else edge_weight
             edge_index, edge_weight = sparse_operator(edge_index, weight.to(dtype), x.size(0)), None
         for conv in self.convs:
             hidden = conv(hidden, edge_index, edge_weight)
+        return slots.states(hidden)
 
-        mean, count = segment_mean(hidden, slot, videos * longest)
-        shape = (videos, longest)
-        return VideoStates(hidden, mean.view(*shape, hidden.size(1)), (count > 0).view(shape))
+
+def edge_by_edge(convs: Iterable[torch.nn.Module], edge_weight: Tensor | None) -> bool:
+    """Whether messages are needed one by one: PyG explains them, weights have gradients, or the graph is exported.
+
+    An operator has neither messages nor a gradient for the weights, and is laid out by values.
+    """
+    learned = edge_weight is not None and edge_weight.requires_grad
+    return torch.compiler.is_exporting() or learned or any(bool(conv.explain) for conv in convs)
 
 
 def _parts(data: GraphData) -> dict[str, Any]:

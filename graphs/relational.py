@@ -66,7 +66,7 @@ def relational_operator(
     norm = symmetric_norm(slots, edge_weight, num_nodes * types)
     weighed = norm.unsqueeze(1) * edge_attr.to(norm.dtype)
     sums = weighed.new_zeros(num_nodes * types, edge_attr.size(1)).index_add(0, slots[1], weighed)
-    return RelationalOperator(tuple(matrices), sums.view(num_nodes, types, -1))
+    return RelationalOperator(tuple(matrices), sums.view(num_nodes, types, edge_attr.size(1)))
 
 
 class RelationalConv(MessagePassing):

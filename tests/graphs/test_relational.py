@@ -44,7 +44,7 @@ def slow_typed(layer: RelationalConv, x: Tensor, edges: dict[str, Any]) -> Tenso
     for j, i, w, k, e in rows(edges):
         message = layer.linear.weight[k * width : (k + 1) * width] @ x[j]
         if e is not None:
-            message = message + layer.edge.weight[:, 3 * k : 3 * k + 3] @ e
+            message = message + layer.edge.weight[:, k * len(e) : (k + 1) * len(e)] @ e
         norm = w / math.sqrt((degree.get((i, k)) or 1) * (degree.get((j, k)) or 1))
         out[i] = out[i] + norm * message
     return torch.relu(torch.stack(out))
