@@ -24,13 +24,13 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks import CLIPS
 from benchmarks.activity_classifier import Classifier
-from benchmarks.activity_graphs import CLASSES, FRAMES, STATISTICS, Clips, made_clips, make_clips, statistics
+from benchmarks.activity_graphs import CLASSES, EDGE_DIMS, FRAMES, STATISTICS, Clips, made_clips, make_clips, statistics
 from benchmarks.timing import bar, write
 from graphs import CAD120_ACTIONS, Cad120Clip, FlatBatch, read_cad120
 
 KINDS = {"none": (), "spatial": ("spatial",), "temporal": ("temporal",), "both": ("spatial", "temporal")}
 CONTROLS = ("shuffled edges", "shuffled features")
-EPOCHS = (30, 60)
+EPOCHS = (20, 40, 60)
 SEEDS = (0, 1, 2)
 VIEWS = 6
 TREES = 300
@@ -197,7 +197,8 @@ def train(clips: Clips, task: Task) -> np.ndarray:
     if task.name == "shuffled features":
         y[learn] = y[learn[torch.randperm(len(learn))]]
     kinds = KINDS["both" if task.name in CONTROLS else task.name]
-    model = Classifier(clips.nodes["x"].size(1), CLASSES, len(CAD120_ACTIONS), kinds)
+    widths = {kind: EDGE_DIMS[kind] for kind in kinds}
+    model = Classifier(clips.nodes["x"].size(1), CLASSES, len(CAD120_ACTIONS), widths)
     steps = task.epochs * -(-len(learn) // BATCH)
     optimiser = torch.optim.AdamW(model.parameters(), RATE, weight_decay=DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps, pct_start=0.2)

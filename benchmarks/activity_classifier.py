@@ -1,6 +1,6 @@
 """A small graph classifier of clips whose edges can be left out, all else being equal."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -39,8 +39,8 @@ class Classifier(torch.nn.Module):
         in_channels: width of ``x``.
         labels: number of labels, above every ``label``.
         classes: number of activities.
-        kinds: of the edges that are read, each with weights of its own; none for a model without a graph.
-        edge_dim: width of the attributes of edges.
+        edge_dims: kind of edges that is read, with weights of its own -> width of their attributes; none for a model
+            without a graph.
         channels: width of the states.
         num_layers: number of layers.
         slot: width of the state of a class of objects.
@@ -52,18 +52,18 @@ class Classifier(torch.nn.Module):
         in_channels: int,
         labels: int,
         classes: int,
-        kinds: Sequence[str],
-        edge_dim: int = 7,
+        edge_dims: Mapping[str, int],
         channels: int = 32,
         num_layers: int = 2,
         slot: int = 8,
         dropout: float = 0.3,
     ) -> None:
         super().__init__()
-        self.labels, self.kinds = labels, tuple(kinds)
+        self.labels, self.kinds = labels, tuple(edge_dims)
         self.inputs = NodeInputs(in_channels, channels, box="linear")
         self.relations = torch.nn.ModuleList(
-            torch.nn.ModuleDict({kind: RelationConv(channels, edge_dim) for kind in kinds}) for _ in range(num_layers)
+            torch.nn.ModuleDict({kind: RelationConv(channels, width) for kind, width in edge_dims.items()})
+            for _ in range(num_layers)
         )
         self.within = torch.nn.ModuleList(
             torch.nn.Sequential(

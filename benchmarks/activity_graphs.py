@@ -15,16 +15,18 @@ from graphs import (
     FlatBatch,
     VideoFeatures,
     box_features,
+    contact_geometry,
     relative_geometry,
     spatial_edges,
     track_edges,
 )
 
-FRAMES = 8
-"""Frames of a clip that become part of its graph, evenly spread from first to last: a stride of 3 to 28 frames."""
+FRAMES = 6
+"""Frames of a clip that become part of its graph, evenly spread from first to last: a stride of 4 to 40 frames."""
 CLASSES = 1 + len(CAD120_CLASSES)
-EDGE_SCALE = 10.0
-"""Most boxes move or lie less than a tenth of their size apart, which a network cannot see next to numbers around 1."""
+MOTION_SCALE = 10.0
+"""Most boxes move by less than a tenth of their size, which a network cannot see next to numbers around 1."""
+EDGE_DIMS = {"spatial": 10, "temporal": 7}
 
 
 class Clips(NamedTuple):
@@ -34,7 +36,7 @@ class Clips(NamedTuple):
         nodes: ``x``, ``boxes``, ``frame``, ``track``, ``label`` by name, ``[N ...]``, ordered by graph, then by frame.
         counts: ``[G]`` objects of each graph.
         edges: "spatial" and "temporal" -> ``edge_index [2 E]``, ordered by target.
-        attributes: the same -> ``edge_attr [E 7]``.
+        attributes: the same -> ``edge_attr [E F]``, of width ``EDGE_DIMS``.
         sizes: ``[G 2]`` height and width of the pictures.
         y: ``[B]`` action.
         subject: ``[B]`` who acts.
@@ -92,18 +94,25 @@ def make_clips(clips: Sequence[Cad120Clip], views: int = 1, seed: int = 0) -> Cl
     pairs, _ = spatial_edges(boxes, frame, batch)
     along, _ = track_edges(frame, track, batch, span=FRAMES)
     edges = {"spatial": pairs[:, pairs[0] != pairs[1]], "temporal": along}
-    attributes = {
-        kind: EDGE_SCALE * relative_geometry(index, boxes, frame, batch)[:, :7] for kind, index in edges.items()
-    }
+    sizes = torch.tensor([clip.features.size for clip in clips] * views)
     return Clips(
         nodes,
         counts,
         edges,
-        attributes,
-        torch.tensor([clip.features.size for clip in clips] * views),
+        {kind: edge_attributes(kind, index, boxes, frame, batch, sizes) for kind, index in edges.items()},
+        sizes,
         torch.tensor([clip.labels.y for clip in clips]),
         np.array([clip.labels.subject for clip in clips]),
     )
+
+
+def edge_attributes(kind: str, index: Tensor, boxes: Tensor, frame: Tensor, batch: Tensor, sizes: Tensor) -> Tensor:
+    """Geometry in space; geometry and time along tracks, larger."""
+    relative = relative_geometry(index, boxes, frame, batch)
+    if kind == "temporal":
+        return MOTION_SCALE * relative[:, :7]
+    # Ratio of sizes and IoU, which the geometry of contacts lacks.
+    return torch.cat([relative[:, 2:5], contact_geometry(index, boxes, sizes, batch)], dim=1)
 
 
 def one_view(clip: Cad120Clip, random: np.random.Generator, view: int) -> dict[str, Tensor]:

@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     from graphs.build import build_graph, draw_paper_edges, flat_graph
     from graphs.conv import SparseOperator, STGConv, sparse_operator, symmetric_norm
     from graphs.detections import box_features
-    from graphs.edge_geometry import RELATIVE_GEOMETRY, RelativeGeometry, relative_geometry
+    from graphs.edge_geometry import (
+        CONTACT_GEOMETRY,
+        RELATIVE_GEOMETRY,
+        RelativeGeometry,
+        contact_geometry,
+        relative_geometry,
+    )
     from graphs.edges import EDGE_TYPES, dense_edges, spatial_edges, temporal_edges
     from graphs.encoder import STGEncoder, VideoStates
     from graphs.features import VideoFeatures
@@ -53,6 +59,7 @@ __all__ = [
     "BOXES_FORMAT",
     "CAD120_ACTIONS",
     "CAD120_CLASSES",
+    "CONTACT_GEOMETRY",
     "DENSE_TYPE",
     "EDGE_TYPES",
     "RELATIVE_GEOMETRY",
@@ -94,6 +101,7 @@ __all__ = [
     "box_geometry",
     "build_graph",
     "check_variant",
+    "contact_geometry",
     "dense_edges",
     "draw_paper_edges",
     "flat_graph",
@@ -127,7 +135,13 @@ _HOMES = {
         "symmetric_norm",
     ),
     "graphs.detections": ("box_features",),
-    "graphs.edge_geometry": ("RELATIVE_GEOMETRY", "RelativeGeometry", "relative_geometry"),
+    "graphs.edge_geometry": (
+        "CONTACT_GEOMETRY",
+        "RELATIVE_GEOMETRY",
+        "RelativeGeometry",
+        "contact_geometry",
+        "relative_geometry",
+    ),
     "graphs.edges": (
         "EDGE_TYPES",
         "dense_edges",

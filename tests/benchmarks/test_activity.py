@@ -9,8 +9,7 @@ import torch
 
 from benchmarks import __main__ as command
 from benchmarks.activity import CONTROLS, KINDS, Task, Trainings, compare, shuffle_edges, table, train
-from benchmarks.activity_graphs import CLASSES, EDGE_SCALE, FRAMES, Clips, made_clips, make_clips, statistics
-from graphs import relative_geometry
+from benchmarks.activity_graphs import CLASSES, FRAMES, Clips, edge_attributes, made_clips, make_clips, statistics
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +28,8 @@ def test_a_batch_holds_the_edges_of_its_graphs(clips: Clips) -> None:
         index, attributes = batch[f"{kind}_index"], batch[f"{kind}_attr"]
         assert index.size(1) == count
         assert bool((index[1].diff() >= 0).all())
-        same = relative_geometry(index, batch.boxes, batch.frame, batch.batch)[:, :7]
-        torch.testing.assert_close(attributes, EDGE_SCALE * same)
+        same = edge_attributes(kind, index, batch.boxes, batch.frame, batch.batch, batch["size"])
+        torch.testing.assert_close(attributes, same)
         source, target = index
         assert torch.equal(batch.batch[source], batch.batch[target])
         assert bool((batch.track[source] == batch.track[target]).all()) == (kind == "temporal")

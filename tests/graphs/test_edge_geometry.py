@@ -12,6 +12,7 @@ from torch.export import Dim, export
 from torch_geometric.data import Batch, Data
 
 from graphs import (
+    CONTACT_GEOMETRY,
     RELATIVE_GEOMETRY,
     GraphStore,
     LinkTracks,
@@ -20,6 +21,7 @@ from graphs import (
     STGConv,
     VideoFeatures,
     build_graph,
+    contact_geometry,
     relative_geometry,
 )
 from tests.graphs.graph_reference import iou, make_video, videos
@@ -159,6 +161,62 @@ def test_words_for_what_cannot_be() -> None:
             relative_geometry(*arguments)
     with pytest.raises(ValueError, match="RelativeGeometry reads edge_index, which the data has not: build"):
         RelativeGeometry()(Data(boxes=boxes, frame=frame))
+
+
+def slow_contact(data: Data, width: float) -> list[list[float]]:
+    """The columns of the docstring, edge by edge, for one video."""
+    corners = data.boxes.tolist()
+    rows = []
+    for j, i in data.edge_index.T.tolist():
+        a, b = corners[j], corners[i]
+        way = [(a[k] + a[k + 2] - b[k] - b[k + 2]) / 2 for k in (0, 1)]
+        between = [max(0.0, b[k] - a[k + 2], a[k] - b[k + 2]) for k in (0, 1)]
+        sides = [max(1.0, b[k + 2] - b[k]) for k in (0, 1)]
+        shared = [max(0.0, min(a[k + 2], b[k + 2]) - max(a[k], b[k])) for k in (0, 1)]
+        lengths = [*way, math.hypot(*way), math.hypot(*between)]
+        scaled = [*(10 * length / width for length in lengths), *(way[k] / sides[k] for k in (0, 1))]
+        rows.append([*map(math.asinh, scaled), shared[0] * shared[1] / (sides[0] * sides[1])])
+    return rows
+
+
+@settings(max_examples=25, deadline=None)
+@given(members=st.lists(videos(), min_size=1, max_size=3))
+def test_contacts_of_any_edges_equal_the_loop_video_by_video(members: list[VideoFeatures]) -> None:
+    data = [graph(video) for video in members]
+    batch = Batch.from_data_list(data)
+    sizes = torch.tensor([[40, 50 + 7 * video] for video in range(len(data))])
+    expected = [row for video, one in enumerate(data) for row in slow_contact(one, 50 + 7 * video)]
+    found = contact_geometry(batch.edge_index, batch.boxes, sizes, batch.batch)
+    torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64).view(-1, 7), rtol=0, atol=1e-12)
+    one = contact_geometry(data[0].edge_index, data[0].boxes, (40, 50))
+    assert torch.equal(one, found[: len(one)])
+
+
+def test_contacts_by_hand() -> None:
+    """In a picture 100 wide, a cup of 10 by 20 lies 30 right of a hand of 10 by 10, and the hand covers half a ball."""
+    boxes = torch.tensor([[0.0, 0, 10, 10], [30, 0, 40, 20], [5, 0, 15, 10]])
+    found = contact_geometry(torch.tensor([[1, 0], [0, 2]]), boxes, (80, 100))
+    column = dict(zip(CONTACT_GEOMETRY, found.T.tolist(), strict=True))
+    assert [math.sinh(value) for value in column["right"]] == pytest.approx([3, -0.5])
+    assert [math.sinh(value) for value in column["down"]] == pytest.approx([0.5, 0])
+    assert [math.sinh(value) for value in column["distance"]] == pytest.approx([math.hypot(3, 0.5), 0.5])
+    assert [math.sinh(value) for value in column["gap"]] == pytest.approx([2, 0])
+    assert [math.sinh(value) for value in column["boxes_right"]] == pytest.approx([3, -0.5])
+    assert column["inside"] == pytest.approx([0, 0.5])
+
+
+@pytest.mark.usefixtures("open_shapes")
+def test_words_for_contacts_that_cannot_be() -> None:
+    data = Batch.from_data_list([build_graph(make_video([2, 1])), build_graph(make_video([1]))])
+    index, boxes = data.edge_index, data.boxes
+    for arguments, words in (
+        ((index, boxes, (0, 50)), r"size must be \(height, width\) in pixels, both at least 1, got \[\[0, 50\]\]"),
+        ((index, boxes, torch.ones(3, 3)), r"size must be \[B 2\], .* got \[3, 3\]"),
+        ((index, boxes, torch.ones(2, 2), data.batch + 1), "a row for each of 3 videos, or one for all, got 2"),
+        ((index + 1, boxes, (40, 50)), "edge_index names node 4, but there are 4 boxes"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            contact_geometry(*arguments)
 
 
 class Geometry(torch.nn.Module):
