@@ -71,9 +71,9 @@ class STGEncoder(torch.nn.Module):
     Called with a graph, ``encoder(data)``, it reads ``x``, ``frame``, ``edge_index`` (or PyG's ``adj_t``),
     ``edge_weight`` and ``batch`` where they are there, and ``num_frames``; the same can be given one by one.
 
-    `torch.export` takes it with any number of nodes, edges, frames and videos, by the edge-by-edge path and without the
-    check of the nodes (torch 2.8 does not). `torch.compile` takes it in several graphs, as that check and the operator
-    depend on values.
+    `torch.export` takes it with any number of nodes, edges, frames and videos, from an example with two or more of
+    each, by the edge-by-edge path and without the check of the nodes (torch 2.8 does not). `torch.compile` takes it in
+    several graphs, as that check and the operator depend on values.
 
     Args:
         in_channels: width ``D`` of the object features; -1 to take it from the first batch, as PyG's layers do.

@@ -16,9 +16,10 @@ def read_coco_vid(path: str | Path, *, num_classes: int | None = None) -> list[t
     >>> with graphs.GraphStore("vid.lmdb", "a") as store:
     ...     store.put_many((video, graphs.flat_graph(made)) for video, made in graphs.read_coco_vid("vid.json"))
 
-    What is read: ``videos`` (``id``, ``name``), ``images`` (``id``, ``video_id``, ``frame_id``, ``width``, ``height``,
-    or these two of the video), ``annotations`` (``image_id``, ``bbox`` as x, y, width, height in pixels,
-    ``category_id``, and where they are there, ``instance_id`` or ``track_id``, and ``score``). Other keys are left.
+    What is read: ``videos`` (``id``, ``name``), ``images`` (``id``, ``video_id``, ``frame_id`` or, as in TAO,
+    ``frame_index``, ``width``, ``height``, or these two of the video), ``annotations`` (``image_id``, ``bbox`` as x, y,
+    width, height in pixels, ``category_id``, and where they are there, ``instance_id`` or ``track_id``, and ``score``).
+    Other keys are left.
 
     The frames of a video are its images in the order of ``frame_id``, which may begin anywhere and skip numbers;
     ``frame_number`` keeps it. ``label`` is the category, ``track`` the instance.
@@ -96,14 +97,16 @@ def _images(
     sizes = {number: size for number, (_, size) in videos.items()}
     known = set()
     for entry in entries.items():
-        given = entry.members("id video_id frame_id", None)
-        image, video, frame = (given[key].integer() for key in ("id", "video_id", "frame_id"))
+        has = entry.members("", None)
+        number = "frame_index" if "frame_index" in has and "frame_id" not in has else "frame_id"
+        given = entry.members(f"id video_id {number}", None)
+        image, video, frame = (given[key].integer() for key in ("id", "video_id", number))
         if video not in videos:
             raise entry.fault(f"video_id {video} is none of the videos")
         if image in known:
             raise entry.fault(f"the id {image} is given to an image before")
         if frame in by_video[video]:
-            raise entry.fault(f"video {videos[video][0]!r} has an image with frame_id {frame} before")
+            raise entry.fault(f"video {videos[video][0]!r} has an image with {number} {frame} before")
         known.add(image)
         by_video[video][frame] = image
         size = _size(given)

@@ -40,7 +40,7 @@ def draw_edges(
     edge_score: Any,
     *,
     pictures: Any = None,
-    size: Sequence[int] | None = None,
+    size: Any = None,
     labels: Sequence[str] | None = None,
     top: int = 10,
     columns: int = 4,
@@ -72,7 +72,7 @@ def draw_edges(
         edge_index: [2 E] source and target of each edge.
         edge_score: [E] finite; edges of 0 or less are not drawn.
         pictures: [T H W 3] uint8, the frames.
-        size: height and width of the frames in pixels, for empty frames instead of pictures.
+        size: height and width of the frames in pixels, for empty frames instead of pictures; ``graph["size"]`` too.
         labels: [N] what to write on each box.
         top: so many edges are drawn, highest score first; of equals, the first.
         columns: frames in a row.
@@ -267,15 +267,17 @@ def _graph(boxes: Any, frame: Any, edge_index: Any, edge_score: Any, labels: Seq
     )
 
 
-def _shots(pictures: Any, size: Sequence[int] | None, frame: np.ndarray) -> np.ndarray:
+def _shots(pictures: Any, size: Any, frame: np.ndarray) -> np.ndarray:
     """[T H W 3] what is below the boxes."""
     if (pictures is None) == (size is None):
         raise ValueError("give the frames as pictures, or the height and width of empty ones as size")
     needed = int(frame.max(initial=0)) + 1
     if size is not None:
-        if len(size) != 2 or min(size) < 1:
-            raise ValueError(f"size is a height and a width in pixels, not {size}")
-        return np.broadcast_to(np.array(BLANK, np.uint8), (needed, *map(int, size), 3))
+        # One row a graph, as graphs have it.
+        sides = np.asarray(size).reshape(-1).tolist()
+        if len(sides) != 2 or min(sides) < 1:
+            raise ValueError(f"size is a height and a width in pixels, not {sides}")
+        return np.broadcast_to(np.array(BLANK, np.uint8), (needed, *map(int, sides), 3))
     shots = _array("pictures", pictures, "T H W 3")
     if shots.dtype != np.uint8 or not shots.size:
         raise ValueError(f"pictures are of {shots.dtype} and shape {list(shots.shape)}, not uint8 [T H W 3]")

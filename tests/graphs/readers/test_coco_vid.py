@@ -57,6 +57,15 @@ def test_the_videos_of_a_file(tmp_path: Path) -> None:
     assert (a.num_frames, a.num_objects, a.size, a.objects.shape) == (1, 0, (24, 32), (0, 9))
 
 
+def test_frames_may_be_numbered_as_in_tao(tmp_path: Path) -> None:
+    images = [{"frame_index": image["frame_id"], **image} for image in FILE["images"]]
+    for image in images:
+        del image["frame_id"]
+    (_, found), _ = read_coco_vid(write(tmp_path / "vid.json", FILE | {"images": images}))
+    assert found.frame_number.tolist() == [1, 4, 9]
+    assert found.frame.tolist() == [0, 0, 2]
+
+
 def test_scores_and_classes_of_ones_own(tmp_path: Path) -> None:
     made = deepcopy(FILE)
     for row, entry in enumerate(made["annotations"]):

@@ -34,6 +34,12 @@ def test_the_example_in_the_docstring_holds() -> None:
     assert doctest.testmod(edge_pictures).failed == 0
 
 
+def test_the_size_may_be_that_of_a_graph() -> None:
+    expected = drawn([1.0, 0.0, 1.0, 0.0]).tobytes()
+    for size in (torch.tensor([[SIDE, SIDE]]), torch.tensor([SIDE, SIDE]), [SIDE, SIDE]):
+        assert drawn([1.0, 0.0, 1.0, 0.0], size=size).tobytes() == expected
+
+
 def test_edges_join_their_boxes_and_nothing_else_is_drawn() -> None:
     picture = drawn([1.0, 0.0, 1.0, 0.0])
     assert at(picture, 0, 170, 40) == COLOURS["spatial"], "halfway between boxes 0 and 1"
