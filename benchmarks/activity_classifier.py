@@ -6,30 +6,7 @@ import torch
 from torch import Tensor
 from torch_geometric.utils import segment
 
-from graphs import FlatBatch, NodeInputs
-
-
-class RelationConv(torch.nn.Module):
-    """What node i gathers: largest and mean of ``relu(A h_i + B h_j + E e_ij)`` over its edges, zeros without edges.
-
-    Args:
-        channels: width ``C``.
-        edge_dim: width ``F`` of ``edge_attr``.
-    """
-
-    def __init__(self, channels: int, edge_dim: int) -> None:
-        super().__init__()
-        self.target = torch.nn.Linear(channels, channels)
-        self.source = torch.nn.Linear(channels, channels, bias=False)
-        self.edge = torch.nn.Linear(edge_dim, channels, bias=False)
-        self.out = torch.nn.Linear(2 * channels, channels)
-
-    def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor) -> Tensor:
-        """``[N C]``, edges ordered by target -> ``[N C]``."""
-        source, target = edge_index
-        message = self.target(x).index_select(0, target) + self.source(x).index_select(0, source) + self.edge(edge_attr)
-        message, ends = message.relu(), pointer(target, len(x))
-        return self.out(torch.cat([segment(message, ends, reduce=how) for how in ("max", "mean")], 1))
+from graphs import FlatBatch, MessageConv, NodeInputs
 
 
 class Classifier(torch.nn.Module):
@@ -62,7 +39,7 @@ class Classifier(torch.nn.Module):
         self.labels, self.kinds = labels, tuple(edge_dims)
         self.inputs = NodeInputs(in_channels, channels, box="linear")
         self.relations = torch.nn.ModuleList(
-            torch.nn.ModuleDict({kind: RelationConv(channels, width) for kind, width in edge_dims.items()})
+            torch.nn.ModuleDict({kind: MessageConv(channels, edge_dim=width) for kind, width in edge_dims.items()})
             for _ in range(num_layers)
         )
         self.within = torch.nn.ModuleList(

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from graphs.features import VideoFeatures
     from graphs.flat import FlatBatch, GraphData
     from graphs.identity_edges import track_edges
+    from graphs.message_conv import MessageConv
     from graphs.node_inputs import NodeInputs, box_geometry
     from graphs.readers.boxes import BOXES_FORMAT, read_boxes
     from graphs.readers.cad120 import CAD120_ACTIONS, CAD120_CLASSES, Cad120Clip, Cad120Labels, read_cad120
@@ -78,6 +79,7 @@ __all__ = [
     "InMemoryVideoGraphDataset",
     "LMDBDatabase",
     "LinkTracks",
+    "MessageConv",
     "NodeInputs",
     "RelationalConv",
     "RelationalEncoder",
@@ -154,6 +156,7 @@ _HOMES = {
     ),
     "graphs.features": ("VideoFeatures",),
     "graphs.identity_edges": ("track_edges",),
+    "graphs.message_conv": ("MessageConv",),
     "graphs.node_inputs": ("NodeInputs", "box_geometry"),
     "graphs.readers.boxes": ("BOXES_FORMAT", "read_boxes"),
     "graphs.readers.cad120": ("CAD120_ACTIONS", "CAD120_CLASSES", "Cad120Clip", "Cad120Labels", "read_cad120"),
