@@ -19,6 +19,8 @@ from stg.runtime.reading import (
     require_id,
     some,
 )
+from stg.video.clips import SUFFIXES
+from stg.video.decoding import video_id
 
 
 def read_predictions(path: str | Path) -> dict[str, str]:
@@ -144,7 +146,7 @@ def short_names(files: Sequence[str]) -> list[str]:
 
 
 def _read_lines(path: str | Path) -> dict[str, Any]:
-    """The lines of ``stg.caption --json``; clips that could not be captioned are left out."""
+    """The lines of ``stg.caption --json``, by the ids of their clips; those that failed are left out."""
 
     found: dict[str, Any] = {}
     for where, row in read_json_lines(path):
@@ -152,9 +154,12 @@ def _read_lines(path: str | Path) -> dict[str, Any]:
             raise UserError(f"{where} must be an object with video and caption, got {row!r:.80}")
         # A clip that failed and succeeded later has two lines; the one that failed says nothing of captions.
         if row.get("error") is None:
-            if row["video"] in found:
-                raise UserError(f"{where} is a second caption for video {row['video']!r}: keep one a video")
-            found[row["video"]] = row["caption"]
+            place = Path(row["video"])
+            # As extract names them, so that these captions meet those that evaluate writes of the same clips.
+            video = video_id(place) if place.suffix.lower() in SUFFIXES else row["video"]
+            if video in found:
+                raise UserError(f"{where} is a second caption for video {video!r}: keep one a video")
+            found[video] = row["caption"]
     return found
 
 

@@ -21,7 +21,7 @@ from stg.runtime.reporter import SILENT, Reporter
 from stg.training.objective import Objective
 from stg.training.schedules import OPTIMISERS
 from stg.training.setup import TrainingSetup, check_training, set_up
-from stg.training.state import TrainingState
+from stg.training.state import Position, TrainingState
 from stg.training.step import OutOfMemory, StepResult, train_step
 from stg.training.trackers import Tracker, Tracking, check_trackers
 from stg.training.validation import Validated
@@ -92,7 +92,7 @@ def _train(config: FitConfig, run: TrainingRun, reporter: Reporter, ranks: Ranks
     # Before anything is written: a run that is refused, or finished, stays as it is.
     _restore(state, run, setup, reporter)
     if state.finished:
-        reporter.say(f"{run.folder} is finished: {_best(state)}")
+        reporter.say(f"{run.folder} is finished: {_best(state.at, setup.validation.videos)}")
         return
     _begin(state, config, run, setup, reporter)
     tracking.open(run.folder, state.at.step)
@@ -157,7 +157,7 @@ def _train(config: FitConfig, run: TrainingRun, reporter: Reporter, ranks: Ranks
                 state.interrupt(run.set_state)
 
     run.set_state("finished", step=state.at.step, epoch=state.at.epoch, best=state.at.best)
-    reporter.say(f"{_best(state)}. Next: python -m stg.evaluate {run.folder}")
+    reporter.say(f"{_best(state.at, setup.validation.videos)}. Next: python -m stg.evaluate {run.folder}")
 
 
 def _restore(state: TrainingState, run: TrainingRun, setup: TrainingSetup, reporter: Reporter) -> None:
@@ -272,6 +272,8 @@ def _export(setup: TrainingSetup, folder: RunFolder) -> None:
         setup.trained.save(folder.whole_file, whole=True)
 
 
-def _best(state: TrainingState) -> str:
-    when = f"epoch {state.at.best_epoch + 1}" if state.at.best_epoch >= 0 else "at the start"
-    return f"best validation CIDEr {state.at.best:.3f} ({when})"
+def _best(at: Position, videos: Sequence[str]) -> str:
+    # What the model was chosen by: a single video has no CIDEr.
+    name = "CIDEr" if len(videos) > 1 else "BLEU-4"
+    when = f"epoch {at.best_epoch + 1}" if at.best_epoch >= 0 else "at the start"
+    return f"best validation {name} {at.best:.3f} ({when})"

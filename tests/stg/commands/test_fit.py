@@ -29,7 +29,8 @@ from stg.runs.bundle import CaptionerBundle
 from stg.runtime.distributed import Ranks
 from stg.runtime.errors import Preempted, StgError, UserError
 from stg.runtime.progress import ConsoleReporter
-from stg.training.loop import fit
+from stg.training.loop import _best, fit
+from stg.training.state import Position
 from tests.stg.failing_output import failing_output
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -478,6 +479,12 @@ def test_wrong_input_is_told_in_one_line(store: Path, tmp_path: Path, capsys: py
         shown = capsys.readouterr().err
         assert words in shown
         assert len(shown.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("videos", "score"), [(1, "BLEU-4"), (2, "CIDEr")])
+def test_the_last_line_names_the_score_that_the_model_was_chosen_by(videos: int, score: str) -> None:
+    """A single video has no CIDEr."""
+    assert _best(Position(best=0.25, best_epoch=1), ["v"] * videos) == f"best validation {score} 0.250 (epoch 2)"
 
 
 @pytest.mark.parametrize("number", [errno.EPIPE, errno.ENOSPC, errno.EIO])

@@ -27,7 +27,7 @@ def test_lines_of_the_caption_command_are_read_without_the_clips_that_failed(tmp
     rows = [dict.fromkeys(keys, 0) | {"video": video, "caption": text, "error": error} for video, text, error in clips]
     lines = tmp_path / "clips.jsonl"
     lines.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert read_captions(lines) == {"a.mp4": ["a man is singing"], "c.mp4": ["a cat"]}
+    assert read_captions(lines) == {"a": ["a man is singing"], "c": ["a cat"]}
     for content, words in (
         (None, "could not read .*clips.jsonl: No such file"),
         ("{", "clips.jsonl line 1 is not valid JSON: "),
@@ -71,6 +71,17 @@ def test_a_caption_may_hold_separators_of_lines(tmp_path: Path) -> None:
     row = {"video": "a", "caption": "one\u2028two", "error": None}
     (tmp_path / "a.jsonl").write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
     assert read_captions(tmp_path / "a.jsonl") == {"a": ["one\u2028two"]}
+
+
+def test_clips_of_caption_have_the_ids_that_extract_gives_them(tmp_path: Path) -> None:
+    videos = ["CLIPS/-a_1_2.mp4", "b.MKV", "/far/cafe\u0301.webm", "no.file", "one/name"]
+    rows = [{"video": video, "caption": f"{number}", "error": None} for number, video in enumerate(videos)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    expected = {"-a_1_2": ["0"], "b": ["1"], "caf\u00e9": ["2"], "no.file": ["3"], "one/name": ["4"]}
+    assert read_captions(tmp_path / "a.jsonl") == expected
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({**rows[0], "video": f"{at}/v.mp4"}) + "\n" for at in "xy"))
+    with pytest.raises(UserError, match=r"a.jsonl line 2 is a second caption for video 'v'"):
+        read_captions(tmp_path / "a.jsonl")
 
 
 def test_a_list_is_parsed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
