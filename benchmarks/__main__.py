@@ -14,6 +14,7 @@ from benchmarks.tables import write_tables
 BENCHMARKS = {
     "edges": "building graphs, against a loop over frames",
     "convolution": "the graph convolution, against a dense matrix, PyG's gather-scatter and GCNConv",
+    "encoders": "a step of an encoder with boxes, kinds and geometry, against the paper's",
     "store": "reading batches from the store, against pickle, .pt, safetensors and HDF5",
     "dataset": "a DataLoader over a store, against the OnDiskDataset of PyG",
     "decoding": "cached greedy and beam search, against running the whole prefix again for each word",

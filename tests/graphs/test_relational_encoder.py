@@ -115,6 +115,10 @@ def test_what_it_reads_counts(conv: str) -> None:
         changed = data.clone()
         changed[name] = value
         assert (model(changed).nodes - before).abs().max() > 1e-4, name
+    other = data.clone()
+    other.label_score = other.scores
+    del other.scores
+    assert torch.equal(model(other).nodes, before)
     given = RelativeGeometry()(data.clone())
     assert torch.equal(model(given).nodes, before)
     given.edge_attr = given.edge_attr + 1
