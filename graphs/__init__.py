@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from graphs.storage.locks import open_plain as open_plain
     from graphs.storage.records import StoreError, StoreFullError
     from graphs.storage.store import GraphStore
+    from graphs.track_relations import TrackRelations
     from graphs.track_transforms import LinkTracks, TrackEdges
     from graphs.tracks import link_tracks
     from graphs.transforms import DenseEdges, SelectVariant, SpatialEdges, TemporalEdges, paper_edges
@@ -95,6 +96,7 @@ __all__ = [
     "StoreFullError",
     "TemporalEdges",
     "TrackEdges",
+    "TrackRelations",
     "TrackVariant",
     "VideoFeatures",
     "VideoGraphDataset",
@@ -183,6 +185,7 @@ _HOMES = {
     ),
     "graphs.storage.store": ("GraphStore",),
     "graphs.track_transforms": ("LinkTracks", "TrackEdges"),
+    "graphs.track_relations": ("TrackRelations",),
     "graphs.tracks": ("link_tracks",),
     "graphs.transforms": (
         "DenseEdges",

@@ -23,10 +23,29 @@ class GraphConfig:
     both."""
     layers: int = 3
     """Number of graph convolutions (Eq. 4), one behind the other; 0: none."""
+    conv: Literal["stg", "typed", "attention"] = "stg"
+    """stg: the convolution of the paper; typed: with weights of its own for each kind of edge; attention: edges are
+    weighed by what their ends are, the paper's weights being a prior. The last two read box, classes, score and
+    geometry."""
+    box: Literal["none", "linear", "sinusoidal"] = "none"
+    """Objects know their boxes and frame times besides their appearance, as numbers or as waves of them."""
+    classes: int = 0
+    """Number of classes that objects know, where the store has the labels of a detector (81 for COCO, whose labels
+    begin with 1); 0: none."""
+    score: bool = False
+    """Objects know how sure the detector was of them."""
+    geometry: bool = False
+    """Edges know how their two boxes lie to each other, in space and time."""
+    track_layers: int = 0
+    """Convolutions over tracks, along all edges between their objects, for model.readout tracks: what two objects do
+    to each other over time."""
 
     def __post_init__(self) -> None:
         check_name("variant", "graph.variant", self.variant)
-        not_negative(self, "layers")
+        not_negative(self, "layers", "classes", "track_layers")
+        changed = [name for name in ("box", "classes", "score", "geometry") if getattr(self, name) not in ("none", 0)]
+        if self.conv == "stg" and changed:
+            raise ValueError(f"{changed[0]} is for graph.conv typed or attention; stg is the paper's")
 
 
 SceneStream = Literal["frames", "motion", "regions", "grid"]

@@ -50,7 +50,7 @@ class OptimConfig:
     algorithm: str = "adam"
     """adam (Pan et al.), rmsprop (Cherian et al.)."""
     lr: float = 1e-3
-    """Fixed step size (1e-4 in Pan et al. and in STaTS; Chen et al. name none)."""
+    """Step size (1e-4 in Pan et al. and in STaTS; Chen et al. name none)."""
     batch_videos: int = 16
     """Videos a step."""
     captions_per_video: int = 4
@@ -78,13 +78,18 @@ class OptimConfig:
     STaTS); for recurrent decoders. null: always the given word."""
     own_word: Literal["sample", "argmax"] = "sample"
     """How scheduled sampling picks the decoder's own word."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """Of the step size: constant (the papers), or falling to a fiftieth of lr along a cosine over optim.epochs (which
+    early stopping may not reach)."""
+    warmup: float = 0.0
+    """Epochs over which the step size rises from 0 to lr; 0: none."""
 
     def __post_init__(self) -> None:
         check_name("optimiser", "optim.algorithm", self.algorithm)
         if self.scheduled_sampling is not None and self.scheduled_sampling <= 0:
             raise ValueError(f"scheduled_sampling must be greater than 0, or null; got {self.scheduled_sampling}")
         positive(self, "lr", "batch_videos", "captions_per_video", "length_buckets", "epochs", "patience")
-        not_negative(self, "clip_norm", "weight_decay")
+        not_negative(self, "clip_norm", "weight_decay", "warmup")
         if self.epoch_captions is not None and self.epoch_captions <= 0:
             raise ValueError(f"epoch_captions must be greater than 0, or null for all; got {self.epoch_captions}")
 

@@ -59,11 +59,11 @@ def build_captioner(
         scene = SceneViews(widths.scene, widths.motion, model.channels)
     elif model.branches != "object":
         scene = SceneBranch(widths.scene, widths.motion or None, model.channels)
-    objects = graphs.STGEncoder(widths.objects, model.channels, graph.layers) if model.branches != "scene" else None
+    objects = _graph_encoder(model, graph, widths) if model.branches != "scene" else None
     decoders = {branch: _decoder(model, branch, shared) for branch in reads}
     join = _join(model)
     memories = {branch: _memory(branch, frozenset(parts), widths, model) for branch, parts in reads.items()}
-    readout = Readout(model.readout, model.channels) if objects is not None and model.readout != "frames" else None
+    readout = _readout(model, graph) if objects is not None else None
 
     # Only what is read is standardised: statistics of other features would be taken for nothing.
     read = {"x"} if objects is not None else set()
@@ -127,6 +127,37 @@ def _decoder(model: ModelConfig, branch: BranchName, shared: dict[str, Any]) -> 
     # The unknown word is learned, as the captions hold it, and never written.
     made.suppressed = (UNK,)
     return made
+
+
+def _graph_encoder(
+    model: ModelConfig, graph: GraphConfig, widths: FeatureWidths
+) -> "graphs.STGEncoder | graphs.RelationalEncoder":
+    if graph.conv == "stg":
+        return graphs.STGEncoder(widths.objects, model.channels, graph.layers)
+    return graphs.RelationalEncoder(
+        widths.objects,
+        model.channels,
+        graph.layers,
+        conv=graph.conv,
+        box=None if graph.box == "none" else graph.box,
+        classes=graph.classes,
+        score=graph.score,
+        geometry=graph.geometry,
+        types=(*graphs.EDGE_TYPES, "dense"),
+        heads=model.heads,
+    )
+
+
+def _readout(model: ModelConfig, graph: GraphConfig) -> Readout | None:
+    if graph.track_layers and model.readout != "tracks":
+        raise ValueError(
+            f"graph.track_layers={graph.track_layers} are over tracks, and model.readout is {model.readout}: set it to "
+            "tracks"
+        )
+    if model.readout == "frames":
+        return None
+    relations = [graphs.TrackRelations(model.channels) for _ in range(graph.track_layers)]
+    return Readout(model.readout, model.channels, relations)
 
 
 def _join(model: ModelConfig) -> nn.Linear | JoinTokens | None:

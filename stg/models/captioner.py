@@ -38,7 +38,7 @@ class Branch:
         readout: of the object branch, what the decoder reads in place of the means of frames; None: these means.
     """
 
-    encoder: "SceneBranch | SceneViews | graphs.STGEncoder"
+    encoder: "SceneBranch | SceneViews | graphs.STGEncoder | graphs.RelationalEncoder"
     decoder: Decoder | None = None
     memory: MemoryBuilder | None = None
     readout: Readout | None = None
@@ -110,7 +110,7 @@ class Captioner(nn.Module):
             )
         # Files of weights name these attributes, and optimisers number them: neither names nor order may change.
         self.scene = cast("SceneBranch | SceneViews | None", scene and scene.encoder)
-        self.objects = cast("graphs.STGEncoder | None", objects and objects.encoder)
+        self.objects = cast("graphs.STGEncoder | graphs.RelationalEncoder | None", objects and objects.encoder)
         self.scene_decoder = scene.decoder if scene is not None else None
         self.object_decoder = objects.decoder if objects is not None else None
         self.scene_parts = scene.memory if scene is not None else None

@@ -1,5 +1,6 @@
 """What a decoder reads of a graph: the mean of each frame, each object, or each track."""
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -37,9 +38,10 @@ class Readout(nn.Module):
     Args:
         kind: ``nodes`` or ``tracks``.
         channels: width ``C`` of the states.
+        relations: convolutions over the tracks, along the edges of the graph (`graphs.TrackRelations`).
     """
 
-    def __init__(self, kind: ReadoutKind, channels: int) -> None:
+    def __init__(self, kind: ReadoutKind, channels: int, relations: Sequence[nn.Module] = ()) -> None:
         super().__init__()
         if kind not in ("nodes", "tracks"):
             raise ValueError(f"kind must be nodes or tracks, got {kind!r}; frames are what the encoder gives")
@@ -47,6 +49,7 @@ class Readout(nn.Module):
         self.hidden = nn.Linear(channels, 2 * channels) if kind == "tracks" else None
         self.output = nn.Linear(4 * channels, channels) if kind == "tracks" else None
         self.norm = nn.LayerNorm(channels)
+        self.relations = nn.ModuleList(relations)
 
     @property
     def requires(self) -> frozenset[str]:
@@ -79,13 +82,17 @@ class Readout(nn.Module):
         keys, member = torch.unique(torch.stack([video, track]), dim=1, return_inverse=True)
         of, count = keys[0], keys.shape[1]
         longest = int(batch.num_frames.max())
-        hidden = self.hidden(nodes + sinusoids(longest, nodes.shape[1]).to(nodes)[frame]).relu()
-        mean, seen = segment_mean(hidden, member, count)
-        share = seen / batch.num_frames[of]
+        positions = sinusoids(longest, nodes.shape[1]).to(nodes)
+        hidden = self.hidden(nodes + positions[frame]).relu()
+        order = member.argsort(stable=True)
+        mean, seen = segment_mean(hidden[order], member[order], count)
+        share = seen.to(hidden.dtype) / batch.num_frames[of]
         largest = hidden.new_zeros(count, hidden.shape[1]).scatter_reduce(
             0, member[:, None].expand_as(hidden), hidden, "amax", include_self=False
         )
         vectors = self.norm(self.output(torch.cat([mean * share[:, None], largest], 1)))
+        for layer in self.relations:
+            vectors = layer(vectors, member, positions, batch)
         # A track is at no one time: its frames are in its vector.
         return _padded(vectors, of, videos, torch.full_like(of, -1), keys[1])
 

@@ -117,6 +117,7 @@ def _train(config: FitConfig, run: TrainingRun, reporter: Reporter, ranks: Ranks
             batches = data.epoch(state.at.epoch)
             # A resumed epoch draws the same batches again and begins where the checkpoint was saved.
             for items, batch in _loaded(data, batches[state.at.batch :], ranks):
+                objective.start_step(state.at.epoch + state.at.batch / len(batches), optimiser)
                 with _checkpoint_in_trouble(state):
                     result = train_step(
                         model,

@@ -16,7 +16,7 @@ from stg.text.vocabulary import Vocabulary
 from stg.training.losses import captioning_losses
 from stg.training.reinforce import mix_losses, reward_losses
 from stg.training.rewards import Rewards
-from stg.training.schedules import teacher_forcing_rate, temperature_at
+from stg.training.schedules import step_size, teacher_forcing_rate, temperature_at
 
 
 class Objective:
@@ -58,6 +58,12 @@ class Objective:
         for group in optimiser.param_groups:
             group["lr"] = reward.lr or self.config.optim.lr
         return True
+
+    def start_step(self, done: float, optimiser: Optimizer) -> None:
+        """Set the step size after ``done`` epochs; while rewards are learned from it stays what it is."""
+        if self.rewards is None:
+            for group in optimiser.param_groups:
+                group["lr"] = step_size(self.config.optim, done)
 
     def __call__(self, model: Captioner, batch: CaptionBatch) -> dict[str, Tensor]:
         """``loss`` and its parts; of several processes, their summands."""

@@ -1,7 +1,7 @@
 """Optimisers, and what changes from epoch to epoch."""
 
 from collections.abc import Callable
-from math import exp
+from math import cos, exp, pi
 
 import torch
 from torch import nn
@@ -24,6 +24,25 @@ OPTIMISERS: dict[str, Callable[[list[nn.Parameter], OptimConfig], Optimizer]] = 
     "rmsprop": lambda weights, optim: torch.optim.RMSprop(weights, lr=optim.lr, weight_decay=optim.weight_decay),
 }
 """Name -> optimiser: Adam as in Pan et al. (2020), RMSprop as in Cherian et al. (2020), which names the step alone."""
+
+
+LEAST_RATE = 0.02
+"""Share of the step size that a cosine ends with."""
+
+
+def step_size(optim: OptimConfig, done: float) -> float:
+    r"""The step size after ``done`` epochs, which need not be whole.
+
+    .. math:: \eta \, \min(1, p / w) \, \big(c + (1 - c) (1 + \cos \pi p / E) / 2\big)
+
+    with ``optim.schedule`` cosine over ``E`` epochs, to the share c = .02 (Loshchilov and Hutter, 2017), and a linear
+    warm-up over the first ``w`` epochs. The papers keep it constant. As a function of the place alone it is the same in
+    a run that was resumed.
+    """
+    rate = optim.lr * (min(1.0, (done + 0.01) / optim.warmup) if optim.warmup else 1.0)
+    if optim.schedule == "constant":
+        return rate
+    return rate * (LEAST_RATE + (1 - LEAST_RATE) * (1 + cos(pi * min(done / optim.epochs, 1.0))) / 2)
 
 
 def teacher_forcing_rate(eta: float, epoch: int) -> float:

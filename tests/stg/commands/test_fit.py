@@ -30,7 +30,9 @@ from stg.runtime.distributed import Ranks
 from stg.runtime.errors import Preempted, StgError, UserError
 from stg.runtime.progress import ConsoleReporter
 from stg.training.loop import _best, fit
+from stg.training.schedules import step_size
 from stg.training.state import Position
+from stg.training.step import StepResult, train_step
 from tests.stg.failing_output import failing_output
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -506,6 +508,39 @@ def test_training_goes_on_without_standard_output(store: Path, tmp_path: Path, m
     monkeypatch.setenv("TERM", "dumb")
     assert run_command(FitConfig, lambda _: main(config), "", []) == 0
     assert json.loads((tmp_path / "run" / "state.json").read_text())["status"] == "finished"
+
+
+def test_the_step_size_follows_its_schedule(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[float] = []
+
+    def recorded(model: Any, batch: Any, optimiser: torch.optim.Optimizer, *given: Any, **more: Any) -> StepResult:
+        found.append(optimiser.param_groups[0]["lr"])
+        return train_step(model, batch, optimiser, *given, **more)
+
+    monkeypatch.setattr("stg.training.loop.train_step", recorded)
+    config = settings(store, tmp_path / "run", optim={"schedule": "cosine", "warmup": 1.0, "clip_norm": 5.0})
+    run(config)
+    per_epoch = len(found) // 2
+    assert found == pytest.approx([step_size(config.optim, step / per_epoch) for step in range(len(found))], rel=1e-9)
+    assert len(set(found)) == len(found)
+
+
+def test_a_model_that_reads_tracks_trains_is_kept_and_captions(store: Path, tmp_path: Path) -> None:
+    changes = {
+        "model": {"branches": "joint", "readout": "tracks"},
+        "graph": {"conv": "typed", "layers": 1, "box": "linear", "geometry": True, "track_layers": 1},
+    }
+    out = tmp_path / "run"
+    with pytest.raises(Preempted):
+        run(settings(store, out, **changes), stop=stop_after(3, out))
+    run(settings(store, out, **changes))
+    run(settings(store, tmp_path / "whole", **changes))
+    found = [CaptionerBundle.load(path / "model.safetensors") for path in (out, tmp_path / "whole")]
+    for name, weight in found[0].captioner.state_dict().items():
+        assert torch.equal(weight, found[1].captioner.state_dict()[name]), name
+    assert found[0].captioner.reads == {"scene", "objects"}
+    relations = found[0].captioner.readout.relations[0]  # type: ignore[union-attr, index]
+    assert bool((relations.output.weight != 0).any())  # type: ignore[union-attr, operator]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are those of POSIX")

@@ -1,0 +1,106 @@
+"""What tracks are to each other: the edges between their objects, gathered over all frames."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from graphs.edge_geometry import RELATIVE_GEOMETRY, relative_geometry
+from graphs.edges import EDGE_TYPES
+from graphs.flat import GraphData
+from graphs.scatter import segment_mean
+from graphs.variants import DENSE_TYPE
+
+_KINDS = (EDGE_TYPES["spatial"], EDGE_TYPES["temporal"], EDGE_TYPES["track"], DENSE_TYPE)
+
+
+class TrackRelations(nn.Module):
+    r"""A convolution over tracks, along the edges between their objects in all frames.
+
+    One edge says how two boxes lie to each other at one time; what happens between two objects is how that changes.
+    From track a to track b, over all edges e from an object of a to one of b,
+
+    .. math::
+        f_e = \mathrm{ReLU}(W [g_e ; w_e] + U p_{t(e)} + b_{k(e)}), \quad
+        r_{ab} = R \Big[\tfrac{1}{T} \sum_e f_e \,;\, \max_e f_e\Big], \\
+        m_{ab} = \mathrm{ReLU}(A z_b + B z_a + r_{ab}), \quad
+        z'_b = \mathrm{LN}\Big(z_b + O \big[\mathrm{mean}_a\, m_{ab} \,;\, \max_a m_{ab}\big]\Big)
+
+    with the :func:`relative_geometry` g and the weight w of an edge, the sinusoid p of the frame of its target, a bias
+    for each kind k of edge, and T frames in the video. The pairs are those of interaction networks (Battaglia et al.,
+    2016), the tracks those of STIN (Materzynska et al., 2020), which compares their boxes without edges. Linear in the
+    edges; without any it is ``LN(z)``, as O begins at zero: what edges add is learned on top of what tracks know.
+
+    Args:
+        channels: width ``C`` of the states of the tracks.
+        hidden: width of ``f``; default: twice as wide.
+    """
+
+    def __init__(self, channels: int, hidden: int | None = None) -> None:
+        super().__init__()
+        hidden = hidden or 2 * channels
+        self.channels = channels
+        self.edge = nn.Linear(len(RELATIVE_GEOMETRY) + 1, hidden, bias=False)
+        self.time = nn.Linear(channels, hidden, bias=False)
+        self.kind = nn.Embedding(len(_KINDS) + 1, hidden)
+        self.relation = nn.Linear(2 * hidden, channels)
+        self.target, self.source = (nn.Linear(channels, channels, bias=False) for _ in range(2))
+        self.output = nn.Linear(2 * channels, channels, bias=False)
+        self.norm = nn.LayerNorm(channels)
+        nn.init.zeros_(self.output.weight)
+
+    def forward(
+        self,
+        x: Float[Tensor, "K C"],
+        member: Int[Tensor, " N"],
+        positions: Float[Tensor, "T C"],
+        data: GraphData,
+    ) -> Float[Tensor, "K C"]:
+        """The tracks after what they are to each other.
+
+        Args:
+            x: ``[K C]`` states of the tracks of all videos.
+            member: ``[N]`` the track of each object, a row of x.
+            positions: ``[T C]`` sinusoids of the frames, ``T`` at least the longest video.
+            data: the flat batch: ``edge_index``, ``edge_weight``, ``edge_type``, ``boxes``, ``frame``, ``num_frames``,
+                ``batch``, and ``track`` where it is there, for velocities.
+        """
+        source, target = data.edge_index
+        track = data.track if "track" in data else None
+        geometry = relative_geometry(data.edge_index, data.boxes, data.frame, data.batch, track).to(x.dtype)
+        known = torch.cat([geometry, data.edge_weight.to(x.dtype).unsqueeze(1)], 1)
+        # Time and kind are multiplied once a frame and once a kind, not once an edge.
+        when, kind = self.time(positions)[data.frame[target]], self.kind(_places(data.edge_type))
+        felt = (self.edge(known) + when + kind).relu()
+        # Pairs of tracks that an edge joins, numbered from 0.
+        pairs, pair = torch.unique(member[source] * len(x) + member[target], return_inverse=True)
+        giver, taker = pairs // max(len(x), 1), pairs % max(len(x), 1)
+        mean, count = _mean(felt, pair, len(pairs))
+        # The sum over the length of the video and not over what was seen: short meetings weigh less.
+        frames = torch.ones_like(pairs).index_copy(0, pair, data.num_frames[data.batch[target]])
+        share = count.to(x.dtype) / frames
+        relation = self.relation(torch.cat([mean * share.unsqueeze(1), _largest(felt, pair, len(pairs))], 1))
+        message = (self.target(x)[taker] + self.source(x)[giver] + relation).relu()
+        gathered, _ = _mean(message, taker, len(x))
+        return self.norm(x + self.output(torch.cat([gathered, _largest(message, taker, len(x))], 1)))
+
+
+def _mean(
+    values: Float[Tensor, "M C"], group: Int[Tensor, " M"], groups: int
+) -> tuple[Float[Tensor, "G C"], Int[Tensor, " G"]]:
+    """The mean of each group, and how many rows it has; the rows come in any order."""
+    order = group.argsort(stable=True)
+    return segment_mean(values[order], group[order], groups)
+
+
+def _largest(values: Float[Tensor, "M C"], group: Int[Tensor, " M"], groups: int) -> Float[Tensor, "G C"]:
+    """The largest of each group; 0 where it is empty."""
+    index = group.unsqueeze(1).expand_as(values)
+    return values.new_zeros(groups, values.shape[1]).scatter_reduce(0, index, values, "amax", include_self=False)
+
+
+def _places(edge_type: Int[Tensor, " E"]) -> Int[Tensor, " E"]:
+    """The kind of each edge; all that are not from here share the last."""
+    place = torch.full_like(edge_type, len(_KINDS), dtype=torch.int64)
+    for number, kind in enumerate(_KINDS):
+        place = place.masked_fill(edge_type == kind, number)
+    return place
