@@ -30,8 +30,8 @@ class GraphConfig:
     box: Literal["none", "linear", "sinusoidal"] = "none"
     """Objects know their boxes and frame times besides their appearance, as numbers or as waves of them."""
     classes: int = 0
-    """Number of classes that objects know, where the store has the labels of a detector (81 for COCO, whose labels
-    begin with 1); 0: none."""
+    """Number of classes that objects know, where the store has the labels of a detector (91 for COCO, whose labels
+    are 1 to 90); 0: none."""
     score: bool = False
     """Objects know how sure the detector was of them."""
     geometry: bool = False
