@@ -9,7 +9,7 @@ import av
 
 from stg.video.audio import RATES, start_of
 from stg.video.clip import ClipPart, ClipRequest, SoundPiece
-from stg.video.packets import MAX_PIXELS, open_film, open_regular
+from stg.video.packets import LONGEST_STEP, MAX_PIXELS, open_film, open_regular
 from stg.video.streams import best_sound, decoded_packets
 
 OUT_RATE, OUT_FRAME = 48000, 1024
@@ -90,14 +90,14 @@ def sound_frames(path: Path, max_pixels: int = MAX_PIXELS) -> Generator[Any]:
                     )
                     resampler = av.AudioResampler("fltp", layout, OUT_RATE, frame_size=OUT_FRAME)
                 for part in resampler.resample(frame):
-                    part.pts = round((part.pts * part.time_base - start) * OUT_RATE)
-                    part.time_base = Fraction(1, OUT_RATE)
+                    at = round((part.pts * part.time_base - start) * OUT_RATE)
                     # Files round their times: what nearly follows the part before it follows it.
-                    if abs(part.pts - end) < JITTER:
-                        part.pts = end
-                    # A clock that steps back would be refused by the film.
-                    if part.pts >= end:
-                        end = part.pts + part.samples
+                    if abs(at - end) < JITTER:
+                        at = end
+                    # A clock that steps back, or beyond what a film can hold, would be refused by it.
+                    if end <= at <= end + LONGEST_STEP * OUT_RATE:
+                        part.pts, part.time_base = at, Fraction(1, OUT_RATE)
+                        end = at + part.samples
                         yield part
 
 

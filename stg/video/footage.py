@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 
 from stg.video.clip import ClipPart, ClipRequest, Frame, Timeline
 from stg.video.decoding import check_damage, decode_frames, original_numbers
-from stg.video.packets import open_regular, pictures_of, read_index
+from stg.video.packets import LONGEST_STEP, VideoError, open_regular, pictures_of, read_index
 from stg.video.pictures import Shape, fit
 
 
@@ -17,7 +17,7 @@ def read_footage(path: Path, request: ClipRequest) -> Iterator[ClipPart]:
     """A `Timeline`, then as many `Frame` by their original numbers; one that cannot be read shows the one before it.
 
     Raises:
-        VideoError: the clip cannot be read, or too much of it is damaged.
+        VideoError: the clip cannot be read, too much of it is damaged, or its time stamps cannot be.
     """
     with open_regular(path) as file:
         index = read_index(file, path, request.max_pixels)
@@ -27,8 +27,13 @@ def read_footage(path: Path, request: ClipRequest) -> Iterator[ClipPart]:
         good = np.frombuffer(decoded.good, dtype=np.int64)
         numbers, total = original_numbers(index, decoded, good)
     # Times go by packets: where frames were lost in number, a constant rate is all that is known.
-    known = index.uneven and index.clock is not None and len(index.clock) == total
-    yield Timeline(total, index.fps, *decoded.shape, index.clock if known else None)
+    clock = index.clock if index.uneven and index.clock is not None and len(index.clock) == total else None
+    if clock is not None and (step := np.diff(clock).max()) > LONGEST_STEP:
+        raise VideoError(
+            f"{path.name!r}: one frame stands for {step:g} s by its time stamps, and a film can hold {LONGEST_STEP} s: "
+            "they are damaged, or the clip needs to be cut"
+        )
+    yield Timeline(total, index.fps, *decoded.shape, clock)
     number_of = dict(zip(good.tolist(), numbers.tolist(), strict=True))
     for pixels in _frames(path, number_of, total, decoded.shape, request.max_pixels):
         yield Frame(pixels)

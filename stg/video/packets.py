@@ -58,6 +58,9 @@ def memory_named(read: Callable[Concatenate[BinaryIO, Path, P], T]) -> Callable[
 GAP = 10.0
 """Seconds without a picture that are a jump of the clock, in formats whose clock may jump (as FFmpeg's own limit)."""
 
+LONGEST_STEP = 6 * 3600
+"""Most seconds from one frame to the next in a film that is written; an mp4 counts them in 31 bits."""
+
 LONGEST_LAST = 600.0
 """Seconds that the last frame may claim to stand."""
 

@@ -503,3 +503,20 @@ def test_a_bad_decoder_leaves_the_old_file(
         write_overlay(found, view_of(*WORDS), out)
     assert out.read_bytes() == b"old"
     assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.parametrize("last", [2**31 - 1, 2**60])
+def test_a_clock_that_no_film_can_hold_is_refused(tmp_path: Path, last: int) -> None:
+    clip = write_clip(tmp_path / "v.mkv", grey_frames(6), pts=[0, 40, 80, 120, 160, last], options={"bf": "0"})
+    with pytest.raises(VideoError, match=r"'v.mkv': one frame stands for \S+ s by its time stamps, .* 21600 s"):
+        draw_over(clip, view_of(), tmp_path / "out.mp4")
+    assert list(tmp_path.iterdir()) == [clip]
+
+
+def test_sound_that_no_film_can_hold_is_left_out(tmp_path: Path) -> None:
+    film = write_clip(tmp_path / "film.mp4", grey_frames(10, (240, 320)), rate=Fraction(5, 2))
+    clip = with_sound(tmp_path / "clip.mkv", film, film_from=0.0, tone_from=2e6, channels="mono")
+    draw_over(clip, replace(view_of(*WORDS), pictures=(Picture(2), Picture(7))), tmp_path / "out.mp4")
+    with av.open(tmp_path / "out.mp4") as file:
+        assert not file.streams.audio
+        assert file.streams.video[0].frames == 10
