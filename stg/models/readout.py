@@ -51,11 +51,6 @@ class Readout(nn.Module):
         self.norm = nn.LayerNorm(channels)
         self.relations = nn.ModuleList(relations)
 
-    @property
-    def requires(self) -> frozenset[str]:
-        """The fields of a batch that are read beyond those of every graph."""
-        return frozenset({"track"} if self.kind == "tracks" else ())
-
     def forward(self, nodes: Float[Tensor, "N C"], batch: GraphData) -> Tokens:
         """The steps of each video, in the order of its objects or tracks.
 

@@ -208,3 +208,14 @@ def test_the_lstm_that_attends_to_frames_reads_tracks_as_such() -> None:
         attention_lstm=AttentionLSTMConfig(object_memory="temporal"),
     )  # fmt: skip
     assert model.memory(videos()).frames.shape == (3, 3, CHANNELS)
+
+
+@pytest.mark.parametrize("readout", ["nodes", "tracks"])
+@pytest.mark.parametrize("branches", ["joint", "object"])
+def test_videos_without_any_object_are_captioned(readout: str, branches: str) -> None:
+    model = model_of(readout=readout, branches=branches)
+    whole = videos()
+    empty = {name: whole[name][:0] for name in ("x", "boxes", "frame", "batch", "track", "edge_weight")}
+    memory = model.memory(videos(**empty, edge_index=whole.edge_index[:, :0]))
+    features = model.decoder.features(torch.tensor([[1, 5, 6]] * 3), memory)
+    assert bool(features.isfinite().all())
