@@ -31,6 +31,8 @@ from decoders.memory import VideoMemory, keep_one_key
         ({"grid_mask": torch.ones(3, 3)}, r"grid_mask must be boolean \(True = real\), got torch.float32"),
         ({"category": torch.zeros(3, 1, dtype=torch.int64)}, r"category must have shape \[3\].*got \[3, 1\]"),
         ({"category": torch.zeros(4, dtype=torch.int64)}, r"category must have shape \[3\].*got \[4\]"),
+        ({"times": torch.zeros(3, 4, dtype=torch.int64)}, r"times must have shape \[3, 5\].*got \[3, 4\]"),
+        ({"shows": torch.zeros(3, dtype=torch.int64)}, r"shows must have shape \[3, 5\].*got \[3\]"),
     ],
 )
 def test_wrong_fields_are_named(make_memory, without_annotations, change, message):
@@ -39,7 +41,8 @@ def test_wrong_fields_are_named(make_memory, without_annotations, change, messag
 
 
 def test_select_takes_every_field(make_memory):
-    memory = make_memory()
+    steps = torch.arange(15).view(3, 5)
+    memory = replace(make_memory(), times=steps, shows=-steps)
     chosen = memory.select(torch.tensor([2, 0, 2, 1]))
     assert chosen.num_videos == 4
     for name in (field.name for field in fields(VideoMemory)):

@@ -94,7 +94,10 @@ def test_probe_takes_edges_of_a_plugin(folder: Path, tmp_path: Path, capsys: pyt
     assert "close" not in VARIANTS
     capsys.readouterr()
     assert command("probe", *asked) == 2
-    assert "rows must be of scene, none, spatial, temporal, dense, full, each" in said(capsys)
+    assert (
+        "rows must be of scene, none, spatial, temporal, dense, full, tracks, spatial+tracks, full+tracks, each"
+        in said(capsys)
+    )
 
 
 def test_two_processes_train_with_plugins(folder: Path, python: list[str], tmp_path: Path) -> None:

@@ -80,10 +80,13 @@ def test_a_truncated_store_exits_2_with_words(path: Path, python: list[str]) -> 
     ("argv", "message"),
     [
         (["info", "nowhere"], "there is no store at"),
-        (["look", "nowhere"], "the action must be one of info, verify, merge, edges, got 'look'"),
+        (["look", "nowhere"], "the action must be one of info, verify, merge, edges, tracks, got 'look'"),
         (["info"], "path"),
-        (["merge", "nowhere"], "merge and edges need --out STORE, the other actions take none"),
-        (["verify", "nowhere", "--out", "here"], "merge and edges need --out STORE, the other actions take none"),
+        (["merge", "nowhere"], "merge, edges and tracks need --out STORE, the other actions take none"),
+        (
+            ["verify", "nowhere", "--out", "here"],
+            "merge, edges and tracks need --out STORE, the other actions take none",
+        ),
         (["merge", "same", "--out", "same"], "'same' is --out and one of the stores to merge"),
         (["info", "nowhere", "--fast", "1"], "unrecognized arguments"),
     ],
@@ -100,4 +103,4 @@ def test_help_is_quick_and_needs_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "info, verify, merge or edges" in done.stdout
+    assert "info, verify, merge, edges or tracks" in done.stdout
