@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from graphs.readers.mot import read_mot
     from graphs.relational import AttentionConv, RelationalConv, RelationalOperator, relational_operator
     from graphs.relational_encoder import RelationalEncoder
-    from graphs.scatter import segment_mean, segment_sum
+    from graphs.scatter import group_mean_max, segment_mean, segment_sum
     from graphs.sharpen import SharpenEdges, sharpen_edges
     from graphs.source import GraphSource
     from graphs.storage.database import LMDBDatabase
@@ -109,6 +109,7 @@ __all__ = [
     "dense_edges",
     "draw_paper_edges",
     "flat_graph",
+    "group_mean_max",
     "link_tracks",
     "paper_edges",
     "read_boxes",
@@ -167,6 +168,7 @@ _HOMES = {
     "graphs.relational": ("AttentionConv", "RelationalConv", "RelationalOperator", "relational_operator"),
     "graphs.relational_encoder": ("RelationalEncoder",),
     "graphs.scatter": (
+        "group_mean_max",
         "segment_mean",
         "segment_sum",
     ),

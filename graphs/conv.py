@@ -101,9 +101,7 @@ class STGConv(MessagePassing):
 
     def __init__(self, in_channels: int, out_channels: int | None = None, edge_dim: int | None = None) -> None:
         super().__init__(aggr="add")
-        if in_channels == -1 and out_channels is None:
-            raise ValueError("in_channels=-1 leaves both widths open: give out_channels too")
-        out_channels = in_channels if out_channels is None else out_channels
+        out_channels = output_width(in_channels, out_channels)
         self.in_channels, self.out_channels, self.edge_dim = in_channels, out_channels, edge_dim
         self.linear = linear(in_channels, out_channels)
         self.residual = None if in_channels == out_channels else linear(in_channels, out_channels)
@@ -112,9 +110,7 @@ class STGConv(MessagePassing):
     def reset_parameters(self) -> None:
         """Draw all weights anew."""
         super().reset_parameters()
-        for part in (self.linear, self.residual, self.edge):
-            if part is not None:
-                part.reset_parameters()
+        reset(self.linear, self.residual, self.edge)
 
     def forward(
         self,
@@ -202,6 +198,24 @@ def linear(in_channels: int, out_channels: int) -> torch.nn.Linear | Linear:
     if in_channels == -1:
         return Linear(-1, out_channels, bias=False)
     return torch.nn.Linear(in_channels, out_channels, bias=False)
+
+
+def output_width(in_channels: int, out_channels: int | None) -> int:
+    """The width of the states that go out: that of those that come in if None.
+
+    Raises:
+        ValueError: ``in_channels=-1``, which is taken from the first batch, leaves both open.
+    """
+    if in_channels == -1 and out_channels is None:
+        raise ValueError("in_channels=-1 leaves both widths open: give out_channels too")
+    return in_channels if out_channels is None else out_channels
+
+
+def reset(*parts: torch.nn.Module | None) -> None:
+    """Draw the weights of some parts of a layer anew, of those that are there."""
+    for part in parts:
+        if part is not None:
+            part.reset_parameters()  # type: ignore[operator]
 
 
 def check_width(x: Tensor, weight: Tensor) -> None:

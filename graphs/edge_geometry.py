@@ -6,6 +6,8 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
+from graphs.identity_edges import along_tracks
+
 RELATIVE_GEOMETRY = ("dx", "dy", "width", "height", "iou", "later", "apart", "velocity_x", "velocity_y")
 """The columns of :func:`relative_geometry`."""
 
@@ -177,9 +179,7 @@ def _widths(size: Tensor | tuple[int, int], batch: Tensor | None, boxes: Tensor)
 
 def _velocity(centre: Tensor, extent: Tensor, frame: Tensor, video: Tensor, track: Tensor) -> Tensor:
     """``[N 2]``, bounded: from the object before to the one after each in its track."""
-    order = frame.argsort(stable=True)
-    for key in (track, video):
-        order = order[key[order].argsort(stable=True)]
+    order = along_tracks(frame, track, video, torch.arange(frame.shape[0], device=frame.device))
     before, after = order.roll(1), order.roll(-1)
     known = track[order] >= 0
 

@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from graphs.conv import SparseOperator, STGConv, check_width, linear, sparse_edges, sparse_operator
-from graphs.flat import GraphData
+from graphs.conv import SparseOperator, STGConv, check_width, linear, reset, sparse_edges, sparse_operator
+from graphs.flat import GraphData, require_fields
 from graphs.scatter import segment_mean
 
 
@@ -88,9 +88,7 @@ class STGEncoder(torch.nn.Module):
 
     def reset_parameters(self) -> None:
         """Draw all weights anew."""
-        self.project.reset_parameters()
-        for layer in self.convs:
-            cast(STGConv, layer).reset_parameters()
+        reset(self.project, *self.convs)
 
     def forward(
         self,
@@ -154,9 +152,7 @@ def _parts(data: GraphData) -> dict[str, Any]:
     read = {name: data[name] for name in names if name in data}
     if "edge_index" not in read and "adj_t" in data:
         read["edge_index"], read["edge_weight"] = sparse_edges(data["adj_t"])
-    for name in ("x", "frame", "edge_index", "num_frames"):
-        if name not in read:
-            raise ValueError(f"the graph has no {name}, which every graph of build_graph or a store has: add it")
+    require_fields(read, "x", "frame", "edge_index", "num_frames")
     return read
 
 

@@ -1,6 +1,6 @@
 """The tensors of video graphs by name, in a container that needs no PyTorch Geometric."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
@@ -24,6 +24,21 @@ class GraphData(Protocol):
     def __setitem__(self, name: str, value: Any) -> None: ...
     def __contains__(self, name: str) -> bool: ...
     def to_dict(self) -> dict[str, Any]: ...
+
+
+def require_fields(read: Mapping[str, Any], *names: str) -> None:
+    """Refuse a graph of which a field is missing.
+
+    Args:
+        read: what the graph has of the fields that are read.
+        names: those that it must have.
+
+    Raises:
+        ValueError: naming the first that is missing.
+    """
+    for name in names:
+        if name not in read:
+            raise ValueError(f"the graph has no {name}, which every graph of build_graph or a store has: add it")
 
 
 class FlatBatch:

@@ -40,9 +40,7 @@ def track_edges(
     """
     check_window(span, direction)
     video = torch.zeros_like(frame) if batch is None else batch
-    order = torch.nonzero(track >= 0).flatten()
-    for key in (frame, track, video):
-        order = order[key[order].argsort(stable=True)]
+    order = along_tracks(frame, track, video, torch.nonzero(track >= 0).flatten())
     # No track is twice in a frame: what lies at most ``span`` frames apart lies at most ``span`` places apart.
     parts = [order.new_zeros(2, 0)]
     for step in range(1, min(span, len(order) - 1) + 1):
@@ -55,6 +53,15 @@ def track_edges(
         index = index[:, index[row].argsort(stable=True)]
     gathered = torch.bincount(index[1], minlength=len(frame))
     return index, 1 / gathered[index[1]].float()
+
+
+def along_tracks(
+    frame: Int[Tensor, " N"], track: Int[Tensor, " N"], video: Int[Tensor, " N"], rows: Int[Tensor, " M"]
+) -> Int[Tensor, " M"]:
+    """Some rows by video, by track, and along each track by frame."""
+    for key in (frame, track, video):
+        rows = rows[key[rows].argsort(stable=True)]
+    return rows
 
 
 def check_window(span: int, direction: str) -> None:

@@ -8,7 +8,7 @@ from torch_geometric.nn import Linear, MessagePassing
 from torch_geometric.typing import OptTensor
 from torch_geometric.utils import scatter, segment
 
-from graphs.conv import check_attributes, check_width
+from graphs.conv import check_attributes, check_width, output_width, reset
 
 
 class MessageConv(MessagePassing):
@@ -38,9 +38,7 @@ class MessageConv(MessagePassing):
 
     def __init__(self, in_channels: int, out_channels: int | None = None, edge_dim: int | None = None) -> None:
         super().__init__(aggr="max")
-        if in_channels == -1 and out_channels is None:
-            raise ValueError("in_channels=-1 leaves both widths open: give out_channels too")
-        out_channels = in_channels if out_channels is None else out_channels
+        out_channels = output_width(in_channels, out_channels)
         self.in_channels, self.out_channels, self.edge_dim = in_channels, out_channels, edge_dim
         layer = Linear if in_channels == -1 else torch.nn.Linear
         self.target = layer(in_channels, out_channels)
@@ -51,9 +49,7 @@ class MessageConv(MessagePassing):
     def reset_parameters(self) -> None:
         """Draw all weights anew."""
         super().reset_parameters()
-        for part in (self.target, self.source, self.edge, self.out):
-            if part is not None:
-                part.reset_parameters()
+        reset(self.target, self.source, self.edge, self.out)
 
     def forward(
         self, x: Float[Tensor, "N C"], edge_index: Int[Tensor, "2 E"], edge_attr: Float[Tensor, "E F"] | None = None

@@ -1,13 +1,15 @@
 """What a node is before the first convolution: appearance and, where asked for, box, class and score."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from graphs.conv import check_width, linear
-from graphs.flat import GraphData
+from graphs.conv import check_width, linear, reset
+from graphs.flat import GraphData, require_fields
 
 BOX_INPUTS = ("linear", "sinusoidal")
 """How :class:`NodeInputs` takes the geometry of a box."""
@@ -102,9 +104,7 @@ class NodeInputs(torch.nn.Module):
 
     def reset_parameters(self) -> None:
         """Draw all weights anew."""
-        for part in (self.project, self.place, self.confidence):
-            if part is not None:
-                part.reset_parameters()
+        reset(self.project, self.place, self.confidence)
         self._draw_classes()
 
     def _draw_classes(self) -> None:
@@ -138,7 +138,9 @@ class NodeInputs(torch.nn.Module):
         if not isinstance(x, Tensor):
             if any(part is not None for part in (boxes, frame, num_frames, size, batch, label, scores)):
                 raise ValueError("the graph comes alone: leave out boxes, frame and what else it holds")
-            return self.forward(**_parts(x))
+            read = known_fields(x, ("x", "boxes", "frame", "num_frames", "size", "batch", "label", "scores"))
+            require_fields(read, "x")
+            return self.forward(**read)
         check_width(x, self.project.weight)
         hidden = self.project(x)
         if self.place is not None:
@@ -166,14 +168,11 @@ class NodeInputs(torch.nn.Module):
         )
 
 
-def _parts(data: GraphData) -> dict[str, Tensor]:
-    """What is read of a graph, by the names of the arguments."""
-    names = ("x", "boxes", "frame", "num_frames", "size", "batch", "label", "scores")
+def known_fields(data: GraphData, names: Sequence[str]) -> dict[str, Any]:
+    """What a graph has of some fields; ``label_score`` stands in for ``scores``."""
     read = {name: data[name] for name in names if name in data}
-    if "scores" not in read and "label_score" in data:
+    if "scores" in names and "scores" not in read and "label_score" in data:
         read["scores"] = data["label_score"]
-    if "x" not in read:
-        raise ValueError("the graph has no x, which every graph of build_graph or a store has: add it")
     return read
 
 

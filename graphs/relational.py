@@ -18,6 +18,8 @@ from graphs.conv import (
     check_attributes,
     check_width,
     linear,
+    output_width,
+    reset,
     sparse_operator,
     sparse_product,
     symmetric_norm,
@@ -100,7 +102,7 @@ class RelationalConv(MessagePassing):
         self, in_channels: int, out_channels: int | None = None, *, types: int, edge_dim: int | None = None
     ) -> None:
         super().__init__(aggr="add")
-        out_channels = _width(in_channels, out_channels)
+        out_channels = output_width(in_channels, out_channels)
         if types < 1:
             raise ValueError(f"types must be a number of kinds of edges, 1 or more, got {types}")
         self.in_channels, self.out_channels, self.types, self.edge_dim = in_channels, out_channels, types, edge_dim
@@ -111,9 +113,7 @@ class RelationalConv(MessagePassing):
     def reset_parameters(self) -> None:
         """Draw all weights anew."""
         super().reset_parameters()
-        for part in (self.linear, self.residual, self.edge):
-            if part is not None:
-                part.reset_parameters()
+        reset(self.linear, self.residual, self.edge)
 
     def forward(
         self,
@@ -223,7 +223,7 @@ class AttentionConv(MessagePassing):
         types: int = 0,
     ) -> None:
         super().__init__(aggr="add", node_dim=0)
-        out_channels = _width(in_channels, out_channels)
+        out_channels = output_width(in_channels, out_channels)
         if heads < 1 or out_channels % heads:
             raise ValueError(f"the width of the states must be a multiple of heads, got {out_channels} and {heads}")
         if types < 0:
@@ -238,9 +238,7 @@ class AttentionConv(MessagePassing):
     def reset_parameters(self) -> None:
         """Draw all weights anew."""
         super().reset_parameters()
-        for part in (self.query, self.key, self.value, self.residual, self.edge):
-            if part is not None:
-                part.reset_parameters()
+        reset(self.query, self.key, self.value, self.residual, self.edge)
 
     def forward(
         self,
@@ -315,12 +313,6 @@ def _edges(
             if not 0 <= number < types:
                 raise ValueError(f"edge_type must lie in 0..{types - 1} (types={types}), got {number}")
     return edge_weight, kind
-
-
-def _width(in_channels: int, out_channels: int | None) -> int:
-    if in_channels == -1 and out_channels is None:
-        raise ValueError("in_channels=-1 leaves both widths open: give out_channels too")
-    return in_channels if out_channels is None else out_channels
 
 
 def _shown(layer: RelationalConv | AttentionConv) -> str:

@@ -7,11 +7,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from graphs.conv import reset
 from graphs.edge_geometry import RELATIVE_GEOMETRY, relative_geometry
 from graphs.edges import EDGE_TYPES
 from graphs.encoder import FrameSlots, VideoStates, edge_by_edge
-from graphs.flat import GraphData
-from graphs.node_inputs import NodeInputs
+from graphs.flat import GraphData, require_fields
+from graphs.node_inputs import NodeInputs, known_fields
 from graphs.relational import AttentionConv, RelationalConv, relational_operator
 from graphs.variants import DENSE_TYPE
 
@@ -90,8 +91,7 @@ class RelationalEncoder(torch.nn.Module):
 
     def reset_parameters(self) -> None:
         """Draw all weights anew."""
-        for part in (self.nodes, *self.convs):
-            part.reset_parameters()
+        reset(self.nodes, *self.convs)
 
     def forward(
         self,
@@ -118,7 +118,9 @@ class RelationalEncoder(torch.nn.Module):
         if not isinstance(x, Tensor):
             if known or any(part is not None for part in (frame, edge_index, edge_weight, batch, num_frames)):
                 raise ValueError("the graph comes alone: leave out frame, edge_index and what else it holds")
-            return self.forward(**_parts(x))
+            read = known_fields(x, _FIELDS)
+            require_fields(read, "x", "frame", "edge_index", "num_frames")
+            return self.forward(**read)
         if frame is None or edge_index is None or num_frames is None:
             raise ValueError("x needs frame, edge_index and num_frames along with it: give them, or the graph alone")
         if strange := [name for name in known if name not in _FIELDS]:
@@ -175,14 +177,3 @@ class RelationalEncoder(torch.nn.Module):
                 f"writes it, got {list(attributes.shape)}: remove it (del data.edge_attr), and it is made of boxes"
             )
         return attributes
-
-
-def _parts(data: GraphData) -> dict[str, Any]:
-    """What is read of a graph, by the names of the arguments."""
-    read = {name: data[name] for name in _FIELDS if name in data}
-    if "scores" not in read and "label_score" in data:
-        read["scores"] = data["label_score"]
-    for name in ("x", "frame", "edge_index", "num_frames"):
-        if name not in read:
-            raise ValueError(f"the graph has no {name}, which every graph of build_graph or a store has: add it")
-    return read

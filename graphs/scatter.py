@@ -69,6 +69,17 @@ def segment_sum(
     return kernel(values.contiguous(), torch.cat([ends.new_zeros(1), ends]), reduce="sum")
 
 
+def group_mean_max(
+    values: Float[Tensor, "M C"], group: Int[Tensor, " M"], num_groups: int
+) -> tuple[Float[Tensor, "G C"], Float[Tensor, "G C"], Int[Tensor, " G"]]:
+    """Mean and largest of the rows of each group, zeros for an empty one, and the number of rows; in any order."""
+    order = group.argsort(stable=True)
+    mean, count = segment_mean(values[order], group[order], num_groups)
+    index = group.unsqueeze(1).expand_as(values)
+    empty = values.new_zeros(num_groups, values.size(1))
+    return mean, empty.scatter_reduce(0, index, values, "amax", include_self=False), count
+
+
 def segment_mean(
     values: Float[Tensor, "N C"], segment: Int[Tensor, " N"], num_segments: int, *, using: Backend | None = None
 ) -> tuple[Float[Tensor, "S C"], Int[Tensor, " S"]]:

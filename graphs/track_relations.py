@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from graphs.edge_geometry import RELATIVE_GEOMETRY, relative_geometry
 from graphs.edges import EDGE_TYPES
 from graphs.flat import GraphData
-from graphs.scatter import segment_mean
+from graphs.scatter import group_mean_max
 from graphs.variants import DENSE_TYPE
 
 _KINDS = (EDGE_TYPES["spatial"], EDGE_TYPES["temporal"], EDGE_TYPES["track"], DENSE_TYPE)
@@ -74,28 +74,14 @@ class TrackRelations(nn.Module):
         # Pairs of tracks that an edge joins, numbered from 0.
         pairs, pair = torch.unique(member[source] * len(x) + member[target], return_inverse=True)
         giver, taker = pairs // max(len(x), 1), pairs % max(len(x), 1)
-        mean, count = _mean(felt, pair, len(pairs))
+        mean, largest, count = group_mean_max(felt, pair, len(pairs))
         # The sum over the length of the video and not over what was seen: short meetings weigh less.
         frames = torch.ones_like(pairs).index_copy(0, pair, data.num_frames[data.batch[target]])
         share = count.to(x.dtype) / frames
-        relation = self.relation(torch.cat([mean * share.unsqueeze(1), _largest(felt, pair, len(pairs))], 1))
+        relation = self.relation(torch.cat([mean * share.unsqueeze(1), largest], 1))
         message = (self.target(x)[taker] + self.source(x)[giver] + relation).relu()
-        gathered, _ = _mean(message, taker, len(x))
-        return self.norm(x + self.output(torch.cat([gathered, _largest(message, taker, len(x))], 1)))
-
-
-def _mean(
-    values: Float[Tensor, "M C"], group: Int[Tensor, " M"], groups: int
-) -> tuple[Float[Tensor, "G C"], Int[Tensor, " G"]]:
-    """The mean of each group, and how many rows it has; the rows come in any order."""
-    order = group.argsort(stable=True)
-    return segment_mean(values[order], group[order], groups)
-
-
-def _largest(values: Float[Tensor, "M C"], group: Int[Tensor, " M"], groups: int) -> Float[Tensor, "G C"]:
-    """The largest of each group; 0 where it is empty."""
-    index = group.unsqueeze(1).expand_as(values)
-    return values.new_zeros(groups, values.shape[1]).scatter_reduce(0, index, values, "amax", include_self=False)
+        mean, largest, _ = group_mean_max(message, taker, len(x))
+        return self.norm(x + self.output(torch.cat([mean, largest], 1)))
 
 
 def _places(edge_type: Int[Tensor, " E"]) -> Int[Tensor, " E"]:

@@ -124,6 +124,7 @@ class _Ingestion:
         self, store: GraphStore, extractor: Extractor, motion: Motion | None, log: ExtractionLog | None
     ) -> None:
         self.store, self.extractor, self.motion, self.log = store, extractor, motion, log
+        self.manifest = store.manifest
         self.done: list[str] = []
         self.skipped: list[str] = []
         self.stages = Stages()
@@ -145,9 +146,8 @@ class _Ingestion:
             try:
                 with self.stages("graph"):
                     # As the manifest says: what it says nothing of is the paper's.
-                    graph = graph_as_recorded(
-                        with_motion(features, video, samples[video], self.motion), self.store.manifest
-                    )
+                    whole = with_motion(features, video, samples[video], self.motion)
+                    graph = graph_as_recorded(whole, self.manifest)
                 row = clip_row(video, features)
                 with self.stages("store"), nullcontext() if self.log is None else self.log.clip(row):
                     self.store.put(video, graph)

@@ -8,6 +8,18 @@ from graphs import GraphData, segment_mean
 from stg.models.feature_kinds import feature
 
 
+def places(group: Int[Tensor, " M"], groups: int) -> tuple[Int[Tensor, " M"], Int[Tensor, " G"]]:
+    """The place of each row among those of its group, from 0, and how many rows each group has.
+
+    Args:
+        group: of each row; rows of a group stand next to each other, and groups in their order.
+        groups: how many there are.
+    """
+    count = torch.bincount(group, minlength=groups)
+    # How far a row is behind the first of its group.
+    return torch.arange(len(group), device=group.device) - (count.cumsum(0) - count)[group], count
+
+
 def pad_regions(
     nodes: Float[Tensor, "N C"], frame: Int[Tensor, " N"], batch: Int[Tensor, " N"], num_frames: Int[Tensor, " B"]
 ) -> tuple[Float[Tensor, "B T R C"], Bool[Tensor, "B T R"]]:
@@ -26,10 +38,8 @@ def pad_regions(
     videos, longest = len(num_frames), int(num_frames.max())
     # One number for each frame of the padded batch: no loop over videos or frames.
     slot = batch * longest + frame
-    count = torch.bincount(slot, minlength=videos * longest)
+    place, count = places(slot, videos * longest)
     most = max(int(count.max()), 1)
-    # Nodes of a frame stand next to each other: their place is how far they are behind the first of them.
-    place = torch.arange(len(slot), device=slot.device) - (count.cumsum(0) - count)[slot]
     # index_put, not an assignment, as gradients flow back to the nodes.
     regions = nodes.new_zeros(videos * longest, most, nodes.shape[-1]).index_put((slot, place), nodes)
     mask = torch.arange(most, device=slot.device) < count[:, None]

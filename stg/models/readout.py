@@ -8,7 +8,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from decoders import sinusoids
-from graphs import GraphData, segment_mean
+from graphs import GraphData, group_mean_max
+from stg.models.memory import places
 
 ReadoutKind = Literal["frames", "nodes", "tracks"]
 
@@ -62,7 +63,7 @@ class Readout(nn.Module):
             ValueError: tracks are to be read and the batch has none.
         """
         frame, video, videos = batch.frame, batch.batch, len(batch.num_frames)
-        number = torch.arange(len(frame), device=frame.device) - _first(video, videos)[video]
+        number, _ = places(video, videos)
         if self.kind == "nodes":
             return _padded(self.norm(nodes), video, videos, frame, number)
         assert self.hidden is not None
@@ -79,12 +80,8 @@ class Readout(nn.Module):
         longest = int(batch.num_frames.max())
         positions = sinusoids(longest, nodes.shape[1]).to(nodes)
         hidden = self.hidden(nodes + positions[frame]).relu()
-        order = member.argsort(stable=True)
-        mean, seen = segment_mean(hidden[order], member[order], count)
+        mean, largest, seen = group_mean_max(hidden, member, count)
         share = seen.to(hidden.dtype) / batch.num_frames[of]
-        largest = hidden.new_zeros(count, hidden.shape[1]).scatter_reduce(
-            0, member[:, None].expand_as(hidden), hidden, "amax", include_self=False
-        )
         vectors = self.norm(self.output(torch.cat([mean * share[:, None], largest], 1)))
         for layer in self.relations:
             vectors = layer(vectors, member, positions, batch)
@@ -118,12 +115,6 @@ def frame_tokens(frames: Float[Tensor, "B T C"], mask: Bool[Tensor, "B T"]) -> T
     return Tokens(frames, mask, times, torch.full_like(times, -1))
 
 
-def _first(video: Int[Tensor, " M"], videos: int) -> Int[Tensor, " B"]:
-    """Where the rows of each video begin."""
-    count = torch.bincount(video, minlength=videos)
-    return count.cumsum(0) - count
-
-
 def _padded(
     vectors: Float[Tensor, "M C"],
     video: Int[Tensor, " M"],
@@ -132,8 +123,7 @@ def _padded(
     shows: Int[Tensor, " M"],
 ) -> Tokens:
     """Rows that are ordered by video as padded steps; at least one step, so that a memory is never empty."""
-    place = torch.arange(len(video), device=video.device) - _first(video, videos)[video]
-    count = torch.bincount(video, minlength=videos)
+    place, count = places(video, videos)
     longest = max(int(count.max()) if len(count) else 0, 1)
     steps = vectors.new_zeros(videos, longest, vectors.shape[1]).index_put((video, place), vectors)
     numbers = [value.new_full((videos, longest), -1).index_put((video, place), value) for value in (times, shows)]

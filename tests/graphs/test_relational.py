@@ -65,9 +65,9 @@ def slow_attention(layer: AttentionConv, x: Tensor, edges: dict[str, Any]) -> Te
                 known = [] if e is None else [e]
                 if layer.types:
                     known.append(torch.eye(layer.types, dtype=x.dtype)[k])
-                told = layer.edge.weight[part] @ torch.cat(known) if known else torch.zeros(d, dtype=x.dtype)
-                scores.append(query @ (layer.key.weight[part] @ x[j] + told) / math.sqrt(d) + math.log(w))
-                values.append(layer.value.weight[part] @ x[j] + told)
+                attributes = layer.edge.weight[part] @ torch.cat(known) if known else torch.zeros(d, dtype=x.dtype)
+                scores.append(query @ (layer.key.weight[part] @ x[j] + attributes) / math.sqrt(d) + math.log(w))
+                values.append(layer.value.weight[part] @ x[j] + attributes)
             total = sum(score.exp() for score in scores)
             gathered = [score.exp() / total * value for score, value in zip(scores, values, strict=True)]
             heads.append(sum(gathered, torch.zeros(d, dtype=x.dtype)))

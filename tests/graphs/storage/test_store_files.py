@@ -217,9 +217,11 @@ def test_a_network_file_system_is_warned_of_or_refused(
     with pytest.raises(StoreError, match=rf"a network file system \({kind}\).*: write it on a local disk"):
         GraphStore(folder / "x", "w", strict=True)
     assert list(folder.iterdir()) == []
-    with pytest.warns(NetworkFileSystem, match=rf"on a network file system \({kind}\).*: write it on a local") as told:
+    with pytest.warns(
+        NetworkFileSystem, match=rf"on a network file system \({kind}\).*: write it on a local"
+    ) as caught:
         GraphStore(folder / "x", "w").close()
-    assert len(told) == 1
+    assert len(caught) == 1
     GraphStore(folder / "x", strict=True).close()
 
 
