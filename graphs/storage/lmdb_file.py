@@ -196,7 +196,15 @@ class _Environment:
             self._abandon()
 
     def _reopen(self, write: bool, map_growth: int) -> None:
-        self.lmdb = _open(self.path, write, map_growth)
+        while True:
+            size = self.path.stat().st_size if self.path.exists() else 0
+            try:
+                self.lmdb = _open(self.path, write, map_growth)
+                break
+            except lmdb.MapResizedError:
+                # Another process wrote after a reader had asked for the size of its map; a file that is cut stays.
+                if self.path.stat().st_size == size:
+                    raise
         # An environment that nobody closed must not bar the path for the rest of the process.
         self._abandon = weakref.finalize(self, self.lmdb.close)
         self._abandon.atexit = False

@@ -6,7 +6,9 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import lmdb
 import pytest
 
 import graphs.storage.file_systems
@@ -247,3 +249,33 @@ def test_writing_to_a_read_only_place_fails_before_anything_is_made(
         with pytest.raises(StoreError, match=r"cannot write .*: the folder or the file is read-only for this user"):
             GraphStore(path, mode)
     assert list(path.parent.iterdir()) == []
+
+
+def test_a_store_that_grows_while_it_is_opened_is_opened_at_its_new_size(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(path)
+    usual, sizes = lmdb.open, list[int]()
+
+    def grown_meanwhile(name: bytes, **options: Any) -> Any:
+        sizes.append(options["map_size"])
+        if len(sizes) == 1:
+            with path.open("ab") as file:
+                file.write(bytes(4096))
+            raise lmdb.MapResizedError("contents grew beyond the map")
+        return usual(name, **options)
+
+    monkeypatch.setattr(lmdb, "open", grown_meanwhile)
+    assert read_all(path) == "whole"
+    assert sizes[1] == sizes[0] + 4096
+
+
+def test_a_store_that_did_not_grow_is_not_opened_for_ever(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled(path)
+
+    def too_small(name: bytes, **options: Any) -> Any:
+        raise lmdb.MapResizedError("contents grew beyond the map")
+
+    monkeypatch.setattr(lmdb, "open", too_small)
+    with pytest.raises(lmdb.MapResizedError):
+        GraphStore(path)
