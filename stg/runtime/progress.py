@@ -1,6 +1,7 @@
 """Progress on a terminal; nothing but plain lines elsewhere."""
 
 import copy
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -30,6 +31,9 @@ def _bar(console: Console) -> Progress:
         # Over many steps, so that validations and checkpoints between them count.
         speed_estimate_period=600,
         disable=not console.is_terminal,
+        # rich would print on the terminal of the bar what is meant for a file or a pipe.
+        redirect_stdout=sys.stdout is not None and sys.stdout.isatty(),
+        redirect_stderr=sys.stderr is not None and sys.stderr.isatty(),
     )
 
 

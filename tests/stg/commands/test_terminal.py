@@ -3,6 +3,7 @@
 import ast
 import builtins
 import io
+import sys
 import warnings
 from pathlib import Path
 
@@ -60,6 +61,18 @@ def test_bars() -> None:
     with ConsoleReporter(shown).bar(f"captioning, {NAME}") as progress:
         progress(1, 2)
     assert f"captioning, {SHOWN}" in printed(shown)
+
+
+def test_results_go_to_their_file_while_a_bar_is_on_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """As in ``stg.caption --json CLIPS > captions.jsonl``, whose bar is on standard error."""
+    shown = console()
+    with ConsoleReporter(shown).bar("captioning") as progress:
+        progress(1, 2)
+        print('{"video": "a.mp4"}')
+        print("skipped: b.mp4", file=sys.stderr)
+    assert capsys.readouterr() == ('{"video": "a.mp4"}\n', "skipped: b.mp4\n")
+    assert "captioning" in printed(shown)
+    assert ".mp4" not in printed(shown)
 
 
 @pytest.mark.filterwarnings("default:of the store:graphs.storage.file_systems.NetworkFileSystem")
