@@ -53,6 +53,8 @@ class ClipCaption:
 
     Attributes:
         video: the clip, as it was given.
+        start, end: what of the clip was captioned, in seconds from its first picture; the end is None where the file
+            does not say how long it is, and where there was an error.
         caption: the words; empty where there was an error.
         confidence: geometric mean of the words' probabilities, in 0..1; not calibrated.
         log_prob: sum of the words' log-probabilities.
@@ -75,6 +77,8 @@ class ClipCaption:
     warning: str | None = None
     candidates: tuple[Caption, ...] = ()
     seen: Evidence | None = field(default=None, repr=False, compare=False)
+    start: float = 0.0
+    end: float | None = None
 
 
 class VideoCaptioner:
@@ -196,6 +200,7 @@ class VideoCaptioner:
             warning=unlike_world(self.trained.features, clip.sample),
             candidates=tuple(candidates),
             seen=seen,
+            end=clip.sample.duration,
         )
 
 

@@ -3,13 +3,13 @@
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, replace
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
 from rich.console import Console
 
+from stg.captioning.caption_file import CaptionFile, caption_record
 from stg.captioning.pipeline import ClipCaption, VideoCaptioner, load
 from stg.config.captioning import CaptionConfig
 from stg.datasets.world.extractor import WORLD_BUILDERS
@@ -28,15 +28,17 @@ def main(config: CaptionConfig) -> int:
     """Caption the clips; returns 0, or raises what the command turns into an exit code."""
     found = list_clips(config.videos, config.recursive)
     clips = {str(path): path for path in found.paths}
+    # Before the model is opened, which takes seconds: a name that cannot be written to is reported at once.
+    out = CaptionFile(config.out, found.paths, config.searched().n_best) if config.out is not None else None
     captioner = _load(config)
     reporter = ConsoleReporter(Console(stderr=True, soft_wrap=True))
     for note in (*captioner.notes, *filter(None, [found.left_out])):
         reporter.say(note)
     failed = list[ClipCaption]()
     if config.report or config.overlay:
-        _show(captioner, clips, config, reporter, failed)
+        _show(captioner, clips, config, reporter, failed, out)
     else:
-        with _captions(captioner, clips, config, reporter, failed) as captions:
+        with _captions(captioner, clips, config, reporter, failed, out) as captions:
             for _ in captions:
                 pass
     # Of a single clip the reason is the whole answer; of many, each was printed in its place.
@@ -71,8 +73,10 @@ def _captions(
     config: CaptionConfig,
     reporter: Reporter,
     failed: list[ClipCaption],
+    out: CaptionFile | None,
 ) -> Iterator[Iterator[ClipCaption]]:
-    """The captions one after another, each printed as soon as it is there; what failed is added to ``failed``."""
+    """The captions one after another, each printed and written as soon as it is there; what failed is added to
+    ``failed``."""
     shown = bool(config.report or config.overlay)
 
     def printed() -> Iterator[ClipCaption]:
@@ -85,13 +89,29 @@ def _captions(
                 reporter.say(f"warning: {one.video} is {one.warning}")
                 warned = True
             _print(one, config.json, config.searched().n_best)
+            if out is not None:
+                out.add(one)
             yield one
 
     with (
+        nullcontext() if out is None else _written(out, reporter),
         Readers(captioner.request(), config.workers, config.time_limit) as readers,
         reporter.bar("captioning") as progress,
     ):
         yield printed()
+
+
+@contextmanager
+def _written(out: CaptionFile, reporter: Reporter) -> Iterator[None]:
+    """Complete the file at the end, and say where it is, also where the end is an error or Ctrl-C."""
+    try:
+        with out:
+            yield
+    finally:
+        if len(out.files) > 1:
+            reporter.say(f"written: {len(out.files)} files in {out.files[0].parent}")
+        for file in out.files if len(out.files) == 1 else ():
+            reporter.say(f"written: {file}")
 
 
 def _show(
@@ -100,13 +120,14 @@ def _show(
     config: CaptionConfig,
     reporter: Reporter,
     failed: list[ClipCaption],
+    out: CaptionFile | None,
 ) -> None:
     """Caption the clips onto a page, or into a clip."""
     # Here and not above: pages explain captions by PyTorch Geometric and draw pictures, and importing all that takes
     # several times as long as captioning a clip, which needs nothing of it.
     from stg.commands.caption_pages import draw_overlay, write_page
 
-    with _captions(captioner, clips, config, reporter, failed) as captions:
+    with _captions(captioner, clips, config, reporter, failed, out) as captions:
         views = write_page(captions, captioner, clips, config, reporter)
     if config.overlay:
         draw_overlay(views, clips, config, config.overlay, reporter)
@@ -114,19 +135,7 @@ def _show(
 
 def _print(found: ClipCaption, as_json: bool, n_best: int) -> None:
     if as_json:
-        # Emptied first: asdict would copy the models and the frames that it refers to.
-        record = asdict(replace(found, seen=None))
-        del record["seen"]
-        if found.warning is None:
-            del record["warning"]
-        # Who asks for one caption gets no list of one.
-        del record["candidates"]
-        if n_best > 1:
-            record["candidates"] = [
-                {"caption": one.text, "log_prob": one.log_prob, "score": one.score, "confidence": one.confidence}
-                for one in found.candidates[:n_best]
-            ]
-        print(json_line(record), flush=True)
+        print(json_line(caption_record(found, n_best)), flush=True)
     elif found.error is None:
         # Names of files, and words of a model, may hold control characters, which a terminal would obey.
         name = printable(found.video)

@@ -6,9 +6,16 @@ from pathlib import Path
 from stg.config.extraction import RECURSIVE_HELP
 from stg.config.search import SearchConfig, with_shorthands
 
+SUBTITLES = (".srt", ".vtt")
+"""Suffixes of files that hold the captions of one clip."""
+
+OUT = (".csv", ".json", ".jsonl", *SUBTITLES)
+"""Suffixes of --out, each for a form."""
+
 JSON_HELP = (
-    "Print one JSON object a line: video, caption, confidence, log_prob, seconds, truncated, error; with --n_best "
-    "candidates; and warning, where the clip is unlike the training data."
+    "Print one JSON object a line: video, start and end (seconds within the clip), caption, confidence, log_prob, "
+    "seconds (of work), truncated, error; with --n_best candidates; and warning, where the clip is unlike the training "
+    "data."
 )
 
 
@@ -29,8 +36,14 @@ class CaptionConfig:
     search: SearchConfig = field(default_factory=SearchConfig)
     """Another search than the beam, or rules for it."""
     n_best: int = 1
-    """Captions a clip, best first; more than one needs --json, which prints them as a list: candidates."""
+    """Captions a clip, best first; more than one needs --json or an --out that ends in .json or .jsonl, which have them
+    as a list: candidates."""
     json: bool = field(default=False, metadata={"flag": True, "help": JSON_HELP})
+    out: str | None = None
+    """Also write the captions to this file, by its suffix as a table (.csv), as JSON (.json, one object a line .jsonl)
+    with the fields of --json, or as subtitles (.srt, .vtt). A clip that fails has a row with its error, and no
+    subtitles. Subtitles of several clips are a file each in a folder: captions/NAME.srt for captions.srt. What is done
+    is in the file, however the command ends."""
     report: str | None = None
     """Also write a page to this file: frames, graph, words, and where each word looked. It shows objects where the
     detector of the training features is at hand, which captioning may do without. A page ends after 30 clips or 18 MB;
@@ -49,8 +62,13 @@ class CaptionConfig:
     """CPU threads; 0 for all cores."""
 
     def __post_init__(self) -> None:
-        if self.searched().n_best > 1 and not self.json:
-            raise ValueError("several captions a clip (n_best) are printed with --json alone: add it")
+        form = Path(self.out).suffix.lower() if self.out is not None else ""
+        if self.out is not None and form not in OUT:
+            raise ValueError(f"out is a file that ends in {', '.join(OUT[:-1])} or {OUT[-1]}; got {self.out!r}")
+        if self.searched().n_best > 1 and not self.json and form not in (".json", ".jsonl"):
+            raise ValueError(
+                "several captions a clip (n_best) need --json, or an --out that ends in .json or .jsonl: add one"
+            )
         if self.overlay and Path(self.overlay).suffix.lower() != ".mp4":
             raise ValueError(f"overlay is a file that ends in .mp4; got {self.overlay!r}")
         if self.workers < 0 or self.threads < 0 or not self.time_limit > 0:

@@ -81,7 +81,8 @@ def _kind(value: object) -> str:
 
 
 def read_captions(path: str | Path) -> dict[str, list[str]]:
-    """Video -> captions, from COCO results, an object {video: caption} or {video: [captions]}, or lines of stg.caption.
+    """Video -> captions, from COCO results, an object {video: caption} or {video: [captions]}, or what stg.caption
+    writes as JSON, a list or lines.
 
     Raises:
         UserError: unreadable, of another form, a video twice, or without captions; names the file.
@@ -89,9 +90,13 @@ def read_captions(path: str | Path) -> dict[str, list[str]]:
 
     found: Any
     if Path(path).suffix == ".jsonl":
-        found = _read_lines(path)
+        found = _by_video(read_json_lines(path))
+    elif not isinstance(found := read_json(path), list):
+        pass
+    elif any(isinstance(row, dict) and "video" in row and "image_id" not in row for row in found):
+        found = _by_video((f"{path} row {number}", row) for number, row in enumerate(found))
     else:
-        found = read_predictions(path) if holds_list(path) else read_json(path)
+        found = read_predictions(path)
     if not isinstance(found, dict):
         raise UserError(f"{path} must hold a list of image_id and caption, or an object {{video: caption}}")
     # One form for all that follows: a list, also of one caption.
@@ -145,11 +150,10 @@ def short_names(files: Sequence[str]) -> list[str]:
     return [str(Path(*part)) for part in parts]
 
 
-def _read_lines(path: str | Path) -> dict[str, Any]:
-    """The lines of ``stg.caption --json``, by the ids of their clips; those that failed are left out."""
-
+def _by_video(rows: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Where each caption of ``stg.caption`` stands, and it, by the ids of the clips; those that failed are left out."""
     found: dict[str, Any] = {}
-    for where, row in read_json_lines(path):
+    for where, row in rows:
         if not isinstance(row, dict) or not isinstance(row.get("video"), str) or "caption" not in row:
             raise UserError(f"{where} must be an object with video and caption, got {row!r:.80}")
         # A clip that failed and succeeded later has two lines; the one that failed says nothing of captions.

@@ -37,6 +37,7 @@ class SampledFrames:
         seconds: ``[T]`` when each frame is shown, counted from the first frame of the video; None where not known.
         facts: what is unusual about the clip, for its list: ``video_stream`` and ``video_streams`` (which was taken, of
             how many), ``audio_stream`` and ``audio_streams``, ``hdr``, ``picture_sizes``, ``uneven``.
+        duration: seconds that the video lasts, its last frame included; None where not known.
     """
 
     video: str
@@ -49,6 +50,7 @@ class SampledFrames:
     header_frames: int = 0
     seconds: Float64[np.ndarray, " T"] | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    duration: float | None = None
 
     def __post_init__(self) -> None:
         if self.frames.ndim != 4 or self.frames.shape[-1] != 3 or self.frames.dtype != np.uint8:
@@ -131,6 +133,7 @@ def sampled(
         header_frames=index.header_frames,
         seconds=index.seconds(number, times[places]),
         facts={**index.facts, **decoded.facts},
+        duration=index.duration(total),
     )
 
 

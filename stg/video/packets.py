@@ -125,6 +125,12 @@ class PacketIndex:
             return places[sample_seconds(seconds, max(seconds[-1], self._end()), count, sampling, stride)]
         return places[sample_numbers(len(places), count, sampling, stride)]
 
+    def duration(self, total: int) -> float | None:
+        """Seconds that the video of so many frames lasts; None where the file does not say."""
+        if self.clock is not None and self.fps > 0:
+            return self._end()
+        return total / self.fps if self.fps > 0 else self.last or None
+
     def _end(self) -> float:
         return 0.0 if self.clock is None else float(self.clock[-1]) + (self.last or 1 / self.fps)
 

@@ -1,5 +1,6 @@
 """``python -m stg.caption`` and ``stg.load``: the model's manifest decides how clips are looked at."""
 
+import csv
 import json
 import os
 import re
@@ -23,6 +24,7 @@ from stg.config.captioning import CaptionConfig
 from stg.config.extraction import ExtractConfig
 from stg.config.model import GraphConfig, ModelConfig
 from stg.config.search import SearchConfig
+from stg.evaluation.predictions import read_predicted
 from stg.models.build import build_captioner
 from stg.models.feature_kinds import FeatureWidths
 from stg.models.generation import Caption
@@ -151,7 +153,9 @@ def test_json_is_one_object_a_line(bench: Bench, capsys: pytest.CaptureFixture[s
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["video"] for row in rows] == [str(path) for path in bench.files]
     for row in rows:
-        assert row.keys() == {"video", "caption", "confidence", "log_prob", "seconds", "truncated", "error"}
+        known = {"video", "start", "end", "caption", "confidence", "log_prob", "seconds", "truncated", "error"}
+        assert row.keys() == known
+        assert (row["start"], row["end"]) == (0, pytest.approx(12 / 25))
         assert 0 < row["confidence"] < 1
         assert row["log_prob"] < 0
         assert row["seconds"] > 0
@@ -209,6 +213,31 @@ def test_one_broken_file_of_many_is_told_and_the_others_are_done(
     assert "is not a video" in rows["broken"]["error"]
     assert rows["clip2"]["caption"]
     assert told.err == "error: 1 of 4 clips could not be captioned; the others are done\n"
+
+
+def test_captions_are_written_to_a_file_and_a_failed_clip_is_named(
+    bench: Bench, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (bench.clips / "broken.mp4").write_bytes(b"<html>not found</html>")
+    out, said = tmp_path / "captions.csv", from_store(bench, 5)
+    assert bench.caption("--out", str(out)) == 3
+    failed, *rows = csv.DictReader(out.read_text(encoding="utf-8-sig").splitlines())
+    assert [row["caption"] for row in rows] == [said[path.stem].text for path in bench.files]
+    assert [row["video"] for row in rows] == list(map(str, bench.files))
+    assert "'broken.mp4' is not a video" in failed["error"]
+    told = capsys.readouterr()
+    assert f"written: {out}\n" in told.err
+    assert "skipped: 'broken.mp4' is not a video" in told.err
+    # The same as a list of objects, which other commands read.
+    assert bench.caption("--out", str(tmp_path / "captions.json"), "--n_best", "2") == 3
+    assert read_predicted(tmp_path / "captions.json") == {path.stem: said[path.stem].text for path in bench.files}
+    assert len(json.loads((tmp_path / "captions.json").read_text())[1]["candidates"]) == 2
+
+
+def test_subtitles_last_as_long_as_the_clip(bench: Bench, tmp_path: Path) -> None:
+    assert bench.caption("--out", str(tmp_path / "clip.srt"), clips=[str(bench.files[0])]) == 0
+    said = from_store(bench, 5)["clip0"].text
+    assert (tmp_path / "clip.srt").read_text() == f"1\n00:00:00,000 --> 00:00:00,480\n{said}\n"
 
 
 def test_a_clip_that_is_cut_short_is_captioned_and_told(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
@@ -273,7 +302,8 @@ def test_features_made_elsewhere_cannot_be_made_for_new_clips(bench: Bench) -> N
     [
         (["--model", "nowhere"], "nowhere holds no trained model"),
         (["--beam", "0"], "beam must be at least 1; got 0"),
-        (["--n_best", "2"], "are printed with --json alone: add it"),
+        (["--n_best", "2", "--out", "a.csv"], "need --json, or an --out that ends in .json or .jsonl: add one"),
+        (["--out", "a.txt"], "out is a file that ends in .csv, .json, .jsonl, .srt or .vtt; got 'a.txt'"),
         (["--workers", "-1"], "must not be negative"),
         (["--weights", "nowhere"], "which is not in nowhere, "),
     ],
