@@ -47,7 +47,17 @@ FLOORS = {
 ALLOWED = {name: {other for other in FLOORS if FLOORS[other] < floor} for name, floor in FLOORS.items()}
 """A package imports lower floors only, and none of its own floor."""
 ENTRY_POINTS = sorted(path.stem for path in (ROOT / "stg").glob("[!_]*.py"))
-EXTRAS = {"ray", "spacy", "h5py", "onnxruntime", "en_core_web_sm", "torch_geometric", "torchvision", "wandb"}
+EXTRAS = {
+    "ray",
+    "spacy",
+    "h5py",
+    "onnxruntime",
+    "en_core_web_sm",
+    "torch_geometric",
+    "torchvision",
+    "wandb",
+    "huggingface_hub",
+}
 """Imported where they are needed: not installed everywhere, or, as PyG and torchvision, slow and not needed by most."""
 ON_DEMAND = {
     ("stg.commands.caption", "stg.commands.caption_pages"),
@@ -58,8 +68,8 @@ ON_DEMAND = {
 HEAVY = {"torch", "torchvision", "torch_geometric", "av", "onnxruntime", "pycocoevalcap"}
 TORCH_FREE = (
     "stg.config", "stg.runtime", "stg.text", "stg.video", "stg.ablation.config", "stg.features.rebuild",
-    "stg.vision.registry", "stg.vision.published", "stg.vision.weights", "stg.runs.model_file", "stg.commands.parser",
-    "stg.commands.checks",
+    "stg.vision.registry", "stg.vision.published", "stg.vision.weights", "stg.runs.model_file", "stg.runs.pretrained",
+    "stg.commands.parser", "stg.commands.checks",
 )  # fmt: skip
 """Modules, and packages with all their modules, that import no torch."""
 WITH_TORCH = {"stg.runtime.device", "stg.runtime.distributed"}

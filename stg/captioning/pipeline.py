@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from graphs import GraphData, GraphsInMemory
 from stg.config.extraction import ExecutionConfig
@@ -17,14 +18,15 @@ from stg.features.extractor import Extractor
 from stg.features.rebuild import FeaturePlan, features_read, plan_features
 from stg.models.generation import Caption, generate
 from stg.runs.bundle import CaptionerBundle
-from stg.runs.model_file import model_file, model_header
+from stg.runs.model_file import model_header
+from stg.runs.pretrained import find_model
 from stg.runtime.device import pick_device
 from stg.runtime.errors import UserError
 from stg.video.clip import ClipPart, ClipRequest
 from stg.video.clips import read_clip
 from stg.video.decoding import SampledFrames, VideoError
 from stg.video.readers import Readers
-from stg.vision.registry import execution_for
+from stg.vision.registry import ExecutionSettings, execution_for
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +120,19 @@ class VideoCaptioner:
         trained.captioner.to(device)
         if whole is not None:
             whole.captioner.to(device)
+
+    @classmethod
+    def from_pretrained(cls, model: str | Path, **options: Any) -> "VideoCaptioner":
+        """What :func:`load` makes of a folder of `save_pretrained`, or of a model on a hub; takes its options."""
+        return load(model, **options)
+
+    def save_pretrained(self, folder: str | Path, *, about: str = "") -> None:
+        """See :meth:`stg.runs.bundle.CaptionerBundle.save_pretrained`; the networks are not copied."""
+        self.trained.save_pretrained(folder, about=about)
+
+    def push_to_hub(self, model: str, *, private: bool | None = None, about: str = "") -> str:
+        """See :meth:`stg.runs.bundle.CaptionerBundle.push_to_hub`."""
+        return self.trained.push_to_hub(model, private=private, about=about)
 
     def request(self) -> ClipRequest:
         """What is read of a clip."""
@@ -213,6 +228,7 @@ def load(
     threads: int = 0,
     search: SearchConfig | None = None,
     graph: bool = False,
+    download: bool = False,
     plan: FeaturePlan | None = None,
 ) -> VideoCaptioner:
     """Open a trained run for captioning video files.
@@ -222,7 +238,8 @@ def load(
     opened or needed for Pan's model, whose scene branch stands alone, and sound is decoded for models that hear alone.
 
     Args:
-        run: a run folder of ``stg.fit``, or the ``model.safetensors`` in one.
+        run: a run folder of ``stg.fit``, a folder of ``save_pretrained``, or the ``model.safetensors`` in one; or
+            ``owner/name`` of a model on a hub.
         weights: files, and folders with files, of the networks' weights; torch's cache is searched too.
         beam: width of the search, 1 is greedy.
         device: auto, cpu, cuda, ...
@@ -230,13 +247,14 @@ def load(
         search: all that can be set of the search; ``beam`` is short for its width.
         graph: for pages: also look for objects where captioning does without (Pan's model), or say why that cannot be,
             and keep the candidates of the beam.
+        download: fetch a model of a hub that has no copy here.
         plan: the networks and their files, where these were found before; ``weights`` do not count then.
 
     Raises:
         UserError: settings of the search that cannot be, no such run, weights that are not there, features that are not
             made for new clips, or networks that make other features (differences named).
     """
-    path = model_file(run)
+    path = find_model(run, download=download)
     trained = CaptionerBundle.load(path)
     where = str(pick_device(device))
     places = [Path(place) for place in ([weights] if isinstance(weights, str | Path) else weights)]
@@ -244,15 +262,8 @@ def load(
     # Batches of the networks are sized by the frames of a clip.
     how = execution_for(ExecutionConfig(device=where, threads=threads), int(trained.features.get("num_frames", 10)))
     notes: list[str] = []
-    extractor, whole = None, None
-    if graph:
-        whole = CaptionerBundle.load_training_model(path.parent)
-        try:
-            extractor = plan.including("objects").build(how)
-        except UserError as error:
-            # A page without boxes is still of use: the reason becomes a note on it.
-            reason = WORLD_KNOWS if is_world(trained.features) else str(error)
-            notes.append(f"No boxes and no edges: {reason}")
+    whole = CaptionerBundle.load_training_model(path.parent) if graph else None
+    extractor = _with_objects(plan, how, notes) if graph else None
     if extractor is None:
         extractor = plan.build(how)
     what = f"{run} was trained on features made with other versions than are installed here"
@@ -262,3 +273,14 @@ def load(
     if graph:
         captioner.search = with_candidates(captioner.search)
     return captioner
+
+
+def _with_objects(plan: FeaturePlan, how: ExecutionSettings, notes: list[str]) -> Extractor | None:
+    """The extractor that also looks for objects; None where it cannot be, with the reason among the notes."""
+    try:
+        return plan.including("objects").build(how)
+    except UserError as error:
+        # A page without boxes is still of use: the reason becomes a note on it.
+        reason = WORLD_KNOWS if is_world(plan.manifest.values) else str(error)
+        notes.append(f"No boxes and no edges: {reason}")
+        return None

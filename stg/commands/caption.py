@@ -14,7 +14,8 @@ from stg.captioning.pipeline import ClipCaption, VideoCaptioner, load
 from stg.config.captioning import CaptionConfig
 from stg.datasets.world.extractor import WORLD_BUILDERS
 from stg.features.rebuild import features_read, plan_features
-from stg.runs.model_file import model_file, model_header
+from stg.runs.model_file import model_header
+from stg.runs.pretrained import find_model
 from stg.runtime.errors import TooManySkipped, UserError
 from stg.runtime.files import printable
 from stg.runtime.output import json_line
@@ -51,13 +52,15 @@ def main(config: CaptionConfig) -> int:
 
 def _load(config: CaptionConfig) -> VideoCaptioner:
     # A missing file is reported before the model and the networks are opened, which takes seconds.
-    header = model_header(model_file(config.model))
+    # A model of a hub was fetched before, where that was asked for.
+    path = find_model(config.model)
+    header = model_header(path)
     places = [Path(place) for place in (config.weights.split(os.pathsep) if config.weights else [])]
     plan = plan_features(header["features"], features_read(header), places, WORLD_BUILDERS)
     if config.threads:
         torch.set_num_threads(config.threads)
     return load(
-        config.model,
+        path,
         device=config.device,
         threads=config.threads,
         search=config.searched(),

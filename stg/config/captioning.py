@@ -27,7 +27,11 @@ class CaptionConfig:
         metadata={"positional": True, "help": "Video files, or folders of them; put -- before names that start with -."}
     )
     model: str
-    """Run folder of stg.fit, or the model.safetensors in one."""
+    """Run folder of stg.fit, a folder of save_pretrained, or the model.safetensors in one; or owner/name of a model on
+    a hub (extra `hub`) of which this machine has a copy."""
+    download: bool = field(
+        default=False, metadata={"flag": True, "help": "Fetch a model of a hub of which there is no copy here."}
+    )
     recursive: bool = field(default=False, metadata={"flag": True, "help": RECURSIVE_HELP})
     weights: str | None = None
     """Folder with the weights of the networks, or a file of them; several are joined by ':' (on Windows ';')."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from graphs import GraphStore
@@ -13,12 +14,12 @@ from stg.data.feature_check import Versions, check_features, versions_record
 from stg.models.build import build_captioner
 from stg.models.captioner import Captioner
 from stg.models.feature_kinds import FeatureWidths
-from stg.runs.model_file import DAMAGED, MODEL_FILE, WHOLE_FILE, check_parts, check_plugins
+from stg.runs.model_file import DAMAGED, FORMAT, MODEL_FILE, VERSION, WHOLE_FILE, check_parts, check_plugins
+from stg.runs.pretrained import check_target, find_model, write_config_and_card
 from stg.runs.tensors import CheckpointError, building_for, load_tensors, save_tensors
 from stg.runtime.errors import UserError
+from stg.runtime.hub import push
 from stg.text.vocabulary import Vocabulary
-
-FORMAT, VERSION = "stg-captioner", 1
 
 
 @dataclass(frozen=True)
@@ -149,3 +150,49 @@ class CaptionerBundle:
         """
         whole = Path(folder) / WHOLE_FILE
         return cls.load(whole) if whole.exists() else None
+
+    def save_pretrained(self, folder: str | Path, *, about: str = "") -> None:
+        """Write the part that captions into a folder that can be passed on, or laid on a hub.
+
+        It has the files of ``huggingface_hub.PyTorchModelHubMixin``: ``model.safetensors``, ``config.json`` and a model
+        card, ``README.md``, which is left as it is where there is one; and the checksum ``model.sha256``.
+
+        Args:
+            folder: made if absent.
+            about: Markdown that stands at the top of the card, such as data, scores and licence.
+
+        Raises:
+            UserError: the folder is a run, or holds another kind of model.
+        """
+        target = Path(folder)
+        check_target(target)
+        target.mkdir(parents=True, exist_ok=True)
+        self.save(target / MODEL_FILE)
+        write_config_and_card(target, about)
+
+    @classmethod
+    def from_pretrained(
+        cls, model: str | Path, *, download: bool = False, revision: str | None = None
+    ) -> "CaptionerBundle":
+        """The captioner in a folder, or that of a hub, ``owner/name``; without ``download`` this machine's copy of it.
+
+        Raises:
+            UserError: no such model, with what to fetch and where to put it.
+            CheckpointError: as `load`.
+        """
+        return cls.load(find_model(model, download=download, revision=revision))
+
+    def push_to_hub(self, model: str, *, private: bool | None = None, about: str = "") -> str:
+        """Send what `save_pretrained` writes to a hub (huggingface.co, or ``HF_ENDPOINT``); returns the address.
+
+        Args:
+            model: ``owner/name``, made if it is not there.
+            private: whether a new model is hidden from others; None: as the hub has it for this owner.
+            about: as in `save_pretrained`.
+
+        Raises:
+            UserError: the hub cannot be reached, or refuses it.
+        """
+        with TemporaryDirectory() as folder:
+            self.save_pretrained(folder, about=about)
+            return push(Path(folder), model, private=private)

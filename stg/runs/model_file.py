@@ -11,6 +11,8 @@ from stg.config.schema import fits
 from stg.runtime.errors import UserError
 from stg.runtime.reading import kind
 
+FORMAT, VERSION = "stg-captioner", 1
+
 MODEL_FILE, WHOLE_FILE = "model.safetensors", "whole.safetensors"
 
 MAX_HEADER = 16 * 2**20
