@@ -52,15 +52,14 @@ def main(config: CaptionConfig) -> int:
 
 def _load(config: CaptionConfig) -> VideoCaptioner:
     # A missing file is reported before the model and the networks are opened, which takes seconds.
-    # A model of a hub was fetched before, where that was asked for.
-    path = find_model(config.model)
-    header = model_header(path)
+    header = model_header(find_model(config.model, download=config.download))
     places = [Path(place) for place in (config.weights.split(os.pathsep) if config.weights else [])]
     plan = plan_features(header["features"], features_read(header), places, WORLD_BUILDERS)
     if config.threads:
         torch.set_num_threads(config.threads)
     return load(
-        path,
+        config.model,
+        download=config.download,
         device=config.device,
         threads=config.threads,
         search=config.searched(),
