@@ -18,9 +18,10 @@ _GRID_NOTE = (
     " The words attend to short stretches of the video, not to pictures: each is shown at the picture nearest in time, "
     "and over the whole picture, though a network may see its middle alone."
 )
-_TOKENS_NOTE = (
-    " Objects, or their tracks over all frames, were attended to by themselves: each object has the share of its own, "
-    "or its part of that of its track; a picture has its own and those of its objects."
+_OBJECTS_NOTE = " Objects were attended to by themselves: a picture has its own share and those of its objects."
+_TRACKS_NOTE = (
+    " Each track was attended to as one, over all of its frames: its boxes are shaded by its whole share. No frame of "
+    "it was chosen; a picture has its own share and an equal part of that of each track that is seen in it."
 )
 _JOINED_NOTE = " Each picture was two steps here, one of the scene and one of its objects: their shares are added."
 
@@ -62,8 +63,10 @@ def _attribution(
     # What each step shows is known where a memory holds other steps than frames.
     if steps is not None and memory.shows is not None:
         nodes, frames = _shown(steps, memory, graph)
-        note, title = made.note + _TOKENS_NOTE, "Attention to objects and frames"
-        return replace(made, title=title, nodes=_numbers(nodes), frames=_numbers(frames), note=note)
+        by_track = bool((memory.shows < -1).any())
+        note = made.note + (_TRACKS_NOTE if by_track else _OBJECTS_NOTE)
+        made = replace(made, title="Attention to objects and frames", note=note, by_track=by_track)
+        return replace(made, nodes=_numbers(nodes), frames=_numbers(frames))
     # A model that joins scene and objects frame by frame has each picture twice, one after the other.
     if steps is not None:
         if steps.shape[1] not in (pictures, 2 * pictures):

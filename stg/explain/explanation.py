@@ -22,6 +22,7 @@ class Attribution:
         places: ``[L T h w]`` share of each place of a grid over each picture, row by row.
         edges: ``[L E]`` importance of each edge.
         whole: one single row holds for the caption as a whole.
+        by_track: what was attended to are tracks: ``nodes`` gives the objects of each equal parts of its share.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Attribution:
     places: Float[np.ndarray, "L T h w"] | None = None
     edges: Float[np.ndarray, "L E"] | None = None
     whole: bool = False
+    by_track: bool = False
 
 
 def as_shares(weights: Float[np.ndarray, "L *items"]) -> Float[np.ndarray, "L *items"]:

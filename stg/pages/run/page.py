@@ -24,6 +24,7 @@ BRANCHES = {
     "scene": "scene branch alone",
     "object": "object branch alone",
     "concat": "both branches, side by side",
+    "joint": "one decoder attends to the scene and to the objects",
     "l2": "scene and object branch, features drawn together",
 }
 STATUS = {

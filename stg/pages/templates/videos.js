@@ -88,7 +88,7 @@
     const attribution = section && data().captions[model].attributions[attributionOf(section)];
     if (section && word !== null) for (const e of section.querySelectorAll(`[data-word="${word}"]`)) {
       e.classList.add("lit");
-      if (scroll === "all" && e.matches(".thumb")) show(e.parentElement, e);
+      if (scroll === "all" && e.matches(".thumb, .tracks th")) show(e.closest(".row, .scroll"), e);
     }
     if (!article.film) return;
     const row = attribution ? (attribution.whole ? 0 : word) : null;
@@ -102,7 +102,7 @@
       frame.classList.toggle("lit", Boolean(shares) && part >= 0.999 && !even);
       frame.classList.toggle("missing", Boolean(shares) && share === null);
       frame.querySelector(".share").textContent = shares ? percent(share) : "";
-      bar.setAttribute("width", Math.round(part * frame.querySelector(".track").width.baseVal.value));
+      bar.setAttribute("width", Math.round(part * frame.querySelector(".rail").width.baseVal.value));
       veil.setAttribute("opacity", shares ? (0.62 * (1 - part)).toFixed(2) : 0);
       const map = attribution && attribution.maps && row !== null ? attribution.maps[row][i] : "";
       heat.toggleAttribute("hidden", !map);
@@ -138,11 +138,13 @@
     else if (best >= 0) parts.push(`most in ${article.frames()[best].querySelector(".number").textContent} (${percent(shares[best])})`);
     ranked.sort((a, b) => b[0] - a[0]);
     const top = attribution && attribution.top ? attribution.top[row] : 0;
+    const tracks = attribution && attribution.tracks && row !== null ? attribution.tracks[row] : "";
     const named = ranked.slice(0, 3).map(([l, node]) => {
       const name = node.querySelector("tspan"), frame = article.frames()[node.dataset.frame].querySelector(".number").firstChild;
       return `${(name && name.textContent) || "object"} in ${frame.textContent} (${percent(l * top)})`;
     });
-    if (named.length) parts.push("boxes: " + named.join(", "));
+    if (tracks) parts.push("tracks: " + tracks);
+    else if (named.length) parts.push("boxes: " + named.join(", "));
     const name = (attribution && attribution.whole) || !button ? "The whole caption" : `“${button.querySelector("bdi").textContent}”`;
     say(article.status, `${name}: ${parts.join("; ") || "what it attends to is not known"}`);
   }
@@ -177,7 +179,7 @@
       const words = [...section.querySelectorAll(".word")];
       const reach = (word) => words.forEach((w, i) => { w.tabIndex = i === word ? 0 : -1; });
       reach(0);
-      const touched = (event) => event.target.closest(".word, .thumb[data-word]");
+      const touched = (event) => event.target.closest(".word, .thumb[data-word], .tracks [data-word]");
       section.addEventListener("pointerover", (event) => {
         const e = touched(event);
         // A preview: what is pinned stays.

@@ -9,7 +9,7 @@ from itertools import groupby
 
 from graphs import EDGE_TYPES
 from stg.pages.videos.labels import Rectangle, place_label
-from stg.pages.videos.views import Edge, VideoView
+from stg.pages.videos.views import Edge, Node, VideoView
 
 HEIGHT = 240
 """Height of a frame in the units of the drawing; the width follows from the shape of the video."""
@@ -23,9 +23,9 @@ LARGEST_K = 5
 MOST_EDGES = 3000
 """Most edges drawn of one video: with more, fewer ranks than :data:`LARGEST_K` are drawn, though never none."""
 
-KINDS = ("spatial", "temporal", "dense")
+KINDS = ("spatial", "temporal", "track", "dense")
 
-COLOURS = {"spatial": (47, 127, 255), "temporal": (255, 56, 56), "dense": (240, 166, 221)}
+COLOURS = {"spatial": (47, 127, 255), "temporal": (255, 56, 56), "track": (160, 80, 245), "dense": (240, 166, 221)}
 """Red, green and blue of each kind of edge, on light and on dark ground; dashes and arrows distinguish them too.
 
 Other types of :data:`graphs.EDGE_TYPES` have colours of their own, see :func:`colour_of`.
@@ -50,7 +50,10 @@ class DrawnFrame:
 
 @dataclass(frozen=True)
 class DrawnNode:
-    """A box, its corner and size within the strip, what is written on it, and left and base line of that."""
+    """A box, its corner and size within the strip, what is written on it, and left and base line of that.
+
+    ``colour`` is that of its track, as CSS has it; an object without a track (-1) has none.
+    """
 
     number: int
     frame: int
@@ -62,6 +65,11 @@ class DrawnNode:
     score: str
     minor: bool
     label: tuple[float, float]
+    track: int = -1
+
+    @property
+    def colour(self) -> str:
+        return track_css(self.track)
 
     @property
     def centre(self) -> tuple[float, float]:
@@ -138,13 +146,12 @@ def draw_nodes(view: VideoView, lefts: Sequence[int], scale: tuple[float, float]
         (x1 * across, y1 * down, max(x2 - x1, 0) * across, max(y2 - y1, 0) * down)
         for x1, y1, x2, y2 in (node.box for node in view.nodes)
     ]
-    scores = ["" if node.score is None or not math.isfinite(node.score) else f"{node.score:.2f}" for node in view.nodes]
     room = view.size[1] * across, float(HEIGHT)
     labels: dict[int, tuple[float, float]] = {}
     for numbers in best.values():
         taken: list[Rectangle] = []
         for number in numbers:
-            wide = LETTER * len(f"{view.nodes[number].name} {scores[number]}")
+            wide = LETTER * len(" ".join(label_of(view.nodes[number])))
             labels[number] = place_label(boxes[number], wide, LINE, room, taken)
     return tuple(
         DrawnNode(
@@ -155,12 +162,24 @@ def draw_nodes(view: VideoView, lefts: Sequence[int], scale: tuple[float, float]
             width=round(width, 1),
             height=round(height, 1),
             name=node.name,
-            score=scores[number],
+            score=score_text(node.score),
             minor=number not in labelled,
             label=(round(lefts[node.frame] + labels[number][0] + 3, 1), round(labels[number][1] + 0.75 * LINE, 1)),
+            track=node.track,
         )
         for number, (node, (x, y, width, height)) in enumerate(zip(view.nodes, boxes, strict=True))
     )
+
+
+def label_of(node: Node) -> list[str]:
+    """What is written on a box: number of its track, class, score, as far as they are known."""
+    parts = ["" if node.track < 0 else f"#{node.track}", node.name, score_text(node.score)]
+    return [part for part in parts if part]
+
+
+def score_text(score: float | None) -> str:
+    """Two decimals, or nothing."""
+    return "" if score is None or not math.isfinite(score) else f"{score:.2f}"
 
 
 def ranked(edges: Iterable[Edge]) -> list[tuple[int, Edge, int]]:
@@ -221,14 +240,26 @@ def colour_of(kind: str) -> tuple[int, int, int]:
     """Red, green and blue of a kind of edge."""
     if kind in COLOURS:
         return COLOURS[kind]
-    # By the golden ratio any numbers lie far apart; from orange to cyan only, away from the red, the blue and the pink.
+    # By the golden ratio any numbers lie far apart; from orange to cyan only, away from the colours above.
     hue = 0.1 + 0.4 * (EDGE_TYPES[kind] * 0.618 % 1)
     red, green, blue = (round(255 * part) for part in hls_to_rgb(hue, 0.45, 0.8))
     return red, green, blue
 
 
+def track_colour(track: int) -> tuple[int, int, int]:
+    """Red, green and blue of a track: the same in each frame, and light, so that dark letters are read on it."""
+    # After eight colours, far apart by the golden ratio, come paler ones.
+    red, green, blue = hls_to_rgb((0.125 + 0.618 * track) % 1, 0.86 if track // 8 % 2 else 0.72, 0.9)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def track_css(track: int) -> str:
+    """The colour of a track as CSS has it; empty for an object without one."""
+    return "" if track < 0 else "#" + bytes(track_colour(track)).hex()
+
+
 def own_types(kinds: Iterable[str]) -> dict[str, tuple[int, str]]:
-    """Number in ``EDGE_TYPES`` and colour, as CSS has it, of those kinds that are not the paper's nor ``dense``."""
+    """Number in ``EDGE_TYPES`` and colour, as CSS has it, of those kinds that are not in :data:`KINDS`."""
     names = sorted({kind for kind in kinds if kind not in KINDS}, key=EDGE_TYPES.__getitem__)
     return {name: (EDGE_TYPES[name], "#" + bytes(colour_of(name)).hex()) for name in names}
 

@@ -3,6 +3,7 @@
 import math
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -13,6 +14,7 @@ from stg.explain import Attribution, Deletion, Explanation
 from stg.models.generation import Caption
 from stg.pages.videos.boxes_and_edges import Strip
 from stg.pages.videos.heatmaps import best_frames, for_script, heat_maps, known, shares_of
+from stg.pages.videos.tracks import box_weights, most_attended, track_table
 from stg.pages.videos.views import ModelCaption, Node
 
 SHOWN_BOX = 0.35
@@ -26,12 +28,18 @@ def caption_for_template(
     explanation = caption.explanation
     attributions, scripts = [], []
     for one in explanation.attributions:
-        shown: dict[str, Any] = {"title": one.title, "note": one.note, "whole": one.whole, "row": []}
+        shown: dict[str, Any] = {"title": one.title, "note": one.note, "whole": one.whole, "row": [], "tracks": None}
         read: dict[str, Any] = {"whole": one.whole}
         # Without frames there is nothing to lay maps on; words and gate are shown all the same.
         if strip.frames:
             shares = shares_of(one, nodes, len(strip.frames))
             maps = heat_maps(one) if one.places is not None else None
+            shown["tracks"] = table_of(one, nodes, strip, explanation.words)
+            if one.by_track:
+                # In words: that they are boxes would be wrong, as tracks were attended to.
+                named = most_attended(one, nodes)
+                read["tracks"] = [", ".join(f"{name} ({percent(share)})" for name, share in line) for line in named]
+            one = replace(one, nodes=box_weights(one, nodes))
             shown["row"] = row(one, shares, maps, strip, explanation.words)
             read |= for_script(one, shares, maps, strip.order)
         attributions.append(shown)
@@ -52,6 +60,15 @@ def caption_for_template(
         "scores": [(name, f"{v:.3f}" if math.isfinite(v) else "no data") for name, v in caption.scores.items()],
     }
     return prepared, {"attributions": scripts}
+
+
+def table_of(one: Attribution, nodes: Sequence[Node], strip: Strip, words: Sequence[str]) -> dict[str, Any] | None:
+    """The share of each track for each word, in percent."""
+    table = track_table(one, nodes, strip, words)
+    for line in () if table is None else table["rows"]:
+        for cell in line["cells"]:
+            cell["text"] = percent(cell.pop("share"))
+    return table
 
 
 def row(
@@ -95,7 +112,7 @@ def row(
     return thumbs
 
 
-def boxes(weights: Float[np.ndarray, " N"], frame: int, strip: Strip) -> list[dict[str, float]]:
+def boxes(weights: Float[np.ndarray, " N"], frame: int, strip: Strip) -> list[dict[str, Any]]:
     """The boxes of a frame that count for a word, placed within that frame."""
     there = known(weights)
     # Over all frames, so that boxes of a frame that hardly counts stay dark.
@@ -108,6 +125,7 @@ def boxes(weights: Float[np.ndarray, " N"], frame: int, strip: Strip) -> list[di
             "width": node.width,
             "height": node.height,
             "opacity": round(float(there[node.number]) / top, 2),
+            "colour": node.colour,
         }
         for node in strip.nodes
         if node.frame == frame and top > 0 and there[node.number] >= SHOWN_BOX * top

@@ -1,21 +1,24 @@
 """What is drawn over a frame of a video and below it: boxes, edges, and a caption that grows."""
 
-import math
 from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw
 
-from stg.pages.videos.boxes_and_edges import COLOURS, KINDS, colour_of, own_types, ranked
+from stg.pages.videos.boxes_and_edges import COLOURS, KINDS, colour_of, label_of, own_types, ranked, track_colour
 from stg.pages.videos.labels import Rectangle
 from stg.pages.videos.strokes import BOX, FINE, GROUND, INK, QUIET, TEXT, arrow, curve, dot, font, outline, stroke, tag
 from stg.pages.videos.views import Edge, VideoView
 from stg.runtime.files import printable
 
 NEW = BOX
+
+THROUGH_TIME = ("temporal", "track")
+"""Kinds of edges from frame to frame, drawn as arrows to the next sampled frame."""
 
 LINES = 4
 """Lines of the caption that are seen at once; a longer one moves up."""
@@ -55,9 +58,9 @@ class Overlay:
         draw = ImageDraw.Draw(large)
         nodes = [n for n, node in enumerate(self.view.nodes) if node.frame == frame]
         for number in nodes:
-            outline(draw, self.boxes[number], large.size, self.unit)
-        # What is drawn last is on top: temporal edges, and strong ones of each kind.
-        for edge in sorted(self.edges.get(frame, ()), key=lambda edge: (edge.kind == "temporal", edge.weight)):
+            outline(draw, self.boxes[number], large.size, self.unit, self._colour(number))
+        # What is drawn last is on top: edges through time, and strong ones of each kind.
+        for edge in sorted(self.edges.get(frame, ()), key=lambda edge: (edge.kind in THROUGH_TIME, edge.weight)):
             self._edge(draw, edge)
         taken: list[Rectangle] = []
         # Labels lie over all lines, and the best score chooses its place first.
@@ -69,8 +72,10 @@ class Overlay:
         start, end = self._centre(edge.source), self._centre(edge.target)
         share = edge.weight / self.strongest[edge.kind] if self.strongest[edge.kind] > 0 else 0.0
         wide, opacity = stroke(share, self.unit)
-        if edge.kind == "temporal":
-            arrow(draw, start, end, wide, (*COLOURS["temporal"], opacity), self.unit)
+        if edge.kind in THROUGH_TIME:
+            # A track edge joins boxes that a temporal one may join too: it is bent to the other side.
+            bend = 0.06 if edge.kind == "temporal" else -0.12
+            arrow(draw, start, end, wide, (*COLOURS[edge.kind], opacity), self.unit, bend)
         else:
             colour = colour_of(edge.kind)
             # Bent to the other side than a temporal arrow between the same boxes; the
@@ -82,12 +87,16 @@ class Overlay:
                 dot(draw, x, y, 2.5 * self.unit, (*colour, 255))
 
     def _label(self, draw: Any, number: int, taken: list[Rectangle]) -> None:
-        """Class and score where no other label is."""
+        """Number of the track, class and score where no other label is."""
         node = self.view.nodes[number]
-        score = "" if node.score is None or not math.isfinite(node.score) else f"{node.score:.2f}"
-        text = " ".join(part for part in (_plain(node.name)[:LONGEST], score) if part)
+        text = " ".join(label_of(replace(node, name=_plain(node.name)[:LONGEST])))
         if text:
-            tag(draw, text, self.boxes[number], (self.size[1] * FINE, self.size[0] * FINE), taken, self.unit)
+            room = self.size[1] * FINE, self.size[0] * FINE
+            tag(draw, text, self.boxes[number], room, taken, self.unit, self._colour(number))
+
+    def _colour(self, number: int) -> tuple[int, int, int]:
+        track = self.view.nodes[number].track
+        return BOX if track < 0 else track_colour(track)
 
     def _centre(self, number: int) -> tuple[float, float]:
         x1, y1, x2, y2 = self.boxes[number]
@@ -136,7 +145,8 @@ class CaptionStrip:
         draw.text((self.pad, y), note, fill=QUIET, font=letters, anchor="lm")
         x = float(self.width - self.pad)
         for kind in reversed(self.kinds):
-            name = {"temporal": "to the next sampled frame", "dense": "other"}.get(kind, _plain(kind))
+            names = {"temporal": "to the next sampled frame", "track": "same track", "dense": "other"}
+            name = names.get(kind, _plain(kind))
             x -= letters.getlength(name)
             # No room left next to the note: the other kinds go without a legend.
             if x - 2.2 * self.small < self.pad + letters.getlength(note) + self.small:
@@ -177,8 +187,8 @@ def _by_frame(view: VideoView, k: int) -> dict[int, list[Edge]]:
         # Both directions of a pair are one line on the picture: the stronger one.
         ends = sorted((edge.source, edge.target), key=lambda n: (view.nodes[n].frame, n))
         first, last = (view.nodes[n].frame for n in ends)
-        # Between objects of one frame, or temporal edges to the next: dense edges across frames would cover everything.
-        if rank > k or last - first != (edge.kind == "temporal"):
+        # Between objects of one frame, or to the next through time: edges across more frames would cover everything.
+        if rank > k or last - first != (edge.kind in THROUGH_TIME):
             continue
         key = edge.kind, ends[0], ends[1]
         if key not in best or best[key].weight < edge.weight:

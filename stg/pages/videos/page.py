@@ -10,8 +10,9 @@ from markupsafe import Markup, escape
 
 from stg.explain import Deletion
 from stg.pages.html import render, templates
-from stg.pages.videos.boxes_and_edges import HEIGHT, LARGEST_K, data_uri, own_types, strip_of
+from stg.pages.videos.boxes_and_edges import HEIGHT, LARGEST_K, data_uri, own_types, strip_of, track_css
 from stg.pages.videos.caption_rows import caption_for_template, deletion
+from stg.pages.videos.edge_table import edge_table
 from stg.pages.videos.views import VideosPage, VideoView
 from stg.runtime.files import page_file, write_atomic
 from stg.video.film import SECONDS
@@ -50,7 +51,7 @@ class Article:
         html: its part of the page.
         kinds: of the edges that are drawn.
         largest: the largest rank of an edge that is drawn; 0 where none is.
-        frames, boxes, maps: whether there are frames, boxes and heat maps.
+        frames, boxes, tracks, maps: whether there are frames, boxes, tracks of them, and heat maps.
     """
 
     video: str
@@ -59,6 +60,7 @@ class Article:
     largest: int
     frames: bool
     boxes: bool
+    tracks: bool
     maps: bool
 
 
@@ -73,10 +75,12 @@ def filled(page: VideosPage, articles: Sequence[Article]) -> str:
         articles=[article.html for article in articles],
         names=[article.video for article in articles],
         kinds=kinds,
-        others_drawn=bool(kinds - {"spatial", "temporal"}),
+        others_drawn=bool(kinds - {"spatial", "temporal", "track"}),
         own=own_types(kinds),
+        track_css=track_css,
         frames=any(article.frames for article in articles),
         boxes=any(article.boxes for article in articles),
+        tracks=any(article.tracks for article in articles),
         maps=any(article.maps for article in articles),
         k=min(STRONGEST, largest),
         largest=largest,
@@ -110,6 +114,7 @@ def article(view: VideoView, number: int) -> Article:
         largest=LARGEST_K,
         own=own_types(kind for kind, _ in strip.edges),
         captions=[shown for shown, _ in prepared],
+        edge_table=edge_table(strip, view),
         data={"captions": [script for _, script in prepared]},
     )
     # The controls of the page depend on what all of its videos have.
@@ -121,6 +126,7 @@ def article(view: VideoView, number: int) -> Article:
         largest=max(drawn.values(), default=0),
         frames=bool(strip.frames),
         boxes=bool(strip.nodes),
+        tracks=any(node.track >= 0 for node in strip.nodes),
         maps=any("maps" in attribution for _, script in prepared for attribution in script["attributions"]),
     )
 

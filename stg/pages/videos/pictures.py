@@ -105,8 +105,9 @@ def nodes_of(graph: GraphData) -> tuple[Node, ...]:
     count = len(graph.frame)
     scores = graph.scores.tolist() if graph.get("scores") is not None else [None] * count
     labels = graph.label.tolist() if graph.get("label") is not None else [0] * count
-    rows = zip(graph.frame.tolist(), graph.boxes.tolist(), scores, labels, strict=True)
-    return tuple(Node(frame, tuple(box), score, class_name(label)) for frame, box, score, label in rows)
+    tracks = graph.track.tolist() if graph.get("track") is not None else [-1] * count
+    rows = zip(graph.frame.tolist(), graph.boxes.tolist(), scores, labels, tracks, strict=True)
+    return tuple(Node(frame, tuple(box), score, class_name(label), track) for frame, box, score, label, track in rows)
 
 
 def edges_of(graph: GraphData) -> tuple[Edge, ...]:

@@ -31,13 +31,15 @@ class Node:
         frame: which of the pictures it is in.
         box: corners x1, y1, x2, y2 in pixels of the frame.
         score: of the detector, in 0..1; None where that is not known.
-        name: class that the detector gave it; empty where that is not known. The graph never uses it.
+        name: class that the detector gave it; empty where that is not known.
+        track: number of its track, the same in all frames; -1 where that is not known.
     """
 
     frame: int
     box: tuple[float, float, float, float]
     score: float | None = None
     name: str = ""
+    track: int = -1
 
 
 @dataclass(frozen=True)

@@ -165,6 +165,12 @@ def test_attention_to_tracks_is_shown_on_their_objects() -> None:
     # Steps: three frames, track 4 (objects 0 and 3), track 1 (objects 1 and 2), object 4.
     wanted = torch.stack([steps[:, 3] / 2, steps[:, 4] / 2, steps[:, 4] / 2, steps[:, 3] / 2, steps[:, 5]], 1)
     torch.testing.assert_close(torch.from_numpy(shown.nodes), wanted)
+    assert shown.by_track
+    by_object = model_of(readout="nodes")
+    (other,) = attributions_of(
+        attentions(by_object.decoder, [5], by_object.memory(batch)), by_object.memory(batch), graph=batch
+    )
+    assert (other.title, other.by_track) == (shown.title, False)
     in_first = steps[:, 0] + wanted[:, 0] + wanted[:, 1]
     torch.testing.assert_close(torch.from_numpy(shown.frames[:, 0]), in_first)
     torch.testing.assert_close(torch.from_numpy(shown.frames).sum(1), torch.ones(2, dtype=torch.float64))

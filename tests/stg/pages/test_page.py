@@ -149,7 +149,7 @@ def test_edges_of_other_types_have_a_colour_and_a_name_of_their_own(monkeypatch:
     for place, name in enumerate(("<close>", "far", "unused"), start=2):
         monkeypatch.setitem(EDGE_TYPES, name, place)
     colours = {colour_of(kind) for kind in (*COLOURS, "<close>", "far", "unused")}
-    assert len(colours) == 6
+    assert len(colours) == 7
     nodes = (Node(0, (0.0, 0.0, 20.0, 20.0)), Node(1, (80.0, 80.0, 100.0, 100.0)))
     edges = (Edge(0, 1, "temporal", 0.5), Edge(0, 1, "<close>", 2.0), Edge(1, 0, "far", 1.0))
     views = [VideoView("v", (100, 100), (Picture(0), Picture(1)), nodes, some) for some in (edges[:2], edges[2:])]
