@@ -11,7 +11,7 @@ from stg.config.schema import describe, differences, to_dict
 from stg.config.training import FitConfig
 from stg.metrics.java import JavaError, java
 from stg.runs.evaluations import read_scores
-from stg.runs.folder import FREE, RunFolder
+from stg.runs.folder import RunFolder, defining
 from stg.runs.training_run import TrainingRun
 from stg.runtime.errors import UserError
 from stg.runtime.files import write_atomic
@@ -111,7 +111,7 @@ class CellFolder:
         # The run's own check of its settings, with the name of the option that this command has.
         TrainingRun(run.path, self.config, option="--out")
         self._check_features()
-        return run.finished and not differences(to_dict(run.config), to_dict(self.config)).keys() - FREE
+        return run.finished and not defining(differences(to_dict(run.config), to_dict(self.config)))
 
     @property
     def trained_on(self) -> dict[str, Any] | None:

@@ -45,8 +45,9 @@ def check(config: object) -> None:
 @check.register
 def _fit(config: FitConfig) -> None:
     _data(config.data)
-    if config.run.start is not None:
-        model_file(config.run.start)
+    for run in (config.run.start, config.run.teacher):
+        if run is not None:
+            model_file(run)
 
 
 @check.register

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from stg.config.retrieval import EmbedConfig, EmbeddingConfig, FuseConfig, MatchingConfig
     from stg.config.search import SearchConfig
     from stg.config.store import EdgeConfig, StoreConfig, TrackConfig
-    from stg.config.training import FitConfig, LossConfig, OptimConfig, RewardConfig, RunConfig
+    from stg.config.training import FitConfig, LossConfig, OptimConfig, RewardConfig, RunConfig, TeacherConfig
 
 __all__ = [
     "AttentionLSTMConfig",
@@ -51,6 +51,7 @@ __all__ = [
     "SearchConfig",
     "StoreConfig",
     "TSConfig",
+    "TeacherConfig",
     "TrackConfig",
     "WordsConfig",
     "WorldConfig",
@@ -99,6 +100,7 @@ _HOMES = {
     ),
     "training": (
         "LossConfig",
+        "TeacherConfig",
         "OptimConfig",
         "RewardConfig",
         "RunConfig",

@@ -44,6 +44,33 @@ class LossConfig:
 
 
 @dataclass(frozen=True)
+class TeacherConfig:
+    """How the model of run.teacher teaches; loss.kl and loss.temperature shape the divergence."""
+
+    what: Literal["logits", "features", "relations"] = "logits"
+    """logits: its probabilities of the next word; features: the mean of what its decoder reads, onto which a linear
+    layer maps that of the student; relations: the cosines of these means between the videos of a batch."""
+    weight: float = 1.0
+    """Weight of its loss, which is added to all others."""
+    schedule: Literal["constant", "decay", "rise"] = "constant"
+    """Of the weight: constant; falling linearly to 0, or rising linearly from 0, over optim.epochs (which early
+    stopping may not reach)."""
+    where: Literal["all", "better"] = "all"
+    """all: every word; better: words of the caption to which the teacher gives a higher probability than the student
+    does at the time."""
+    baseline: str | None = None
+    """Run folder that the teacher must beat on validation, such as that of the student's model trained without it;
+    default: that of run.start. null without run.start: the scores are compared at the end."""
+
+    def __post_init__(self) -> None:
+        not_negative(self, "weight")
+        if self.where == "better" and self.what != "logits":
+            raise ValueError(
+                f"teacher.where better compares words, which teacher.what {self.what} has none of: use all"
+            )
+
+
+@dataclass(frozen=True)
 class OptimConfig:
     """How to train."""
 
@@ -165,10 +192,14 @@ class RunConfig:
     """Where the run lives, and how it is repeated."""
 
     out: str | None = None
-    """Run folder; default runs/<dataset>-<branches>-<variant>-<decoder>-seed<seed> (the Transformer is not named). An
+    """Run folder; default runs/<dataset>-<branches>-<variant>-<decoder>-seed<seed> (the Transformer is not named, a
+    teacher adds -taught). An
     unfinished run in it is resumed."""
     start: str | None = None
     """Run folder of a trained model with the same settings of graph and model, whose weights this run begins with."""
+    teacher: str | None = None
+    """Run folder of a trained model, of any kind but with the same words and features, from which this run also learns
+    (`teacher`). It stays as it is, reads its own edges, and is not needed afterwards."""
     seed: int = 0
     """Seed of weights, order, dropout, and of the shuffle of the control."""
     control: Literal["none", "shuffle"] = "none"
@@ -212,6 +243,8 @@ class TrainingSections:
     """Branches and decoders."""
     loss: LossConfig = field(default_factory=LossConfig)
     """Loss."""
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    """Learning from the model of run.teacher."""
     optim: OptimConfig = field(default_factory=OptimConfig)
     """Optimisation."""
     reward: RewardConfig = field(default_factory=RewardConfig)
@@ -233,3 +266,9 @@ class FitConfig(TrainingSections):
                 f"reward.from_epoch {self.reward.from_epoch} is never reached in {self.optim.epochs} epochs "
                 "(optim.epochs): begin earlier, train longer, or set reward.weight to 0"
             )
+        if self.teacher.what == "relations" and self.optim.batch_videos < 2:
+            raise ValueError(
+                "teacher.what relations compares the videos of a step: set optim.batch_videos to 2 or more"
+            )
+        if self.run.teacher is None and self.teacher != TeacherConfig():
+            raise ValueError("options below teacher. are for learning from another run: name it by run.teacher")

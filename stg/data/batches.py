@@ -26,6 +26,7 @@ class CaptionBatch:
         video: [W], the row of the video that each caption describes.
         items: the (video id, caption numbers) behind the batch, for error reports.
         stand_in: whether the batch counts in no loss: it only keeps a process busy that has no part in this step.
+        teacher_graphs: the same videos' graphs with the edges of a teacher; None: those of ``graphs``, or no teacher.
     """
 
     graphs: GraphData
@@ -35,6 +36,7 @@ class CaptionBatch:
     video: Int[Tensor, " W"]
     items: tuple["Item", ...] = ()
     stand_in: bool = False
+    teacher_graphs: GraphData | None = None
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "CaptionBatch":
         """The same batch on another device; from pinned memory to a GPU, ``non_blocking`` does not wait for it."""
@@ -45,7 +47,8 @@ class CaptionBatch:
         return self._map(lambda part: part.pin_memory())
 
     def _map(self, function: Callable[[Any], Any]) -> "CaptionBatch":
-        names = ("graphs", "words", "targets", "real", "video")
+        names = ["graphs", "words", "targets", "real", "video"]
+        names += ["teacher_graphs"] if self.teacher_graphs is not None else []
         return replace(self, **{name: function(getattr(self, name)) for name in names})
 
 
@@ -135,6 +138,8 @@ class TrainingSet:
             epoch_captions,
         )
         self.length_buckets, self.pinned = length_buckets, pinned
+        self.teacher_source: BatchSource | None = None
+        """Where a teacher's graphs come from, if it reads others than the student."""
         if not self.captions:
             raise ValueError("the training split has no video with a caption: check the captions and the store")
 
@@ -172,6 +177,8 @@ class TrainingSet:
         # The row of each caption's video in ``graphs``: decoders copy a memory only where they must.
         video = torch.tensor([row[item.video] for item in items for _ in item.captions])
         batch = CaptionBatch(graphs, words, targets, real, video, tuple(items))
+        if self.teacher_source is not None:
+            batch = replace(batch, teacher_graphs=self.teacher_source.batch(videos))
         return batch.pin_memory() if self.pinned else batch
 
 

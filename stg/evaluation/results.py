@@ -12,7 +12,7 @@ from stg.config.training import FitConfig
 from stg.datasets.open import READERS, captions_read
 from stg.evaluation.predictions import read_predicted
 from stg.runs.evaluations import read_scores
-from stg.runs.folder import FREE, RunFolder
+from stg.runs.folder import RunFolder, defining
 from stg.runtime.errors import UserError
 
 _SEED = re.compile(r"(?<=.)[-_.](seed)?\d+$")
@@ -40,13 +40,12 @@ class RunResult:
     def unlike(self, other: "RunResult") -> dict[str, tuple[Any, Any]]:
         """Settings that differ otherwise than from seed to seed; other features count as another store.
 
-        Each seed has a run of its own to begin with: only whether there is one counts.
+        Each seed has a run of its own to begin with, and a teacher of its own: only whether there is one counts.
         """
 
         found = differences(to_dict(self.settings), to_dict(other.settings))
-        found = {key: pair for key, pair in found.items() if key not in FREE and key != "run.seed"}
-        if all(found.get("run.start", (None,))):
-            del found["run.start"]
+        own = [key for key in ("run.start", "teacher.baseline") if all(found.get(key, (None,)))]
+        found = {key: pair for key, pair in defining(found).items() if key not in ("run.seed", *own)}
         if self.features is not None and other.features is not None and differences(self.features, other.features):
             found["data.store"] = (self.settings.data.store, other.settings.data.store)
         return found

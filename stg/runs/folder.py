@@ -35,11 +35,20 @@ FREE = {
 }
 """Options that change nothing in what is learned: a run resumes with other values of them without a word."""
 
+
+def defining(changed: Mapping[str, tuple[Any, Any]]) -> dict[str, tuple[Any, Any]]:
+    """Of settings that differ between two runs, those that make them learn something else.
+
+    Where both have a teacher, its folder may have another name: checkpoints keep the hash of its model.
+    """
+    return {key: pair for key, pair in changed.items() if key not in FREE and not (key == "run.teacher" and all(pair))}
+
+
 _STAMP = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 
 
 def default_folder(config: FitConfig) -> Path:
-    """``runs/<dataset>-<branches>-<variant>[-<decoder>][-shuffle]-seed<seed>``.
+    """``runs/<dataset>-<branches>-<variant>[-<decoder>][-taught][-shuffle]-seed<seed>``.
 
     The user's own folder of clips is named, too; the Transformer is not.
     """
@@ -51,6 +60,8 @@ def default_folder(config: FitConfig) -> Path:
         parts.append(config.graph.variant)
     if config.model.decoder != "transformer":
         parts.append(config.model.decoder)
+    if config.run.teacher is not None:
+        parts.append("taught")
     if config.run.control != "none":
         parts.append(config.run.control)
     return Path("runs") / "-".join([*parts, f"seed{config.run.seed}"])

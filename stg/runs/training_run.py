@@ -15,7 +15,7 @@ import yaml
 
 from stg.config.schema import describe, differences, to_dict
 from stg.config.training import FitConfig
-from stg.runs.folder import FREE, RunFolder, metrics_row
+from stg.runs.folder import RunFolder, defining, metrics_row
 from stg.runtime.errors import Preempted, ProcessLost, StgError, UserError
 from stg.runtime.files import append_jsonl, is_leftover, open_log, printable, write_atomic
 from stg.runtime.locks import FolderWriter
@@ -33,7 +33,7 @@ NEGOTIABLE = {
     "optim.weight_decay",
     "data.min_coverage",
 }
-"""Options that may differ when a run resumes, with ``--run.override true``; all others but `FREE` define the run."""
+"""Options that may differ when a run resumes, with ``--run.override true``; all others of `defining` may not."""
 
 logger = logging.getLogger("stg")
 
@@ -131,7 +131,7 @@ class TrainingRun:
         changed = differences(to_dict(self.folder.config), to_dict(self.config))
         if texts := {key: pair for key, pair in changed.items() if key == "plugin_sha256"}:
             self._plugin_note = f"resumes with plugins of another text: {describe(texts)}"
-        changed = {key: pair for key, pair in changed.items() if key not in FREE}
+        changed = defining(changed)
         if not changed:
             return
         listed = describe(changed)

@@ -8,9 +8,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from decoders import VideoMemory
+
 Divergence = Literal["student_teacher", "teacher_student", "js"]
 
 Reduction = Literal["positions", "batchmean"]
+
+Where = Literal["all", "better"]
 
 
 def language_loss(logits: Float[Tensor, "P V"], targets: Int[Tensor, " P"]) -> Float[Tensor, ""]:
@@ -86,6 +90,69 @@ def feature_loss(
     """
     squared = (scene - objects).square().mean(-1)
     return (squared * mask).sum() / mask.sum().clamp_min(1)
+
+
+def taught_loss(
+    student: Float[Tensor, "P V"],
+    teacher: Float[Tensor, "P V"],
+    targets: Int[Tensor, " P"],
+    *,
+    where: Where = "all",
+    kl: Divergence = "student_teacher",
+    temperature: float = 1.0,
+    count: int | None = None,
+) -> Float[Tensor, ""]:
+    """What a frozen teacher's words teach (Hinton et al., 2015): `distillation_loss`, summed over words by ``count``.
+
+    Args:
+        student, teacher: logits at the ``P`` positions that count; no gradient flows into the teacher.
+        targets: the words that stand there.
+        where: ``better``: at positions where the teacher gives the target a higher probability than the student does at
+            this step; the others add nothing.
+        count: what the sum is divided by; None: ``P``, also where only some positions add to it, so that the loss fades
+            as the student catches up.
+    """
+    teacher = teacher.detach()
+    if where == "better":
+        words = targets[:, None]
+        ahead = (teacher.log_softmax(-1).gather(1, words) > student.detach().log_softmax(-1).gather(1, words))[:, 0]
+        student_rows, teacher_rows = student[ahead], teacher[ahead]
+    else:
+        student_rows, teacher_rows = student, teacher
+    divided = len(targets) if count is None else count
+    return distillation_loss(
+        student_rows, teacher_rows, kl=kl, temperature=temperature, reduction="batchmean", captions=divided
+    )
+
+
+def mean_memory(memory: VideoMemory) -> Float[Tensor, "B C"]:
+    """The mean of the steps that a decoder attends to (frames, objects, tracks); zeros for a video without any."""
+    mask = memory.frame_mask[..., None]
+    # Padded steps may hold anything, and NaN times 0 is NaN.
+    return memory.frames.masked_fill(~mask, 0).sum(1) / mask.sum(1).clamp_min(1)
+
+
+def relation_loss(
+    student: Float[Tensor, "B C"], teacher: Float[Tensor, "B D"], counted: Bool[Tensor, " B"]
+) -> tuple[Float[Tensor, ""], Int[Tensor, ""]]:
+    r"""How differently student and teacher relate the videos of a batch to each other.
+
+    .. math:: L = \frac{1}{n} \sum_{i \ne j} \mathrm{huber}(\cos(s_i, s_j) - \cos(t_i, t_j))
+
+    Relational knowledge distillation (Park et al., 2019) with its loss (Huber's, delta 1) on the similarity matrices of
+    Tung and Mori (2019), for which the widths need not be equal. Departures: Park et al. compare distances and angles
+    of triplets; Tung and Mori normalise by rows and not by vectors.
+
+    Args:
+        counted: the videos that are compared; pairs of a video with itself are not.
+
+    Returns:
+        The mean over the ordered pairs, 0 where there are none, and how many there are.
+    """
+    pairs = counted[:, None] & counted & ~torch.eye(len(counted), dtype=torch.bool, device=counted.device)
+    mine, theirs = F.normalize(student, dim=-1), F.normalize(teacher.detach(), dim=-1)
+    total = F.huber_loss((mine @ mine.T)[pairs], (theirs @ theirs.T)[pairs], reduction="sum")
+    return total / pairs.sum().clamp_min(1), pairs.sum()
 
 
 def distilled_losses(

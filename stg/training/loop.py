@@ -23,6 +23,7 @@ from stg.training.schedules import OPTIMISERS
 from stg.training.setup import TrainingSetup, check_training, set_up
 from stg.training.state import Position, TrainingState
 from stg.training.step import OutOfMemory, StepResult, train_step
+from stg.training.teacher_run import check_teacher, compare_with_teacher, open_teacher
 from stg.training.trackers import Tracker, Tracking, check_trackers
 from stg.training.validation import Validated
 
@@ -52,6 +53,7 @@ def fit(
     """
     # Before the folder is touched: settings that are refused leave nothing behind.
     check_training(config)
+    check_teacher(config)
     check_trackers(config, trackers)
     ranks = ranks or SINGLE
     folder = Path(config.run.out) if config.run.out else default_folder(config)
@@ -72,10 +74,13 @@ def _train(config: FitConfig, run: TrainingRun, reporter: Reporter, ranks: Ranks
     setup = set_up(config, device, reporter=reporter, ranks=ranks)
     # Short names: the loop below is read more often than this line.
     model, data, validate, reward = setup.trained.captioner, setup.data, setup.validation, config.reward
-    optimiser = OPTIMISERS[config.optim.algorithm](list(model.parameters()), config.optim)
+    teacher = open_teacher(config, setup, device, ranks=ranks, reporter=reporter)
+    # A layer that only the teacher's loss needs is trained and saved along with the model, and exported with none.
+    trained = model if teacher is None else teacher.trained_along(model)
+    optimiser = OPTIMISERS[config.optim.algorithm](list(trained.parameters()), config.optim)
     state = TrainingState(
         Checkpoints(run.folder.checkpoints),
-        model,
+        trained,
         optimiser,
         # A checkpoint of other words or features has weights that mean something else: it is refused.
         made_of={
@@ -83,6 +88,7 @@ def _train(config: FitConfig, run: TrainingRun, reporter: Reporter, ranks: Ranks
             "features": fingerprint(setup.store.manifest),
             # The same words may stand in other captions, or belong to other videos.
             "captions": fingerprint([list(setup.dataset.references(split).items()) for split in ("train", "val")]),
+            **({"teacher": teacher.sha256} if teacher is not None else {}),
         },
         epochs=config.optim.epochs,
         patience=config.optim.patience,
@@ -107,7 +113,9 @@ def _train(config: FitConfig, run: TrainingRun, reporter: Reporter, ranks: Ranks
 
     model.train()
     with (
-        Objective(config, setup.captions, setup.trained.vocabulary, device=device, ranks=ranks) as objective,
+        Objective(
+            config, setup.captions, setup.trained.vocabulary, device=device, teacher=teacher, ranks=ranks
+        ) as objective,
         reporter.training_bar(config.optim.epochs) as show,
     ):
         while not state.finished:
@@ -158,6 +166,8 @@ def _train(config: FitConfig, run: TrainingRun, reporter: Reporter, ranks: Ranks
                 state.interrupt(run.set_state)
 
     run.set_state("finished", step=state.at.step, epoch=state.at.epoch, best=state.at.best)
+    if teacher is not None:
+        reporter.say(compare_with_teacher(config, state.at.best))
     reporter.say(f"{_best(state.at, setup.validation.videos)}. Next: python -m stg.evaluate {run.folder}")
 
 
@@ -178,6 +188,11 @@ def _restore(state: TrainingState, run: TrainingRun, setup: TrainingSetup, repor
         raise UserError(
             f"the captions, or the videos that have any, have changed since {run.folder} was started: use another "
             "--run.out"
+        )
+    if "teacher" in changed:
+        raise UserError(
+            f"the model of the teacher {run.config.run.teacher} is another than the one that {run.folder} was started "
+            "with: give the one of then by --run.teacher, or another --run.out"
         )
     if "features" in changed:
         raise UserError(

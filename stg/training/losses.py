@@ -10,10 +10,11 @@ from torch import Tensor
 from decoders import Decoder, Pick, VideoMemory
 from stg.config.training import LossConfig
 from stg.data.batches import CaptionBatch
-from stg.models.captioner import Captioner
+from stg.models.captioner import Captioner, Encoded
 from stg.runtime.device import single
 from stg.runtime.distributed import SINGLE, Ranks
 from stg.training.distillation import distilled_losses, feature_loss, language_loss
+from stg.training.teacher import Teacher
 
 
 def captioning_losses(
@@ -23,6 +24,7 @@ def captioning_losses(
     *,
     sampling_rate: float = 0.0,
     sampling_pick: Pick = "sample",
+    teacher: Teacher | None = None,
     ranks: Ranks = SINGLE,
 ) -> dict[str, Tensor]:
     r"""The total loss and its parts (Pan et al., 2020, Eq. 8).
@@ -44,11 +46,12 @@ def captioning_losses(
         sampling_rate: the probability with which decoders read a word of their own in place of the given one (scheduled
             sampling); where there are two branches, both read what the scene decoder read.
         sampling_pick: how that word is picked: drawn, or the likeliest.
+        teacher: another model, from which the decoder that captions learns, too.
         ranks: the processes.
 
     Returns:
-        ``loss`` and the parts that exist, unweighted: ``scene``, ``object``, ``distill`` or ``l2``, and a decoder's own
-        as ``scene_rank``, ``object_rank``, ``scene_category``, ... Scalars.
+        ``loss`` and the parts that exist, unweighted: ``scene``, ``object``, ``distill`` or ``l2``, ``teacher``, and a
+        decoder's own as ``scene_rank``, ``object_rank``, ``scene_category``, ... Scalars.
     """
     settings = settings or LossConfig(distill_weight=4.0)
     # Videos are encoded once, however many captions each has in the batch.
@@ -65,12 +68,11 @@ def captioning_losses(
     # Each loss travels with what it is a mean over, which differs between processes.
     parts, counts = _language_losses(scene, objects, batch, settings, distilled=model.fusion != "l2")
     if scene is not None and objects is not None and model.fusion == "l2":
-        assert encoded.scene is not None
-        assert encoded.objects is not None
-        # Padding and frames without objects have no feature that the other branch should approach.
-        mask = encoded.objects.frame_mask & encoded.scene.frame_mask
-        parts["l2"], counts["l2"] = feature_loss(encoded.scene.frames, encoded.objects.frames, mask), mask.sum()
+        parts["l2"], counts["l2"] = _l2_loss(encoded)
     added, weights = _added_losses(scene, objects, counts, settings)
+    if teacher is not None:
+        added["teacher"], counts["teacher"] = _teacher_loss(teacher, scene or objects, encoded, batch)
+        weights["teacher"] = teacher.weight
     # Before the weighting, so that the parts that are logged and the total are of the same whole batch.
     losses = local_share({**parts, **added}, counts, ranks, stand_in=batch.stand_in)
     total = _total(losses, parts, weights, settings, both=scene is not None and objects is not None)
@@ -107,6 +109,24 @@ def _read(
     # Summed in single precision: under mixed precision a sum over a vocabulary would lose its small terms.
     added = {kind: (single(loss), read.counts[kind]) for kind, loss in read.losses.items()}
     return _Reading(read.words, single(decoder.output(read.features[batch.real])), counted[batch.real], added)
+
+
+def _l2_loss(encoded: Encoded) -> tuple[Tensor, Tensor]:
+    assert encoded.scene is not None
+    assert encoded.objects is not None
+    # Padding and frames without objects have no feature that the other branch should approach.
+    mask = encoded.objects.frame_mask & encoded.scene.frame_mask
+    return feature_loss(encoded.scene.frames, encoded.objects.frames, mask), mask.sum()
+
+
+def _teacher_loss(
+    teacher: Teacher, student: _Reading | None, encoded: Encoded, batch: CaptionBatch
+) -> tuple[Tensor, Tensor | int]:
+    """What the decoder that captions learns from a teacher, and over how many things that is a mean."""
+    memory = encoded.scene or encoded.objects
+    assert student is not None
+    assert memory is not None
+    return teacher.loss(batch, student.words, student.logits, memory)
 
 
 def _total(

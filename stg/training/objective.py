@@ -16,7 +16,8 @@ from stg.text.vocabulary import Vocabulary
 from stg.training.losses import captioning_losses
 from stg.training.reinforce import mix_losses, reward_losses
 from stg.training.rewards import Rewards
-from stg.training.schedules import step_size, teacher_forcing_rate, temperature_at
+from stg.training.schedules import step_size, teacher_forcing_rate, teacher_weight, temperature_at
+from stg.training.teacher import Teacher
 
 
 class Objective:
@@ -27,6 +28,7 @@ class Objective:
         captions: of the training videos, as people wrote them: what sampled captions are rewarded against.
         vocabulary: the model's words.
         device: where the model is.
+        teacher: another model from which the model learns, too.
         ranks: those that have a part of each batch.
     """
 
@@ -37,9 +39,10 @@ class Objective:
         vocabulary: Vocabulary,
         *,
         device: torch.device,
+        teacher: Teacher | None = None,
         ranks: Ranks = SINGLE,
     ) -> None:
-        self.config, self.device, self.ranks = config, device, ranks
+        self.config, self.device, self.teacher, self.ranks = config, device, teacher, ranks
         self._captions, self._vocabulary = captions, vocabulary
         self._sampling_rate = 0.0
         self.rewards: Rewards | None = None
@@ -60,7 +63,12 @@ class Objective:
         return True
 
     def start_step(self, done: float, optimiser: Optimizer) -> None:
-        """Set the step size after ``done`` epochs; while rewards are learned from it stays what it is."""
+        """Set the weight of the teacher and the step size after ``done`` epochs.
+
+        While rewards are learned from, the step size stays what it is.
+        """
+        if self.teacher is not None:
+            self.teacher.weight = teacher_weight(self.config.teacher, done, self.config.optim.epochs)
         if self.rewards is None:
             for group in optimiser.param_groups:
                 group["lr"] = step_size(self.config.optim, done)
@@ -75,6 +83,7 @@ class Objective:
                 self.config.loss,
                 sampling_rate=self._sampling_rate,
                 sampling_pick=optim.own_word,
+                teacher=self.teacher,
                 ranks=self.ranks,
             )
         if self.rewards is None:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from stg.config.training import OptimConfig
+from stg.config.training import OptimConfig, TeacherConfig
 
 FUSED = ("cpu", "cuda")
 """Devices on which Adam updates all weights in one call; RMSprop has no such call anywhere."""
@@ -43,6 +43,12 @@ def step_size(optim: OptimConfig, done: float) -> float:
     if optim.schedule == "constant":
         return rate
     return rate * (LEAST_RATE + (1 - LEAST_RATE) * (1 + cos(pi * min(done / optim.epochs, 1.0))) / 2)
+
+
+def teacher_weight(teacher: TeacherConfig, done: float, epochs: int) -> float:
+    """The weight of what another model teaches after ``done`` of ``epochs`` epochs, which need not be whole."""
+    share = {"constant": 1.0, "decay": 1 - done / epochs, "rise": done / epochs}[teacher.schedule]
+    return teacher.weight * min(max(share, 0.0), 1.0)
 
 
 def teacher_forcing_rate(eta: float, epoch: int) -> float:

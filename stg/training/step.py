@@ -59,6 +59,8 @@ def train_step(
     Raises:
         OutOfMemory: forward or backward do not fit into memory.
     """
+    # Not those of the model: an objective may have weights of its own to learn.
+    weights = [weight for group in optimiser.param_groups for weight in group["params"]]
     optimiser.zero_grad()
     try:
         losses = objective(model, batch)
@@ -66,11 +68,11 @@ def train_step(
     except torch.OutOfMemoryError as error:
         raise OutOfMemory(batch) from error
     # Summed before the norm is taken, so that all processes clip alike and stay equal.
-    ranks.add_gradients(model.parameters())
+    ranks.add_gradients(weights)
     values = ranks.add_values(losses)
-    norm = torch.nn.utils.get_total_norm([weight.grad for weight in model.parameters() if weight.grad is not None])
+    norm = torch.nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
     if clip_norm:
-        torch.nn.utils.clip_grads_with_norm_(model.parameters(), clip_norm, norm)
+        torch.nn.utils.clip_grads_with_norm_(weights, clip_norm, norm)
     gradient_norm = norm.item()
     # Both, as a finite loss may have a gradient that is not; one such step would ruin every weight.
     finite = math.isfinite(gradient_norm) and math.isfinite(values["loss"])
