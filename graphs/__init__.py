@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from graphs.flat import FlatBatch, GraphData
     from graphs.identity_edges import track_edges
     from graphs.message_conv import MessageConv
-    from graphs.node_inputs import NodeInputs, box_geometry
+    from graphs.node_inputs import NodeInputs, box_geometry, box_motion
     from graphs.readers.boxes import BOXES_FORMAT, read_boxes
     from graphs.readers.cad120 import CAD120_ACTIONS, CAD120_CLASSES, Cad120Clip, Cad120Labels, read_cad120
     from graphs.readers.coco_vid import read_coco_vid
@@ -103,6 +103,7 @@ __all__ = [
     "VideoStates",
     "box_features",
     "box_geometry",
+    "box_motion",
     "build_graph",
     "check_variant",
     "contact_geometry",
@@ -160,7 +161,7 @@ _HOMES = {
     "graphs.features": ("VideoFeatures",),
     "graphs.identity_edges": ("track_edges",),
     "graphs.message_conv": ("MessageConv",),
-    "graphs.node_inputs": ("NodeInputs", "box_geometry"),
+    "graphs.node_inputs": ("NodeInputs", "box_geometry", "box_motion"),
     "graphs.readers.boxes": ("BOXES_FORMAT", "read_boxes"),
     "graphs.readers.cad120": ("CAD120_ACTIONS", "CAD120_CLASSES", "Cad120Clip", "Cad120Labels", "read_cad120"),
     "graphs.readers.coco_vid": ("read_coco_vid",),

@@ -1,12 +1,12 @@
 """How the two boxes of an edge lie to each other, in space and time, as attributes of the edge."""
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Real
 from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
-from graphs.identity_edges import along_tracks
+from graphs.identity_edges import rate_of_change
 
 RELATIVE_GEOMETRY = ("dx", "dy", "width", "height", "iou", "later", "apart", "velocity_x", "velocity_y")
 """The columns of :func:`relative_geometry`."""
@@ -65,7 +65,8 @@ def relative_geometry(
     if track is None:
         motion = torch.zeros_like(place)
     else:
-        speed = _velocity(centre, extent, frame, torch.zeros_like(frame) if batch is None else batch, track)
+        video = torch.zeros_like(frame) if batch is None else batch
+        speed = _soft_sign(rate_of_change(centre, frame, track, video), extent)
         motion = speed[source] - speed[target]
     return torch.cat([place, ratio, _iou(edge_index, boxes, extent), *time, motion], dim=1)
 
@@ -78,7 +79,7 @@ CONTACT_GEOMETRY = ("right", "down", "distance", "gap", "boxes_right", "boxes_do
 def contact_geometry(
     edge_index: Int[Tensor, "2 E"],
     boxes: Float[Tensor, "N 4"],
-    size: Int[Tensor, "B 2"] | tuple[int, int],
+    size: Real[Tensor, "B 2"] | tuple[int, int],
     batch: Int[Tensor, " N"] | None = None,
 ) -> Float[Tensor, "E 7"]:
     r"""How near the source of each edge is to its target, on a scale that is linear near by and logarithmic far off.
@@ -175,23 +176,6 @@ def _widths(size: Tensor | tuple[int, int], batch: Tensor | None, boxes: Tensor)
         if len(sizes) != 1 and len(sizes) < videos:
             raise ValueError(f"size must have a row for each of {videos} videos, or one for all, got {len(sizes)}")
     return sizes[:, 1].to(boxes.dtype)
-
-
-def _velocity(centre: Tensor, extent: Tensor, frame: Tensor, video: Tensor, track: Tensor) -> Tensor:
-    """``[N 2]``, bounded: from the object before to the one after each in its track."""
-    order = along_tracks(frame, track, video, torch.arange(frame.shape[0], device=frame.device))
-    before, after = order.roll(1), order.roll(-1)
-    known = track[order] >= 0
-
-    def goes(other: Tensor, earlier: Tensor, later: Tensor) -> Tensor:
-        same = known & (track[other] == track[order]) & (video[other] == video[order])
-        # By the roll, the last of all comes before the first: it is no earlier.
-        return torch.where(same & (frame[earlier] < frame[later]), other, order)
-
-    before, after = goes(before, before, order), goes(after, order, after)
-    frames = (frame[after] - frame[before]).clamp(min=1).unsqueeze(1)
-    speed = _soft_sign((centre[after] - centre[before]) / frames, extent[order])
-    return torch.zeros_like(speed).index_copy(0, order, speed)
 
 
 def _check(edge_index: Tensor, boxes: Tensor, fields: dict[str, Tensor | None]) -> None:

@@ -10,9 +10,12 @@ from torch import Tensor
 
 from graphs.conv import check_width, linear, reset
 from graphs.flat import GraphData, require_fields
+from graphs.identity_edges import RATE, rate_of_change
 
 BOX_INPUTS = ("linear", "sinusoidal")
 """How :class:`NodeInputs` takes the geometry of a box."""
+
+_FIELDS = ("x", "boxes", "frame", "num_frames", "size", "batch", "label", "scores", "track")
 
 # Waves a number, each half as long as the one before: the first takes twice the picture for a period, the last 1/16.
 _WAVES = 6
@@ -45,14 +48,7 @@ def box_geometry(
     """
     lengths = torch.as_tensor(num_frames, device=boxes.device).reshape(-1)
     video = torch.zeros_like(frame) if batch is None else batch
-    if size is None:
-        corner = boxes.new_zeros(lengths.shape[0], 2)
-        corner = corner.scatter_reduce(0, video.unsqueeze(1).expand(-1, 2), boxes[:, 2:], "amax")
-        # No extent in a video whose boxes all end at 0 or before.
-        picture = torch.where(corner > 0, corner, 1)
-    else:
-        picture = _sizes(size, lengths).to(boxes).flip(1)
-    picture = picture[video]
+    picture = picture_sizes(boxes, lengths, video, size)[video]
     centre = (boxes[:, :2] + boxes[:, 2:]) / picture - 1
     extent = 2 * (boxes[:, 2:] - boxes[:, :2]) / picture - 1
     last = (lengths[video] - 1).to(boxes.dtype)
@@ -60,15 +56,42 @@ def box_geometry(
     return torch.cat([centre, extent, time.unsqueeze(1)], dim=1)
 
 
+def box_motion(
+    boxes: Float[Tensor, "N 4"],
+    frame: Int[Tensor, " N"],
+    num_frames: Int[Tensor, " B"] | int,
+    track: Int[Tensor, " N"],
+    size: Int[Tensor, "B 2"] | tuple[int, int] | None = None,
+    batch: Int[Tensor, " N"] | None = None,
+) -> Float[Tensor, "N 2"]:
+    r"""How fast the centre of each box moves along its track, on a scale that tells slow motion from none.
+
+    :math:`\mathrm{asinh}(30\,v)`, v in widths of the picture a frame (so that the picture's form does not count), from
+    the box before to the one after it. Most boxes move by a few pixels, which a network cannot see next to numbers
+    around 1.
+
+    Args:
+        boxes, frame, num_frames, size, batch: as :func:`box_geometry`.
+        track: ``[N]`` track of each object inside its video; 0 for objects without (-1).
+    """
+    lengths = torch.as_tensor(num_frames, device=boxes.device).reshape(-1)
+    video = torch.zeros_like(frame) if batch is None else batch
+    width = picture_sizes(boxes, lengths, video, size)[video, :1]
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+    return (RATE * rate_of_change(centre, frame, track, video) / width).asinh()
+
+
 class NodeInputs(torch.nn.Module):
     r"""First states of the nodes: projected appearance (Pan et al., 2020, Eq. 5) and more, added up.
 
-    .. math:: H^{(0)} = X W_o + W_g\,\gamma(g) + b_g + E[\mathrm{label}] + s\,w_s
+    .. math:: H^{(0)} = X W_o + W_g\,\gamma(g) + b_g + E[\mathrm{label}] + s\,w_s + W_m\,m
 
     ``g [N 5]`` is the :func:`box_geometry`, with frame time. ``box="linear"`` takes it as it is, as the box vectors of
     STIN and STLT do (Materzynska et al., 2020; Radevski et al., 2021); ``box="sinusoidal"`` its Fourier features
-    (Tancik et al., 2020), sines and cosines of each number at six wavelengths, which tell near places apart. Without
-    ``box``, ``classes`` and ``score`` it is the paper's projection alone, which knows no place.
+    (Tancik et al., 2020), sines and cosines of each number at six wavelengths, which tell near places apart.
+    ``m [N 2]`` is the :func:`box_motion`. Without ``box``, ``classes``, ``score`` and ``motion`` it is the paper's
+    projection alone, which knows no place. Without ``appearance`` a node is what STIN and STLT take: where it is, and
+    of what class.
 
     Args:
         in_channels: width ``D`` of the object features; -1 to take it from the first batch, as PyG's layers do.
@@ -77,34 +100,47 @@ class NodeInputs(torch.nn.Module):
         classes: number of classes, above every ``label``; 0: the class is not read. Class 0 (not known) has a vector
             like any other.
         score: read the confidence of the detector.
+        motion: read how the box moves along its track.
+        appearance: read the object features; without them, box, classes, score or motion must be read.
 
     Shapes:
-        x ``[N D]``, boxes ``[N 4]``, label, scores ``[N]`` -> ``[N C]``.
+        x ``[N D]``, boxes ``[N 4]``, label, scores, track ``[N]`` -> ``[N C]``.
 
     Raises:
-        ValueError: ``box`` of another name, or ``classes`` below 0.
+        ValueError: ``box`` of another name, ``classes`` below 0, or nothing that is read.
     """
 
     def __init__(
-        self, in_channels: int, channels: int, *, box: str | None = None, classes: int = 0, score: bool = False
+        self,
+        in_channels: int,
+        channels: int,
+        *,
+        box: str | None = None,
+        classes: int = 0,
+        score: bool = False,
+        motion: bool = False,
+        appearance: bool = True,
     ) -> None:
         super().__init__()
         if box is not None and box not in BOX_INPUTS:
             raise ValueError(f"box must be None or one of {', '.join(BOX_INPUTS)}, got {box!r}")
         if classes < 0:
             raise ValueError(f"classes must be 0 (the class is not read) or their number, got {classes}")
+        if not (appearance or box or classes or score or motion):
+            raise ValueError("appearance=False leaves nothing to read: give box, classes, score or motion")
         self.in_channels, self.channels = in_channels, channels
-        self.box, self.classes, self.score = box, classes, score
-        self.project = linear(in_channels, channels)
+        self.box, self.classes, self.score, self.appearance = box, classes, score, appearance
+        self.project = linear(in_channels, channels) if appearance else None
         width = 5 if box == "linear" else 2 * 5 * _WAVES
         self.place = None if box is None else torch.nn.Linear(width, channels)
         self.kind = torch.nn.Embedding(classes, channels) if classes else None
         self.confidence = torch.nn.Linear(1, channels, bias=False) if score else None
+        self.motion = torch.nn.Linear(2, channels, bias=False) if motion else None
         self._draw_classes()
 
     def reset_parameters(self) -> None:
         """Draw all weights anew."""
-        reset(self.project, self.place, self.confidence)
+        reset(self.project, self.place, self.confidence, self.motion)
         self._draw_classes()
 
     def _draw_classes(self) -> None:
@@ -122,6 +158,7 @@ class NodeInputs(torch.nn.Module):
         batch: Int[Tensor, " N"] | None = None,
         label: Int[Tensor, " N"] | None = None,
         scores: Float[Tensor, " N"] | None = None,
+        track: Int[Tensor, " N"] | None = None,
     ) -> Float[Tensor, "N C"]:
         """The first states of the nodes of a graph or a flat batch of graphs.
 
@@ -130,19 +167,23 @@ class NodeInputs(torch.nn.Module):
             boxes, frame, num_frames, size, batch: as :func:`box_geometry`, for ``box``.
             label: ``[N]`` class of each object, for ``classes``.
             scores: ``[N]`` confidence, for ``score``; of a graph without, its ``label_score``.
+            track: ``[N]`` track of each object, for ``motion``.
 
         Raises:
             ValueError: if x has another width than the layer, something that is read is missing, or a label is not
                 below ``classes``.
         """
         if not isinstance(x, Tensor):
-            if any(part is not None for part in (boxes, frame, num_frames, size, batch, label, scores)):
+            if any(part is not None for part in (boxes, frame, num_frames, size, batch, label, scores, track)):
                 raise ValueError("the graph comes alone: leave out boxes, frame and what else it holds")
-            read = known_fields(x, ("x", "boxes", "frame", "num_frames", "size", "batch", "label", "scores"))
+            read = known_fields(x, _FIELDS)
             require_fields(read, "x")
             return self.forward(**read)
-        check_width(x, self.project.weight)
-        hidden = self.project(x)
+        if self.project is not None:
+            check_width(x, self.project.weight)
+            hidden = self.project(x)
+        else:
+            hidden = next(self.parameters()).new_zeros(x.shape[0], self.channels)
         if self.place is not None:
             if boxes is None or frame is None or num_frames is None:
                 raise ValueError(
@@ -159,13 +200,34 @@ class NodeInputs(torch.nn.Module):
                     "or build with score=False"
                 )
             hidden = hidden + self.confidence(scores.unsqueeze(1).to(self.confidence.weight.dtype))
+        if self.motion is not None:
+            hidden = hidden + self.motion(
+                _motion(boxes, frame, num_frames, track, size, batch).to(self.motion.weight.dtype)
+            )
         return hidden
 
     def __repr__(self) -> str:
         return (
             f"{type(self).__name__}({self.in_channels}, {self.channels}, box={self.box!r}, classes={self.classes}, "
-            f"score={self.score})"
+            f"score={self.score}, motion={self.motion is not None}, appearance={self.appearance})"
         )
+
+
+def _motion(
+    boxes: Tensor | None,
+    frame: Tensor | None,
+    num_frames: Tensor | int | None,
+    track: Tensor | None,
+    size: Tensor | tuple[int, int] | None,
+    batch: Tensor | None,
+) -> Tensor:
+    if boxes is None or frame is None or num_frames is None or track is None:
+        raise ValueError(
+            "motion=True reads boxes, frame, num_frames and track, the track of each object: give them (in a store: "
+            "`python -m stg.store tracks STORE --out OTHER`; in graphs: graphs.LinkTracks()), or build with "
+            "motion=False"
+        )
+    return box_motion(boxes, frame, num_frames, track, size, batch)
 
 
 def known_fields(data: GraphData, names: Sequence[str]) -> dict[str, Any]:
@@ -174,6 +236,18 @@ def known_fields(data: GraphData, names: Sequence[str]) -> dict[str, Any]:
     if "scores" in names and "scores" not in read and "label_score" in data:
         read["scores"] = data["label_score"]
     return read
+
+
+def picture_sizes(
+    boxes: Tensor, lengths: Tensor, video: Tensor, size: Tensor | tuple[int, int] | None
+) -> Float[Tensor, "B 2"]:
+    """Width and height of the pictures of each video; where ``size`` is not known, the largest corner of its boxes."""
+    if size is not None:
+        return _sizes(size, lengths).to(boxes).flip(1)
+    corner = boxes.new_zeros(lengths.shape[0], 2)
+    corner = corner.scatter_reduce(0, video.unsqueeze(1).expand(-1, 2), boxes[:, 2:], "amax")
+    # No extent in a video whose boxes all end at 0 or before.
+    return torch.where(corner > 0, corner, 1)
 
 
 def _sizes(size: Tensor | tuple[int, int], lengths: Tensor) -> Tensor:

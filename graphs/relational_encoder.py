@@ -43,7 +43,7 @@ class RelationalEncoder(torch.nn.Module):
         channels: width ``C`` of the states.
         num_layers: number of convolutions; 0 leaves the first states alone.
         conv: "typed" or "attention".
-        box, classes, score: what the nodes read along with their features, as :class:`graphs.NodeInputs`.
+        box, classes, score, motion, appearance: what the nodes read, as :class:`graphs.NodeInputs`.
         geometry: read ``edge_attr [E 9]``; where the graph has none, it is made of ``boxes``, ``frame`` and, for
             velocities, ``track`` where that is there.
         types: the kinds of edges, names of :data:`graphs.EDGE_TYPES`, or "dense"; one name: kinds are not told apart
@@ -64,6 +64,8 @@ class RelationalEncoder(torch.nn.Module):
         box: str | None = "linear",
         classes: int = 0,
         score: bool = False,
+        motion: bool = False,
+        appearance: bool = True,
         geometry: bool = True,
         types: Sequence[str] = ("spatial", "temporal", "track"),
         heads: int = 8,
@@ -75,7 +77,9 @@ class RelationalEncoder(torch.nn.Module):
         if not types or isinstance(types, str) or any(name not in numbers for name in types):
             raise ValueError(f"types must be a list of names of edges, of {', '.join(numbers)}; got {types!r}")
         self.types, self.geometry = tuple(types), geometry
-        self.nodes = NodeInputs(in_channels, channels, box=box, classes=classes, score=score)
+        self.nodes = NodeInputs(
+            in_channels, channels, box=box, classes=classes, score=score, motion=motion, appearance=appearance
+        )
         width, kinds = len(RELATIVE_GEOMETRY) if geometry else None, len(self.types)
 
         def layer() -> RelationalConv | AttentionConv:
@@ -126,7 +130,7 @@ class RelationalEncoder(torch.nn.Module):
         if strange := [name for name in known if name not in _FIELDS]:
             raise ValueError(f"{strange[0]} is not known: what is read of a graph are {', '.join(_FIELDS)}")
         slots = FrameSlots.of(frame, batch, num_frames)
-        reads = {name: known.get(name) for name in ("boxes", "size", "label", "scores")}
+        reads = {name: known.get(name) for name in ("boxes", "size", "label", "scores", "track")}
         hidden = self.nodes(x, frame=frame, num_frames=num_frames, batch=batch, **reads)
         weight = x.new_ones(edge_index.size(1)) if edge_weight is None else edge_weight
         # The precision of the parameters decides: the store gives float32 weights to a float64 model too.

@@ -1,4 +1,4 @@
-"""Train a captioner; with no options: the full two-branch model on the built-in world.
+"""Train a captioner; with no options but those of run: the preset stg_world, on the built-in world.
 
 The run folder keeps settings, metrics, checkpoints and the best model. The same command resumes an unfinished run.
 Several processes: torchrun --nproc-per-node 2 -m stg.fit OPTIONS; together they take the steps that one would.
@@ -17,4 +17,4 @@ def main(config: FitConfig) -> int:
 
 
 if __name__ == "__main__":
-    command("fit", FitConfig, main, __doc__ or "", resumes=True)
+    command("fit", FitConfig, main, __doc__ or "", resumes=True, preset="stg_world")

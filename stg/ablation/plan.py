@@ -121,15 +121,21 @@ def plan_cells(
     free = {key: value for key, value in table.unless_given.items() if key not in given}
     # Seed by seed, so that an early stop leaves whole rows for the seeds that are done.
     order = [
-        Cell(row, seed, shuffled) for seed in seeds for shuffled in (False, True)[: 1 + controls] for row in table.rows
+        Cell(row, seed, shuffled)
+        for seed in seeds
+        for shuffled in (False, True)[: 1 + controls]
+        for row in table.rows
+        # A row may be a control itself, of its edges: on shuffled features it would be another row's control.
+        if not (shuffled and table.settings(row).get("run.control", "none") != "none")
     ]
     configs = {}
     for cell in order:
         own = {
             "run.out": str(folder / "cells" / cell.name),
             "run.seed": cell.seed,
-            "run.control": "shuffle" if cell.shuffled else "none",
         }
+        if cell.shuffled:
+            own["run.control"] = "shuffle"
         configs[cell] = with_settings(base, {**free, **table.settings(cell.row), **own})
     return Plan(name, table, folder, configs, scoring)
 

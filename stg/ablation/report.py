@@ -40,6 +40,7 @@ def make_record(plan: Plan, *, origin: Mapping[str, Any]) -> dict[str, Any]:
         _row(plan, name, shuffled, [one for one in done if (one.cell.row, one.cell.shuffled) == (name, shuffled)])
         for shuffled in dict.fromkeys(cell.shuffled for cell in plan.configs)
         for name in plan.table.rows
+        if any((cell.row, cell.shuffled) == (name, shuffled) for cell in plan.configs)
     ]
     shared = to_dict(plan.configs[next(iter(plan.configs))])
     # Settings that differ between cells belong to the rows; the rest is said once.

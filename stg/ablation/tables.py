@@ -272,7 +272,10 @@ TABLES: Mapping[str, Table] = {
             "graph.conv": "typed",
             "graph.layers": 0,
             "graph.box": "linear",
+            "graph.motion": True,
             "graph.track_layers": 1,
+            "graph.track_geometry": "contact",
+            "run.control": "none",
         },
         rows={
             "scene": TableRow(
@@ -282,11 +285,24 @@ TABLES: Mapping[str, Table] = {
             "nodes": TableRow("+ each object", {"model.readout": "nodes", **_NO_LAYERS}, "frames"),
             "tracks": TableRow("+ each track", _NO_LAYERS, "nodes"),
             "none": TableRow("+ relations, no edges", {}, "tracks"),
-            "no-boxes": TableRow("+ relations, no edges, no boxes", {"graph.box": "none"}, "none"),
+            "no-motion": TableRow("+ relations, no edges, no motion", {"graph.motion": False}, "none"),
+            "no-boxes": TableRow(
+                "+ relations, no edges, no motion, no boxes", {"graph.motion": False, "graph.box": "none"}, "no-motion"
+            ),
             "spatial": TableRow("+ spatial edges", {"graph.variant": "spatial"}, "none"),
+            "far": TableRow(
+                "+ spatial edges, relative geometry",
+                {"graph.variant": "spatial", "graph.track_geometry": "relative"},
+                "spatial",
+            ),
+            "edges-shuffled": TableRow(
+                "+ spatial edges, shuffled", {"graph.variant": "spatial", "run.control": "edges"}, "spatial"
+            ),
             "temporal": TableRow("+ temporal edges", {"graph.variant": "temporal"}, "none"),
             "full": TableRow("+ spatial and temporal edges", {"graph.variant": "full"}, "none"),
-            "object": TableRow("Both edges, no scene", {"graph.variant": "full", "model.branches": "object"}, "full"),
+            "object": TableRow(
+                "Spatial edges, no scene", {"graph.variant": "spatial", "model.branches": "object"}, "spatial"
+            ),
         },
         notes=(
             "Every row but the first reads objects at test time. The rows from tracks on read tracks: a store "

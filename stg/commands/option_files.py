@@ -53,6 +53,14 @@ def resolve_presets(argv: Sequence[str]) -> list[str]:
     return resolved
 
 
+def with_preset(argv: Sequence[str], preset: str) -> list[str]:
+    """The options with ``--config preset`` in front, where they choose nothing but where and how the run lives."""
+    chosen = (option for option, _ in given_options([*argv, ""]))
+    if all(option.startswith("run.") or option in ("debug", "print_config") for option in chosen):
+        return ["--config", preset, *argv]
+    return list(argv)
+
+
 def given_options(argv: Sequence[str]) -> list[tuple[str, str]]:
     """Each option without its dashes, with the word that follows it, or that is glued to it."""
     words = list(argv)[: list(argv).index("--")] if "--" in argv else argv

@@ -27,6 +27,7 @@ from stg.commands.option_files import (
     option_files,
     presets,
     resolve_presets,
+    with_preset,
 )
 from stg.config.plugins import PluginChanged, load_plugin, require_plugins
 from stg.config.schema import check_whole_numbers, in_home, is_no_option, known_keys, options_of, section_of
@@ -186,13 +187,23 @@ def _split_plugins(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def command(
-    name: str, config_class: type[C], main: Callable[[C], int | None], description: str, *, resumes: Resumes[C] = False
+    name: str,
+    config_class: type[C],
+    main: Callable[[C], int | None],
+    description: str,
+    *,
+    resumes: Resumes[C] = False,
+    preset: str | None = None,
 ) -> NoReturn:
-    """Run ``main`` on the parsed command line and end the process with the command's exit code."""
+    """Run ``main`` on the parsed command line and end the process with the command's exit code.
+
+    ``preset``: the one that a command line without options stands for.
+    """
     # `stg` and `python -m stg` set the program's name, a command's own module is named by its path.
     prog = sys.argv[0] if sys.argv[0].endswith(f" {name}") else f"python -m stg.{name}"
     loading = os.environ.get("RANK", "0") == "0"
-    code = run_command(config_class, main, description, sys.argv[1:], prog=prog, loading=loading, resumes=resumes)
+    argv = with_preset(sys.argv[1:], preset) if preset else sys.argv[1:]
+    code = run_command(config_class, main, description, argv, prog=prog, loading=loading, resumes=resumes)
     drop_output()
     sys.exit(code)
 

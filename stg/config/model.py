@@ -25,8 +25,8 @@ class GraphConfig:
     """Number of graph convolutions (Eq. 4), one behind the other; 0: none."""
     conv: Literal["stg", "typed", "attention"] = "stg"
     """stg: the convolution of the paper; typed: with weights of its own for each kind of edge; attention: edges are
-    weighed by what their ends are, the paper's weights being a prior. The last two read box, classes, score and
-    geometry."""
+    weighed by what their ends are, the paper's weights being a prior. The last two read box, classes, score, motion,
+    appearance and geometry."""
     box: Literal["none", "linear", "sinusoidal"] = "none"
     """Objects know their boxes and frame times besides their appearance, as numbers or as waves of them."""
     classes: int = 0
@@ -34,16 +34,25 @@ class GraphConfig:
     are 1 to 90); 0: none."""
     score: bool = False
     """Objects know how sure the detector was of them."""
+    motion: bool = False
+    """Objects know how they move along their tracks."""
+    appearance: bool = True
+    """Objects know their features; false leaves what else they know."""
     geometry: bool = False
     """Edges know how their two boxes lie to each other, in space and time."""
     track_layers: int = 0
     """Convolutions over tracks, along all edges between their objects, for model.readout tracks: what two objects do
     to each other over time."""
+    track_geometry: Literal["relative", "contact"] = "relative"
+    """What these convolutions read of two boxes. relative: where one lies, seen from the other, in widths of it;
+    contact: how near their borders are, and how fast that changes."""
 
     def __post_init__(self) -> None:
         check_name("variant", "graph.variant", self.variant)
         not_negative(self, "layers", "classes", "track_layers")
-        changed = [name for name in ("box", "classes", "score", "geometry") if getattr(self, name) not in ("none", 0)]
+        paper = GraphConfig.__dataclass_fields__
+        read = ("box", "classes", "score", "motion", "appearance", "geometry")
+        changed = [name for name in read if getattr(self, name) != paper[name].default]
         if self.conv == "stg" and changed:
             raise ValueError(f"{changed[0]} is for graph.conv typed or attention; stg is the paper's")
 

@@ -202,8 +202,9 @@ class RunConfig:
     (`teacher`). It stays as it is, reads its own edges, and is not needed afterwards."""
     seed: int = 0
     """Seed of weights, order, dropout, and of the shuffle of the control."""
-    control: Literal["none", "shuffle"] = "none"
-    """shuffle: the same model on features shuffled between clips; what it scores, captions score without any video."""
+    control: Literal["none", "shuffle", "edges"] = "none"
+    """shuffle: the same model on features shuffled between clips; what it scores, captions score without any video.
+    edges: the same model on edges whose sources are exchanged at random inside each video."""
     device: str = "auto"
     """auto: a GPU (CUDA) where there is one, else the CPU; or cpu, cuda, cuda:1, mps."""
     threads: int | None = None

@@ -82,6 +82,7 @@ class BatchSource:
         shuffled: from which video the features of each video are taken (the control); None: from itself.
         category: class of each video, which then goes into the batch (`classes`); it comes from the same video as the
             features. None: batches have none.
+        shuffled_edges: whether edges come from other objects (`shuffle_edges`): the control of the graph.
     """
 
     graphs: GraphSource
@@ -89,11 +90,14 @@ class BatchSource:
     time_flow: str = "literal"
     shuffled: Mapping[str, str] | None = None
     category: Mapping[str, int] | None = None
+    shuffled_edges: bool = False
 
     def batch(self, videos: Sequence[str]) -> GraphData:
         """The graphs of some videos, in order."""
         sources = [self.shuffled[video] for video in videos] if self.shuffled else list(videos)
         batch = self.graphs.flat_batch(sources, variant=self.variant, time_flow=self.time_flow)
+        if self.shuffled_edges:
+            shuffle_edges(batch)
         if self.category is not None:
             batch.category = classes(sources, self.category)
         elif "category" in batch:
@@ -214,3 +218,17 @@ def shuffle_features(videos: Sequence[str], seed: int) -> dict[str, str]:
     order = np.random.default_rng([seed, 0x5417]).permutation(len(videos))
     cycle = [videos[position] for position in order]
     return dict(zip(cycle, cycle[1:] + cycle[:1], strict=True))
+
+
+def shuffle_edges(batch: GraphData) -> None:
+    """The control of a graph, in place: each edge comes from an object that its video has at the place of another one.
+
+    Targets, weights and kinds stay. The objects of each video change places by an order that depends on their boxes
+    alone, so that a video has the same edges in every batch.
+    """
+    corner = batch.boxes.double() @ batch.boxes.new_tensor([12.9898, 78.233, 37.719, 93.989]).double()
+    # Digits far behind the point: an order without any sense, but always the same.
+    order = (corner.sin() * 43758.5453).frac().argsort(stable=True)
+    order = order[batch.batch[order].argsort(stable=True)]
+    source, target = batch.edge_index
+    batch.edge_index = torch.stack([order[source], target])

@@ -74,6 +74,12 @@ def compare(config: CompareConfig) -> dict[str, Any]:
     return record
 
 
+_CONTROLS = {
+    "shuffle": "its model never saw the video that it captions",
+    "edges": "its model saw edges between objects that have nothing to do with each other",
+}
+
+
 def notes(rows: Sequence[SeedGroup], scores: Mapping[str, Scores]) -> list[str]:
     """What a reader of the table should know."""
     found = []
@@ -81,7 +87,7 @@ def notes(rows: Sequence[SeedGroup], scores: Mapping[str, Scores]) -> list[str]:
         # Runs of a row differ in their seed alone, so that the first speaks for all.
         control = row.runs[0].settings.run.control
         if control != "none":
-            found.append(f"{row.name} is a control run ({control}): its model never saw the video that it captions")
+            found.append(f"{row.name} is a control run ({control}): {_CONTROLS[control]}")
         seeds = [run.seed for run in row.runs]
         if len(set(seeds)) < len(seeds):
             found.append(f"{row.name} has a seed twice ({', '.join(map(str, seeds))}): its deviation says too little")

@@ -229,6 +229,8 @@ def _sources(run: LoadedRun, videos: Sequence[str], reporter: Reporter) -> dict[
     if run.settings.run.control == "shuffle":
         # A control is scored as it was trained: on the features of other videos.
         source = replace(source, shuffled=shuffle_features(videos, run.settings.run.seed))
+    elif run.settings.run.control == "edges":
+        source = replace(source, shuffled_edges=True)
     if "category" not in run.trained.captioner.decoder.reads:
         return {"": source}
     # Scored without as well, since clips of one's own have no class.

@@ -142,6 +142,8 @@ def _graph_encoder(
         box=None if graph.box == "none" else graph.box,
         classes=graph.classes,
         score=graph.score,
+        motion=graph.motion,
+        appearance=graph.appearance,
         geometry=graph.geometry,
         types=(*graphs.EDGE_TYPES, "dense"),
         heads=model.heads,
@@ -151,12 +153,14 @@ def _graph_encoder(
 def _readout(model: ModelConfig, graph: GraphConfig) -> Readout | None:
     if graph.track_layers and model.readout != "tracks":
         raise ValueError(
-            f"graph.track_layers={graph.track_layers} are over tracks, and model.readout is {model.readout}: set it to "
-            "tracks"
+            f"graph.track_layers={graph.track_layers} are over tracks, and model.readout is {model.readout}: set it "
+            "to tracks"
         )
     if model.readout == "frames":
         return None
-    relations = [graphs.TrackRelations(model.channels) for _ in range(graph.track_layers)]
+    relations = [
+        graphs.TrackRelations(model.channels, geometry=graph.track_geometry) for _ in range(graph.track_layers)
+    ]
     return Readout(model.readout, model.channels, relations)
 
 

@@ -93,7 +93,6 @@ def set_up(
         fit_statistics(model, store, train_videos)
     ranks.broadcast_module(model)
     category = classes_read(model, dataset.category, config.model.stats.categories, dataset.name)
-    shuffled = config.run.control == "shuffle"
     graphs = (
         load_into_memory(store, [*train_videos, *val_videos], reporter=reporter)
         if config.data.loading == "memory"
@@ -101,8 +100,9 @@ def set_up(
     )
 
     def source(videos: Sequence[str]) -> BatchSource:
-        others = shuffle_features(videos, config.run.seed) if shuffled else None
-        return BatchSource(graphs, config.graph.variant, config.graph.time_flow, others, category)
+        others = shuffle_features(videos, config.run.seed) if config.run.control == "shuffle" else None
+        edges = (config.graph.variant, config.graph.time_flow)
+        return BatchSource(graphs, *edges, others, category, shuffled_edges=config.run.control == "edges")
 
     data = TrainingSet(
         source(train_videos),

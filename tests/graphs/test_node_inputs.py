@@ -1,6 +1,7 @@
 """First states of the nodes against loops over objects in float64; what is missing is named."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor
 from torch.export import Dim, export
 from torch_geometric.data import Batch, Data
 
-from graphs import FlatBatch, GraphStore, NodeInputs, VideoFeatures, box_geometry, build_graph
+from graphs import FlatBatch, GraphStore, NodeInputs, VideoFeatures, box_geometry, box_motion, build_graph
 from tests.graphs.graph_reference import make_video
 
 
@@ -18,6 +19,8 @@ def graph(counts: list[int], seed: int = 0, size: tuple[int, int] | None = (90, 
     more = {
         "scores": torch.rand(n, generator=generator, dtype=torch.float64),
         "label": torch.randint(7, (n,), generator=generator),
+        # by place in the frame; the third of a frame has none
+        "track": torch.tensor([place if place < 2 else -1 for count in counts for place in range(count)]).long(),
     }
     return build_graph(
         VideoFeatures(made.boxes, made.objects, made.frame, made.num_frames, size=size, video=made.video, **more)
@@ -39,11 +42,27 @@ def slow_geometry(data: Data) -> list[list[float]]:
     return rows
 
 
+def slow_motion(data: Data) -> Tensor:
+    """From the box before to the one after in each track, object by object, for one video."""
+    corners, frames, tracks = data.boxes, data.frame.tolist(), data.track.tolist()
+    width = data["size"][0, 1] if "size" in data else max(corners[:, 2].tolist(), default=0)
+    rows = []
+    for i, (t, track) in enumerate(zip(frames, tracks, strict=True)):
+        along = [j for j, other in enumerate(tracks) if other == track >= 0]
+        before = max((j for j in along if frames[j] < t), key=frames.__getitem__, default=i)
+        after = min((j for j in along if frames[j] > t), key=frames.__getitem__, default=i)
+        way = (corners[after, :2] + corners[after, 2:] - corners[before, :2] - corners[before, 2:]) / 2
+        rows.append((30 * way / width / max(frames[after] - frames[before], 1)).asinh())
+    return torch.stack(rows) if rows else torch.zeros(0, 2, dtype=torch.float64)
+
+
 def slow_states(layer: NodeInputs, data: Data) -> Tensor:
     """The formula of the docstring, object by object."""
-    rows = []
+    rows, motion = [], slow_motion(data)
     for i, g in enumerate(slow_geometry(data)):
-        state = layer.project.weight @ data.x[i]
+        state = torch.zeros(layer.channels, dtype=torch.float64)
+        if layer.project is not None:
+            state = state + layer.project.weight @ data.x[i]
         if layer.box == "sinusoidal":
             angles = [v * math.pi / 2 * 2**k for v in g for k in range(6)]
             g = [*map(math.sin, angles), *map(math.cos, angles)]
@@ -53,21 +72,23 @@ def slow_states(layer: NodeInputs, data: Data) -> Tensor:
             state = state + layer.kind.weight[int(data.label[i])]
         if layer.confidence is not None:
             state = state + data.scores[i] * layer.confidence.weight[:, 0]
+        if layer.motion is not None:
+            state = state + layer.motion.weight @ motion[i]
         rows.append(state)
     return torch.stack(rows) if rows else torch.zeros(0, layer.channels, dtype=torch.float64)
 
 
 @pytest.mark.parametrize("size", [(90, 160), None])
-@pytest.mark.parametrize("box", [None, "linear", "sinusoidal"])
-def test_states_equal_the_formula_video_by_video(box: str | None, size: tuple[int, int] | None) -> None:
+@pytest.mark.parametrize("options", [{}, {"box": "linear", "motion": True}, {"box": "sinusoidal", "appearance": False}])
+def test_states_equal_the_formula_video_by_video(options: dict[str, Any], size: tuple[int, int] | None) -> None:
     torch.manual_seed(0)
-    layer = NodeInputs(6, 4, box=box, classes=7, score=True).double()
-    members = [graph(counts, i, size) for i, counts in enumerate([[2, 0, 3], [3], [0, 0], [1, 1, 1, 1]])]
+    layer = NodeInputs(6, 4, classes=7, score=True, **options).double()
+    members = [graph(counts, i, size) for i, counts in enumerate([[3, 2, 3], [3], [0, 0], [2, 0, 1, 2]])]
     if size is not None:
         members[3]["size"] = torch.tensor([[200, 80]])
     expected = torch.cat([slow_states(layer, data) for data in members])
     assert torch.allclose(layer(Batch.from_data_list(members)), expected, rtol=0, atol=1e-12)
-    assert torch.allclose(layer(members[3]), expected[-4:], rtol=0, atol=1e-12)
+    assert torch.allclose(layer(members[3]), expected[-5:], rtol=0, atol=1e-12)
 
 
 def test_geometry_by_hand() -> None:
@@ -78,6 +99,23 @@ def test_geometry_by_hand() -> None:
     assert box_geometry(boxes, frame, 5).tolist() == expected  # the largest corner is that of the picture
     assert box_geometry(boxes[:1], frame[:1], 1).tolist() == [[-1, -1, -1, -1, 0]]
     assert box_geometry(boxes[:0], frame[:0], torch.tensor([3, 2])).shape == (0, 5)
+
+
+def test_motion_by_hand() -> None:
+    boxes = torch.tensor([[0.0, 0, 10, 10], [50, 0, 60, 10], [40, 20, 50, 30], [80, 0, 90, 40], [90, 90, 99, 99]])
+    moved = box_motion(boxes, torch.tensor([0, 0, 2, 3, 3]), 4, torch.tensor([0, 1, 0, 0, -1]), (50, 100))
+    # Of track 0: 40 to the right in two frames, then 80 right and 15 down in three; then 40 right, 5 up in one.
+    v = torch.tensor([[0.2, 0.1], [0, 0], [0.8 / 3, 0.05], [0.4, -0.05], [0, 0]])
+    torch.testing.assert_close(moved, (30 * v).asinh())
+
+
+def test_appearance_can_be_left_out() -> None:
+    data = graph([2, 1])
+    layer = NodeInputs(6, 4, classes=7, appearance=False).double()
+    found = layer(data)
+    data.x = data.x * 5 + 1
+    assert torch.equal(layer(data), found)
+    assert torch.equal(found, layer.kind.weight[data.label])
 
 
 def test_without_options_it_is_the_projection_of_the_paper() -> None:
@@ -96,7 +134,7 @@ def test_a_lazy_layer_and_weights_drawn_anew() -> None:
     before = [weight.clone() for weight in layer.parameters()]
     layer.reset_parameters()
     assert all(not torch.equal(old, new) for old, new in zip(before, layer.parameters(), strict=True))
-    assert repr(layer) == "NodeInputs(-1, 4, box='sinusoidal', classes=7, score=True)"
+    assert repr(layer) == "NodeInputs(-1, 4, box='sinusoidal', classes=7, score=True, motion=False, appearance=True)"
 
 
 def test_fields_come_from_a_store_and_the_confidence_of_the_class_serves_where_there_is_no_other(
@@ -133,6 +171,10 @@ def test_words_for_what_cannot_be() -> None:
         NodeInputs(6, 4, classes=highest).double()(data)
     with pytest.raises(ValueError, match=r"classes=7 reads label \[N\], .* or build with classes=0"):
         NodeInputs(6, 4, classes=7).double()(data.x)
+    with pytest.raises(ValueError, match="appearance=False leaves nothing to read"):
+        NodeInputs(6, 4, appearance=False)
+    with pytest.raises(ValueError, match=r"motion=True reads boxes, .* or build with motion=False"):
+        NodeInputs(6, 4, motion=True).double()(data.x, data.boxes, data.frame, 2)
     with pytest.raises(ValueError, match=r"score=True reads scores \[N\], .* or build with score=False"):
         NodeInputs(6, 4, score=True).double()(data.x)
     for size, words in (

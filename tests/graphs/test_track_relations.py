@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from decoders import sinusoids
-from graphs import EDGE_TYPES, FlatBatch, TrackRelations, relative_geometry
+from graphs import EDGE_TYPES, FlatBatch, TrackRelations, contact_geometry, relative_geometry
 
 CHANNELS, FRAMES = 4, 3
 
@@ -15,16 +15,17 @@ def two_videos() -> FlatBatch:
     draw = torch.Generator().manual_seed(5)
     corner = 50 * torch.rand(7, 2, generator=draw, dtype=torch.float64)
     boxes = torch.cat([corner, corner + 5 + 20 * torch.rand(7, 2, generator=draw, dtype=torch.float64)], 1)
-    index = [[0, 1], [1, 0], [2, 3], [3, 2], [2, 0], [3, 1], [4, 2], [1, 1]]
-    kinds = ["spatial"] * 4 + ["temporal"] * 3 + ["spatial"]
+    index = [[0, 1], [1, 0], [2, 3], [3, 2], [2, 0], [3, 1], [4, 2], [1, 1], [4, 3], [4, 1]]
+    kinds = ["spatial"] * 4 + ["temporal"] * 3 + ["spatial"] + ["temporal"] * 2
     return FlatBatch(
         boxes=boxes,
+        size=torch.tensor([[90, 80], [60, 120]]),
         frame=torch.tensor([0, 0, 1, 1, 2, 2, 0]),
         batch=torch.tensor([0] * 6 + [1]),
         num_frames=torch.tensor([3, 1]),
         track=torch.tensor([0, 1, 0, 1, 0, 1, 0]),
         edge_index=torch.tensor(index).T.contiguous(),
-        edge_weight=torch.rand(8, generator=draw, dtype=torch.float64),
+        edge_weight=torch.rand(10, generator=draw, dtype=torch.float64),
         edge_type=torch.tensor([EDGE_TYPES[kind] for kind in kinds]),
     )
 
@@ -32,17 +33,38 @@ def two_videos() -> FlatBatch:
 MEMBER = torch.tensor([0, 1, 0, 1, 0, 1, 2])
 
 
-def made_layer() -> TrackRelations:
+def made_layer(geometry: str = "relative") -> TrackRelations:
     torch.manual_seed(0)
-    layer = TrackRelations(CHANNELS).double()
+    layer = TrackRelations(CHANNELS, geometry=geometry).double()
     # It begins at zero, which would hide all that comes before it.
     torch.nn.init.normal_(layer.output.weight)
     return layer
 
 
+def slow_geometry(layer: TrackRelations, data: FlatBatch) -> Tensor:
+    """What the layer reads of each edge; changes from edge to edge of the same two tracks, by a loop."""
+    relative = relative_geometry(data.edge_index, data.boxes, data.frame, data.batch, data.track)
+    if layer.geometry == "relative":
+        return relative
+    contact = contact_geometry(data.edge_index, data.boxes, data["size"], data.batch)
+    edges = list(enumerate(data.edge_index.T.tolist()))
+    same = {
+        edge: (int(MEMBER[source]), int(MEMBER[target]), int(data.edge_type[edge])) for edge, (source, target) in edges
+    }
+    when = {edge: int(data.frame[target]) for edge, (_, target) in edges}
+    change = torch.zeros_like(contact)
+    for edge in same:
+        others = [other for other in same if same[other] == same[edge]]
+        earlier = max((other for other in others if when[other] < when[edge]), key=when.__getitem__, default=edge)
+        later = min((other for other in others if when[other] > when[edge]), key=when.__getitem__, default=edge)
+        if later != earlier:
+            change[edge] = (contact[later] - contact[earlier]) / (when[later] - when[earlier])
+    return torch.cat([contact, (30 * change).asinh(), relative[:, 5:7]], 1)
+
+
 def plain(layer: TrackRelations, x: Tensor, positions: Tensor, data: FlatBatch) -> Tensor:
     """Edge by edge, pair by pair, track by track."""
-    geometry = relative_geometry(data.edge_index, data.boxes, data.frame, data.batch, data.track)
+    geometry = slow_geometry(layer, data)
     felt: dict[tuple[int, int], list[Tensor]] = {}
     for edge, (source, target) in enumerate(data.edge_index.T.tolist()):
         known = torch.cat([geometry[edge], data.edge_weight[edge : edge + 1]])
@@ -69,8 +91,9 @@ def plain(layer: TrackRelations, x: Tensor, positions: Tensor, data: FlatBatch) 
     return torch.stack(out)
 
 
-def test_it_is_the_loop_over_edges_and_pairs() -> None:
-    layer, data = made_layer(), two_videos()
+@pytest.mark.parametrize("geometry", ["relative", "contact"])
+def test_it_is_the_loop_over_edges_and_pairs(geometry: str) -> None:
+    layer, data = made_layer(geometry), two_videos()
     x = torch.randn(3, CHANNELS, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     positions = sinusoids(FRAMES, CHANNELS).double()
     found = layer(x, MEMBER, positions, data)
@@ -81,7 +104,7 @@ def test_the_order_of_edges_does_not_matter_and_their_frames_do() -> None:
     layer, data = made_layer(), two_videos()
     x, positions = torch.randn(3, CHANNELS, dtype=torch.float64), sinusoids(FRAMES, CHANNELS).double()
     found = layer(x, MEMBER, positions, data)
-    order = torch.tensor([5, 3, 7, 1, 0, 2, 6, 4])
+    order = torch.tensor([5, 3, 7, 9, 1, 0, 2, 8, 6, 4])
     for name in ("edge_weight", "edge_type"):
         data[name] = data[name][order]
     data.edge_index = data.edge_index[:, order]
@@ -100,6 +123,22 @@ def test_without_edges_and_at_the_start_a_track_stays_what_it_is() -> None:
         data[name] = data[name][:0]
     data.edge_index = data.edge_index[:, :0]
     torch.testing.assert_close(layer(x, MEMBER, positions, data), layer.norm(x))
+
+
+def test_words_for_what_cannot_be() -> None:
+    with pytest.raises(ValueError, match="geometry must be one of relative, contact, got 'near'"):
+        TrackRelations(CHANNELS, geometry="near")
+
+
+def test_without_the_size_of_the_picture_its_largest_corner_serves() -> None:
+    data, layer = two_videos(), made_layer("contact")
+    x, positions = torch.randn(3, CHANNELS, dtype=torch.float64), sinusoids(FRAMES, CHANNELS).double()
+    data.boxes = data.boxes.round()
+    corner = [data.boxes[data.batch == video, 2:].max(0).values for video in (0, 1)]
+    data.size = torch.stack(corner).flip(1).long()
+    found = layer(x, MEMBER, positions, data)
+    del data.size
+    torch.testing.assert_close(layer(x, MEMBER, positions, data), found)
 
 
 def test_edges_of_a_kind_of_ones_own_are_a_kind() -> None:

@@ -81,7 +81,9 @@ def test_a_row_differs_from_the_one_it_is_set_against_in_one_setting(name: str) 
         if against := rows[cell.row].against:
             assert len(apart(config, configs[Cell(against, cell.seed, cell.shuffled)])) == 1, cell
         assert apart(config, configs[Cell(cell.row, 3 - cell.seed, cell.shuffled)]) == {"run.seed"}
-        assert apart(config, configs[Cell(cell.row, cell.seed, not cell.shuffled)]) == {"run.control"}
+        # A row that is a control of its edges has none of its features.
+        if cell.row != "edges-shuffled":
+            assert apart(config, configs[Cell(cell.row, cell.seed, not cell.shuffled)]) == {"run.control"}
     assert len({config.run.out for config in configs.values()}) == len(configs)
     assert len({repr(settings) for settings in map(plan.table.settings, rows)}) == len(rows)
 

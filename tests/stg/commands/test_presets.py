@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from graphs import GraphStore, VideoFeatures, build_graph
-from stg.commands.option_files import PRESETS, presets
+from stg.commands.option_files import PRESETS, presets, with_preset
 from stg.commands.parser import parse
 from stg.config.extraction import ExtractConfig, ImportConfig
 from stg.config.model import ModelConfig
@@ -340,3 +340,15 @@ def test_a_preset_learns_four_videos(name: str, tmp_path: Path) -> None:
             if step % 5 == 0 and (found := captions()) == texts:
                 break
     assert found == texts
+
+
+@pytest.mark.parametrize("words", ["", "--run.out x", "--run.seed=3 --debug", "--print_config"])
+def test_a_bare_command_is_a_preset(words: str) -> None:
+    assert with_preset(words.split(), "stg_world") == ["--config", "stg_world", *words.split()]
+
+
+@pytest.mark.parametrize(
+    "words", ["--optim.epochs 3", "--optim.epochs=3", "--config pan_msvd", "--run.seed 1 --plugin p", "--help"]
+)
+def test_a_command_that_chooses_anything_is_what_it_says(words: str) -> None:
+    assert with_preset(words.split(), "stg_world") == words.split()

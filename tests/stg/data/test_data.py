@@ -1,15 +1,16 @@
 """Batches: order, grouping, padding, the shuffled control."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch_geometric.data import Data
+from torch_geometric.data import Batch, Data
 
 from decoders import TransformerDecoder
-from graphs import FreeField, GraphsInMemory, GraphStore, STGEncoder
-from stg.data.batches import BatchSource, Item, TrainingSet, pad_words, shuffle_features
+from graphs import FreeField, GraphsInMemory, GraphStore, STGEncoder, build_graph
+from stg.data.batches import BatchSource, Item, TrainingSet, pad_words, shuffle_edges, shuffle_features
 from stg.datasets.base import CaptionDataset
 from stg.models.branches import SceneBranch
 from stg.models.captioner import Branch, Captioner
@@ -17,6 +18,7 @@ from stg.models.memory import MemoryBuilder
 from stg.models.statistics import Standardise, classes_read, fit_statistics
 from stg.runtime.errors import UserError
 from stg.text.vocabulary import BOS, EOS, PAD
+from tests.graphs.graph_reference import make_video
 from tests.graphs.made_graphs import made_graph
 
 
@@ -137,6 +139,31 @@ def test_the_control_reads_other_videos_features() -> None:
     data.load([Item("v1", (0,))])
     store: Any = data.source.graphs
     assert store.asked[0][0] == [source["v1"]]
+
+
+def test_the_control_of_edges_changes_their_sources_alone_and_alike_in_every_batch() -> None:
+    made = [build_graph(make_video(counts, seed=seed)) for seed, counts in enumerate([[3, 3], [4, 2, 4], [0, 1]])]
+    batch = Batch.from_data_list(made)
+    before, weight = batch.edge_index.clone(), batch.edge_weight.clone()
+    shuffle_edges(batch)
+    source, target = batch.edge_index
+    assert torch.equal(target, before[1])
+    assert torch.equal(batch.edge_weight, weight)
+    assert torch.equal(batch.batch[source], batch.batch[target])
+    moved = {(old, new) for old, new in zip(before[0].tolist(), source.tolist(), strict=True)}
+    assert len(moved) == len({old for old, _ in moved}) == len({new for _, new in moved})
+    assert sum(old != new for old, new in moved) > len(moved) / 2
+    other = Batch.from_data_list(made[1:2])
+    shuffle_edges(other)
+    assert torch.equal(other.edge_index, batch.edge_index[:, batch.batch[target] == 1] - 6)
+
+
+def test_a_source_shuffles_edges_where_it_is_asked_to(tmp_path: Path) -> None:
+    with GraphStore(tmp_path / "s.lmdb", "a", features_dtype="float32") as store:
+        store.put("made-0", build_graph(make_video([3, 3])))
+        plain, control = (BatchSource(store, shuffled_edges=how).batch(["made-0"]) for how in (False, True))
+    assert torch.equal(plain.edge_index[1], control.edge_index[1])
+    assert not torch.equal(plain.edge_index[0], control.edge_index[0])
 
 
 def test_a_batch_has_the_class_of_the_video_whose_features_it_has() -> None:
