@@ -3,7 +3,8 @@
 `compare RUN... --split test --search beam5` prints a table. Runs that differ only in their seed are one row: mean and
 deviation over the seeds. Each row is set against the first (or --baseline) by a paired bootstrap over videos: the
 difference of each score, its 95 % interval, and the share of resamples in which it is better. The videos on which the
-last row gains and loses most CIDEr follow below.
+last row gains and loses most CIDEr follow below; --report FILE.html writes them as a page, with frames (of clips:
+--clips FOLDER), both captions, and all references.
 
 Scores are fractions, and are computed again from the captions. The intervals are over other videos, not over other
 seeds: the scores of a row are averages over its seeds. CIDEr's idf is not resampled: it stays that of all videos.

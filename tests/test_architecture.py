@@ -61,6 +61,7 @@ EXTRAS = {
 """Imported where they are needed: not installed everywhere, or, as PyG and torchvision, slow and not needed by most."""
 ON_DEMAND = {
     ("stg.commands.caption", "stg.commands.caption_pages"),
+    ("stg.commands.compare", "stg.commands.compare_page"),
     ("stg.explain.explainers", "stg.explain.graph_attribution"),
     ("stg.training.trackers", "torch.utils.tensorboard"),
 }

@@ -1,6 +1,7 @@
 """Compare runs on the same videos, paired."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -9,7 +10,7 @@ from rich.table import Table
 from stg.config.results import CompareConfig
 from stg.evaluation.comparison import PAIRED, compare
 from stg.metrics.columns import HEADINGS, PUBLISHED, reason_lines
-from stg.runtime.files import printable
+from stg.runtime.files import page_file, printable
 from stg.runtime.output import json_line
 from stg.runtime.progress import ConsoleReporter
 from stg.runtime.reading import counted
@@ -17,11 +18,18 @@ from stg.runtime.reading import counted
 
 def main(config: CompareConfig) -> int:
     """The command."""
+    if config.report:
+        page_file(Path(config.report))  # what cannot be written is said before the work
     record = compare(config)
     if config.json:
         print(json_line(record))
     else:
         show(record, Console(highlight=False, markup=False))
+    if config.report:
+        # Here and not above: pages load what draws pictures, which a table does not need.
+        from stg.commands.compare_page import write_report
+
+        write_report(record, config, ConsoleReporter(Console(stderr=True, soft_wrap=True)))
     return 0
 
 

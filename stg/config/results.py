@@ -25,6 +25,13 @@ class CompareConfig:
     """Seed of the resampling."""
     show: int = 5
     """Videos to print of those that gain most, and of those that lose most."""
+    report: str | None = None
+    """A page (.html) to write: the --show videos that gain most and that lose most, with frames and all captions."""
+    clips: str | None = None
+    """For --report: the video files, or folders of them, joined by ':' (on Windows ';'), named as the videos are; the
+    built-in world needs none."""
+    time_limit: float = 600.0
+    """For --report: seconds to wait for one clip before it is shown without pictures."""
     root: str | None = None
     """Folder of the annotation files, if they have moved since the training."""
     meteor: bool = True
@@ -36,6 +43,12 @@ class CompareConfig:
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}; got {getattr(self, name)}")
         seeds(self, "seed")
+        if not self.time_limit > 0:
+            raise ValueError(f"time_limit must be greater than 0; got {self.time_limit}")
+        if self.clips and not self.report:
+            raise ValueError("clips are for the pictures of a page: add --report FILE.html")
+        if self.report and not self.show:
+            raise ValueError("report shows the --show videos that gain and lose most; got --show 0")
 
 
 ACTIONS = {

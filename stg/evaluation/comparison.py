@@ -163,7 +163,7 @@ def changes(
 ) -> dict[str, Any]:
     """The videos on which a row gains and loses most CIDEr, averaged over the seeds, at most ``count`` of each.
 
-    Each comes with the caption of the run whose own score is nearest to that average, and the first reference.
+    Each comes with the caption of the run whose own score is nearest to that average, and the references.
     """
 
     videos = list(known)
@@ -176,7 +176,8 @@ def changes(
             name: {"cider": float(values[place]), "caption": _typical(found, scores, video, values[place])}
             for name, found, values in (("baseline", baseline, before), ("row", row, after))
         }
-        return {"video": video, "change": float(change[place]), **sides, "reference": known[video][0]}
+        people = {"reference": known[video][0], "references": list(known[video])}
+        return {"video": video, "change": float(change[place]), **sides, **people}
 
     # Stable: among equal changes the videos keep their order, and a second call lists the same ones.
     order = np.argsort(change, kind="stable").tolist()
