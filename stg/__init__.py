@@ -173,8 +173,10 @@ def extract(
     return extract_clips(given, out, **options)
 
 
-def load(run: str | Path, *, plugin: Plugins = (), **options: Any) -> "VideoCaptioner":
+def load(run: str | Path | None = None, *, plugin: Plugins = (), **options: Any) -> "VideoCaptioner":
     """Open a trained run for captioning video files: ``stg.load("runs/mine").caption("clip.mp4")``.
+
+    Without a run: the captioner that comes with the installation; by its name another of these (``stg models``).
 
     The options are those of :func:`stg.captioning.pipeline.load`, above all ``weights``: files, or folders with files,
     of the networks that made the features of the training videos. ``plugin``: what the run was trained with, imported

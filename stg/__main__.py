@@ -15,24 +15,27 @@ import stg
 
 COMMANDS = (
     "extract", "import_features", "store", "fit", "evaluate", "caption", "report",
-    "compare", "ablate", "probe", "predictions", "words", "embed", "fuse",
+    "compare", "ablate", "probe", "predictions", "words", "embed", "fuse", "models", "ship",
 )  # fmt: skip
 """In the order in which one meets them."""
 
+MODULES = {"models": "shipped"}
+"""Modules of commands that are called otherwise: ``stg.models`` is a package."""
 
 SYNONYMS = {
     "train": "fit", "training": "fit", "eval": "evaluate", "test": "evaluate", "score": "evaluate",
     "validate": "evaluate", "predict": "caption", "infer": "caption", "inference": "caption", "generate": "caption",
     "describe": "caption", "features": "extract", "preprocess": "extract", "visualize": "report",
     "visualise": "report", "plot": "report", "show": "report", "merge": "store", "verify": "store",
-    "ensemble": "fuse", "retrieve": "embed", "ablation": "ablate",
+    "ensemble": "fuse", "retrieve": "embed", "ablation": "ablate", "pretrained": "models", "zoo": "models",
+    "publish": "ship",
 }  # fmt: skip
 """What other programs call a command -> its name here."""
 
 
 def summary(name: str) -> str:
     """The first line of a command's help, read without importing it."""
-    source = (Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8")
+    source = (Path(__file__).parent / f"{MODULES.get(name, name)}.py").read_text(encoding="utf-8")
     return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
 
 
@@ -49,7 +52,7 @@ def main() -> int:
     if name in COMMANDS:
         # As its own process would: nobody imports an entry point, so `stg.fit` stays the function.
         sys.argv = [f"{prog} {name}", *options]
-        runpy.run_module(f"stg.{name}", run_name="__main__")
+        runpy.run_module(f"stg.{MODULES.get(name, name)}", run_name="__main__")
     if name in ("help", "-h", "--help"):
         print(f"usage: {prog} NAME [options]\n\ncommands ({prog} NAME --help lists the options):\n{listing()}")
         return 0

@@ -70,6 +70,7 @@ HEAVY = {"torch", "torchvision", "torch_geometric", "av", "onnxruntime", "pycoco
 TORCH_FREE = (
     "stg.config", "stg.runtime", "stg.text", "stg.video", "stg.ablation.config", "stg.features.rebuild",
     "stg.vision.registry", "stg.vision.published", "stg.vision.weights", "stg.runs.model_file", "stg.runs.pretrained",
+    "stg.runs.shipped",
     "stg.commands.parser", "stg.commands.checks",
 )  # fmt: skip
 """Modules, and packages with all their modules, that import no torch."""
@@ -95,7 +96,7 @@ PUBLIC = {
     "stg.config": "FitConfig DataConfig WorldConfig GraphConfig ModelConfig LossConfig OptimConfig RewardConfig "
     "RunConfig SearchConfig EvaluateConfig CaptionConfig ExtractConfig ImportConfig NetworkConfig SamplingConfig "
     "ExecutionConfig EdgeConfig ReportConfig EmbedConfig FuseConfig CompareConfig PredictionsConfig WordsConfig "
-    "ProbeConfig StoreConfig",
+    "ProbeConfig StoreConfig ModelsConfig ShipConfig",
     "stg.datasets": "CaptionDataset DATASETS open_dataset World",
     "stg.datasets.world": "World",
     "stg.data": "BatchSource TrainingSet CaptionBatch",

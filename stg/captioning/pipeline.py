@@ -20,6 +20,7 @@ from stg.models.generation import Caption, generate
 from stg.runs.bundle import CaptionerBundle
 from stg.runs.model_file import model_header
 from stg.runs.pretrained import find_model
+from stg.runs.shipped import model_and_places
 from stg.runtime.device import pick_device
 from stg.runtime.errors import UserError
 from stg.video.clip import ClipPart, ClipRequest
@@ -220,7 +221,7 @@ class VideoCaptioner:
 
 
 def load(
-    run: str | Path,
+    run: str | Path | None = None,
     *,
     weights: str | Path | Sequence[str | Path] = (),
     beam: int = 5,
@@ -239,7 +240,8 @@ def load(
 
     Args:
         run: a run folder of ``stg.fit``, a folder of ``save_pretrained``, or the ``model.safetensors`` in one; or
-            ``owner/name`` of a model on a hub.
+            ``owner/name`` of a model on a hub; or the name of a captioner that comes with the installation (``stg
+            models`` lists them), with its networks; None: the default one of these.
         weights: files, and folders with files, of the networks' weights; torch's cache is searched too.
         beam: width of the search, 1 is greedy.
         device: auto, cpu, cuda, ...
@@ -254,10 +256,11 @@ def load(
         UserError: settings of the search that cannot be, no such run, weights that are not there, features that are not
             made for new clips, or networks that make other features (differences named).
     """
-    path = find_model(run, download=download)
+    given = [weights] if isinstance(weights, str | Path) else weights
+    model, places = model_and_places(run, [Path(place) for place in given])
+    path = find_model(model, download=download)
     trained = CaptionerBundle.load(path)
     where = str(pick_device(device))
-    places = [Path(place) for place in ([weights] if isinstance(weights, str | Path) else weights)]
     plan = plan or plan_features(trained.features, features_read(model_header(path)), places, WORLD_BUILDERS)
     # Batches of the networks are sized by the frames of a clip.
     how = execution_for(ExecutionConfig(device=where, threads=threads), int(trained.features.get("num_frames", 10)))
@@ -266,7 +269,7 @@ def load(
     extractor = _with_objects(plan, how, notes) if graph else None
     if extractor is None:
         extractor = plan.build(how)
-    what = f"{run} was trained on features made with other versions than are installed here"
+    what = f"{model} was trained on features made with other versions than are installed here"
     if trained.made_with and (note := versions_note(trained.made_with, [versions_now(extractor.manifest())], what)):
         notes.append(note)
     captioner = VideoCaptioner(trained, extractor, beam=beam, device=where, search=search, whole=whole, notes=notes)

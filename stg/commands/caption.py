@@ -16,6 +16,7 @@ from stg.datasets.world.extractor import WORLD_BUILDERS
 from stg.features.rebuild import features_read, plan_features
 from stg.runs.model_file import model_header
 from stg.runs.pretrained import find_model
+from stg.runs.shipped import model_and_places
 from stg.runtime.errors import TooManySkipped, UserError
 from stg.runtime.files import printable
 from stg.runtime.output import json_line
@@ -52,13 +53,14 @@ def main(config: CaptionConfig) -> int:
 
 def _load(config: CaptionConfig) -> VideoCaptioner:
     # A missing file is reported before the model and the networks are opened, which takes seconds.
-    header = model_header(find_model(config.model, download=config.download))
-    places = [Path(place) for place in (config.weights.split(os.pathsep) if config.weights else [])]
+    given = [Path(place) for place in (config.weights.split(os.pathsep) if config.weights else [])]
+    model, places = model_and_places(config.model, given)
+    header = model_header(find_model(model, download=config.download))
     plan = plan_features(header["features"], features_read(header), places, WORLD_BUILDERS)
     if config.threads:
         torch.set_num_threads(config.threads)
     return load(
-        config.model,
+        model,
         download=config.download,
         device=config.device,
         threads=config.threads,

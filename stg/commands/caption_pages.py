@@ -13,6 +13,7 @@ from stg.pages.videos.clips import explained_model, view_of_clip
 from stg.pages.videos.overlay_film import write_overlay
 from stg.pages.videos.split_report import run_name
 from stg.pages.videos.views import VideoView
+from stg.runs.shipped import model_and_places
 from stg.runtime.reporter import Reporter
 from stg.video.decoding import VideoError
 
@@ -34,7 +35,7 @@ def write_page(
         reporter: takes the names of the files, and which clips are not shown.
     """
     drawn = list[VideoView]()
-    tests, name = DeletionTests(), run_name(config.model)
+    tests, name = DeletionTests(), run_name(str(model_and_places(config.model)[0]))
 
     def views() -> Iterator[VideoView]:
         with page_readers(config.time_limit, config.workers) as readers:

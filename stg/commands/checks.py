@@ -24,6 +24,7 @@ from stg.features.rebuild import features_read, plan_features
 from stg.runs.folder import load_config
 from stg.runs.model_file import model_file, model_header
 from stg.runs.pretrained import find_model
+from stg.runs.shipped import model_and_places
 from stg.runtime.errors import UserError
 from stg.runtime.files import page_file
 from stg.video.clips import find_clips, list_clips
@@ -83,8 +84,9 @@ def _caption(config: CaptionConfig) -> None:
     for written in filter(None, (config.report, config.overlay)):
         if any(Path(written).exists() and os.path.samefile(written, path) for path in clips):
             raise UserError(f"{written} is a clip to caption, which would be lost: give another name to write to")
-    header = model_header(find_model(config.model, download=config.download))
-    places = [Path(place) for place in (config.weights.split(os.pathsep) if config.weights else [])]
+    given = [Path(place) for place in (config.weights.split(os.pathsep) if config.weights else [])]
+    model, places = model_and_places(config.model, given)
+    header = model_header(find_model(model, download=config.download))
     # For its errors only: weights that are missing are named before torch is imported.
     plan_features(header["features"], features_read(header), places, WORLD_BUILDERS)
 

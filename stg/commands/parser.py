@@ -43,6 +43,8 @@ PLUGIN_HELP = (
     "may be given several times."
 )
 PACKAGES = ("stg", "graphs", "decoders")
+NAMES = {"shipped": "models"}
+"""Module of a command -> its name, where that is a package of this project."""
 REWORDED = {
     "_ActionConfigLoad": "YAML file with the options of this section.",
     "_ActionPrintConfig": "Print all settings as YAML for --config, and exit; =skip_default leaves out defaults.",
@@ -200,7 +202,8 @@ def command(
     ``preset``: the one that a command line without options stands for.
     """
     # `stg` and `python -m stg` set the program's name, a command's own module is named by its path.
-    prog = sys.argv[0] if sys.argv[0].endswith(f" {name}") else f"python -m stg.{name}"
+    named = sys.argv[0].endswith(f" {NAMES.get(name, name)}")
+    prog = sys.argv[0] if named else f"python -m stg.{name}"
     loading = os.environ.get("RANK", "0") == "0"
     argv = with_preset(sys.argv[1:], preset) if preset else sys.argv[1:]
     code = run_command(config_class, main, description, argv, prog=prog, loading=loading, resumes=resumes)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from stg.config.results import CompareConfig, PredictionsConfig, WordsConfig
     from stg.config.retrieval import EmbedConfig, EmbeddingConfig, FuseConfig, MatchingConfig
     from stg.config.search import SearchConfig
+    from stg.config.shipping import ModelsConfig, ShipConfig
     from stg.config.store import EdgeConfig, StoreConfig, TrackConfig
     from stg.config.training import FitConfig, LossConfig, OptimConfig, RewardConfig, RunConfig, TeacherConfig
 
@@ -38,6 +39,7 @@ __all__ = [
     "LossConfig",
     "MatchingConfig",
     "ModelConfig",
+    "ModelsConfig",
     "NetworkConfig",
     "OptimConfig",
     "PredictionsConfig",
@@ -49,6 +51,7 @@ __all__ = [
     "STaTSConfig",
     "SamplingConfig",
     "SearchConfig",
+    "ShipConfig",
     "StoreConfig",
     "TSConfig",
     "TeacherConfig",
@@ -93,6 +96,10 @@ _HOMES = {
         "FuseConfig",
     ),
     "search": ("SearchConfig",),
+    "shipping": (
+        "ModelsConfig",
+        "ShipConfig",
+    ),
     "store": (
         "EdgeConfig",
         "StoreConfig",

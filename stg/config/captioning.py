@@ -26,9 +26,10 @@ class CaptionConfig:
     videos: tuple[str, ...] = field(
         metadata={"positional": True, "help": "Video files, or folders of them; put -- before names that start with -."}
     )
-    model: str
+    model: str | None = None
     """Run folder of stg.fit, a folder of save_pretrained, or the model.safetensors in one; or owner/name of a model on
-    a hub (extra `hub`) of which this machine has a copy."""
+    a hub (extra `hub`) of which this machine has a copy; or the name of a captioner that comes with the installation
+    (stg models lists them). By default the first of these, if there is one."""
     download: bool = field(
         default=False, metadata={"flag": True, "help": "Fetch a model of a hub of which there is no copy here."}
     )

@@ -48,7 +48,8 @@ def add_tracks(graph: GraphData, tracks: TrackConfig) -> None:
         UserError: objects of one class are to be joined, and the graph has no classes.
     """
     label = graph["label"] if tracks.same_label and "label" in graph else None
-    if tracks.same_label and label is None:
+    # A video without objects, as models that read frames alone see all clips, has no classes and needs none.
+    if tracks.same_label and label is None and len(graph.boxes):
         raise UserError("--same_label true joins objects of one class, and these graphs have none: leave it out")
     options = {name: value for name, value in asdict(tracks).items() if name != "same_label"}
     graph.track = link_tracks(graph.boxes, graph.x, graph.frame, label=label, **options)

@@ -86,8 +86,12 @@ class CaptionerBundle:
             raise UserError(f"{folder} holds another model ({listed}): ask for the same settings to begin with it")
         self.captioner.load_state_dict(before.captioner.state_dict())
 
-    def save(self, path: Path, *, whole: bool = False) -> None:
-        """Write the part that captions (or, if ``whole``, the object branch too), atomically and with a checksum."""
+    def save(self, path: Path, *, whole: bool = False, half: bool = False) -> None:
+        """Write the part that captions (or, if ``whole``, the object branch too), atomically and with a checksum.
+
+        Args:
+            half: keep the weights in half precision, but the statistics of features, whose range is larger.
+        """
         captioner = self.captioner if whole else self.captioner.for_captioning()
         # A full model whose object branch is gone is a scene model.
         alone = {} if captioner is self.captioner else {"branches": "scene", "readout": "frames"}
@@ -104,7 +108,10 @@ class CaptionerBundle:
             "reads": sorted(captioner.reads),
         }
         # Whoever opens the model later is asked for them by name.
-        save_tensors(path, captioner.state_dict(), header | versions_record(self.made_with) | plugin_record())
+        weights = captioner.state_dict()
+        rounded = [name for name in weights if half and not name.startswith("standardise.")]
+        weights |= {name: weights[name].half() for name in rounded if weights[name].is_floating_point()}
+        save_tensors(path, weights, header | versions_record(self.made_with) | plugin_record())
 
     @classmethod
     def load(cls, path: str | Path) -> "CaptionerBundle":

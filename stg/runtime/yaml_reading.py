@@ -26,13 +26,18 @@ def read_yaml(path: object) -> Any:
         UserError: unreadable, larger than :data:`MAX_BYTES`, not YAML, nested too deeply, or an alias that stands for
             too much or for itself; names the file, and the line where there is one.
     """
+    return parse_yaml(read_text(str(path), max_bytes=MAX_BYTES), str(path))
+
+
+def parse_yaml(text: str, path: str) -> Any:
+    """What YAML holds that is part of a file, such as the head of a Markdown page; as `read_yaml`."""
     loader: yaml.SafeLoader | None = None
     try:
-        loader = yaml.SafeLoader(read_text(str(path), max_bytes=MAX_BYTES))
+        loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         if node is None:
             return None
-        _measure(node, str(path), {}, ())
+        _measure(node, path, {}, ())
         return loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark

@@ -7,9 +7,10 @@ import torch
 
 from graphs import EDGE_TYPES, FreeField, GraphStore, link_tracks, spatial_edges, temporal_edges
 from stg.config.store import EdgeConfig, TrackConfig
-from stg.data.edges import recorded_edges, recorded_tracks
+from stg.data.edges import graph_as_recorded, recorded_edges, recorded_tracks
 from stg.data.feature_check import check_features
 from stg.runtime.errors import UserError
+from tests.graphs.graph_reference import make_video
 from tests.graphs.made_graphs import made_graph
 from tests.stg.run_commands import store_command as main
 
@@ -147,6 +148,11 @@ def test_tracks_are_added_and_all_else_stays(path: Path, tmp_path: Path) -> None
 def test_tracks_of_one_class_need_classes(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tracks", str(path), "--out", str(tmp_path / "new"), "--same_label", "true"]) == 2
     assert "these graphs have none" in capsys.readouterr().err
+    # A clip whose objects are not looked for has none to join.
+    manifest = {"tracks": {"same_label": True}}
+    assert graph_as_recorded(make_video([0, 0]), manifest)["track"].shape == (0,)
+    with pytest.raises(UserError, match="these graphs have none"):
+        graph_as_recorded(make_video([1, 0]), manifest)
 
 
 def test_a_model_that_was_trained_without_tracks_takes_a_store_with_them(path: Path, tmp_path: Path) -> None:
