@@ -214,10 +214,17 @@ def test_all_presets_of_a_paper_are_compared() -> None:
         assert known == {name for name in presets() if name.startswith(paper)}
 
 
+def test_batches_are_of_captions_as_in_the_papers() -> None:
+    for name in presets():
+        batch = {"pan": 64, "stats": 32, "vatex": 128}.get(name.partition("_")[0])
+        optim = config_of(name).optim
+        assert batch is None or (optim.batch_videos, optim.captions_per_video) == (batch, 1), name
+
+
 def test_the_values_of_the_papers() -> None:
     pan, stats, vatex = (config_of(name) for name in ("pan_msvd", "stats_msvd_i3d", "vatex_temporal"))
     for config, captions in ((pan, 64), (stats, 32), (vatex, 128)):
-        assert config.optim.batch_videos * config.optim.captions_per_video == captions
+        assert (config.optim.batch_videos, config.optim.captions_per_video) == (captions, 1)
         assert config.model.channels == 512
         assert not config.model.standardise
         assert config.optim.clip_norm == 0
