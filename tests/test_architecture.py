@@ -70,7 +70,7 @@ HEAVY = {"torch", "torchvision", "torch_geometric", "av", "onnxruntime", "pycoco
 TORCH_FREE = (
     "stg.config", "stg.runtime", "stg.text", "stg.video", "stg.ablation.config", "stg.features.rebuild",
     "stg.vision.registry", "stg.vision.published", "stg.vision.weights", "stg.runs.model_file", "stg.runs.pretrained",
-    "stg.runs.shipped",
+    "stg.runs.shipped", "stg.runs.calibration",
     "stg.commands.parser", "stg.commands.checks",
 )  # fmt: skip
 """Modules, and packages with all their modules, that import no torch."""

@@ -15,7 +15,10 @@ from stg.runtime.errors import UserError
 from stg.runtime.files import write_atomic
 from stg.video.clips import by_id
 
-COLUMNS = ("video", "start", "end", "caption", "confidence", "log_prob", "seconds", "truncated", "error", "warning")
+COLUMNS = (
+    "video", "start", "end", "caption", "confidence", "log_prob", "seconds", "truncated", "error", "warning", "chance",
+    "level",
+)  # fmt: skip
 """Of a table."""
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -109,8 +112,9 @@ def caption_record(found: ClipCaption, n_best: int = 1) -> dict[str, Any]:
     """A caption as JSON holds it: its fields, without what it was made of, and its candidates if several are wanted."""
     record = {item.name: getattr(found, item.name) for item in fields(found)}
     del record["seen"]
-    if found.warning is None:
-        del record["warning"]
+    for name in ("warning", "chance", "level"):
+        if record[name] is None:
+            del record[name]
     # Who asks for one caption gets no list of one.
     del record["candidates"]
     if n_best > 1:

@@ -16,8 +16,10 @@ from stg.data.feature_check import versions_note, versions_now
 from stg.datasets.world.extractor import WORLD_BUILDERS, is_world, unlike_world
 from stg.features.extractor import Extractor
 from stg.features.rebuild import FeaturePlan, features_read, plan_features
+from stg.models.feature_kinds import clip_means
 from stg.models.generation import Caption, generate
 from stg.runs.bundle import CaptionerBundle
+from stg.runs.calibration import Calibration, Level, level, run_calibrations
 from stg.runs.model_file import model_header
 from stg.runs.pretrained import find_model
 from stg.runs.shipped import model_and_places
@@ -60,6 +62,9 @@ class ClipCaption:
             does not say how long it is, and where there was an error.
         caption: the words; empty where there was an error.
         confidence: geometric mean of the words' probabilities, in 0..1; not calibrated.
+        chance: calibrated: the chance that each content word of the caption is one that a person would use of the clip;
+            None where the search was not calibrated (``stg.evaluate --split val``).
+        level: ``chance`` in a word: high, middle or low.
         log_prob: sum of the words' log-probabilities.
         seconds: wall time from turning to the clip until its caption; in :meth:`VideoCaptioner.describe_many` what had
             been read ahead of that by then is not counted.
@@ -82,6 +87,8 @@ class ClipCaption:
     seen: Evidence | None = field(default=None, repr=False, compare=False)
     start: float = 0.0
     end: float | None = None
+    chance: float | None = None
+    level: Level | None = None
 
 
 class VideoCaptioner:
@@ -195,9 +202,10 @@ class VideoCaptioner:
         video = clip.sample.video
         # Through the dtype of the store: the model was trained on features rounded to it.
         graphs = GraphsInMemory({video: graph}, self.trained.features_dtype)
+        source = BatchSource(graphs, self.trained.graph.variant, self.trained.graph.time_flow)
         candidates = generate(
             self.trained.captioner,
-            BatchSource(graphs, self.trained.graph.variant, self.trained.graph.time_flow),
+            source,
             [video],
             self.trained.vocabulary,
             search=self.search,
@@ -205,6 +213,8 @@ class VideoCaptioner:
         )[video]
         seconds = time.perf_counter() - start
         found, cut = candidates[0], clip.sample.truncated
+        calibration = self.calibration
+        chance = calibration.chance(found.log_prob) if calibration is not None else None
         seen = Evidence(path, graph, clip.sample, self)
         return ClipCaption(
             name,
@@ -213,11 +223,34 @@ class VideoCaptioner:
             found.log_prob,
             seconds,
             cut,
-            warning=unlike_world(self.trained.features, clip.sample),
+            warning=unlike_world(self.trained.features, clip.sample) or self._far(source, video),
             candidates=tuple(candidates),
             seen=seen,
             end=clip.sample.duration,
+            chance=chance,
+            level=None if chance is None else level(chance),
         )
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What confidence is worth with this search; None where that was not calibrated."""
+        # A clip has no class: of a model that reads one, the captions without it count.
+        without = f"{self.search.name}, no class"
+        return self.trained.calibration.get(without) or self.trained.calibration.get(self.search.name)
+
+    def _far(self, source: BatchSource, video: str) -> str | None:
+        """A warning where the features of a clip lie farther from the training data than nearly all others; or None."""
+        # That of any search will do: how clips are searched does not change their features.
+        for found in (self.calibration, *self.trained.calibration.values()):
+            if found is not None and found.feature:
+                features = clip_means(source.batch([video]), found.feature)[0].tolist()
+                if len(features) != len(found.mean) or (distance := found.distance(features)) <= found.farthest:
+                    return None
+                return (
+                    f"unlike the training data (its features are {distance:.2f} from their mean, in their deviations; "
+                    f"of the validation videos one in a hundred is beyond {found.farthest:.2f})"
+                )
+        return None
 
 
 def load(
@@ -260,11 +293,13 @@ def load(
     model, places = model_and_places(run, [Path(place) for place in given])
     path = find_model(model, download=download)
     trained = CaptionerBundle.load(path)
+    # That of a run is as new as its last evaluation; a captioner that was passed on has it in its file.
+    calibration, notes = run_calibrations(path)
+    trained = replace(trained, calibration={**trained.calibration, **calibration})
     where = str(pick_device(device))
     plan = plan or plan_features(trained.features, features_read(model_header(path)), places, WORLD_BUILDERS)
     # Batches of the networks are sized by the frames of a clip.
     how = execution_for(ExecutionConfig(device=where, threads=threads), int(trained.features.get("num_frames", 10)))
-    notes: list[str] = []
     whole = CaptionerBundle.load_training_model(path.parent) if graph else None
     extractor = _with_objects(plan, how, notes) if graph else None
     if extractor is None:

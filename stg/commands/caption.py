@@ -146,6 +146,8 @@ def _print(found: ClipCaption, as_json: bool, n_best: int) -> None:
         note = ", the file is cut short" if found.truncated else ""
         note += ", unlike the training data" if found.warning else ""
         text = printable(found.caption)
-        print(f"{name}: {text}   (confidence {found.confidence:.2f}, {found.seconds:.1f} s{note})", flush=True)
+        # Of a calibrated search the chance of being right; else what the model makes of its own words.
+        sure = f" {found.confidence:.2f}" if found.chance is None else f": {found.level}, {found.chance:.2f}"
+        print(f"{name}: {text}   (confidence{sure}, {found.seconds:.1f} s{note})", flush=True)
     else:
         print(f"skipped: {printable(found.error)}", file=sys.stderr, flush=True)

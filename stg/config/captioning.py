@@ -14,8 +14,9 @@ OUT = (".csv", ".json", ".jsonl", *SUBTITLES)
 
 JSON_HELP = (
     "Print one JSON object a line: video, start and end (seconds within the clip), caption, confidence, log_prob, "
-    "seconds (of work), truncated, error; with --n_best candidates; and warning, where the clip is unlike the training "
-    "data."
+    "seconds (of work), truncated, error; with --n_best candidates; where the search is calibrated (stg.evaluate RUN "
+    "--split val) chance, that each content word is one that a person would use, and level, the same as high, middle "
+    "or low; and warning, where the clip is unlike the training data."
 )
 
 

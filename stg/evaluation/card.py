@@ -45,6 +45,7 @@ def card(name: str, facts: Mapping[str, Any], origins: Origins, notes: str = "")
         *(seen if facts["control"] else []),
         "Fractions, as COCO's code computes them; mean ± deviation where several seeds were trained.",
         "",
+        *_confidence(facts["confidence"]),
         "## Networks",
         "",
         *(_networks(origins) or ["None: the built-in world draws its own features."]),
@@ -59,6 +60,19 @@ def _precision(facts: Mapping[str, Any]) -> str:
         return "Weights are as they were trained, in single precision."
     measured = f"Half precision changes {facts['changed']} of {facts['captions']} captions of the validation videos"
     return f"{measured}, and is used." if facts["used"] else f"{measured}, and is not used."
+
+
+def _confidence(searches: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    lines = [
+        f"- {search}: {100 * facts['right']:.0f} % of {facts['videos']} validation captions are right; expected "
+        f"calibration error {facts['ece_before']:.3f} before, {facts['ece']:.3f} after."
+        for search, facts in searches.items()
+    ]
+    about = (
+        "Calibrated on validation videos (Platt scaling of the caption's log-probability). A caption counts as right "
+        "where each of its content words stands in a reference of its video."
+    )
+    return ["## Confidence", "", about, "", *lines, ""] if lines else []
 
 
 def _table(scores: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -12,15 +12,18 @@ from typing import Any
 from stg.config.evaluation import EvaluateConfig
 from stg.config.search import SearchConfig
 from stg.data.batches import BatchSource, shuffle_features
+from stg.evaluation.calibrating import calibrate, measure, read_features, write_calibration
 from stg.evaluation.loaded_run import LoadedRun, batch_source, load_run, load_run_as
 from stg.evaluation.predictions import read_predicted, write_predictions
 from stg.metrics.columns import heading, reason_lines
 from stg.metrics.measures import METRICS
 from stg.metrics.scorer import Scorer, Scores
 from stg.models.generation import Caption, generate
+from stg.runs.calibration import Calibration, Curve, calibration_file, read_calibration
 from stg.runs.evaluations import file_stem, read_scores
+from stg.runs.model_file import MODEL_FILE
 from stg.runtime.errors import Preempted, UserError
-from stg.runtime.files import fingerprint, remove_leftovers, write_atomic
+from stg.runtime.files import fingerprint, remove_leftovers, sha256_file, write_atomic
 from stg.runtime.locks import lock_folder
 from stg.runtime.progress import advance_by
 from stg.runtime.reporter import SILENT, Reporter
@@ -38,12 +41,16 @@ class SearchResult:
         broken: how many of them break off.
         scores: None where the captions of the split are withheld.
         folder: where both are kept; None where they could not be.
+        calibration: what confidence is worth, fitted here to ``val``, or earlier where another split is scored.
+        curves: reliability of confidence and of calibrated chance, on these videos.
     """
 
     captions: Mapping[str, str]
     broken: int
     scores: Scores | None
     folder: Path | None = None
+    calibration: Calibration | None = None
+    curves: tuple[Curve, Curve] | None = None
 
 
 def evaluate(
@@ -151,7 +158,7 @@ def caption_and_score(
             with reporter.bar(f"scoring, {name}") as progress:
                 progress(0, len(videos))
                 scores = scorer.score(captions, metrics=metrics)
-            results[name] = replace(results[name], scores=scores)
+            results[name] = _calibrated(replace(results[name], scores=scores), run, split, name, source, found)
             about = {
                 "split": split,
                 "beam": 1 if search.greedy else search.beam,
@@ -163,6 +170,32 @@ def caption_and_score(
             if kept is not None:
                 kept.write(scores, about, reporter)
     return results
+
+
+def _calibrated(
+    result: SearchResult,
+    run: LoadedRun,
+    split: str,
+    name: str,
+    source: BatchSource,
+    found: Mapping[str, Sequence[Caption]],
+) -> SearchResult:
+    """Calibrate the confidence of a search on ``val``; on other splits measure what that calibration is worth there."""
+    best = {video: candidates[0] for video, candidates in found.items()}
+    captions, digest = run.dataset.captions, sha256_file(run.folder / MODEL_FILE)
+    if split != "val":
+        known = None if result.folder is None else calibration_file(result.folder, name)
+        calibration = read_calibration(known) if known is not None and known.exists() else None
+        if calibration is None or calibration.model != digest:
+            return result
+        return replace(result, calibration=calibration, curves=measure(calibration, best, captions))
+    feature, features = read_features(run.trained.captioner, source, list(best)) or ("", None)
+    calibration = calibrate(best, captions, search=name, model=digest, features=features, feature=feature)
+    if calibration is None:
+        return result
+    if result.folder is not None:
+        write_calibration(calibration_file(result.folder, name), calibration)
+    return replace(result, calibration=calibration, curves=(calibration.before, calibration.after))
 
 
 @contextmanager
@@ -203,6 +236,7 @@ def report_lines(run: LoadedRun, split: str, found: Mapping[str, SearchResult], 
     lines = reason_lines(scored.unavailable) if scored else []
     broken = ", ".join(f"{name} {result.broken}" for name, result in found.items())
     lines.append(f"captions that end in a word such as a, the, with: {broken} of {len(videos)}")
+    lines += [confidence_line(name, split, result) for name, result in found.items() if result.curves is not None]
     # The captions shown are those of the last search; with the classes of videos, where they were read.
     named = [name for name in found if not name.endswith(", no class")] or list(found)
     withheld = split in dataset.unlabelled
@@ -214,6 +248,21 @@ def report_lines(run: LoadedRun, split: str, found: Mapping[str, SearchResult], 
     if folder is not None:
         lines.append(f"{'captions alone' if withheld else 'captions and scores'} are in {folder}")
     return lines
+
+
+def confidence_line(name: str, split: str, result: SearchResult) -> str:
+    """How well confidence is calibrated, on one line: before, and after."""
+    assert result.calibration is not None
+    assert result.curves is not None
+    before, after = result.curves
+    how = f", by {result.calibration.videos} captions, each by a fit to others" if split == "val" else " on val"
+    total = sum(after.captions)
+    right = sum(share * count for share, count in zip(after.right, after.captions, strict=True)) / total
+    bins = "  ".join(f"{p:.2f}: {share:.2f}" for p, share in zip(after.confidence, after.right, strict=True))
+    return (
+        f"confidence, {name}: every content word is in a reference of {100 * right:.0f} % of the captions; expected "
+        f"calibration error {before.error:.3f}, calibrated{how} {after.error:.3f} (chance: right  {bins})"
+    )
 
 
 def videos_of(run: LoadedRun, split: str) -> list[str]:

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,6 +21,7 @@ from stg.features.rebuild import features_read, plan_features
 from stg.metrics.columns import spread
 from stg.models.generation import generate
 from stg.runs.bundle import CaptionerBundle
+from stg.runs.calibration import Calibration, run_calibrations
 from stg.runs.evaluations import file_stem
 from stg.runs.folder import RunFolder
 from stg.runs.model_file import MODEL_FILE, model_file, model_header
@@ -58,6 +60,11 @@ def ship(config: ShipConfig, *, reporter: Reporter = SILENT) -> ShippedModel:
     origins = _origins(config, files)
     run = load_run(config.runs[0], store=config.store, root=config.root, splits=("val",), reporter=reporter)
     half, precision = _precision(run, config.float16, reporter)
+    calibration, stale = run_calibrations(model_file(config.runs[0]))
+    if not calibration:
+        stale = stale or ["its confidence is not calibrated: python -m stg.evaluate RUN --split val does that"]
+    for note in stale:
+        reporter.say(note)
     facts = {
         "default": config.default,
         "made": datetime.now().date().isoformat(),
@@ -65,13 +72,14 @@ def ship(config: ShipConfig, *, reporter: Reporter = SILENT) -> ShippedModel:
         "needs_detector": "objects" in reads,
         "scores": scores,
         "control": control,
+        "confidence": {search: _worth(found) for search, found in calibration.items()},
         "half_precision": precision,
         "networks": {file.name: sha256_file(file) for file in files},
     }
     with ExitStack() as undo:
         folder.mkdir(parents=True)
         undo.callback(shutil.rmtree, folder, ignore_errors=True)
-        run.trained.save(folder / MODEL_FILE, half=half)
+        replace(run.trained, calibration=calibration).save(folder / MODEL_FILE, half=half)
         facts["sha256"] = sha256_file(folder / MODEL_FILE)
         _copy_networks(files, origins, out / NETWORKS)
         _require_size(out, ShippedModel(folder, facts))
@@ -108,6 +116,10 @@ def _scores(folders: Sequence[str]) -> dict[str, Any]:
 def _rounded(values: Sequence[float]) -> dict[str, Any]:
     found = spread([round(value, 4) for value in values])
     return {name: round(value, 4) if isinstance(value, float) else value for name, value in found.items()}
+
+
+def _worth(found: Calibration) -> dict[str, Any]:
+    return {"right": found.right, "videos": found.videos, "ece": found.after.error, "ece_before": found.before.error}
 
 
 def _network_files(config: ShipConfig) -> tuple[list[Path], list[str]]:

@@ -1,8 +1,11 @@
 """The kinds of features that a model can read, and their widths."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from graphs import GraphData
@@ -59,3 +62,26 @@ def feature(batch: GraphData, name: str) -> Tensor:
             f"this model was built with {kind.called} features and the batch has none: extract with {kind.options}"
         )
     return batch[name]
+
+
+def clip_feature(reads: Iterable[str]) -> str | None:
+    """The name in a batch of the features by which a clip is compared to others, of the kinds that a model reads.
+
+    Frames before objects, which a video may have none of, and before motion; None: it reads none of these.
+    """
+    kinds = {"scene": "scene", "objects": "x", "motion": "motion"}
+    return next((name for kind, name in kinds.items() if kind in set(reads)), None)
+
+
+def clip_means(batch: GraphData, name: str) -> Float[Tensor, "B D"]:
+    """Features of a batch averaged over each video; 0 for a video without any.
+
+    Args:
+        name: of :func:`clip_feature`.
+    """
+    rows = feature(batch, name).float()
+    counts = {"scene": batch.num_frames, "x": batch.ptr.diff()}.get(name)
+    if counts is None:
+        counts = batch.motion_ptr.diff()
+    video = torch.arange(len(counts)).repeat_interleave(counts)
+    return rows.new_zeros(len(counts), rows.shape[1]).index_add_(0, video, rows) / counts.clamp_min(1)[:, None]

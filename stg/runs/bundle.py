@@ -1,7 +1,7 @@
 """A trained captioner as one file: weights, settings, vocabulary, and how its features were made."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,6 +14,7 @@ from stg.data.feature_check import Versions, check_features, versions_record
 from stg.models.build import build_captioner
 from stg.models.captioner import Captioner
 from stg.models.feature_kinds import FeatureWidths
+from stg.runs.calibration import Calibration
 from stg.runs.model_file import DAMAGED, FORMAT, MODEL_FILE, VERSION, WHOLE_FILE, check_parts, check_plugins
 from stg.runs.pretrained import check_target, find_model, write_config_and_card
 from stg.runs.tensors import CheckpointError, building_for, load_tensors, save_tensors
@@ -34,6 +35,7 @@ class CaptionerBundle:
         features: the manifest of those features; others are refused.
         features_dtype: what they were rounded to in the store.
         made_with: versions that made them, as in :attr:`graphs.GraphStore.versions`.
+        calibration: search -> what its confidence is worth; that of a run lies next to its evaluations instead.
     """
 
     captioner: Captioner
@@ -44,6 +46,7 @@ class CaptionerBundle:
     features: Mapping[str, Any]
     features_dtype: str = "float16"
     made_with: Sequence[Versions] = ()
+    calibration: Mapping[str, Calibration] = field(default_factory=dict)
 
     @property
     def num_weights(self) -> int:
@@ -107,6 +110,8 @@ class CaptionerBundle:
             # For those who need to know before anything is built, or torch loaded.
             "reads": sorted(captioner.reads),
         }
+        if self.calibration:
+            header["calibration"] = {search: asdict(found) for search, found in self.calibration.items()}
         # Whoever opens the model later is asked for them by name.
         weights = captioner.state_dict()
         rounded = [name for name in weights if half and not name.startswith("standardise.")]
@@ -142,11 +147,14 @@ class CaptionerBundle:
                 )
             captioner.load_state_dict(tensors)
             features = header["features"]
+            calibration = {
+                search: from_dict(Calibration, found) for search, found in header.get("calibration", {}).items()
+            }
         except (*DAMAGED, RuntimeError) as error:
             raise CheckpointError(f"{path}: settings and weights do not fit each other: {error}") from error
         kept = header.get("features_dtype", "float16")
         made_with = tuple(header.get("made_with", ()))
-        return cls(captioner.eval(), vocabulary, model, graph, widths, features, kept, made_with)
+        return cls(captioner.eval(), vocabulary, model, graph, widths, features, kept, made_with, calibration)
 
     @classmethod
     def load_training_model(cls, folder: str | Path) -> "CaptionerBundle | None":

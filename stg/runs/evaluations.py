@@ -45,7 +45,7 @@ def read_evaluations(folder: Path) -> tuple[Evaluation, ...]:
     found = []
     for path in sorted(folder.glob("*.json")):
         # These accompany captions, and are read with them.
-        if path.stem.endswith(("-scores", "-events", "-nbest")):
+        if path.stem.endswith(("-scores", "-events", "-nbest", "-calibration")):
             continue
         record, events = (
             read_scores(other) if (other := folder / f"{path.stem}-{kind}.json").exists() else {}

@@ -47,7 +47,8 @@ def caption_for_template(
     prepared = {
         "model": caption.model,
         "text": " ".join(explanation.words),
-        "confidence": confidence(caption.confidence),
+        "confidence": confidence(caption.confidence)
+        + (f", chance of being right {caption.chance[0]:.2f}: {caption.chance[1]}" if caption.chance else ""),
         "words": [
             {"text": word, "percent": percent(p), "exact": number(p)}
             for word, p in zip(explanation.words, explanation.probabilities, strict=True)

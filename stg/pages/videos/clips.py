@@ -74,5 +74,6 @@ def _view(video: str, evidence: Evidence, found: ClipCaption, name: str, tests: 
         notes.append(f"This clip is {found.warning}.")
     if found.truncated:
         notes.append("The file is cut short: this is what there is of it.")
-    shown = [ModelCaption(name, explanation, found.candidates)]
+    chance = (found.chance, found.level) if found.chance is not None and found.level is not None else None
+    shown = [ModelCaption(name, explanation, found.candidates, chance=chance)]
     return video_view(video, batch, sample, shown, notes=notes)

@@ -64,12 +64,14 @@ class ModelCaption:
         explanation: of the caption.
         candidates: of the search, best first; the first is the caption.
         scores: of the caption against the references, by metric.
+        chance: calibrated chance that the caption is right, and the same in a word; None: not calibrated.
     """
 
     model: str
     explanation: Explanation
     candidates: tuple[Caption, ...] = ()
     scores: Mapping[str, float] = field(default_factory=dict)
+    chance: tuple[float, str] | None = None
 
     @property
     def confidence(self) -> float:

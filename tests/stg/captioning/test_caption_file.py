@@ -24,11 +24,14 @@ def table(*rows: ClipCaption) -> list[dict[str, str]]:
 
 def test_a_table_holds_what_was_said_and_what_failed() -> None:
     text = text_of([DONE, FAILED], ".csv")
-    assert text.startswith("\ufeffvideo,start,end,caption,confidence,log_prob,seconds,truncated,error,warning\r\n")
+    assert text.startswith(
+        "\ufeffvideo,start,end,caption,confidence,log_prob,seconds,truncated,error,warning,chance,level\r\n"
+    )
     first, second = table(DONE, FAILED)
     assert first == {
         "video": "a.mp4", "start": "0", "end": "3.5", "caption": 'a man says "go", and runs', "confidence": "0.5",
         "log_prob": "-1.25", "seconds": "2", "truncated": "false", "error": "", "warning": "",
+        "chance": "", "level": "",
     }  # fmt: skip
     assert (second["caption"], second["end"], second["error"]) == ("", "", FAILED.error)
 

@@ -92,7 +92,10 @@ def test_other_edges_in_the_store_are_refused(path: Path, tmp_path: Path, capsys
         (["edges", "STORE", "--out", "STORE", "--top_k", "1"], "is --out and the store to read: choose another --out"),
         (["edges", "STORE", "--out", "new", "--tau_time", "0"], "tau_time must be greater than 0; got 0"),
         (["edges", "STORE", "--out", "new", "--top_k", "0"], "top_k must be at least 1, or null for all; got 0"),
-        (["info", "STORE", "--tau_time", "0.1"], "tau_space, tau_time, top_k, drop_zero_iou are for edges"),
+        (
+            ["info", "STORE", "--tau_time", "0.1"],
+            "drop_zero_iou, pad_objects are for edges; the action is info",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused(
