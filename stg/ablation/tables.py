@@ -237,7 +237,8 @@ TABLES: Mapping[str, Table] = {
         ),
         notes=(
             "The rows with rewards differ from these in two settings (reward.weight and reward.from_epoch): presets "
-            "vatex_temporal_rl and vatex_spatial_rl. The last row fuses two runs: python -m stg.fuse.",
+            "vatex_temporal_rl and vatex_spatial_rl. The last row fuses two runs: presets vatex_embedding (of "
+            "python -m stg.embed) and vatex_fused (of python -m stg.fuse).",
             "Published for them (BLEU-4 / METEOR / ROUGE-L / CIDEr, times 100, on VATEX validation; test in brackets): "
             "temporal + RL 41.4 / 26.8 / 54.6 / 85.4 (38.4 / 25.3 / 52.8 / 70.9), spatial + RL 41.0 / 26.9 / 54.6 / "
             "85.4 (no test), fusion + RL 42.2 / 27.4 / 55.2 / 88.8 (39.1 / 25.8 / 53.3 / 73.4). The paper's abstract "

@@ -15,6 +15,7 @@ from stg.commands.option_files import PRESETS, presets, with_preset
 from stg.commands.parser import parse
 from stg.config.extraction import ExtractConfig, ImportConfig
 from stg.config.model import ModelConfig
+from stg.config.retrieval import EmbedConfig, FuseConfig
 from stg.config.schema import differences, to_dict
 from stg.config.store import StoreConfig
 from stg.config.training import FitConfig
@@ -143,7 +144,23 @@ def commands_of(name: str) -> list[list[str]]:
 
 
 def test_every_published_row_has_its_file_and_every_file_its_row() -> None:
-    assert set(presets()) == {row.preset for row in ROWS.values()} | set(OWN)
+    assert set(presets(FitConfig)) == {row.preset for row in ROWS.values()} | set(OWN)
+
+
+def test_the_fused_row_has_its_files() -> None:
+    # Of other commands than fit: the runs are those of the rows above it.
+    assert set(presets()) - set(presets(FitConfig)) == {"vatex_embedding", "vatex_fused"}
+    assert presets(FuseConfig) == ["vatex_fused"]
+    assert "vatex_embedding" in presets(EmbedConfig)
+    (fuse_words,), (embed_words,) = commands_of("vatex_fused"), commands_of("vatex_embedding")
+    fuse = parse(FuseConfig, fuse_words[2:], prog="fuse", description="")[0]
+    embed = parse(EmbedConfig, embed_words[2:], prog="embed", description="")[0]
+    assert (fuse.method, fuse.candidates, fuse.mix, fuse.embedding) == ("rerank", 5, 0.0, embed.out)
+    assert list(fuse.runs) == ["runs/vatex_temporal_rl", "runs/vatex_spatial_rl"]
+    assert (embed.model.channels, embed.model.words, embed.optim.margin) == (1024, 300, 0.2)
+    assert embed.data.store == "stores/vatex_spatial"
+    published = "Published: BLEU-4 42.2, METEOR 27.4, ROUGE-L 55.2, CIDEr 88.8 on validation; on the test set 39.1, "
+    assert published in head_of("vatex_fused")
 
 
 @pytest.mark.parametrize("row", ROWS)
@@ -159,7 +176,7 @@ def test_the_first_lines_say_the_paper_the_row_and_its_scores(row: str) -> None:
     assert re.search(r"^Needs ", head, re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", presets())
+@pytest.mark.parametrize("name", presets(FitConfig))
 def test_the_commands_of_the_first_lines_are_understood(name: str) -> None:
     kinds = {"fit": FitConfig, "extract": ExtractConfig, "import_features": ImportConfig, "store": StoreConfig}
     parsed = {
@@ -187,7 +204,7 @@ def test_the_commands_of_the_first_lines_are_understood(name: str) -> None:
 
 
 def test_rewards_are_those_of_the_papers() -> None:
-    for name in presets():
+    for name in presets(FitConfig):
         reward = config_of(name).reward
         weights = (reward.weight, reward.cider, reward.bleu4, reward.meteor)
         if name.startswith("stats"):
@@ -211,11 +228,11 @@ def test_all_presets_of_a_paper_are_compared() -> None:
         known = {f"{paper}_temporal" if paper == "vatex" else f"{paper}_msvd" + ("_i3d" if paper == "stats" else "")}
         for one, other in DIFFERS:
             known |= {other} if one in known else set()
-        assert known == {name for name in presets() if name.startswith(paper)}
+        assert known == {name for name in presets(FitConfig) if name.startswith(paper)}
 
 
 def test_batches_are_of_captions_as_in_the_papers() -> None:
-    for name in presets():
+    for name in presets(FitConfig):
         batch = {"pan": 64, "stats": 32, "vatex": 128}.get(name.partition("_")[0])
         optim = config_of(name).optim
         assert batch is None or (optim.batch_videos, optim.captions_per_video) == (batch, 1), name
@@ -278,7 +295,7 @@ def made_features(video: str, features: str) -> VideoFeatures:
 def kinds() -> list[str]:
     """One preset of each network, features and loss: the others differ in data sets, rewards and what features are."""
     first = {}
-    for name in presets():
+    for name in presets(FitConfig):
         config = config_of(name)
         first.setdefault(repr((config.model, config.graph, config.loss, config.optim.algorithm, READS[name])), name)
     return list(first.values())
