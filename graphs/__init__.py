@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from graphs.identity_edges import track_edges
     from graphs.message_conv import MessageConv
     from graphs.node_inputs import NodeInputs, box_geometry, box_motion
+    from graphs.padding import pad_frames
     from graphs.readers.boxes import BOXES_FORMAT, read_boxes
     from graphs.readers.cad120 import CAD120_ACTIONS, CAD120_CLASSES, Cad120Clip, Cad120Labels, read_cad120
     from graphs.readers.coco_vid import read_coco_vid
@@ -112,6 +113,7 @@ __all__ = [
     "flat_graph",
     "group_mean_max",
     "link_tracks",
+    "pad_frames",
     "paper_edges",
     "read_boxes",
     "read_cad120",
@@ -189,6 +191,7 @@ _HOMES = {
     "graphs.storage.store": ("GraphStore",),
     "graphs.track_transforms": ("LinkTracks", "TrackEdges"),
     "graphs.track_relations": ("TrackRelations",),
+    "graphs.padding": ("pad_frames",),
     "graphs.tracks": ("link_tracks",),
     "graphs.transforms": (
         "DenseEdges",

@@ -20,16 +20,22 @@ class EdgeConfig:
     drop_zero_iou: bool = False
     """edges: connect only boxes that overlap; the paper connects all boxes of a frame."""
 
+    pad_objects: int | None = None
+    """edges: fill each frame up to so many objects with zeros that take part as objects do, the literal reading of the
+    paper's zero-padding (5 there); null: no such objects."""
+
     def __post_init__(self) -> None:
         for name in ("tau_space", "tau_time"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be greater than 0; got {getattr(self, name)}")
         if self.top_k is not None and self.top_k < 1:
             raise ValueError(f"top_k must be at least 1, or null for all; got {self.top_k}")
+        if self.pad_objects is not None and self.pad_objects < 1:
+            raise ValueError(f"pad_objects must be at least 1, or null for none; got {self.pad_objects}")
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """What `graphs.flat_graph` takes."""
+        """What `graphs.flat_graph` and `graphs.draw_paper_edges` take."""
         return {
             "tau_space": self.tau_space,
             "tau_time": self.tau_time,

@@ -4,7 +4,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from graphs import FlatBatch, GraphData, GraphStore, VideoFeatures, draw_paper_edges, flat_graph, link_tracks
+from graphs import (
+    EDGE_TYPES,
+    FlatBatch,
+    GraphData,
+    GraphStore,
+    VideoFeatures,
+    draw_paper_edges,
+    flat_graph,
+    link_tracks,
+    pad_frames,
+)
 from stg.config.schema import describe, differences, from_dict
 from stg.config.store import EdgeConfig, TrackConfig
 from stg.runtime.errors import UserError
@@ -61,9 +71,13 @@ def graph_as_recorded(features: VideoFeatures, manifest: Mapping[str, Any]) -> F
     Raises:
         UserError: the manifest names what this version does not know.
     """
-    graph = flat_graph(features, **recorded_edges(manifest).arguments)
+    edges = recorded_edges(manifest)
+    graph = flat_graph(features, **edges.arguments)
     if (tracks := recorded_tracks(manifest)) is not None:
         add_tracks(graph, tracks)
+    # After the tracks, which pads are on none of.
+    if edges.pad_objects is not None:
+        _draw(graph, edges)
     return graph
 
 
@@ -74,7 +88,8 @@ def rebuild_edges(source: GraphStore, target: GraphStore, edges: EdgeConfig, rep
     those of the stored features: in float16 they differ from the extractor's in the last digits.
 
     Raises:
-        UserError: ``target`` holds something else, or ``source`` has fields by edge.
+        UserError: ``target`` holds something else, or ``source`` has fields by edge; pads are asked for, and it has
+            fields by object or other kinds of edges; or its frames are filled up otherwise.
     """
     if of_edges := [name for name, field in source.free_fields.items() if field.axis == "edge"]:
         names = ", ".join(of_edges)
@@ -83,10 +98,34 @@ def rebuild_edges(source: GraphStore, target: GraphStore, edges: EdgeConfig, rep
             f"without {names} first"
         )
 
-    def draw(graph: GraphData) -> None:
-        draw_paper_edges(graph, **edges.arguments)
+    _require_padding(source, edges.pad_objects)
+    of_nodes = [name for name, field in source.free_fields.items() if field.axis == "node"]
+    if of_nodes and edges.pad_objects is not None:
+        names = ", ".join(of_nodes)
+        raise UserError(f"{source.path} keeps {names} of each object, which pads have not: leave --pad_objects out")
+    # Stores of before this option do not name it.
+    chosen = {name: value for name, value in asdict(edges).items() if name != "pad_objects" or value is not None}
+    _copy_changed(
+        source, target, {"edges": chosen}, lambda graph: _draw(graph, edges), ("drawing edges", "other edges"), reporter
+    )
 
-    _copy_changed(source, target, {"edges": asdict(edges)}, draw, ("drawing edges", "other edges"), reporter)
+
+def _require_padding(source: GraphStore, count: int | None) -> None:
+    """Pads cannot be told from objects later: what is made of a store with them keeps them."""
+    there = recorded_edges(source.manifest).pad_objects
+    if there not in (None, count):
+        raise UserError(
+            f"the frames in {source.path} are filled up to {there} objects already: begin with the store that it was "
+            "made of"
+        )
+
+
+def _draw(graph: GraphData, edges: EdgeConfig) -> None:
+    if edges.pad_objects is not None:
+        if bool((graph.edge_type > EDGE_TYPES["temporal"]).any()):
+            raise UserError("these graphs have edges of other kinds, which pads would break: leave --pad_objects out")
+        pad_frames(graph, edges.pad_objects)
+    draw_paper_edges(graph, **edges.arguments)
 
 
 def track_objects(source: GraphStore, target: GraphStore, tracks: TrackConfig, reporter: Reporter = SILENT) -> None:
@@ -97,6 +136,8 @@ def track_objects(source: GraphStore, target: GraphStore, tracks: TrackConfig, r
     Raises:
         UserError: ``target`` holds something else, or objects of one class are to be joined and there are no classes.
     """
+
+    _require_padding(source, None)
 
     def track(graph: GraphData) -> None:
         add_tracks(graph, tracks)

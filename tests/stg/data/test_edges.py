@@ -158,6 +158,37 @@ def test_tracks_of_one_class_need_classes(path: Path, tmp_path: Path, capsys: py
         graph_as_recorded(make_video([1, 0]), manifest)
 
 
+def test_frames_are_filled_up_and_new_clips_as_those_of_the_store(path: Path, tmp_path: Path) -> None:
+    out = tmp_path / "padded"
+    assert main(["edges", str(path), "--out", str(out), "--pad_objects", "3"]) == 0
+    video = make_video([1, 3, 0], seed=2)
+    with GraphStore(path) as before, GraphStore(out) as after:
+        old, new = before.get("v1"), after.get("v1")
+        assert torch.bincount(new.frame).tolist() == [3, 3, 3, 4]
+        real = new.x.abs().sum(1) > 0
+        assert torch.equal(new.x[real], old.x)
+        assert torch.equal(new.boxes[real], old.boxes)
+        assert int((~real).sum()) == 4
+        # All pairs of a frame, and of a frame with the next.
+        assert new.edge_index.size(1) == 3 * 9 + 16 + 2 * 9 + 12
+        graph = graph_as_recorded(video, after.manifest)
+        assert graph.x.shape == (9, 6)
+        assert recorded_edges(after.manifest) == EdgeConfig(pad_objects=3)
+        assert "pad_objects" not in before.manifest.get("edges", {})
+    with_tracks = graph_as_recorded(video, {"edges": {"pad_objects": 3}, "tracks": {}})
+    assert with_tracks["track"][with_tracks["x"].abs().sum(1) == 0].tolist() == [-1] * 5
+
+
+def test_what_is_filled_up_stays_so(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "padded"
+    assert main(["edges", str(path), "--out", str(out), "--pad_objects", "3"]) == 0
+    for words in (["edges", "--tau_time", "0.1"], ["edges", "--pad_objects", "4"], ["tracks"]):
+        assert main([words[0], str(out), "--out", str(tmp_path / "new"), *words[1:]]) == 2
+        assert "are filled up to 3 objects already" in capsys.readouterr().err
+    assert main(["edges", str(path), "--out", str(tmp_path / "new"), "--pad_objects", "0"]) == 2
+    assert "pad_objects must be at least 1, or null for none; got 0" in capsys.readouterr().err
+
+
 def test_a_model_that_was_trained_without_tracks_takes_a_store_with_them(path: Path, tmp_path: Path) -> None:
     out = tmp_path / "tracked"
     assert main(["tracks", str(path), "--out", str(out)]) == 0
