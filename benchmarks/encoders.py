@@ -3,10 +3,14 @@
 - ``ours``: ``STGEncoder``, the paper's;
 - ``typed``: ``RelationalEncoder`` with boxes, geometry, and weights of its own for space and for time;
 - ``typed, edge by edge``: the same, messages gathered and summed one by one;
-- ``attention``: the same with attention over the edges.
+- ``attention``: the same with attention over the edges;
+- ``tracks``: one ``TrackRelations`` over five tracks a video, along the same edges, alone, without an encoder.
 
 Typed layers multiply every state with two matrices in place of one: by the products alone, a step takes 1.53 times the
-paper's. Attention gathers numbers of every channel for every edge.
+paper's. Attention gathers numbers of every channel for every edge, and so do relations of tracks, twice as many.
+
+Memory is what the forward pass keeps for the backward pass, with 1, 4 and 16 times the edges between the same objects.
+Linear means that an edge takes as much among many as among few.
 """
 
 from collections.abc import Callable
@@ -16,9 +20,11 @@ from rich.console import Console
 from torch import Tensor
 
 from benchmarks.timing import bar, measure, write
-from graphs import FlatBatch, RelationalEncoder, STGEncoder, spatial_edges, temporal_edges
+from graphs import FlatBatch, RelationalEncoder, STGEncoder, TrackRelations, spatial_edges, temporal_edges
 
 Run = Callable[[], tuple[Tensor, ...]]
+TIMES = (1, 4, 16)
+"""So many times the edges, for memory."""
 
 
 def made_batch(videos: int, frames: int, boxes: int, width: int) -> FlatBatch:
@@ -34,8 +40,68 @@ def made_batch(videos: int, frames: int, boxes: int, width: int) -> FlatBatch:
         temporal_edges(batch.x[:, :16], batch.frame, batch.batch),
     )
     batch.edge_index, batch.edge_weight = (torch.cat(parts, dim=-1) for parts in zip(*kinds, strict=True))
+    batch.track = torch.arange(boxes).repeat(videos * frames)
     batch.edge_type = torch.arange(2).repeat_interleave(torch.tensor([len(weight) for _, weight in kinds]))
     return batch
+
+
+def with_edges(batch: FlatBatch, times: int) -> FlatBatch:
+    """The same objects with so many times the edges, each of them so many times."""
+    more = {name: batch.to_dict()[name].repeat_interleave(times, -1) for name in ("edge_index", "edge_type")}
+    return FlatBatch(**{**batch.to_dict(), **more, "edge_weight": batch.edge_weight.repeat_interleave(times) / times})
+
+
+def relations(batch: FlatBatch, channels: int) -> tuple[TrackRelations, Callable[[FlatBatch], Tensor]]:
+    """A convolution over the tracks of a batch, and what it makes of them with some edges."""
+    torch.manual_seed(1)
+    layer = TrackRelations(channels)
+    # Drawn, as without it nothing would flow back to the edges.
+    torch.nn.init.normal_(layer.output.weight, std=channels**-0.5)
+    count = int(batch.track.max()) + 1
+    states, positions = (torch.randn(rows, channels) for rows in (len(batch.num_frames) * count, 64))
+    return layer, lambda data: layer(states, data.batch * count + data.track, positions, data)
+
+
+def kept_bytes(run: Callable[[], object]) -> int:
+    """Bytes that a forward pass keeps for the backward pass, each storage once."""
+    kept: dict[int, int] = {}
+    held: list[Tensor] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        held.append(tensor)  # so that no other storage gets its address
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        run()
+    return sum(kept.values())
+
+
+def memory(batch: FlatBatch, channels: int) -> dict[str, dict[str, int]]:
+    """Bytes kept by each mechanism, by how many times the edges there are."""
+    _, related = relations(batch, channels)
+    width = batch.x.size(1)
+    models: dict[str, Callable[[FlatBatch], object]] = {
+        "typed": RelationalEncoder(width, channels),
+        "attention": RelationalEncoder(width, channels, conv="attention"),
+        "tracks": related,
+    }
+    graphs = {times: with_edges(batch, times) for times in TIMES}
+    return {
+        name: {f"{times}x": kept_bytes(lambda: model(graphs[times])) for times in TIMES}  # noqa: B023 (called at once)
+        for name, model in models.items()
+    }
+
+
+def per_edge(kept: dict[str, int]) -> float:
+    """Bytes of an edge between 4 and 16 times the edges, by those of an edge between 1 and 4 times: 1 where linear.
+
+    0 where nothing of an edge is kept: typed layers keep the states of nodes, and their edges as one sparse matrix.
+    """
+    few, some, many = (kept[f"{times}x"] for times in TIMES)
+    first, then = (some - few) / (TIMES[1] - TIMES[0]), (many - some) / (TIMES[2] - TIMES[1])
+    return then / first if first > 0 else 0.0 if then <= 0 else float("inf")
 
 
 def contestants(batch: FlatBatch, channels: int) -> dict[str, Run]:
@@ -52,11 +118,18 @@ def contestants(batch: FlatBatch, channels: int) -> dict[str, Run]:
 
         return run
 
+    layer, related = relations(batch, channels)
+
+    def relate() -> tuple[Tensor, ...]:
+        tracks = related(batch)
+        return (tracks, *torch.autograd.grad(tracks.square().mean(), list(layer.parameters())))
+
     return {
         "ours": step(STGEncoder(width, channels), batch),
         "typed": step(typed, batch),
         "typed, edge by edge": step(typed, by_edge),
         "attention": step(RelationalEncoder(width, channels, conv="attention"), batch),
+        "tracks": relate,
     }
 
 
@@ -68,15 +141,27 @@ def check(runs: dict[str, Run]) -> None:
             raise AssertionError(f"the paths of the typed encoder differ: relative error {error:.1e}")
 
 
+def check_memory(kept: dict[str, dict[str, int]]) -> None:
+    """No mechanism may keep more of an edge where there are more of them."""
+    for name, found in kept.items():
+        if not 0 <= per_edge(found) < 1.1:
+            raise AssertionError(f"the memory of {name} is not linear in the edges: {found}")
+
+
 def main(quick: bool = False) -> None:
     """Check that both paths agree; unless ``quick``, time the encoders and write ``results/encoders.json``."""
     console = Console()
     if quick:
-        check(contestants(made_batch(3, 4, 3, 8), 16))
+        batch = made_batch(3, 4, 3, 8)
+        check(contestants(batch, 16))
+        check_memory(memory(batch, 16))
         console.print("encoders: both paths agree")
         return
-    runs = contestants(made_batch(64, 10, 5, 2048), 512)
+    batch = made_batch(64, 10, 5, 2048)
+    runs = contestants(batch, 512)
     check(runs)
+    kept = memory(made_batch(8, 10, 5, 2048), 512)
+    check_memory(kept)
     times = measure(runs, repetitions=9)
     ours = times["ours"]["median"]
     for name, taken in times.items():
@@ -85,7 +170,17 @@ def main(quick: bool = False) -> None:
         bar(f"{name} encoder, 64 x 10 x 5, times the paper's", round(times[name]["median"] / ours, 3), 1.5, "lower")
         for name in ("typed", "attention")
     ]
-    write("encoders", {"bars": bars, "cases": [{"videos": 64, "frames": 10, "boxes": 5, "milliseconds": times}]})
+    what = "relations of tracks alone, 64 x 10 x 5, times the paper's encoder"
+    bars.append(bar(what, round(times["tracks"]["median"] / ours, 3), 1.5, "lower"))
+    for name, found in kept.items():
+        grown = per_edge(found)
+        console.print(f"{name}: {found} bytes kept for the backward pass, {grown:.2f} times as much an edge")
+        bars.append(bar(f"{name}, bytes an edge at 16 times the edges by those at 4", round(grown, 3), 1.1, "lower"))
+    cases = [
+        {"videos": 64, "frames": 10, "boxes": 5, "milliseconds": times},
+        {"videos": 8, "frames": 10, "boxes": 5, "bytes": kept},
+    ]
+    write("encoders", {"bars": bars, "cases": cases})
 
 
 if __name__ == "__main__":

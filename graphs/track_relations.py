@@ -89,9 +89,13 @@ class TrackRelations(nn.Module):
         pairs, pair = torch.unique(member[source] * len(x) + member[target], return_inverse=True)
         geometry = self._geometry(data, pair, kinds).to(x.dtype)
         known = torch.cat([geometry, data.edge_weight.to(x.dtype).unsqueeze(1)], 1)
-        # Time and kind are multiplied once a frame and once a kind, not once an edge.
-        when, kind = self.time(positions)[data.frame[target]], self.kind(kinds)
-        felt = (self.edge(known) + when + kind).relu()
+        # Sorted while an edge is a few numbers: later it is as wide as the layer.
+        order = pair.argsort(stable=True)
+        pair, target, kinds = pair[order], target[order], kinds[order]
+        # Time and kind are multiplied once a frame and once a kind, and added once for both, not once an edge.
+        moments = self.time(positions).unsqueeze(1) + self.kind.weight
+        moment = data.frame[target] * moments.size(1) + kinds
+        felt = (self.edge(known[order]) + moments.flatten(0, 1).index_select(0, moment)).relu_()
         giver, taker = pairs // max(len(x), 1), pairs % max(len(x), 1)
         mean, largest, count = group_mean_max(felt, pair, len(pairs))
         # The sum over the length of the video and not over what was seen: short meetings weigh less.

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from graphs import scatter
-from graphs.scatter import segment_mean, segment_sum
+from graphs.scatter import group_mean_max, segment_mean, segment_sum
 
 VALUES = torch.arange(8, dtype=torch.float64).view(4, 2)
 SEGMENT = torch.tensor([0, 0, 2, 2])
@@ -76,3 +76,34 @@ def test_a_build_without_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_both_agree_on_the_device() -> None:
     values, segment = VALUES.cuda(), SEGMENT.cuda()
     assert torch.equal(segment_sum(values, segment, 4), segment_sum(values, segment, 4, using="native"))
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_mean_and_largest_of_groups_are_those_of_their_rows(ordered: bool) -> None:
+    """With empty groups in the middle and at the end; equal largest rows, as after a ReLU, share the gradient."""
+    torch.manual_seed(0)
+    group = torch.tensor([5, 0, 3, 0, 3, 3, 1, 5, 0])
+    group = group.sort().values if ordered else group
+    values = torch.randn(9, 4, dtype=torch.float64) - 2
+    values[group == 3] = torch.tensor([[-1.0, 0, 0, 2], [-1, 0, -3, 1], [-1, 0, 0, 2]], dtype=torch.float64)
+    values.requires_grad_()
+    mean, largest, count = group_mean_max(values, group, 7)
+    assert count.tolist() == [3, 1, 0, 3, 0, 2, 0]
+    for number in range(7):
+        rows = values[group == number]
+        if len(rows):
+            torch.testing.assert_close(mean[number], rows.mean(0), rtol=0, atol=1e-15)
+            torch.testing.assert_close(largest[number], rows.amax(0), rtol=0, atol=0)
+        else:
+            assert mean[number].tolist() == largest[number].tolist() == [0.0] * 4
+    (grad,) = torch.autograd.grad(largest[3].sum(), values)
+    third = 1 / 3
+    wanted = torch.tensor([[third, third, 0.5, 0.5], [third, third, 0, 0], [third, third, 0.5, 0.5]]).double()
+    torch.testing.assert_close(grad[group == 3], wanted, rtol=0, atol=1e-7)
+    assert not grad[group != 3].any()
+
+
+def test_groups_of_nothing_are_zeros() -> None:
+    mean, largest, count = group_mean_max(VALUES[:0], SEGMENT[:0], 2)
+    assert (mean.tolist(), largest.tolist(), count.tolist()) == ([[0, 0]] * 2, [[0, 0]] * 2, [0, 0])
+    assert [part.shape[0] for part in group_mean_max(VALUES[:0], SEGMENT[:0], 0)] == [0, 0, 0]
