@@ -53,7 +53,8 @@ class Rerun(nn.Module):
     @torch.inference_mode()
     def greedy(self, memory: VideoMemory, steps: int) -> Tensor:
         """Greedy captions ``[B steps]``."""
-        encoded, mask = self.ours.encode(memory)
+        encoded, masks = self.ours.encode(memory)
+        mask = masks["frames"]
         words = torch.full((memory.num_videos, 1), self.ours.bos)
         for _ in range(steps):
             best = self.log_probs(words, encoded["frames"], mask).argmax(1, keepdim=True)
@@ -63,7 +64,8 @@ class Rerun(nn.Module):
     @torch.inference_mode()
     def beam(self, memory: VideoMemory, beam: int, steps: int) -> Tensor:
         """The best caption of every beam ``[B steps]``; the memory is repeated for every hypothesis."""
-        encoded, mask = self.ours.encode(memory)
+        encoded, masks = self.ours.encode(memory)
+        mask = masks["frames"]
         videos = memory.num_videos
         words, total = torch.full((videos, 1), self.ours.bos), torch.zeros(videos, 1)
         for _ in range(steps):

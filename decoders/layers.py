@@ -12,6 +12,7 @@ from decoders.packing import Packing
 from decoders.word_cache import WordCache
 
 KeysValues = tuple[Tensor, Tensor]
+Masks = dict[str, Tensor]
 
 
 def sinusoids(length: int, channels: int) -> Float[Tensor, "L C"]:
@@ -119,10 +120,20 @@ class DecoderLayer(nn.Module):
         channels, heads, hidden, dropout: as in `EncoderLayer`.
         views: names of the views attended to.
         fusion: how several views become one.
+        gated: whether the last view is apart from these, and added to them times ``tanh(g)`` with a learned vector g
+            ``[C]``, which begins at 0: the layer then begins as one without that view (Flamingo; Alayrac et al., 2022,
+            Sec. 2.2, with a vector in place of their number, and inside the sub-layer).
     """
 
     def __init__(
-        self, channels: int, heads: int, hidden: int, dropout: float, views: tuple[str, ...], fusion: Fusion = "add"
+        self,
+        channels: int,
+        heads: int,
+        hidden: int,
+        dropout: float,
+        views: tuple[str, ...],
+        fusion: Fusion = "add",
+        gated: bool = False,
     ) -> None:
         super().__init__()
         self.attention = MultiHeadAttention(channels, heads)
@@ -130,6 +141,7 @@ class DecoderLayer(nn.Module):
         # Projections of its own for each view: they come from different networks.
         self.view_attention = nn.ModuleDict({view: MultiHeadAttention(channels, heads) for view in views})
         self.fusion = AttentiveFusion(channels) if fusion == "attentive" else AddFusion()
+        self.gate = nn.Parameter(torch.zeros(channels)) if gated else None
         self.view_norm = nn.LayerNorm(channels)
         self.feed_forward = FeedForward(channels, hidden)
         self.feed_forward_norm = nn.LayerNorm(channels)
@@ -147,7 +159,7 @@ class DecoderLayer(nn.Module):
         self,
         x: Float[Tensor, "X Y C"],
         views: dict[str, KeysValues],
-        mask: Bool[Tensor, "W F"],
+        masks: Masks,
         packing: Packing | None = None,
     ) -> Float[Tensor, "X Y C"]:
         """Refine the states of whole captions.
@@ -155,26 +167,27 @@ class DecoderLayer(nn.Module):
         Args:
             x: ``[W L C]``, or ``[1 P C]`` with ``packing``.
             views: of each view, keys and values ``[W F C]``.
-            mask: frames that may be attended to ``[W F]``.
+            masks: of each view, the steps that may be attended to ``[W F]``.
             packing: where the ``P`` words stand in the captions; None: the captions are given whole.
         """
-        return self._read_views(self._read_words(x, packing), views, mask, packing)
+        return self._read_views(self._read_words(x, packing), views, masks, packing)
 
     def attend(
-        self, x: Float[Tensor, "W L C"], views: dict[str, KeysValues], mask: Bool[Tensor, "W F"]
+        self, x: Float[Tensor, "W L C"], views: dict[str, KeysValues], masks: Masks
     ) -> tuple[Float[Tensor, "W L C"], dict[str, Float[Tensor, "W H L F"]]]:
-        """`forward`, and the weights with which each head attends to the frames of each view."""
+        """`forward`, and the weights with which each head attends to the steps of each view."""
         x = self._read_words(x, None)
         weights = {
-            view: self._attention_to(view).weights(x, views[view][0], mask[:, None]) for view in self.view_attention
+            view: self._attention_to(view).weights(x, views[view][0], masks[view][:, None])
+            for view in self.view_attention
         }
-        return self._read_views(x, views, mask, None), weights
+        return self._read_views(x, views, masks, None), weights
 
     def advance(
         self,
         x: Float[Tensor, "B K C"],
         views: dict[str, KeysValues],
-        hidden: Float[Tensor, "B F"],
+        hidden: Masks,
         past: WordCache,
         strange: Float[Tensor, "B K S"] | None,
     ) -> tuple[Float[Tensor, "B K C"], WordCache]:
@@ -185,7 +198,7 @@ class DecoderLayer(nn.Module):
         Args:
             x: newest words ``[B K C]``.
             views: of each view, keys and values as `MultiHeadAttention.ready` lays them out.
-            hidden: -inf at frames that may not be looked at, else 0 ``[B F]``.
+            hidden: of each view, -inf at steps that may not be looked at, else 0 ``[B F]``.
             past: all words that the video's hypotheses ever read.
             strange: -inf at words that are not a hypothesis's own, else 0, the newest included ``[B K S]``; None: all
                 belong to all.
@@ -196,7 +209,7 @@ class DecoderLayer(nn.Module):
         # The newest word attends to itself as well, so its keys join first.
         words = past.with_newest(*self.attention.ready(*self.attention.keys_values(x)))
         x = self.attention_norm(x + self.dropout(self.attention.look(x, *words.taken(), strange)))
-        said = [self._attention_to(view).look(x, *views[view], hidden[:, None]) for view in self.view_attention]
+        said = [self._attention_to(view).look(x, *views[view], hidden[view][:, None]) for view in self.view_attention]
         return self._after_views(x, said), words
 
     def _read_words(self, x: Float[Tensor, "X Y C"], packing: Packing | None) -> Float[Tensor, "X Y C"]:
@@ -207,18 +220,22 @@ class DecoderLayer(nn.Module):
         self,
         x: Float[Tensor, "X Y C"],
         views: dict[str, KeysValues],
-        mask: Bool[Tensor, "W F"],
+        masks: Masks,
         packing: Packing | None,
     ) -> Float[Tensor, "X Y C"]:
         said = [
-            _look(self._attention_to(view), x, views[view], packing, mask=mask[:, None]) for view in self.view_attention
+            _look(self._attention_to(view), x, views[view], packing, mask=masks[view][:, None])
+            for view in self.view_attention
         ]
         return self._after_views(x, said)
 
     def _after_views(self, x: Float[Tensor, "B Q C"], said: list[Tensor]) -> Float[Tensor, "B Q C"]:
+        fused, gated = (said, None) if self.gate is None else (said[:-1], said[-1])
         # One view needs no fusion, whose parameters would then change a plain Transformer.
-        fused = self.fusion(x, said) if len(said) > 1 else said[0]
-        x = self.view_norm(x + self.dropout(fused))
+        attended = self.fusion(x, fused) if len(fused) > 1 else fused[0]
+        if self.gate is not None and gated is not None:
+            attended = attended + self.gate.tanh() * gated
+        x = self.view_norm(x + self.dropout(attended))
         return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))
 
     def _attention_to(self, view: str) -> MultiHeadAttention:

@@ -30,6 +30,12 @@ class VideoMemory:
             step that is at no one time. Decoders that place steps in time do so by it.
         shows: what each step of ``frames`` shows ``[B F]``: -1 a whole frame, n >= 0 object n of the video, -2 - k all
             objects of track k. No decoder reads it; explanations do.
+        shares: of steps that are made of many objects, the share of each of the ``M`` objects of the video in each
+            ``[B F M]``; 0 for other steps, padded with zeros. No decoder reads it; explanations do.
+        objects: a second sequence of any length, one vector an object, a track, ... ``[B O C']``, for a decoder that
+            attends to it apart from frames.
+        object_mask: True where the object is real ``[B O]``; required with ``objects``.
+        object_times, object_shows, object_shares: of ``objects`` what ``times``, ``shows``, ``shares`` are of frames.
 
     Raises:
         ValueError: naming the field whose shape or type does not fit.
@@ -46,6 +52,12 @@ class VideoMemory:
     category: Int[Tensor, " B"] | None = None
     times: Int[Tensor, "B F"] | None = None
     shows: Int[Tensor, "B F"] | None = None
+    shares: Float[Tensor, "B F N"] | None = None
+    objects: Float[Tensor, "B O K"] | None = None
+    object_mask: Bool[Tensor, "B O"] | None = None
+    object_times: Int[Tensor, "B O"] | None = None
+    object_shows: Int[Tensor, "B O"] | None = None
+    object_shares: Float[Tensor, "B O N"] | None = None
 
     def __post_init__(self) -> None:
         if self.frames.ndim != 3 or 0 in self.frames.shape:
@@ -72,6 +84,21 @@ class VideoMemory:
         for name, value in (("times", self.times), ("shows", self.shows)):
             if value is not None:
                 _expect(name, value, (videos, frames))
+        if (self.objects is None) != (self.object_mask is None):
+            raise ValueError("objects and object_mask come together: give both or neither")
+        if self.objects is not None and self.object_mask is not None:
+            _expect("objects", self.objects, (videos, None, None))
+            _expect("object_mask", self.object_mask, tuple(self.objects.shape[:2]), mask=True)
+            if 0 in self.objects.shape:
+                raise ValueError(f"objects must be [B O C] with no empty axis, got {list(self.objects.shape)}")
+        if self.shares is not None:
+            _expect("shares", self.shares, (videos, frames, None))
+        if self.object_shares is not None:
+            of = None if self.objects is None else self.objects.shape[1]
+            _expect("object_shares", self.object_shares, (videos, of, None))
+        for name, value in (("object_times", self.object_times), ("object_shows", self.object_shows)):
+            if value is not None:
+                _expect(name, value, (videos, None if self.objects is None else self.objects.shape[1]))
 
     @property
     def num_videos(self) -> int:

@@ -9,12 +9,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from decoders.base import Decoder, Pick, State, TrainOutput
-from decoders.layers import DecoderLayer, Encoder, KeysValues, initialise, sinusoids
+from decoders.layers import DecoderLayer, Encoder, KeysValues, Masks, initialise, sinusoids
 from decoders.memory import VideoMemory, keep_one_key
 from decoders.packing import Packing
 from decoders.word_cache import WordCache
 
 FUSIONS = ("add", "attentive")
+_HIDDEN = {"objects": "memory.hidden.objects"}
+"""By view: what of a state hides its padding; motion has that of the frames."""
 
 
 class TransformerDecoder(Decoder):
@@ -31,6 +33,9 @@ class TransformerDecoder(Decoder):
     decoder layer attends to both with the same word states, and the two results are added (`AddFusion`) or weighted by
     a learned gate (`AttentiveFusion`) before the residual. Without ``fusion`` it is the plain Transformer on frames.
 
+    With ``gated`` every layer also attends to the memory's ``objects``, of an encoder of their own, through a gate that
+    begins at 0 (`DecoderLayer`): the decoder begins as the one without.
+
     Departures: none from section 5.4 of Vaswani et al. on where dropout acts, other than that frame features (for which
     there is no embedding) are not scaled before the positions are added. Weights start as `initialise` says.
 
@@ -45,6 +50,7 @@ class TransformerDecoder(Decoder):
         max_length: most words read, ``bos`` included. Frames are not limited.
         pad, bos, eos: special ids.
         fusion: None (one view), "add" or "attentive" (two views; the memory must carry ``motion``).
+        gated: whether it attends to ``objects`` too, which the memory must then carry.
 
     Shapes:
         words ``[W L]``, memory of ``B`` videos, video ``[W]`` -> logits ``[W L V]``.
@@ -71,6 +77,7 @@ class TransformerDecoder(Decoder):
         bos: int = 1,
         eos: int = 2,
         fusion: Literal["add", "attentive"] | None = None,
+        gated: bool = False,
     ) -> None:
         super().__init__(vocabulary, channels, max_length, pad, bos, eos)
         if num_layers < 1 or num_encoder_layers < 0:
@@ -79,7 +86,8 @@ class TransformerDecoder(Decoder):
             )
         if fusion not in (None, *FUSIONS):
             raise ValueError(f"fusion must be None or one of {', '.join(FUSIONS)}; got {fusion!r}")
-        self.views = ("frames",) if fusion is None else ("frames", "motion")
+        views = ["frames"] + ["motion"] * (fusion is not None) + ["objects"] * gated
+        self.views = tuple(views)
         self.fusion = fusion
         self.embedding = nn.Embedding(vocabulary, channels, padding_idx=pad)
         self.dropout = nn.Dropout(dropout)
@@ -87,7 +95,8 @@ class TransformerDecoder(Decoder):
             {view: Encoder(num_encoder_layers, channels, heads, hidden, dropout) for view in self.views}
         )
         self.layers = nn.ModuleList(
-            DecoderLayer(channels, heads, hidden, dropout, self.views, fusion or "add") for _ in range(num_layers)
+            DecoderLayer(channels, heads, hidden, dropout, self.views, fusion or "add", gated)
+            for _ in range(num_layers)
         )
         # Not kept in checkpoints: they follow from the sizes.
         self.register_buffer("positions", sinusoids(max_length, channels), persistent=False)
@@ -95,7 +104,7 @@ class TransformerDecoder(Decoder):
 
     @property
     def reads(self) -> frozenset[str]:
-        """``motion``, where there are two views."""
+        """``motion``, where there are two views; ``objects``, where they are read through a gate."""
         return frozenset(self.views) - {"frames"}
 
     def features(
@@ -129,26 +138,26 @@ class TransformerDecoder(Decoder):
     ) -> dict[str, Tensor]:
         """What each prediction attends to: ``[:, t]`` belongs to what follows ``words[:, t]``.
 
-        For each view, ``frames`` and with two of them ``motion``:
+        For each view, ``frames`` and where they are read ``motion`` and ``objects``:
 
         - ``VIEW`` ``[W L F]``: the mean of the following, so that a prediction's row sums to 1;
         - ``layers.VIEW`` ``[W L N H F]``: the weights of every head of every decoder layer.
 
         What is attended to is what the encoder made of a frame, others mixed in. All weights of a video without real
-        frames are 0.
+        frames are 0, and so are those of one without objects.
         """
         self.check(words, memory, video)
-        views, mask = self._read(memory)
-        real = memory.frame_mask
+        views, masks = self._read(memory)
+        real = {view: self._mask(memory, view) for view in self.views}
         if video is not None:
-            mask, real = mask.index_select(0, video), real.index_select(0, video)
+            masks, real = ({view: mask.index_select(0, video) for view, mask in of.items()} for of in (masks, real))
         x = self._embed(words, None)
         found: dict[str, list[Tensor]] = {view: [] for view in self.views}
         # By the layers' own code for weights: the fast kernel gives none.
         for number, layer in enumerate(self._layers()):
-            x, weights = layer.attend(x, {view: _rows(views[view, number], video) for view in self.views}, mask)
+            x, weights = layer.attend(x, {view: _rows(views[view, number], video) for view in self.views}, masks)
             for view in self.views:
-                found[view].append(weights[view].transpose(1, 2).masked_fill(~real[:, None, None], 0.0))
+                found[view].append(weights[view].transpose(1, 2).masked_fill(~real[view][:, None, None], 0.0))
         each = {f"layers.{view}": torch.stack(weights, 2) for view, weights in found.items()}
         return {view: each[f"layers.{view}"].mean((2, 3)) for view in self.views} | each
 
@@ -160,13 +169,13 @@ class TransformerDecoder(Decoder):
         packing: Packing | None,
     ) -> Float[Tensor, "W L C"]:
         self.check(words, memory, video)
-        views, mask = self._read(memory)
+        views, masks = self._read(memory)
         if video is not None:
-            mask = mask.index_select(0, video)
+            masks = {view: mask.index_select(0, video) for view, mask in masks.items()}
         x = self._embed(words, packing)
         for number, layer in enumerate(self._layers()):
             # The keys of a video are projected once, and its rows repeated for each of its captions.
-            x = layer(x, {view: _rows(views[view, number], video) for view in self.views}, mask, packing)
+            x = layer(x, {view: _rows(views[view, number], video) for view in self.views}, masks, packing)
         return x if packing is None else packing.unpack(x)
 
     def init_state(self, memory: VideoMemory) -> State:
@@ -175,10 +184,13 @@ class TransformerDecoder(Decoder):
         Reordering hypotheses should not copy what they have read. So the keys and values of words are kept by video, in
         slots that are only ever added to, and a hypothesis is the list of its words' slots ``[N t]``.
         """
-        views, mask = self._read(memory)
+        views, masks = self._read(memory)
         # No hypothesis has read a word yet, but the layout of the cache is set here.
         none = memory.frames.new_empty(memory.num_videos, 0, self.channels)
-        state: State = {"memory.hidden": none.new_zeros(mask.shape).masked_fill_(~mask, -torch.inf)}
+        state: State = {
+            _HIDDEN.get(view, "memory.hidden"): none.new_zeros(mask.shape).masked_fill_(~mask, -torch.inf)
+            for view, mask in masks.items()
+        }
         for number, layer in enumerate(self._layers()):
             state |= _named("word", number, layer.attention.ready(none, none))
             for view in self.views:
@@ -200,8 +212,9 @@ class TransformerDecoder(Decoder):
                 f"word number {position + 1} is beyond max_length={self.max_length}: "
                 "search shorter captions or build the decoder with a larger max_length"
             )
-        hidden, taken = state["memory.hidden"], state.get("memory.taken")
-        videos = hidden.shape[0]
+        hidden = {view: state[_HIDDEN.get(view, "memory.hidden")] for view in self.views}
+        taken = state.get("memory.taken")
+        videos = hidden["frames"].shape[0]
         used = state["memory.word_key.0"].shape[3] if taken is None else taken.shape[1]
         width = word.shape[0] // videos
         # All hypotheses of a video write side by side, each into a slot of its own.
@@ -210,7 +223,7 @@ class TransformerDecoder(Decoder):
         if taken is not None:
             new["memory.taken"] = taken.new_empty(videos, used + width)
         # All hypotheses of a video share its slots: each must be kept from the words of the others.
-        strange = _strange(new["slots"].unflatten(0, (videos, width)), used + width, hidden)
+        strange = _strange(new["slots"].unflatten(0, (videos, width)), used + width, hidden["frames"])
         x = self._place(self.embedding(word), self.positions[position]).view(videos, width, self.channels)
         for number, layer in enumerate(self._layers()):
             views = {view: _pair(state, view, number) for view in self.views}
@@ -219,30 +232,36 @@ class TransformerDecoder(Decoder):
             new |= _named("word", number, (words.keys, words.values))
         return x.flatten(0, 1), new
 
-    def encode(self, memory: VideoMemory) -> tuple[dict[str, Float[Tensor, "B F C"]], Bool[Tensor, "B F"]]:
-        """The encoded views, and where they may be attended to (a video without real frames keeps one zero step).
+    def encode(self, memory: VideoMemory) -> tuple[dict[str, Float[Tensor, "B F C"]], Masks]:
+        """The encoded views, and where each may be attended to (one zero step where nothing is real).
 
         Raises:
             ValueError: where a view is missing or of another width than the decoder's.
         """
-        encoded = {}
+        encoded, masks = {}, {}
         for view in self.views:
-            source = memory.take(view, self.channels, f"fusion={self.fusion!r}")
+            apart = view == "objects"
+            source = memory.take(view, self.channels, "gated=True" if apart else f"fusion={self.fusion!r}")
             # Softmax over no key would be NaN for a video without real frames.
-            x, mask = keep_one_key(source, memory.frame_mask)
-            x = self.dropout(x + self._step_positions(x, memory.times))
-            x = self.encoders[view](x, mask)
-            encoded[view] = x
-        return encoded, mask
+            x, masks[view] = keep_one_key(source, self._mask(memory, view))
+            x = self.dropout(x + self._step_positions(x, memory.object_times if apart else memory.times))
+            encoded[view] = self.encoders[view](x, masks[view])
+        return encoded, masks
 
-    def _read(self, memory: VideoMemory) -> tuple[dict[tuple[str, int], KeysValues], Bool[Tensor, "B F"]]:
-        encoded, mask = self.encode(memory)
+    def _mask(self, memory: VideoMemory, view: str) -> Bool[Tensor, "B S"]:
+        if view != "objects":
+            return memory.frame_mask
+        assert memory.object_mask is not None
+        return memory.object_mask
+
+    def _read(self, memory: VideoMemory) -> tuple[dict[tuple[str, int], KeysValues], Masks]:
+        encoded, masks = self.encode(memory)
         views = {
             (view, number): layer.view_keys_values(view, source)
             for number, layer in enumerate(self._layers())
             for view, source in encoded.items()
         }
-        return views, mask
+        return views, masks
 
     def _embed(self, words: Int[Tensor, "W L"], packing: Packing | None) -> Float[Tensor, "X Y C"]:
         if packing is None:

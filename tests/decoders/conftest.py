@@ -38,6 +38,8 @@ def make_memory() -> MakeMemory:
             grid=normal(videos, 3, 4, channels),
             grid_mask=torch.arange(3) < (3 - torch.arange(videos)).clamp(min=1)[:, None],
             category=torch.arange(videos) - 1,
+            objects=normal(videos, 4, channels),
+            object_mask=torch.arange(4) < (2 + torch.arange(videos))[:, None],
         )
 
     return make

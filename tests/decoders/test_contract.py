@@ -22,6 +22,8 @@ DECODERS = {
     "transformer-one-layer": lambda: TransformerDecoder(VOCABULARY, num_layers=1, num_encoder_layers=0, **SMALL),
     "transformer-add": lambda: TransformerDecoder(VOCABULARY, fusion="add", **SMALL),
     "transformer-attentive": lambda: TransformerDecoder(VOCABULARY, fusion="attentive", **SMALL),
+    "transformer-gated": lambda: TransformerDecoder(VOCABULARY, gated=True, **SMALL),
+    "transformer-add-gated": lambda: TransformerDecoder(VOCABULARY, fusion="add", gated=True, **SMALL),
     "attention-lstm-none": lambda: AttentionLSTMDecoder(VOCABULARY, CHANNELS, 12, 14, "none", max_length=12),
     "attention-lstm-temporal": lambda: AttentionLSTMDecoder(VOCABULARY, CHANNELS, 12, 14, "temporal", max_length=12),
     "attention-lstm-spatial": lambda: AttentionLSTMDecoder(VOCABULARY, CHANNELS, 12, 14, "spatial", max_length=12),
@@ -51,10 +53,10 @@ DECODERS = {
 def decoder(request: pytest.FixtureRequest) -> Decoder:
     decoder = DECODERS[request.param]().eval()
     with torch.no_grad():
-        # Far from uniform, so that captions differ and end; biases away from zero, so that none may be forgotten.
+        # Far from uniform, so that captions differ and end; what begins at zero away from it, or it may be forgotten.
         decoder.output.weight.mul_(4)
         for name, parameter in decoder.named_parameters():
-            if name.endswith("bias"):
+            if name.endswith(("bias", "gate")):
                 parameter.normal_(std=0.3)
     return decoder
 
@@ -179,6 +181,8 @@ def test_padding_frames_changes_nothing(decoder, make_memory, filling):
         regions=pad(pad(memory.regions, 1, filling), 2, filling),
         region_mask=pad(pad(memory.region_mask, 1, False), 2, False),
         motion=pad(memory.motion, 1, filling).masked_fill(~pad(memory.frame_mask, 1, False)[..., None], filling),
+        objects=pad(memory.objects, 1, filling).masked_fill(~pad(memory.object_mask, 1, False)[..., None], filling),
+        object_mask=pad(memory.object_mask, 1, False),
     )
     close(decoder(words, longer), decoder(words, memory))
 
@@ -223,6 +227,8 @@ def test_a_video_without_frames_has_finite_values_and_gradients(decoder, make_me
         motion=motion,
         frame_mask=memory.frame_mask & ~none,
         region_mask=memory.region_mask & ~none[..., None],
+        objects=memory.objects.masked_fill(none[..., None], filling),
+        object_mask=memory.object_mask & ~none,
     )
     logits = decoder(words, empty)
     logits.log_softmax(-1)[..., 3].sum().backward()

@@ -22,10 +22,11 @@ def decoder(request: pytest.FixtureRequest) -> Decoder:
 
 def with_an_empty_video(memory: VideoMemory) -> VideoMemory:
     """The last video has nothing real; what stands where nothing is real is NaN."""
-    masks = {name: getattr(memory, name).clone() for name in ("frame_mask", "region_mask", "grid_mask")}
+    masks = {name: getattr(memory, name).clone() for name in ("frame_mask", "region_mask", "grid_mask", "object_mask")}
     for mask in masks.values():
         mask[-1] = False
     parts = {"frames": "frame_mask", "motion": "frame_mask", "regions": "region_mask", "grid": "grid_mask"}
+    parts["objects"] = "object_mask"
     values = {}
     for name, of in parts.items():
         mask = masks[of]
@@ -38,6 +39,8 @@ def reality(name: str, memory: VideoMemory, weights: torch.Tensor) -> torch.Tens
     """True where a map may be above 0, in the shape of the map without its words: ``[B ...]``."""
     kind, _, part = name.partition(".")
     frames, regions, grid = memory.frame_mask, memory.region_mask, memory.grid_mask
+    if "objects" in (kind, part):
+        frames = memory.object_mask
     if part == "grid":
         mask = grid[:, :, None].expand(-1, -1, memory.grid.shape[2])
     elif part == "regions":
@@ -113,7 +116,8 @@ def test_weights_of_the_transformer_are_those_of_its_pass(name, make_memory):
         answer = torch.einsum("wlhf,wfhc->wlhc", weights, heads).flatten(2)
         torch.testing.assert_close(module.output(answer), output, rtol=0, atol=1e-12)
     for view in decoder.views:
-        assert maps[f"layers.{view}"].shape == (4, 6, len(decoder.layers), 4, 5)
+        steps = getattr(memory, view).shape[1]
+        assert maps[f"layers.{view}"].shape == (4, 6, len(decoder.layers), 4, steps)
         close(maps[view], maps[f"layers.{view}"].flatten(2, 3).mean(2))
 
 

@@ -31,14 +31,20 @@ class Step(torch.nn.Module):
         return self.decoder.step(word, state)
 
 
-def decoder() -> TransformerDecoder:
+def decoder(gated: bool = False) -> TransformerDecoder:
     torch.manual_seed(3)
-    return TransformerDecoder(20, channels=16, heads=2, hidden=8, max_length=12, num_layers=1).eval()
+    made = TransformerDecoder(20, channels=16, heads=2, hidden=8, max_length=12, num_layers=1, gated=gated).eval()
+    for name, weight in made.named_parameters():
+        if name.endswith("gate"):
+            torch.nn.init.constant_(weight, 0.5)
+    return made
 
 
 def memory(videos: int, frames: int) -> VideoMemory:
     lengths = torch.tensor([frames] * (videos - 1) + [1])
-    return VideoMemory(torch.randn(videos, frames, 16), torch.arange(frames) < lengths[:, None])
+    mask, objects = torch.arange(frames) < lengths[:, None], torch.randn(videos, frames + 2, 16)
+    real = torch.arange(frames + 2) <= lengths[:, None]
+    return VideoMemory(torch.randn(videos, frames, 16), mask, objects=objects, object_mask=real)
 
 
 def after(decoder: TransformerDecoder, videos: int, frames: int, words: int) -> State:
@@ -48,9 +54,10 @@ def after(decoder: TransformerDecoder, videos: int, frames: int, words: int) -> 
     return state
 
 
+@pytest.mark.parametrize("gated", [False, True])
 @torch.no_grad()
-def test_an_exported_step_takes_any_batch_memory_and_prefix() -> None:
-    made = decoder()
+def test_an_exported_step_takes_any_batch_memory_and_prefix(gated: bool) -> None:
+    made = decoder(gated)
     state = after(made, videos=3, frames=5, words=4)
     shapes = {name: dict.fromkeys(range(value.ndim), Dim.AUTO) for name, value in state.items()}
     exported = export(Step(made), (torch.tensor([4, 5, 6]), state), dynamic_shapes=({0: Dim.AUTO}, shapes)).module()

@@ -33,6 +33,17 @@ from decoders.memory import VideoMemory, keep_one_key
         ({"category": torch.zeros(4, dtype=torch.int64)}, r"category must have shape \[3\].*got \[4\]"),
         ({"times": torch.zeros(3, 4, dtype=torch.int64)}, r"times must have shape \[3, 5\].*got \[3, 4\]"),
         ({"shows": torch.zeros(3, dtype=torch.int64)}, r"shows must have shape \[3, 5\].*got \[3\]"),
+        ({"object_mask": None}, "objects and object_mask come together: give both or neither"),
+        ({"objects": torch.zeros(2, 4, 16)}, r"objects must have shape \[3, '\?', '\?'\].*got \[2, 4, 16\]"),
+        ({"object_mask": torch.ones(3, 5, dtype=torch.bool)}, r"object_mask must have shape \[3, 4\].*got \[3, 5\]"),
+        (
+            {"objects": torch.zeros(3, 0, 16), "object_mask": torch.zeros(3, 0, dtype=torch.bool)},
+            r"objects must be \[B O C\] with no empty axis, got \[3, 0, 16\]",
+        ),
+        ({"object_times": torch.zeros(3, 5, dtype=torch.int64)}, r"object_times must have shape \[3, 4\].*\[3, 5\]"),
+        ({"shares": torch.zeros(3, 4, 2)}, r"shares must have shape \[3, 5, '\?'\].*got \[3, 4, 2\]"),
+        ({"object_shares": torch.zeros(3, 5, 2)}, r"object_shares must have shape \[3, 4, '\?'\].*got \[3, 5, 2\]"),
+        ({"object_shows": torch.zeros(3, dtype=torch.int64)}, r"object_shows must have shape \[3, 4\].*got \[3\]"),
     ],
 )
 def test_wrong_fields_are_named(make_memory, without_annotations, change, message):
@@ -42,7 +53,9 @@ def test_wrong_fields_are_named(make_memory, without_annotations, change, messag
 
 def test_select_takes_every_field(make_memory):
     steps = torch.arange(15).view(3, 5)
-    memory = replace(make_memory(), times=steps, shows=-steps)
+    objects = torch.arange(12).view(3, 4)
+    memory = replace(make_memory(), times=steps, shows=-steps, object_times=objects, object_shows=-objects)
+    memory = replace(memory, shares=torch.randn(3, 5, 7), object_shares=torch.randn(3, 4, 7))
     chosen = memory.select(torch.tensor([2, 0, 2, 1]))
     assert chosen.num_videos == 4
     for name in (field.name for field in fields(VideoMemory)):

@@ -62,11 +62,15 @@ def position(t: int, channels: int) -> Tensor:
     return torch.tensor(row)
 
 
-def reference(decoder: TransformerDecoder, words: list[int], views: dict[str, Tensor]) -> Tensor:
+def reference(
+    decoder: TransformerDecoder, words: list[int], views: dict[str, Tensor], times: list[int] | None = None
+) -> Tensor:
     """Logits of one caption of one video without padding: loops over layers, positions, heads and keys."""
     encoded = {}
     for view, frames in views.items():
-        steps = [frame + position(t, decoder.channels) for t, frame in enumerate(frames)]
+        at = times if times is not None and view == "objects" else range(len(frames))
+        # What is at no one time has no position.
+        steps = [frame + (position(t, decoder.channels) if t >= 0 else 0) for t, frame in zip(at, frames, strict=True)]
         for layer in decoder.encoders[view]:
             steps = [norm(layer.attention_norm, step + attend(layer.attention, step, steps)) for step in steps]
             steps = [norm(layer.feed_forward_norm, step + feed_forward(layer.feed_forward, step)) for step in steps]
@@ -93,7 +97,10 @@ def reference(decoder: TransformerDecoder, words: list[int], views: dict[str, Te
                     for what in said
                 ]
                 weights = [weight / sum(raw) for weight in raw]
-            fused.append(sum(weight * what for weight, what in zip(weights, said, strict=True)))
+            factors = [torch.tensor(weight) for weight in weights]
+            if decoder.views[-1] == "objects":
+                factors[-1] = torch.tensor([math.tanh(value) for value in layer.gate.tolist()])
+            fused.append(sum(factor * what for factor, what in zip(factors, said, strict=True)))
         states = [norm(layer.view_norm, state + what) for state, what in zip(states, fused, strict=True)]
         states = [norm(layer.feed_forward_norm, state + feed_forward(layer.feed_forward, state)) for state in states]
     return torch.stack([affine(decoder.output, state) for state in states])
@@ -111,6 +118,43 @@ def test_equals_the_equations(make_memory, fusion):
         views = {view: getattr(memory, view)[video, real] for view in decoder.views}
         expected = reference(decoder, words[video].tolist(), views)
         torch.testing.assert_close(logits[video], expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("fusion", [None, "add"])
+@torch.no_grad()
+def test_objects_are_attended_to_through_a_gate(make_memory, fusion):
+    decoder = randomised(TransformerDecoder(9, fusion=fusion, gated=True, **SMALL))
+    times = torch.tensor([[0, 3, -1, 9], [2, 2, -1, 9], [-1, -1, 1, 0]])
+    memory = replace(make_memory(channels=12, frames=4), object_times=times)
+    words = torch.tensor([[BOS, 3, 8, 4], [BOS, 5, 5, 6], [BOS, 7, 3, 4]])
+    logits = decoder(words, memory)
+    for video in range(3):
+        real, seen = memory.frame_mask[video], memory.object_mask[video]
+        views = {view: getattr(memory, view)[video, seen if view == "objects" else real] for view in decoder.views}
+        expected = reference(decoder, words[video].tolist(), views, times[video, seen].tolist())
+        torch.testing.assert_close(logits[video], expected, rtol=0, atol=1e-10)
+
+
+def test_a_gated_decoder_begins_as_the_one_without_and_learns_to_open(make_memory):
+    memory, words = make_memory(channels=12), torch.tensor([[BOS, 3, 8], [BOS, 5, 5], [BOS, 7, 3]])
+    plain, gated = TransformerDecoder(9, **SMALL).eval(), TransformerDecoder(9, gated=True, **SMALL).eval()
+    missing, unexpected = gated.load_state_dict(plain.state_dict(), strict=False)
+    assert not unexpected
+    assert {name.split(".")[1] if "encoders" in name else name.split(".")[2] for name in missing} == {
+        "objects",
+        "view_attention",
+        "gate",
+    }
+    assert torch.equal(gated(words, memory), plain(words, memory))
+    gated(words, memory).log_softmax(-1)[..., 3].sum().backward()
+    for layer in gated.layers:
+        assert layer.gate.grad.abs().min() > 0
+
+
+def test_a_memory_without_objects_is_refused_by_name(make_memory):
+    memory = replace(make_memory(channels=12), objects=None, object_mask=None)
+    with pytest.raises(ValueError, match=r"gated=True reads memory\.objects, but the memory has none: give it objects"):
+        TransformerDecoder(9, gated=True, **SMALL)(torch.tensor([[BOS, 3]] * 3), memory)
 
 
 @torch.no_grad()
@@ -154,7 +198,7 @@ def test_layers_equal_those_of_torch(make_memory):
         getattr(theirs, name).load_state_dict(part.state_dict())
     causal = torch.ones(6, 6, dtype=torch.bool).triu(1)
     expected = theirs(x, frames, tgt_mask=causal, memory_key_padding_mask=~mask)
-    actual = ours(x, {"frames": ours.view_keys_values("frames", frames)}, mask)
+    actual = ours(x, {"frames": ours.view_keys_values("frames", frames)}, {"frames": mask})
     torch.testing.assert_close(actual, expected, rtol=0, atol=1e-10)
 
 
