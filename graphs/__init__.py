@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from graphs.relational import AttentionConv, RelationalConv, RelationalOperator, relational_operator
     from graphs.relational_encoder import RelationalEncoder
     from graphs.scatter import group_mean_max, segment_mean, segment_sum
-    from graphs.sharpen import SharpenEdges, sharpen_edges
+    from graphs.sharpen import LearnedTemperature, SharpenEdges, sharpen_edges
     from graphs.source import GraphSource
     from graphs.storage.database import LMDBDatabase
     from graphs.storage.dataset import InMemoryVideoGraphDataset, VideoGraphDataset
@@ -80,6 +80,7 @@ __all__ = [
     "GraphsInMemory",
     "InMemoryVideoGraphDataset",
     "LMDBDatabase",
+    "LearnedTemperature",
     "LinkTracks",
     "MessageConv",
     "NodeInputs",
@@ -175,7 +176,7 @@ _HOMES = {
         "segment_mean",
         "segment_sum",
     ),
-    "graphs.sharpen": ("SharpenEdges", "sharpen_edges"),
+    "graphs.sharpen": ("LearnedTemperature", "SharpenEdges", "sharpen_edges"),
     "graphs.source": ("GraphSource",),
     "graphs.storage.database": ("LMDBDatabase",),
     "graphs.storage.dataset": ("InMemoryVideoGraphDataset", "VideoGraphDataset"),

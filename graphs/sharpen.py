@@ -1,5 +1,6 @@
 """Other temperatures and fewer edges out of stored weights, without their boxes and features."""
 
+import copy
 from collections.abc import Mapping
 
 import torch
@@ -10,6 +11,8 @@ from torch_geometric.transforms import BaseTransform
 
 from graphs.build import edge_fields
 from graphs.edges import EDGE_TYPES
+from graphs.encoder import VideoStates
+from graphs.flat import GraphData
 
 Tau = float | Float[Tensor, ""]
 """A temperature, above 0: a number, or a tensor of one number that may be learned."""
@@ -101,6 +104,49 @@ class SharpenEdges(BaseTransform):
 
     def __repr__(self) -> str:
         return f"SharpenEdges(tau={self.tau}, top_k={self.top_k})"
+
+
+class LearnedTemperature(torch.nn.Module):
+    r"""An encoder of graphs for which the temperature of the edges' softmax is learned, one number a kind.
+
+    Before each pass the weights of the graph become those of :func:`sharpen_edges` at ``log_tau.exp()``, which begins
+    at 1: the encoder begins as itself. Edges of other kinds stay as they are. Weights must still sum to 1 by target, as
+    they are drawn: time may not have been turned (``time_flow`` literal).
+
+    Args:
+        encoder: takes a graph, and has convolutions ``convs``, as :class:`graphs.STGEncoder`.
+        kinds: names of :data:`graphs.EDGE_TYPES`.
+
+    Raises:
+        ValueError: an unknown kind; when called, what :func:`sharpen_edges` refuses.
+    """
+
+    def __init__(self, encoder: torch.nn.Module, kinds: tuple[str, ...] = ("spatial", "temporal")) -> None:
+        super().__init__()
+        if strange := [name for name in kinds if name not in EDGE_TYPES]:
+            raise ValueError(f"kinds must be of {', '.join(EDGE_TYPES)}; got {strange[0]!r}")
+        self.encoder, self.kinds = encoder, kinds
+        self.log_tau = torch.nn.Parameter(torch.zeros(len(kinds)))
+
+    @property
+    def convs(self) -> torch.nn.ModuleList:
+        """The convolutions of the encoder."""
+        convs = self.encoder.convs
+        assert isinstance(convs, torch.nn.ModuleList)
+        return convs
+
+    def forward(self, data: GraphData) -> VideoStates:
+        """Encode a graph, or a flat batch of graphs, which stays as it is."""
+        data = copy.copy(data)
+        _, data.edge_weight, _, _ = sharpen_edges(
+            data.edge_index,
+            data.edge_weight.to(torch.promote_types(self.log_tau.dtype, torch.float32)),
+            data.frame.size(0),
+            data.edge_type,
+            tau=dict(zip(self.kinds, self.log_tau.exp(), strict=True)),
+        )
+        states: VideoStates = self.encoder(data)
+        return states
 
 
 def _softmax(weight: Tensor, tau: Tensor, row: Tensor, rows: int) -> Tensor:

@@ -11,7 +11,9 @@ from torch_geometric.data import Batch, Data
 from graphs import (
     EDGE_TYPES,
     GraphStore,
+    LearnedTemperature,
     SharpenEdges,
+    STGEncoder,
     TrackEdges,
     VideoFeatures,
     build_graph,
@@ -174,3 +176,25 @@ def test_it_can_be_exported_for_any_nodes_and_edges() -> None:
     exported = export(layer, parts([2, 3, 0], [1, 2]), dynamic_shapes=shapes).module()
     for other in (parts([4]), parts([0, 2], [1], [5, 5])):
         torch.testing.assert_close(exported(*other), layer(*other), rtol=0, atol=1e-12)
+
+
+def test_an_encoder_learns_the_temperatures_of_its_edges() -> None:
+    torch.manual_seed(0)
+    video = make_video([2, 3, 1, 2])
+    data = build_graph(video)
+    plain = STGEncoder(video.objects.shape[1], 8, 2).double()
+    model, before = LearnedTemperature(plain), data.edge_weight.clone()
+    model.double()
+    # It begins as the encoder itself.
+    torch.testing.assert_close(model(data).nodes, plain(data).nodes, rtol=0, atol=1e-12)
+    with torch.no_grad():
+        model.log_tau.copy_(torch.tensor([-2.0, 0.7], dtype=torch.float64))
+    drawn = build_graph(video, tau_space=math.exp(-2.0), tau_time=math.exp(0.7))
+    found = model(data)
+    torch.testing.assert_close(found.nodes, plain(drawn).nodes, rtol=0, atol=1e-10)
+    assert torch.equal(data.edge_weight, before)
+    found.nodes.square().sum().backward()
+    assert model.log_tau.grad is not None
+    assert model.log_tau.grad.abs().min() > 0
+    with pytest.raises(ValueError, match=r"kinds must be of spatial, temporal, .*; got 'near'"):
+        LearnedTemperature(plain, ("near",))
