@@ -40,6 +40,8 @@ class GraphConfig:
     """Objects know their features; false leaves what else they know."""
     geometry: bool = False
     """Edges know how their two boxes lie to each other, in space and time."""
+    learned_temperature: bool = False
+    """Learn the temperature of the softmax behind the weights of spatial and of temporal edges (1 in the paper)."""
     track_layers: int = 0
     """Convolutions over tracks, along all edges between their objects, for model.readout tracks: what two objects do
     to each other over time."""
@@ -50,6 +52,11 @@ class GraphConfig:
     def __post_init__(self) -> None:
         check_name("variant", "graph.variant", self.variant)
         not_negative(self, "layers", "classes", "track_layers")
+        if self.learned_temperature and self.time_flow != "literal":
+            raise ValueError(
+                "graph.learned_temperature needs graph.time_flow literal, as edges that are turned no longer sum to 1; "
+                f"got {self.time_flow}"
+            )
         paper = GraphConfig.__dataclass_fields__
         read = ("box", "classes", "score", "motion", "appearance", "geometry")
         changed = [name for name in read if getattr(self, name) != paper[name].default]
@@ -192,14 +199,21 @@ class ModelConfig:
     """Shift and scale features by their mean and deviation over the training videos (the paper takes them raw)."""
     concat_axis: Literal["channel", "time"] = "channel"
     """Where `concat` joins the branches: channels then a linear layer, or one after the other in time."""
-    readout: Literal["frames", "nodes", "tracks"] = "frames"
-    """What a decoder attends to of the graph: the mean of each frame's objects (Pan et al.), each object, or each track
-    over all its frames (the store needs tracks: stg.store tracks)."""
+    join: Literal["sequence", "gate"] = "sequence"
+    """How the decoder of `joint` attends to scene and graph: as one sequence, or to each by itself, the graph through a
+    gate in each layer that begins at 0 (transformer): the model begins as that of the scene, and as its weights where
+    run.start names a run of the scene branch."""
+    readout: Literal["frames", "nodes", "tracks", "queries"] = "frames"
+    """What a decoder attends to of the graph: the mean of each frame's objects (Pan et al.), each object, each track
+    over all its frames (the store needs tracks: stg.store tracks), or what learned queries gather from all objects (as
+    in HMN; loss.word_weight makes them learn words)."""
+    queries: int = 16
+    """Number of learned queries, for model.readout queries."""
 
     def __post_init__(self) -> None:
         check_name("decoder", "model.decoder", self.decoder)
         self._check_options()
-        positive(self, "channels", "layers", "heads", "hidden")
+        positive(self, "channels", "layers", "heads", "hidden", "queries")
         if self.channels % self.heads:
             raise ValueError(f"model.channels must be divisible by model.heads; got {self.channels} and {self.heads}")
         if not 0 <= self.dropout < 1:
@@ -224,7 +238,19 @@ class ModelConfig:
                 f"{setting} puts objects behind frames, and stats.st.temporal={st.temporal!r} reads the order of time "
                 f"in them: use {other}"
             )
+        self._check_join()
         self._check_readout(in_order)
+
+    def _check_join(self) -> None:
+        if self.join == "sequence":
+            return
+        if self.branches != "joint":
+            raise ValueError(f"join={self.join!r} is for branches joint, which reads both; got {self.branches}")
+        if self.decoder in ("stats", "attention_lstm"):
+            raise ValueError(
+                f"join={self.join!r} needs a decoder that attends to scene and graph apart: {self.decoder} attends to "
+                "one sequence of frames; use decoder transformer, or join sequence"
+            )
 
     def _check_readout(self, in_order: bool) -> None:
         if self.readout == "frames":
@@ -234,10 +260,19 @@ class ModelConfig:
                 f"readout={self.readout!r} is for branches full, object or joint; {self.branches} reads "
                 f"{'no graph' if self.branches == 'scene' else 'frames alone'}: leave it at frames"
             )
-        if self.decoder == "stats" and self.branches != "joint" and "frames" not in self.stats.object_streams:
+        # Regions are the objects of each frame, and the steps of a readout are no frames.
+        streams = self.stats.object_streams
+        of_steps = "frames" in streams and "regions" not in streams
+        if self.branches != "joint" and self.decoder == "stats" and not of_steps:
             raise ValueError(
                 f"readout={self.readout!r} is read as frames, and the STaTS decoder of the graph reads "
-                f"{', '.join(self.stats.object_streams)}: set stats.object_streams to frames"
+                f"{', '.join(streams)}: set stats.object_streams to frames"
+            )
+        spatial = self.attention_lstm.object_memory == "spatial"
+        if self.branches != "joint" and self.decoder == "attention_lstm" and spatial:
+            raise ValueError(
+                f"readout={self.readout!r} is read as frames, and the LSTM of the graph attends to the objects of each "
+                "frame: set attention_lstm.object_memory to temporal"
             )
         if in_order and self.branches != "joint":
             raise ValueError(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from decoders import AttentionLSTMDecoder, Decoder, STaTSDecoder, TransformerDecoder, VideoMemory
 
-Part = Literal["frames", "motion", "regions", "grid"]
+Part = Literal["frames", "motion", "regions", "grid", "objects"]
 Weights = Mapping[str, Tensor]
 
 _ONE = {"frames": "frame", "motion": "motion", "regions": "frame", "grid": "step"}
@@ -104,13 +104,27 @@ def _motion(decoder: Decoder, weights: Weights, stream: str, memory: VideoMemory
     return AttentionMap("motion", "Attention to motion", note, "motion", weights["motion"])
 
 
+def _objects(decoder: Decoder, weights: Weights, stream: str, memory: VideoMemory) -> AttentionMap:
+    note = f"How much the word attends to each object, apart from the frames. {_heads(decoder, 'objects')}"
+    if isinstance(decoder, TransformerDecoder):
+        gates = [
+            gate.detach().tanh().abs().mean().item()
+            for name, gate in decoder.named_parameters()
+            if name.endswith(".gate")
+        ]
+        note += f"A gate lets through {', '.join(f'{gate:.2f}' for gate in gates)} of it, layer by layer. "
+    return AttentionMap("objects", "Attention to objects", f"{note}{_GRAPH} {_NO_CAUSE}", "objects", weights["objects"])
+
+
 def _heads(decoder: Decoder, view: str) -> str:
     if not isinstance(decoder, TransformerDecoder):
         return ""
     mean = "It is the mean over all heads of all decoder layers, which may differ from each other. "
     encoder = decoder.encoders[view]
     assert isinstance(encoder, nn.ModuleList)
-    mixed = "The encoder has mixed the frames before, so that a frame carries information of others too. "
+    one = "object" if view == "objects" else "frame"
+    mixed = f"The encoder has mixed the {one}s before, so that {'an' if one == 'object' else 'a'} {one} carries "
+    mixed += "information of others too. "
     return mean + mixed if len(encoder) else mean
 
 
@@ -210,6 +224,7 @@ def _real(memory: VideoMemory, stream: str) -> Tensor:
 _MAPS: Mapping[str, Callable[[Decoder, Weights, str, VideoMemory], AttentionMap]] = {
     "frames": _frames,
     "motion": _motion,
+    "objects": _objects,
     "attention": _list,
     "ts_frames": _frame_then_places,
     "st_regions": _places_then_time,

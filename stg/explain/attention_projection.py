@@ -5,7 +5,7 @@ from math import isqrt
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from decoders import VideoMemory
@@ -22,6 +22,10 @@ _OBJECTS_NOTE = " Objects were attended to by themselves: a picture has its own 
 _TRACKS_NOTE = (
     " Each track was attended to as one, over all of its frames: its boxes are shaded by its whole share. No frame of "
     "it was chosen; a picture has its own share and an equal part of that of each track that is seen in it."
+)
+_QUERIES_NOTE = (
+    " Learned queries were attended to, each of which had gathered from all objects: an object has its part of the "
+    "share of each, by how much was gathered from it; a picture has its own share and those of its objects."
 )
 _JOINED_NOTE = " Each picture was two steps here, one of the scene and one of its objects: their shares are added."
 
@@ -60,13 +64,13 @@ def _attribution(
             places = torch.einsum("lgp,tg->ltp", items, onto)
             made = replace(made, places=_numbers(places.unflatten(2, shape)))
         return made
+    if steps is not None and found.part == "objects":
+        apart = memory.object_shows, memory.object_times, memory.object_mask, memory.object_shares
+        return _of_steps(made, steps, apart, graph)
     # What each step shows is known where a memory holds other steps than frames.
     if steps is not None and memory.shows is not None:
-        nodes, frames = _shown(steps, memory, graph)
-        by_track = bool((memory.shows < -1).any())
-        note = made.note + (_TRACKS_NOTE if by_track else _OBJECTS_NOTE)
-        made = replace(made, title="Attention to objects and frames", note=note, by_track=by_track)
-        return replace(made, nodes=_numbers(nodes), frames=_numbers(frames))
+        among = memory.shows, memory.times, memory.frame_mask, memory.shares
+        return _of_steps(replace(made, title="Attention to objects and frames"), steps, among, graph)
     # A model that joins scene and objects frame by frame has each picture twice, one after the other.
     if steps is not None:
         if steps.shape[1] not in (pictures, 2 * pictures):
@@ -80,20 +84,39 @@ def _attribution(
     return made
 
 
+Steps = tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]
+"""What the steps of a memory show, when, which are real, and the shares of objects in them."""
+
+
+def _of_steps(made: Attribution, steps: Float[Tensor, "L S"], among: Steps, graph: GraphData) -> Attribution:
+    shows, times, mask, shares = among
+    assert shows is not None
+    assert times is not None
+    assert mask is not None
+    nodes, frames = _shown(steps, shows, times, mask, shares, graph)
+    by_track = bool((shows < -1).any())
+    note = _QUERIES_NOTE if shares is not None else _TRACKS_NOTE if by_track else _OBJECTS_NOTE
+    return replace(made, nodes=_numbers(nodes), frames=_numbers(frames), note=made.note + note, by_track=by_track)
+
+
 def _shown(
-    steps: Float[Tensor, "L S"], memory: VideoMemory, graph: GraphData
+    steps: Float[Tensor, "L S"],
+    shows: Int[Tensor, "1 S"],
+    times: Int[Tensor, "1 S"],
+    mask: Bool[Tensor, "1 S"],
+    shares: Float[Tensor, "1 S M"] | None,
+    graph: GraphData,
 ) -> tuple[Float[Tensor, "L N"], Float[Tensor, "L T"]]:
     """The share of each object, and of each picture with all that is seen in it.
 
-    An object has the share of its own step, or its part of the share of its track, which all of its frames have alike.
+    An object has the share of its own step, or its part of the share of its track, which all of its frames have alike,
+    or of the share of each learned query, by how much the query gathered from it.
 
     Raises:
         ValueError: the memory is not of this graph.
     """
-    assert memory.shows is not None
-    assert memory.times is not None
-    real, frame = memory.frame_mask[0], graph.frame.to(steps.device)
-    shows, times, steps = memory.shows[0, real], memory.times[0, real], steps[:, real]
+    real, frame = mask[0], graph.frame.to(steps.device)
+    shows, times, steps = shows[0, real], times[0, real], steps[:, real]
     number = torch.arange(len(frame), device=frame.device)
     of_object = shows[:, None] == number
     if "track" in graph:
@@ -103,6 +126,9 @@ def _shown(
     if bool(((shows != -1) & (seen[:, 0] == 0)).any()):
         raise ValueError(f"the memory shows objects that the graph has not: {_ALONE}")
     nodes = steps @ (of_object / seen.clamp(min=1)).to(steps)
+    # A learned query passes its share on to the objects that it gathered from.
+    if shares is not None:
+        nodes = nodes + steps @ shares[0, real, : len(frame)].to(steps)
     pictures = torch.arange(int(graph.num_frames), device=steps.device)
     whole = steps @ ((shows == -1)[:, None] & (times[:, None] == pictures)).to(steps)
     return nodes, whole + nodes @ (frame[:, None] == pictures).to(steps)

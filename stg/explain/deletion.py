@@ -19,8 +19,13 @@ from stg.models.captioner import Captioner
 from stg.models.statistics import Standardise
 from stg.vision.backbones import SceneMap
 
-Mask = Literal["frame_mask", "region_mask", "grid_mask"]
-HIDES: dict[Mask, str] = {"frame_mask": "frames", "region_mask": "regions", "grid_mask": "steps"}
+Mask = Literal["frame_mask", "region_mask", "grid_mask", "object_mask"]
+HIDES: dict[Mask, str] = {
+    "frame_mask": "frames",
+    "region_mask": "regions",
+    "grid_mask": "steps",
+    "object_mask": "objects",
+}
 """What is hidden by the mask of a memory that hides it."""
 
 GRADCAM = "gradcam"
@@ -169,6 +174,9 @@ def _target(tested: AttentionMap, memory: VideoMemory) -> tuple[Mask, Tensor, Te
     if tested.part == "grid":
         assert memory.grid_mask is not None
         return "grid_mask", tested.steps, memory.grid_mask[0]
+    if tested.part == "objects":
+        assert memory.object_mask is not None
+        return "object_mask", tested.steps, memory.object_mask[0]
     real = memory.frame_mask[0]
     if tested.part == "regions":
         assert memory.region_mask is not None

@@ -9,7 +9,7 @@ import graphs
 from decoders import Decoder
 from stg.config.model import GraphConfig, ModelConfig
 from stg.models.branches import SceneBranch, SceneViews
-from stg.models.captioner import JOINED, Branch, Captioner, Fusion
+from stg.models.captioner import JOINED, Branch, Captioner, Fusion, GraphEncoder
 from stg.models.decoders import DECODERS, BranchName
 from stg.models.feature_kinds import FEATURES, FeatureWidths
 from stg.models.memory import ClipVector, MemoryBuilder
@@ -111,8 +111,19 @@ def _checked_reads(model: ModelConfig, widths: FeatureWidths) -> dict[BranchName
     # A graph whose decoder reads no object would be computed, and change no caption, in silence.
     if "object" in reads:
         _check_sees_objects("decoder of the object branch", reads["object"])
+        if model.readout != "frames" and "regions" in reads["object"]:
+            raise ValueError(
+                f"model.readout {model.readout} is read as frames, and the decoder of the object branch reads "
+                f"{_listed(reads['object'])}: let it read frames alone, or leave the readout at frames"
+            )
     elif wants_objects:
         _check_sees_objects("joined decoder", reads["scene"])
+    # A decoder of a plugin that does not know the gate would read the scene alone, in silence.
+    if model.join == "gate" and "objects" not in reads["scene"]:
+        raise ValueError(
+            f"model.join gate needs a decoder that attends to the memory's objects; {model.decoder} reads "
+            f"{_listed(reads['scene'])}: use join sequence, or decoder transformer"
+        )
     # The L2 ablation compares frames, so both decoders must read them for the loss to matter.
     if model.branches == "l2" and "frames" not in reads["scene"]:
         raise ValueError(
@@ -129,7 +140,12 @@ def _decoder(model: ModelConfig, branch: BranchName, shared: dict[str, Any]) -> 
     return made
 
 
-def _graph_encoder(
+def _graph_encoder(model: ModelConfig, graph: GraphConfig, widths: FeatureWidths) -> GraphEncoder:
+    encoder = _plain_graph_encoder(model, graph, widths)
+    return graphs.LearnedTemperature(encoder) if graph.learned_temperature else encoder
+
+
+def _plain_graph_encoder(
     model: ModelConfig, graph: GraphConfig, widths: FeatureWidths
 ) -> "graphs.STGEncoder | graphs.RelationalEncoder":
     if graph.conv == "stg":
@@ -161,12 +177,12 @@ def _readout(model: ModelConfig, graph: GraphConfig) -> Readout | None:
     relations = [
         graphs.TrackRelations(model.channels, geometry=graph.track_geometry) for _ in range(graph.track_layers)
     ]
-    return Readout(model.readout, model.channels, relations)
+    return Readout(model.readout, model.channels, relations, queries=model.queries, heads=model.heads)
 
 
 def _join(model: ModelConfig) -> nn.Linear | JoinTokens | None:
     if model.branches == "joint":
-        return JoinTokens(model.channels)
+        return JoinTokens(model.channels) if model.join == "sequence" else None
     if model.branches == "concat" and model.concat_axis == "channel":
         # Without a bias, as the projections of Eq. 5 and 6.
         return nn.Linear(2 * model.channels, model.channels, bias=False)

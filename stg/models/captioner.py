@@ -2,10 +2,10 @@
 
 import copy
 from dataclasses import dataclass, replace
-from typing import Literal, cast
+from typing import Literal, TypeAlias, cast
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 import graphs
@@ -15,7 +15,9 @@ from stg.models.branches import SceneBranch, SceneViews, pad_scene
 from stg.models.feature_kinds import FEATURES
 from stg.models.memory import MemoryBuilder
 from stg.models.readout import JoinTokens, Readout, Tokens, frame_tokens
+from stg.models.word_prediction import WordPredictor
 
+GraphEncoder: TypeAlias = "graphs.STGEncoder | graphs.RelationalEncoder | graphs.LearnedTemperature"
 Fusion = Literal["distill", "concat", "l2", "joint"]
 
 WHOLE_VIDEO = frozenset({"clip", "category"})
@@ -38,7 +40,7 @@ class Branch:
         readout: of the object branch, what the decoder reads in place of the means of frames; None: these means.
     """
 
-    encoder: "SceneBranch | SceneViews | graphs.STGEncoder | graphs.RelationalEncoder"
+    encoder: "SceneBranch | SceneViews | GraphEncoder"
     decoder: Decoder | None = None
     memory: MemoryBuilder | None = None
     readout: Readout | None = None
@@ -67,7 +69,8 @@ class Captioner(nn.Module):
     single decoder (the ablation "Two Branch + Concat"): by channel through ``join``, or one after the other in time
     where ``join`` is None; that decoder reads frames, and at most what describes the video as a whole. With
     ``fusion="joint"`` they join too: one decoder attends to the frames of the scene and to what the readout of the
-    graph makes (each object, each track, or the means), as one sequence in which a learned vector marks each kind.
+    graph makes (each object, each track, or the means), as one sequence in which a learned vector marks each kind, or,
+    where the decoder reads ``objects``, as a memory of its own.
 
     Args:
         scene: the scene branch, or None for an object-only model.
@@ -100,23 +103,52 @@ class Captioner(nn.Module):
             raise ValueError(f"fusion={fusion!r} needs both branches and exactly one decoder, that of the scene branch")
         if not joined and not all(decoders):
             raise ValueError("every branch needs its decoder")
-        _check_reads("scene", scene)
-        _check_reads("object", objects)
+        _check_reads("scene", scene, fusion)
+        _check_reads("object", objects, fusion)
         # Regions and grids belong to the steps of one branch: joined frames have no such steps.
-        if joined and scene and scene.decoder and (steps := scene.decoder.reads - WHOLE_VIDEO):
+        apart = fusion == "joint" and scene is not None and scene.decoder is not None and _apart(scene.decoder)
+        if joined and not apart and scene and scene.decoder and (steps := scene.decoder.reads - WHOLE_VIDEO):
             raise ValueError(
                 f"fusion={fusion!r} joins the frames of both branches and its decoder reads {_listed(steps)} too: "
                 "give it one that reads frames alone"
             )
         # Files of weights name these attributes, and optimisers number them: neither names nor order may change.
         self.scene = cast("SceneBranch | SceneViews | None", scene and scene.encoder)
-        self.objects = cast("graphs.STGEncoder | graphs.RelationalEncoder | None", objects and objects.encoder)
+        self.objects = cast("GraphEncoder | None", objects and objects.encoder)
         self.scene_decoder = scene.decoder if scene is not None else None
         self.object_decoder = objects.decoder if objects is not None else None
         self.scene_parts = scene.memory if scene is not None else None
         self.object_parts = objects.memory if objects is not None else None
         self.fusion, self.join, self.standardise = fusion, join, standardise
         self.readout = objects.readout if objects is not None else None
+        self.words: nn.ModuleDict | None = None
+
+    def predict_words(self, prior: Float[Tensor, " V"], counted: Bool[Tensor, " V"]) -> None:
+        """Let `word_logits` predict the words of captions from what each decoder reads, for a loss of training.
+
+        Args:
+            prior: share of captions that hold each word.
+            counted: the words that are asked for.
+        """
+        # Joined, the objects are read once more by themselves: in the mean of all steps they would be few.
+        memories = 2 if self.fusion in JOINED else 1
+        decoders = {"scene": self.scene_decoder, "object": self.object_decoder}
+        like = next(self.parameters())
+        self.words = nn.ModuleDict(
+            {
+                branch: WordPredictor(decoder.channels, prior.to(like), counted.to(like.device), memories)
+                for branch, decoder in decoders.items()
+                if decoder is not None
+            }
+        )
+
+    def word_logits(self, encoded: Encoded) -> dict[str, Float[Tensor, "B V"]]:
+        """By the branch of a decoder: what its memory says of the words of captions; none without `predict_words`."""
+        memories = {"scene": [encoded.scene], "object": [encoded.objects]}
+        if self.fusion in JOINED:
+            memories["scene"].append(encoded.objects)
+        predictors = self.words.items() if self.words is not None else ()
+        return {branch: predictor(*memories[branch]) for branch, predictor in predictors}
 
     def encode(self, batch: GraphData) -> Encoded:
         """Encode each video of a flat batch once, by every branch of the model.
@@ -153,6 +185,16 @@ class Captioner(nn.Module):
         return Encoded(scene_memory, object_memory, has_objects)
 
     def _joined(self, scene: VideoMemory, objects: VideoMemory) -> VideoMemory:
+        if self.fusion == "joint" and _apart(self.decoder):
+            read = _tokens(objects)
+            return replace(
+                scene,
+                objects=read.frames,
+                object_mask=read.frame_mask,
+                object_times=read.times,
+                object_shows=read.shows,
+                object_shares=read.shares,
+            )
         if isinstance(self.join, JoinTokens):
             return replace(scene, **self.join(_tokens(scene), _tokens(objects))._asdict())
         if self.join is None:
@@ -192,17 +234,25 @@ class Captioner(nn.Module):
         return "objects" in self.reads
 
     def for_captioning(self) -> "Captioner":
-        """The part that captions: no object branch unless it is read at test time; weights are shared."""
+        """The part that captions: no object branch unless it is read at test time, no `words`; weights are shared."""
+        scene = None
+        if self.scene is not None:
+            scene = Branch(self.scene, self.scene_decoder, self.scene_parts)
         # The object branch alone, or joined: there is nothing to drop.
-        if self._captions_with_graph:
+        if self._captions_with_graph and self.words is None:
             return self
+        if self._captions_with_graph:
+            assert self.objects is not None
+            objects = Branch(self.objects, self.object_decoder, self.object_parts, self.readout)
+            return Captioner(
+                scene=scene, objects=objects, fusion=self.fusion, join=self.join, standardise=self.standardise
+            )
         # The exported file holds nothing of the object branch, the statistics of its features included.
         kept = None
         if self.standardise is not None:
             read = self._fields(test_time=True)
             kept = nn.ModuleDict({name: part for name, part in self.standardise.items() if name in read})
-        assert self.scene is not None  # otherwise the graph captions
-        return Captioner(scene=Branch(self.scene, self.scene_decoder, self.scene_parts), standardise=kept)
+        return Captioner(scene=scene, standardise=kept)
 
     @property
     def _captions_with_graph(self) -> bool:
@@ -218,12 +268,18 @@ class Captioner(nn.Module):
         return read
 
 
-def _check_reads(name: str, branch: Branch | None) -> None:
+def _apart(decoder: Decoder) -> bool:
+    """Whether a decoder attends to objects in a sequence of their own."""
+    return "objects" in decoder.reads
+
+
+def _check_reads(name: str, branch: Branch | None, fusion: Fusion) -> None:
     if branch is None or branch.decoder is None:
         return
     # The graph's encoder gives frames; all else that a decoder reads comes from the memory builder.
     provides = frozenset({"frames"}) if name == "object" else cast("SceneBranch | SceneViews", branch.encoder).provides
     provides |= branch.memory.provides if branch.memory is not None else frozenset()
+    provides |= {"objects"} if name == "scene" and fusion == "joint" else set()
     # What a decoder only learns from must be there too, or its loss would be missing in silence.
     if missing := branch.decoder.learns_from - provides:
         advice = "SceneViews as its encoder" if name == "scene" and missing == {"motion"} else "its memory with it"
@@ -236,7 +292,7 @@ def _check_reads(name: str, branch: Branch | None) -> None:
 def _tokens(memory: VideoMemory) -> Tokens:
     if memory.times is None or memory.shows is None:
         return frame_tokens(memory.frames, memory.frame_mask)
-    return Tokens(memory.frames, memory.frame_mask, memory.times, memory.shows)
+    return Tokens(memory.frames, memory.frame_mask, memory.times, memory.shows, memory.shares)
 
 
 def _listed(names: frozenset[str]) -> str:

@@ -31,12 +31,14 @@ def _transformer(model: ModelConfig, branch: BranchName, shared: dict[str, Any])
         heads=model.heads,
         hidden=model.hidden,
         fusion=None if branch == "object" or model.views == "one" else model.views,
+        gated=model.join == "gate",
         **shared,
     )
 
 
 def _transformer_reads(model: ModelConfig, branch: BranchName) -> dict[str, str]:
-    return {"frames": "decoder"} | ({"motion": "views"} if branch == "scene" and model.views != "one" else {})
+    objects = {"objects": "join"} if model.join == "gate" else {}
+    return {"frames": "decoder"} | ({"motion": "views"} if branch == "scene" and model.views != "one" else {}) | objects
 
 
 def _stats(model: ModelConfig, branch: BranchName, shared: dict[str, Any]) -> Decoder:

@@ -6,6 +6,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import torch
+
 from graphs import GraphStore
 from stg.config.model import GraphConfig, ModelConfig
 from stg.config.plugins import plugin_record
@@ -61,8 +63,11 @@ class CaptionerBundle:
         """
         check_features(self.features, store, "model")
 
-    def initialise_from(self, folder: str | Path) -> None:
-        """Give the captioner the weights of a finished run.
+    def initialise_from(self, folder: str | Path) -> int:
+        """Give the captioner the weights of a finished run; one that gates a graph also takes those of a scene branch.
+
+        Returns:
+            How many weights stay fresh, since the run has none of their names.
 
         Raises:
             CheckpointError: no such run.
@@ -76,18 +81,29 @@ class CaptionerBundle:
                 "the same captions, data.min_count and data.max_words"
             )
 
+        # Behind its gate, the graph is added to a model that is otherwise that of the scene.
+        added = before.model.branches == "scene" and self.model.join == "gate"
+        unread = {"branches", "join", "readout"} if added else set()
+        # Tracks were of no account to a model that was trained without.
+        unseen = {"tracks"} - before.features.keys()
+
         def described(trained: CaptionerBundle) -> dict[str, Any]:
             # The graph is of no account to a model without an object branch.
-            graph = {} if trained.model.branches == "scene" else to_dict(trained.graph)
+            graph = {} if added or trained.model.branches == "scene" else to_dict(trained.graph)
             model = to_dict(trained.model)
-            unread = {"dropout", "stats", "attention_lstm"} - {trained.model.decoder}
-            model = {key: value for key, value in model.items() if key not in unread}
-            return {"model": model, "graph": graph, "features": dict(trained.features)}
+            others = unread | {"dropout", "stats", "attention_lstm"} - {trained.model.decoder}
+            model = {key: value for key, value in model.items() if key not in others}
+            features = {key: value for key, value in trained.features.items() if key not in unseen}
+            return {"model": model, "graph": graph, "features": features}
 
         if changed := differences(described(before), described(self)):
             listed = describe(changed)
             raise UserError(f"{folder} holds another model ({listed}): ask for the same settings to begin with it")
-        self.captioner.load_state_dict(before.captioner.state_dict())
+        # Layers that predict words are of a training, and not among the settings of the model: either may have none.
+        own = self.captioner.state_dict()
+        taken = {name: value for name, value in before.captioner.state_dict().items() if name in own}
+        self.captioner.load_state_dict(own | taken)
+        return sum(weight.numel() for name, weight in self.captioner.named_parameters() if name not in taken)
 
     def save(self, path: Path, *, whole: bool = False, half: bool = False) -> None:
         """Write the part that captions (or, if ``whole``, the object branch too), atomically and with a checksum.
@@ -97,7 +113,8 @@ class CaptionerBundle:
         """
         captioner = self.captioner if whole else self.captioner.for_captioning()
         # A full model whose object branch is gone is a scene model.
-        alone = {} if captioner is self.captioner else {"branches": "scene", "readout": "frames"}
+        lost = captioner.objects is not self.captioner.objects
+        alone = {"branches": "scene", "readout": "frames"} if lost else {}
         header = {
             "format": FORMAT,
             "version": VERSION,
@@ -145,6 +162,8 @@ class CaptionerBundle:
                 captioner = build_captioner(
                     model, graph, widths=widths, vocabulary=len(vocabulary), max_words=vocabulary.max_words
                 )
+                if any(name.startswith("words.") for name in tensors):
+                    captioner.predict_words(torch.full([len(vocabulary)], 0.5), torch.ones(len(vocabulary)).bool())
             captioner.load_state_dict(tensors)
             features = header["features"]
             calibration = {

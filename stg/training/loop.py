@@ -212,8 +212,10 @@ def _begin(state: TrainingState, config: FitConfig, run: TrainingRun, setup: Tra
     run.rewind(step, validated=state.at.batch == 0)
     run.set_state("running", step=step)
     if config.run.start and not step:
-        setup.trained.initialise_from(config.run.start)
-        reporter.say(f"beginning with the weights of {config.run.start}")
+        fresh = setup.trained.initialise_from(config.run.start)
+        reporter.say(
+            f"beginning with the weights of {config.run.start}" + (f"; {fresh:,} others are new" if fresh else "")
+        )
     if state.header and state.saved_by != ranks.world_size:
         reporter.say(
             f"the last checkpoint is that of {state.saved_by} processes, {ranks.world_size} resume: same samples, "

@@ -128,6 +128,7 @@ def test_its_model_captions_a_clip_as_then(old: Path, python: list[str]) -> None
     done = subprocess.run(command, cwd=old, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     now = json.loads(done.stdout)
-    assert now.keys() == then.keys()
+    # Later versions may say more.
+    assert now.keys() >= then.keys()
     assert (now["video"], now["caption"], now["error"]) == (then["video"], then["caption"], None)
     assert now["log_prob"] == pytest.approx(then["log_prob"], abs=1e-3)

@@ -1,0 +1,49 @@
+"""Which words the captions of a video hold: a task that only training has."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from decoders import VideoMemory
+
+
+class WordPredictor(nn.Module):
+    r"""Logits of the words that captions of a video hold, from the memory that its decoder reads.
+
+    .. math:: l = W \big[\,\tfrac{1}{S}\sum_s m_s \,;\, \max_s m_s\,\big] + b
+
+    A word-by-word loss asks for the one verb of a caption once in ten words; this one asks the memory for it directly.
+    Such bags of words are a target of Ma et al. (ACL 2018); HMN asks its learned queries for nouns (Ye et al., CVPR
+    2022). It starts with the shares of captions that hold each word, whatever the video: W = 0, b their log-odds.
+
+    Args:
+        channels: width ``C`` of the steps.
+        prior: share of captions that hold each word ``[V]``, in (0, 1).
+        counted: the words that are asked for ``[V]``.
+        memories: number of memories that are read together.
+    """
+
+    counted: Tensor
+
+    def __init__(
+        self, channels: int, prior: Float[Tensor, " V"], counted: Bool[Tensor, " V"], memories: int = 1
+    ) -> None:
+        super().__init__()
+        # Nothing is drawn, so that the weights of all other parts are those of the seed.
+        self.weight = nn.Parameter(prior.new_zeros(len(prior), 2 * channels * memories))
+        self.bias = nn.Parameter(prior.logit())
+        # Of the captions, which are there whenever a training begins or resumes.
+        self.register_buffer("counted", counted, persistent=False)
+
+    def forward(self, *memories: VideoMemory) -> Float[Tensor, "B V"]:
+        """Logits of the videos of the memories; a video without any real step has those of a zero vector."""
+        pooled = [part for memory in memories for part in _pooled(memory.frames, memory.frame_mask)]
+        return nn.functional.linear(torch.cat(pooled, -1), self.weight, self.bias)
+
+
+def _pooled(steps: Float[Tensor, "B S C"], mask: Bool[Tensor, "B S"]) -> tuple[Tensor, Tensor]:
+    real = mask[..., None]
+    mean = steps.masked_fill(~real, 0.0).sum(1) / real.sum(1).clamp(min=1)
+    largest = steps.masked_fill(~real, -torch.inf).amax(1)
+    # The largest of nothing is -inf.
+    return mean, largest.masked_fill(~mask.any(1, keepdim=True), 0.0)
