@@ -37,10 +37,13 @@ class LossConfig:
     """Weight of the ranking loss of STaTS (Eq. 6) in each branch that has one; the paper names none."""
     category_weight: float = 0.1
     """Weight of the class prediction, where model.stats.category_use asks for it."""
+    word_weight: float = 0.0
+    """Weight of predicting which words the captions of a video hold, from the memory of each decoder; 0: none. Words
+    that more than half of the training videos have in their captions are not asked for."""
 
     def __post_init__(self) -> None:
         positive(self, "temperature")
-        not_negative(self, "scene_weight", "distill_weight", "rank_weight", "category_weight")
+        not_negative(self, "scene_weight", "distill_weight", "rank_weight", "category_weight", "word_weight")
 
 
 @dataclass(frozen=True)
@@ -196,7 +199,8 @@ class RunConfig:
     teacher adds -taught). An
     unfinished run in it is resumed."""
     start: str | None = None
-    """Run folder of a trained model with the same settings of graph and model, whose weights this run begins with."""
+    """Run folder of a trained model with the same settings of graph and model, whose weights this run begins with; with
+    model.join gate also one of the scene branch."""
     teacher: str | None = None
     """Run folder of a trained model, of any kind but with the same words and features, from which this run also learns
     (`teacher`). It stays as it is, reads its own edges, and is not needed afterwards."""

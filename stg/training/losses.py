@@ -11,10 +11,12 @@ from decoders import Decoder, Pick, VideoMemory
 from stg.config.training import LossConfig
 from stg.data.batches import CaptionBatch
 from stg.models.captioner import Captioner, Encoded
+from stg.models.word_prediction import WordPredictor
 from stg.runtime.device import single
 from stg.runtime.distributed import SINGLE, Ranks
 from stg.training.distillation import distilled_losses, feature_loss, language_loss
 from stg.training.teacher import Teacher
+from stg.training.word_loss import word_loss
 
 
 def captioning_losses(
@@ -36,7 +38,7 @@ def captioning_losses(
     distillation losses unless ``keep_empty``.
 
     Each decoder adds the losses of its own, weighted: the ranking loss of STaTS (Cherian et al., 2020, Eq. 6) and its
-    class prediction.
+    class prediction. A model that predicts words adds `word_loss` of each memory.
 
     Where several ``ranks`` have a part of the batch each, all losses are those of the whole batch divided into
     summands: added up over the processes (as their gradients are) they are what one process would have found.
@@ -51,7 +53,7 @@ def captioning_losses(
 
     Returns:
         ``loss`` and the parts that exist, unweighted: ``scene``, ``object``, ``distill`` or ``l2``, ``teacher``, and a
-        decoder's own as ``scene_rank``, ``object_rank``, ``scene_category``, ... Scalars.
+        decoder's own as ``scene_rank``, ``object_rank``, ``scene_words``, ... Scalars.
     """
     settings = settings or LossConfig(distill_weight=4.0)
     # Videos are encoded once, however many captions each has in the batch.
@@ -69,7 +71,7 @@ def captioning_losses(
     parts, counts = _language_losses(scene, objects, batch, settings, distilled=model.fusion != "l2")
     if scene is not None and objects is not None and model.fusion == "l2":
         parts["l2"], counts["l2"] = _l2_loss(encoded)
-    added, weights = _added_losses(scene, objects, counts, settings)
+    added, weights = _added_losses(scene, objects, _word_losses(model, encoded, batch, settings), counts, settings)
     if teacher is not None:
         added["teacher"], counts["teacher"] = _teacher_loss(teacher, scene or objects, encoded, batch)
         weights["teacher"] = teacher.weight
@@ -147,17 +149,39 @@ def _total(
 
 
 def _added_losses(
-    scene: _Reading | None, objects: _Reading | None, counts: dict[str, Tensor | int], settings: LossConfig
+    scene: _Reading | None,
+    objects: _Reading | None,
+    word_losses: Mapping[str, tuple[Tensor, Tensor]],
+    counts: dict[str, Tensor | int],
+    settings: LossConfig,
 ) -> tuple[dict[str, Tensor], dict[str, float]]:
-    """What the decoders add, under the names of their branches, and its weights; ``counts`` gets what they are of."""
-    weight_of = {"rank": settings.rank_weight, "category": settings.category_weight}
+    """What decoders and memories add, under the names of their branches, and its weights; ``counts`` gets sizes."""
+    weight_of = {"rank": settings.rank_weight, "category": settings.category_weight, "words": settings.word_weight}
     added: dict[str, Tensor] = {}
     weights: dict[str, float] = {}
     for branch, reading in {"scene": scene, "object": objects}.items():
-        for kind, (loss, count) in reading.added.items() if reading is not None else ():
+        found = dict(reading.added) if reading is not None else {}
+        if branch in word_losses:
+            found["words"] = word_losses[branch]
+        for kind, (loss, count) in found.items():
             name = f"{branch}_{kind}"
             added[name], counts[name], weights[name] = loss, count, weight_of[kind]
     return added, weights
+
+
+def _word_losses(
+    model: Captioner, encoded: Encoded, batch: CaptionBatch, settings: LossConfig
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """By branch: the loss of the words that its memory predicts, and the number of words that it is a mean over."""
+    found = {}
+    for branch, logits in model.word_logits(encoded).items():
+        assert model.words is not None
+        predictor = model.words[branch]
+        assert isinstance(predictor, WordPredictor)
+        every = torch.ones_like(encoded.has_objects)
+        videos = encoded.has_objects if branch == "object" and not settings.keep_empty else every
+        found[branch] = word_loss(single(logits), batch.targets, batch.video, predictor.counted, videos)
+    return found
 
 
 def _language_losses(

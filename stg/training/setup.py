@@ -14,6 +14,7 @@ from stg.datasets.base import CaptionDataset
 from stg.datasets.open import open_dataset
 from stg.metrics.scorer import Scorer
 from stg.models.build import build_captioner
+from stg.models.captioner import Captioner
 from stg.models.decoders import DECODERS
 from stg.models.feature_kinds import FeatureWidths
 from stg.models.statistics import classes_read, fit_statistics
@@ -24,6 +25,7 @@ from stg.runtime.errors import UserError
 from stg.runtime.reporter import SILENT, Reporter
 from stg.text.vocabulary import Vocabulary
 from stg.training.validation import Validation
+from stg.training.word_loss import predict_words
 
 
 @dataclass(frozen=True)
@@ -85,13 +87,7 @@ def set_up(
     # From training captions alone: words of other splits must stay unknown.
     vocabulary, encoded = _read_words(captions, config.data)
     widths = FeatureWidths.of(store.flat_batch([train_videos[0]], "none"))
-    model = build_captioner(
-        config.model, config.graph, widths=widths, vocabulary=len(vocabulary), max_words=vocabulary.max_words
-    ).to(device)
-    # Statistics read every training video: taken once, and broadcast with the weights.
-    if ranks.is_main:
-        fit_statistics(model, store, train_videos)
-    ranks.broadcast_module(model)
+    model = _build(config, store, encoded, vocabulary, widths, device, ranks)
     category = classes_read(model, dataset.category, config.model.stats.categories, dataset.name)
     graphs = (
         load_into_memory(store, [*train_videos, *val_videos], reporter=reporter)
@@ -121,6 +117,29 @@ def set_up(
         model, vocabulary, config.model, config.graph, widths, store.manifest, store.features_dtype, store.versions
     )
     return TrainingSetup(dataset, store, captions, data, trained, validation)
+
+
+def _build(
+    config: FitConfig,
+    store: GraphStore,
+    captions: Mapping[str, Sequence[Sequence[int]]],
+    vocabulary: Vocabulary,
+    widths: FeatureWidths,
+    device: torch.device,
+    ranks: Ranks,
+) -> Captioner:
+    """A fresh model with the statistics of the features, the same for all ranks."""
+    model = build_captioner(
+        config.model, config.graph, widths=widths, vocabulary=len(vocabulary), max_words=vocabulary.max_words
+    ).to(device)
+    # Statistics read every training video: taken once, and broadcast with the weights.
+    if ranks.is_main:
+        fit_statistics(model, store, list(captions))
+    ranks.broadcast_module(model)
+    # Of the captions alone, so that all ranks have the same layers.
+    if config.loss.word_weight:
+        predict_words(model, {video: texts for video, texts in captions.items() if texts}, len(vocabulary))
+    return model
 
 
 def _read_words(

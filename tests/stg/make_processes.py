@@ -31,6 +31,7 @@ from stg.runtime.signals import REPEATED, stop_on_signal
 from stg.training.loop import fit
 from stg.training.losses import captioning_losses, local_share
 from stg.training.rewards import Pending, Rewards, ready
+from stg.training.word_loss import predict_words
 from tests.stg.conftest import made_batch, made_video
 
 # Losses and gradients: videos with objects and without, of unlike lengths, one of them twice in the batch.
@@ -54,6 +55,7 @@ MODELS: dict[str, tuple[ModelConfig, LossConfig]] = {
     "transformer, empty videos count": (ModelConfig(), LossConfig(keep_empty=True)),
     "transformer, l2": (ModelConfig(branches="l2"), LossConfig()),
     "transformer, concat": (ModelConfig(branches="concat"), LossConfig()),
+    "transformer, words": (ModelConfig(), LossConfig(word_weight=0.8)),
     "transformer, objects": (ModelConfig(branches="object"), LossConfig()),
     "stats": (ModelConfig(decoder="stats", stats=STATS), LossConfig(rank_weight=0.7, category_weight=0.6)),
     "attention_lstm": (
@@ -105,6 +107,8 @@ def solve(case: tuple[str, str], ranks: Ranks) -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
     widths = FeatureWidths.of(data.load(ITEMS).graphs)
     model = build_captioner(model_config, GraphConfig(layers=1), widths=widths, vocabulary=12, max_words=8).double()
+    if loss.word_weight:
+        predict_words(model, CAPTIONS, 12)
     batch = load_share(data.load, BATCHES[batch_name], ranks)
     losses = captioning_losses(model, batch, loss, ranks=ranks)
     if "rewards" in name:
