@@ -276,6 +276,7 @@ TABLES: Mapping[str, Table] = {
             "graph.motion": True,
             "graph.track_layers": 1,
             "graph.track_geometry": "contact",
+            "loss.word_weight": 1.0,
             "run.control": "none",
         },
         rows={
@@ -291,6 +292,9 @@ TABLES: Mapping[str, Table] = {
                 "+ relations, no edges, no motion, no boxes", {"graph.motion": False, "graph.box": "none"}, "no-motion"
             ),
             "spatial": TableRow("+ spatial edges", {"graph.variant": "spatial"}, "none"),
+            "no-words": TableRow(
+                "+ spatial edges, no loss on words", {"graph.variant": "spatial", "loss.word_weight": 0.0}, "spatial"
+            ),
             "far": TableRow(
                 "+ spatial edges, relative geometry",
                 {"graph.variant": "spatial", "graph.track_geometry": "relative"},
