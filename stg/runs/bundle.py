@@ -99,9 +99,10 @@ class CaptionerBundle:
         if changed := differences(described(before), described(self)):
             listed = describe(changed)
             raise UserError(f"{folder} holds another model ({listed}): ask for the same settings to begin with it")
-        # Layers that predict words are of a training, and not among the settings of the model: either may have none.
-        own = self.captioner.state_dict()
-        taken = {name: value for name, value in before.captioner.state_dict().items() if name in own}
+        # Layers that predict words are of a training, and not among the settings of the model: either may have none, or
+        # one that reads more.
+        own, theirs = self.captioner.state_dict(), before.captioner.state_dict()
+        taken = {name: value for name, value in theirs.items() if name in own and value.shape == own[name].shape}
         self.captioner.load_state_dict(own | taken)
         return sum(weight.numel() for name, weight in self.captioner.named_parameters() if name not in taken)
 
