@@ -19,7 +19,9 @@ An example of DESCRIPTION:
 Here scene/ID.npy is [K 2048], a row for each of K frames spread evenly over video ID, and detections.h5 holds for each
 video the features [N 1024] of N objects, their boxes [N 4] (x1 y1 x2 y2 in pixels), the row of the scene that each is
 in (frame [N], from 0, in order), their scores [N], and their labels [N] (numbers of COCO's categories, 0 where not
-known). Objects, scores and labels may be left out; motion, grid and audio go the same way.
+known). Objects, scores and labels may be left out; motion, grid and audio go the same way. With "backbone":
+"hf:openai/clip-vit-base-patch32" (or another --backbone of stg.extract), the network that made the scene features, new
+clips are captioned, too.
 """
 
 from stg.commands.parser import command

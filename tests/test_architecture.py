@@ -57,6 +57,8 @@ EXTRAS = {
     "torchvision",
     "wandb",
     "huggingface_hub",
+    "timm",
+    "transformers",
 }
 """Imported where they are needed: not installed everywhere, or, as PyG and torchvision, slow and not needed by most."""
 ON_DEMAND = {
@@ -69,8 +71,8 @@ ON_DEMAND = {
 HEAVY = {"torch", "torchvision", "torch_geometric", "av", "onnxruntime", "pycocoevalcap"}
 TORCH_FREE = (
     "stg.config", "stg.runtime", "stg.text", "stg.video", "stg.ablation.config", "stg.features.rebuild",
-    "stg.vision.registry", "stg.vision.published", "stg.vision.weights", "stg.runs.model_file", "stg.runs.pretrained",
-    "stg.runs.shipped", "stg.runs.calibration",
+    "stg.vision.registry", "stg.vision.published", "stg.vision.weights", "stg.vision.model_folders",
+    "stg.runs.model_file", "stg.runs.pretrained", "stg.runs.shipped", "stg.runs.calibration",
     "stg.commands.parser", "stg.commands.checks",
 )  # fmt: skip
 """Modules, and packages with all their modules, that import no torch."""

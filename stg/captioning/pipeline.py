@@ -15,7 +15,7 @@ from stg.data.edges import graph_as_recorded
 from stg.data.feature_check import versions_note, versions_now
 from stg.datasets.world.extractor import WORLD_BUILDERS, is_world, unlike_world
 from stg.features.extractor import Extractor
-from stg.features.rebuild import FeaturePlan, features_read, plan_features
+from stg.features.rebuild import FeaturePlan, WeightSearch, features_read, plan_features
 from stg.models.feature_kinds import clip_means
 from stg.models.generation import Caption, generate
 from stg.runs.bundle import CaptionerBundle
@@ -282,7 +282,7 @@ def load(
         search: all that can be set of the search; ``beam`` is short for its width.
         graph: for pages: also look for objects where captioning does without (Pan's model), or say why that cannot be,
             and keep the candidates of the beam.
-        download: fetch a model of a hub that has no copy here.
+        download: fetch models of a hub of which there is no copy here: the captioner, and its networks.
         plan: the networks and their files, where these were found before; ``weights`` do not count then.
 
     Raises:
@@ -297,7 +297,8 @@ def load(
     calibration, notes = run_calibrations(path)
     trained = replace(trained, calibration={**trained.calibration, **calibration})
     where = str(pick_device(device))
-    plan = plan or plan_features(trained.features, features_read(model_header(path)), places, WORLD_BUILDERS)
+    search_in = WeightSearch(places, download)
+    plan = plan or plan_features(trained.features, features_read(model_header(path)), search_in, WORLD_BUILDERS)
     # Batches of the networks are sized by the frames of a clip.
     how = execution_for(ExecutionConfig(device=where, threads=threads), int(trained.features.get("num_frames", 10)))
     whole = CaptionerBundle.load_training_model(path.parent) if graph else None

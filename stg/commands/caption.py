@@ -13,7 +13,7 @@ from stg.captioning.caption_file import CaptionFile, caption_record
 from stg.captioning.pipeline import ClipCaption, VideoCaptioner, load
 from stg.config.captioning import CaptionConfig
 from stg.datasets.world.extractor import WORLD_BUILDERS
-from stg.features.rebuild import features_read, plan_features
+from stg.features.rebuild import WeightSearch, features_read, plan_features
 from stg.runs.model_file import model_header
 from stg.runs.pretrained import find_model
 from stg.runs.shipped import model_and_places
@@ -56,7 +56,8 @@ def _load(config: CaptionConfig) -> VideoCaptioner:
     given = [Path(place) for place in (config.weights.split(os.pathsep) if config.weights else [])]
     model, places = model_and_places(config.model, given)
     header = model_header(find_model(model, download=config.download))
-    plan = plan_features(header["features"], features_read(header), places, WORLD_BUILDERS)
+    searched = WeightSearch(places, config.download)
+    plan = plan_features(header["features"], features_read(header), searched, WORLD_BUILDERS)
     if config.threads:
         torch.set_num_threads(config.threads)
     return load(

@@ -20,7 +20,7 @@ from stg.config.retrieval import EmbedConfig, FuseConfig
 from stg.config.store import StoreConfig
 from stg.config.training import FitConfig
 from stg.datasets.world.extractor import WORLD_BUILDERS
-from stg.features.rebuild import features_read, plan_features
+from stg.features.rebuild import WeightSearch, features_read, plan_features
 from stg.runs.folder import load_config
 from stg.runs.model_file import model_file, model_header
 from stg.runs.pretrained import find_model
@@ -88,7 +88,8 @@ def _caption(config: CaptionConfig) -> None:
     model, places = model_and_places(config.model, given)
     header = model_header(find_model(model, download=config.download))
     # For its errors only: weights that are missing are named before torch is imported.
-    plan_features(header["features"], features_read(header), places, WORLD_BUILDERS)
+    search = WeightSearch(places, config.download)
+    plan_features(header["features"], features_read(header), search, WORLD_BUILDERS)
 
 
 @check.register

@@ -29,7 +29,7 @@ def main(config: ImportConfig) -> int:
     reporter = ConsoleReporter(Console(soft_wrap=True))
     with (
         interrupted_by_sigterm(),
-        closing(Importer(description, Path(config.description).parent)) as importer,
+        closing(Importer(description, Path(config.description).parent, download=config.download)) as importer,
         GraphStore(config.out, "a", config.features_dtype, strict=config.strict) as store,
         reporter.bar("importing") as progress,
     ):

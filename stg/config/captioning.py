@@ -32,7 +32,11 @@ class CaptionConfig:
     a hub (extra `hub`) of which this machine has a copy; or the name of a captioner that comes with the installation
     (stg models lists them). By default the first of these, if there is one."""
     download: bool = field(
-        default=False, metadata={"flag": True, "help": "Fetch a model of a hub of which there is no copy here."}
+        default=False,
+        metadata={
+            "flag": True,
+            "help": "Fetch models of a hub of which there is no copy here: --model, and its networks.",
+        },
     )
     recursive: bool = field(default=False, metadata={"flag": True, "help": RECURSIVE_HELP})
     weights: str | None = None

@@ -25,18 +25,22 @@ class NetworkConfig:
 
     detector: str = "fasterrcnn_resnet50_fpn_v2"
     """Finds objects: fasterrcnn_resnet50_fpn(_v2), maskrcnn_resnet50_fpn(_v2), fasterrcnn_mobilenet_v3_large_fpn,
-    fasterrcnn_resnext101_fpn (needs your own weights), the path of a YOLOX .onnx file, or none. An ONNX file is a
-    program, which may loop or ask for any memory: use those whose source you trust."""
+    fasterrcnn_resnext101_fpn (needs your own weights), the path of a YOLOX .onnx file, hf:MODEL (D-FINE, RT-DETR, DETR,
+    Grounding DINO, ... as transformers saves them: a folder, or owner/name on a hub; extra `hf`), or none. An ONNX file
+    is a program, which may loop or ask for any memory: use those whose source you trust."""
+    detector_words: str | None = None
+    """What Grounding DINO looks for, with commas: 'a person, a ball'."""
     detector_weights: str | None = None
     """A file, or a name that torchvision gives to published weights (COCO_V1); default: the published ones."""
     backbone: str = "resnet101"
-    """Describes frames: resnet101, resnet152, resnext101_32x8d, resnext101_64x4d, or the path of an .onnx file that
-    ends in a feature map (a JSON file next to it states its preprocessing)."""
+    """Describes frames: resnet101, resnet152, resnext101_32x8d, resnext101_64x4d, the path of an .onnx file that ends
+    in a feature map (a JSON file next to it states its preprocessing), hf:MODEL (CLIP, SigLIP, DINOv2, DINOv3, ... as
+    transformers saves them) or timm:MODEL; MODEL is a folder, or owner/name on a hub (extra `hf`)."""
     backbone_weights: str | None = None
     """A file, or a name such as IMAGENET1K_V1; default: the published ones."""
     motion: str = NONE
-    """Describes all frames: i3d (RGB), i3d_flow, i3d_two_stream, s3d, none, or an .npz file of features made elsewhere
-    with clip [V] and feat [V L M]."""
+    """Describes all frames: i3d (RGB), i3d_flow, i3d_two_stream, s3d, hf:MODEL (VideoMAE: a folder, or owner/name on a
+    hub; extra `hf`), none, or an .npz file of features made elsewhere with clip [V] and feat [V L M]."""
     motion_weights: str | None = None
     """A file (needed by i3d: Kinetics weights under their published names), or a name such as KINETICS400_V1."""
     flow_weights: str | None = None
@@ -52,8 +56,14 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         check_name("sound", "sound", self.sound)
+        if self.detector_words is not None and not self.words():
+            raise ValueError(f"detector_words names what to look for, with commas; got {self.detector_words!r}")
         if self.motion_span is not None and self.motion_span < 1:
             raise ValueError(f"motion_span must be at least 1; got {self.motion_span}")
+
+    def words(self) -> tuple[str, ...]:
+        """What the detector looks for."""
+        return tuple(word.strip() for word in (self.detector_words or "").split(",") if word.strip())
 
 
 MOST_FRAMES = 10_000
@@ -189,6 +199,9 @@ class ImportConfig:
     features_dtype: Literal["float16", "float32"] | None = None
     """How the store keeps features; default: as it does, float16 if it is new. Features beyond 65504 need float32."""
     refresh: bool = field(default=False, metadata={"flag": True, "help": IMPORT_AGAIN_HELP})
+    download: bool = field(
+        default=False, metadata={"flag": True, "help": "Fetch the backbone that DESCRIPTION names, if it is not here."}
+    )
     max_skip: float = 0.01
     """Share of videos that may be skipped, in 0..1; above it the command ends with code 3, the others being done."""
     strict: bool = False

@@ -33,7 +33,8 @@ def versions_now(manifest: Mapping[str, Any]) -> dict[str, str]:
     """The versions in this environment of what makes the features of a manifest; imports no torch."""
     networks = [entry for entry in manifest.values() if isinstance(entry, Mapping)]
     onnx = any(str(entry.get("weights")).endswith(".onnx") for entry in networks)
-    packages = ["torch", "torchvision", *["onnxruntime"] * onnx]
+    libraries = {str(entry.get("kind")) for entry in networks} & {"timm", "transformers"}
+    packages = ["torch", "torchvision", *["onnxruntime"] * onnx, *sorted(libraries)]
     return {**decoder_versions(), **{package: _version(package) for package in packages}}
 
 

@@ -25,7 +25,10 @@ def make_extractor(
     Raises:
         UserError: networks or settings that do not go together, or files that are not of their networks.
     """
-    describes_boxes = choice.detector != NONE and network_spec("detector", choice.detector).describes_boxes
+    finder = network_spec("detector", choice.detector) if choice.detector != NONE else None
+    describes_boxes = finder is not None and finder.describes_boxes
+    if choice.words() and (finder is None or not finder.takes_words):
+        raise UserError(f"--detector_words needs a detector that takes words, such as hf:MODEL; got {choice.detector}")
     if sampling.objects == "detector" and not describes_boxes:
         able = ", ".join(name for name, spec in DETECTORS.items() if spec.describes_boxes)
         raise UserError(f"--objects detector needs one of {able}; got --detector {choice.detector}: use image")
@@ -45,6 +48,7 @@ def make_extractor(
             choice.detector,
             min_score=min(MIN_SCORE, sampling.threshold),
             features=sampling.objects in ("auto", "detector"),
+            **({"words": choice.words()} if choice.words() else {}),
         ),
         make("backbone", choice.backbone, objects=choice.detector != NONE and objects != "detector"),
         replace(sampling, objects=objects),

@@ -118,9 +118,9 @@ def recorded_weights(spec: NetworkSpec[Any], entry: Mapping[str, Any]) -> dict[s
 
 
 def _without_file_names(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of a file may have another name; what it holds is recorded by its hash."""
+    """A copy of a file or of its folder may have another name; what it holds is recorded by its hash."""
     return {
         name: _without_file_names(value) if isinstance(value, Mapping) else value
         for name, value in values.items()
-        if name != "weights" or "sha256" not in values
+        if name not in ("weights", "model") or "sha256" not in values
     }

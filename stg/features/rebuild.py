@@ -13,6 +13,8 @@ from stg.config.extraction import NONE, STRIDE, NetworkConfig, SamplingConfig
 from stg.config.schema import differences, from_dict
 from stg.features.manifest import FEATURE_PARTS, Manifest, recorded_weights
 from stg.runtime.errors import UserError
+from stg.runtime.hub import cached_copy, fetch, is_hub_id
+from stg.vision.model_folders import FETCHED
 from stg.vision.published import PUBLISHED
 from stg.vision.registry import REGISTRIES, ExecutionSettings, Files, names_of, network_of
 from stg.vision.weights import WeightFile, cache_folder
@@ -58,17 +60,27 @@ class WeightSearch:
     """Finds files of weights by their names, or by what they hold; each file is hashed once.
 
     Args:
-        places: files, and folders with files, which are not searched any deeper; torch's cache is searched too.
+        places: files, and folders with files, or with folders of models, which are not searched any deeper; torch's
+            cache is searched too, and for models of a hub that of the hub.
+        download: fetch models of a hub that are not there.
     """
 
-    def __init__(self, places: Sequence[Path] = ()) -> None:
-        self.places = tuple(places)
+    def __init__(self, places: Sequence[Path] = (), download: bool = False) -> None:
+        self.places, self.download = tuple(places), download
         self._files: dict[Path, WeightFile] = {}
 
-    def find(self, name: str, sha256: str) -> WeightFile | None:
-        """The file of this name, or its copy under another one; else a file of this name that holds something else."""
-        # What the user names comes before torch's cache.
+    def find(self, name: str, sha256: str, model: str = "") -> WeightFile | None:
+        """The file of this name, or its copy under another one; else a file of this name that holds something else.
+
+        Args:
+            name, sha256: of the file.
+            model: whose folder it lies in, next to its settings.
+        """
+        # What the user names comes before torch's cache, and that of the hub.
         searched = [*self.places, cache_folder()]
+        if model:
+            searched += [place / model.rpartition("/")[2] for place in self.places]
+            searched += self._copies(model, name)
         named = [path for place in searched for path in (place, place / name) if path.name == name and path.is_file()]
         inside = [path for place in self.places for path in (_files_in(place) if place.is_dir() else [place])]
         others = [path for path in inside if path.suffix.lower() in SUFFIXES and path.is_file() and path not in named]
@@ -79,6 +91,14 @@ class WeightSearch:
         readable = (self._file(path) for path in (*named, *others) if os.access(path, os.R_OK))
         same = (file for file in readable if file.sha256 == sha256)
         return next(same, self._file(named[0]) if named else None)
+
+    def _copies(self, model: str, name: str) -> list[Path]:
+        """The folder of a model in the hub's cache."""
+        if not is_hub_id(model):
+            return []
+        if (folder := cached_copy(model, [name])) is None and self.download:
+            folder = fetch(model, FETCHED, "--weights FOLDER")
+        return [folder] if folder is not None else []
 
     def _file(self, path: Path) -> WeightFile:
         return self._files.setdefault(path, WeightFile(path))
@@ -197,7 +217,8 @@ def _refuse_incomplete(missing: Sequence[str]) -> None:
     if missing:
         raise UserError(
             f"the features of this model were not made by stg.extract, or by an old version of it (their manifest "
-            f"lacks {', '.join(missing)}): it can caption videos of its store (stg.evaluate), not new clips"
+            f"lacks {', '.join(missing)}): it can caption videos of its store (stg.evaluate), not new clips (imported "
+            "scene features can, where their description names their backbone)"
         )
 
 
@@ -225,7 +246,10 @@ def _networks(made: Manifest, reads: Sequence[str]) -> NetworkConfig:
             )
         names[part] = found[0]
     span = made.entry("motion")["span"] if "motion" in reads else None
-    return from_dict(NetworkConfig, {**names, "motion_span": span})
+    words = made.entry("detector").get("words") if names["detector"] != NONE else None
+    return from_dict(
+        NetworkConfig, {**names, "motion_span": span, "detector_words": ", ".join(words) if words else None}
+    )
 
 
 def _sampling(made: Manifest, reads: Sequence[str]) -> SamplingConfig:
@@ -253,8 +277,10 @@ def _find_all(made: Manifest, reads: Sequence[str], search: WeightSearch) -> Fil
     for part, entry in made.networks(reads).items():
         found = network_of(part, entry)
         for role, (name, sha256) in recorded_weights(found[1], entry).items() if found is not None else ():
-            if (file := search.find(name, sha256)) is None:
-                missing.append(f"the {role} of this model needs {_described(name, sha256)}")
+            model = str(entry.get("model") or "")
+            if (file := search.find(name, sha256, model)) is None:
+                what = f"{model}: {_described(name, sha256)}" if model else _described(name, sha256)
+                missing.append(f"the {role} of this model needs {what}")
                 continue
             # The search continues after a mismatch, so that one run lists every file to replace.
             files[role] = file

@@ -6,7 +6,7 @@ from stg.runtime.lazy import lazy_names
 
 if TYPE_CHECKING:
     from stg.vision.backbones import Backbone
-    from stg.vision.detectors import Detector
+    from stg.vision.detectors import ArrayDetector, Detector
     from stg.vision.motion import MotionNetwork
     from stg.vision.registry import BACKBONES, DETECTORS, MOTION, SOUND, NetworkSpec, WeightSlot
     from stg.vision.vggish import SoundNetwork
@@ -17,6 +17,7 @@ __all__ = [
     "DETECTORS",
     "MOTION",
     "SOUND",
+    "ArrayDetector",
     "Backbone",
     "Detector",
     "MotionNetwork",
@@ -29,7 +30,7 @@ __all__ = [
 __getattr__ = lazy_names(
     __name__,
     backbones="Backbone",
-    detectors="Detector",
+    detectors="ArrayDetector Detector",
     motion="MotionNetwork",
     registry="BACKBONES DETECTORS MOTION SOUND NetworkSpec WeightSlot",
     vggish="SoundNetwork",

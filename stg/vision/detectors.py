@@ -1,6 +1,6 @@
 """What a detector finds, and the detectors the commands know."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Protocol, runtime_checkable
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Int64, UInt8
 
+from graphs import VideoFeatures
 from stg.runtime.errors import UserError
 from stg.video.decoding import SampledFrames
 from stg.vision.onnx import TIME_LIMIT, OnnxNetwork, resize
@@ -93,6 +94,43 @@ class Detector(Protocol):
     def manifest(self) -> dict[str, Any]:
         """What decides the numbers: name, hash of the weights, settings other than the score threshold."""
         ...
+
+
+class ArrayDetector:
+    """Any function from a picture to boxes as a detector: of ``supervision``, ``ultralytics``, one's own.
+
+    >>> ArrayDetector(lambda picture: sv.Detections.from_inference(model.infer(picture)), "rf-detr base", version="1.3")
+
+    Args:
+        predict: given one frame, ``uint8 [H W 3]`` RGB; gives boxes ``[n 4]`` in its pixels, (x1, y1, x2, y2), under
+            ``xyxy`` or ``boxes``, and scores under ``confidence``, ``scores`` or ``conf``, as attributes or in a dict
+            (see :meth:`graphs.VideoFeatures.from_detections`).
+        name: of the network, for manifests.
+        settings: all else that decides which boxes come back, such as ``version``, ``sha256`` or ``words``: features
+            made with other settings are refused.
+    """
+
+    def __init__(self, predict: Callable[[UInt8[np.ndarray, "H W 3"]], Any], name: str, **settings: Any) -> None:
+        self.predict, self.name, self.settings = predict, name, settings
+
+    def manifest(self) -> dict[str, Any]:
+        """The name and the settings."""
+        return {"name": self.name, **self.settings}
+
+    def __call__(self, sample: SampledFrames) -> list[Detections]:
+        """Boxes of every frame.
+
+        Raises:
+            ValueError: what the function gave is no boxes, or has no scores; names video and frame.
+        """
+        size = sample.frames.shape[1], sample.frames.shape[2]
+        found = VideoFeatures.from_detections(
+            [self.predict(frame) for frame in sample.frames], size=size, video=sample.video
+        )
+        if found.scores is None:
+            raise ValueError(f"the detector {self.name} gives no scores (confidence) for video {sample.video!r}")
+        rows = [(found.frame == place).nonzero()[:, 0] for place in range(len(sample.frames))]
+        return [Detections(found.boxes[row].numpy(), found.scores[row].numpy()) for row in rows]
 
 
 class OnnxYoloX:

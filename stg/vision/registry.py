@@ -1,6 +1,6 @@
 """Networks by the names that options and manifests give them, and where their files are. Imports no torch."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from stg.config.extraction import NONE, ExecutionConfig, NetworkConfig
 from stg.config.plugins import near
 from stg.runtime.errors import UserError
+from stg.vision.model_folders import find_model_folder
 from stg.vision.published import BACKBONE_NAMES, DETECTOR_NAMES, PUBLISHED
 from stg.vision.weights import WeightFile, download, find_weights, load_state_dict
 
@@ -80,12 +81,17 @@ class NetworkSpec(Generic[Network]):
         from_manifest: whether the entry of a manifest is of this network; by default, whether its ``name`` is the
             registered one.
         describes_boxes: a detector whose boxes come with features.
+        find: for names that stand for a file or a folder: (name, kind, whether to fetch it) -> the file of the role
+            ``kind``.
+        takes_words: a detector that is built with ``words`` where these are given.
     """
 
     build: Callable[..., Network]
     weight_files: tuple[WeightSlot, ...] = ()
     from_manifest: Callable[[Mapping[str, Any]], bool] | None = None
     describes_boxes: bool = False
+    find: Callable[[str, str, bool], WeightFile] | None = None
+    takes_words: bool = False
 
 
 # --- makers of the built-in networks; they import torch, so only when one is made
@@ -167,6 +173,45 @@ def _vggish(files: Files, execution: ExecutionSettings) -> "SoundNetwork":
     return VGGishNetwork(files["vggish"], device=execution.device)
 
 
+def _hf_backbone(files: Files, execution: ExecutionSettings, *, objects: bool) -> "Backbone":
+    from stg.vision.transformers_networks import TransformersBackbone
+
+    return TransformersBackbone(files["backbone"], batch=execution.batch, device=execution.device, objects=objects)
+
+
+def _timm_backbone(files: Files, execution: ExecutionSettings, *, objects: bool) -> "Backbone":
+    from stg.vision.timm_networks import TimmBackbone
+
+    return TimmBackbone(files["backbone"], batch=execution.batch, device=execution.device, objects=objects)
+
+
+def _hf_detector(
+    files: Files, execution: ExecutionSettings, *, min_score: float, features: bool, words: Sequence[str] = ()
+) -> "Detector":
+    from stg.vision.transformers_networks import TransformersDetector
+
+    return TransformersDetector(
+        files["detector"],
+        words=words,
+        batch=execution.detector_batch,
+        device=execution.device,
+        min_score=min_score,
+    )
+
+
+def _hf_motion(files: Files, execution: ExecutionSettings, *, span: int, whole: bool) -> "MotionNetwork":
+    from stg.vision.transformers_networks import VideoMAENetwork
+
+    return VideoMAENetwork(files["motion"], span=span, batch=execution.segments, device=execution.device, whole=whole)
+
+
+def _named_file(name: str, kind: str, fetch: bool = False) -> WeightFile:
+    path = Path(name)
+    if not path.is_file():
+        raise UserError(f"network {path} does not exist; --{kind} takes the path of an ONNX file (none is downloaded)")
+    return WeightFile(path)
+
+
 def _is_torchvision(name: str, entry: Mapping[str, Any]) -> bool:
     return entry.get("kind") == "torchvision" and entry.get("name") == name
 
@@ -193,8 +238,18 @@ DETECTORS: "dict[str, NetworkSpec[Detector]]" = {
         describes_boxes=True,
     )
     for name in DETECTOR_NAMES
-} | {".onnx": NetworkSpec(_onnx_detector, (WeightSlot("detector"),), _is_onnx)}
-"""Detectors. In this registry and the next, ``.onnx`` means every file with this suffix."""
+} | {
+    ".onnx": NetworkSpec(_onnx_detector, (WeightSlot("detector"),), _is_onnx, find=_named_file),
+    "hf:": NetworkSpec(
+        _hf_detector,
+        (WeightSlot("detector"),),
+        partial(_is_kind, "transformers"),
+        find=find_model_folder,
+        takes_words=True,
+    ),
+}
+"""Detectors. In this registry and the next two, ``.onnx`` means every file with this suffix, and ``hf:`` and ``timm:``
+every folder, or model of a hub, that is named after it."""
 
 BACKBONES: "dict[str, NetworkSpec[Backbone]]" = {
     name: NetworkSpec(
@@ -203,7 +258,13 @@ BACKBONES: "dict[str, NetworkSpec[Backbone]]" = {
         partial(_is_torchvision, name),
     )
     for name in BACKBONE_NAMES
-} | {".onnx": NetworkSpec(_onnx_backbone, (WeightSlot("backbone"),), _is_onnx)}
+} | {
+    ".onnx": NetworkSpec(_onnx_backbone, (WeightSlot("backbone"),), _is_onnx, find=_named_file),
+    "hf:": NetworkSpec(
+        _hf_backbone, (WeightSlot("backbone"),), partial(_is_kind, "transformers"), find=find_model_folder
+    ),
+    "timm:": NetworkSpec(_timm_backbone, (WeightSlot("backbone"),), partial(_is_kind, "timm"), find=find_model_folder),
+}
 """Image networks."""
 
 _RGB = WeightSlot("i3d_rgb", "i3d_rgb", ("motion_weights",))
@@ -218,6 +279,7 @@ MOTION: "dict[str, NetworkSpec[MotionNetwork]]" = {
     "i3d_two_stream": NetworkSpec(
         partial(_i3d, "two_stream"), (_RGB, _FLOW_OF_TWO, _RAFT), partial(_is_i3d, "two_stream")
     ),
+    "hf:": NetworkSpec(_hf_motion, (WeightSlot("motion"),), partial(_is_kind, "transformers"), find=find_model_folder),
 }
 """Networks over segments of consecutive frames."""
 
@@ -235,9 +297,9 @@ REGISTRIES: Mapping[str, Mapping[str, NetworkSpec[Any]]] = {
 """Each registry by its field in :class:`stg.config.extraction.NetworkConfig`, which is its part of a manifest, too."""
 
 _OTHERS = {
-    "detector": "the path of an .onnx file or none",
-    "backbone": "the path of an .onnx file",
-    "motion": "none, or the path of an .npz file",
+    "detector": "the path of an .onnx file, hf:MODEL (a folder, or owner/name on a hub) or none",
+    "backbone": "the path of an .onnx file, hf:MODEL or timm:MODEL (a folder, or owner/name on a hub)",
+    "motion": "hf:MODEL (a folder, or owner/name on a hub), none, or the path of an .npz file",
     "sound": "none",
 }
 """What else than a name of its registry an option takes."""
@@ -254,7 +316,7 @@ def network_spec(kind: str, name: str) -> NetworkSpec[Any]:
         UserError: unknown; the known ones are listed.
     """
     registry = REGISTRIES[kind]
-    key = _suffix(registry, name) or name
+    key = _pattern(registry, name) or name
     if key not in registry:
         known = ", ".join([*names_of(registry), _OTHERS[kind]])
         raise UserError(f"{kind} must be one of {known}; got {name!r}{near(name, names_of(registry))}")
@@ -265,18 +327,21 @@ def network_of(kind: str, entry: Mapping[str, Any]) -> tuple[str, NetworkSpec[An
     """The network that the entry of a manifest is of, with its name; None if it is not known here."""
     for name, spec in REGISTRIES[kind].items():
         if spec.from_manifest(entry) if spec.from_manifest is not None else entry.get("name") == name:
-            return (str(entry.get("weights")) if name.startswith(".") else name), spec
+            # What stands for many networks is completed by the name of the file or folder.
+            named = {".": str(entry.get("weights")), ":": f"{name}{entry.get('model')}"}
+            return named.get(name[0], named.get(name[-1], name)), spec
     return None
 
 
 def names_of(registry: Iterable[str]) -> list[str]:
-    """The names of a registry, without the suffixes of files."""
-    return [name for name in registry if not name.startswith(".")]
+    """The names of a registry, without those that stand for many: suffixes of files, beginnings of names."""
+    return [name for name in registry if not name.startswith(".") and not name.endswith(":")]
 
 
-def _suffix(registry: Iterable[str], name: str) -> str | None:
-    """The suffix under which files like this one are registered."""
-    return next((key for key in registry if key.startswith(".") and name.endswith(key)), None)
+def _pattern(registry: Iterable[str], name: str) -> str | None:
+    """The suffix, or the beginning, under which networks like this one are registered."""
+    begun = next((key for key in registry if key.endswith(":") and name.startswith(key)), None)
+    return begun or next((key for key in registry if key.startswith(".") and name.endswith(key)), None)
 
 
 def locate(choice: NetworkConfig, *, fetch: bool = False) -> Files:
@@ -292,13 +357,16 @@ def locate(choice: NetworkConfig, *, fetch: bool = False) -> Files:
     files: dict[str, WeightFile] = {}
     missing: list[str] = []
     # Missing files of all networks are gathered, so that the user can fetch them at once.
-    for kind, registry in REGISTRIES.items():
+    for kind in REGISTRIES:
         name: str = getattr(choice, kind)
         if (name == NONE and kind != "backbone") or (kind == "motion" and name.endswith(".npz")):
             continue
         spec = network_spec(kind, name)
-        if _suffix(registry, name):
-            files[kind] = _named_file(name, kind)
+        if spec.find is not None:
+            try:
+                files[kind] = spec.find(name, kind, fetch)
+            except UserError as error:
+                missing.append(str(error))
             continue
         for slot in spec.weight_files:
             options = slot.options or (f"{kind}_weights",)
@@ -315,13 +383,6 @@ def locate(choice: NetworkConfig, *, fetch: bool = False) -> Files:
     if missing:
         raise UserError("; and ".join(missing))
     return files
-
-
-def _named_file(name: str, kind: str) -> WeightFile:
-    path = Path(name)
-    if not path.is_file():
-        raise UserError(f"network {path} does not exist; --{kind} takes the path of an ONNX file (none is downloaded)")
-    return WeightFile(path)
 
 
 def execution_for(work: ExecutionConfig, num_frames: int) -> ExecutionSettings:

@@ -53,6 +53,8 @@ class Description:
         frames: the frame of the original video that each row of the scene shows: ``centres`` (of equal parts),
             ``linspace`` (first to last), ``stride:N`` (0, N, 2N, ...), or the numbers themselves.
         clips: JSON lines with ``id``, ``total_frames`` and perhaps ``fps``, such as ``STORE.clips.jsonl``.
+        backbone: the image network that made the scene, as of ``stg.extract --backbone``: new clips are then described
+            by it, as these videos were; its files must be here.
         scene, motion, grid, audio: ``[K S]``, ``[L M]``, ``[L P G]`` or ``[L h w G]``, ``[A U]``. Without a scene, each
             frame takes the motion row that it falls into.
         objects, boxes, frame, scores, label: ``[N D]``, ``[N 4]`` (corners x1 y1 x2 y2 in pixels), ``[N]``, ``[N]``,
@@ -68,6 +70,7 @@ class Description:
     num_frames: int = 10
     frames: str | tuple[int, ...] = "centres"
     clips: str | None = None
+    backbone: str | None = None
     scene: Stream | None = None
     motion: Stream | None = None
     grid: Stream | None = None
@@ -88,6 +91,8 @@ class Description:
                 raise ValueError(f"width and span of {name} must be at least 1; got {stream.width} and {stream.span}")
         if self.scene is None and self.motion is None:
             raise ValueError("scene or motion is needed, or a layout")
+        if self.backbone is not None and (self.scene is None or self.frames not in SAMPLING):
+            raise ValueError(f"backbone needs the scene that it made, of frames {' or '.join(SAMPLING)}")
         # Without boxes an object has no place in the graph, and boxes without features nothing to say.
         of_objects = self.frame or self.scores or self.label
         if (self.objects is None) != (self.boxes is None) or (self.objects is None and of_objects):

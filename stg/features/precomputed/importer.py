@@ -11,6 +11,7 @@ from jaxtyping import Int64
 
 from graphs import VideoFeatures
 from stg.config.schema import in_home
+from stg.features.precomputed.declared import declared_backbone
 from stg.features.precomputed.description import Description
 from stg.features.precomputed.files import FeatureSource, UnusableFeatures, open_source
 from stg.features.precomputed.rows import SQUEEZE, RowChecker, axes_of_one
@@ -35,13 +36,19 @@ class Importer:
     Args:
         description: what the features are.
         folder: where its paths begin.
+        download: fetch the network that it names as the one that made the scene, where it is not here.
 
     Raises:
         UserError: a source is missing, or its declared width fits none of its arrays.
     """
 
-    def __init__(self, description: Description, folder: str | Path) -> None:
+    def __init__(self, description: Description, folder: str | Path, *, download: bool = False) -> None:
         self.description = description
+        self._made_by: dict[str, Any] = {}
+        if (backbone := description.backbone) is not None and description.scene is not None:
+            entry = declared_backbone(backbone, description.scene.width, fetch=download)
+            # What describes a new clip needs, in the words of stg.extract.
+            self._made_by = {"backbone": entry, "sampling": description.frames, "dtype": "float32"}
         self._clips_file = None if description.clips is None else Path(folder) / in_home(description.clips)
         self._clips = _read_clips(self._clips_file)
         self._sources: dict[str, FeatureSource] = {}
@@ -84,6 +91,7 @@ class Importer:
                 name: {**self._sources[name].manifest(), "width": stream.width, "span": stream.span}
                 for name, stream in made.streams().items()
             },
+            **self._made_by,
         }
 
     def __call__(self, video: str, features_dtype: str = "float32") -> tuple[VideoFeatures, Origin]:

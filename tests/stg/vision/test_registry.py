@@ -29,7 +29,7 @@ from stg.video.decoding import sample_video
 from stg.video.segments import read_segments
 from stg.vision.motion import I3DNetwork
 from stg.vision.published import BACKBONE_NAMES, DETECTOR_NAMES, PUBLISHED, UNPUBLISHED
-from stg.vision.registry import MOTION, execution_for, locate
+from stg.vision.registry import MOTION, execution_for, locate, names_of
 from stg.vision.torch_backbones import TorchBackbone
 from stg.vision.vggish import VGGishNetwork
 from tests.stg.make_sound import sine, write_movie
@@ -337,7 +337,7 @@ def test_offline_the_command_answers_before_it_loads_anything(bench: Bench, tmp_
     [
         (
             {"detector": "yolo"},
-            f"detector must be one of {', '.join(DETECTOR_NAMES)}, the path of an .onnx file or none; ",
+            f"detector must be one of {', '.join(DETECTOR_NAMES)}, the path of an .onnx file, hf:MODEL (a folder, or ",
         ),
         (
             {"detector": "none", "backbone": "vgg"},
@@ -345,7 +345,7 @@ def test_offline_the_command_answers_before_it_loads_anything(bench: Bench, tmp_
         ),
         ({"backbone": "none", "detector": "none"}, "got 'none'"),
         ({"detector": "eye.onnx"}, "network eye.onnx does not exist; --detector takes the path of an ONNX file"),
-        ({"motion": "c3d"}, f"motion must be one of {', '.join(MOTION)}, none, or the path of an .npz file; got 'c3d'"),
+        ({"motion": "c3d"}, f"motion must be one of {', '.join(names_of(MOTION))}, hf:MODEL (a folder, "),
     ],
 )
 def test_unknown_names_list_the_known_ones(bench: Bench, choice: dict[str, str], words: str) -> None:
