@@ -1,4 +1,7 @@
-"""Models of transformers and timm: folders as these save them, here or in the hub's cache. Imports no torch."""
+"""Where networks lie that are named by a file or folder: those of transformers and timm, here or in the hub's cache.
+
+Imports no torch.
+"""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +20,18 @@ NEEDED = {"hf:": (WEIGHTS, CONFIG, PROCESSOR), "timm:": (WEIGHTS, CONFIG)}
 
 FETCHED = ("*.json", "*.txt", WEIGHTS)
 """Settings, words, weights: never a pickle."""
+
+
+def find_onnx_file(name: str, kind: str, fetch: bool = False) -> WeightFile:
+    """The ONNX file of this path.
+
+    Raises:
+        UserError: there is none; ``fetch`` changes nothing, as none is published that may be fetched.
+    """
+    path = Path(name)
+    if not path.is_file():
+        raise UserError(f"network {path} does not exist; --{kind} takes the path of an ONNX file (none is downloaded)")
+    return WeightFile(path)
 
 
 def find_model_folder(name: str, kind: str, fetch: bool = False) -> WeightFile:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from stg.config.extraction import NONE, ExecutionConfig, NetworkConfig
 from stg.config.plugins import near
 from stg.runtime.errors import UserError
-from stg.vision.model_folders import find_model_folder
+from stg.vision.model_folders import find_model_folder, find_onnx_file
 from stg.vision.published import BACKBONE_NAMES, DETECTOR_NAMES, PUBLISHED
 from stg.vision.weights import WeightFile, download, find_weights, load_state_dict
 
@@ -205,13 +205,6 @@ def _hf_motion(files: Files, execution: ExecutionSettings, *, span: int, whole: 
     return VideoMAENetwork(files["motion"], span=span, batch=execution.segments, device=execution.device, whole=whole)
 
 
-def _named_file(name: str, kind: str, fetch: bool = False) -> WeightFile:
-    path = Path(name)
-    if not path.is_file():
-        raise UserError(f"network {path} does not exist; --{kind} takes the path of an ONNX file (none is downloaded)")
-    return WeightFile(path)
-
-
 def _is_torchvision(name: str, entry: Mapping[str, Any]) -> bool:
     return entry.get("kind") == "torchvision" and entry.get("name") == name
 
@@ -239,7 +232,7 @@ DETECTORS: "dict[str, NetworkSpec[Detector]]" = {
     )
     for name in DETECTOR_NAMES
 } | {
-    ".onnx": NetworkSpec(_onnx_detector, (WeightSlot("detector"),), _is_onnx, find=_named_file),
+    ".onnx": NetworkSpec(_onnx_detector, (WeightSlot("detector"),), _is_onnx, find=find_onnx_file),
     "hf:": NetworkSpec(
         _hf_detector,
         (WeightSlot("detector"),),
@@ -259,7 +252,7 @@ BACKBONES: "dict[str, NetworkSpec[Backbone]]" = {
     )
     for name in BACKBONE_NAMES
 } | {
-    ".onnx": NetworkSpec(_onnx_backbone, (WeightSlot("backbone"),), _is_onnx, find=_named_file),
+    ".onnx": NetworkSpec(_onnx_backbone, (WeightSlot("backbone"),), _is_onnx, find=find_onnx_file),
     "hf:": NetworkSpec(
         _hf_backbone, (WeightSlot("backbone"),), partial(_is_kind, "transformers"), find=find_model_folder
     ),
