@@ -31,7 +31,7 @@ def test_boxes_of_another_library_come_frame_by_frame() -> None:
 
 
 def test_what_are_no_boxes_is_named_with_video_and_frame() -> None:
-    with pytest.raises(ValueError, match=r"video 'clip1' frame 0.*xyxy"):
+    with pytest.raises(ValueError, match=r"must have xyxy .* got str; video 'clip1' frame 0"):
         ArrayDetector(lambda picture: "two cats", "wrong")(SAMPLE)
     bare = ArrayDetector(lambda picture: {"boxes": [[1, 2, 3, 4]]}, "bare")
     with pytest.raises(ValueError, match=r"the detector bare gives no scores \(confidence\) for video 'clip1'"):
