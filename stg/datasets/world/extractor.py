@@ -59,8 +59,9 @@ def world_extractor(manifest: Manifest, reads: Sequence[str]) -> "Extractor":
     """
     if "objects" in reads:
         raise UserError(
-            "this model reads objects of the built-in world, whose detector knows only the world's own videos: caption "
-            "with a model whose scene branch stands alone (--model.branches full or scene)"
+            "this model reads objects of the built-in world, whose detector knows only the world's own videos: "
+            "python -m stg.report RUN --split test shows what it says of those; for a clip, caption with a model "
+            "whose scene branch stands alone (fit --model.branches full or scene)"
         )
     from stg.datasets.world.perception import WorldBackbone
     from stg.features.extractor import Extractor

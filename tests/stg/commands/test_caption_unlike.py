@@ -16,9 +16,11 @@ from stg.config.data import DataConfig, WorldConfig
 from stg.config.model import ModelConfig
 from stg.config.training import FitConfig, OptimConfig, RunConfig
 from stg.datasets.world.dataset import World
-from stg.datasets.world.extractor import unlike_world
+from stg.datasets.world.extractor import unlike_world, world_extractor
+from stg.features.manifest import Manifest
 from stg.pages.videos.clip_films import page_readers
 from stg.pages.videos.clips import view_of_clip
+from stg.runtime.errors import UserError
 from stg.training.loop import fit
 from stg.video.decoding import SampledFrames
 
@@ -108,3 +110,16 @@ def test_what_differs_is_named() -> None:
 def test_the_help_of_json_names_every_field_that_it_prints() -> None:
     fields = {item.name for item in dataclasses.fields(ClipCaption)} - {"seen"}
     assert not [name for name in fields if name not in JSON_HELP]
+
+
+@pytest.mark.parametrize("reads", [["objects"], ["scene", "objects"]])
+def test_a_model_that_reads_objects_of_the_world_says_what_captions_clips_instead(reads: list[str]) -> None:
+    """The world's detector knows the objects of its own videos by their numbers: it cannot see any in a clip."""
+    with pytest.raises(UserError) as told:
+        world_extractor(Manifest({"backbone": {"name": "world-backbone"}}), reads)
+    for words in (
+        "whose detector knows only the world's own videos",
+        "stg.report RUN --split test",
+        "--model.branches full or scene",
+    ):
+        assert words in str(told.value)
