@@ -83,8 +83,10 @@ def _work_through(plan: Plan, reporter: Reporter, *, verbose: bool) -> None:
         if not left:
             return
         count += _times(done, len(left), time.monotonic() - began)
+        # One whose teacher has failed is worked on, and fails with the reason.
+        ready = [cell for cell in left if not any(one in left for one in plan.needed(cell.cell))]
         # Stops at the first cell that was free, so that the disk is read again after each.
-        if any(_work_if_free(plan, cell, wall, count, reporter, verbose) for cell in left):
+        if any(_work_if_free(plan, cell, wall, count, reporter, verbose) for cell in ready):
             write_report(plan, reporter)
             waiting = False
             continue

@@ -1,20 +1,27 @@
 """Which cells a table, or a grid, has, and what each of them trains."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from stg.ablation.cells import Cell, CellFolder, Scoring
 from stg.ablation.config import AblateConfig
-from stg.ablation.tables import AXES, TABLES, Table, grid
+from stg.ablation.grids import AXES, grid
+from stg.ablation.tables import TABLES, Table
 from stg.config.plugins import near
 from stg.config.schema import from_dict, seed_list, to_dict
 from stg.config.training import FitConfig, TrainingSections
 from stg.runtime.errors import UserError
 
-OWN = {"run.out": "--out", "run.seed": "--seeds", "run.control": "--controls", "run.start": ""}
-"""Settings that each cell has its own value of -> the option that says so; none for those that make no sense here."""
+OWN = {
+    "run.out": "use --out",
+    "run.seed": "use --seeds",
+    "run.control": "use --controls",
+    "run.start": "cells begin with fresh weights",
+    "run.teacher": "the table distillation trains a teacher for each seed",
+}
+"""Settings that each cell has its own value of -> what to do instead."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,11 @@ class Plan:
     def at(self, cell: Cell) -> CellFolder:
         """A cell on disk."""
         return CellFolder(cell, self.folder / "cells", self.configs[cell], self.scoring, self.features)
+
+    def needed(self, cell: Cell) -> list[CellFolder]:
+        """The cells that must be done before one: its teacher, and what that must beat."""
+        row = self.table.rows[cell.row]
+        return [self.at(replace(cell, row=name)) for name in (row.teacher, row.baseline) if name]
 
     @property
     def cells(self) -> list[CellFolder]:
@@ -136,6 +148,10 @@ def plan_cells(
         }
         if cell.shuffled:
             own["run.control"] = "shuffle"
+        row = table.rows[cell.row]
+        # Without its video no model is better than another: the teacher of a control has nothing to beat.
+        for key, other in (("run.teacher", row.teacher), ("teacher.baseline", "" if cell.shuffled else row.baseline)):
+            own |= {key: str(folder / "cells" / replace(cell, row=other).name)} if other else {}
         configs[cell] = with_settings(base, {**free, **table.settings(cell.row), **own})
     return Plan(name, table, folder, configs, scoring)
 
@@ -173,9 +189,8 @@ def value_of(config: FitConfig, key: str) -> Any:
 def _refuse_contradictions(name: str, table: Table, base: FitConfig, given: Sequence[str]) -> None:
     default = FitConfig()
     # Compared with the default too: from Python nothing is marked as given.
-    for key, option in OWN.items():
+    for key, instead in OWN.items():
         if key in given or value_of(base, key) != value_of(default, key):
-            instead = f"use {option}" if option else "cells begin with fresh weights"
             raise UserError(f"--{key} is not for all cells: {instead}")
     # The reference row's own value is allowed, so that its preset can be the base of the table.
     wanted = table.settings(table.reference)

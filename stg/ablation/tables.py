@@ -2,12 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import product
-from typing import Any, get_args
-
-from stg.config.model import ModelConfig
-from stg.config.plugins import known, near
-from stg.runtime.errors import UserError
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -35,11 +30,15 @@ class TableRow:
         title: as the paper prints it.
         settings: dotted name -> value, added to those of the table.
         against: the row that it differs from in one setting; empty for the row that all begins with.
+        teacher: the row whose model of the same seed teaches it (run.teacher).
+        baseline: the row that the teacher must beat on validation (teacher.baseline); controls ask for none.
     """
 
     title: str
     settings: Mapping[str, Any]
     against: str = ""
+    teacher: str = ""
+    baseline: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,6 +83,14 @@ _TEMPORAL = "model.stats.st.temporal"
 _MEMORY = "model.attention_lstm.memory"
 
 _NO_LAYERS: Mapping[str, Any] = {"graph.track_layers": 0}
+_SCENE: Mapping[str, Any] = {"model.branches": "scene", "model.readout": "frames"}
+
+
+def _taught(title: str, against: str = "constant", **changes: Any) -> TableRow:
+    """A scene branch that learns from the teacher of the table; ``changes``: section_name=value."""
+    settings = {key.replace("_", ".", 1): value for key, value in changes.items()}
+    return TableRow(title, {**_SCENE, **settings}, against, teacher="joint", baseline="none")
+
 
 TABLES: Mapping[str, Table] = {
     "pan3": Table(
@@ -314,66 +321,50 @@ TABLES: Mapping[str, Table] = {
             "without gets them by python -m stg.store tracks. Presets stg_world and stg_msrvtt are such models.",
         ),
     ),
+    "distillation": Table(
+        title="what a scene branch learns from a frozen teacher that reads scene and tracks, by schedule (ours)",
+        reference="joint",
+        base={
+            "model.branches": "joint",
+            "model.readout": "tracks",
+            "loss.distill_weight": 4.0,
+            "loss.kl": "student_teacher",
+            "loss.temperature": 1.0,
+            "teacher.what": "logits",
+            "teacher.weight": 1.0,
+            "teacher.schedule": "constant",
+            "teacher.where": "all",
+        },
+        unless_given={
+            "graph.variant": "spatial",
+            "graph.layers": 0,
+            "graph.conv": "typed",
+            "graph.box": "linear",
+            "graph.motion": True,
+            "graph.track_layers": 1,
+            "graph.track_geometry": "contact",
+            "loss.word_weight": 1.0,
+        },
+        rows={
+            "joint": TableRow("Teacher: scene and tracks", {}, "none"),
+            "none": TableRow("Scene Branch Only", _SCENE),
+            "eq8": TableRow("Two branches trained together (Eq. 8)", {"model.branches": "full"}, "none"),
+            "constant": _taught("Taught, weight 1", "none"),
+            "quarter": _taught("Taught, weight .25", teacher_weight=0.25),
+            "decay": _taught("Taught, weight falling to 0", teacher_schedule="decay"),
+            "rise": _taught("Taught, weight rising from 0", teacher_schedule="rise"),
+            "better": _taught("Taught where the teacher is better", teacher_where="better"),
+            "warm": _taught("Taught, temperature 2", loss_temperature=2.0),
+            "reversed": _taught("Taught, KL(teacher, student)", loss_kl="teacher_student"),
+            "features": _taught("Taught by features", teacher_what="features"),
+            "relations": _taught("Taught by relations", teacher_what="relations"),
+        },
+        notes=(
+            "Every row but the teacher captions with the scene branch alone. Each seed has a teacher of its own, which "
+            "is trained first and must beat the scene branch of that seed on validation: rows are refused otherwise. "
+            "Preset stg_world (or another model with model.branches joint and model.readout tracks) can be the base: "
+            "--config stg_world.",
+        ),
+    ),
 }
 """Name of a table -> its rows."""
-
-AXES: Mapping[str, str] = {
-    "branches": "model.branches",
-    "variants": "graph.variant",
-    "decoders": "model.decoder",
-}
-"""Axes of a grid, as the options name them -> the setting along each."""
-
-
-def _choices(axis: str) -> Sequence[str]:
-    """What an axis may take, the names of plugins included."""
-    names = {"variants": "variant", "decoders": "decoder"}
-    return known(names[axis]) if axis in names else get_args(ModelConfig.__annotations__[axis])
-
-
-def grid(**axes: Sequence[str]) -> Table:
-    """All combinations of the axes' values as a table.
-
-    Every row but the first is set against one that differs from it in one setting: along the first axis on which it
-    does not have that axis's first value, back to that value (where there is such a row). The scene branch reads no
-    graph: with it there is one row for all variants.
-
-    Args:
-        axes: some of :data:`AXES` -> different values of its setting; an axis without values is no axis.
-
-    Raises:
-        UserError: no axis, an unknown value or one twice.
-    """
-    used = {name: tuple(axes[name]) for name in AXES if axes.get(name)}
-    for name, values in used.items():
-        unknown = [value for value in values if value not in _choices(name)]
-        if unknown or len(set(values)) < len(values):
-            came = ",".join(unknown or values)
-            meant = near(unknown[0], _choices(name)) if unknown else ""
-            raise UserError(f"--{name} must be different ones of {', '.join(_choices(name))}; got {came!r}{meant}")
-    if not used:
-        raise UserError(f"a grid needs an axis: {', '.join(f'--{name}' for name in AXES)}")
-    # The first value of each axis is the reference: order on the command line matters.
-    firsts = {name: values[0] for name, values in used.items()}
-    points = [dict(zip(used, point, strict=True)) for point in product(*used.values())]
-    # The scene branch would train the same model once a variant.
-    kept = [at for at in points if at.get("branches") != "scene" or at.get("variants") == firsts.get("variants")]
-    rows = {}
-    for at in kept:
-        point = list(at.values())
-        # One setting apart: only then is a difference of scores due to it.
-        back = ({**at, name: firsts[name]} for name in at if at[name] != firsts[name])
-        against = next(("-".join(other.values()) for other in back if other in kept), "")
-        rows["-".join(point)] = TableRow(" ".join(point), {AXES[name]: value for name, value in at.items()}, against)
-    return Table(
-        title=f"grid of {' x '.join(used)}",
-        reference="-".join(firsts.values()),
-        base={AXES[name]: value for name, value in firsts.items()},
-        rows=rows,
-        notes=[
-            "The scene branch reads no graph: it is trained once (here with graph.variant "
-            f"{firsts['variants']}), not once for each of --variants."
-        ]
-        if len(kept) < len(points)
-        else (),
-    )

@@ -44,8 +44,9 @@ class RunResult:
         """
 
         found = differences(to_dict(self.settings), to_dict(other.settings))
-        own = [key for key in ("run.start", "teacher.baseline") if all(found.get(key, (None,)))]
-        found = {key: pair for key, pair in defining(found).items() if key not in ("run.seed", *own)}
+        found = {key: pair for key, pair in defining(found).items() if key != "run.seed"}
+        if all(found.get("run.start", (None,))):
+            del found["run.start"]
         if self.features is not None and other.features is not None and differences(self.features, other.features):
             found["data.store"] = (self.settings.data.store, other.settings.data.store)
         return found

@@ -41,7 +41,8 @@ def defining(changed: Mapping[str, tuple[Any, Any]]) -> dict[str, tuple[Any, Any
 
     Where both have a teacher, its folder may have another name: checkpoints keep the hash of its model.
     """
-    return {key: pair for key, pair in changed.items() if key not in FREE and not (key == "run.teacher" and all(pair))}
+    moved = {key for key in ("run.teacher", "teacher.baseline") if all(changed.get(key, ()))}
+    return {key: pair for key, pair in changed.items() if key not in FREE | moved}
 
 
 _STAMP = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")

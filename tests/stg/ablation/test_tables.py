@@ -12,14 +12,15 @@ import pytest
 from stg.ablation.cells import Cell
 from stg.ablation.command_lines import evaluate_command, fit_command
 from stg.ablation.config import AblateConfig
+from stg.ablation.grids import AXES, grid
 from stg.ablation.plan import Plan, make_plan, with_settings
-from stg.ablation.tables import AXES, TABLES, grid
+from stg.ablation.tables import TABLES
 from stg.commands.option_files import PRESETS
 from stg.commands.parser import parse
 from stg.config.evaluation import EvaluateConfig
 from stg.config.model import ModelConfig, STaTSConfig, TSConfig
 from stg.config.schema import differences, to_dict
-from stg.config.training import FitConfig, TrainingSections
+from stg.config.training import FitConfig, TeacherConfig, TrainingSections
 from stg.metrics.columns import PUBLISHED
 from stg.runtime.errors import UserError
 
@@ -64,8 +65,10 @@ def plan_of(*argv: str) -> Plan:
 
 
 def apart(one: FitConfig, other: FitConfig) -> set[str]:
-    """Settings in which two cells differ, but for their folders."""
-    return set(differences(to_dict(one), to_dict(other))) - {"run.out"}
+    """Settings in which two cells differ, but for folders of their own; a scene branch has no graph to read out."""
+    found = differences(to_dict(one), to_dict(other))
+    own = {"run.out", "teacher.baseline", *(["run.teacher"] if all(found.get("run.teacher", ())) else [])}
+    return set(found) - own - ({"model.readout"} if "scene" in (one.model.branches, other.model.branches) else set())
 
 
 COMMANDS = {**{name: [name] for name in TABLES}, **GRIDS}
@@ -85,7 +88,7 @@ def test_a_row_differs_from_the_one_it_is_set_against_in_one_setting(name: str) 
         if cell.row != "edges-shuffled":
             assert apart(config, configs[Cell(cell.row, cell.seed, not cell.shuffled)]) == {"run.control"}
     assert len({config.run.out for config in configs.values()}) == len(configs)
-    assert len({repr(settings) for settings in map(plan.table.settings, rows)}) == len(rows)
+    assert len({repr((plan.table.settings(name), row.teacher)) for name, row in rows.items()}) == len(rows)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -99,7 +102,7 @@ def test_all_rows_hang_together(name: str) -> None:
             seen.append(against)
 
 
-@pytest.mark.parametrize("name", [name for name in TABLES if not name.startswith("graph")])
+@pytest.mark.parametrize("name", [name for name in TABLES if TABLES[name].published])
 def test_rows_of_the_papers_differ_from_their_reference_in_one_setting(name: str) -> None:
     table = TABLES[name]
     assert {row.against for key, row in table.rows.items() if key != table.reference} == {table.reference}
@@ -186,6 +189,11 @@ def test_places_of_stats_are_objects_unless_asked_otherwise() -> None:
         (["--run.control", "shuffle"], "use --controls"),
         (["--run.out", "x"], "use --out"),
         (["--run.start", "x"], "cells begin with fresh weights"),
+        (
+            ["--run.teacher", "x"],
+            "--run.teacher is not for all cells: the table distillation trains a",
+        ),
+        (["distillation", "--loss.kl", "js"], "loss.kl js contradicts the table distillation, which sets it to stu"),
         (["pan4"], "no table 'pan4': choose one of pan3, stats1, stats2, vatex1, graph"),
         (["pan3", "--variants", "full"], "pan3 is a table, and --variants asks for a grid: leave one of them out"),
         (
@@ -286,8 +294,30 @@ def test_every_section_of_a_training_is_that_of_every_cell() -> None:
     """The two commands share them, so that none can be forgotten."""
     own = {"data": {"min_count": 7}, "world": {"train": 9}, "graph": {"layers": 1}, "model": {"channels": 8}}
     own |= {"loss": {"temperature": 2.0}, "optim": {"lr": 0.5}, "reward": {"samples": 3}}
-    assert list(own) == [item.name for item in fields(TrainingSections)]
+    # What a teacher teaches is set by the rows that have one.
+    assert list(own) == [item.name for item in fields(TrainingSections) if item.name != "teacher"]
     words = [f"--{part}.{key}={value}" for part, values in own.items() for key, value in values.items()]
     for config in plan_of("--variants", "full", "--seeds", "0", *words).configs.values():
         found = to_dict(config)
         assert {part: {key: found[part][key] for key in values} for part, values in own.items()} == own
+
+
+def test_students_have_the_teacher_of_their_seed_and_must_have_a_better_one() -> None:
+    plan = plan_of("distillation", "--config", "stg_world", "--seeds", "3,5", "--controls", "true", "--out", "there")
+    # Cells before others that need them, and more than eight ways to be taught.
+    order = list(plan.configs)
+    students = [cell for cell in order if plan.table.rows[cell.row].teacher]
+    assert len({cell.row for cell in students}) == 9
+    for cell in order:
+        config, tail = plan.configs[cell], f"-seed{cell.seed}" + "-shuffle" * cell.shuffled
+        if cell not in students:
+            assert (config.run.teacher, config.teacher, plan.needed(cell)) == (None, TeacherConfig(), [])
+            continue
+        assert config.model.branches == "scene"
+        assert config.run.teacher == f"there/cells/joint{tail}"
+        assert config.teacher.baseline == (None if cell.shuffled else f"there/cells/none{tail}")
+        needed = [one.cell for one in plan.needed(cell)]
+        assert [one.name for one in needed] == [f"joint{tail}", f"none{tail}"]
+        assert all(order.index(one) < order.index(cell) for one in needed)
+    preset = parse(FitConfig, ["--config", "stg_world"], prog="stg.fit", description="")[0]
+    assert apart(preset, plan.configs[Cell("joint", 3)]) == {"run.seed", "loss.distill_weight"}

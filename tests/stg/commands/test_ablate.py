@@ -21,12 +21,14 @@ import stg.commands.ablate
 import stg.evaluation.scoring
 import stg.metrics.java
 import stg.training.loop
+import stg.training.teacher_run
 from graphs import GraphStore
 from stg.ablation.ablate import ablate
 from stg.ablation.cells import Cell
 from stg.ablation.command_lines import evaluate_command
 from stg.ablation.config import AblateConfig
 from stg.ablation.plan import make_plan
+from stg.ablation.tables import TABLES
 from stg.commands.ablate import main
 from stg.commands.parser import run_command
 from stg.config.data import DataConfig, WorldConfig
@@ -533,3 +535,36 @@ def test_a_dry_run_lists_cells_and_commands_and_does_nothing(
     assert not list(tmp_path.iterdir())
     assert run_command(AblateConfig, main, "", [*argv, "--run.seed", "1"]) == 2
     assert "--run.seed is not for all cells: use --seeds" in capsys.readouterr().err
+
+
+def test_a_student_waits_for_its_teacher_and_is_refused_a_worse_one(
+    config: AblateConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = TABLES["distillation"]
+    # Students first: the order of work must not depend on that of the rows.
+    rows = {name: table.rows[name] for name in ("constant", "joint", "none")}
+    monkeypatch.setitem(TABLES, "distillation", dataclasses.replace(table, rows=rows))
+    monkeypatch.setattr(
+        stg.training.teacher_run, "best_validation", lambda run: ("CIDEr", 0.5 + ("joint" in str(run)) * better)
+    )
+    config = dataclasses.replace(config, variants=None, table="distillation")
+    better = -0.25
+    shown = run(config, code=1)
+    assert [line.split(", ")[1].split("-")[0] for line in shown.splitlines() if line.startswith("cell ")] == [
+        "joint", "none", "constant",
+    ]  # fmt: skip
+    worse = "joint-seed0 reaches CIDEr 0.250 on validation, and"
+    assert worse in " ".join(shown.split())
+    better = 0.25
+    shown = run(config)
+    assert "cell 1 of 3, constant-seed0: 2 of 3 cells done" in shown
+    record = record_of(config)
+    assert record["missing"] == {}
+    assert {row["name"]: row["against"] for row in record["rows"]} == {
+        "constant": "none",
+        "joint": "none",
+        "none": None,
+    }
+    # What is captioned with is the scene branch, whoever taught it.
+    student, _, alone = record["rows"]
+    assert student["weights"]["captioning"] == alone["weights"]["captioning"]

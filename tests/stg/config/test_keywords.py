@@ -7,7 +7,7 @@ import pytest
 
 import graphs
 import stg
-from stg.ablation.tables import grid
+from stg.ablation.grids import grid
 from stg.config.extraction import NetworkConfig
 from stg.config.training import OptimConfig
 from stg.explain.explainers import find_explainer

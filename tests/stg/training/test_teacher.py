@@ -11,13 +11,16 @@ from torch import Tensor, nn
 from decoders import VideoMemory
 from stg.config.model import GraphConfig, ModelConfig
 from stg.config.training import LossConfig, TeacherConfig
+from stg.data.batches import CaptionBatch, pad_words
 from stg.models.build import build_captioner
 from stg.models.captioner import Captioner
 from stg.models.feature_kinds import FeatureWidths
+from stg.runtime.distributed import Ranks
 from stg.training.distillation import mean_memory, relation_loss, taught_loss
 from stg.training.losses import captioning_losses
 from stg.training.schedules import teacher_weight
 from stg.training.teacher import Teacher
+from tests.stg.conftest import CAPTIONS, made_batch, made_video
 
 
 def drawn(*shape: int, seed: int) -> Tensor:
@@ -180,3 +183,42 @@ def test_a_teacher_reads_edges_of_its_own(batch: Any) -> None:
     same = captioning_losses(student, batch, teacher=Teacher(objects))
     assert own["object"].item() == same["object"].item()
     assert abs(own["teacher"].item() - same["teacher"].item()) > 1e-6
+
+
+class Half(Ranks):
+    """One of two processes: first it notes its counts, then it adds those of the other."""
+
+    def __init__(self, rank: int) -> None:
+        super().__init__(rank, 2)
+        self.mine, self.others = torch.zeros(0), None
+
+    def all_reduce(self, values: Tensor) -> Tensor:
+        self.mine = values
+        return values if self.others is None else values + self.others
+
+
+@pytest.mark.parametrize("what", ["logits", "features"])
+def test_two_processes_teach_as_one(what: Any) -> None:
+    def made(videos: list[Any], captions: list[list[int]], rows: list[int]) -> CaptionBatch:
+        graphs = made_batch(videos)
+        for name in ("x", "scene", "motion", "edge_weight"):
+            graphs[name] = graphs[name].double()
+        return CaptionBatch(graphs, *pad_words(captions), torch.tensor(rows))
+
+    videos = [made_video(1, [2, 1, 3]), made_video(2, [0, 0, 0]), made_video(3, [1, 0, 2])]
+    student, objects = captioner("scene", 1), captioner("object", 2, channels=12)
+    layer = nn.Linear(8, 12).double() if what == "features" else None
+    teacher = Teacher(objects, what=what, where="better" if what == "logits" else "all", regression=layer)
+    whole = captioning_losses(student, made(videos, CAPTIONS, [0, 0, 1, 2, 2]), teacher=teacher)
+    batches = made(videos[:1], CAPTIONS[:2], [0, 0]), made(videos[1:], CAPTIONS[2:], [0, 1, 1])
+    halves = Half(0), Half(1)
+    for half, batch in zip(halves, batches, strict=True):
+        captioning_losses(student, batch, teacher=teacher, ranks=half)
+    halves[0].others, halves[1].others = halves[1].mine, halves[0].mine
+    parts = [
+        captioning_losses(student, batch, teacher=teacher, ranks=half)
+        for half, batch in zip(halves, batches, strict=True)
+    ]
+    for name in ("loss", "scene", "teacher"):
+        assert sum(part[name].item() for part in parts) == pytest.approx(whole[name].item(), abs=1e-10)
+    assert parts[0]["teacher"].item() != pytest.approx(parts[1]["teacher"].item())
