@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from graphs import GraphData, GraphsInMemory
+from stg.config.captioning import cut_of
 from stg.config.extraction import ExecutionConfig
 from stg.config.search import SearchConfig, with_candidates, with_shorthands
 from stg.data.batches import BatchSource
@@ -29,6 +30,7 @@ from stg.video.clip import ClipPart, ClipRequest
 from stg.video.clips import read_clip
 from stg.video.decoding import SampledFrames, VideoError
 from stg.video.readers import Readers
+from stg.video.stretches import by_stretch
 from stg.vision.registry import ExecutionSettings, execution_for
 
 
@@ -90,6 +92,12 @@ class ClipCaption:
     chance: float | None = None
     level: Level | None = None
 
+    @property
+    def times(self) -> str:
+        """When it begins and ends, in hours, minutes and seconds."""
+        both = map(round, (self.start, self.start if self.end is None else self.end))
+        return "-".join(f"{at // 3600}:{at // 60 % 60:02d}:{at % 60:02d}" for at in both)
+
 
 class VideoCaptioner:
     """A trained model and its networks; made by :func:`stg.load`.
@@ -142,9 +150,16 @@ class VideoCaptioner:
         """See :meth:`stg.runs.bundle.CaptionerBundle.push_to_hub`."""
         return self.trained.push_to_hub(model, private=private, about=about)
 
-    def request(self) -> ClipRequest:
-        """What is read of a clip."""
-        return self.extractor.request()
+    def request(self, segments: str | None = None) -> ClipRequest:
+        """What is read of a clip, or of each of its ``segments``: ``scenes``, or each so many seconds (``10s``).
+
+        Raises:
+            UserError: segments that cannot be.
+        """
+        try:
+            return replace(self.extractor.request(), cut=cut_of(segments))
+        except ValueError as error:
+            raise UserError(str(error)) from error
 
     def caption(self, path: str | Path) -> str:
         """The caption of one video file.
@@ -168,6 +183,19 @@ class VideoCaptioner:
         """
         return self._describe(str(path), Path(path), read_clip(path, self.request()), time.perf_counter())
 
+    def describe_segments(self, path: str | Path, segments: str = "scenes") -> Iterator[ClipCaption]:
+        """The captions of a long video with their times, each as soon as it is there; equal neighbours are one.
+
+        Args:
+            path: of the video file.
+            segments: ``scenes``, which end where the picture changes at once, or each so many seconds, as ``10s``.
+
+        Raises:
+            UserError: segments that cannot be.
+            VideoError: the file cannot be used; may come after some captions.
+        """
+        return self._describe_segments(str(path), Path(path), read_clip(path, self.request(segments)))
+
     def describe_many(
         self,
         clips: Mapping[str, Path],
@@ -178,10 +206,13 @@ class VideoCaptioner:
     ) -> Iterator[ClipCaption]:
         """The captions of many clips in order, the next ones being read meanwhile; a clip that fails has an ``error``.
 
+        With readers of ``request(segments)`` a clip has several captions, as `describe_segments` gives them; an error
+        comes after those that could be made.
+
         Args:
             clips: name -> file.
             readers: open, with the :meth:`request` of this captioner.
-            progress: called with (done, all).
+            progress: called with (done, all) clips, or of a single clip in segments, with seconds of it.
             keep_seen: results hold what they were made of (`ClipCaption.seen`), the frames included.
         """
         progress(0, len(clips))
@@ -189,11 +220,42 @@ class VideoCaptioner:
             # From here, as reading goes on while earlier clips are captioned: what is timed is the work, not the wait.
             start = time.perf_counter()
             try:
-                found = self._describe(name, clips[name], parts, start)
-                yield found if keep_seen else replace(found, seen=None)
+                if readers.request.cut is None:
+                    captions = iter([self._describe(name, clips[name], parts, start)])
+                else:
+                    captions = self._describe_segments(name, clips[name], parts, progress if len(clips) == 1 else None)
+                for found in captions:
+                    yield found if keep_seen else replace(found, seen=None)
             except (VideoError, ValueError) as error:  # ValueError: features that are not finite, for instance
                 yield ClipCaption(name, error=str(error), seconds=time.perf_counter() - start)
             progress(done, len(clips))
+
+    def _describe_segments(
+        self,
+        name: str,
+        path: Path,
+        parts: Iterator[ClipPart],
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Iterator[ClipCaption]:
+        held: ClipCaption | None = None
+        try:
+            for stretch in by_stretch(parts):
+                found = self._describe(name, path, stretch, time.perf_counter())
+                if held is not None and held.caption == found.caption:
+                    held = joined(held, found)
+                else:
+                    if held is not None:
+                        yield held
+                    held = found
+                if progress is not None and found.seen is not None:
+                    progress(int(found.end or 0), int(found.seen.sample.whole or 0))
+        # What is done is not lost with the rest of the clip.
+        except (VideoError, ValueError, KeyboardInterrupt):
+            if held is not None:
+                yield held
+            raise
+        if held is not None:
+            yield held
 
     def _describe(self, name: str, path: Path, parts: Iterator[ClipPart], start: float) -> ClipCaption:
         clip = self.extractor.run_clip(parts)
@@ -226,7 +288,8 @@ class VideoCaptioner:
             warning=unlike_world(self.trained.features, clip.sample) or self._far(source, video),
             candidates=tuple(candidates),
             seen=seen,
-            end=clip.sample.duration,
+            start=clip.sample.start,
+            end=None if clip.sample.duration is None else clip.sample.start + clip.sample.duration,
             chance=chance,
             level=None if chance is None else level(chance),
         )
@@ -251,6 +314,12 @@ class VideoCaptioner:
                     f"of the validation videos one in a hundred is beyond {found.farthest:.2f})"
                 )
         return None
+
+
+def joined(one: ClipCaption, other: ClipCaption) -> ClipCaption:
+    """Two segments with one caption as one: with all that belongs to the more certain of the two."""
+    surer = max(one, other, key=lambda found: found.confidence)
+    return replace(surer, start=one.start, end=other.end, seconds=one.seconds + other.seconds)
 
 
 def load(

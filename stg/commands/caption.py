@@ -93,14 +93,14 @@ def _captions(
             if one.warning and not warned:
                 reporter.say(f"warning: {one.video} is {one.warning}")
                 warned = True
-            _print(one, config.json, config.searched().n_best)
+            _print(one, config.json, config.searched().n_best, config.segments is not None)
             if out is not None:
                 out.add(one)
             yield one
 
     with (
         nullcontext() if out is None else _written(out, reporter),
-        Readers(captioner.request(), config.workers, config.time_limit) as readers,
+        Readers(captioner.request(config.segments), config.workers, config.time_limit) as readers,
         reporter.bar("captioning") as progress,
     ):
         yield printed()
@@ -138,12 +138,12 @@ def _show(
         draw_overlay(views, clips, config, config.overlay, reporter)
 
 
-def _print(found: ClipCaption, as_json: bool, n_best: int) -> None:
+def _print(found: ClipCaption, as_json: bool, n_best: int, segments: bool = False) -> None:
     if as_json:
         print(json_line(caption_record(found, n_best)), flush=True)
     elif found.error is None:
         # Names of files, and words of a model, may hold control characters, which a terminal would obey.
-        name = printable(found.video)
+        name = printable(found.video) + (f" {found.times}" if segments else "")
         note = ", the file is cut short" if found.truncated else ""
         note += ", unlike the training data" if found.warning else ""
         text = printable(found.caption)

@@ -1,6 +1,7 @@
 """The pages and pictures of ``python -m stg.caption``: what it shows of the clips that it has captioned."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from stg.captioning.pipeline import ClipCaption, VideoCaptioner
@@ -46,7 +47,7 @@ def write_page(
                     reporter.say(f"{one.video} is not shown: {view.error}")
                 if config.overlay and view.error is None:
                     drawn.append(view)
-                yield view
+                yield replace(view, folded=True)
 
     # Views are made one at a time, as a page is written: without a page somebody has to ask for them.
     if not config.report:

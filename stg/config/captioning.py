@@ -1,5 +1,6 @@
 """What to caption, with which model."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +19,20 @@ JSON_HELP = (
     "--split val) chance, that each content word is one that a person would use, and level, the same as high, middle "
     "or low; and warning, where the clip is unlike the training data."
 )
+
+
+def cut_of(segments: str | None) -> float | str | None:
+    """Where a clip is cut into segments, as `stg.video.clip.ClipRequest` has it: each so many seconds, or ``scenes``.
+
+    Raises:
+        ValueError: it is neither ``scenes`` nor as ``10s``, at least a second.
+    """
+    if segments is None or segments == "scenes":
+        return segments
+    seconds = float(segments[:-1]) if re.fullmatch(r"\d+(\.\d+)?s", segments) else 0.0
+    if not 1 <= seconds < 1e6:
+        raise ValueError(f"segments are scenes, or of a length in seconds, at least 1s, such as 10s; got {segments!r}")
+    return seconds
 
 
 @dataclass(frozen=True)
@@ -54,6 +69,10 @@ class CaptionConfig:
     with the fields of --json, or as subtitles (.srt, .vtt). A clip that fails has a row with its error, and no
     subtitles. Subtitles of several clips are a file each in a folder: captions/NAME.srt for captions.srt. What is done
     is in the file, however the command ends."""
+    segments: str | None = None
+    """Caption a long video in segments: 10s for each so many seconds, or scenes, which end where the picture changes at
+    once. One line a segment; neighbours with equal captions are one; shorter ones than a second join their
+    neighbour."""
     report: str | None = None
     """Also write a page to this file: frames, graph, words, and where each word looked. It shows objects where the
     detector of the training features is at hand, which captioning may do without. A page ends after 30 clips or 18 MB;
@@ -64,8 +83,9 @@ class CaptionConfig:
     workers: int = 1
     """Processes that decode clips; a crash or a hang costs one clip. 0 decodes in the command's own process."""
     time_limit: float = 600.0
-    """Seconds to wait for one clip before it is given up; with --report as many again for its film on the page, without
-    which it is shown then; with --overlay as many again for its pictures, and for its sound."""
+    """Seconds to wait for one clip, or with --segments for each segment, before it is given up; with --report as many
+    again for its film on the page, without which it is shown then; with --overlay as many again for its pictures, and
+    for its sound."""
     device: str = "auto"
     """auto: a GPU (CUDA) where there is one, else the CPU; or cpu, cuda, cuda:1, mps."""
     threads: int = 0
@@ -79,6 +99,9 @@ class CaptionConfig:
             raise ValueError(
                 "several captions a clip (n_best) need --json, or an --out that ends in .json or .jsonl: add one"
             )
+        cut_of(self.segments)
+        if self.overlay and self.segments is not None:
+            raise ValueError("overlay draws one caption into the whole clip: leave out segments")
         if self.overlay and Path(self.overlay).suffix.lower() != ".mp4":
             raise ValueError(f"overlay is a file that ends in .mp4; got {self.overlay!r}")
         if self.workers < 0 or self.threads < 0 or not self.time_limit > 0:

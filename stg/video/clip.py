@@ -52,6 +52,8 @@ class ClipRequest:
         sound: whether the sound is read.
         identity: whether ``stamp`` and ``sha256`` of the file (:class:`stg.runtime.stamps.Read`) are among the facts.
         wanted: these frames in place of sampled ones, for pages.
+        cut: read the clip as stretches, as :func:`stg.video.stretches.read_stretches` does: each of so many seconds, or
+            ``"scenes"``; None: whole.
     """
 
     num_frames: int = 10
@@ -63,6 +65,7 @@ class ClipRequest:
     stride: int = STRIDE
     identity: bool = False
     wanted: NumberedFrames | None = None
+    cut: float | str | None = None
 
 
 @dataclass(frozen=True)

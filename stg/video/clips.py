@@ -14,6 +14,7 @@ from stg.video.clip import ClipPart, ClipRequest
 from stg.video.decoding import sample_video, video_id
 from stg.video.packets import open_regular
 from stg.video.segments import read_segments
+from stg.video.stretches import read_stretches
 
 SUFFIXES = (
     ".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3gpp", ".3g2", ".3gp2", ".f4v", ".mj2", ".mkv", ".mk3d", ".webm", ".avi",
@@ -34,9 +35,14 @@ def read_clip(path: str | Path, request: ClipRequest) -> Iterator[ClipPart]:
     segments are wanted is decoded twice, once for the sampled frames and once for the segments (a damaged one up to
     twice for each), for which frames to sample is only certain when all have been decoded.
 
+    With ``request.cut`` the same of one stretch after the other.
+
     Raises:
         VideoError: the clip cannot be used; may come after the first parts.
     """
+    if request.cut is not None:
+        yield from read_stretches(path, request)
+        return
     read = None
     if request.identity:
         # Before the frames: a file that is replaced meanwhile is seen to differ later, and not taken for this one.

@@ -38,6 +38,8 @@ class SampledFrames:
         facts: what is unusual about the clip, for its list: ``video_stream`` and ``video_streams`` (which was taken, of
             how many), ``audio_stream`` and ``audio_streams``, ``hdr``, ``picture_sizes``, ``uneven``.
         duration: seconds that the video lasts, its last frame included; None where not known.
+        start, whole: where this is a stretch of a longer clip, which all else is counted within: when it begins there,
+            and how many seconds that lasts.
     """
 
     video: str
@@ -51,6 +53,8 @@ class SampledFrames:
     seconds: Float64[np.ndarray, " T"] | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     duration: float | None = None
+    start: float = 0.0
+    whole: float | None = None
 
     def __post_init__(self) -> None:
         if self.frames.ndim != 4 or self.frames.shape[-1] != 3 or self.frames.dtype != np.uint8:

@@ -157,18 +157,12 @@ def _thinned(
     for number, picture in enumerate(p for p in pictures if p is not None):
         if first is None:
             first, shape = picture.shape, small_size(picture.shape)
-        at = _seconds(index, number, picture)
+        at = index.shown(number, picture.frame.pts)
         # A little less than a step, since times are rounded.
         if at >= last + 0.9 / FPS:
             inner = shape if picture.shape == first else fitted(picture.shape, shape)
             yield centred(picture.rgb(inner, resize), shape), at
             last = at
-
-
-def _seconds(index: PacketIndex, number: int, picture: DecodedPicture) -> float:
-    times = np.array([-1 if picture.frame.pts is None else picture.frame.pts])
-    found = index.seconds(np.array([number]), times)
-    return number / 25 if found is None else float(found[0])
 
 
 def small_size(size: Shape) -> Shape:

@@ -116,6 +116,11 @@ class PacketIndex:
                 return self.clock[rank]
         return number / self.fps if self.fps > 0 else None
 
+    def shown(self, number: int, pts: int | None) -> float:
+        """When the frame of this number and presentation time is shown; at 25 a second where nothing is known."""
+        found = self.seconds(np.array([number]), np.array([-1 if pts is None else pts]))
+        return number / 25 if found is None else float(found[0])
+
     def choose(
         self, places: Int64[np.ndarray, " n"], times: Int64[np.ndarray, " n"] | None, rule: tuple[int, str, int]
     ) -> Int64[np.ndarray, " t"]:

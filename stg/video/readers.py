@@ -16,7 +16,7 @@ from typing import Any
 from stg.runtime.errors import StgError, UserError
 from stg.video.clip import ClipPart, ClipRequest
 from stg.video.clips import read_clip
-from stg.video.decoding import VideoError
+from stg.video.decoding import SampledFrames, VideoError
 from stg.video.reader_process import Read, in_words, name_of, receive, request_values
 
 START_LIMIT = 300.0
@@ -38,7 +38,7 @@ class Readers:
     Args:
         request: what to read of each clip.
         workers: child processes; 0 reads in this process: no limits hold then, and a crash takes everything with it.
-        time_limit: seconds that are waited for one clip, in all.
+        time_limit: seconds that are waited for one clip in all, or with ``request.cut`` for each stretch of it.
         memory: bytes that reading may take in each child, where the system can limit it.
         read: a function of a module, in place of :func:`stg.video.clips.read_clip`.
     """
@@ -155,7 +155,7 @@ class _Reader:
         self.settings, self.time_limit = settings, time_limit
         self.clip = 0  # counts the clips
         self.busy = False
-        self._path, self._left = Path(), 0.0
+        self._path, self._left, self._cut = Path(), 0.0, False
         self._process: subprocess.Popen[bytes] | None = None
         self._ready = False
 
@@ -168,6 +168,7 @@ class _Reader:
         own = None if request is None else request_values(request)
         self._command({"path": os.fspath(path), "request": own})
         self._path, self._left = path, self.time_limit
+        self._cut = (self.settings["request"] if own is None else own)["cut"] is not None
         self.clip, self.busy = self.clip + 1, True
         return self.clip
 
@@ -180,6 +181,8 @@ class _Reader:
                 return
             answer = self._next()
             if answer["kind"] == "part":
+                if self._cut and isinstance(answer["part"], SampledFrames):
+                    self._left = self.time_limit
                 yield answer["part"]
                 continue
             self.busy = False

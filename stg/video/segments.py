@@ -42,8 +42,8 @@ def read_segments(
     path = Path(path)
     with open_regular(path) as file:
         index = read_index(file, path, max_pixels)
-        frames = _every_frame(file, path, index, _Resizer(path, request, max_pixels, shape))
-        yield from _in_segments(frames, request.span)
+        frames = _every_frame(file, path, index, Resizer(path, request, max_pixels, shape))
+        yield from in_segments(frames, request.span)
 
 
 def _check_request(request: SegmentRequest) -> None:
@@ -54,7 +54,8 @@ def _check_request(request: SegmentRequest) -> None:
         raise ValueError(f"crop {request.crop} must lie within the resized frame; resize is {request.resize}")
 
 
-def _in_segments(frames: Iterator[UInt8[np.ndarray, "H W 3"]], span: int) -> Iterator[Segment]:
+def in_segments(frames: Iterator[UInt8[np.ndarray, "H W 3"]], span: int) -> Iterator[Segment]:
+    """Frames in segments of ``span``, the last one filled up by its last frame."""
     buffer, filled, row = None, 0, 0
     for frame in frames:
         if buffer is None:
@@ -74,7 +75,7 @@ def _in_segments(frames: Iterator[UInt8[np.ndarray, "H W 3"]], span: int) -> Ite
 
 
 def _every_frame(
-    file: BinaryIO, path: Path, index: PacketIndex, resize: "_Resizer"
+    file: BinaryIO, path: Path, index: PacketIndex, resize: "Resizer"
 ) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
     """One picture for each number from 0 to the length of the undamaged video, gaps filled."""
     decoded, numbering, last, shown = Decoded(), None, None, 0
@@ -114,7 +115,7 @@ def _numbers_of_all(
     return original_numbers(index, decoded, np.arange(len(decoded.times)))
 
 
-class _Resizer:
+class Resizer:
     """Brings pictures to the size that was asked for, each by its own size, should that change midway.
 
     Args:

@@ -71,6 +71,8 @@
   let waiting = 0;
   form?.addEventListener("input", () => { cancelAnimationFrame(waiting); waiting = requestAnimationFrame(() => { draw(); zoom(); }); });
   form?.addEventListener("submit", (event) => event.preventDefault());
+  // What is folded has no width: it is known once the analysis is open.
+  document.addEventListener("toggle", (event) => { if (event.target.matches(".analysis") && form?.zoom.value === "fit") zoom(); }, true);
   addEventListener("resize", () => { if (form?.zoom.value === "fit") zoom(); });
 
   // ---- what lights up

@@ -45,6 +45,8 @@ def view_of_clip(
         ValueError: the evidence was not kept.
     """
     video = Path(found.video).name
+    if found.seen is not None and found.seen.sample.whole is not None:
+        video = f"{video} {found.times}"
     if found.error is not None:
         return VideoView(video, error=without_places(found.error))
     if found.seen is None:
@@ -53,7 +55,8 @@ def view_of_clip(
         view = _view(video, found.seen, found, name, tests)
     except (UserError, ValueError) as error:  # one clip of many: the others are shown
         return VideoView(video, error=without_places(error))
-    if readers is None:
+    # Of a segment the frames are enough: a film would be cut out of a file of hours.
+    if readers is None or found.seen.sample.whole is not None:
         return view
     notes = [*view.notes]
     with closing(readers.one(found.seen.clip)) as parts:

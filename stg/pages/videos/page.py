@@ -48,6 +48,7 @@ class Article:
 
     Args:
         video: its name.
+        said: its caption, where that is listed at the top of the page; else empty.
         html: its part of the page.
         kinds: of the edges that are drawn.
         largest: the largest rank of an edge that is drawn; 0 where none is.
@@ -55,6 +56,7 @@ class Article:
     """
 
     video: str
+    said: str
     html: Markup
     kinds: frozenset[str]
     largest: int
@@ -74,6 +76,7 @@ def filled(page: VideosPage, articles: Sequence[Article]) -> str:
         lead=page.lead,
         articles=[article.html for article in articles],
         names=[article.video for article in articles],
+        said=[article.said for article in articles],
         kinds=kinds,
         others_drawn=bool(kinds - {"spatial", "temporal", "track"}),
         own=own_types(kinds),
@@ -121,6 +124,7 @@ def article(view: VideoView, number: int) -> Article:
     drawn = {kind: max(edge.rank for edge in edges) for kind, edges in strip.edges}
     return Article(
         view.video,
+        prepared[0][0]["text"] if view.folded and prepared else "",
         Markup(html),
         frozenset(drawn),
         largest=max(drawn.values(), default=0),

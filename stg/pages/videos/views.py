@@ -93,6 +93,7 @@ class VideoView:
         notes: what is not shown, and why.
         error: why nothing is shown; None where something is.
         film: the clip; None where its file is not at hand.
+        folded: the clip, its captions and candidates come first, and all that explains them is folded below.
     """
 
     video: str
@@ -105,6 +106,7 @@ class VideoView:
     notes: tuple[str, ...] = ()
     error: str | None = None
     film: Film | None = None
+    folded: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,6 +25,7 @@ from stg.config.extraction import ExtractConfig
 from stg.config.model import GraphConfig, ModelConfig
 from stg.config.search import SearchConfig
 from stg.evaluation.predictions import read_predicted
+from stg.features.extractor import Extractor
 from stg.models.build import build_captioner
 from stg.models.feature_kinds import FeatureWidths
 from stg.models.generation import Caption
@@ -38,6 +39,11 @@ from tests.stg.make_networks import write_backbone, write_detector
 
 ROOT = Path(__file__).resolve().parents[3]
 WORDS = Vocabulary.build(["a blue square moves to the right", "a grey wall"], min_count=1, max_words=8)
+
+
+def colours(seed: int) -> np.ndarray:
+    """Squares of four colours."""
+    return np.random.default_rng(seed).integers(0, 255, (2, 2, 3), np.uint8).repeat(32, axis=0).repeat(32, axis=1)
 
 
 def clip(path: Path, seed: int = 0) -> Path:
@@ -240,6 +246,77 @@ def test_subtitles_last_as_long_as_the_clip(bench: Bench, tmp_path: Path) -> Non
     assert (tmp_path / "clip.srt").read_text() == f"1\n00:00:00,000 --> 00:00:00,480\n{said}\n"
 
 
+@pytest.fixture
+def film(bench: Bench) -> Path:
+    """Four scenes of a second or more, of which the second and the third show the same."""
+    scenes = [colours(seed) for seed in (0, 2, 2, 1)]
+    scenes[2] = scenes[2][:, ::-1]  # mirrored: the same features, and a cut
+    path = bench.clips.parent / "film.mp4"
+    return write_clip(path, [one for one in scenes for _ in range(30)], options={"crf": "0"}, pixels="yuv444p")
+
+
+def test_segments_of_a_film_are_captioned_as_clips_of_their_own(
+    bench: Bench, film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    captioner = stg.load(bench.run, weights=bench.weights)
+    alone = []
+    for seed in (0, 2, 1):
+        own = write_clip(tmp_path / f"{seed}.mp4", [colours(seed)] * 30, options={"crf": "0"}, pixels="yuv444p")
+        alone.append(captioner.describe(own))
+    assert alone[0].caption != alone[1].caption != alone[2].caption, "neighbours must differ for this test to mean much"
+    found = list(captioner.describe_segments(film, "1.2s"))
+    expected = [(alone[0].caption, 0.0, 1.2), (alone[1].caption, 1.2, 3.6), (alone[2].caption, 3.6, 4.8)]
+    assert [one.caption for one in found] == [caption for caption, _, _ in expected]
+    assert [time for one in found for time in (one.start, one.end)] == pytest.approx(
+        [time for _, *times in expected for time in times]
+    )
+    assert [one.log_prob for one in found] == pytest.approx([one.log_prob for one in alone], abs=1e-4)
+    assert [(one.caption, one.start) for one in captioner.describe_segments(film)] == [
+        (caption, pytest.approx(start)) for caption, start, _ in expected
+    ]
+    out = tmp_path / "film.srt"
+    assert bench.caption("--segments", "scenes", "--out", str(out), clips=[str(film)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith(f"{film} 0:00:01-0:00:04: {alone[1].caption}   (confidence 0.")
+    assert len(lines) == 3
+    assert [line for line in out.read_text().splitlines() if "-->" in line] == [
+        "00:00:00,000 --> 00:00:01,200", "00:00:01,200 --> 00:00:03,600", "00:00:03,600 --> 00:00:04,800"
+    ]  # fmt: skip
+
+
+def test_segments_are_shown_on_the_page_with_their_times(bench: Bench, film: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    assert bench.caption("--segments", "1.2s", "--report", str(page), clips=[str(film)]) == 0
+    text = page.read_text()
+    said = [one.caption for one in stg.load(bench.run, weights=bench.weights).describe_segments(film, "1.2s")]
+    listed = re.findall(r'<li><a href="#v\d"><bdi>(.*?)</bdi></a> <bdi>(.*?)</bdi></li>', text)
+    times = ("0:00:00-0:00:01", "0:00:01-0:00:04", "0:00:04-0:00:05")
+    assert listed == [(f"film.mp4 {time}", caption) for time, caption in zip(times, said, strict=True)]
+    assert text.count('<details class="analysis">') == 3
+    assert text.count('alt="The frame in the middle of film.mp4 0:00:0') == 3
+
+
+def test_what_was_captioned_before_a_clip_failed_is_kept(
+    bench: Bench, film: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_clip, calls = Extractor.run_clip, list[int]()
+
+    def third_fails(*given: Any, **named: Any) -> Any:
+        calls.append(1)
+        found = run_clip(*given, **named)
+        if len(calls) == 4:
+            raise VideoError("'film.mp4' is broken at the end")
+        return found
+
+    monkeypatch.setattr(Extractor, "run_clip", third_fails)
+    assert bench.caption("--json", "--segments", "1.2s", clips=[str(film), str(bench.files[0])]) == 3
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(row["start"], row["error"]) for row in rows] == [
+        (0, None), (pytest.approx(1.2), None), (0, "'film.mp4' is broken at the end"), (0, None)
+    ]  # fmt: skip
+    assert rows[1]["end"] == pytest.approx(3.6)
+
+
 def test_a_clip_that_is_cut_short_is_captioned_and_told(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     whole = write_clip(bench.clips / "whole.mp4", grey_frames(60), container_options={"movflags": "faststart"})
     cut = bench.clips / "cut.mp4"
@@ -306,6 +383,9 @@ def test_features_made_elsewhere_cannot_be_made_for_new_clips(bench: Bench) -> N
         (["--out", "a.txt"], "out is a file that ends in .csv, .json, .jsonl, .srt or .vtt; got 'a.txt'"),
         (["--workers", "-1"], "must not be negative"),
         (["--weights", "nowhere"], "which is not in nowhere, "),
+        (["--segments", "0.5s"], "at least 1s, such as 10s; got '0.5s'"),
+        (["--segments", "shots"], "segments are scenes, or of a length in seconds, at least 1s"),
+        (["--segments", "10s", "--overlay", "a.mp4"], "overlay draws one caption into the whole clip"),
     ],
 )
 def test_wrong_options_end_with_2(

@@ -446,3 +446,26 @@ def test_a_notebook_gets_the_page_in_a_frame_of_its_own() -> None:
     values = {name: value for _, name, value in Elements(video_fragment(page)).values}
     assert values["sandbox"] == "allow-scripts"
     assert values["srcdoc"] == videos_html(page)
+
+
+def test_a_folded_video_shows_clip_caption_and_candidates_before_the_analysis() -> None:
+    view = dataclasses.replace(made_view(), film=Film(np.zeros(9, np.uint8)), folded=True)
+    words = " ".join(view.captions[0].explanation.words)
+    text = videos_html(made_page(view, dataclasses.replace(view, film=None)))
+    first, second = text.split('<article class="video card"')[1:]
+    marks = ["<video controls", 'class="said"', 'class="candidates"', '<details class="analysis">', 'class="strip"']
+    marks.append('class="word"')
+    places = [first.index(mark) for mark in marks]
+    assert places == sorted(places)
+    assert [first.count(mark) for mark in marks[:3]] == [1, 1, 1]
+    # Without the clip a frame of it, from the middle.
+    middle = strip_of(view).frames[(len(view.pictures) - 1) // 2]
+    assert f'src="{middle.jpeg}"' in second[: second.index('class="said"')]
+    assert "<video" not in second
+    # And the captions are listed at the top.
+    contents = text[text.index('<details class="contents" open>') : text.index('<article class="video card"')]
+    assert contents.count(html.escape(words)) == 2
+    plain = videos_html(made_page(dataclasses.replace(view, folded=False)))
+    assert 'class="said"' not in plain
+    assert '<details class="analysis">' not in plain
+    assert plain.index("<video controls") < plain.index('class="word"') < plain.index('class="candidates"')
