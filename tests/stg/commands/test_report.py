@@ -18,9 +18,10 @@ from rich.console import Console
 
 import stg
 from stg.commands.caption import main as caption_main
+from stg.commands.glimpses import clips_by_id
 from stg.commands.parser import run_command
-from stg.commands.report import _clips, report_videos
 from stg.commands.report import main as report_main
+from stg.commands.report import report_videos
 from stg.config.captioning import CaptionConfig
 from stg.config.data import DataConfig, WorldConfig
 from stg.config.model import GraphConfig, ModelConfig, STaTSConfig
@@ -552,12 +553,12 @@ def test_clips_of_a_report_are_found_as_those_of_an_extraction(tmp_path: Path) -
     for name in ("a.mp4", "deep/b.mkv", "notes.txt", ".c.mp4"):
         (tmp_path / name).touch()
     said = Said()
-    assert _clips(ReportConfig("run", clips=str(tmp_path)), said) == {"a": tmp_path / "a.mp4"}
+    assert clips_by_id(str(tmp_path), False, said) == {"a": tmp_path / "a.mp4"}
     assert said.lines == [
         "left out: 1 clip in subfolders (--recursive takes them); 1 file that are no clips by their suffix (1 .txt); "
         "1 hidden file (names that start with a dot)"
     ]
-    found = _clips(ReportConfig("run", clips=str(tmp_path), recursive=True), Said())
+    found = clips_by_id(str(tmp_path), True, Said())
     assert found == {"a": tmp_path / "a.mp4", "b": tmp_path / "deep" / "b.mkv"}
     with pytest.raises(ValueError, match="recursive is for the folders of clips: add --clips"):
         ReportConfig("run", recursive=True)
