@@ -24,6 +24,7 @@ class WordPredictor(nn.Module):
     """
 
     counted: Tensor
+    held: Tensor
 
     def __init__(
         self, channels: int, prior: Float[Tensor, " V"], counted: Bool[Tensor, " V"], memories: int = 1
@@ -34,6 +35,8 @@ class WordPredictor(nn.Module):
         self.bias = nn.Parameter(prior.logit())
         # Of the captions, which are there whenever a training begins or resumes.
         self.register_buffer("counted", counted, persistent=False)
+        # How many of the words that are asked for a caption holds on average.
+        self.register_buffer("held", prior[counted].sum(), persistent=False)
 
     def forward(self, *memories: VideoMemory) -> Float[Tensor, "B V"]:
         """Logits of the videos of the memories; a video without any real step has those of a zero vector."""

@@ -172,7 +172,7 @@ def _added_losses(
 def _word_losses(
     model: Captioner, encoded: Encoded, batch: CaptionBatch, settings: LossConfig
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """By branch: the loss of the words that its memory predicts, and the number of words that it is a mean over."""
+    """By branch: the loss of the words that its memory predicts, and the number of captions that it is a mean over."""
     found = {}
     for branch, logits in model.word_logits(encoded).items():
         assert model.words is not None
@@ -180,7 +180,7 @@ def _word_losses(
         assert isinstance(predictor, WordPredictor)
         every = torch.ones_like(encoded.has_objects)
         videos = encoded.has_objects if branch == "object" and not settings.keep_empty else every
-        found[branch] = word_loss(single(logits), batch.targets, batch.video, predictor.counted, videos)
+        found[branch] = word_loss(single(logits), batch.targets, batch.video, predictor.counted, videos, predictor.held)
     return found
 
 

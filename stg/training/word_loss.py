@@ -49,13 +49,15 @@ def word_loss(
     video: Int[Tensor, " W"],
     counted: Bool[Tensor, " V"],
     videos: Bool[Tensor, " B"],
+    held: Float[Tensor, ""],
 ) -> tuple[Float[Tensor, ""], Int[Tensor, ""]]:
-    r"""Binary cross-entropy of which words each caption holds, over the number of words that are held.
+    r"""Binary cross-entropy of which words each caption holds, over the number of words that captions usually hold.
 
     .. math:: L = -\sum_{cw} \big(y_{cw} \log \sigma(l_{vw}) + (1 - y_{cw}) \log \sigma(-l_{vw})\big) / n
 
     over the captions c of the videos v = v(c) that count and the words w that are asked for; y says whether c holds w,
-    and n is their sum. All captions of a video meet the same logits, whose best values are the shares of its captions.
+    and n is the number of captions times ``held``: above 0 in any part of a batch, and adding up over the
+    parts. All captions of a video meet the same logits, whose best values are the shares of its captions.
 
     Args:
         logits: of the words of each video.
@@ -63,14 +65,15 @@ def word_loss(
         video: of each caption.
         counted: words that are asked for.
         videos: that count.
+        held: number of the words asked for that a caption of the training holds on average.
 
     Returns:
-        The loss, and the number of words that are held.
+        The loss, and the number of captions that it is a mean over.
     """
     holds = torch.zeros(len(words), len(counted), device=logits.device).scatter_(1, words, 1.0)
     holds *= counted & videos[video, None]
-    held = torch.zeros_like(logits).index_add_(0, video, holds.to(logits.dtype))
-    captions = torch.bincount(video[videos[video]], minlength=len(logits)).to(logits.dtype)
-    number = held.sum()
-    absent = captions @ (functional.softplus(logits) * counted)
-    return (absent.sum() - (held * logits).sum()) / number.clamp(min=1), number.long()
+    present = torch.zeros_like(logits).index_add_(0, video, holds.to(logits.dtype))
+    captions = torch.bincount(video[videos[video]], minlength=len(logits))
+    absent = captions.to(logits.dtype) @ (functional.softplus(logits) * counted)
+    number = captions.sum()
+    return (absent.sum() - (present * logits).sum()) / (number.clamp(min=1) * held), number

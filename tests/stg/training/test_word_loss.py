@@ -56,6 +56,7 @@ def test_words_are_asked_for_that_distinguish_videos_and_begin_with_their_shares
     for word, held in shares.items():
         assert predictor.bias[word].sigmoid().item() == pytest.approx((held + 0.5) / 6)
     assert not predictor.weight.any()
+    assert predictor.held.item() == pytest.approx((5 + 4 * 0.5) / 6)
     assert "words.scene.weight" in model.state_dict()
 
 
@@ -70,22 +71,42 @@ def test_the_loss_is_the_cross_entropy_of_each_word_of_each_caption() -> None:
     words = torch.tensor([[4, 5, 2, 0], [6, 6, 5, 2], [7, 2, 0, 0], [8, 9, 5, 2]])
     video, counted = torch.tensor([0, 0, 1, 2]), torch.arange(WORDS) >= 5
     videos = torch.tensor([True, False, True])
-    loss, number = word_loss(logits, words, video, counted, videos)
-    wanted, held = 0.0, 0
+    usual = torch.tensor(1.7, dtype=torch.float64)
+    loss, number = word_loss(logits, words, video, counted, videos, usual)
+    wanted = 0.0
     for caption in (0, 1, 3):
         for word in range(5, WORDS):
             chance = 1 / (1 + math.exp(-logits[video[caption], word].item()))
             said = word in words[caption].tolist()
             wanted -= math.log(chance if said else 1 - chance)
-            held += said
-    assert (number.item(), held) == (6, 6)
-    assert loss.item() == pytest.approx(wanted / held, rel=1e-12)
+    assert number.item() == 3
+    assert loss.item() == pytest.approx(wanted / (3 * 1.7), rel=1e-12)
     loss.backward()
     assert logits.grad is not None
     assert not logits.grad[1].any()
     assert not logits.grad[:, :5].any()
-    nothing, number = word_loss(logits, words, video, counted, torch.zeros(3, dtype=torch.bool))
+    nothing, number = word_loss(logits, words, video, counted, torch.zeros(3, dtype=torch.bool), usual)
     assert (nothing.item(), number.item()) == (0, 0)
+
+
+def test_parts_of_a_batch_add_up_also_where_one_holds_no_word_that_is_asked_for() -> None:
+    logits = torch.randn(2, WORDS, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    words, video = torch.tensor([[5, 6, 2], [7, 2, 0], [4, 2, 0]]), torch.tensor([0, 0, 1])
+    counted, usual = torch.arange(WORDS) >= 5, torch.tensor(1.5, dtype=torch.float64)
+    whole, number = word_loss(logits, words, video, counted, torch.ones(2, dtype=torch.bool), usual)
+    parts = [word_loss(logits, words, video, counted, torch.arange(2) == one, usual) for one in range(2)]
+    torch.testing.assert_close(sum(loss * count for loss, count in parts) / number, whole)
+    assert parts[1][0] > 0
+
+
+def test_joined_memories_are_read_whole_and_the_objects_by_themselves(caption_batch: CaptionBatch) -> None:
+    model = asked(model_of("joint", readout="nodes"))
+    encoded = model.encode(caption_batch.graphs)
+    assert model.words is not None
+    (predictor,) = model.words.values()
+    torch.nn.init.normal_(predictor.weight)
+    assert torch.equal(model.word_logits(encoded)["scene"], predictor(encoded.scene, encoded.objects))
+    assert not torch.equal(model.word_logits(encoded)["scene"], predictor(encoded.scene, encoded.scene))
 
 
 def test_the_memory_is_read_by_its_mean_and_its_largest_and_no_padding() -> None:
