@@ -29,7 +29,10 @@ def read_predictions(path: str | Path) -> dict[str, str]:
     Raises:
         UserError: unreadable, not a list of such rows, or two captions for a video; names the file and the row.
     """
-    rows = read_json(path)
+    return _one_each(path, read_json(path))
+
+
+def _one_each(path: str | Path, rows: Any) -> dict[str, str]:
     if not isinstance(rows, list):
         raise UserError(
             f'{path} must hold a list of {{"image_id": ..., "caption": ...}} at its top level, '
@@ -93,10 +96,10 @@ def read_captions(path: str | Path) -> dict[str, list[str]]:
         found = _by_video(read_json_lines(path))
     elif not isinstance(found := read_json(path), list):
         pass
-    elif any(isinstance(row, dict) and "video" in row and "image_id" not in row for row in found):
+    elif any(_of_caption(row) for row in found):
         found = _by_video((f"{path} row {number}", row) for number, row in enumerate(found))
     else:
-        found = read_predictions(path)
+        found = _one_each(path, found)
     if not isinstance(found, dict):
         raise UserError(f"{path} must hold a list of image_id and caption, or an object {{video: caption}}")
     # One form for all that follows: a list, also of one caption.
@@ -112,6 +115,11 @@ def read_captions(path: str | Path) -> dict[str, list[str]]:
     if not any(captions.values()):
         raise UserError(f"{path} holds no captions")
     return captions
+
+
+def _of_caption(row: object) -> bool:
+    """Whether a row is one of stg.caption, and none of COCO results."""
+    return isinstance(row, dict) and "video" in row and "caption" in row and "image_id" not in row
 
 
 def read_predicted(path: str | Path) -> dict[str, str]:

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from graphs import GraphStore, build_graph
-from stg.commands.report import GLIMPSES, _glimpses
+from stg.commands.glimpses import clips_by_id, glimpses
 from stg.config.data import DataConfig, WorldConfig
-from stg.config.report import ReportConfig
 from stg.config.training import FitConfig
 from stg.datasets.open import open_dataset
 from stg.features.log import ExtractionLog
@@ -73,8 +72,9 @@ def test_a_copy_of_a_clip_is_the_same_and_hashed_once(data: DataConfig, monkeypa
 
 def test_the_page_of_a_run_shows_no_former_pictures(data: DataConfig) -> None:
     said, settings = Said(), FitConfig(data=data)
-    with Readers(ClipRequest(GLIMPSES), workers=0) as readers:
-        frames = _glimpses(ReportConfig("run", clips=str(data.root)), settings, readers, said)
+    with Readers(ClipRequest(4), workers=0) as readers:
+        clips = clips_by_id(str(data.root), False, said)
+        frames = glimpses(settings, clips, 4, readers, said)
         assert frames is not None
         assert len(frames("a")) == 4
         clip = replace_clip(data, "a")
