@@ -17,6 +17,7 @@ from stg.config.training import FitConfig, OptimConfig, RunConfig, TeacherConfig
 from stg.datasets.open import open_dataset
 from stg.runs.bundle import CaptionerBundle
 from stg.runs.folder import RunFolder
+from stg.runs.tensors import load_tensors
 from stg.runtime.distributed import Ranks
 from stg.runtime.errors import Preempted, UserError
 from stg.runtime.reporter import Reporter
@@ -221,6 +222,9 @@ def test_a_taught_run_resumes_and_its_teacher_may_move_but_not_change(
     assert all(torch.equal(value, expected[name]) for name, value in weights(out).items())
     steps = rows(out, "step")
     assert [row["teacher"] for row in steps] == [row["teacher"] for row in rows(tmp_path / "whole", "step")]
+    first, last = (load_tensors(path)[0] for path in sorted((out / "checkpoints").glob("*.safetensors")))
+    learned = {name for name, value in last.items() if "regression" in name and not value.equal(first[name])}
+    assert ("model.regression.weight" in learned) == (what == "features")
     # It falls with every step: the last one but a quarter of an epoch before the end.
     share = (steps[-1]["loss"] - steps[-1]["scene"]) / steps[-1]["teacher"]
     assert share == pytest.approx(1 / len(steps), rel=1e-3)
