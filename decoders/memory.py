@@ -81,9 +81,6 @@ class VideoMemory:
             _expect("grid_mask", self.grid_mask, tuple(self.grid.shape[:2]), mask=True)
         if self.category is not None:
             _expect("category", self.category, (videos,))
-        for name, value in (("times", self.times), ("shows", self.shows)):
-            if value is not None:
-                _expect(name, value, (videos, frames))
         if (self.objects is None) != (self.object_mask is None):
             raise ValueError("objects and object_mask come together: give both or neither")
         if self.objects is not None and self.object_mask is not None:
@@ -91,14 +88,11 @@ class VideoMemory:
             _expect("object_mask", self.object_mask, tuple(self.objects.shape[:2]), mask=True)
             if 0 in self.objects.shape:
                 raise ValueError(f"objects must be [B O C] with no empty axis, got {list(self.objects.shape)}")
-        if self.shares is not None:
-            _expect("shares", self.shares, (videos, frames, None))
-        if self.object_shares is not None:
-            of = None if self.objects is None else self.objects.shape[1]
-            _expect("object_shares", self.object_shares, (videos, of, None))
-        for name, value in (("object_times", self.object_times), ("object_shows", self.object_shows)):
-            if value is not None:
-                _expect(name, value, (videos, None if self.objects is None else self.objects.shape[1]))
+        steps = {"": frames, "object_": None if self.objects is None else self.objects.shape[1]}
+        for prefix, count in steps.items():
+            for name, axes in (("times", ()), ("shows", ()), ("shares", (None,))):
+                if (value := getattr(self, prefix + name)) is not None:
+                    _expect(prefix + name, value, (videos, count, *axes))
 
     @property
     def num_videos(self) -> int:

@@ -60,15 +60,21 @@ def relative_geometry(
     # The least number instead of none has a logarithm, and two of them a ratio of 1.
     size = extent.clamp(min=torch.finfo(extent.dtype).tiny).log()
     ratio = (size[source] - size[target]).clamp(-_LARGEST_RATIO, _LARGEST_RATIO)
-    step = (frame[source] - frame[target]).to(boxes.dtype).unsqueeze(1)
-    time = [step.sign(), step.abs() / (1 + step.abs())]
     if track is None:
         motion = torch.zeros_like(place)
     else:
         video = torch.zeros_like(frame) if batch is None else batch
         speed = _soft_sign(rate_of_change(centre, frame, track, video), extent)
         motion = speed[source] - speed[target]
-    return torch.cat([place, ratio, _iou(edge_index, boxes, extent), *time, motion], dim=1)
+    time = frames_apart(edge_index, frame, boxes.dtype)
+    return torch.cat([place, ratio, _iou(edge_index, boxes, extent), time, motion], dim=1)
+
+
+def frames_apart(edge_index: Int[Tensor, "2 E"], frame: Int[Tensor, " N"], dtype: torch.dtype) -> Float[Tensor, "E 2"]:
+    """The columns ``later`` and ``apart`` of :func:`relative_geometry`."""
+    source, target = edge_index
+    step = (frame[source] - frame[target]).to(dtype).unsqueeze(1)
+    return torch.cat([step.sign(), step.abs() / (1 + step.abs())], dim=1)
 
 
 CONTACT_GEOMETRY = ("right", "down", "distance", "gap", "boxes_right", "boxes_down", "inside")

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from graphs.conv import SparseOperator, STGConv, check_width, linear, reset, sparse_edges, sparse_operator
-from graphs.flat import GraphData, require_fields
+from graphs.flat import GraphData, known_fields, require_fields
 from graphs.scatter import segment_mean
 
 
@@ -148,8 +148,7 @@ def edge_by_edge(convs: Iterable[torch.nn.Module], edge_weight: Tensor | None) -
 
 def _parts(data: GraphData) -> dict[str, Any]:
     """What is read of a graph, by the names of the arguments."""
-    names = ("x", "frame", "edge_index", "edge_weight", "batch", "num_frames")
-    read = {name: data[name] for name in names if name in data}
+    read = known_fields(data, ("x", "frame", "edge_index", "edge_weight", "batch", "num_frames"))
     if "edge_index" not in read and "adj_t" in data:
         read["edge_index"], read["edge_weight"] = sparse_edges(data["adj_t"])
     require_fields(read, "x", "frame", "edge_index", "num_frames")

@@ -1,6 +1,6 @@
 """The tensors of video graphs by name, in a container that needs no PyTorch Geometric."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
@@ -24,6 +24,14 @@ class GraphData(Protocol):
     def __setitem__(self, name: str, value: Any) -> None: ...
     def __contains__(self, name: str) -> bool: ...
     def to_dict(self) -> dict[str, Any]: ...
+
+
+def known_fields(data: GraphData, names: Sequence[str]) -> dict[str, Any]:
+    """What a graph has of some fields; ``label_score`` stands in for ``scores``."""
+    read = {name: data[name] for name in names if name in data}
+    if "scores" in names and "scores" not in read and "label_score" in data:
+        read["scores"] = data["label_score"]
+    return read
 
 
 def require_fields(read: Mapping[str, Any], *names: str) -> None:

@@ -1,15 +1,13 @@
 """What a node is before the first convolution: appearance and, where asked for, box, class and score."""
 
 import math
-from collections.abc import Sequence
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from graphs.conv import check_width, linear, reset
-from graphs.flat import GraphData, require_fields
+from graphs.flat import GraphData, known_fields, require_fields
 from graphs.identity_edges import RATE, rate_of_change
 
 BOX_INPUTS = ("linear", "sinusoidal")
@@ -228,14 +226,6 @@ def _motion(
             "motion=False"
         )
     return box_motion(boxes, frame, num_frames, track, size, batch)
-
-
-def known_fields(data: GraphData, names: Sequence[str]) -> dict[str, Any]:
-    """What a graph has of some fields; ``label_score`` stands in for ``scores``."""
-    read = {name: data[name] for name in names if name in data}
-    if "scores" in names and "scores" not in read and "label_score" in data:
-        read["scores"] = data["label_score"]
-    return read
 
 
 def picture_sizes(

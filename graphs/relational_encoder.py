@@ -11,8 +11,8 @@ from graphs.conv import reset
 from graphs.edge_geometry import RELATIVE_GEOMETRY, relative_geometry
 from graphs.edges import EDGE_TYPES
 from graphs.encoder import FrameSlots, VideoStates, edge_by_edge
-from graphs.flat import GraphData, require_fields
-from graphs.node_inputs import NodeInputs, known_fields
+from graphs.flat import GraphData, known_fields, require_fields
+from graphs.node_inputs import NodeInputs
 from graphs.relational import AttentionConv, RelationalConv, relational_operator
 from graphs.variants import DENSE_TYPE
 

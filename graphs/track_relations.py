@@ -4,7 +4,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from graphs.edge_geometry import CONTACT_GEOMETRY, RELATIVE_GEOMETRY, contact_geometry, relative_geometry
+from graphs.edge_geometry import (
+    CONTACT_GEOMETRY,
+    RELATIVE_GEOMETRY,
+    contact_geometry,
+    frames_apart,
+    relative_geometry,
+)
 from graphs.edges import EDGE_TYPES
 from graphs.flat import GraphData
 from graphs.identity_edges import RATE, rate_of_change
@@ -14,8 +20,6 @@ from graphs.variants import DENSE_TYPE
 
 TRACK_GEOMETRIES = ("relative", "contact")
 """What :class:`TrackRelations` reads of an edge."""
-
-_TIME = [RELATIVE_GEOMETRY.index(name) for name in ("later", "apart")]
 
 _KINDS = (EDGE_TYPES["spatial"], EDGE_TYPES["temporal"], EDGE_TYPES["track"], DENSE_TYPE)
 
@@ -107,16 +111,15 @@ class TrackRelations(nn.Module):
         return self.norm(x + self.output(torch.cat([mean, largest], 1)))
 
     def _geometry(self, data: GraphData, pair: Int[Tensor, " E"], kinds: Int[Tensor, " E"]) -> Float[Tensor, "E G"]:
-        track = data.track if "track" in data else None
-        relative = relative_geometry(data.edge_index, data.boxes, data.frame, data.batch, track)
         if self.geometry == "relative":
-            return relative
+            track = data.track if "track" in data else None
+            return relative_geometry(data.edge_index, data.boxes, data.frame, data.batch, track)
         size = data.to_dict().get("size")
         # A picture of which nothing is known but boxes has at least a pixel.
         pictures = picture_sizes(data.boxes, data.num_frames, data.batch, size).flip(1).clamp(min=1)
         contact = contact_geometry(data.edge_index, data.boxes, pictures, data.batch)
         change = (RATE * rate_of_change(contact, data.frame[data.edge_index[1]], kinds, pair)).asinh()
-        return torch.cat([contact, change, relative[:, _TIME]], 1)
+        return torch.cat([contact, change, frames_apart(data.edge_index, data.frame, contact.dtype)], 1)
 
 
 def _places(edge_type: Int[Tensor, " E"]) -> Int[Tensor, " E"]:

@@ -1,8 +1,6 @@
 """One LMDB file, opened lazily in each process, growing by itself, with one writer and any number of readers."""
 
-import errno
 import os
-import shutil
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -14,14 +12,13 @@ from typing import Any
 import lmdb
 
 from graphs.storage.file_systems import check_writable
-from graphs.storage.lmdb_check import being_written, check_file
-from graphs.storage.locks import FileLock, LockHeldError, open_plain
-from graphs.storage.records import StoreError, StoreFullError
+from graphs.storage.lmdb_check import check_file
+from graphs.storage.lmdb_environment import beside, open_environment, translated
+from graphs.storage.locks import FileLock, LockHeldError
+from graphs.storage.records import StoreError
 
 MAP_GROWTH = 256 * 2**20
 _FORK_PATIENCE = 10.0
-_READERS, _SLOT, _HEADER_SLOTS = 1024, 64, 8  # of LMDB's lock file; a slot and its header are lines of the cache
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 HEADER_KEY = b"\xffheader"  # never a video's key, since 0xff does not occur in UTF-8
 
@@ -88,7 +85,7 @@ class LMDBFile:
     def read(self) -> Iterator[lmdb.Transaction]:
         """One consistent snapshot. Values are buffers into the file: valid inside the ``with`` block only."""
         environment = self._here()
-        with _translated(self.path):
+        with translated(self.path):
             try:
                 transaction = environment.begin()
             # Another process has written beyond this map: take over its size, once.
@@ -96,7 +93,7 @@ class LMDBFile:
                 environment.grow(0)
                 transaction = environment.begin()
         try:
-            with _translated(self.path):
+            with translated(self.path):
                 yield transaction
         finally:
             environment.end(transaction)
@@ -119,7 +116,7 @@ class LMDBFile:
         size = sum(len(value) for _, value in items)
         while True:
             try:
-                with _translated(self.path, size):
+                with translated(self.path, size):
                     environment.put(items, clear)
                 return
             except lmdb.MapFullError:
@@ -196,15 +193,7 @@ class _Environment:
             self._abandon()
 
     def _reopen(self, write: bool, map_growth: int) -> None:
-        while True:
-            size = self.path.stat().st_size if self.path.exists() else 0
-            try:
-                self.lmdb = _open(self.path, write, map_growth)
-                break
-            except lmdb.MapResizedError:
-                # Another process wrote after a reader had asked for the size of its map; a file that is cut stays.
-                if self.path.stat().st_size == size:
-                    raise
+        self.lmdb = open_environment(self.path, write, map_growth)
         # An environment that nobody closed must not bar the path for the rest of the process.
         self._abandon = weakref.finalize(self, self.lmdb.close)
         self._abandon.atexit = False
@@ -260,7 +249,7 @@ def _table_lock() -> AbstractContextManager[Any]:
 
 def _acquire(user: LMDBFile) -> _Environment:
     path = user.path
-    with _table_lock(), _translated(path):
+    with _table_lock(), translated(path):
         environment = _current(path)
         if environment is None:
             check_file(path)
@@ -270,13 +259,13 @@ def _acquire(user: LMDBFile) -> _Environment:
 
 def _acquire_for_writing(user: LMDBFile, map_growth: int) -> tuple[_Environment, FileLock]:
     path = user.path
-    with _table_lock(), _translated(path):
+    with _table_lock(), translated(path):
         # Locks of the system do not bar the process that holds them, so this process is asked first.
         environment = _current(path)
         if environment is not None and environment.writer() is not None:
             raise StoreError(f"{path} is already open for writing in this process ({os.getpid()}): close that one")
         try:
-            writer = FileLock(_beside(path, "-writer"))
+            writer = FileLock(beside(path, "-writer"))
         except LockHeldError as error:
             raise StoreError(f"{path} is being written by {error}: wait for it, or end it") from error
         if path.exists() and path.stat().st_size:
@@ -322,85 +311,3 @@ def _same_file(environment: _Environment, path: Path) -> bool:
     except OSError:
         return False
     return (status.st_dev, status.st_ino) == environment.identity
-
-
-def _open(path: Path, write: bool, map_growth: int) -> lmdb.Environment:
-    # No spare transactions: a forked child that closes its copy would free their slots in the shared lock table.
-    options: dict[str, Any] = {"subdir": False, "max_spare_txns": 0}
-    # Synchronous commits, no writable map: a power cut or a full disk then costs the open transaction at most.
-    options |= {"sync": True, "metasync": True, "writemap": False, "map_async": False, "readahead": True}
-    # The file itself, not a link to it, whose lock would be another one. As bytes: a name need not be UTF-8.
-    name = os.fsencode(os.path.realpath(path))
-    if write:
-        size = path.stat().st_size if path.exists() else 0
-        options["max_readers"] = _allocate_lock(path)
-        opened = lmdb.open(name, map_size=size + map_growth, mode=0o644, lock=True, **options)
-        # Readers that were killed would keep the pages they read from being used again.
-        opened.reader_check()
-        return opened
-    options |= {"map_size": path.stat().st_size, "readonly": True, "create": False}
-    # Readers enter themselves in the lock file, or a writer could reuse pages under them; on a read-only folder they
-    # cannot, and nobody should write.
-    lock_file = Path(_beside(path, "-lock"))
-    there, place = os.path.lexists(lock_file), lock_file.parent
-    if not (os.access(lock_file, os.R_OK | os.W_OK) if there else os.access(place, os.W_OK)):
-        return lmdb.open(name, lock=False, **options)
-    try:
-        return lmdb.open(name, lock=True, max_readers=_allocate_lock(path), **options)
-    except OSError as error:
-        # On a full disk as on a read-only one.
-        if error.errno not in _DISK_FULL or being_written(path):
-            raise
-        return lmdb.open(name, lock=False, **options)
-
-
-def _beside(path: Path, end: str) -> str:
-    return os.path.realpath(path) + end
-
-
-def _allocate_lock(path: Path) -> int:
-    """Give LMDB's lock file its room on the disk; returns how many readers it has place for.
-
-    LMDB maps this file into memory: on a full disk a page that is touched and has no room ends the process with SIGBUS.
-
-    Raises:
-        OSError: no room, or a link lies in its place, through which LMDB would write.
-    """
-    descriptor = open_plain(_beside(path, "-lock"), os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        status = os.fstat(descriptor)
-        # An old file keeps its size: who has it open would look for readers beyond the end of its map.
-        size = status.st_size or _SLOT * (_READERS + _HEADER_SLOTS)
-        if 512 * status.st_blocks < size and hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(descriptor, 0, size)
-    finally:
-        os.close(descriptor)
-    return min(_READERS, max(size // _SLOT - _HEADER_SLOTS, 1))
-
-
-@contextmanager
-def _translated(path: Path, size: int = 0) -> Iterator[None]:
-    """Turn what LMDB and the system say into words; the two errors that a larger map cures pass through."""
-    try:
-        yield
-    except (lmdb.MapFullError, lmdb.MapResizedError):
-        raise
-    except lmdb.Error as error:
-        if getattr(error, "code", 0) in _DISK_FULL or isinstance(error, lmdb.DiskError):
-            raise _full(path, error, size) from error
-        raise StoreError(f"{path}: {error}") from error
-    except OSError as error:
-        if error.errno in _DISK_FULL:
-            raise _full(path, error, size) from error
-        raise StoreError(f"{path}: {error.strerror or error}") from error
-
-
-def _full(path: Path, error: Exception, size: int) -> StoreFullError:
-    free = shutil.disk_usage(path.parent).free
-    needed = max(size, _SLOT * (_READERS + _HEADER_SLOTS))
-    words = getattr(error, "strerror", None) or error
-    return StoreFullError(
-        f"could not write to {path} ({words}): the disk is full, or a quota or file-size limit is reached; about "
-        f"{needed} more bytes are needed and {free} are free. All records committed before are intact: make room and "
-        "run it again"
-    )
