@@ -38,9 +38,8 @@ def make_record(plan: Plan, *, origin: Mapping[str, Any]) -> dict[str, Any]:
     done = [cell for cell, state in zip(cells, states, strict=True) if state == "done"]
     rows = [
         _row(plan, name, shuffled, [one for one in done if (one.cell.row, one.cell.shuffled) == (name, shuffled)])
-        for shuffled in dict.fromkeys(cell.shuffled for cell in plan.configs)
-        for name in plan.table.rows
-        if any((cell.row, cell.shuffled) == (name, shuffled) for cell in plan.configs)
+        # Of a seed the rows come in their order, and then their controls.
+        for name, shuffled in dict.fromkeys((cell.row, cell.shuffled) for cell in plan.configs)
     ]
     shared = to_dict(plan.configs[next(iter(plan.configs))])
     # Settings that differ between cells belong to the rows; the rest is said once.

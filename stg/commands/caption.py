@@ -1,6 +1,5 @@
 """Caption video files: text, JSON lines, pages, clips with the caption burnt in."""
 
-import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -11,12 +10,8 @@ from rich.console import Console
 
 from stg.captioning.caption_file import CaptionFile, caption_record
 from stg.captioning.pipeline import ClipCaption, VideoCaptioner, load
+from stg.commands.checks import clip_plan
 from stg.config.captioning import CaptionConfig
-from stg.datasets.world.extractor import WORLD_BUILDERS
-from stg.features.rebuild import WeightSearch, features_read, plan_features
-from stg.runs.model_file import model_header
-from stg.runs.pretrained import find_model
-from stg.runs.shipped import model_and_places
 from stg.runtime.errors import TooManySkipped, UserError
 from stg.runtime.files import printable
 from stg.runtime.output import json_line
@@ -53,11 +48,7 @@ def main(config: CaptionConfig) -> int:
 
 def _load(config: CaptionConfig) -> VideoCaptioner:
     # A missing file is reported before the model and the networks are opened, which takes seconds.
-    given = [Path(place) for place in (config.weights.split(os.pathsep) if config.weights else [])]
-    model, places = model_and_places(config.model, given)
-    header = model_header(find_model(model, download=config.download))
-    searched = WeightSearch(places, config.download)
-    plan = plan_features(header["features"], features_read(header), searched, WORLD_BUILDERS)
+    model, plan = clip_plan(config)
     if config.threads:
         torch.set_num_threads(config.threads)
     return load(

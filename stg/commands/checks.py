@@ -20,7 +20,7 @@ from stg.config.retrieval import EmbedConfig, FuseConfig
 from stg.config.store import StoreConfig
 from stg.config.training import FitConfig
 from stg.datasets.world.extractor import WORLD_BUILDERS
-from stg.features.rebuild import WeightSearch, features_read, plan_features
+from stg.features.rebuild import FeaturePlan, WeightSearch, features_read, plan_features
 from stg.runs.folder import load_config
 from stg.runs.model_file import model_file, model_header
 from stg.runs.pretrained import find_model
@@ -84,12 +84,21 @@ def _caption(config: CaptionConfig) -> None:
     for written in filter(None, (config.report, config.overlay)):
         if any(Path(written).exists() and os.path.samefile(written, path) for path in clips):
             raise UserError(f"{written} is a clip to caption, which would be lost: give another name to write to")
+    # For its errors only: weights that are missing are named before torch is imported.
+    clip_plan(config)
+
+
+def clip_plan(config: CaptionConfig) -> tuple[str | Path, FeaturePlan]:
+    """The model of stg.caption, and the networks that describe clips for it.
+
+    Raises:
+        UserError: no such model, or weights that are not there.
+    """
     given = [Path(place) for place in (config.weights.split(os.pathsep) if config.weights else [])]
     model, places = model_and_places(config.model, given)
     header = model_header(find_model(model, download=config.download))
-    # For its errors only: weights that are missing are named before torch is imported.
     search = WeightSearch(places, config.download)
-    plan_features(header["features"], features_read(header), search, WORLD_BUILDERS)
+    return model, plan_features(header["features"], features_read(header), search, WORLD_BUILDERS)
 
 
 @check.register

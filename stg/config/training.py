@@ -196,8 +196,7 @@ class RunConfig:
 
     out: str | None = None
     """Run folder; default runs/<dataset>-<branches>-<variant>-<decoder>-seed<seed> (the Transformer is not named, a
-    teacher adds -taught). An
-    unfinished run in it is resumed."""
+    teacher adds -taught). An unfinished run in it is resumed."""
     start: str | None = None
     """Run folder of a trained model with the same settings of graph and model, whose weights this run begins with; with
     model.join gate also one of the scene branch."""

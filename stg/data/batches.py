@@ -220,6 +220,17 @@ def shuffle_features(videos: Sequence[str], seed: int) -> dict[str, str]:
     return dict(zip(cycle, cycle[1:] + cycle[:1], strict=True))
 
 
+def controlled(source: BatchSource, control: str, videos: Sequence[str], seed: int) -> BatchSource:
+    """What a run reads of some videos, in training and when it is scored.
+
+    Args:
+        source: what it reads where it is no control.
+        control, seed: ``run.control`` and ``run.seed``.
+    """
+    others = shuffle_features(videos, seed) if control == "shuffle" else None
+    return replace(source, shuffled=others, shuffled_edges=control == "edges")
+
+
 def shuffle_edges(batch: GraphData) -> None:
     """The control of a graph, in place: each edge comes from an object that its video has at the place of another one.
 

@@ -111,7 +111,7 @@ def rebuild_edges(source: GraphStore, target: GraphStore, edges: EdgeConfig, rep
 
 
 def _require_padding(source: GraphStore, count: int | None) -> None:
-    """Pads cannot be told from objects later: what is made of a store with them keeps them."""
+    """Pads cannot be distinguished from objects later: what is made of a store with them keeps them."""
     there = recorded_edges(source.manifest).pad_objects
     if there not in (None, count):
         raise UserError(

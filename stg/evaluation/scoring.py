@@ -5,13 +5,14 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from stg.config.evaluation import EvaluateConfig
 from stg.config.search import SearchConfig
-from stg.data.batches import BatchSource, shuffle_features
+from stg.data.batches import BatchSource, controlled
 from stg.evaluation.calibrating import calibrate, measure, read_features, write_calibration
 from stg.evaluation.loaded_run import LoadedRun, batch_source, load_run, load_run_as
 from stg.evaluation.predictions import read_predicted, write_predictions
@@ -140,6 +141,7 @@ def caption_and_score(
         digest = fingerprint(texts)
         scoring = Scorer(texts, tokenizer="java" if reference else "python", reference=reference, spice=spice)
     results: dict[str, SearchResult] = {}
+    measured = _Measured(run, next(iter(sources.values())), videos)
     with scoring as scorer, _results_folder(run, out, split, reporter) as folder:
         for search, (suffix, source) in product(searches, sources.items()):
             name = search.name + suffix
@@ -149,16 +151,14 @@ def caption_and_score(
             # Before the scoring: captions that took hours survive a failure of Java.
             kept = None if stem is None else _ScoreFile(stem, captions, digest)
             if stem is not None:
-                write_predictions(Path(f"{stem}.json"), captions)
-                if search.n_best > 1:
-                    _write_candidates(Path(f"{stem}-nbest.json"), found)
+                _write_captions(stem, captions, found, search)
             results[name] = SearchResult(captions, broken_endings(captions.values()), None, folder)
             if scorer is None:
                 continue
             with reporter.bar(f"scoring, {name}") as progress:
                 progress(0, len(videos))
                 scores = scorer.score(captions, metrics=metrics)
-            results[name] = _calibrated(replace(results[name], scores=scores), run, split, name, source, found)
+            results[name] = _calibrated(replace(results[name], scores=scores), measured, split, name, found)
             about = {
                 "split": split,
                 "beam": 1 if search.greedy else search.beam,
@@ -172,25 +172,35 @@ def caption_and_score(
     return results
 
 
+class _Measured:
+    """What the calibrations of all searches read of a model and its videos, once and where it is needed."""
+
+    def __init__(self, run: LoadedRun, source: BatchSource, videos: Sequence[str]) -> None:
+        self.run, self.source, self.videos = run, source, videos
+
+    @cached_property
+    def sha256(self) -> str:
+        return sha256_file(self.run.folder / MODEL_FILE)
+
+    @cached_property
+    def features(self) -> tuple[str, Any]:
+        return read_features(self.run.trained.captioner, self.source, self.videos) or ("", None)
+
+
 def _calibrated(
-    result: SearchResult,
-    run: LoadedRun,
-    split: str,
-    name: str,
-    source: BatchSource,
-    found: Mapping[str, Sequence[Caption]],
+    result: SearchResult, measured: _Measured, split: str, name: str, found: Mapping[str, Sequence[Caption]]
 ) -> SearchResult:
     """Calibrate the confidence of a search on ``val``; on other splits measure what that calibration is worth there."""
-    best = {video: candidates[0] for video, candidates in found.items()}
-    captions, digest = run.dataset.captions, sha256_file(run.folder / MODEL_FILE)
+    best = {video: found[video][0] for video in measured.videos}
+    captions = measured.run.dataset.captions
     if split != "val":
         known = None if result.folder is None else calibration_file(result.folder, name)
         calibration = read_calibration(known) if known is not None and known.exists() else None
-        if calibration is None or calibration.model != digest:
+        if calibration is None or calibration.model != measured.sha256:
             return result
         return replace(result, calibration=calibration, curves=measure(calibration, best, captions))
-    feature, features = read_features(run.trained.captioner, source, list(best)) or ("", None)
-    calibration = calibrate(best, captions, search=name, model=digest, features=features, feature=feature)
+    feature, features = measured.features
+    calibration = calibrate(best, captions, search=name, model=measured.sha256, features=features, feature=feature)
     if calibration is None:
         return result
     if result.folder is not None:
@@ -274,12 +284,9 @@ def videos_of(run: LoadedRun, split: str) -> list[str]:
 
 def _sources(run: LoadedRun, videos: Sequence[str], reporter: Reporter) -> dict[str, BatchSource]:
     """What the model reads, by what is added to the names of searches: with classes and without, where it reads any."""
-    source = batch_source(run.trained, run.store, run.dataset)
-    if run.settings.run.control == "shuffle":
-        # A control is scored as it was trained: on the features of other videos.
-        source = replace(source, shuffled=shuffle_features(videos, run.settings.run.seed))
-    elif run.settings.run.control == "edges":
-        source = replace(source, shuffled_edges=True)
+    control = run.settings.run
+    # A control is scored as it was trained: on the features of other videos, or on edges of other objects.
+    source = controlled(batch_source(run.trained, run.store, run.dataset), control.control, videos, control.seed)
     if "category" not in run.trained.captioner.decoder.reads:
         return {"": source}
     # Scored without as well, since clips of one's own have no class.
@@ -309,6 +316,14 @@ def _captions(
             device=run.device,
             advance=advance_by(advance, len(videos)),
         )
+
+
+def _write_captions(
+    stem: Path, captions: Mapping[str, str], found: Mapping[str, Sequence[Caption]], search: SearchConfig
+) -> None:
+    write_predictions(Path(f"{stem}.json"), captions)
+    if search.n_best > 1:
+        _write_candidates(Path(f"{stem}-nbest.json"), found)
 
 
 def _write_candidates(path: Path, found: Mapping[str, Sequence[Caption]]) -> None:

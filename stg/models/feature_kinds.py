@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from graphs import GraphData
+from graphs import GraphData, segment_mean
 from stg.config.extraction import OPTIONS_OF
 
 
@@ -83,5 +83,12 @@ def clip_means(batch: GraphData, name: str) -> Float[Tensor, "B D"]:
     counts = {"scene": batch.num_frames, "x": batch.ptr.diff()}.get(name)
     if counts is None:
         counts = batch.motion_ptr.diff()
-    video = torch.arange(len(counts)).repeat_interleave(counts)
-    return rows.new_zeros(len(counts), rows.shape[1]).index_add_(0, video, rows) / counts.clamp_min(1)[:, None]
+    return mean_of_videos(rows, counts)[0]
+
+
+def mean_of_videos(
+    rows: Float[Tensor, "M D"], counts: Int[Tensor, " B"]
+) -> tuple[Float[Tensor, "B D"], Int[Tensor, " B"]]:
+    """The mean of each video's rows, which stand one video after the other, and how many rows it has."""
+    video = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
+    return segment_mean(rows, video, len(counts))

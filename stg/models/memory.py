@@ -4,8 +4,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from graphs import GraphData, segment_mean
-from stg.models.feature_kinds import feature
+from graphs import GraphData
+from stg.models.feature_kinds import feature, mean_of_videos
+
+
+def mean_of_steps(steps: Float[Tensor, "B S C"], mask: Bool[Tensor, "B S"]) -> Float[Tensor, "B C"]:
+    """The mean of the real steps of each video; zeros for one without any."""
+    # Padded steps may hold anything, and NaN times 0 is NaN.
+    return steps.masked_fill(~mask[..., None], 0.0).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
 
 
 def places(group: Int[Tensor, " M"], groups: int) -> tuple[Int[Tensor, " M"], Int[Tensor, " G"]]:
@@ -112,14 +118,14 @@ class ClipVector(nn.Module):
         """The vectors of the videos of a flat batch."""
         means: list[Tensor] = []
         if "scene" in self.requires:
-            means.append(_mean_of_videos(feature(batch, "scene"), batch.num_frames)[0])
+            means.append(mean_of_videos(feature(batch, "scene"), batch.num_frames)[0])
         if "motion" in self.requires:
-            means.append(_mean_of_videos(feature(batch, "motion"), batch.motion_ptr.diff())[0])
+            means.append(mean_of_videos(feature(batch, "motion"), batch.motion_ptr.diff())[0])
         if "audio" in self.requires:
             audio, heard = feature(batch, "audio"), batch.audio_mask
             # Silent stretches drop out, so the rows of each video are recounted, by a running sum.
             before = torch.cat([heard.new_zeros(1, dtype=torch.int64), heard.cumsum(0)])
-            mean, count = _mean_of_videos(audio[heard], before[batch.audio_ptr].diff())
+            mean, count = mean_of_videos(audio[heard], before[batch.audio_ptr].diff())
             means += [mean, (count > 0).to(mean)[:, None]]
         return self.project(torch.cat(means, -1))
 
@@ -192,11 +198,3 @@ class MemoryBuilder(nn.Module):
         if self.category and "category" in batch:
             parts["category"] = batch.category
         return parts
-
-
-def _mean_of_videos(
-    rows: Float[Tensor, "M D"], counts: Int[Tensor, " B"]
-) -> tuple[Float[Tensor, "B D"], Int[Tensor, " B"]]:
-    """The mean of each video's rows, which stand one video after the other, and how many rows it has."""
-    video = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
-    return segment_mean(rows, video, len(counts))

@@ -5,6 +5,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from decoders import VideoMemory
+from stg.models.memory import mean_of_steps
 
 
 class WordPredictor(nn.Module):
@@ -45,8 +46,6 @@ class WordPredictor(nn.Module):
 
 
 def _pooled(steps: Float[Tensor, "B S C"], mask: Bool[Tensor, "B S"]) -> tuple[Tensor, Tensor]:
-    real = mask[..., None]
-    mean = steps.masked_fill(~real, 0.0).sum(1) / real.sum(1).clamp(min=1)
-    largest = steps.masked_fill(~real, -torch.inf).amax(1)
+    largest = steps.masked_fill(~mask[..., None], -torch.inf).amax(1)
     # The largest of nothing is -inf.
-    return mean, largest.masked_fill(~mask.any(1, keepdim=True), 0.0)
+    return mean_of_steps(steps, mask), largest.masked_fill(~mask.any(1, keepdim=True), 0.0)

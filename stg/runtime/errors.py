@@ -31,3 +31,13 @@ class Preempted(StgError):
     """Stopped on request with a checkpoint saved: the same command resumes from there."""
 
     exit_code = 75
+
+
+def first_line(error: BaseException, text: str | None = None, *, most: int = 300) -> str:
+    """What the error of a library says, as a part of a line of one's own: its kind where it says nothing.
+
+    Args:
+        text: what is left of its words; None: all of them.
+        most: letters.
+    """
+    return ((str(error) if text is None else text).strip() or type(error).__name__).splitlines()[0][:most]

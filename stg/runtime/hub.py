@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from stg.runtime.errors import UserError
+from stg.runtime.errors import UserError, first_line
 
 SECONDS = 2.0
 """Longest wait for the first sign of a hub: a machine without a network answers by then."""
@@ -71,7 +71,9 @@ def fetch(model: str, files: Sequence[str], option: str, revision: str | None = 
             model, revision=revision, allow_patterns=list(files), endpoint=api.endpoint, etag_timeout=SECONDS * 5
         )
     except Exception as error:  # of the library, of its HTTP client and of the system: they share no base class
-        raise UserError(f"{model} could not be fetched from {api.endpoint}: {_line(error)}; {advice}") from error
+        raise UserError(
+            f"{model} could not be fetched from {api.endpoint}: {first_line(error, most=200)}; {advice}"
+        ) from error
     return Path(folder)
 
 
@@ -96,7 +98,7 @@ def push(folder: Path, model: str, *, private: bool | None = None) -> str:
         repository = api.create_repo(model, private=private, exist_ok=True).repo_id
         return str(api.upload_folder(repo_id=repository, folder_path=folder, commit_message="Upload a captioner"))
     except Exception as error:  # as above
-        raise UserError(f"{model} could not be sent to {api.endpoint}: {_line(error)}") from error
+        raise UserError(f"{model} could not be sent to {api.endpoint}: {first_line(error, most=200)}") from error
 
 
 def _api() -> Any:
@@ -130,7 +132,7 @@ def _check_reachable(endpoint: str, what: str, advice: str) -> None:
             socket.create_connection((parts.hostname, port), timeout=SECONDS).close()
             failed.clear()
         except OSError as error:
-            failed[:] = [_line(error)]
+            failed[:] = [first_line(error, most=200)]
 
     # In a thread, as the look-up of a name knows no time limit.
     thread = threading.Thread(target=connect, daemon=True)
@@ -140,7 +142,3 @@ def _check_reachable(endpoint: str, what: str, advice: str) -> None:
         raise UserError(
             f"{what}, and {endpoint} cannot be reached from here ({failed[0]} within {SECONDS:g} s): {advice}"
         )
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from decoders import VideoMemory
+from stg.models.memory import mean_of_steps
 
 Divergence = Literal["student_teacher", "teacher_student", "js"]
 
@@ -127,9 +128,7 @@ def taught_loss(
 
 def mean_memory(memory: VideoMemory) -> Float[Tensor, "B C"]:
     """The mean of the steps that a decoder attends to (frames, objects, tracks); zeros for a video without any."""
-    mask = memory.frame_mask[..., None]
-    # Padded steps may hold anything, and NaN times 0 is NaN.
-    return memory.frames.masked_fill(~mask, 0).sum(1) / mask.sum(1).clamp_min(1)
+    return mean_of_steps(memory.frames, memory.frame_mask)
 
 
 def relation_loss(

@@ -8,7 +8,7 @@ import torch
 from graphs import GraphStore
 from stg.config.data import DataConfig
 from stg.config.training import FitConfig
-from stg.data.batches import BatchSource, TrainingSet, shuffle_features
+from stg.data.batches import BatchSource, TrainingSet, controlled
 from stg.data.prefetch import load_into_memory
 from stg.datasets.base import CaptionDataset
 from stg.datasets.open import open_dataset
@@ -96,9 +96,8 @@ def set_up(
     )
 
     def source(videos: Sequence[str]) -> BatchSource:
-        others = shuffle_features(videos, config.run.seed) if config.run.control == "shuffle" else None
-        edges = (config.graph.variant, config.graph.time_flow)
-        return BatchSource(graphs, *edges, others, category, shuffled_edges=config.run.control == "edges")
+        plain = BatchSource(graphs, config.graph.variant, config.graph.time_flow, category=category)
+        return controlled(plain, config.run.control, videos, config.run.seed)
 
     data = TrainingSet(
         source(train_videos),

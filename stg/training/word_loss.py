@@ -56,8 +56,8 @@ def word_loss(
     .. math:: L = -\sum_{cw} \big(y_{cw} \log \sigma(l_{vw}) + (1 - y_{cw}) \log \sigma(-l_{vw})\big) / n
 
     over the captions c of the videos v = v(c) that count and the words w that are asked for; y says whether c holds w,
-    and n is the number of captions times ``held``: above 0 in any part of a batch, and adding up over the
-    parts. All captions of a video meet the same logits, whose best values are the shares of its captions.
+    and n is the number of captions times ``held``: above 0 in any part of a batch, and adding up over the parts. All
+    captions of a video meet the same logits, whose best values are the shares of its captions.
 
     Args:
         logits: of the words of each video.

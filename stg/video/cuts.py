@@ -25,9 +25,8 @@ def cut_seconds(pictures: Iterator[tuple[float, DecodedPicture]]) -> Iterator[fl
     """When the first frame of each scene but the first is shown.
 
     A cut is between two frames whose mean absolute difference in RGB, at :data:`SIZE`, is at least :data:`LEAST` and
-    :data:`TIMES` the mean of the differences around it. Slow changes (fades, dissolves) are no cuts; a
-    flash is one. The rule is that of PySceneDetect's ``AdaptiveDetector``, whose scores are of hue, saturation and
-    brightness.
+    :data:`TIMES` the mean of the differences around it. Slow changes (fades, dissolves) are no cuts; a flash is one.
+    The rule is that of PySceneDetect's ``AdaptiveDetector``, whose scores are of hue, saturation and brightness.
 
     Args:
         pictures: with their times, in order.

@@ -55,8 +55,8 @@ def read_stretches(path: str | Path, request: ClipRequest) -> Iterator[ClipPart]
 
     ``request.cut`` says where the clip is cut: each so many seconds, or where its picture changes at once (``scenes``,
     :func:`stg.video.cuts.cut_seconds`). One shorter than :data:`SHORTEST`, and one in which no new frame is shown,
-    joins its neighbour. Frames are chosen among those of the stretch by the request's
-    rule. A frame that cannot be read shows the one before it. Sound is cut to the nearest example of .96 s.
+    joins its neighbour. Frames are chosen among those of the stretch by the request's rule. A frame that cannot be read
+    shows the one before it. Sound is cut to the nearest example of .96 s.
 
     Raises:
         VideoError: the clip cannot be used; mostly comes after the parts that could be read.

@@ -118,15 +118,3 @@ def _box_features(maps: Tensor, boxes: Sequence[Boxes], sample: SampledFrames, i
     corners = torch.from_numpy(np.concatenate([np.zeros((0, 4), np.float32), *boxes])) * scale
     frame = torch.repeat_interleave(torch.arange(len(boxes)), torch.tensor([len(item) for item in boxes]))
     return roi_features(maps, corners, frame, stride=images.shape[2] // maps.shape[2])
-
-
-def on_device(network: nn.Module, device: str) -> nn.Module:
-    """A network in float32, in evaluation mode, of which nothing is trained.
-
-    Raises:
-        UserError: the device cannot be used.
-    """
-    try:
-        return network.float().requires_grad_(False).eval().to(device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device {device!r} cannot be used: {error}; take cpu or cuda") from error

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float32, UInt8
 from torch.nn.functional import interpolate
 
-from stg.runtime.errors import StgError, UserError
+from stg.runtime.errors import StgError, UserError, first_line
 from stg.vision.onnx_files import external_files
 from stg.vision.weights import WeightFile, Weights
 
@@ -69,7 +69,7 @@ class OnnxNetwork:
             raise
         except Exception as error:  # onnxruntime's own errors share no base class below Exception
             raise UserError(
-                f"{self.path} is not an ONNX network that onnxruntime can open: {_first_line(error)}"
+                f"{self.path} is not an ONNX network that onnxruntime can open: {first_line(error)}"
             ) from error
         if len(session.get_inputs()) != 1 or len(session.get_inputs()[0].shape) != 4:
             shapes = [item.shape for item in session.get_inputs()]
@@ -96,7 +96,7 @@ class OnnxNetwork:
         except StgError:
             raise
         except Exception as error:
-            raise StgError(f"{self.path} failed on input {list(images.shape)}: {_first_line(error)}") from error
+            raise StgError(f"{self.path} failed on input {list(images.shape)}: {first_line(error)}") from error
         return np.concatenate(parts)
 
     def _run_batch(self, names: list[str], feed: dict[str, np.ndarray]) -> np.ndarray:
@@ -145,7 +145,3 @@ def resize(frames: UInt8[np.ndarray, "T H W 3"], height: int, width: int, *, ant
     finally:
         torch.set_num_threads(threads)
     return resized.numpy()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

@@ -12,17 +12,17 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenize
 from transformers.models.auto.modeling_auto import AutoModelForObjectDetection, AutoModelForZeroShotObjectDetection
 from transformers.utils import logging
 
-from stg.runtime.errors import UserError
+from stg.runtime.errors import UserError, first_line
 from stg.runtime.files import fingerprint
 from stg.runtime.reading import read_json
 from stg.video.clip import SegmentRequest
 from stg.video.decoding import SampledFrames
 from stg.vision.detectors import Detections, category_ids, class_name
-from stg.vision.encoders import EncoderBackbone, on_device
+from stg.vision.encoders import EncoderBackbone
 from stg.vision.inference import in_batches, inference
 from stg.vision.model_folders import CONFIG, PROCESSOR, model_name
 from stg.vision.motion import MotionResult
-from stg.vision.weights import WeightFile, Weights
+from stg.vision.weights import WeightFile, Weights, on_device
 
 UNREAD = ("transformers_version", "_name_or_path", "torch_dtype", "dtype", "architectures", "processor_class")
 """Settings that decide no number: who saved them, where, and how weights were kept."""
@@ -44,7 +44,7 @@ def _load(maker: Any, file: WeightFile, device: str) -> nn.Module:
             folder, local_files_only=True, use_safetensors=True, output_loading_info=True
         )
     except Exception as error:  # of the library, of safetensors, of torch: they share no base class
-        raise UserError(f"{folder} holds no network that transformers can open here: {_line(error)}") from error
+        raise UserError(f"{folder} holds no network that transformers can open here: {first_line(error)}") from error
     finally:
         if bars:
             logging.enable_progress_bar()
@@ -56,7 +56,7 @@ def _load(maker: Any, file: WeightFile, device: str) -> nn.Module:
         raise UserError(
             f"{file} lacks weights of {type(network).__name__}: {', '.join(missing[:5])}{', ...' * (len(missing) > 5)}"
         )
-    return on_device(network, device)
+    return on_device(network.float(), device)
 
 
 def _settings(file: WeightFile, name: str) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def _processor(file: WeightFile) -> Any:
     try:
         return AutoImageProcessor.from_pretrained(file.path.parent, local_files_only=True)
     except Exception as error:  # as above
-        raise UserError(f"{file.path.parent / PROCESSOR} cannot be used: {_line(error)}") from error
+        raise UserError(f"{file.path.parent / PROCESSOR} cannot be used: {first_line(error)}") from error
 
 
 def _entry(file: WeightFile) -> dict[str, Any]:
@@ -189,7 +189,7 @@ class TransformersDetector:
         try:
             config = AutoConfig.from_pretrained(folder, local_files_only=True)
         except Exception as error:  # as above
-            raise UserError(f"{folder / CONFIG} cannot be used: {_line(error)}") from error
+            raise UserError(f"{folder / CONFIG} cannot be used: {first_line(error)}") from error
         spoken = type(config) in AutoModelForZeroShotObjectDetection._model_mapping
         if spoken != bool(self.words):
             need = "is given words: name what to look for" if spoken else "knows its own classes: leave out the words"
@@ -209,7 +209,9 @@ class TransformersDetector:
         try:
             tokenizer = AutoTokenizer.from_pretrained(self.weights.path.parent, local_files_only=True, use_fast=True)
         except Exception as error:  # as above
-            raise UserError(f"{self.weights.path.parent} has no tokenizer for the words: {_line(error)}") from error
+            raise UserError(
+                f"{self.weights.path.parent} has no tokenizer for the words: {first_line(error)}"
+            ) from error
         text = "".join(f"{word}. " for word in self.words).rstrip()
         found = tokenizer(text, return_tensors="pt", return_offsets_mapping=True)
         # The place of each letter, and -1 for the full stop and the space that end a word.
@@ -353,7 +355,3 @@ def _normalise(values: Float32[Tensor, "*axes 3 h w"], processor: Any) -> Float3
         return values
     mean, std = (values.new_tensor(list(item))[:, None, None] for item in (processor.image_mean, processor.image_std))
     return (values - mean) / std
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

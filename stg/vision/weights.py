@@ -17,7 +17,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stg.runtime.errors import UserError
+from stg.runtime.errors import UserError, first_line
 from stg.runtime.files import replacing, sha256_file
 from stg.vision.onnx_files import external_files
 from stg.vision.published import PREFIXES, PUBLISHED, UNPUBLISHED, Published
@@ -258,9 +258,17 @@ def frozen_network(
     ):  # the initial values are overwritten; the caller's numbers stay as they were
         module = build(state)
     fit_state_dict(module, state, path)
-    module = module.requires_grad_(False).eval()
+    return on_device(module, device)
+
+
+def on_device(module: "nn.Module", device: str) -> "nn.Module":
+    """A network in evaluation mode, of which nothing is trained.
+
+    Raises:
+        UserError: the device cannot be used.
+    """
     try:
-        return module.to(device)
+        return module.requires_grad_(False).eval().to(device)
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"device {device!r} cannot be used: {_line(error)}; take cpu or cuda") from error
 
@@ -388,4 +396,4 @@ def _line(error: BaseException) -> str:
     if "weights_only" in text:  # here torch advises to switch off what keeps a file's code from running
         text = text.partition("WeightsUnpickler error:")[2] or text.partition("In PyTorch")[0]
         text = text.replace("Cannot use ``weights_only=True`` with", "tensors alone cannot be read from")
-    return (text.strip() or type(error).__name__).splitlines()[0][:200]
+    return first_line(error, text, most=200)

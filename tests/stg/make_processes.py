@@ -32,6 +32,7 @@ from stg.training.loop import fit
 from stg.training.losses import captioning_losses, local_share
 from stg.training.rewards import Pending, Rewards, ready
 from stg.training.word_loss import predict_words
+from tests.stg.changed import with_changes
 from tests.stg.conftest import made_batch, made_video
 
 # Losses and gradients: videos with objects and without, of unlike lengths, one of them twice in the batch.
@@ -178,9 +179,7 @@ def settings(store: Path, out: Path, **changes: Any) -> FitConfig:
         optim=OptimConfig(lr=3e-3, batch_videos=3, epochs=2, captions_per_video=2, epoch_captions=2),
         run=RunConfig(out=str(out), samples=1, save_minutes=1000.0),
     )
-    for name, change in changes.items():
-        config = dataclasses.replace(config, **{name: dataclasses.replace(getattr(config, name), **change)})
-    return config
+    return with_changes(config, changes)
 
 
 RANDOM: dict[str, Any] = {

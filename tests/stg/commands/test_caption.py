@@ -231,9 +231,9 @@ def test_captions_are_written_to_a_file_and_a_failed_clip_is_named(
     assert [row["caption"] for row in rows] == [said[path.stem].text for path in bench.files]
     assert [row["video"] for row in rows] == list(map(str, bench.files))
     assert "'broken.mp4' is not a video" in failed["error"]
-    told = capsys.readouterr()
-    assert f"written: {out}\n" in told.err
-    assert "skipped: 'broken.mp4' is not a video" in told.err
+    printed = capsys.readouterr().err
+    assert f"written: {out}\n" in printed
+    assert "skipped: 'broken.mp4' is not a video" in printed
     # The same as a list of objects, which other commands read.
     assert bench.caption("--out", str(tmp_path / "captions.json"), "--n_best", "2") == 3
     assert read_predicted(tmp_path / "captions.json") == {path.stem: said[path.stem].text for path in bench.files}

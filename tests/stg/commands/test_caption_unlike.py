@@ -115,11 +115,11 @@ def test_the_help_of_json_names_every_field_that_it_prints() -> None:
 @pytest.mark.parametrize("reads", [["objects"], ["scene", "objects"]])
 def test_a_model_that_reads_objects_of_the_world_says_what_captions_clips_instead(reads: list[str]) -> None:
     """The world's detector knows the objects of its own videos by their numbers: it cannot see any in a clip."""
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as caught:
         world_extractor(Manifest({"backbone": {"name": "world-backbone"}}), reads)
     for words in (
         "whose detector knows only the world's own videos",
         "stg.report RUN --split test",
         "--model.branches full or scene",
     ):
-        assert words in str(told.value)
+        assert words in str(caught.value)

@@ -33,6 +33,7 @@ from stg.training.loop import _best, fit
 from stg.training.schedules import step_size
 from stg.training.state import Position
 from stg.training.step import StepResult, train_step
+from tests.stg.changed import with_changes
 from tests.stg.failing_output import failing_output
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -55,9 +56,7 @@ def settings(store: Path, out: Path, **changes: Any) -> FitConfig:
         optim=OptimConfig(lr=3e-3, batch_videos=3, epochs=2, captions_per_video=2, epoch_captions=4),
         run=RunConfig(out=str(out), samples=1, save_minutes=1000.0),
     )
-    for name, change in changes.items():
-        config = dataclasses.replace(config, **{name: dataclasses.replace(getattr(config, name), **change)})
-    return config
+    return with_changes(config, changes)
 
 
 def run(config: FitConfig, stop: Callable[[], bool] = lambda: False, ranks: Ranks | None = None) -> str:

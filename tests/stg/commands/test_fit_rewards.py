@@ -21,6 +21,7 @@ from stg.runtime.errors import Preempted, UserError
 from stg.runtime.progress import ConsoleReporter
 from stg.training.loop import fit
 from stg.training.rewards import Rewards
+from tests.stg.changed import with_changes
 
 WORLD = WorldConfig(train=8, val=3, test=3)
 
@@ -41,9 +42,7 @@ def settings(store: Path, out: Path, **changes: Any) -> FitConfig:
         reward=RewardConfig(weight=0.5, from_epoch=2, cider=0.1, samples=2, baseline="leave_one_out"),
         run=RunConfig(out=str(out), samples=1, save_minutes=1000.0),
     )
-    for name, change in changes.items():
-        config = dataclasses.replace(config, **{name: dataclasses.replace(getattr(config, name), **change)})
-    return config
+    return with_changes(config, changes)
 
 
 def run(config: FitConfig, stop: Callable[[], bool] = lambda: False) -> str:

@@ -24,6 +24,7 @@ from stg.runtime.reporter import Reporter
 from stg.training.loop import fit
 from stg.training.teacher import Teacher
 from stg.training.teacher_run import best_validation
+from tests.stg.changed import with_changes
 
 WORLD = WorldConfig(train=8, val=3, test=3)
 JOINT = {
@@ -48,8 +49,7 @@ def settings(store: Path, out: Path, **changes: Any) -> FitConfig:
         optim=OptimConfig(lr=3e-3, batch_videos=4, epochs=2, captions_per_video=2, epoch_captions=2),
         run=RunConfig(out=str(out), samples=0, save_minutes=1000.0),
     )
-    sections = {name: dataclasses.replace(getattr(config, name), **change) for name, change in changes.items()}
-    return dataclasses.replace(config, **sections)
+    return with_changes(config, changes)
 
 
 class Stopping(Reporter):

@@ -1,6 +1,5 @@
 """One decoder that attends to the scene and, through a gate, to the graph; begun with the weights of a scene model."""
 
-import dataclasses
 import io
 import json
 from pathlib import Path
@@ -28,6 +27,7 @@ from stg.runs.bundle import CaptionerBundle
 from stg.runtime.errors import UserError
 from stg.runtime.progress import ConsoleReporter
 from stg.training.loop import fit
+from tests.stg.changed import with_changes
 from tests.stg.models.test_readout import model_of, one_video, videos
 
 WORDS = torch.tensor([[1, 5, 6], [1, 6, 5], [1, 5, 5]])
@@ -144,8 +144,7 @@ def trained(folder: Path, name: str, **changes: Any) -> tuple[Path, str]:
         optim=OptimConfig(batch_videos=4, epochs=1, epoch_captions=2, lr=1e-2),
         run=RunConfig(out=str(folder / name), samples=0),
     )
-    for section, change in changes.items():
-        config = dataclasses.replace(config, **{section: dataclasses.replace(getattr(config, section), **change)})
+    config = with_changes(config, changes)
     text = io.StringIO()
     fit(config, reporter=ConsoleReporter(Console(file=text, width=200)))
     return folder / name, text.getvalue()

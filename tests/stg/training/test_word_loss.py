@@ -28,6 +28,7 @@ from stg.runtime.progress import ConsoleReporter
 from stg.training.loop import fit
 from stg.training.losses import captioning_losses
 from stg.training.word_loss import predict_words, word_loss
+from tests.stg.changed import with_changes
 
 WORDS = 12
 # Word 4 is in most videos, 5 in half of them, 6 twice in one caption.
@@ -193,9 +194,7 @@ def trained(store: Path, out: Path, stop: Callable[[], bool] = lambda: False, **
         optim=OptimConfig(batch_videos=4, epochs=1, epoch_captions=2),
         run=RunConfig(out=str(out), samples=0),
     )
-    for name, change in changes.items():
-        config = dataclasses.replace(config, **{name: dataclasses.replace(getattr(config, name), **change)})
-    fit(config, reporter=ConsoleReporter(Console(file=io.StringIO()), stop))
+    fit(with_changes(config, changes), reporter=ConsoleReporter(Console(file=io.StringIO()), stop))
     return out
 
 
