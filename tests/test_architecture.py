@@ -40,6 +40,7 @@ FLOORS = {
     "training": 6,
     "retrieval": 7,
     "ablation": 7,
+    "benchmark": 7,
     "pages": 7,
     "commands": 8,
 }
