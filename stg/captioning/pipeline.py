@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from graphs import GraphData, GraphsInMemory
+from stg.captioning.confidence import calibration_of, chance_of, unlike_training
 from stg.config.captioning import cut_of
 from stg.config.extraction import ExecutionConfig
 from stg.config.search import SearchConfig, with_candidates, with_shorthands
@@ -17,10 +18,9 @@ from stg.data.feature_check import versions_note, versions_now
 from stg.datasets.world.extractor import WORLD_BUILDERS, is_world, unlike_world
 from stg.features.extractor import Extractor
 from stg.features.rebuild import FeaturePlan, WeightSearch, features_read, plan_features
-from stg.models.feature_kinds import clip_means
 from stg.models.generation import Caption, generate
 from stg.runs.bundle import CaptionerBundle
-from stg.runs.calibration import Calibration, Level, level, run_calibrations
+from stg.runs.calibration import Level, run_calibrations
 from stg.runs.model_file import model_header
 from stg.runs.pretrained import find_model
 from stg.runs.shipped import model_and_places
@@ -275,8 +275,8 @@ class VideoCaptioner:
         )[video]
         seconds = time.perf_counter() - start
         found, cut = candidates[0], clip.sample.truncated
-        calibration = self.calibration
-        chance = calibration.chance(found.log_prob) if calibration is not None else None
+        # A clip has no class: of a model that reads one, the captions without it count.
+        calibrated = chance_of(calibration_of(self.trained.calibration, self.search), found)
         seen = Evidence(path, graph, clip.sample, self)
         return ClipCaption(
             name,
@@ -285,35 +285,15 @@ class VideoCaptioner:
             found.log_prob,
             seconds,
             cut,
-            warning=unlike_world(self.trained.features, clip.sample) or self._far(source, video),
+            warning=unlike_world(self.trained.features, clip.sample)
+            or unlike_training(self.trained.calibration, source, video),
             candidates=tuple(candidates),
             seen=seen,
             start=clip.sample.start,
             end=None if clip.sample.duration is None else clip.sample.start + clip.sample.duration,
-            chance=chance,
-            level=None if chance is None else level(chance),
+            chance=calibrated and calibrated[0],
+            level=calibrated and calibrated[1],
         )
-
-    @property
-    def calibration(self) -> Calibration | None:
-        """What confidence is worth with this search; None where that was not calibrated."""
-        # A clip has no class: of a model that reads one, the captions without it count.
-        without = f"{self.search.name}, no class"
-        return self.trained.calibration.get(without) or self.trained.calibration.get(self.search.name)
-
-    def _far(self, source: BatchSource, video: str) -> str | None:
-        """A warning where the features of a clip lie farther from the training data than nearly all others; or None."""
-        # That of any search will do: how clips are searched does not change their features.
-        for found in (self.calibration, *self.trained.calibration.values()):
-            if found is not None and found.feature:
-                features = clip_means(source.batch([video]), found.feature)[0].tolist()
-                if len(features) != len(found.mean) or (distance := found.distance(features)) <= found.farthest:
-                    return None
-                return (
-                    f"unlike the training data (its features are {distance:.2f} from their mean, in their deviations; "
-                    f"of the validation videos one in a hundred is beyond {found.farthest:.2f})"
-                )
-        return None
 
 
 def joined(one: ClipCaption, other: ClipCaption) -> ClipCaption:

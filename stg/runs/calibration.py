@@ -121,7 +121,7 @@ def run_calibrations(model: Path) -> tuple[dict[str, Calibration], list[str]]:
         UserError: a file is not what `stg.evaluate` writes.
     """
     paths = sorted((model.parent / "evaluation").glob(f"val-*{SUFFIX}"))
-    digest = sha256_file(model) if paths else ""
+    digest = sha256_file(model) if paths and model.exists() else ""
     found = [read_calibration(path) for path in paths]
     of_this = {one.search: one for one in found if one.model == digest}
     if len(of_this) == len(found):

@@ -12,6 +12,7 @@ from stg.pages.run.ablations import read_ablation
 from stg.pages.run.captions import Pictures, choose, histories, written
 from stg.pages.run.curves import Clock, curves, decimal, numbers
 from stg.pages.run.record import RunRecord, read_run
+from stg.pages.run.reliability import reliability_charts
 from stg.pages.run.views import Grid, Missing, RunPage
 from stg.runs.evaluations import Evaluation
 from stg.runs.model_file import MODEL_FILE, WHOLE_FILE
@@ -97,6 +98,7 @@ def run_view(
         numbers=numbers(run),
         histories=captions,
         scores=_score_grid(run.evaluations),
+        reliability=reliability_charts(run.calibrations),
         # The tagger is chosen, and perhaps spaCy loaded, only where there are captions to tag.
         written=None
         if evaluation is None
@@ -166,7 +168,7 @@ def _missing(run: RunRecord, split: str, evaluation: Evaluation | None) -> dict[
     go_on = f"python -m stg.fit --run.out {run.shown}"
     evaluate = f"python -m stg.evaluate {run.shown}"
     trained = MODEL_FILE in run.weights
-    parts = ("curves", "numbers", "histories", "scores", "written", "ablations")
+    parts = ("curves", "numbers", "histories", "scores", "reliability", "written", "ablations")
     # A value of None: the part is on the page. Otherwise the first thing that it lacks, and the command that makes it.
     missing: dict[str, Missing | None] = dict.fromkeys(parts)
     if not run.steps and not run.validations:
@@ -182,6 +184,9 @@ def _missing(run: RunRecord, split: str, evaluation: Evaluation | None) -> dict[
         missing["scores"] = Missing(why, evaluate if trained else go_on)
     elif not any(one.record for one in run.evaluations):
         missing["scores"] = Missing("There are captions and no scores: those of people are withheld.")
+    if not run.calibrations:
+        why = "The confidence of these weights is not calibrated; that takes captions of 20 validation videos."
+        missing["reliability"] = Missing(why, f"{evaluate} --split val" if trained else go_on)
     if evaluation is None:
         why = f"{split} was not captioned yet."
         missing["written"] = Missing(why, f"{evaluate} --split {split}" if trained else go_on)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from stg.config.training import FitConfig
+from stg.runs.calibration import Calibration, run_calibrations
 from stg.runs.evaluations import Evaluation
 from stg.runs.folder import RunFolder
 from stg.runtime.reading import number
@@ -33,6 +34,7 @@ class RunRecord:
         weights: how many the model has that captions, and the whole one; None where it is not there.
         began, ended: first and last time in the log; empty if missing.
         evaluations: in the order of split and search.
+        calibrations: of the model's confidence, one a search.
     """
 
     name: str
@@ -47,6 +49,7 @@ class RunRecord:
     began: str
     ended: str
     evaluations: tuple[Evaluation, ...]
+    calibrations: tuple[Calibration, ...] = ()
 
     @cached_property
     def best(self) -> Mapping[str, Any] | None:
@@ -77,6 +80,8 @@ def read_run(folder: str | Path) -> RunRecord:
         began=times[0],
         ended=times[1],
         evaluations=run.evaluations,
+        # Those of other weights say nothing of this model.
+        calibrations=tuple(run_calibrations(run.model_file)[0].values()),
     )
 
 

@@ -162,6 +162,7 @@ class RunPage:
     numbers: Grid | None
     histories: tuple[History, ...]
     scores: Grid | None
+    reliability: tuple[Chart, ...]
     written: Written | None
     ablations: tuple[Ablation, ...]
     settings: tuple[Grid, ...]

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 
 from graphs import GraphData
+from stg.captioning.confidence import calibration_of, chance_of, unlike_training
 from stg.config.extraction import ExecutionConfig
 from stg.config.search import SearchConfig
 from stg.config.training import FitConfig
@@ -29,6 +30,7 @@ from stg.pages.videos.clip_films import film_of
 from stg.pages.videos.pictures import frames_of, sample_of_world
 from stg.pages.videos.views import ModelCaption, VideoView
 from stg.runs.bundle import CaptionerBundle
+from stg.runs.calibration import Calibration, run_calibrations
 from stg.runs.folder import load_config
 from stg.runs.model_file import MODEL_FILE
 from stg.runtime.errors import UserError
@@ -49,10 +51,14 @@ SHOWN = ("cider", "bleu4", "rouge")
 
 @dataclass(frozen=True)
 class ReportedModel:
-    """A model of a report, and what it says of the split: captions and scores of each video, its deletion tests."""
+    """A model of a report, and what it says of the split: captions and scores of each video, its deletion tests.
+
+    What its confidence is worth is in ``calibration``, by search.
+    """
 
     name: str
     model: ExplainedModel
+    calibration: Mapping[str, Calibration] = field(default_factory=dict)
     captions: dict[str, list[Caption]] = field(default_factory=dict)
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
     tests: DeletionTests = field(default_factory=DeletionTests)
@@ -95,7 +101,10 @@ class SplitReport:
         named += [(run_name(folder), self._alongside(Path(folder))) for folder in beside]
         # One image network serves all models, which read features of the same store.
         backbone = self._backbone(weights, [model for _, model in named])
-        self.models = [ReportedModel(name, replace(model, backbone=backbone)) for name, model in named]
+        self.models = [
+            ReportedModel(name, replace(model, backbone=backbone), self._calibration(folder, model))
+            for (name, model), folder in zip(named, [run.folder, *map(Path, beside)], strict=True)
+        ]
         dataset = run.dataset
         # Challenges keep their test captions to themselves: such videos are shown, without references and scores.
         withheld = split in dataset.unlabelled
@@ -203,6 +212,8 @@ class SplitReport:
             captions = [self._caption(one, video, image_map) for one in self.models]
             # Last, as it is made meanwhile. Without pictures it is another clip, or cannot be read.
             film = None if sample is None or self.world else film_of(video, parts, notes, self.reporter)
+        if far := unlike_training(self.models[0].calibration, self._source(first), video):
+            notes.append(f"This video is {far}.")
         references = self.references.get(video, ())
         return video_view(video, batch, sample, captions, references=references, notes=notes, film=film)
 
@@ -214,13 +225,13 @@ class SplitReport:
 
     def _caption(self, one: ReportedModel, video: str, image_map: SceneMap | None) -> ModelCaption:
         """What a model says of a video, explained; its deletion tests have one more video then."""
-        model, candidates = one.model, one.captions[video]
+        model, candidates, source = one.model, one.captions[video], self._source(one.model)
         explanation = explain(
             model,
             self.run.store.flat_batch([video], **model.edges).to(self.run.device),
             candidates[0],
             image_map=image_map,
-            category=(self._source(model).category or {}).get(video, UNKNOWN),
+            category=(source.category or {}).get(video, UNKNOWN),
             explainers=self.explainers,
             tests=one.tests,
         )
@@ -229,7 +240,9 @@ class SplitReport:
             without = tuple(replace(found, edges=None) for found in explanation.attributions)
             explanation = replace(explanation, attributions=without)
         scores = {HEADINGS[name]: value for name, value in one.scores.get(video, {}).items() if name in SHOWN}
-        return ModelCaption(one.name, explanation, tuple(candidates), scores)
+        calibration = calibration_of(one.calibration, self.search, classes=source.category is not None)
+        chance = chance_of(calibration, candidates[0])
+        return ModelCaption(one.name, explanation, tuple(candidates), scores, chance)
 
     def _sample(
         self, video: str, graph: GraphData, parts: Iterator[ClipPart], notes: list[str]
@@ -260,6 +273,12 @@ class SplitReport:
         except UserError as error:
             self.reporter.say(f"no Grad-CAM: {error}")
             return None
+
+    def _calibration(self, folder: Path, model: ExplainedModel) -> dict[str, Calibration]:
+        found, notes = run_calibrations(folder / MODEL_FILE)
+        for note in notes:
+            self.reporter.say(note)
+        return {**model.trained.calibration, **found}
 
     def _alongside(self, folder: Path) -> ExplainedModel:
         settings, trained = load_config(folder), CaptionerBundle.load(folder / MODEL_FILE)

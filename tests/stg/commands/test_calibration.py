@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import stg
+from stg.captioning.confidence import calibration_of, chance_of
 from stg.commands.caption import main as caption
 from stg.commands.evaluate import main as evaluate
 from stg.commands.parser import run_command
@@ -17,14 +18,21 @@ from stg.config.captioning import CaptionConfig
 from stg.config.data import DataConfig, WorldConfig
 from stg.config.evaluation import EvaluateConfig
 from stg.config.model import ModelConfig
+from stg.config.search import SearchConfig, with_candidates
 from stg.config.shipping import ShipConfig
 from stg.config.training import FitConfig, OptimConfig, RunConfig
 from stg.datasets.world.dataset import World
 from stg.evaluation.calibrating import calibrate, right_captions
+from stg.evaluation.loaded_run import batch_source, load_run
 from stg.evaluation.predictions import read_predicted
 from stg.evaluation.shipping import ship
-from stg.models.generation import Caption
+from stg.models.generation import Caption, generate
+from stg.pages import write_video_pages
+from stg.pages.run.charts import BOTTOM, LEFT, RIGHT, TOP
+from stg.pages.run.page import run_html, run_view
+from stg.pages.videos.clip_films import page_readers
 from stg.pages.videos.clips import view_of_clip
+from stg.pages.videos.split_report import SplitReport
 from stg.runs.bundle import CaptionerBundle
 from stg.runs.calibration import Calibration, Curve, level, read_calibration
 from stg.runs.folder import RunFolder
@@ -108,6 +116,85 @@ def test_a_page_shows_the_chance(trained: Path) -> None:
     assert found.chance is not None
     (shown,) = view_of_clip(found, None).captions
     assert shown.chance == (found.chance, found.level)
+
+
+def test_the_page_of_a_run_draws_how_reliable_its_confidence_is(trained: Path, tmp_path: Path) -> None:
+    found = read_calibration(trained / "run" / FILE)
+    page = run_view(trained / "run", tagger="lexicon")
+    charts = {chart.title: chart for chart in page.reliability}
+    assert list(charts) == ["Captions that are right, beam 2", "Captions that are right, greedy"]
+    before, after, grey = charts["Captions that are right, beam 2"].lines
+    for line, curve in ((before, found.before), (after, found.after)):
+        assert line.last == f"error {curve.error:.3f}"
+        # Right where confidence and share say: the axes of both go from 0 to 1.
+        assert [x for x, _, _ in line.dots] == pytest.approx(
+            LEFT + (RIGHT - LEFT) * np.array(curve.confidence), abs=0.06
+        )
+        assert [y for _, y, _ in line.dots] == pytest.approx(BOTTOM - (BOTTOM - TOP) * np.array(curve.right), abs=0.06)
+        assert (
+            line.dots[0][2] == f"3 captions, confidence {curve.confidence[0]:.2f}: {100 * curve.right[0]:.0f} % right"
+        )
+    assert (grey.path, grey.dots, grey.last) == (f"M{LEFT},{BOTTOM} {RIGHT},{TOP}", (), "")
+    html = run_html(page)
+    assert f'before calibration <span class="quiet">error {found.before.error:.3f}</span>' in html
+    assert "Of 24 validation captions" in html
+    # Of other weights, and of a run that was not evaluated, there is none.
+    shutil.copytree(trained / "run", tmp_path / "run")
+    (tmp_path / "run/model.safetensors").write_bytes((trained / "run/model.safetensors").read_bytes() + b"0")
+    page = run_view(tmp_path / "run", tagger="lexicon")
+    assert page.reliability == ()
+    missing = page.missing["reliability"]
+    assert missing is not None
+    assert missing.command.endswith("run --split val")
+
+
+def test_pages_of_a_split_show_the_chance_and_what_is_far(trained: Path, tmp_path: Path) -> None:
+    run = load_run(trained / "run", device="cpu")
+    search = with_candidates(SearchConfig(beam=2))
+    report = SplitReport(run, "test", search=search, beside=[str(trained / "run")])
+    report.caption()
+    with page_readers() as readers:
+        (view,) = report.views(["test-00001"], readers)
+    (found,) = generate(
+        run.trained.captioner,
+        batch_source(run.trained, run.store, run.dataset),
+        ["test-00001"],
+        run.trained.vocabulary,
+        search=search,
+        device=run.device,
+    ).values()
+    chance = read_calibration(trained / "run" / FILE).chance(found[0].log_prob)
+    assert [caption.chance for caption in view.captions] == [(pytest.approx(chance, abs=1e-4), level(chance))] * 2
+    assert not [note for note in view.notes if "unlike" in note]
+    (page,) = write_video_pages(tmp_path / "page.html", [view], title="test")
+    assert f"chance of being right {chance:.2f}: {level(chance)}" in page.read_text()
+    # Nothing is like a training of which all features were alike.
+    (name, own), *_ = report.models[0].calibration.items()
+    report.models[0] = replace(report.models[0], calibration={name: replace(own, farthest=0.0)})
+    with page_readers() as readers:
+        (view,) = report.views(["test-00001"], readers)
+    assert [note.partition(" (")[0] for note in view.notes if "unlike" in note] == [
+        "This video is unlike the training data"
+    ]
+    # Of a search that was not calibrated nothing is promised.
+    report = SplitReport(run, "test", search=SearchConfig(beam=3))
+    report.caption()
+    with page_readers() as readers:
+        (view,) = report.views(["test-00001"], readers)
+    assert view.captions[0].chance is None
+
+
+def test_of_a_model_that_reads_classes_captions_without_count_for_clips() -> None:
+    curve = Curve((0.5,), (0.5,), (1,), 0.0)
+    with_class = Calibration("greedy", "", 1, 0.5, 2.0, 1.0, curve, curve)
+    found = {"greedy": with_class, "greedy, no class": replace(with_class, slope=1.0)}
+    search = SearchConfig(beam=1)
+    assert calibration_of(found, search) is found["greedy, no class"]
+    assert calibration_of(found, search, classes=True) is with_class
+    assert calibration_of({"greedy": with_class}, search) is with_class
+    assert calibration_of({}, search) is None
+    assert chance_of(None, Caption("a man", -1.0, 3)) is None
+    assert chance_of(with_class, Caption("a man", -0.5, 3)) == (0.5, "high")
 
 
 def test_a_clip_far_from_the_training_data_says_so(trained: Path) -> None:
