@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from graphs.storage.locks import open_plain as open_plain
     from graphs.storage.records import StoreError, StoreFullError
     from graphs.storage.store import GraphStore
+    from graphs.text import to_text
     from graphs.track_relations import TrackRelations
     from graphs.track_transforms import LinkTracks, TrackEdges
     from graphs.tracks import link_tracks
@@ -131,6 +132,7 @@ __all__ = [
     "spatial_edges",
     "symmetric_norm",
     "temporal_edges",
+    "to_text",
     "track_edges",
 ]
 
@@ -190,6 +192,7 @@ _HOMES = {
         "StoreFullError",
     ),
     "graphs.storage.store": ("GraphStore",),
+    "graphs.text": ("to_text",),
     "graphs.track_transforms": ("LinkTracks", "TrackEdges"),
     "graphs.track_relations": ("TrackRelations",),
     "graphs.padding": ("pad_frames",),
