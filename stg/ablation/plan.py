@@ -69,16 +69,12 @@ def make_plan(config: AblateConfig) -> Plan:
     # The sections of stg.fit, without what only the ablation has.
     shared = {item.name: getattr(config, item.name) for item in fields(TrainingSections)}
     base = FitConfig(**shared, run=config.run)
-    dataset: str = config.data.dataset
-    # Two folders of clips must not share one default folder of results.
-    if dataset == "folder" and config.data.root:
-        dataset += f"-{Path(config.data.root).name}"
     return plan_cells(
         name,
         table,
         base,
         given=config.given,
-        folder=Path(config.out or f"runs/ablation-{name}-{dataset}"),
+        folder=Path(config.out or f"runs/ablation-{name}-{config.data.names}"),
         seeds=seed_list(config.seeds),
         controls=config.controls,
         scoring=Scoring(

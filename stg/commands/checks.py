@@ -165,13 +165,12 @@ def _store(config: StoreConfig) -> None:
 
 
 def _data(data: DataConfig) -> None:
-    """The annotation files and the store of a data set that is not made on the spot."""
+    """The annotation files and the store of data sets that are not made on the spot."""
     if data.dataset not in ANNOTATED:
         return
     if data.root is None:
         raise UserError(f"--data.dataset {data.dataset} needs --data.root: the folder with its annotation files")
-    if not Path(data.root).exists():
-        raise UserError(f"could not read {data.root}: {os.strerror(2)}")
+    _files(each.root for each in data.sets.values() if each.root is not None)
     if data.store is not None:
         _stores([data.store])
 

@@ -18,6 +18,7 @@ from stg.data.feature_check import compare_versions
 from stg.datasets.open import open_dataset
 from stg.retrieval.embedding import EmbeddingBundle
 from stg.retrieval.training import retrieve, sources, train
+from stg.runs.folder import defining
 from stg.runs.model_file import check_plugins
 from stg.runtime.device import pick_device
 from stg.runtime.errors import UserError
@@ -73,7 +74,8 @@ def embed(config: EmbedConfig, *, console: Console, stop: Callable[[], bool] = l
         torch.set_num_threads(config.threads)
     device = pick_device(config.device)
     read = () if config.evaluate is None else (split,)
-    opened = open_dataset(settings.data, settings.world, reporter=reporter, splits=read)
+    data = settings.data if config.evaluate is None else settings.data.only(None)
+    opened = open_dataset(data, settings.world, reporter=reporter, splits=read)
     dataset, store = opened.dataset, opened.store
     if config.evaluate is None:
         with writer:
@@ -86,7 +88,8 @@ def embed(config: EmbedConfig, *, console: Console, stop: Callable[[], bool] = l
     captions = dataset.references(split)
     if not captions:
         raise UserError(f"the captions of split {split!r} of {dataset.name} are withheld: evaluate another split")
-    values = retrieve(trained, store, captions, source=sources(settings, list(captions)), device=device).values
+    source = sources(settings, dataset.groups(list(captions)))
+    values = retrieve(trained, store, captions, source=source, device=device).values
     about: dict[str, Any] = {"split": split, "videos": len(captions), "captions": sum(map(len, captions.values()))}
     write_atomic(
         folder / f"{printable(split)}-recalls.json", json.dumps({**about, **values}, ensure_ascii=False, indent=1)
@@ -98,11 +101,8 @@ def embed(config: EmbedConfig, *, console: Console, stop: Callable[[], bool] = l
 
 def default_folder(config: EmbedConfig) -> Path:
     """``runs/<dataset>-embed-<video>[-shuffle]-seed<seed>``; one's own folder of clips is named, too."""
-    own = [Path(config.data.root).name] if config.data.dataset == "folder" and config.data.root else []
     control = [config.control] if config.control != "none" else []
-    return Path("runs") / "-".join(
-        [config.data.dataset, *own, "embed", config.model.video, *control, f"seed{config.seed}"]
-    )
+    return Path("runs") / "-".join([config.data.names, "embed", config.model.video, *control, f"seed{config.seed}"])
 
 
 def _settings(folder: Path) -> EmbedConfig:
@@ -133,7 +133,7 @@ def _agree(config: EmbedConfig, folder: Path) -> None:
             raise UserError(f"{folder} is not empty and holds no embedding: choose another folder with --out")
         return
     differing = differences(to_dict(_settings(folder)), to_dict(config))
-    if fixed := {key: pair for key, pair in differing.items() if key not in FREE}:
+    if fixed := {key: pair for key, pair in defining(differing).items() if key not in FREE}:
         raise UserError(
             f"{folder} holds an embedding with other settings ({describe(fixed)}): choose another with --out"
         )

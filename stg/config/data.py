@@ -1,6 +1,7 @@
 """The data set, and the built-in world."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 
 from stg.config.plugins import check_name
@@ -12,6 +13,9 @@ MOST_WORDS = 10_000
 LARGEST_WORLD = 1_000_000
 """Most videos of the built-in world."""
 
+ALL = "all"
+"""What `DataConfig.only` calls all data sets together."""
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -22,6 +26,9 @@ class DataConfig:
     folder: `root` holds one's own captions.csv or captions.jsonl."""
     root: str | None = None
     """Folder of the annotation files (not needed for the world)."""
+    more: str | None = field(default=None, metadata={"unless_empty": True})
+    """Further data sets to learn from, NAME:ROOT each, with commas: msvd:/data/msvd. Their train and val videos join
+    those of `dataset`, and their graphs lie in the same store (`stg.store merge`); see stg.evaluate --dataset."""
     store: str | None = None
     """LMDB store of the video graphs. The world makes its own (default: stores/world-...); others: see stg.extract."""
     loading: Literal["ahead", "memory"] = "ahead"
@@ -47,6 +54,71 @@ class DataConfig:
             raise ValueError(f"language {self.language} is for vatex and folder; {self.dataset} is English")
         if not 0 <= self.min_coverage <= 1:
             raise ValueError(f"min_coverage must lie in 0..1; got {self.min_coverage}")
+        self._check_more()
+
+    @property
+    def name(self) -> str:
+        """What options and folders call the data set, if it is one of several."""
+        return set_name(self.dataset, self.root)
+
+    @property
+    def sets(self) -> dict[str, "DataConfig"]:
+        """The settings of each data set alone, by its name: of `dataset`, then of `more`."""
+        others = [replace(self, dataset=dataset, root=root, more=None) for dataset, root in split_more(self.more)]
+        return {each.name: each for each in (replace(self, more=None), *others)}
+
+    @property
+    def names(self) -> str:
+        """The names of all data sets, for that of a folder."""
+        return "-".join(self.sets)
+
+    def only(self, name: str | None) -> "DataConfig":
+        """The settings of one data set by its name; None: of `dataset`, `ALL`: of all together.
+
+        Raises:
+            ValueError: there is none of this name.
+        """
+        sets = self.sets
+        if name == ALL:
+            return self
+        if name is None:
+            return next(iter(sets.values()))
+        if name not in sets:
+            listed = ", ".join([*sets, ALL][: len(sets) + (len(sets) > 1)])
+            raise ValueError(f"dataset must be one that the run has learned from ({listed}); got {name!r}")
+        return sets[name]
+
+    def _check_more(self) -> None:
+        names = [self.name]
+        for dataset, root in split_more(self.more):
+            if not dataset or not root:
+                raise ValueError(
+                    f"more must be NAME:ROOT, several with commas, such as msvd:/data/msvd; got {self.more!r}"
+                )
+            check_name("dataset", "a name in data.more", dataset)
+            if "world" in (dataset, self.dataset):
+                raise ValueError("more joins data sets with annotation files, and the world has none: leave it out")
+            names.append(set_name(dataset, root))
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"more must name other data sets than dataset, each once; {twice} is there twice")
+        # Making them checks them, such as their language.
+        _ = self.sets if self.more else None
+
+
+def set_name(dataset: str, root: str | None) -> str:
+    """`DataConfig.name`: two folders of clips are two data sets."""
+    return f"folder-{Path(root).name}" if dataset == "folder" and root else dataset
+
+
+def split_more(more: str | None) -> list[tuple[str, str]]:
+    """Name and root of each data set in `DataConfig.more`."""
+    given = [one.strip().partition(":") for one in more.split(",")] if more else []
+    return [(dataset, root) for dataset, _, root in given]
+
+
+def same_sets(old: str | None, new: str | None) -> bool:
+    """Whether two values of `DataConfig.more` name the same data sets, wherever their annotation files are."""
+    return [set_name(*pair) for pair in split_more(old)] == [set_name(*pair) for pair in split_more(new)]
 
 
 @dataclass(frozen=True)

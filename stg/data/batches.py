@@ -220,14 +220,21 @@ def shuffle_features(videos: Sequence[str], seed: int) -> dict[str, str]:
     return dict(zip(cycle, cycle[1:] + cycle[:1], strict=True))
 
 
-def controlled(source: BatchSource, control: str, videos: Sequence[str], seed: int) -> BatchSource:
+def shuffle_groups(groups: Sequence[Sequence[str]], seed: int) -> dict[str, str]:
+    """`shuffle_features` in each of several groups of videos."""
+    return {video: other for group in groups for video, other in shuffle_features(group, seed).items()}
+
+
+def controlled(source: BatchSource, control: str, groups: Sequence[Sequence[str]], seed: int) -> BatchSource:
     """What a run reads of some videos, in training and when it is scored.
 
     Args:
         source: what it reads where it is no control.
+        groups: the videos of each data set, which exchange features among themselves: a control may learn which data
+            set a video is of, so that it can be scored on each alone.
         control, seed: ``run.control`` and ``run.seed``.
     """
-    others = shuffle_features(videos, seed) if control == "shuffle" else None
+    others = shuffle_groups(groups, seed) if control == "shuffle" else None
     return replace(source, shuffled=others, shuffled_edges=control == "edges")
 
 

@@ -24,6 +24,7 @@ class CaptionDataset:
         category: video -> its class, where the data set has classes (MSR-VTT: 0 to 19).
         unlabelled: splits whose captions are withheld (a challenge's private test), where none are no fault.
         notes: lines for the user from the reading: what was left out, how splits were made, numbers that look wrong.
+        parts: the data sets that it joins (`join_datasets`); none for a single one.
 
     Raises:
         UserError: a video is in two splits.
@@ -36,6 +37,7 @@ class CaptionDataset:
     category: Mapping[str, int] = field(default_factory=dict)
     unlabelled: Collection[str] = ()
     notes: Sequence[str] = ()
+    parts: Sequence["CaptionDataset"] = ()
 
     def __post_init__(self) -> None:
         home: dict[str, str] = {}
@@ -62,6 +64,13 @@ class CaptionDataset:
     def references(self, split: str) -> dict[str, list[str]]:
         """Video -> captions for the videos of a split that have any, in order: what scores are computed against."""
         return {video: list(self.captions[video]) for video in self.videos(split) if self.captions.get(video)}
+
+    def groups(self, videos: Sequence[str]) -> list[list[str]]:
+        """Some videos by the data set that they are of: as many lists as there are data sets, in order."""
+        if not self.parts:
+            return [list(videos)]
+        homes = [part.captions.keys() | set().union(*part.splits.values()) for part in self.parts]
+        return [[video for video in videos if video in home] for home in homes]
 
     def restrict(self, available: Iterable[str]) -> "CaptionDataset":
         """The same data set with only the ``available`` videos in its splits; the others go to ``missing``.
@@ -135,8 +144,11 @@ class CaptionDataset:
             for split, row in self.counts().items()
         }
 
-    def coverage_table(self) -> list[str]:
+    def coverage_table(self, name: str = "") -> list[str]:
         """What is there of each split, as aligned lines for the user: a header, then one line a split.
+
+        Args:
+            name: put in front of each split.
 
         ``captions`` counts those of the videos that are present; ``share`` is cut, never rounded up.
         """
@@ -144,7 +156,9 @@ class CaptionDataset:
         for split, row in self.counts().items():
             total = row["videos"] + row["missing"]
             share = f"{100 * row['videos'] // total} %" if total else "-"
-            rows.append((split, f"{total}", f"{row['videos']}", f"{row['missing']}", f"{row['captions']}", share))
+            rows.append(
+                (f"{name}{split}", f"{total}", f"{row['videos']}", f"{row['missing']}", f"{row['captions']}", share)
+            )
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         return [
             "  ".join(
@@ -179,3 +193,37 @@ class CaptionDataset:
         """
         if problems := self.problem_summary():
             raise UserError(f"{self.name} is not clean: {problems}; correct the annotation, or turn --data.strict off")
+
+
+def join_datasets(parts: Sequence[CaptionDataset]) -> CaptionDataset:
+    """Several data sets as one, whose splits are theirs one after another.
+
+    Classes are those of the one data set that has any: of several, equal numbers would mean different classes, and none
+    are kept. A split is withheld where no data set has captions of it.
+
+    Raises:
+        UserError: two of them list the same video.
+    """
+    home: dict[str, tuple[str, str]] = {}
+    for part in parts:
+        listed = [(video, split) for kind in (part.splits, part.missing) for split in kind for video in kind[split]]
+        for video, split in [*listed, *((video, "no split") for video in part.captions)]:
+            name, there = home.setdefault(video, (part.name, split))
+            if name != part.name:
+                raise UserError(
+                    f"video {video!r} is in {name} ({there}) and in {part.name} ({split}): a store has one graph of "
+                    "each name; rename the clips of one data set, in its annotation too, or learn from one alone"
+                )
+    names = dict.fromkeys(split for part in parts for split in part.splits)
+    classes = [part.category for part in parts if part.category]
+    return CaptionDataset(
+        " + ".join(part.name for part in parts),
+        {video: texts for part in parts for video, texts in part.captions.items()},
+        {split: [video for part in parts for video in part.splits.get(split, ())] for split in names},
+        {split: [video for part in parts for video in part.missing.get(split, ())] for split in names},
+        category=classes[0] if len(classes) == 1 else {},
+        unlabelled=[
+            split for split in names if all(split in part.unlabelled for part in parts if split in part.splits)
+        ],
+        parts=tuple(parts),
+    )

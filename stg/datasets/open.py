@@ -15,7 +15,7 @@ from stg.config.data import DataConfig, WorldConfig
 from stg.config.schema import describe, differences
 from stg.config.store import TrackConfig
 from stg.datasets.annotation import Language
-from stg.datasets.base import CaptionDataset
+from stg.datasets.base import CaptionDataset, join_datasets
 from stg.datasets.folder import read_folder
 from stg.datasets.msrvtt import read_msrvtt
 from stg.datasets.msvd import read_msvd
@@ -31,6 +31,9 @@ from stg.runtime.reporter import SILENT, Reporter
 from stg.runtime.signals import until_stopped
 from stg.video.clips import list_clips
 from stg.video.decoding import video_id
+
+TRAINING = ("train", "val")
+"""The splits that a training reads."""
 
 _COMPARED = 10_000
 """Most names that are compared with a missing one; a comparison takes some microseconds."""
@@ -72,7 +75,8 @@ def open_dataset(
 ) -> OpenDataset:
     """Open the captions and the graphs; the built-in world is made first where it is not there yet.
 
-    All missing videos are listed in ``STORE.missing.jsonl``, split and id each; without any there is no such file.
+    Several data sets (``data.more``) are opened as one; coverage and its limits are those of each. All
+    missing videos are listed in ``STORE.missing.jsonl``, split and id each; without any there is no such file.
 
     Args:
         reporter: receives the progress while the world is made, and lines for the user: what the reading left out,
@@ -84,43 +88,63 @@ def open_dataset(
 
     Raises:
         UserError: files are missing or malformed; the annotation is not clean and ``data.strict`` is set; there is no
-            train or val to train on; a split that is read has captions and is covered too little, or none of its
-            videos has any.
+            train or val to train on; two data sets list the same video; a split that is read has captions and is
+            covered too little, or none of its videos has any.
         Preempted: ``reporter`` asked to stop while the world was made.
     """
-    found = DATASETS[data.dataset](data, world, Opening(reporter, alone, splits))
-    store = found.store
-    read = splits or ("train", "val")
-    if not splits and (absent := [split for split in read if split not in found.dataset.splits]):
-        there = ", ".join(found.dataset.splits)
-        raise UserError(
-            f"{found.dataset.name} has no video of the split {absent[0]!r}, only of {there}: training needs train and "
-            "val; is the annotation whole?"
-        )
-    # Splits keep what can be read; what is missing is counted, listed, and refused beyond a share.
-    keys = store.keys()
-    dataset = found.dataset.spelt(Spellings(keys, store.path)).restrict(set(keys))
-    asked = dataset.only(splits) if splits else dataset
-    if data.dataset != "world" or asked.missing:
-        for line in asked.coverage_table():
-            reporter.say(line)
+    parts, store = _parts(data, world, Opening(reporter, alone, splits))
+    captioned = [part.captioned() for part in parts]
+    joined = join_datasets(captioned) if len(parts) > 1 else captioned[0]
+    asked = [part.only(splits) if splits else part for part in parts]
+    names = [f"{part.name} " if len(parts) > 1 else "" for part in parts]
+    for name, part in zip(names, asked, strict=True):
+        if data.dataset != "world" or part.missing:
+            for line in part.coverage_table(name):
+                reporter.say(line)
     _list_missing(asked, Path(f"{store.path}.missing.jsonl"), reporter)
-    if data.dataset == "folder" and data.root is not None:
-        _compare_clips(data.root, asked, store, reporter)
-    captioned = dataset.captioned()
-    for split in asked.splits:
-        _check_split(split, dataset, captioned, store, data.min_coverage if not splits else 0.0, required=split in read)
-        if missing := dataset.missing.get(split, ()):
-            known = len(dataset.splits[split]) + len(missing)
-            names = some(missing)
-            reporter.say(f"{split}: {len(missing)} of {known} videos are missing ({names}); scores do not cover them")
-            if split in read and 2 * len(missing) > known:
-                unnamed = [key for key in keys if key not in dataset.captions]
-                reporter.say(
-                    f"warning: only {known - len(missing)} of the {known} videos of {split} have a graph in "
-                    f"{store.path}, and no other is used: check the names{_near(missing, unnamed)}"
-                )
-    return OpenDataset(captioned, store)
+    for each, part in zip(data.sets.values(), asked, strict=True):
+        if each.dataset == "folder" and each.root is not None:
+            _compare_clips(each.root, part, store, reporter)
+    unnamed = [key for key in store if not any(key in part.captions for part in parts)]
+    for place, (name, part) in enumerate(zip(names, parts, strict=True)):
+        for split in asked[place].splits:
+            required = split in (splits or TRAINING)
+            least = 0.0 if splits else data.min_coverage
+            _check_split(split, part, captioned[place], store, least, required=required)
+            if split in part.missing:
+                _say_missing(f"{name}{split}", split, part, store, unnamed if required else None, reporter)
+    return OpenDataset(joined, store)
+
+
+def _parts(data: DataConfig, world: WorldConfig, opening: Opening) -> tuple[list[CaptionDataset], GraphStore]:
+    """Each data set with the videos that are in the store, and the store."""
+    parts, store = list[CaptionDataset](), None
+    for each in data.sets.values():
+        found = DATASETS[each.dataset](each, world, opening)
+        # What else is learned from may go without val: the first has one.
+        needed = TRAINING if store is None else TRAINING[:1]
+        absent = [split for split in needed if split not in found.dataset.splits and not opening.splits]
+        if absent:
+            there = ", ".join(found.dataset.splits)
+            raise UserError(
+                f"{found.dataset.name} has no video of the split {absent[0]!r}, only of {there}: training needs "
+                f"{' and '.join(needed)}; is the annotation whole?"
+            )
+        if store is None:
+            store = found.store
+        else:
+            found.store.close()
+        # Splits keep what can be read; what is missing is counted, listed, and refused beyond a share.
+        keys = store.keys()
+        try:
+            parts.append(found.dataset.spelt(Spellings(keys, store.path)).restrict(set(keys)))
+        except UserError as error:
+            if not data.more:
+                raise
+            merge = "all data sets share one store, which python -m stg.store merge A B --out STORE makes of several"
+            raise UserError(f"{error}; {merge}") from error
+    assert store is not None
+    return parts, store
 
 
 def _check_split(
@@ -147,6 +171,30 @@ def _check_split(
         raise UserError(f"split {split!r} of {dataset.name}: of {counted(len(videos), 'video')} none has a caption")
 
 
+def _say_missing(
+    name: str,
+    split: str,
+    dataset: CaptionDataset,
+    store: GraphStore,
+    unnamed: Sequence[str] | None,
+    reporter: Reporter,
+) -> None:
+    """Say how many videos of a split are missing; of one that is read, warn where that is most of them.
+
+    Args:
+        name: of the split.
+        unnamed: keys of the store that no caption names; None: the split is not read.
+    """
+    missing = dataset.missing[split]
+    known = len(dataset.splits[split]) + len(missing)
+    reporter.say(f"{name}: {len(missing)} of {known} videos are missing ({some(missing)}); scores do not cover them")
+    if unnamed is not None and 2 * len(missing) > known:
+        reporter.say(
+            f"warning: only {known - len(missing)} of the {known} videos of {name} have a graph in {store.path}, and "
+            f"no other is used: check the names{_near(missing, unnamed)}"
+        )
+
+
 def _near(missing: Sequence[str], unnamed: Sequence[str]) -> str:
     """Names of the store that no caption names, next to the missing ones that they may stand for."""
     folded = {name.casefold(): name for name in unnamed[:_COMPARED]}
@@ -157,8 +205,13 @@ def _near(missing: Sequence[str], unnamed: Sequence[str]) -> str:
     return f" ({', '.join(pairs)})" if pairs else ""
 
 
-def _list_missing(dataset: CaptionDataset, path: Path, reporter: Reporter) -> None:
-    rows = [{"split": split, "id": video} for split, videos in dataset.missing.items() for video in videos]
+def _list_missing(datasets: Sequence[CaptionDataset], path: Path, reporter: Reporter) -> None:
+    rows = [
+        {"split": split, "id": video} | ({"dataset": dataset.name} if len(datasets) > 1 else {})
+        for dataset in datasets
+        for split, videos in dataset.missing.items()
+        for video in videos
+    ]
     try:
         if rows:
             write_atomic(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
@@ -189,11 +242,13 @@ def _compare_clips(root: str, dataset: CaptionDataset, store: GraphStore, report
 
 
 def captions_read(data: DataConfig, world: WorldConfig) -> Mapping[str, Sequence[str]]:
-    """Video -> captions of a data set, without its store if it can be read so.
+    """Video -> captions of a data set, or of several, without its store if it can be read so.
 
     Raises:
         UserError: the annotation cannot be read.
     """
+    if data.more:
+        return {video: texts for each in data.sets.values() for video, texts in captions_read(each, world).items()}
     if data.dataset == "world":
         return World.of(world).dataset().captions
     if data.dataset in READERS:

@@ -83,7 +83,8 @@ def load_run(
     where = pick_device(device)
     trained.captioner.to(where)
     # Store and folder may lie elsewhere than when the run was trained.
-    data = dataclasses.replace(settings.data, store=store or settings.data.store, root=root or settings.data.root)
+    data = settings.data.only(None)
+    data = dataclasses.replace(data, store=store or data.store, root=root or data.root)
     opened = open_dataset(data, settings.world, reporter=reporter, splits=splits)
     # Features that were made otherwise would give captions too, only worse ones.
     trained.check(opened.store)

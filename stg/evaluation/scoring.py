@@ -286,7 +286,8 @@ def _sources(run: LoadedRun, videos: Sequence[str], reporter: Reporter) -> dict[
     """What the model reads, by what is added to the names of searches: with classes and without, where it reads any."""
     control = run.settings.run
     # A control is scored as it was trained: on the features of other videos, or on edges of other objects.
-    source = controlled(batch_source(run.trained, run.store, run.dataset), control.control, videos, control.seed)
+    source = batch_source(run.trained, run.store, run.dataset)
+    source = controlled(source, control.control, run.dataset.groups(videos), control.seed)
     if "category" not in run.trained.captioner.decoder.reads:
         return {"": source}
     # Scored without as well, since clips of one's own have no class.

@@ -9,7 +9,7 @@ from torch import Tensor
 from graphs import GraphSource, GraphStore
 from stg.config.retrieval import EmbedConfig
 from stg.config.training import OptimConfig
-from stg.data.batches import BatchSource, CaptionBatch, TrainingSet, shuffle_features
+from stg.data.batches import BatchSource, CaptionBatch, TrainingSet, shuffle_groups
 from stg.data.prefetch import load_into_memory
 from stg.datasets.base import CaptionDataset
 from stg.models.feature_kinds import FeatureWidths
@@ -87,9 +87,9 @@ def fit_statistics(
             part.fit(blocks(name.rsplit(".", 1)[-1]))
 
 
-def sources(config: EmbedConfig, videos: Sequence[str]) -> dict[str, str] | None:
-    """Whose features each video gets: another one's in the control; None: its own."""
-    return shuffle_features(videos, config.seed) if config.control == "shuffle" else None
+def sources(config: EmbedConfig, groups: Sequence[Sequence[str]]) -> dict[str, str] | None:
+    """Whose features each video gets: another one's of its group in the control; None: its own."""
+    return shuffle_groups(groups, config.seed) if config.control == "shuffle" else None
 
 
 def train(
@@ -121,7 +121,8 @@ def train(
     captions, val = dataset.references("train"), dataset.references("val")
     trained = _untrained(config, captions, store)
     trained.embedding.to(device)
-    data = _training_set(config, trained, captions, store, reporter)
+    shuffled, shuffled_val = (sources(config, dataset.groups(list(texts))) for texts in (captions, val))
+    data = _training_set(config, trained, captions, store, shuffled, reporter)
     state = _first_state(config, folder, trained, store)
     # Other words or features would give the saved weights another meaning.
     if changed := state.restore(warn=reporter.say):
@@ -139,7 +140,7 @@ def train(
     with reporter.training_bar(config.optim.epochs) as show:
         while not state.finished:
             _train_epoch(config, state, trained, data, device, reporter, show)
-            found = retrieve(trained, store, val, source=sources(config, list(val)), device=device)
+            found = retrieve(trained, store, val, source=shuffled_val, device=device)
             loss, improved = state.loss, state.end_epoch(found.recall_sum)
             # The model is on disk before the checkpoint says so: a kill in between only repeats work.
             if improved:
@@ -201,6 +202,7 @@ def _training_set(
     trained: EmbeddingBundle,
     captions: Mapping[str, Sequence[str]],
     store: GraphStore,
+    shuffled: Mapping[str, str] | None,
     reporter: Reporter,
 ) -> TrainingSet:
     videos = list(captions)
@@ -208,7 +210,7 @@ def _training_set(
         BatchSource(
             load_into_memory(store, videos, reporter=reporter) if config.data.loading == "memory" else store,
             **trained.edges,
-            shuffled=sources(config, videos),
+            shuffled=shuffled,
         ),
         _encode(trained.vocabulary, captions),
         batch_videos=config.optim.batch_videos,

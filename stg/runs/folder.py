@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stg.config.data import same_sets
 from stg.config.schema import from_dict
 from stg.config.training import FitConfig
 from stg.runs.evaluations import Evaluation, read_evaluations
@@ -39,9 +40,11 @@ FREE = {
 def defining(changed: Mapping[str, tuple[Any, Any]]) -> dict[str, tuple[Any, Any]]:
     """Of settings that differ between two runs, those that make them learn something else.
 
-    Where both have a teacher, its folder may have another name: checkpoints keep the hash of its model.
+    Where both have a teacher, its folder may have another name: checkpoints keep the hash of its model. Annotation
+    files may have moved.
     """
     moved = {key for key in ("run.teacher", "teacher.baseline") if all(changed.get(key, ()))}
+    moved |= {"data.more"} if same_sets(*changed.get("data.more", ("", None))) else set()
     return {key: pair for key, pair in changed.items() if key not in FREE | moved}
 
 
@@ -53,9 +56,7 @@ def default_folder(config: FitConfig) -> Path:
 
     The user's own folder of clips is named, too; the Transformer is not.
     """
-    # Two folders of clips are two data sets of one name.
-    own = [Path(config.data.root).name] if config.data.dataset == "folder" and config.data.root else []
-    parts: list[str] = [config.data.dataset, *own, config.model.branches]
+    parts: list[str] = [config.data.names, config.model.branches]
     # The scene branch reads no graph, so the variant would only make two names for one model.
     if config.model.branches != "scene":
         parts.append(config.graph.variant)

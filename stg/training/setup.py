@@ -97,7 +97,7 @@ def set_up(
 
     def source(videos: Sequence[str]) -> BatchSource:
         plain = BatchSource(graphs, config.graph.variant, config.graph.time_flow, category=category)
-        return controlled(plain, config.run.control, videos, config.run.seed)
+        return controlled(plain, config.run.control, dataset.groups(videos), config.run.seed)
 
     data = TrainingSet(
         source(train_videos),

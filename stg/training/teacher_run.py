@@ -141,7 +141,8 @@ def _baseline(config: FitConfig) -> RunFolder | None:
 def _require_same_data(run: RunFolder, config: FitConfig, role: str) -> None:
     def described(settings: FitConfig) -> dict[str, object]:
         world = {"world": to_dict(settings.world)} if settings.data.dataset == "world" else {}
-        return {"data": {"dataset": settings.data.dataset}, **world}
+        _, *others = settings.data.sets
+        return {"data": {"dataset": settings.data.dataset, "more": ", ".join(others)}, **world}
 
     if changed := differences(described(run.config), described(config)):
         listed = describe(changed, "{old!r} there, {new!r} here")
