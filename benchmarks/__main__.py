@@ -24,6 +24,7 @@ BENCHMARKS = {
     "extraction": "from clips to graphs by the clock, against one clip after the other",
     "startup": "CPU seconds of help, of a wrong path, of captioning one clip, of evaluating 200 videos",
     "activity": "which activity a clip of CAD-120 shows: no edges, spatial, temporal, both, against a random forest",
+    "graph_text": "which events of the built-in world survive when a graph is written as text, read by rules",
     "gpu": "convolution, decoding and training on a GPU, if there is one",
 }
 TABLE = "table"
