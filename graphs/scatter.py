@@ -16,6 +16,7 @@ from typing import Literal
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
 
 Backend = Literal["torch-scatter", "native"]
 
@@ -87,9 +88,35 @@ def group_mean_max(
         values, group = values.index_select(0, order), group[order]
     mean, count = segment_mean(values, group, num_groups)
     ends = torch.cat([count.new_zeros(1), count.cumsum(0)])
-    # Forth and back 2.4 times as fast as scatter_reduce (measured at 30,400 x 1,024 values in 1,600 groups).
-    largest = torch.segment_reduce(values, "max", offsets=ends, axis=0, unsafe=True)
-    return mean, torch.where(count.unsqueeze(1) > 0, largest, 0), count
+    return mean, torch.where(count.unsqueeze(1) > 0, _Largest.apply(values, group, ends), 0), count
+
+
+class _Largest(torch.autograd.Function):
+    """``torch.segment_reduce``, whose own gradient, where it is negative, goes to each of several equal rows whole."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, values: Tensor, group: Tensor, ends: Tensor) -> Tensor:
+        # Forth and back 2.4 times as fast as scatter_reduce (measured at 30,400 x 1,024 values in 1,600 groups).
+        largest = torch.segment_reduce(values, "max", offsets=ends, axis=0, unsafe=True)
+        ctx.save_for_backward(values, group, largest)
+        return largest
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, None, None]:
+        values, group, largest = ctx.saved_tensors  # type: ignore[attr-defined]
+        is_largest = equals_largest(values, largest.index_select(0, group))
+        shared = torch.zeros_like(grad).index_add_(0, group, is_largest).clamp_(min=1)
+        return is_largest.mul_((grad / shared).index_select(0, group)), None, None
+
+
+def equals_largest(values: Tensor, largest: Tensor) -> Tensor:
+    """1 where values, none of which is larger, are the largest, and 0 elsewhere.
+
+    On a CPU comparisons, which give truth values, are many times slower.
+    """
+    one, steep = values.new_ones(()), 1 / torch.finfo(values.dtype).tiny
+    return torch.add(one, values - largest, alpha=steep).relu_()
 
 
 def segment_mean(

@@ -15,6 +15,7 @@ from graphs.edges import EDGE_TYPES
 from graphs.flat import GraphData
 from graphs.identity_edges import RATE, rate_of_change
 from graphs.node_inputs import picture_sizes
+from graphs.pooled_edges import pooled_edges
 from graphs.scatter import group_mean_max
 from graphs.variants import DENSE_TYPE
 
@@ -93,20 +94,15 @@ class TrackRelations(nn.Module):
         pairs, pair = torch.unique(member[source] * len(x) + member[target], return_inverse=True)
         geometry = self._geometry(data, pair, kinds).to(x.dtype)
         known = torch.cat([geometry, data.edge_weight.to(x.dtype).unsqueeze(1)], 1)
-        # Sorted while an edge is a few numbers: later it is as wide as the layer.
-        order = pair.argsort(stable=True)
-        pair, target, kinds = pair[order], target[order], kinds[order]
         # Time and kind are multiplied once a frame and once a kind, and added once for both, not once an edge.
-        moments = self.time(positions).unsqueeze(1) + self.kind.weight
-        moment = data.frame[target] * moments.size(1) + kinds
-        felt = (self.edge(known[order]) + moments.flatten(0, 1).index_select(0, moment)).relu_()
-        giver, taker = pairs // max(len(x), 1), pairs % max(len(x), 1)
-        mean, largest, count = group_mean_max(felt, pair, len(pairs))
+        moments = (self.time(positions).unsqueeze(1) + self.kind.weight).flatten(0, 1)
+        moment = data.frame[target] * self.kind.num_embeddings + kinds
+        total, largest, of = pooled_edges(known.to(moments.dtype), moment, pair, self.edge.weight, moments)
         # The sum over the length of the video and not over what was seen: short meetings weigh less.
-        frames = torch.ones_like(pairs).index_copy(0, pair, data.num_frames[data.batch[target]])
-        share = count.to(x.dtype) / frames
-        relation = self.relation(torch.cat([mean * share.unsqueeze(1), largest], 1))
-        message = (self.target(x)[taker] + self.source(x)[giver] + relation).relu()
+        frames = torch.ones_like(pairs).index_copy(0, pair, data.num_frames[data.batch[target]])[of]
+        relation = self.relation(torch.cat([total / frames.unsqueeze(1), largest], 1))
+        giver, taker = pairs[of] // max(len(x), 1), pairs[of] % max(len(x), 1)
+        message = (self.target(x).index_select(0, taker) + self.source(x).index_select(0, giver) + relation).relu()
         mean, largest, _ = group_mean_max(message, taker, len(x))
         return self.norm(x + self.output(torch.cat([mean, largest], 1)))
 

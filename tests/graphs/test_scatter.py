@@ -96,11 +96,13 @@ def test_mean_and_largest_of_groups_are_those_of_their_rows(ordered: bool) -> No
             torch.testing.assert_close(largest[number], rows.amax(0), rtol=0, atol=0)
         else:
             assert mean[number].tolist() == largest[number].tolist() == [0.0] * 4
-    (grad,) = torch.autograd.grad(largest[3].sum(), values)
+    (grad,) = torch.autograd.grad(largest[3].sum(), values, retain_graph=True)
     third = 1 / 3
     wanted = torch.tensor([[third, third, 0.5, 0.5], [third, third, 0, 0], [third, third, 0.5, 0.5]]).double()
     torch.testing.assert_close(grad[group == 3], wanted, rtol=0, atol=1e-7)
     assert not grad[group != 3].any()
+    (falling,) = torch.autograd.grad(-largest[3].sum(), values)
+    torch.testing.assert_close(falling, -grad, rtol=0, atol=0)
 
 
 def test_groups_of_nothing_are_zeros() -> None:

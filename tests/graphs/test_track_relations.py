@@ -94,10 +94,15 @@ def plain(layer: TrackRelations, x: Tensor, positions: Tensor, data: FlatBatch) 
 @pytest.mark.parametrize("geometry", ["relative", "contact"])
 def test_it_is_the_loop_over_edges_and_pairs(geometry: str) -> None:
     layer, data = made_layer(geometry), two_videos()
-    x = torch.randn(3, CHANNELS, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    draw = torch.Generator().manual_seed(1)
+    x, seed = torch.randn(2, 3, CHANNELS, generator=draw, dtype=torch.float64)
     positions = sinusoids(FRAMES, CHANNELS).double()
-    found = layer(x, MEMBER, positions, data)
-    torch.testing.assert_close(found, plain(layer, x, positions, data), rtol=0, atol=1e-10)
+    wanted = (x.requires_grad_(), data.edge_weight.requires_grad_(), *layer.parameters())
+    found, expected = layer(x, MEMBER, positions, data), plain(layer, x, positions, data)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
+    have, want = (torch.autograd.grad((out * seed).sum(), wanted) for out in (found, expected))
+    for one, other in zip(have, want, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-9)
 
 
 def test_the_order_of_edges_does_not_matter_and_their_frames_do() -> None:
