@@ -13,6 +13,7 @@ from decoders.search.beam import beam_search
 from decoders.search.diverse import diverse_beam_search
 from decoders.search.greedy import greedy_search
 from decoders.search.hypotheses import Hypotheses
+from decoders.search.mbr import mbr_search
 from decoders.search.rules import Rules
 from decoders.search.sampling import sample_search
 from decoders.stats import STaTSDecoder
@@ -42,6 +43,7 @@ __all__ = [
     "greedy_search",
     "keep_one_key",
     "masked_softmax",
+    "mbr_search",
     "mean_of_real",
     "policy_log_probs",
     "sample_search",

@@ -31,7 +31,7 @@ KINDS = {
         "VARIANTS",
     ),
     "decoder": Names(("transformer", "stats", "attention_lstm"), "stg.models.decoders", "DECODERS"),
-    "search": Names(("greedy", "beam", "diverse", "sample"), "decoders", "SEARCHES"),
+    "search": Names(("greedy", "beam", "diverse", "sample", "mbr"), "decoders", "SEARCHES"),
     "optimiser": Names(("adam", "rmsprop"), "stg.training.schedules", "OPTIMISERS"),
     "reward": Names(("cider", "bleu4", "meteor"), "stg.training.rewards", "REWARDS"),
     "tracker": Names(("tensorboard", "wandb"), "stg.training.trackers", "TRACKERS"),

@@ -166,5 +166,7 @@ class FuseConfig:
         """How captions are searched for: as many as are candidates, in a beam that holds them."""
         if self.method == "ensemble" or self.search.greedy:
             return self.search
+        if self.search.method == "mbr":
+            return replace(self.search, samples=max(self.search.samples, self.candidates), n_best=self.candidates)
         wide = self.search.beam if self.search.method != "beam" else max(self.search.beam, self.candidates)
         return replace(self.search, beam=wide, n_best=self.candidates)

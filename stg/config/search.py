@@ -10,12 +10,13 @@ ONLY = {
     "beam": ("beam", "diverse"),
     "groups": ("diverse",),
     "diversity": ("diverse",),
-    "temperature": ("sample",),
+    "temperature": ("sample", "mbr"),
     "top_k": ("sample",),
-    "top_p": ("sample",),
-    "seed": ("sample",),
+    "top_p": ("sample", "mbr"),
+    "seed": ("sample", "mbr"),
+    "samples": ("mbr",),
     "length_penalty": ("beam", "diverse"),
-    "n_best": ("beam", "diverse", "sample"),
+    "n_best": ("beam", "diverse", "sample", "mbr"),
 }
 """Setting -> the methods that read it; every method reads all others."""
 
@@ -30,7 +31,8 @@ class SearchConfig:
 
     method: str = "beam"
     """greedy; beam; diverse: groups of beams that keep away from each other's words (Vijayakumar et al., 2016); sample:
-    words drawn from the model's distribution."""
+    words drawn from the model's distribution; mbr: captions drawn so, and the one most like all of them (minimum Bayes
+    risk), best with a temperature of about 0.7."""
     beam: int = 5
     """Width of the beam search, of all groups together; 1 is greedy."""
     groups: int = 5
@@ -38,13 +40,15 @@ class SearchConfig:
     diversity: float = 0.5
     """diverse: what a word costs that an earlier group has chosen at the same place."""
     temperature: float = 1.0
-    """sample: below 1 likely words become likelier, above 1 less likely."""
+    """sample, mbr: below 1 likely words become likelier, above 1 less likely."""
     top_k: int = 0
     """sample: draw among this many likeliest words; 0: all."""
     top_p: float = 1.0
-    """sample: draw among the fewest words that together are this likely; 1: all."""
+    """sample, mbr: draw among the fewest words that together are this likely; 1: all."""
     seed: int = 0
-    """sample: seed of the draws."""
+    """sample, mbr: seed of the draws."""
+    samples: int = 40
+    """mbr: captions drawn of each video."""
     length_penalty: float = 0.0
     """beam, diverse: rank by log-probability / words ** this; 1 takes the mean over words."""
     min_length: int = 1
@@ -60,7 +64,7 @@ class SearchConfig:
 
     def __post_init__(self) -> None:
         check_name("search", "method", self.method)
-        for name in ("beam", "groups", "min_length", "n_best", "max_length"):
+        for name in ("beam", "groups", "samples", "min_length", "n_best", "max_length"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1; got {value}")
@@ -83,6 +87,8 @@ class SearchConfig:
             raise ValueError(f"groups={self.groups} must divide beam={self.beam}")
         if self.method in ("beam", "diverse") and self.n_best > self.beam:
             raise ValueError(f"n_best={self.n_best} must be at most beam={self.beam}")
+        if self.method == "mbr" and self.n_best > self.samples:
+            raise ValueError(f"n_best={self.n_best} must be at most samples={self.samples}")
         if self.max_length is not None and self.min_length > self.max_length:
             raise ValueError(f"min_length={self.min_length} is more than max_length={self.max_length}")
 
@@ -100,6 +106,8 @@ class SearchConfig:
             words = [f"beam {self.beam}"]
         elif self.method == "diverse":
             words = [f"diverse {self.beam}x{self.groups}"]
+        elif self.method == "mbr":
+            words = [f"mbr {self.samples}"]
         else:
             words = ["sample" if self.n_best == 1 else f"sample {self.n_best}"]
         rules = {
@@ -145,8 +153,9 @@ def with_shorthands(search: SearchConfig, **given: int) -> SearchConfig:
 
 
 def with_candidates(search: SearchConfig) -> SearchConfig:
-    """The same search with all that its beam finds, at most :data:`CANDIDATES`; one that finds a single caption, or
+    """The same search with all that it finds, at most :data:`CANDIDATES`; one that finds a single caption, or
     draws, stays as it is."""
     if search.greedy or search.method == "sample" or search.n_best > 1:
         return search
-    return replace(search, n_best=min(search.beam, CANDIDATES))
+    found = search.samples if search.method == "mbr" else search.beam
+    return replace(search, n_best=min(found, CANDIDATES))

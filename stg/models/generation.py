@@ -126,7 +126,7 @@ def decode_memory(
         "diversity": search.diversity,
         "length_penalty": search.length_penalty,
         "n_best": search.n_best,
-        "samples": search.n_best,
+        "samples": search.samples if search.method == "mbr" else search.n_best,
         "temperature": search.temperature,
         "top_k": search.top_k,
         "top_p": search.top_p,

@@ -19,11 +19,13 @@ from stg.text.words import BROKEN_ENDINGS, broken_endings
         ({"method": "sample", "temperature": 0.0}, "temperature must be above 0; got 0.0"),
         ({"method": "sample", "top_p": 1.5}, "top_p must lie above 0 and be at most 1; got 1.5"),
         ({"method": "sample", "length_penalty": 1.0}, "length_penalty is for the search method beam or diverse, and"),
-        ({"temperature": 0.5}, "temperature is for the search method sample, and the method is beam"),
+        ({"temperature": 0.5}, "temperature is for the search method sample or mbr, and the method is beam"),
         ({"groups": 1}, "groups is for the search method diverse, and the method is beam"),
-        ({"method": "greedy", "n_best": 2}, "n_best is for the search method beam or diverse or sample, and"),
+        ({"method": "greedy", "n_best": 2}, "n_best is for the search method beam or diverse or sample or mbr, and"),
         ({"method": "diverse", "beam": 6}, "groups=5 must divide beam=6"),
         ({"n_best": 6}, "n_best=6 must be at most beam=5"),
+        ({"method": "mbr", "samples": 4, "n_best": 5}, "n_best=5 must be at most samples=4"),
+        ({"samples": 9}, "samples is for the search method mbr, and the method is beam"),
         ({"min_length": 9, "max_length": 8}, "min_length=9 is more than max_length=8"),
     ],
 )
@@ -35,7 +37,7 @@ def test_settings_that_cannot_be_or_would_do_nothing_are_refused(settings: dict[
 def test_a_method_that_is_none_is_refused_where_nobody_checks_types() -> None:
     search = SearchConfig()
     object.__setattr__(search, "method", "best")
-    with pytest.raises(ValueError, match="method must be one of greedy, beam, diverse, sample; got 'best'"):
+    with pytest.raises(ValueError, match="method must be one of greedy, beam, diverse, sample, mbr; got 'best'"):
         search.__post_init__()
 
 
@@ -48,6 +50,7 @@ def test_a_method_that_is_none_is_refused_where_nobody_checks_types() -> None:
         ({"method": "greedy", "no_repeat_ngram": 2}, "greedy +norepeat2"),
         ({"method": "diverse", "beam": 6, "groups": 3, "no_repeat_ngram": 3}, "diverse 6x3 +norepeat3"),
         ({"method": "sample", "n_best": 4, "temperature": 0.7, "top_k": 9}, "sample 4 +temperature0.7 +top-k9"),
+        ({"method": "mbr", "samples": 9, "n_best": 3, "temperature": 0.7}, "mbr 9 +temperature0.7"),
         ({"length_penalty": 1.0, "max_length": 9, "forbidden_endings": True}, "beam 5 +penalty1 +max9 +endings"),
     ],
 )

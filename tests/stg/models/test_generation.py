@@ -169,6 +169,7 @@ SEARCHES: list[dict[str, Any]] = [
     {"beam": 4, "n_best": 4},
     {"method": "diverse", "beam": 4, "groups": 2, "n_best": 4},
     {"method": "sample", "n_best": 9, "temperature": 3.0},
+    {"method": "mbr", "samples": 9, "n_best": 2, "temperature": 3.0},
 ]
 
 
