@@ -90,7 +90,9 @@ def _references(config: PredictionsConfig) -> Mapping[str, Sequence[str]]:
         return read_captions(config.references)
     if config.run is None:
         return {}
-    return captions_of(load_config(config.run), config.run, instead="give --references FILE instead")
+    settings = load_config(config.run)
+    # Of all its data sets: a file of captions does not say which it is of.
+    return captions_of(settings.data, settings.world, config.run, instead="give --references FILE instead")
 
 
 ACTIONS: Mapping[str, Callable[[PredictionsConfig, Console], None]] = {

@@ -14,7 +14,7 @@ from stg.explain.explainers import find_explainer
 from stg.pages import run_view, write_run_page, write_video_pages
 from stg.pages.videos.clip_films import page_readers
 from stg.pages.videos.split_report import SplitReport, run_name
-from stg.runs.folder import load_config
+from stg.runs.folder import RunFolder, load_config
 from stg.runtime.errors import UserError
 from stg.runtime.files import page_file, printable
 from stg.runtime.progress import ConsoleReporter
@@ -48,13 +48,14 @@ def report_run(config: ReportConfig, *, reporter: Reporter) -> Path:
     Raises:
         UserError: no such run, or no such ablation.
     """
-    settings = load_config(config.run)
+    run = RunFolder(config.run)
+    settings, data = run.config, run.data_of(config.dataset)
     page_file(config.target)  # what cannot be written is said before the work
     # A run that was evaluated on test is shown on it; otherwise on what its training was judged by.
-    tested = any((Path(config.run) / "evaluation").glob("test-*-scores.json"))
+    tested = any(run.evaluation_of(config.dataset).glob("test-*-scores.json"))
     references = None
     try:
-        references = captions_of(settings, config.run, config.root)
+        references = captions_of(data, settings.world, config.run, config.root)
     # The page needs no captions by people: without them it has no best and worst videos.
     except UserError as error:
         reporter.say(f"no best and worst videos: {error}")
@@ -64,6 +65,7 @@ def report_run(config: ReportConfig, *, reporter: Reporter) -> Path:
             config.run,
             ablations=_listed(config.ablations),
             split="test" if tested else "val",
+            dataset=run.evaluation_of(config.dataset).relative_to(run.evaluation).name,
             references=references,
             pictures=glimpses(settings, clips, GLIMPSES, readers, reporter, store=config.store),
         )

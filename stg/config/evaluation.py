@@ -19,6 +19,9 @@ class EvaluateConfig:
     """Width of the beam search that is reported next to greedy search; 1: greedy alone."""
     search: SearchConfig = field(default_factory=SearchConfig)
     """Another search than the beam, with rules or more captions a video."""
+    dataset: str | None = None
+    """Of a run that has learned from several data sets (data.more) one by its name, such as msvd, with references of
+    its own and scores in a folder of its name; or all, together. By default the first, data.dataset."""
     store: str | None = None
     """Graph store to read in place of the one that the run was trained with."""
     root: str | None = None

@@ -30,6 +30,8 @@ class ReportConfig:
     run: str = field(metadata={"positional": True, "help": "Run folder, as printed by stg.fit."})
     split: str | None = None
     """val, test or train: show videos of this split. Without it the run itself is shown."""
+    dataset: str | None = None
+    """The data set, as of stg.evaluate. A page of the run shows captions of this one."""
     videos: str | None = None
     """Names of the videos to show, with commas, in this order; by default the first, see limit and order."""
     order: Literal["given", "best", "worst"] = "given"
@@ -94,4 +96,5 @@ class ReportConfig:
     @property
     def target(self) -> Path:
         """The (first) file to write."""
-        return Path(self.out) if self.out else Path(self.run) / "report" / f"{self.split or 'run'}.html"
+        name = "-".join(filter(None, (self.dataset, self.split or "run")))
+        return Path(self.out) if self.out else Path(self.run) / "report" / f"{name}.html"

@@ -15,6 +15,8 @@ class CompareConfig:
     """The split whose captions are compared."""
     search: str = "greedy"
     """How they were found, as stg.evaluate names its files: greedy, beam5, greedy-noclass, ..."""
+    dataset: str | None = None
+    """The data set, as of stg.evaluate; runs that have learned from this one alone are welcome."""
     names: str | None = None
     """Names of the rows, with commas, in the order in which they come up. By default what their settings differ in."""
     baseline: str | None = None

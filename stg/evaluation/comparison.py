@@ -34,7 +34,7 @@ def compare(config: CompareConfig) -> dict[str, Any]:
         UserError: a run is no run, given twice, or not evaluated so; a file is damaged; the runs are of different data
             sets or videos; no row has the baseline's name; the annotation cannot be read.
     """
-    runs = [load_result(folder, config.split, config.search) for folder in distinct(config.runs)]
+    runs = [load_result(folder, config.split, config.search, config.dataset) for folder in distinct(config.runs)]
     require_same_videos(runs)
     rows = group(runs, names=config.names)
     baseline = find_row(rows, config.baseline)
@@ -55,7 +55,7 @@ def compare(config: CompareConfig) -> dict[str, Any]:
     found = [metric for metric in PUBLISHED if all(metric in scores[run.folder].values for run in runs)]
 
     record: dict[str, Any] = {
-        "dataset": runs[0].settings.data.dataset,
+        "dataset": " + ".join(each.dataset for each in runs[0].data.sets.values()),
         "split": config.split,
         "search": config.search,
         "videos": len(videos),

@@ -17,7 +17,7 @@ from stg.datasets.base import CaptionDataset
 from stg.datasets.open import open_dataset
 from stg.models.statistics import classes_read
 from stg.runs.bundle import CaptionerBundle
-from stg.runs.folder import load_config
+from stg.runs.folder import RunFolder, load_config
 from stg.runs.model_file import MODEL_FILE
 from stg.runtime.device import pick_device
 from stg.runtime.errors import UserError
@@ -26,7 +26,11 @@ from stg.runtime.reporter import SILENT, Reporter
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """What :func:`load_run` opens; the model is on ``device`` and fits ``store``."""
+    """What :func:`load_run` opens; the model is on ``device`` and fits ``store``.
+
+    Args:
+        part: the name of ``dataset`` among those that the run has learned from; None: it is the first.
+    """
 
     folder: Path
     settings: FitConfig
@@ -34,6 +38,7 @@ class LoadedRun:
     dataset: CaptionDataset
     store: GraphStore
     device: torch.device
+    part: str | None = None
 
     def require_split(self, split: str) -> None:
         """Refuse a split that the data set does not have.
@@ -65,11 +70,13 @@ def load_run(
     root: str | None = None,
     device: str = "auto",
     splits: Collection[str] = (),
+    dataset: str | None = None,
     reporter: Reporter = SILENT,
 ) -> LoadedRun:
     """Open a run folder of ``stg.fit`` for captioning the videos of its data set.
 
     Args:
+        dataset: which, of a run that has learned from several: ``msvd``; ``all`` for all together; None: the first.
         store, root: other places of the graphs and of the annotation files than those of the training.
         splits: those that are read; by default all must be there as for training.
         reporter: as in :func:`stg.datasets.open.open_dataset`.
@@ -83,17 +90,27 @@ def load_run(
     where = pick_device(device)
     trained.captioner.to(where)
     # Store and folder may lie elsewhere than when the run was trained.
-    data = settings.data.only(None)
+    data = RunFolder(folder).data_of(dataset)
     data = dataclasses.replace(data, store=store or data.store, root=root or data.root)
     opened = open_dataset(data, settings.world, reporter=reporter, splits=splits)
     # Features that were made otherwise would give captions too, only worse ones.
     trained.check(opened.store)
     compare_versions(trained.made_with, opened.store, str(folder), reporter)
-    return LoadedRun(folder, settings, trained, opened.dataset, opened.store, where)
+    return LoadedRun(folder, settings, trained, opened.dataset, opened.store, where, dataset)
 
 
 def load_run_as(config: EvaluateConfig | ReportConfig, split: str, *, reporter: Reporter) -> LoadedRun:
     """:func:`load_run` of what a command names, for one split."""
-    return load_run(
-        config.run, store=config.store, root=config.root, device=config.device, splits=(split,), reporter=reporter
+    run = load_run(
+        config.run,
+        store=config.store,
+        root=config.root,
+        device=config.device,
+        splits=(split,),
+        dataset=config.dataset,
+        reporter=reporter,
     )
+    first, *others = run.settings.data.sets
+    if config.dataset is None and others:
+        reporter.say(f"{run.folder} has also learned from {', '.join(others)}: this is {first} alone; see --dataset")
+    return run

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from stg.config.data import DataConfig, WorldConfig
 from stg.config.schema import differences, to_dict
 from stg.config.training import FitConfig
 from stg.datasets.open import READERS, captions_read
@@ -25,6 +26,7 @@ class RunResult:
     Attributes:
         recorded: the scores as they were written when it was evaluated.
         features: what the model reads, as its header says; None: the model is gone.
+        dataset: which of the run's data sets it was evaluated on, see `RunFolder.data_of`.
     """
 
     folder: str
@@ -32,10 +34,16 @@ class RunResult:
     captions: Mapping[str, str]
     recorded: Mapping[str, float]
     features: Mapping[str, Any] | None
+    dataset: str | None = None
 
     @property
     def seed(self) -> int:
         return self.settings.run.seed
+
+    @property
+    def data(self) -> DataConfig:
+        """The settings of the data set that it was evaluated on."""
+        return self.settings.data.only(self.dataset)
 
     def unlike(self, other: "RunResult") -> dict[str, tuple[Any, Any]]:
         """Settings that differ otherwise than from seed to seed; other features count as another store.
@@ -71,24 +79,26 @@ def distinct(folders: Sequence[str]) -> Sequence[str]:
     return folders
 
 
-def load_result(folder: str, split: str, search: str) -> RunResult:
+def load_result(folder: str, split: str, search: str, dataset: str | None = None) -> RunResult:
     """Settings, captions and recorded scores of one run.
 
     Raises:
-        UserError: not a run, not evaluated so (says how to), or a file is damaged.
+        UserError: not a run, not of this data set, not evaluated so (says how to), or a file is damaged.
     """
 
     run = RunFolder(folder)
     settings, stem = run.config, f"{split}-{search}"
-    captions, scores = run.evaluation_file(stem), run.evaluation_file(stem, "scores")
+    captions, scores = (run.evaluation_file(stem, kind, dataset) for kind in ("", "scores"))
     if not captions.exists() or not scores.exists():
         width = search.removeprefix("beam").split("-")[0]
         beam = f" --beam {width}" if width.isdecimal() else ""
-        there = [path.name.removesuffix("-scores.json") for path in sorted(run.evaluation.glob("*-scores.json"))]
+        there = [path.name.removesuffix("-scores.json") for path in sorted(captions.parent.glob("*-scores.json"))]
+        of = f" --dataset {captions.parent.name}" if captions.parent != run.evaluation else ""
         withheld = ", whose captions may be withheld" if captions.exists() else ""
         raise UserError(
-            f"{folder} has no scores of {split} with search {search}{withheld} (there: {', '.join(there) or 'none'}): "
-            f"run python -m stg.evaluate {shlex.quote(folder)} --split {split}{beam}"
+            f"{folder} has no scores of {split}{of} with search {search}{withheld} "
+            f"(there: {', '.join(there) or 'none'}): "
+            f"run python -m stg.evaluate {shlex.quote(folder)} --split {split}{of}{beam}"
         )
     values = read_scores(scores)["scores"]
     if None in values.values():
@@ -96,7 +106,7 @@ def load_result(folder: str, split: str, search: str) -> RunResult:
     # A run without its model is still of use here: what its features were is then unknown, and a note says so.
     header = run.header
     features = header["features"] if header is not None else None
-    return RunResult(folder, settings, read_predicted(captions), values, features)
+    return RunResult(folder, settings, read_predicted(captions), values, features, dataset)
 
 
 def require_same_videos(runs: Sequence[RunResult]) -> None:
@@ -120,25 +130,28 @@ def require_same_videos(runs: Sequence[RunResult]) -> None:
 
 def data_set(run: RunResult) -> str:
     """What a run's references are from, in words."""
-    data = run.settings.data
-    if data.dataset == "world":
+    if run.data.dataset == "world":
         return f"the world of seed {run.settings.world.seed}"
-    own = f" {Path(data.root).name}" if data.dataset == "folder" and data.root else ""
-    return f"{data.dataset}{own}, language {data.language}"
+    return f"{' + '.join(run.data.sets)}, language {run.data.language}"
 
 
 def references(runs: Sequence[RunResult], root: str | None) -> Mapping[str, Sequence[str]]:
     """Video -> captions of the runs' data set; see `captions_of`."""
-    return captions_of(runs[0].settings, runs[0].folder, root)
+    return captions_of(runs[0].data, runs[0].settings.world, runs[0].folder, root)
 
 
 def captions_of(
-    settings: FitConfig, folder: str, root: str | None = None, *, instead: str = "give their folder with --root"
+    data: DataConfig,
+    world: WorldConfig,
+    folder: str,
+    root: str | None = None,
+    *,
+    instead: str = "give their folder with --root",
 ) -> Mapping[str, Sequence[str]]:
     """Video -> the captions that people gave it, for every video of a run's data set.
 
     Args:
-        settings: of the run.
+        data, world: of the run.
         folder: of the run, for errors.
         root: another place of the annotation files than that of the training.
         instead: what to do if the run names none, for errors.
@@ -146,10 +159,10 @@ def captions_of(
     Raises:
         UserError: the annotation cannot be read, or the run names none.
     """
-    data = replace(settings.data, root=root or settings.data.root)
+    data = replace(data, root=root or data.root)
     if data.root is None and data.dataset in READERS:
         raise UserError(f"the run {folder} names no annotation files: {instead}")
-    return captions_read(data, settings.world)
+    return captions_read(data, world)
 
 
 # --- rows

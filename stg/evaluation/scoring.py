@@ -10,6 +10,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from stg.config.data import ALL
 from stg.config.evaluation import EvaluateConfig
 from stg.config.search import SearchConfig
 from stg.data.batches import BatchSource, controlled
@@ -22,6 +23,7 @@ from stg.metrics.scorer import Scorer, Scores
 from stg.models.generation import Caption, generate
 from stg.runs.calibration import Calibration, Curve, calibration_file, read_calibration
 from stg.runs.evaluations import file_stem, read_scores
+from stg.runs.folder import RunFolder
 from stg.runs.model_file import MODEL_FILE
 from stg.runtime.errors import Preempted, UserError
 from stg.runtime.files import fingerprint, remove_leftovers, sha256_file, write_atomic
@@ -62,6 +64,7 @@ def evaluate(
     metrics: Sequence[str] | None = None,
     device: str = "auto",
     out: str | Path | None = None,
+    dataset: str | None = None,
     reporter: Reporter = SILENT,
 ) -> dict[str, Scores]:
     """Caption and score a split; captions and scores are written into the run's folder, too, where it can be written.
@@ -71,6 +74,7 @@ def evaluate(
         out: another folder for captions and scores.
         metrics: of ``stg.metrics.METRICS``; None: all.
         device: where a folder's model runs; a loaded run stays where it is.
+        dataset: of a folder, see :func:`load_run`; what a loaded run has open is given.
 
     Returns:
         The scores of each search by name: ``greedy``, ``beam 5``, ``greedy, no class``, ...; none where the captions
@@ -82,7 +86,7 @@ def evaluate(
             know.
     """
     if not isinstance(run, LoadedRun):
-        run = load_run(run, device=device, splits=(split,), reporter=reporter)
+        run = load_run(run, device=device, splits=(split,), dataset=dataset, reporter=reporter)
     return scores_of(caption_and_score(run, split, searches, metrics=metrics, out=out, reporter=reporter))
 
 
@@ -194,9 +198,11 @@ def _calibrated(
     best = {video: found[video][0] for video in measured.videos}
     captions = measured.run.dataset.captions
     if split != "val":
-        known = None if result.folder is None else calibration_file(result.folder, name)
-        calibration = read_calibration(known) if known is not None and known.exists() else None
-        if calibration is None or calibration.model != measured.sha256:
+        # That of all data sets is the one that clips are captioned with; the folder may be that of one of them.
+        places = [] if result.folder is None else [result.folder / ALL, result.folder.parent / ALL, result.folder]
+        known = [path for place in places if (path := calibration_file(place, name)).exists()]
+        calibration = next((one for one in map(read_calibration, known) if one.model == measured.sha256), None)
+        if calibration is None:
             return result
         return replace(result, calibration=calibration, curves=measure(calibration, best, captions))
     feature, features = measured.features
@@ -215,11 +221,13 @@ def _results_folder(run: LoadedRun, out: str | Path | None, split: str, reporter
     Raises:
         UserError: another process evaluates this split; ``out`` cannot be written to; the folder of a run is a link.
     """
-    folder, name = Path(out) if out else run.folder / "evaluation", f".{split}.lock"
-    if out is None and folder.is_symlink():
+    kept = RunFolder(run.folder)
+    inside = kept.evaluation_of(run.part).relative_to(kept.evaluation)
+    folder, name = (Path(out) if out else kept.evaluation) / inside, f".{split}.lock"
+    if out is None and (kept.evaluation.is_symlink() or folder.is_symlink()):
         raise UserError(f"{folder} is a link, and what it leads to would be overwritten: remove it, or give --out")
     try:
-        folder.mkdir(parents=out is not None, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         writable = os.access(folder, os.W_OK)
     except OSError:
         writable = False

@@ -101,13 +101,14 @@ def _scores(folders: Sequence[str]) -> dict[str, Any]:
     for evaluation in RunFolder(folders[0]).evaluations:
         if not evaluation.record.get("scores"):
             continue
-        search = file_stem(evaluation.split, evaluation.search).removeprefix(f"{evaluation.split}-")
-        runs: list[RunResult] = [load_result(folder, evaluation.split, search) for folder in folders]
+        split, dataset = evaluation.split, evaluation.dataset or None
+        search = file_stem(split, evaluation.search).removeprefix(f"{split}-")
+        runs: list[RunResult] = [load_result(folder, split, search, dataset) for folder in folders]
         require_same_videos(runs)
         if len(rows := group(runs)) > 1:
             raise UserError(f"the runs differ in more than their seed ({'; '.join(row.name for row in rows)})")
         values = {name: [run.recorded[name] for run in runs if name in run.recorded] for name in runs[0].recorded}
-        found[f"{evaluation.split}, {evaluation.search}"] = {name: _rounded(each) for name, each in values.items()}
+        found[evaluation.title] = {name: _rounded(each) for name, each in values.items()}
     if not found:
         raise UserError(f"{folders[0]} has no scores for a card: run python -m stg.evaluate {folders[0]} --split test")
     return found

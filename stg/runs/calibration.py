@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from stg.config.data import ALL
 from stg.config.schema import from_dict
 from stg.runs.evaluations import file_stem
 from stg.runtime.errors import UserError
@@ -120,11 +121,13 @@ def run_calibrations(model: Path) -> tuple[dict[str, Calibration], list[str]]:
     Raises:
         UserError: a file is not what `stg.evaluate` writes.
     """
-    paths = sorted((model.parent / "evaluation").glob(f"val-*{SUFFIX}"))
+    evaluation = model.parent / "evaluation"
+    # Of a run that has learned from several data sets, what was fitted to all speaks for any clip: it comes last.
+    paths = [path for folder in (evaluation, evaluation / ALL) for path in sorted(folder.glob(f"val-*{SUFFIX}"))]
     digest = sha256_file(model) if paths and model.exists() else ""
     found = [read_calibration(path) for path in paths]
     of_this = {one.search: one for one in found if one.model == digest}
-    if len(of_this) == len(found):
+    if all(one.model == digest for one in found):
         return of_this, []
     return of_this, [
         f"the calibration in {model.parent} is of other weights: python -m stg.evaluate {model.parent} makes a new one"

@@ -1,7 +1,7 @@
 """What `stg.evaluate` leaves in a run folder: the names of its files, and what is in them."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ class Evaluation:
         captions: their file.
         record: what the file of scores says; empty where the captions of the split are withheld.
         events: scores by the event that a caption names; on the built-in world, where they were made.
+        dataset: which data set of a run that has learned from several; empty: the first.
     """
 
     split: str
@@ -34,10 +35,16 @@ class Evaluation:
     captions: Path
     record: Mapping[str, Any]
     events: Mapping[str, Any]
+    dataset: str = ""
+
+    @property
+    def title(self) -> str:
+        """What scores of it are called."""
+        return ", ".join(filter(None, (self.dataset, self.split, self.search)))
 
 
-def read_evaluations(folder: Path) -> tuple[Evaluation, ...]:
-    """All evaluations in a folder, in the order of split and search.
+def read_evaluations(folder: Path, datasets: Iterable[str] = ()) -> tuple[Evaluation, ...]:
+    """All evaluations in a folder, in the order of split and search; then those in the folders of further ``datasets``.
 
     Raises:
         UserError: a file is not what `stg.evaluate` writes.
@@ -55,9 +62,8 @@ def read_evaluations(folder: Path) -> tuple[Evaluation, ...]:
         # Captions without scores name their search in their file's name only.
         search = _search_name(path.stem, split, record) or rest or path.stem
         found.append(Evaluation(split, search, path, record, events))
-    return tuple(
-        sorted(found, key=lambda one: (SPLITS.index(one.split) if one.split in SPLITS else len(SPLITS), one.split))
-    )
+    found.sort(key=lambda one: (SPLITS.index(one.split) if one.split in SPLITS else len(SPLITS), one.split))
+    return (*found, *(replace(one, dataset=name) for name in datasets for one in read_evaluations(folder / name)))
 
 
 def read_scores(path: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stg.config.data import same_sets
+from stg.config.data import ALL, DataConfig, same_sets
 from stg.config.schema import from_dict
 from stg.config.training import FitConfig
 from stg.runs.evaluations import Evaluation, read_evaluations
@@ -199,20 +199,43 @@ class RunFolder:
 
     @property
     def evaluations(self) -> tuple[Evaluation, ...]:
-        """What `stg.evaluate` wrote, in the order of split and search.
+        """What `stg.evaluate` wrote, in the order of data set, split and search.
 
         Raises:
             UserError: a file is not what it writes.
         """
-        return read_evaluations(self.evaluation)
+        _, *others = self.config.data.sets
+        return read_evaluations(self.evaluation, [*others, ALL] if others else ())
 
-    def evaluation_file(self, stem: str, kind: str = "") -> Path:
+    def data_of(self, dataset: str | None) -> DataConfig:
+        """The settings of one of the data sets that the run has learned from (`DataConfig.only`).
+
+        Raises:
+            UserError: there is none of this name.
+        """
+        try:
+            return self.config.data.only(dataset)
+        except ValueError as error:
+            raise UserError(f"{self}: {error}") from error
+
+    def evaluation_of(self, dataset: str | None) -> Path:
+        """Folder of the evaluations on one data set: that of ``data.dataset`` has no folder of its own.
+
+        Raises:
+            UserError: the run has learned from none of this name.
+        """
+        data = self.data_of(dataset)
+        return self.evaluation if dataset is None or data == self.data_of(None) else self.evaluation / dataset
+
+    def evaluation_file(self, stem: str, kind: str = "", dataset: str | None = None) -> Path:
         """The file of an evaluation: its captions, or ``kind`` ``scores``, ``events`` or ``nbest``.
 
         Args:
             stem: of `stg.runs.evaluations.file_stem`: ``val-beam5``.
+            dataset: as in `evaluation_of`.
         """
-        return self.evaluation / (f"{stem}-{kind}.json" if kind else f"{stem}.json")
+        folder = self.evaluation if dataset is None else self.evaluation_of(dataset)
+        return folder / (f"{stem}-{kind}.json" if kind else f"{stem}.json")
 
 
 def metrics_row(line: str) -> dict[str, Any] | None:

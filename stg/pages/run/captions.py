@@ -143,7 +143,7 @@ def written(
     if shares is None:
         missing.append(Missing("Word report: the captions hold no word."))
     made = Written(
-        title=f"{evaluation.split}, {evaluation.search}",
+        title=evaluation.title,
         lead=_sentence(distinct, sum(count for _, count in open_ends), people),
         frequent=bars([(clip(text) or "(empty)", n) for text, n in distinct.most_common(LISTED) if n > 1]),
         broken=bars(open_ends[:LISTED]),

@@ -62,6 +62,7 @@ def run_view(
     ablations: Sequence[str | Path] = (),
     split: str = "val",
     search: str | None = None,
+    dataset: str = "",
     references: Mapping[str, Sequence[str]] | None = None,
     pictures: Pictures | None = None,
     tagger: Tagger | Literal["auto", "spacy", "lexicon"] = "auto",
@@ -77,6 +78,7 @@ def run_view(
         ablations: folders of `stg.ablate` or `stg.probe`, or their ``table.json``.
         split, search: which evaluation's captions are shown, as `stg.evaluate` names them; None takes one that is not
             greedy where there is one.
+        dataset: of a run that has learned from several, which one's captions are shown; empty: the first.
         references: video -> what people said of it, for the best and the worst videos.
         pictures: video -> a few frames as ``data:`` addresses, of the best and the worst videos.
         tagger: of the word report.
@@ -86,8 +88,8 @@ def run_view(
         UserError: no run folder, no ablation, files that another program wrote, or no such search.
     """
     run = read_run(folder)
-    evaluation = choose(run.evaluations, split, search)
-    missing = _missing(run, split, evaluation)
+    evaluation = choose([one for one in run.evaluations if one.dataset == dataset], split, search)
+    missing = _missing(run, split, dataset, evaluation)
     captions, left_out = histories(run, references)
     return RunPage(
         title=run.name,
@@ -118,7 +120,7 @@ def run_view(
 
 def _lead(run: RunRecord) -> str:
     config = run.config
-    data = "the built-in world of moving objects" if config.data.dataset == "world" else config.data.dataset
+    data = "the built-in world of moving objects" if config.data.dataset == "world" else " and ".join(config.data.sets)
     lead = f"A captioner trained on {data}: {BRANCHES.get(config.model.branches, config.model.branches)}"
     if config.model.branches != "scene":
         lead += f", graph with {config.graph.variant} edges"
@@ -164,7 +166,7 @@ def _warnings(run: RunRecord) -> tuple[str, ...]:
     return tuple(warnings)
 
 
-def _missing(run: RunRecord, split: str, evaluation: Evaluation | None) -> dict[str, Missing | None]:
+def _missing(run: RunRecord, split: str, dataset: str, evaluation: Evaluation | None) -> dict[str, Missing | None]:
     go_on = f"python -m stg.fit --run.out {run.shown}"
     evaluate = f"python -m stg.evaluate {run.shown}"
     trained = MODEL_FILE in run.weights
@@ -188,8 +190,9 @@ def _missing(run: RunRecord, split: str, evaluation: Evaluation | None) -> dict[
         why = "The confidence of these weights is not calibrated; that takes captions of 20 validation videos."
         missing["reliability"] = Missing(why, f"{evaluate} --split val" if trained else go_on)
     if evaluation is None:
-        why = f"{split} was not captioned yet."
-        missing["written"] = Missing(why, f"{evaluate} --split {split}" if trained else go_on)
+        of = (f" of {dataset}", f" --dataset {dataset}") if dataset else ("", "")
+        why = f"{split}{of[0]} was not captioned yet."
+        missing["written"] = Missing(why, f"{evaluate} --split {split}{of[1]}" if trained else go_on)
     missing["ablations"] = Missing("No ablation table was given.", "python -m stg.ablate graph")
     return missing
 
@@ -207,7 +210,7 @@ def _score_grid(evaluations: Sequence[Evaluation]) -> Grid | None:
     heads = {name: head for name, head in HEADINGS.items() if any(name in scores for scores in found)}
     lines = tuple(
         (
-            f"{one.split}, {one.search}" + (", shuffled" if one.record.get("control") == "shuffle" else ""),
+            one.title + (", shuffled" if one.record.get("control") == "shuffle" else ""),
             str(one.record.get("videos", "-")),
             *(decimal(scores.get(name)) for name in heads),
             str(one.record.get("broken_endings", "-")),

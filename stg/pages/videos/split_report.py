@@ -283,7 +283,8 @@ class SplitReport:
     def _alongside(self, folder: Path) -> ExplainedModel:
         settings, trained = load_config(folder), CaptionerBundle.load(folder / MODEL_FILE)
         _refuse_control(folder, settings)
-        if (settings.data.dataset, settings.world) != (self.run.settings.data.dataset, self.run.settings.world):
+        shown = self.run.settings.data.only(self.run.part).sets
+        if not shown.keys() <= settings.data.sets.keys() or settings.world != self.run.settings.world:
             raise UserError(
                 f"{folder} was trained on other videos than {self.run.folder}: put runs of one data set side by side"
             )

@@ -277,7 +277,7 @@ def test_a_run_twice_is_refused(runs: list[str], capsys: Capture) -> None:
 def test_runs_of_different_data_sets_are_refused(runs: list[str], capsys: Capture) -> None:
     make("w0", 0, GOOD, data=DataConfig())
     make("w1", 0, GOOD, data=DataConfig(), world=WorldConfig(seed=1))
-    assert "full-0 is of folder clips, language en, w0 of the world of seed 0: " in refused(capsys, "full-0", "w0")
+    assert "full-0 is of folder-clips, language en, w0 of the world of seed 0: " in refused(capsys, "full-0", "w0")
     assert "w0 is of the world of seed 0, w1 of the world of seed 1" in refused(capsys, "w0", "w1")
 
 

@@ -131,7 +131,7 @@ REFUSED = {
     "": "small is there already: remove it, or give another --name",
     "--name networks": "not networks; got 'networks'",
     "--name A/b": "name must be lower-case letters, digits, - and _",
-    "--name other --control gone": "gone has no scores for a card: run python -m stg.evaluate gone --split test",
+    "--name other --control gone": "gone is not a run folder (it has no config.json)",
     "--name other --origins gone.json": "could not read gone.json",
     "--name other --notes gone.md": "could not read gone.md",
 }

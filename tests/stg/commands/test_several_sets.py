@@ -1,0 +1,184 @@
+"""Scores, tables, pages and cards of a run that has learned from several data sets: each data set by itself."""
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+import stg
+from stg.commands.compare import main as compare
+from stg.commands.evaluate import evaluate_and_print
+from stg.commands.evaluate import main as evaluate
+from stg.commands.parser import run_command
+from stg.commands.report import main as report
+from stg.config.data import DataConfig
+from stg.config.evaluation import EvaluateConfig
+from stg.config.model import ModelConfig
+from stg.config.report import ReportConfig
+from stg.config.results import CompareConfig
+from stg.config.training import FitConfig, OptimConfig, RunConfig
+from stg.evaluation import shipping
+from stg.evaluation.calibrating import write_calibration
+from stg.evaluation.predictions import read_predicted
+from stg.metrics.scorer import Scorer
+from stg.runs.calibration import Calibration, Curve, calibration_file, run_calibrations
+from stg.runs.evaluations import read_evaluations
+from stg.runs.folder import RunFolder
+from stg.runtime.files import sha256_file
+from tests.stg.datasets.test_more import write_folder
+from tests.stg.datasets.test_open import make_store
+
+SIZES = {"train": 3, "val": 2, "test": 3}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs on the data sets ``one`` and ``two``: both0, both1, control; and on ``two`` alone."""
+    place = tmp_path_factory.mktemp("sets")
+    videos = {
+        name: {f"{name}{split}{n}": split for split, count in SIZES.items() for n in range(count)}
+        for name in ("one", "two")
+    }
+    roots = {name: write_folder(place / name, rows, f"{name}s") for name, rows in videos.items()}
+    store = make_store(place / "store", [video for rows in videos.values() for video in rows])
+    data = DataConfig("folder", str(roots["one"]), more=f"folder:{roots['two']}", store=str(store), min_count=1)
+    for name, seed, control in (
+        ("both0", 0, "none"),
+        ("both1", 1, "none"),
+        ("control", 0, "shuffle"),
+        ("alone", 0, "none"),
+    ):
+        stg.fit(
+            FitConfig(
+                data=data if name != "alone" else replace(data, root=str(roots["two"]), more=None),
+                model=ModelConfig("scene", channels=16, heads=2, hidden=16, layers=1),
+                optim=OptimConfig(epochs=1, batch_videos=2),
+                run=RunConfig(out=str(place / name), samples=0, seed=seed, control=control),
+            )
+        )
+        for dataset in ("folder-two",) if name == "alone" else (None, "folder-two"):
+            stg.evaluate(place / name, "test", dataset=dataset, metrics=("bleu", "cider"), device="cpu")
+    return place
+
+
+def captioned(folder: Path, name: str) -> set[str]:
+    return set(read_predicted(folder / "both0" / "evaluation" / name))
+
+
+def ciders(folder: Path, search: str) -> list[float]:
+    files = [folder / run / f"evaluation/folder-two/test-{search}-scores.json" for run in ("both0", "both1")]
+    return [json.loads(file.read_text())["scores"]["cider"] for file in files]
+
+
+def test_each_data_set_has_captions_and_scores_of_its_own(folder: Path) -> None:
+    assert captioned(folder, "test-greedy.json") == {"onetest0", "onetest1", "onetest2"}
+    assert captioned(folder, "folder-two/test-greedy.json") == {"twotest0", "twotest1", "twotest2"}
+    captions = read_predicted(folder / "both0/evaluation/folder-two/test-beam5.json")
+    recorded = json.loads((folder / "both0/evaluation/folder-two/test-beam5-scores.json").read_text())["scores"]
+    # Document frequencies are those of these references alone.
+    scores = Scorer({video: [f"a {video} twos"] for video in captions}).score(captions, metrics=("cider", "bleu"))
+    assert recorded == pytest.approx(dict(scores.values))
+    found = RunFolder(folder / "both0").evaluations
+    assert [one.title for one in found if one.search == "greedy"] == ["test, greedy", "folder-two, test, greedy"]
+    # A run that has learned from this one alone names it, too, and has it in the usual place.
+    assert [one.dataset for one in read_evaluations(folder / "alone" / "evaluation")] == ["", ""]
+
+
+def test_the_command_says_which_data_set_it_is(folder: Path, tmp_path: Path) -> None:
+    text = io.StringIO()
+    config = EvaluateConfig(str(folder / "both0"), "val", beam=1, meteor=False, out=str(tmp_path), metrics="bleu")
+    evaluate_and_print(config, console=Console(file=text, width=1000))
+    assert (
+        f"{folder}/both0 has also learned from folder-two: this is folder-one alone; see --dataset" in text.getvalue()
+    )
+    for dataset, videos in (
+        ("folder-two", {"twoval0", "twoval1"}),
+        ("all", {f"{n}val{k}" for n in ("one", "two") for k in (0, 1)}),
+    ):
+        text = io.StringIO()
+        evaluate_and_print(replace(config, dataset=dataset), console=Console(file=text, width=1000))
+        assert "also learned" not in text.getvalue()
+        assert set(read_predicted(tmp_path / dataset / "val-greedy.json")) == videos
+    assert set(read_predicted(tmp_path / "val-greedy.json")) == {"oneval0", "oneval1"}
+
+
+def test_a_data_set_that_the_run_does_not_know_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command, config, words in (
+        (evaluate, EvaluateConfig, [str(folder / "both0"), "--dataset", "msvd"]),
+        (compare, CompareConfig, [str(folder / "both0"), "--dataset", "msvd"]),
+        (report, ReportConfig, [str(folder / "both0"), "--dataset", "msvd"]),
+    ):
+        assert run_command(config, command, "", words) == 2  # type: ignore[type-var]
+        said = capsys.readouterr().err
+        assert (
+            f"{folder}/both0: dataset must be one that the run has learned from (folder-one, folder-two, all)" in said
+        )
+    words = [str(folder / "both0"), "--dataset", "folder-two", "--search", "beam3", "--split", "test"]
+    assert run_command(CompareConfig, compare, "", words) == 2
+    wanted = f"run python -m stg.evaluate {folder}/both0 --split test --dataset folder-two --beam 3"
+    assert wanted in capsys.readouterr().err
+
+
+def test_runs_compare_on_a_data_set_that_both_have_learned_from(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--split", "test", "--samples", "2", "--json", "--meteor", "false", "--names", "both,alone"]
+    runs = [str(folder / name) for name in ("both0", "both1", "alone")]
+    assert run_command(CompareConfig, compare, "", [*runs, "--dataset", "folder-two", *words]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert [len(row["runs"]) for row in record["rows"]] == [2, 1]
+    scores = [
+        json.loads((folder / name / "evaluation/folder-two/test-greedy-scores.json").read_text())
+        for name in ("both0", "both1")
+    ]
+    mean = sum(each["scores"]["cider"] for each in scores) / 2
+    assert record["rows"][0]["scores"]["cider"]["mean"] == pytest.approx(mean)
+    assert run_command(CompareConfig, compare, "", [*runs, *words]) == 2
+    assert "is of folder-one, language en, " in capsys.readouterr().err
+
+
+def test_pages_show_either_data_set(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run.html"
+    assert run_command(ReportConfig, report, "", [str(folder / "both0"), "--out", str(out)]) == 0
+    page = out.read_text()
+    assert "A captioner trained on folder-one and folder-two" in page
+    assert "folder-two, test, greedy" in page
+    assert "onetest0" in page
+    assert "twotest0" not in page
+    words = [str(folder / "both0"), "--dataset", "folder-two", "--out", str(out)]
+    assert run_command(ReportConfig, report, "", words) == 0
+    assert "twotest0" in out.read_text()
+    words = [*words, "--split", "test", "--beside", str(folder / "alone"), "--beam", "1", "--explainers", "scene"]
+    assert run_command(ReportConfig, report, "", words) == 0
+    page = out.read_text()
+    assert "twotest0" in page
+    assert "onetest0" not in page
+
+
+def test_what_was_calibrated_on_all_data_sets_comes_first(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "evaluation" / "all").mkdir(parents=True)
+    model = tmp_path / "model.safetensors"
+    model.write_bytes((folder / "alone" / "model.safetensors").read_bytes())
+    curve = Curve((0.5,), (0.5,), (1,), 0.0)
+    first = Calibration("greedy", sha256_file(model), 20, 0.5, 1.0, 0.0, curve, curve)
+    both = replace(first, videos=40)
+    write_calibration(calibration_file(tmp_path / "evaluation", "greedy"), first)
+    assert run_calibrations(model) == ({"greedy": first}, [])
+    write_calibration(calibration_file(tmp_path / "evaluation" / "all", "greedy"), both)
+    assert run_calibrations(model) == ({"greedy": both}, [])
+    write_calibration(calibration_file(tmp_path / "evaluation" / "all", "greedy"), replace(both, model="other"))
+    found, notes = run_calibrations(model)
+    assert found == {"greedy": first}
+    assert len(notes) == 1
+
+
+def test_a_card_has_the_scores_of_every_data_set_and_of_the_control(folder: Path) -> None:
+    runs = [str(folder / "both0"), str(folder / "both1")]
+    found = shipping._scores(runs)
+    assert list(found) == ["test, beam 5", "test, greedy", "folder-two, test, beam 5", "folder-two, test, greedy"]
+    values = [round(value, 4) for value in ciders(folder, "beam5")]
+    assert found["folder-two, test, beam 5"]["cider"]["values"] == values
+    assert list(shipping._scores([str(folder / "control")])) == list(found)
