@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,17 +32,23 @@ OVERLAP = 0.7
 """Boxes that overlap a better one by more than this are dropped: these detectors may give an object twice."""
 
 
-def _load(maker: Any, file: WeightFile, device: str) -> nn.Module:
-    """The frozen network of a folder, in float32.
+def load_network(maker: Any, folder: Path, device: str, *, dtype: torch.dtype | str = torch.float32) -> nn.Module:
+    """The frozen network of a folder.
+
+    Args:
+        maker: one of the classes of the library that open folders.
+        folder: as the library saves models.
+        device: where it goes.
+        dtype: of its weights; ``auto``: as they were saved.
 
     Raises:
         UserError: damaged, of another kind, or weights are missing, which the library would fill with random numbers.
     """
-    folder, bars = file.path.parent, logging.is_progress_bar_enabled()
+    bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
         network, loaded = maker.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+            folder, local_files_only=True, use_safetensors=True, output_loading_info=True, dtype=dtype
         )
     except Exception as error:  # of the library, of safetensors, of torch: they share no base class
         raise UserError(f"{folder} holds no network that transformers can open here: {first_line(error)}") from error
@@ -54,9 +61,10 @@ def _load(maker: Any, file: WeightFile, device: str) -> nn.Module:
         network.pooler, missing = None, []
     if missing:
         raise UserError(
-            f"{file} lacks weights of {type(network).__name__}: {', '.join(missing[:5])}{', ...' * (len(missing) > 5)}"
+            f"{folder} lacks weights of {type(network).__name__}: {', '.join(missing[:5])}"
+            f"{', ...' * (len(missing) > 5)}"
         )
-    return on_device(network.float(), device)
+    return on_device(network.float() if dtype == torch.float32 else network, device)
 
 
 def _settings(file: WeightFile, name: str) -> dict[str, Any]:
@@ -99,7 +107,7 @@ class TransformersBackbone(EncoderBackbone):
     @cached_property
     def network(self) -> nn.Module:
         """The frozen network; of CLIP and its like with the tower of the texts."""
-        return _load(AutoModel, self.weights, self.device)
+        return load_network(AutoModel, self.weights.path.parent, self.device)
 
     @cached_property
     def processor(self) -> Any:
@@ -194,8 +202,8 @@ class TransformersDetector:
         if spoken != bool(self.words):
             need = "is given words: name what to look for" if spoken else "knows its own classes: leave out the words"
             raise UserError(f"the detector {model_name(self.weights)} {need} (--detector_words 'a person, a ball')")
-        return _load(
-            AutoModelForZeroShotObjectDetection if spoken else AutoModelForObjectDetection, self.weights, self.device
+        return load_network(
+            AutoModelForZeroShotObjectDetection if spoken else AutoModelForObjectDetection, folder, self.device
         )
 
     @cached_property
@@ -302,7 +310,7 @@ class VideoMAENetwork:
         self, weights: Weights, *, span: int = 16, batch: int = 1, device: str = "cpu", whole: bool = False
     ) -> None:
         self.weights, self.batch, self.device = WeightFile.of(weights), batch, device
-        self.network: Any = _load(AutoModel, self.weights, device)
+        self.network: Any = load_network(AutoModel, self.weights.path.parent, device)
         config: Any = self.network.config
         sizes: list[Any] = [
             getattr(config, name, None) for name in ("num_frames", "tubelet_size", "patch_size", "image_size")

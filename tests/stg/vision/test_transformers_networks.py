@@ -100,7 +100,7 @@ def test_weights_that_are_missing_are_named(tmp_path: Path) -> None:
     state = load_file(file)
     del state["layernorm.weight"]
     save_file(state, file, {"format": "pt"})
-    with pytest.raises(UserError, match=r"model.safetensors lacks weights of Dinov2Model: layernorm.weight"):
+    with pytest.raises(UserError, match=r"dino lacks weights of Dinov2Model: layernorm.weight"):
         TransformersBackbone(file)(sample(), BOXES)
 
 

@@ -1,0 +1,130 @@
+"""Put the questions of a bench to a model, clip by clip, and keep its answers in a file."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import UInt8
+
+from stg.benchmark.questions import Answer, Bench, Question, read_answers
+from stg.runtime.errors import Preempted, UserError
+from stg.runtime.files import write_atomic
+from stg.runtime.reading import counted, read_json_lines
+from stg.runtime.reporter import SILENT, Reporter
+from stg.video.decoding import sample_video
+
+Method = Literal["likelihood", "letter"]
+Frames = UInt8[np.ndarray, "T H W 3"]
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+@runtime_checkable
+class Asked(Protocol):
+    """Who answers questions."""
+
+    @property
+    def made(self) -> str:
+        """Which model and which settings decide the answers: those of two are not mixed in a file."""
+
+    def answer(self, frames: Frames, questions: Sequence[Question]) -> list[Answer]:
+        """An answer to each question on one clip."""
+
+
+def ask(bench: Bench, model: Asked, path: str | Path, *, frames: int = 8, reporter: Reporter = SILENT) -> int:
+    """Ask all questions that have no answer in ``path`` yet, and write it after each clip.
+
+    Args:
+        bench: whose questions.
+        model: who answers.
+        path: file of answers; those in it are kept.
+        frames: frames that are shown, from the middles of as many equal parts of the clip.
+        reporter: hears the progress, and may stop between clips.
+
+    Returns:
+        How many questions were asked.
+
+    Raises:
+        Preempted: ``reporter`` asked to stop; what was answered is in the file.
+        UserError: ``path`` holds answers of another model or to another bench, a clip is missing or cannot be read.
+    """
+    path = Path(path)
+    made = f"{model.made}, {frames} frames"
+    answers = kept_answers(path, bench, made)
+    open_questions = [one for one in bench.questions if one.id not in answers]
+    asked = 0
+    with reporter.bar("asking") as advance:
+        advance(len(answers), len(bench.questions))
+        for video, group in groupby(sorted(open_questions, key=lambda one: one.video), key=lambda one: one.video):
+            if reporter.should_stop():
+                raise Preempted(f"stopped after {counted(asked, 'question')}: the same command asks the others")
+            questions = list(group)
+            found = model.answer(sample_video(bench.clip(video), frames).frames, questions)
+            answers |= {answer.id: answer for answer in found}
+            asked += len(questions)
+            write(path, bench, answers, made)
+            advance(len(answers), len(bench.questions))
+    return asked
+
+
+def kept_answers(path: Path, bench: Bench, made: str) -> dict[str, Answer]:
+    """The answers that a file holds already; none if there is no file.
+
+    Raises:
+        UserError: they are another model's, or to another bench.
+    """
+    if not path.exists():
+        return {}
+    for where, row in read_json_lines(path):
+        if (other := row.get("made") if isinstance(row, dict) else None) != made:
+            raise UserError(
+                f"{where} is an answer of {other or 'an unknown model'}, and {made} is asked now: name another file"
+            )
+    return read_answers(path, bench)
+
+
+def write(path: Path, bench: Bench, answers: Mapping[str, Answer], made: str) -> None:
+    """Write answers in the order of the questions, each with who gave it."""
+    rows = [{"id": one.id, **_said(answers[one.id]), "made": made} for one in bench.questions if one.id in answers]
+    write_atomic(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
+
+
+def _said(answer: Answer) -> dict[str, Any]:
+    return {"choice": answer.choice} if answer.scores is None else {"scores": list(answer.scores)}
+
+
+def prompt(question: Question, method: Method) -> str:
+    """The text that goes along with the frames of a clip."""
+    named = method == "letter"
+    listed = [f"{letter}. {choice}" if named else f"- {choice}" for letter, choice in lettered(question)]
+    order = "Answer with the letter alone." if named else "Answer with one of these statements."
+    frames = "These are frames of one video, in the order of time."
+    return "\n".join([frames, question.question, *listed, order])
+
+
+def lettered(question: Question) -> Iterable[tuple[str, str]]:
+    """The choices with their letters.
+
+    Raises:
+        UserError: more choices than letters.
+    """
+    if len(question.choices) > len(LETTERS):
+        raise UserError(f"question {question.id!r} has {len(question.choices)} choices, and there are 26 letters")
+    return zip(LETTERS, question.choices, strict=False)
+
+
+def letter_answer(question: Question, reply: str) -> Answer:
+    """What a reply in words chooses: its first letter that stands alone, or the one choice that it names.
+
+    No choice (None) where it says neither.
+    """
+    letters = dict(zip(LETTERS, range(len(question.choices)), strict=False))
+    # "A" is also an article: a letter counts at the end of a line or before a mark.
+    if (found := re.search(r"(?<![\w'])([A-Z])(?=[.:),*\]]|\s*$)", reply, re.MULTILINE)) and found[1] in letters:
+        return Answer(question.id, letters[found[1]])
+    named = [place for place, choice in enumerate(question.choices) if choice.lower().rstrip(".") in reply.lower()]
+    return Answer(question.id, named[0] if len(named) == 1 else None)
