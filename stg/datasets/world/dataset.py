@@ -15,21 +15,11 @@ from jaxtyping import Float, Int
 
 from stg.config.data import WorldConfig
 from stg.datasets.base import CaptionDataset
-from stg.datasets.world.events import EVENTS, Needs, plan_event
+from stg.datasets.world.directing import Event, Script, direct
+from stg.datasets.world.events import EVENTS
 from stg.datasets.world.phrases import captions_for
-from stg.datasets.world.rendering import (
-    COLOURS,
-    REACH,
-    SHAPES,
-    SIZES,
-    Motion,
-    Thing,
-    background,
-    boxes_of,
-    hidden_share,
-    render,
-)
-from stg.runtime.errors import StgError, UserError
+from stg.datasets.world.rendering import Motion, background, boxes_of, hidden_share, render
+from stg.runtime.errors import UserError
 from stg.video.decoding import SampledFrames
 from stg.video.sampling import sample_numbers
 
@@ -40,36 +30,6 @@ if TYPE_CHECKING:
 SPLITS = ("train", "val", "test")
 # What a stream of draws is for; part of its seed.
 _SCRIPT, _ORDER, _CAPTIONS, _WALL, _DETECTOR = range(5)
-
-
-@dataclass(frozen=True)
-class Event:
-    """What happens in one video: the truth that captions describe and that an event classifier is to find.
-
-    Args:
-        verb: a key of :data:`~stg.datasets.world.events.EVENTS`.
-        label: its class number.
-        actor: who does it.
-        target: to whom; None for events with one object.
-        needs: what distinguishes the event from similar ones: space, time, both, or appearance.
-    """
-
-    verb: str
-    label: int
-    actor: Thing
-    target: Thing | None
-    needs: Needs
-
-
-@dataclass(frozen=True)
-class Script:
-    """What the pixels of one video follow from: the event, all things (in random order) and their motion."""
-
-    event: Event
-    things: tuple[Thing, ...]
-    motion: Motion
-    actor: int
-    target: int | None
 
 
 @dataclass(frozen=True)
@@ -215,34 +175,7 @@ class World:
     def _direct(self, video: str) -> Script:
         split, index = self._place(video)
         verb = self._verb(split, index)
-        kind = EVENTS[verb]
-        rng = self._rng(_SCRIPT, video)
-        # Sizes are planned for 96 pixels, and grow with the picture.
-        unit = self.size / 96.0
-        cast = _cast(rng, 3 + int(rng.integers(2)), kind.fits_inside, unit)
-        # The event is planned first: distractors take what room is left.
-        players = cast[: kind.objects]
-        centre, angle = plan_event(kind, players, rng, self.frames, self.size)
-        for thing in cast[kind.objects :]:
-            radii = np.array([other.radius for other in cast[: len(centre)]])
-            path = _drift(rng, thing.radius, centre, radii, self.size)
-            centre = np.concatenate([centre, path[None]])
-            angle = np.concatenate([angle, np.full((1, self.frames), rng.normal(0.0, 0.12))])
-        # What an event needs in front is swapped, not drawn again: the draws after it stay those of the seed.
-        depth = rng.permutation(len(cast)).astype(float)
-        if kind.front is not None and (depth[0] > depth[1]) != (kind.front == "actor"):
-            depth[[0, 1]] = depth[[1, 0]]
-        # Shuffled, so that the actor cannot be guessed from its place among the objects.
-        order = rng.permutation(len(cast))
-        place = np.argsort(order)
-        event = Event(verb, list(EVENTS).index(verb), cast[0], cast[1] if kind.objects == 2 else None, kind.needs)
-        return Script(
-            event=event,
-            things=tuple(cast[i] for i in order),
-            motion=Motion(centre[order], angle[order], depth[order]),
-            actor=int(place[0]),
-            target=int(place[1]) if kind.objects == 2 else None,
-        )
+        return direct(verb, self._rng(_SCRIPT, video), self.frames, self.size)
 
     def write_mp4(self, video: str, path: str | Path) -> None:
         """Write one video as H.264 with full colour, near lossless; whole or not at all.
@@ -253,27 +186,9 @@ class World:
             StgError: the file cannot be written.
         """
 
-        import av
+        from stg.datasets.world.writing import write_video
 
-        path = Path(path)
-        frames = self.render(video, np.arange(self.frames))
-        part = path.with_name(f".{path.name}.part")
-        try:
-            with av.open(str(part), "w", format="mp4") as container:
-                stream = container.add_stream("libx264", rate=self.fps)
-                stream.width = stream.height = self.size
-                # Full colour: with chroma at half resolution small things would lose theirs, and with it their name.
-                stream.pix_fmt = "yuv444p"
-                stream.options = {"crf": "4", "preset": "veryfast"}
-                for picture in frames:
-                    container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-                # The encoder holds frames back: this brings out the last ones.
-                container.mux(stream.encode())
-            part.replace(path)
-        except OSError as error:
-            raise StgError(f"could not write {path}: {error.strerror or error}") from error
-        finally:
-            part.unlink(missing_ok=True)
+        write_video(path, self.render(video, np.arange(self.frames)), self.fps)
 
     def _place(self, video: str) -> tuple[int, int]:
         """Number of the split and number in it."""
@@ -296,50 +211,3 @@ class World:
 @lru_cache(maxsize=1024)  # captions, pixels and boxes of a video all follow from it
 def _script(world: World, video: str) -> Script:
     return world._direct(video)
-
-
-def _cast(rng: np.random.Generator, count: int, fits_inside: bool, unit: float) -> list[Thing]:
-    """Things of different appearance (no two share both shape and colour); the first two play."""
-    shapes, colours, sizes = list(SHAPES), list(COLOURS), list(SIZES)
-    # Drawn without replacement, so that "the red star" names one thing.
-    looks = rng.choice(len(shapes) * len(colours), count, replace=False)
-    size = rng.integers(len(sizes), size=count)
-    if fits_inside:
-        # Of two different sizes the actor gets the smaller one, to fit into the target.
-        size[:2] = np.sort(rng.choice(len(sizes), 2, replace=False))
-    return [
-        Thing(
-            shape=shapes[look // len(colours)],
-            colour=colours[look % len(colours)],
-            size=sizes[s],
-            radius=float(rng.uniform(*SIZES[sizes[s]]) * unit),
-            rgb=tuple((np.array(COLOURS[colours[look % len(colours)]]) + rng.normal(0.0, 0.025, 3)).clip(0.0, 1.0)),
-        )
-        for look, s in zip(looks, size, strict=True)
-    ]
-
-
-def _drift(
-    rng: np.random.Generator,
-    radius: float,
-    centre: Float[np.ndarray, "O F 2"],
-    radii: Float[np.ndarray, " O"],
-    size: int,
-) -> Float[np.ndarray, "F 2"]:
-    """Path of a distractor that stands still or drifts a little, clear of all others where there is room."""
-    frames = centre.shape[1]
-    tries = 96
-    low, high = REACH * radius + 0.5, size - REACH * radius - 0.5
-    start = rng.uniform(low, high, (tries, 2))
-    heading = rng.uniform(0.0, 2.0 * np.pi, tries)
-    # Half of the distractors stand still: motion alone must not give the actor away.
-    far = rng.uniform(0.08, 0.2, tries) * size * (rng.random() < 0.5)
-    end = start + far[:, None] * np.stack([np.cos(heading), np.sin(heading)], axis=-1)
-    u = np.linspace(0.0, 1.0, frames)[:, None]
-    path = start[:, None] * (1.0 - u) + end[:, None].clip(low, high) * u
-    # The nearest that each path [tries F 2] comes to each other thing, edge to edge [tries O].
-    gap = np.linalg.norm(path[:, None] - centre, axis=-1).min(axis=-1) - radii - radius
-    clear = gap.min(axis=1)
-    # The first path with room, or in a crowded picture the one with most.
-    enough = np.flatnonzero(clear > size / 24.0)
-    return path[enough[0] if len(enough) else int(np.argmax(clear))]
