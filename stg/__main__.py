@@ -15,7 +15,7 @@ import stg
 
 COMMANDS = (
     "extract", "import_features", "store", "fit", "evaluate", "caption", "report",
-    "compare", "ablate", "probe", "predictions", "words", "embed", "fuse", "models", "ship",
+    "compare", "ablate", "probe", "predictions", "words", "embed", "fuse", "models", "ship", "bench",
 )  # fmt: skip
 """In the order in which one meets them."""
 
@@ -28,7 +28,7 @@ SYNONYMS = {
     "describe": "caption", "features": "extract", "preprocess": "extract", "visualize": "report",
     "visualise": "report", "plot": "report", "show": "report", "merge": "store", "verify": "store",
     "ensemble": "fuse", "retrieve": "embed", "ablation": "ablate", "pretrained": "models", "zoo": "models",
-    "publish": "ship",
+    "publish": "ship", "benchmark": "bench", "questions": "bench",
 }  # fmt: skip
 """What other programs call a command -> its name here."""
 

@@ -99,7 +99,7 @@ PUBLIC = {
     "stg.config": "FitConfig DataConfig WorldConfig GraphConfig ModelConfig LossConfig OptimConfig RewardConfig "
     "RunConfig SearchConfig EvaluateConfig CaptionConfig ExtractConfig ImportConfig NetworkConfig SamplingConfig "
     "ExecutionConfig EdgeConfig ReportConfig EmbedConfig FuseConfig CompareConfig PredictionsConfig WordsConfig "
-    "ProbeConfig StoreConfig ModelsConfig ShipConfig",
+    "ProbeConfig StoreConfig ModelsConfig ShipConfig BenchConfig",
     "stg.datasets": "CaptionDataset DATASETS open_dataset World",
     "stg.datasets.world": "World",
     "stg.data": "BatchSource TrainingSet CaptionBatch",

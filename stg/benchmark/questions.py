@@ -30,7 +30,6 @@ TWINS: Mapping[str, str] = {
     "roles": "actor and target have exchanged shape and colour",
     "colours": "actor and target have exchanged colours",
     "still": "the same objects, none of which moves, and one more or less",
-    "objects": "one object more or less",
     "event": "the same objects in another event",
 }
 """How the clip of a question's twin differs from its own."""

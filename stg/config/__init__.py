@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from stg.config.bench import BenchConfig
     from stg.config.captioning import CaptionConfig
     from stg.config.data import DataConfig, WorldConfig
     from stg.config.evaluation import EvaluateConfig
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AttentionLSTMConfig",
+    "BenchConfig",
     "CaptionConfig",
     "CompareConfig",
     "DataConfig",
@@ -61,6 +63,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "bench": ("BenchConfig",),
     "captioning": ("CaptionConfig",),
     "data": (
         "DataConfig",
