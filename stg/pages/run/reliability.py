@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from stg.pages.run.charts import Chart, Series, draw
-from stg.runs.calibration import HIGH, LOW, Calibration, Curve
+from stg.runs.calibration import Calibration, Curve
 
 GREY = 5
 """Style of the line on which confidence means what it says."""
@@ -28,12 +28,9 @@ def _chart(one: Calibration) -> Chart:
         f"Captions that are right, {one.search}",
         series,
         x_name="confidence",
-        note=f"Of {one.videos} validation captions {100 * one.right:.0f} % are right: people used each of their "
-        "content words of the same video. A dot is a tenth of the captions; each is calibrated by a fit to the others. "
-        f"A chance from {HIGH:g} on is called high, below {LOW:g} low. Error: the expected calibration error, the "
-        "mean distance from the grey line.",
+        note=f"{100 * one.right:.0f} % of {one.videos} validation captions are right.",
     )
-    assert chart is not None  # the grey line is there
+    assert chart is not None  # the straight line is there
     errors = [f"error {curve.error:.3f}" for curve in (one.before, one.after)]
     lines = [replace(line, last=last) for line, last in zip(chart.lines, [*errors, ""], strict=True)]
     about = f"{chart.title}, against confidence: before calibration {errors[0]}, after {errors[1]}."

@@ -49,6 +49,9 @@ def caption_for_template(
         "text": " ".join(explanation.words),
         "confidence": confidence(caption.confidence)
         + (f", chance of being right {caption.chance[0]:.2f}: {caption.chance[1]}" if caption.chance else ""),
+        # In words that need no idea of a probability.
+        "level": caption.chance[1] if caption.chance else "",
+        "sure": f"about {100 * caption.chance[0]:.0f} of 100 captions like this are right" if caption.chance else "",
         "words": [
             {"text": word, "percent": percent(p), "exact": number(p)}
             for word, p in zip(explanation.words, explanation.probabilities, strict=True)

@@ -110,12 +110,24 @@ def test_caption_shows_the_chance(trained: Path, capsys: pytest.CaptureFixture[s
     assert "level" not in row
 
 
-def test_a_page_shows_the_chance(trained: Path) -> None:
+def test_a_page_shows_the_chance(trained: Path, tmp_path: Path) -> None:
     model = stg.load(trained / "run", beam=2, device="cpu")
     found = model.describe(trained / "own.mp4")
     assert found.chance is not None
     (shown,) = view_of_clip(found, None).captions
     assert shown.chance == (found.chance, found.level)
+    # On the page for colleagues in plain words, above what is folded; what is doubtful stands under the caption.
+    view = replace(view_of_clip(found, None), folded=True, notes=("This clip is odd.",))
+    (page,) = write_video_pages(tmp_path / "page.html", [view], title="own")
+    result, _, analysis = page.read_text().partition('<details class="analysis">')
+    sure = f'How sure: <b class="level">{found.level}</b>, about {100 * found.chance:.0f} of 100 captions like this are'
+    assert result.index('<p class="said">') < result.index(sure) < result.index("This clip is odd.")
+    assert "in the graph</p>" not in result
+    assert "in the graph</p>" in analysis
+    assert "How sure" not in analysis
+    uncalibrated = replace(view, captions=(replace(shown, chance=None),))
+    (page,) = write_video_pages(tmp_path / "page.html", [uncalibrated], title="own")
+    assert f"Confidence {found.confidence:.2f}</p>" in page.read_text()
 
 
 def test_the_page_of_a_run_draws_how_reliable_its_confidence_is(trained: Path, tmp_path: Path) -> None:
@@ -137,7 +149,7 @@ def test_the_page_of_a_run_draws_how_reliable_its_confidence_is(trained: Path, t
     assert (grey.path, grey.dots, grey.last) == (f"M{LEFT},{BOTTOM} {RIGHT},{TOP}", (), "")
     html = run_html(page)
     assert f'before calibration <span class="quiet">error {found.before.error:.3f}</span>' in html
-    assert "Of 24 validation captions" in html
+    assert f"{100 * found.right:.0f} % of 24 validation captions are right" in html
     # Of other weights, and of a run that was not evaluated, there is none.
     shutil.copytree(trained / "run", tmp_path / "run")
     (tmp_path / "run/model.safetensors").write_bytes((trained / "run/model.safetensors").read_bytes() + b"0")
