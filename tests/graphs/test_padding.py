@@ -41,6 +41,27 @@ def test_pads_take_part_as_the_equations_have_it() -> None:
     assert matrix(graph, 1)[:5, 5:].flatten().tolist() == pytest.approx([0.2] * 25, abs=1e-12)
 
 
+def test_pads_stand_behind_the_objects_of_their_own_frame() -> None:
+    # Frames of one, no, three and two objects; each is named by its width and its features.
+    frame = torch.tensor([0, 2, 2, 2, 3, 3])
+    boxes = torch.tensor([[0.0, 0, n, 10] for n in range(1, 7)], dtype=torch.float64)
+    objects = torch.arange(1.0, 7, dtype=torch.float64)[:, None] * torch.tensor([1.0, -2], dtype=torch.float64)
+    scores, track = torch.arange(1, 7, dtype=torch.float64) / 10, torch.arange(6)
+    features = VideoFeatures(boxes=boxes, objects=objects, frame=frame, num_frames=4, scores=scores, track=track)
+    graph = build_graph(features)
+    pad_frames(graph, 2)
+    draw_paper_edges(graph)
+    assert graph.frame.tolist() == [0, 0, 1, 1, 2, 2, 2, 3, 3]
+    assert graph.track.tolist() == [0, -1, -1, -1, 1, 2, 3, 4, 5]
+    assert graph.boxes[:, 2].tolist() == [1, 0, 0, 0, 2, 3, 4, 5, 6]
+    assert graph.x[:, 0].tolist() == [1, 0, 0, 0, 2, 3, 4, 5, 6]
+    assert graph.scores.tolist() == pytest.approx([0.1, 0, 0, 0, 0.2, 0.3, 0.4, 0.5, 0.6])
+    # The same edges as where somebody wrote the zeros into the features.
+    by_hand = VideoFeatures(boxes=graph.boxes, objects=graph.x, frame=graph.frame, num_frames=4)
+    for kind in (0, 1):
+        assert torch.equal(matrix(graph, kind), matrix(build_graph(by_hand), kind))
+
+
 def test_full_frames_and_no_objects() -> None:
     graph = build_graph(two_boxes())
     pad_frames(graph, 1)
