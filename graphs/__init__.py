@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from graphs.attention_edges import AttentionOperator, attention_operator
     from graphs.build import build_graph, draw_paper_edges, flat_graph
     from graphs.conv import SparseOperator, STGConv, sparse_operator, symmetric_norm
     from graphs.detections import box_features
@@ -70,6 +71,7 @@ __all__ = [
     "TIME_FLOWS",
     "VARIANTS",
     "AttentionConv",
+    "AttentionOperator",
     "Cad120Clip",
     "Cad120Labels",
     "DenseEdges",
@@ -104,6 +106,7 @@ __all__ = [
     "VideoFeatures",
     "VideoGraphDataset",
     "VideoStates",
+    "attention_operator",
     "box_features",
     "box_geometry",
     "box_motion",
@@ -137,6 +140,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "graphs.attention_edges": ("AttentionOperator", "attention_operator"),
     "graphs.build": ("build_graph", "draw_paper_edges", "flat_graph"),
     "graphs.flat": ("FlatBatch", "GraphData"),
     "graphs.conv": (

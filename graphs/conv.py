@@ -279,7 +279,7 @@ class _SparseProduct(torch.autograd.Function):
         # Under autocast the states may be narrower than the matrix, and a sparse matrix cannot be narrowed.
         with torch.autocast(x.device.type, enabled=False):
             residual = None if residual is None else residual.to(matrix.dtype)
-            return _multiply(matrix, x.to(matrix.dtype), residual)
+            return multiply(matrix, x.to(matrix.dtype), residual)
 
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[None, None, Tensor, Tensor | None]:
@@ -289,14 +289,15 @@ class _SparseProduct(torch.autograd.Function):
         return None, None, x_grad, None if residual_type is None else grad.to(residual_type)
 
 
-def _multiply(matrix: Tensor | Windows, x: Tensor, residual: Tensor | None) -> Tensor:
+def multiply(matrix: Tensor | Windows, x: Tensor, residual: Tensor | None) -> Tensor:
+    """``residual + matrix @ x``, without gradients."""
     if isinstance(matrix, Windows):
         out = matrix.multiply(x)
         return out if residual is None else out + residual
     # Adding onto the residual, or into memory that nobody filled with zeros, spares a pass over the states.
     if residual is not None:
         return torch.addmm(residual, matrix, x)
-    out = torch.empty_like(x, memory_format=torch.contiguous_format)
+    out = x.new_empty(matrix.size(0), x.size(1))
     return torch.addmm(out, matrix, x, beta=0, out=out)
 
 
@@ -304,12 +305,12 @@ def _csr(row: Tensor, column: Tensor, value: Tensor, num_nodes: int) -> Tensor:
     # By row, then by column, as CSR has it; stable, so that an edge that is given twice keeps its order.
     order = (row * num_nodes + column).argsort(stable=True)
     ends = torch.bincount(row, minlength=num_nodes).cumsum(0)
+    ends = torch.cat([ends.new_zeros(1), ends])
+    return csr_tensor(ends, column[order], value[order], (num_nodes, num_nodes))
+
+
+def csr_tensor(ends: Tensor, column: Tensor, value: Tensor, size: tuple[int, int]) -> Tensor:
+    """A sparse matrix of ready parts."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
-        return torch.sparse_csr_tensor(
-            torch.cat([ends.new_zeros(1), ends]),
-            column[order],
-            value[order],
-            (num_nodes, num_nodes),
-            check_invariants=False,
-        )
+        return torch.sparse_csr_tensor(ends, column, value, size, check_invariants=False)

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from graphs.attention_edges import attention_operator
 from graphs.conv import reset
 from graphs.edge_geometry import RELATIVE_GEOMETRY, relative_geometry
 from graphs.edges import EDGE_TYPES
@@ -34,7 +35,7 @@ class RelationalEncoder(torch.nn.Module):
     :class:`graphs.STGEncoder`, whose face it has: ``encoder(data)``. With ``conv="typed"``, one type, ``box=None`` and
     ``geometry=False`` it is that encoder.
 
-    Typed layers share one operator a kind, laid out once; while PyG explains the model, or where ``edge_weight``
+    All layers share operators of the edges, laid out once; while PyG explains the model, or where ``edge_weight``
     requires a gradient, they gather messages edge by edge, with equal results. `torch.export` takes it as it takes
     :class:`graphs.STGEncoder`, inside of a module that passes the fields on from arguments of its own.
 
@@ -139,12 +140,23 @@ class RelationalEncoder(torch.nn.Module):
         attributes = self._attributes(edge_index, frame, batch, known)
         if attributes is not None:
             attributes = attributes.to(weight.dtype)
-        edges: tuple[Any, ...] = (edge_index, weight, kind, attributes)
-        if not edge_by_edge(self.convs, edge_weight) and any(isinstance(conv, RelationalConv) for conv in self.convs):
-            edges = (relational_operator(edge_index, weight, kind, x.size(0), len(self.types), attributes),)
+        edges = self._edges(edge_index, weight, kind, attributes, x.size(0), edge_by_edge(self.convs, edge_weight))
         for conv in self.convs:
             hidden = conv(hidden, *edges)
         return slots.states(hidden)
+
+    def _edges(
+        self, edge_index: Tensor, weight: Tensor, kind: Tensor, attributes: Tensor | None, nodes: int, one_by_one: bool
+    ) -> tuple[Any, ...]:
+        """What the layers take after the states: the edges, or one operator for all layers."""
+        conv = self.convs[0] if len(self.convs) else None
+        if isinstance(conv, RelationalConv) and not one_by_one:
+            return (relational_operator(edge_index, weight, kind, nodes, len(self.types), attributes),)
+        if isinstance(conv, AttentionConv) and not one_by_one:
+            known = conv.known(kind, attributes, weight.dtype)
+            if known is None or not known.requires_grad:
+                return (attention_operator(edge_index, weight, nodes, conv.heads, known),)
+        return (edge_index, weight, kind, attributes)
 
     def _kinds(self, edge_index: Tensor, edge_type: Tensor | None) -> Tensor:
         """The place of the kind of each edge in ``types``."""

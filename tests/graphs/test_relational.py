@@ -7,7 +7,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from graphs import AttentionConv, RelationalConv, STGConv, build_graph, relational_operator, select_edges
+from graphs import (
+    AttentionConv,
+    AttentionOperator,
+    RelationalConv,
+    STGConv,
+    attention_operator,
+    build_graph,
+    relational_operator,
+    select_edges,
+)
 from tests.graphs.graph_reference import make_video
 
 COUNTS = ([2, 3, 0, 1, 2], [3], [0, 1], [2, 2])
@@ -101,6 +110,12 @@ def test_typed_layers_equal_the_loop_on_both_paths(counts: list[int], types: int
         assert_gradients(layer, x, found, expected)
 
 
+def attention_edges(layer: AttentionConv, edges: dict[str, Any], nodes: int) -> AttentionOperator:
+    weight = edges["edge_weight"]
+    known = layer.known(edges["edge_type"], edges["edge_attr"], weight.dtype)
+    return attention_operator(edges["edge_index"], weight, nodes, layer.heads, known)
+
+
 @pytest.mark.parametrize("options", [{"edge_dim": 3, "types": 3}, {"out_channels": 6, "types": 3}, {"edge_dim": 3}, {}])
 @pytest.mark.parametrize("counts", COUNTS)
 def test_attention_equals_the_loop(counts: list[int], options: dict[str, Any]) -> None:
@@ -109,7 +124,9 @@ def test_attention_equals_the_loop(counts: list[int], options: dict[str, Any]) -
     x, edges = made(counts)
     if layer.edge_dim is None:
         edges["edge_attr"] = None
-    assert_gradients(layer, x, layer(x, **edges), slow_attention(layer, x, edges))
+    expected = slow_attention(layer, x, edges)
+    for found in (layer(x, **edges), layer(x, attention_edges(layer, edges, len(x)))):
+        assert_gradients(layer, x, found, expected)
 
 
 def test_with_one_kind_it_is_the_layer_of_the_paper() -> None:
@@ -138,6 +155,7 @@ def test_where_queries_say_nothing_the_weights_decide() -> None:
         share[i, j] += w
     share = share / share.sum(1, keepdim=True)
     expected = torch.relu(x + share @ layer.value(x))
+    assert torch.allclose(layer(x, attention_operator(index, weight, 6, 2))[:5], expected[:5], rtol=0, atol=1e-12)
     weight.requires_grad_()
     found = layer(x, index, weight)
     assert torch.allclose(found[:5], expected[:5], rtol=0, atol=1e-12)
@@ -162,6 +180,7 @@ def test_no_edges_leave_the_residual_and_the_states_as_they_were() -> None:
         typed(x, **none),
         typed(x, relational_operator(**none, num_nodes=3, types=2)),
         AttentionConv(4, heads=2).double()(x, **none),
+        AttentionConv(4, heads=2).double()(x, attention_operator(none["edge_index"], none["edge_weight"], 3, 2)),
     ):
         assert torch.equal(found, x.relu())
     assert torch.equal(x, before)
@@ -192,6 +211,8 @@ def test_half_precision_sums_in_float32() -> None:
             found = [layer(x, **edges)]
             if isinstance(layer, RelationalConv):
                 found.append(layer(x, operator))
+            else:
+                found.append(layer(x, attention_edges(layer, edges, 6)))
         for out in found:
             assert out.dtype == torch.bfloat16
             assert torch.allclose(out.float(), expected, atol=0.1)
@@ -202,6 +223,7 @@ def test_words_for_what_cannot_be() -> None:
     x, edges = made([2, 1])
     typed, index, kind = RelationalConv(4, types=3).double(), edges["edge_index"], edges["edge_type"]
     operator = relational_operator(index, edges["edge_weight"], kind, 3, 3)
+    asking = attention_operator(index, edges["edge_weight"], 3, 2)
     for call, words in (
         (lambda: RelationalConv(4, types=0), "types must be a number of kinds of edges, 1 or more, got 0"),
         (lambda: RelationalConv(-1, types=2), "in_channels=-1 leaves both widths open: give out_channels too"),
@@ -226,9 +248,23 @@ def test_words_for_what_cannot_be() -> None:
             lambda: relational_operator(index, edges["edge_weight"].clone().requires_grad_(), kind, 3, 3),
             "gives no gradient to edge_weight",
         ),
+        (
+            lambda: attention_operator(index, edges["edge_weight"].clone().requires_grad_(), 3, 2),
+            "gives no gradient to weights and attributes of edges",
+        ),
+        (lambda: AttentionConv(4, heads=4).double()(x, asking), "the operator has 2 heads, the layer 4"),
+        (
+            lambda: AttentionConv(4, heads=2, types=3).double()(x, asking),
+            "the operator has 0 attributes an edge, the layer 3, kinds included",
+        ),
+        (lambda: AttentionConv(4, heads=2)(x.float(), asking), "is torch.float64, the layer needs torch.float32"),
     ):
         with pytest.raises(ValueError, match=words):
             call()
+    attention = AttentionConv(4, heads=2).double()
+    attention.explain = True
+    with pytest.raises(ValueError, match="an operator has no messages to explain: give edge_index"):
+        attention(x, asking)
     typed.explain = True
     with pytest.raises(ValueError, match="an operator has no messages to explain: give edge_index"):
         typed(x, operator)
