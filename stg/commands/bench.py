@@ -5,7 +5,11 @@ from collections.abc import Callable, Mapping
 from rich.console import Console
 
 from stg.benchmark.export import export
+from stg.benchmark.questions import read_bench
+from stg.benchmark.scoring import markdown, score_file
 from stg.config.bench import BenchConfig
+from stg.pages.bench import write_bench_page
+from stg.runtime.output import json_line
 from stg.runtime.progress import ConsoleReporter
 from stg.runtime.reporter import Reporter
 
@@ -28,5 +32,23 @@ def make(config: BenchConfig, reporter: Reporter) -> None:
     reporter.say(f"{bench.folder}: {len(bench.videos)} clips, {len(bench.questions)} questions ({count})")
 
 
-ACTIONS: Mapping[str, Callable[[BenchConfig, Reporter], None]] = {"export": make}
+def score(config: BenchConfig, reporter: Reporter) -> None:
+    """Print the scores of a file of answers or captions, and write their page.
+
+    Raises:
+        UserError: no bench, a file that cannot be read or is of another bench, a page that cannot be written.
+    """
+    assert config.source is not None
+    record = score_file(read_bench(config.folder), config.source, name=config.name, samples=config.samples)
+    page = write_bench_page(config.report, record) if config.report else None
+    if config.json:
+        print(json_line({name: value for name, value in record.items() if name != "examples"}))
+        return
+    for line in [*markdown(record), *(f"note: {note}" for note in record["notes"])]:
+        reporter.say(line)
+    if page:
+        reporter.say(f"written: {page}")
+
+
+ACTIONS: Mapping[str, Callable[[BenchConfig, Reporter], None]] = {"export": make, "score": score}
 """What the command does, by the first word after its name."""
