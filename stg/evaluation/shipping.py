@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from stg.config.data import ALL
 from stg.config.search import SearchConfig
 from stg.config.shipping import ShipConfig
 from stg.datasets.world.extractor import WORLD_BUILDERS
@@ -58,7 +59,10 @@ def ship(config: ShipConfig, *, reporter: Reporter = SILENT) -> ShippedModel:
     notes = read_text(config.notes).strip() if config.notes else ""
     files, reads = _network_files(config)
     origins = _origins(config, files)
-    run = load_run(config.runs[0], store=config.store, root=config.root, splits=("val",), reporter=reporter)
+    # Of all data sets that it has learned from: captions of clips are to be like those of any.
+    run = load_run(
+        config.runs[0], store=config.store, root=config.root, splits=("val",), dataset=ALL, reporter=reporter
+    )
     half, precision = _precision(run, config.float16, reporter)
     calibration, stale = run_calibrations(model_file(config.runs[0]))
     if not calibration:
@@ -91,14 +95,16 @@ def ship(config: ShipConfig, *, reporter: Reporter = SILENT) -> ShippedModel:
 
 
 def _scores(folders: Sequence[str]) -> dict[str, Any]:
-    """Split and search -> score -> mean and deviation over the runs, as stg.evaluate recorded them.
+    """Split and search, of several data sets with their name -> score -> mean and deviation, as stg.evaluate recorded.
 
     Raises:
         UserError: the runs differ in more than their seed, or one lacks an evaluation of the first.
     """
     distinct(folders)
     found = dict[str, Any]()
-    for evaluation in RunFolder(folders[0]).evaluations:
+    run = RunFolder(folders[0])
+    first, *others = run.config.data.sets
+    for evaluation in run.evaluations:
         if not evaluation.record.get("scores"):
             continue
         split, dataset = evaluation.split, evaluation.dataset or None
@@ -108,7 +114,9 @@ def _scores(folders: Sequence[str]) -> dict[str, Any]:
         if len(rows := group(runs)) > 1:
             raise UserError(f"the runs differ in more than their seed ({'; '.join(row.name for row in rows)})")
         values = {name: [run.recorded[name] for run in runs if name in run.recorded] for name in runs[0].recorded}
-        found[evaluation.title] = {name: _rounded(each) for name, each in values.items()}
+        # Of several data sets the first is named, too.
+        named = replace(evaluation, dataset=evaluation.dataset or (first if others else ""))
+        found[named.title] = {name: _rounded(each) for name, each in values.items()}
     if not found:
         raise UserError(f"{folders[0]} has no scores for a card: run python -m stg.evaluate {folders[0]} --split test")
     return found
@@ -187,11 +195,14 @@ def _precision(run: LoadedRun, wanted: bool, reporter: Reporter) -> tuple[bool, 
 
 
 def _about(run: LoadedRun) -> dict[str, Any]:
-    sizes = {name: len(run.dataset.splits.get(name, ())) for name in ("train", "val", "test")}
     first = run.settings
-    named = data_set(RunResult(str(run.folder), first, {}, {}, None))
+    names = [data_set(RunResult(str(run.folder), first, {}, {}, None, name)) for name in first.data.sets]
+    described = [
+        f"{name}: {' / '.join(str(len(part.splits.get(split, ()))) for split in ('train', 'val', 'test'))} videos"
+        for name, part in zip(names, run.dataset.parts or (run.dataset,), strict=True)
+    ]
     facts = {
-        "data": f"{named}: {' / '.join(map(str, sizes.values()))} videos",
+        "data": "; ".join(described),
         "model": f"{first.model.branches}, {first.model.decoder}",
         "weights": run.trained.num_weights,
         "words": len(run.trained.vocabulary),

@@ -19,6 +19,7 @@ from stg.config.evaluation import EvaluateConfig
 from stg.config.model import ModelConfig
 from stg.config.report import ReportConfig
 from stg.config.results import CompareConfig
+from stg.config.shipping import ShipConfig
 from stg.config.training import FitConfig, OptimConfig, RunConfig
 from stg.evaluation import shipping
 from stg.evaluation.calibrating import write_calibration
@@ -27,6 +28,7 @@ from stg.metrics.scorer import Scorer
 from stg.runs.calibration import Calibration, Curve, calibration_file, run_calibrations
 from stg.runs.evaluations import read_evaluations
 from stg.runs.folder import RunFolder
+from stg.runs.shipped import CARD, read_card
 from stg.runtime.files import sha256_file
 from tests.stg.datasets.test_more import write_folder
 from tests.stg.datasets.test_open import make_store
@@ -175,10 +177,18 @@ def test_what_was_calibrated_on_all_data_sets_comes_first(folder: Path, tmp_path
     assert len(notes) == 1
 
 
-def test_a_card_has_the_scores_of_every_data_set_and_of_the_control(folder: Path) -> None:
-    runs = [str(folder / "both0"), str(folder / "both1")]
-    found = shipping._scores(runs)
-    assert list(found) == ["test, beam 5", "test, greedy", "folder-two, test, beam 5", "folder-two, test, greedy"]
+def test_a_card_has_the_scores_of_every_data_set_and_of_the_control(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shipping, "_network_files", lambda config: ([], ["scene"]))  # made features have no networks
+    runs = (str(folder / "both0"), str(folder / "both1"))
+    config = ShipConfig(runs, "small", str(folder), out=str(tmp_path), control=str(folder / "control"))
+    facts = read_card(shipping.ship(config).folder / CARD)
+    names = [f"folder-{name}, test, {search}" for name in ("one", "two") for search in ("beam 5", "greedy")]
+    assert list(facts["scores"]) == list(facts["control"]) == names
     values = [round(value, 4) for value in ciders(folder, "beam5")]
-    assert found["folder-two, test, beam 5"]["cider"]["values"] == values
-    assert list(shipping._scores([str(folder / "control")])) == list(found)
+    assert facts["scores"]["folder-two, test, beam 5"]["cider"]["values"] == values
+    described = [f"folder-{name}, language en: 3 / 2 / 3 videos" for name in ("one", "two")]
+    assert facts["data"] == "; ".join(described)
+    # Half precision is judged by validation captions of both.
+    assert facts["half_precision"]["captions"] == 4
