@@ -92,8 +92,8 @@ class _Writer:
         height, width = record["size"]
         size = f"{width} x {height} pixels" if record["size_known"] else f"{width} x {height} (as far as boxes reach)"
         lines = [
-            f"Video{name}: {record['frames']} frames from {self.time(first)} to {self.time(last)}, picture (width x "
-            f"height) {size}, {record['tracks']} tracks{_ORIGINS[record['tracks_from']]}.",
+            f"Video{name}: {_count(record['frames'], 'frame')} from {self.time(first)} to {self.time(last)}, picture "
+            f"(width x height) {size}, {_count(record['tracks'], 'track')}{_ORIGINS[record['tracks_from']]}.",
             "Places are (x, y; width x height) of a box, x and y of its centre from the left and from the top, as "
             "shares of the picture. Distances are shares of its width; a gap is the distance between borders.",
         ]
@@ -166,6 +166,10 @@ class _Writer:
 
     def time(self, value: int | float) -> str:
         return f"{self.number(value)} {self.unit}" if self.unit else f"frame {value}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 _WITH_GAP = ("near", "apart")

@@ -10,6 +10,11 @@ Any model can be scored. It reads DIR/questions.jsonl and DIR/clips, and writes 
 captions, `{"video": "clip-00007", "caption": "a red star pushes a blue circle"}`. Then `bench score DIR FILE` prints
 accuracy by kind with its interval, how often both twins are right, and whether the answers to a clip and to its
 reverse differ as they should, as a row in Markdown; --report writes a page.
+
+`bench ask DIR --model FOLDER` asks a model of transformers that sees pictures; --endpoint asks one over HTTP;
+--requests and --replies are files for one that runs elsewhere. Answers go to answers.jsonl; the same command asks what
+is missing.
+`bench prompt DIR` writes the graph of each clip as text, for a model that sees no pictures.
 """
 
 from stg.commands.parser import command

@@ -63,6 +63,7 @@ EXTRAS = {
 }
 """Imported where they are needed: not installed everywhere, or, as PyG and torchvision, slow and not needed by most."""
 ON_DEMAND = {
+    ("stg.commands.bench_ask", "stg.benchmark.language_models"),
     ("stg.commands.caption", "stg.commands.caption_pages"),
     ("stg.commands.compare", "stg.commands.compare_page"),
     ("stg.explain.explainers", "stg.explain.graph_attribution"),

@@ -7,6 +7,7 @@ from rich.console import Console
 from stg.benchmark.export import export
 from stg.benchmark.questions import read_bench
 from stg.benchmark.scoring import markdown, score_file
+from stg.commands.bench_ask import ask_model, prompt
 from stg.config.bench import BenchConfig
 from stg.pages.bench import write_bench_page
 from stg.runtime.output import json_line
@@ -50,5 +51,10 @@ def score(config: BenchConfig, reporter: Reporter) -> None:
         reporter.say(f"written: {page}")
 
 
-ACTIONS: Mapping[str, Callable[[BenchConfig, Reporter], None]] = {"export": make, "score": score}
+ACTIONS: Mapping[str, Callable[[BenchConfig, Reporter], None]] = {
+    "export": make,
+    "score": score,
+    "ask": ask_model,
+    "prompt": prompt,
+}
 """What the command does, by the first word after its name."""

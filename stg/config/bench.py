@@ -1,14 +1,19 @@
 """What to do with which bench."""
 
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Literal
 
 from stg.config.schema import positive, seeds
 
 ACTIONS = {
     "export": ("clips", "size", "seed"),
     "score": ("name", "samples", "report", "json"),
-}
+    "ask": (
+        "model", "out", "method", "frames", "batch", "device", "download", "endpoint", "requests", "replies",
+        "key_variable",
+    ),
+    "prompt": ("out", "frames", "store"),
+}  # fmt: skip
 """What can be done -> the options that belong to it."""
 
 TAKES = {"score": "a file of answers or captions"}
@@ -38,6 +43,30 @@ class BenchConfig:
     report: str | None = None
     """score: a page (.html) to write, with answers that are right and wrong."""
     json: bool = field(default=False, metadata={"flag": True, "help": "score: print one JSON object."})
+    model: str | None = None
+    """ask: a folder as transformers saves models, or owner/name of one on a hub, that sees pictures and reads text: a
+    chat model (SmolVLM2, Qwen2-VL), or CLIP and its like; with --endpoint and --requests what that calls its model."""
+    out: str | None = None
+    """ask: file of answers, which is continued; default: answers.jsonl in the folder. prompt: graphs.jsonl there."""
+    method: Literal["likelihood", "letter"] = "likelihood"
+    """ask: what a chat model chooses by, the likelihood of each choice as its reply, or of its letter."""
+    frames: int = 8
+    """ask: frames of a clip that are shown; prompt: times that are described."""
+    batch: int = 4
+    """ask: replies that a chat model reads in one pass; for CLIP and its like, frames."""
+    device: str = "auto"
+    """ask: where the model runs: auto, cpu, cuda, cuda:1, ..."""
+    download: bool = field(default=False, metadata={"flag": True, "help": "ask: fetch --model, if it is not here."})
+    endpoint: str | None = None
+    """ask: address of an endpoint of chat completions, such as http://127.0.0.1:8000/v1; frames are sent to it."""
+    requests: str | None = None
+    """ask: write a file of requests for such an endpoint, and ask nothing."""
+    replies: str | None = None
+    """ask: read the file of replies to such requests into answers, and ask nothing."""
+    key_variable: str | None = None
+    """ask: variable of the environment that holds the key of the endpoint."""
+    store: str | None = None
+    """prompt: graphs that stg.extract made of the clips; default: the true boxes of all objects, with their names."""
 
     def __post_init__(self) -> None:
         if self.action not in ACTIONS:
@@ -53,7 +82,20 @@ class BenchConfig:
             raise ValueError(f"{self.action} {self.folder} needs {takes} as well")
         if not takes and self.source is not None:
             raise ValueError(f"{self.action} takes one folder alone; got {self.source!r} as well")
-        positive(self, "clips", "samples")
+        if self.action == "ask":
+            self._check_asking()
+        positive(self, "clips", "samples", "frames", "batch")
         seeds(self, "seed")
         if not 96 <= self.size <= 448 or self.size % 2:
             raise ValueError(f"size must be an even number in 96..448; got {self.size}")
+
+    def _check_asking(self) -> None:
+        modes = [name for name in ("endpoint", "requests", "replies") if getattr(self, name)]
+        if len(modes) > 1:
+            raise ValueError(f"--{modes[0]} and --{modes[1]} exclude each other")
+        if self.model is None and modes != ["replies"]:
+            raise ValueError("ask needs --model, or --replies FILE of a model that was asked elsewhere")
+        if modes and (self.download or self.method != "likelihood"):
+            raise ValueError(f"--{'download' if self.download else 'method'} is for models here, not for --{modes[0]}")
+        if self.key_variable and modes != ["endpoint"]:
+            raise ValueError("--key_variable belongs to --endpoint")

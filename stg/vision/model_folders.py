@@ -21,6 +21,9 @@ NEEDED = {"hf:": (WEIGHTS, CONFIG, PROCESSOR), "timm:": (WEIGHTS, CONFIG)}
 FETCHED = ("*.json", "*.txt", WEIGHTS)
 """Settings, words, weights: never a pickle."""
 
+ANY_WEIGHTS, ALONGSIDE = "*.safetensors", ("*.jinja", "*.model")
+"""Weights in several files, too; how to chat, and words, of language models."""
+
 
 def find_onnx_file(name: str, kind: str, fetch: bool = False) -> WeightFile:
     """The ONNX file of this path.
@@ -58,6 +61,40 @@ def find_model_folder(name: str, kind: str, fetch: bool = False) -> WeightFile:
             f"with {', '.join(needed)} (weights in one file, never pickled)"
         )
     return WeightFile(folder / WEIGHTS)
+
+
+def find_saved_model(name: str, option: str, fetch: bool = False) -> Path:
+    """The folder of a model of transformers of any kind, its weights in one file or in several.
+
+    Args:
+        name: a folder, or ``owner/model`` on a hub.
+        option: what names it, for errors.
+        fetch: fetch a model of which there is no copy.
+
+    Raises:
+        UserError: the library is not installed, there is no such model here, or a file of it is missing.
+    """
+    if find_spec("transformers") is None:
+        raise UserError(f"--{option} {name} needs transformers, which is not installed: pip install 'stg-video[hf]'")
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        if not is_hub_id(name):
+            raise UserError(f"--{option} {name} is neither a folder nor the name of a model on a hub (owner/model)")
+        copy = cached_copy(name, (CONFIG,))
+        if copy is not None and any(copy.glob(ANY_WEIGHTS)):
+            return copy
+        if not fetch:
+            raise UserError(
+                f"--{option} {name}: neither a folder {name} nor a copy of the model is on this machine: add "
+                f"--download; or {how_to_fetch(name, (CONFIG, ANY_WEIGHTS), f'--{option} FOLDER')}"
+            )
+        folder = fetch_model(name, (*FETCHED[:-1], *ALONGSIDE, ANY_WEIGHTS), f"--{option} FOLDER")
+    if missing := [file for file in (CONFIG, ANY_WEIGHTS) if not any(folder.glob(file))]:
+        raise UserError(
+            f"--{option} {name}: {folder} lacks {', '.join(missing)}: give a folder as transformers saves models "
+            "(weights never pickled)"
+        )
+    return folder
 
 
 def _copy(name: str, model: str, kind: str, fetch: bool) -> Path:
