@@ -318,7 +318,7 @@ TABLES: Mapping[str, Table] = {
         },
         notes=(
             "Every row but the first reads objects at test time. The rows from tracks on read tracks: a store "
-            "without gets them by python -m stg.store tracks. Presets stg_world and stg_msrvtt are such models.",
+            "without gets them by python -m stg.store tracks. The preset stg_world is such a model.",
         ),
     ),
     "distillation": Table(

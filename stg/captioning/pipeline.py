@@ -11,7 +11,7 @@ from graphs import GraphData, GraphsInMemory
 from stg.captioning.confidence import calibration_of, chance_of, unlike_training
 from stg.config.captioning import cut_of
 from stg.config.extraction import ExecutionConfig
-from stg.config.search import SearchConfig, with_candidates, with_shorthands
+from stg.config.search import SearchConfig, as_usual, with_candidates, with_shorthands
 from stg.data.batches import BatchSource
 from stg.data.edges import graph_as_recorded
 from stg.data.feature_check import versions_note, versions_now
@@ -107,7 +107,8 @@ class VideoCaptioner:
         extractor: makes features as the model was trained on.
         beam: width of the search, 1 is greedy.
         device: where the model runs.
-        search: all that can be set of the search; ``beam`` is short for its width.
+        search: all that can be set of the search; ``beam`` is short for its width. What is not set is as the model is
+            usually searched, if it says how.
         whole: the model with its object branch, where that only taught the part that captions; for pages.
         notes: what pages will lack, and why; which versions are not those of the training.
 
@@ -128,7 +129,7 @@ class VideoCaptioner:
     ) -> None:
         try:
             # A beam that does not fit is refused as bad input, like an option of a command.
-            self.search = with_shorthands(search or SearchConfig(), beam=beam)
+            self.search = as_usual(with_shorthands(search or SearchConfig(), beam=beam), trained.search)
         except ValueError as error:
             raise UserError(str(error)) from error
         self.trained, self.extractor, self.device = trained, extractor, device
@@ -328,7 +329,8 @@ def load(
         beam: width of the search, 1 is greedy.
         device: auto, cpu, cuda, ...
         threads: of ONNX networks; 0 for all cores.
-        search: all that can be set of the search; ``beam`` is short for its width.
+        search: all that can be set of the search; ``beam`` is short for its width. What is not set is as the model is
+            usually searched, if it says how.
         graph: for pages: also look for objects where captioning does without (Pan's model), or say why that cannot be,
             and keep the candidates of the beam.
         download: fetch models of a hub of which there is no copy here: the captioner, and its networks.

@@ -152,6 +152,14 @@ def with_shorthands(search: SearchConfig, **given: int) -> SearchConfig:
     return replace(search, **set_here)  # type: ignore[arg-type]
 
 
+def as_usual(search: SearchConfig, usual: SearchConfig | None) -> SearchConfig:
+    """What ``search`` asks for, and for the rest the ``usual`` search of a model, where both are of one method."""
+    if usual is None or search.method != usual.method or search.greedy:
+        return search
+    asked = {name: getattr(search, name) for name in _DEFAULTS if search._set(name)}
+    return replace(usual, **asked)
+
+
 def with_candidates(search: SearchConfig) -> SearchConfig:
     """The same search with all that it finds, at most :data:`CANDIDATES`; one that finds a single caption, or
     draws, stays as it is."""

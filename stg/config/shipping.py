@@ -3,6 +3,8 @@
 import re
 from dataclasses import dataclass, field
 
+from stg.config.search import SearchConfig
+
 RESERVED = ("networks",)
 
 
@@ -32,6 +34,8 @@ class ShipConfig:
     default: bool = field(
         default=False, metadata={"flag": True, "help": "stg.caption takes it where no --model is given."}
     )
+    search: SearchConfig = field(default_factory=SearchConfig)
+    """How stg.caption searches with it, if nothing else is asked for."""
     float16: bool = True
     """Half precision, where it changes at most one validation caption in a hundred; else, or with false, weights stay
     as they were trained."""

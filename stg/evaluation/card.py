@@ -35,6 +35,7 @@ def card(name: str, facts: Mapping[str, Any], origins: Origins, notes: str = "")
         f"- **Trained on** {facts['data']} (train / val / test)."
         + (f" From the first line of its log to the last: {facts['minutes']:g} minutes." if "minutes" in facts else "")
         + " The data are for research; so is a captioner made from them.",
+        f"- **Search.** stg.caption takes {facts['search']}, where it is not asked for another.",
         f"- **Precision.** {_precision(facts['half_precision'])}",
         f"- **SHA-256** of model.safetensors: {facts['sha256']}",
         "",

@@ -11,7 +11,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from stg.config.data import ALL
-from stg.config.search import SearchConfig
 from stg.config.shipping import ShipConfig
 from stg.datasets.world.extractor import WORLD_BUILDERS
 from stg.evaluation.card import Origins, card
@@ -38,9 +37,6 @@ CHANGED = 0.01
 LARGEST = 60.0
 """Megabytes (2**20 bytes) that all captioners of a package may take."""
 
-SEARCH = SearchConfig(beam=5)
-"""What stg.caption searches by, if nothing else is asked for."""
-
 
 def ship(config: ShipConfig, *, reporter: Reporter = SILENT) -> ShippedModel:
     """Make the folder of a captioner: its weights, its card, and the networks it reads in the folder of all networks.
@@ -63,7 +59,7 @@ def ship(config: ShipConfig, *, reporter: Reporter = SILENT) -> ShippedModel:
     run = load_run(
         config.runs[0], store=config.store, root=config.root, splits=("val",), dataset=ALL, reporter=reporter
     )
-    half, precision = _precision(run, config.float16, reporter)
+    half, precision = _precision(run, config, reporter)
     calibration, stale = run_calibrations(model_file(config.runs[0]))
     if not calibration:
         stale = stale or ["its confidence is not calibrated: python -m stg.evaluate RUN --split val does that"]
@@ -73,6 +69,7 @@ def ship(config: ShipConfig, *, reporter: Reporter = SILENT) -> ShippedModel:
         "default": config.default,
         "made": datetime.now().date().isoformat(),
         **_about(run),
+        "search": config.search.name,
         "needs_detector": "objects" in reads,
         "scores": scores,
         "control": control,
@@ -83,7 +80,7 @@ def ship(config: ShipConfig, *, reporter: Reporter = SILENT) -> ShippedModel:
     with ExitStack() as undo:
         folder.mkdir(parents=True)
         undo.callback(shutil.rmtree, folder, ignore_errors=True)
-        replace(run.trained, calibration=calibration).save(folder / MODEL_FILE, half=half)
+        replace(run.trained, calibration=calibration, search=config.search).save(folder / MODEL_FILE, half=half)
         facts["sha256"] = sha256_file(folder / MODEL_FILE)
         _copy_networks(files, origins, out / NETWORKS)
         _require_size(out, ShippedModel(folder, facts))
@@ -167,9 +164,9 @@ def _origins(config: ShipConfig, files: Sequence[Path]) -> Origins:
     return found
 
 
-def _precision(run: LoadedRun, wanted: bool, reporter: Reporter) -> tuple[bool, dict[str, Any]]:
+def _precision(run: LoadedRun, config: ShipConfig, reporter: Reporter) -> tuple[bool, dict[str, Any]]:
     """Whether to keep weights in half precision, and how many validation captions that changes."""
-    if not wanted:
+    if not config.float16:
         return False, {"used": False}
     videos = videos_of(run, "val")
     source = batch_source(run.trained, run.store, run.dataset)
@@ -182,7 +179,7 @@ def _precision(run: LoadedRun, wanted: bool, reporter: Reporter) -> tuple[bool, 
         {
             video: candidates[0].text
             for video, candidates in generate(
-                each.captioner, source, videos, each.vocabulary, search=SEARCH, device=run.device
+                each.captioner, source, videos, each.vocabulary, search=config.search, device=run.device
             ).items()
         }
         for each in (run.trained, rounded)

@@ -12,6 +12,7 @@ from graphs import GraphStore
 from stg.config.model import GraphConfig, ModelConfig
 from stg.config.plugins import plugin_record
 from stg.config.schema import describe, differences, from_dict, to_dict
+from stg.config.search import SearchConfig
 from stg.data.feature_check import Versions, check_features, versions_record
 from stg.models.build import build_captioner
 from stg.models.captioner import Captioner
@@ -38,6 +39,7 @@ class CaptionerBundle:
         features_dtype: what they were rounded to in the store.
         made_with: versions that made them, as in :attr:`graphs.GraphStore.versions`.
         calibration: search -> what its confidence is worth; that of a run lies next to its evaluations instead.
+        search: how it is best searched for captions, if that is known.
     """
 
     captioner: Captioner
@@ -49,6 +51,7 @@ class CaptionerBundle:
     features_dtype: str = "float16"
     made_with: Sequence[Versions] = ()
     calibration: Mapping[str, Calibration] = field(default_factory=dict)
+    search: SearchConfig | None = None
 
     @property
     def num_weights(self) -> int:
@@ -130,6 +133,8 @@ class CaptionerBundle:
         }
         if self.calibration:
             header["calibration"] = {search: asdict(found) for search, found in self.calibration.items()}
+        if self.search is not None:
+            header["search"] = to_dict(self.search)
         # Whoever opens the model later is asked for them by name.
         weights = captioner.state_dict()
         rounded = [name for name in weights if half and not name.startswith("standardise.")]
@@ -170,11 +175,12 @@ class CaptionerBundle:
             calibration = {
                 search: from_dict(Calibration, found) for search, found in header.get("calibration", {}).items()
             }
+            search = from_dict(SearchConfig, header["search"]) if "search" in header else None
         except (*DAMAGED, RuntimeError) as error:
             raise CheckpointError(f"{path}: settings and weights do not fit each other: {error}") from error
         kept = header.get("features_dtype", "float16")
         made_with = tuple(header.get("made_with", ()))
-        return cls(captioner.eval(), vocabulary, model, graph, widths, features, kept, made_with, calibration)
+        return cls(captioner.eval(), vocabulary, model, graph, widths, features, kept, made_with, calibration, search)
 
     @classmethod
     def load_training_model(cls, folder: str | Path) -> "CaptionerBundle | None":

@@ -82,7 +82,7 @@ ROWS = {
     "VATEX 1, spatial with RL": Row("vatex_spatial_rl", "motion audio objects", "41.0 26.9 54.6 85.4"),
 }
 ENCODERS = ("clip_small_msvd", "clip_small_msrvtt", "siglip_base_msvd", "siglip_base_msrvtt")
-OWN = {"msvd_small": PAN, "stg_msrvtt": "objects tracks", "stg_world": "objects tracks"} | dict.fromkeys(ENCODERS, "")
+OWN = {"msvd_small": PAN, "stg_msrvtt": "", "stg_msvd": "", "stg_world": "objects tracks"} | dict.fromkeys(ENCODERS, "")
 """Presets of ours, and what they read."""
 READS = {row.preset: row.features for row in ROWS.values()} | OWN
 

@@ -15,6 +15,7 @@ from stg.commands.shipped import main as models
 from stg.config.captioning import CaptionConfig
 from stg.config.data import DataConfig, WorldConfig
 from stg.config.model import ModelConfig
+from stg.config.search import SearchConfig
 from stg.config.shipping import ModelsConfig, ShipConfig
 from stg.config.training import FitConfig, OptimConfig, RunConfig
 from stg.datasets.world.dataset import World
@@ -78,6 +79,16 @@ def test_a_shipped_run_captions_where_no_model_is_given(
     assert facts["default"] is True
     assert (facts["networks"], facts["needs_detector"]) == ({}, False)
     assert facts["data"].endswith("3 / 3 / 2 videos")
+
+
+def test_a_captioner_is_searched_as_its_card_says(trained: Path, place: Path) -> None:
+    words = shipping_words(trained, "--search.length_penalty", "0.5", "--search.max_length", "2")
+    assert run_command(ShipConfig, ship, "", words) == 0
+    assert read_card(place / "small/card.md")["search"] == "beam 5 +penalty0.5 +max2"
+    assert stg.load("small", device="cpu").search == SearchConfig(length_penalty=0.5, max_length=2)
+    asked = stg.load("small", device="cpu", search=SearchConfig(max_length=4)).search
+    assert asked == SearchConfig(length_penalty=0.5, max_length=4)
+    assert stg.load(trained / "run0", device="cpu").search == SearchConfig()
 
 
 def test_models_lists_and_finds_damage(trained: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from stg.config.search import SearchConfig, with_shorthands
+from stg.config.search import SearchConfig, as_usual, with_shorthands
 from stg.text.words import BROKEN_ENDINGS, broken_endings
 
 
@@ -95,3 +95,19 @@ def test_other_settings_never_share_a_name() -> None:
     assert SearchConfig("sample", seed=1234567).name != SearchConfig("sample", seed=1234568).name
     assert SearchConfig("sample", temperature=0.1234567).name != SearchConfig("sample", temperature=0.1234568).name
     assert SearchConfig("sample", temperature=0.5).name == "sample +temperature0.5"
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        (SearchConfig(), SearchConfig(beam=4, length_penalty=1.0)),
+        (SearchConfig(n_best=3), SearchConfig(beam=4, length_penalty=1.0, n_best=3)),
+        (SearchConfig(length_penalty=0.5), SearchConfig(beam=4, length_penalty=0.5)),
+        (SearchConfig(beam=1), SearchConfig(beam=1)),
+        (SearchConfig("sample"), SearchConfig("sample")),
+    ],
+)
+def test_what_is_not_asked_for_is_as_the_model_is_usually_searched(asked: SearchConfig, found: SearchConfig) -> None:
+    usual = SearchConfig(beam=4, length_penalty=1.0)
+    assert as_usual(asked, usual) == found
+    assert as_usual(asked, None) == asked
