@@ -200,6 +200,13 @@ def linear(in_channels: int, out_channels: int) -> torch.nn.Linear | Linear:
     return torch.nn.Linear(in_channels, out_channels, bias=False)
 
 
+def narrow_linear(layer: torch.nn.Module, x: Float[Tensor, "M F"]) -> Float[Tensor, "M O"]:
+    """What a linear layer makes of a few numbers a row; the gradient of its weights comes several times faster."""
+    # Laid out the other way: MKL is slow to multiply a wide matrix, turned, with a narrow one.
+    weight = layer.weight.t().contiguous()  # type: ignore[operator]
+    return x @ weight if layer.bias is None else torch.addmm(layer.bias, x, weight)  # type: ignore[arg-type]
+
+
 def output_width(in_channels: int, out_channels: int | None) -> int:
     """The width of the states that go out: that of those that come in if None.
 

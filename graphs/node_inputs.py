@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from graphs.conv import check_width, linear, reset
+from graphs.conv import check_width, linear, narrow_linear, reset
 from graphs.flat import GraphData, known_fields, require_fields
 from graphs.identity_edges import RATE, rate_of_change
 
@@ -188,7 +188,7 @@ class NodeInputs(torch.nn.Module):
                     f"box={self.box!r} reads boxes, frame and num_frames: give them, or build with box=None"
                 )
             geometry = box_geometry(boxes, frame, num_frames, size, batch).to(self.place.weight.dtype)
-            hidden = hidden + self.place(geometry if self.box == "linear" else _waves(geometry))
+            hidden = hidden + narrow_linear(self.place, geometry if self.box == "linear" else _waves(geometry))
         if self.kind is not None:
             hidden = hidden + self.kind(_checked(label, self.classes))
         if self.confidence is not None:
@@ -199,9 +199,8 @@ class NodeInputs(torch.nn.Module):
                 )
             hidden = hidden + self.confidence(scores.unsqueeze(1).to(self.confidence.weight.dtype))
         if self.motion is not None:
-            hidden = hidden + self.motion(
-                _motion(boxes, frame, num_frames, track, size, batch).to(self.motion.weight.dtype)
-            )
+            moves = _motion(boxes, frame, num_frames, track, size, batch)
+            hidden = hidden + narrow_linear(self.motion, moves.to(self.motion.weight.dtype))
         return hidden
 
     def __repr__(self) -> str:

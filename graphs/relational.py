@@ -19,6 +19,7 @@ from graphs.conv import (
     check_attributes,
     check_width,
     linear,
+    narrow_linear,
     output_width,
     reset,
     sparse_operator,
@@ -175,7 +176,7 @@ class RelationalConv(MessagePassing):
                 hidden = multiply(x, weight)
                 out, dtype = sparse_product(matrix, hidden, out), hidden.dtype
         if self.edge is not None and operator.attributes is not None:
-            out = out + self.edge(operator.attributes.flatten(1))
+            out = out + narrow_linear(self.edge, operator.attributes.flatten(1))
         return out.to(dtype).relu()
 
     # PyG reads these annotations: nothing but Tensor and its own OptTensor keeps its generated fast code.
