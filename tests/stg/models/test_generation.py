@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from decoders import State, TransformerDecoder, VideoMemory
+from decoders import State, TransformerDecoder, VideoMemory, mbr_search
 from stg.config.model import AttentionLSTMConfig, GraphConfig, ModelConfig, STaTSConfig
 from stg.config.search import SearchConfig
 from stg.data.batches import BatchSource
@@ -188,6 +188,16 @@ def test_the_rules_hold_in_every_search(settings: dict[str, Any]) -> None:
         model.decoder.output.bias[WORDS.words.index("a")] += 9
     assert any(words[-1:] == ["a"] for words in texts())
     assert not any(words[-1:] == ["a"] for words in texts(forbidden_endings=True))
+
+
+def test_the_caption_of_least_risk_is_chosen_among_as_many_as_are_drawn() -> None:
+    model, search = captioner(TransformerDecoder).eval(), SearchConfig("mbr", samples=30, n_best=2, seed=3)
+    memory = model.memory(BatchSource(Fixed()).batch(list("abc")))
+    drawn = mbr_search(
+        model.decoder, memory, 30, WORDS.max_words + 1, n_best=2, generator=torch.Generator().manual_seed(3)
+    )
+    found = generate(model, BatchSource(Fixed()), list("abc"), WORDS, search=search)
+    assert [[caption.score for caption in captions] for captions in found.values()] == drawn.scores.tolist()
 
 
 def test_draws_come_likeliest_first_and_again_with_their_seed() -> None:
