@@ -81,6 +81,7 @@ def test_it_is_evaluated_as_then(old: Path, stg: Command) -> None:
         if name.endswith("-scores.json"):
             assert now.pop("scores") == pytest.approx(then.pop("scores"), abs=1e-6)
             assert now.pop("references")  # a hash that was not recorded then
+            assert now["search"].pop("samples")  # a setting that did not exist then
         assert now == then, name
 
 
