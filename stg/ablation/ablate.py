@@ -141,12 +141,14 @@ def _prepare(plan: Plan, reporter: Reporter) -> dict[str, Any]:
     features = opened.store.manifest
     # Every cell opens the store for itself.
     opened.store.close()
-    splits, withheld = opened.dataset.splits, opened.dataset.unlabelled
+    # Cells are scored on the first data set.
+    first = (opened.dataset.parts or (opened.dataset,))[0]
+    splits, withheld = first.splits, first.unlabelled
     # Refused now, and not when the first cell is trained.
     if (split := plan.scoring.split) not in splits or split in withheld:
         there = ", ".join(name for name in splits if name not in withheld)
         why = "withholds the captions of" if split in splits else "has no"
-        raise UserError(f"{opened.dataset.name} {why} split {split!r}: score on one of {there}")
+        raise UserError(f"{first.name} {why} split {split!r}: score on one of {there}")
     return features
 
 

@@ -183,7 +183,7 @@ def _searches(rows: Sequence[Mapping[str, Any]], asked: Sequence[str]) -> list[s
 def _dataset(plan: Plan) -> str:
     config = next(iter(plan.configs.values()))
     if config.data.dataset != "world":
-        return config.data.dataset
+        return " + ".join(each.dataset for each in config.data.sets.values())
     world = config.world
     return f"built-in world, seed {world.seed}: {world.train} / {world.val} / {world.test} videos"
 
