@@ -10,6 +10,8 @@ from stg.text.tokenizer import tokenize
 Language = Literal["en", "zh"]
 
 
+# What pages write for a blank; the tokenizer takes it for one, too.
+_BLANK = re.compile("&nbsp;", re.IGNORECASE)
 _HAN = re.compile(r"[\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
 _HAN_PUNCTUATION = re.compile(
     r"[\u00b7\u2014\u2018-\u201f\u2026\u3000-\u3006\u3008-\u3020\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65]"
@@ -28,6 +30,7 @@ def clean_caption(text: str, language: Language = "en") -> str:
             into longer words are not comparable.
     """
     text = CONTROL.sub(" ", INVISIBLE.sub("", text).translate(WINDOWS))
+    text = _BLANK.sub(" ", text)
     if language == "zh":
         text = _HAN_PUNCTUATION.sub(" ", _HAN.sub(r" \g<0> ", text))
     text = " ".join(text.split())

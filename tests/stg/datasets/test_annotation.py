@@ -190,6 +190,8 @@ def test_an_accepted_id_is_a_key_and_one_part_of_a_path(value: str) -> None:
         ("\u3002\uff01", ""),
         ("🎬🎬", ""),
         ("()", ""),
+        ("&NBSP;", ""),
+        ("a&nbsp;dog", "a dog"),
     ],
 )
 def test_captions_are_cleaned(text: str, cleaned: str) -> None:
