@@ -91,6 +91,26 @@ def test_a_captioner_is_searched_as_its_card_says(trained: Path, place: Path) ->
     assert stg.load(trained / "run0", device="cpu").search == SearchConfig()
 
 
+def test_models_lists_scores_by_the_search_that_captions(
+    trained: Path, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert run_command(ShipConfig, ship, "", shipping_words(trained)) == 0
+    capsys.readouterr()
+    assert models(ModelsConfig()) == 0
+    table = capsys.readouterr().out
+    assert "test, beam 5: " in table
+    assert "greedy" not in table
+    # Of a search that was not scored, all that was.
+    shutil.rmtree(place / "small")
+    assert run_command(ShipConfig, ship, "", shipping_words(trained, "--search.beam", "3")) == 0
+    capsys.readouterr()
+    assert models(ModelsConfig()) == 0
+    table = capsys.readouterr().out
+    assert "test, beam 5: " in table
+    assert "test, greedy: " in table
+
+
 def test_models_lists_and_finds_damage(trained: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(ModelsConfig, models, "", []) == 0
     assert "no captioner comes with this installation" in capsys.readouterr().out
