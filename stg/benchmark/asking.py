@@ -1,18 +1,15 @@
 """Put the questions of a bench to a model, clip by clip, and keep its answers in a file."""
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
 
-from stg.benchmark.questions import Answer, Bench, Question, read_answers
+from stg.benchmark.questions import Answer, Bench, Question, by_clip, read_answers, write_answers
 from stg.runtime.errors import Preempted, UserError
-from stg.runtime.files import write_atomic
 from stg.runtime.reading import counted, read_json_lines
 from stg.runtime.reporter import SILENT, Reporter
 from stg.video.decoding import sample_video
@@ -59,10 +56,9 @@ def ask(bench: Bench, model: Asked, path: str | Path, *, frames: int = 8, report
     asked = 0
     with reporter.bar("asking") as advance:
         advance(len(answers), len(bench.questions))
-        for video, group in groupby(sorted(open_questions, key=lambda one: one.video), key=lambda one: one.video):
+        for video, questions in by_clip(open_questions):
             if reporter.should_stop():
                 raise Preempted(f"stopped after {counted(asked, 'question')}: the same command asks the others")
-            questions = list(group)
             found = model.answer(sample_video(bench.clip(video), frames).frames, questions)
             answers |= {answer.id: answer for answer in found}
             asked += len(questions)
@@ -89,12 +85,7 @@ def kept_answers(path: Path, bench: Bench, made: str) -> dict[str, Answer]:
 
 def write(path: Path, bench: Bench, answers: Mapping[str, Answer], made: str) -> None:
     """Write answers in the order of the questions, each with who gave it."""
-    rows = [{"id": one.id, **_said(answers[one.id]), "made": made} for one in bench.questions if one.id in answers]
-    write_atomic(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
-
-
-def _said(answer: Answer) -> dict[str, Any]:
-    return {"choice": answer.choice} if answer.scores is None else {"scores": list(answer.scores)}
+    write_answers(path, [answers[one.id] for one in bench.questions if one.id in answers], made)
 
 
 def prompt(question: Question, method: Method) -> str:

@@ -66,9 +66,8 @@ def frame_features(scene: Scene, choice: str, frames: np.ndarray) -> Float[np.nd
 
 def blind_hits(made: MadeBench, seed: int = 0) -> dict[str, bool]:
     """Which questions a model that reads the text alone has right."""
-    questions = made.questions
-    features = text_features(questions)
-    return _cross_validated(made, [rows[None] for rows in features], [None] * len(questions), seed)
+    features = [rows[None] for rows in text_features(made.questions)]
+    return _cross_validated(made, made.questions, features, seed)
 
 
 def single_frame_hits(made: MadeBench, kinds: Sequence[str], seed: int = 0) -> dict[str, bool]:
@@ -88,7 +87,7 @@ def single_frame_hits(made: MadeBench, kinds: Sequence[str], seed: int = 0) -> d
             for place, choice in enumerate(one.choices):
                 wide[:, place, verbs.index(_verb(choice))] = rows[place]
             seen.append(wide.reshape(len(frames), len(rows), -1))
-        hits |= _cross_validated(made, seen, [one.id for one in asked], seed)
+        hits |= _cross_validated(made, asked, seen, seed)
     return hits
 
 
@@ -97,11 +96,10 @@ def _verb(choice: str) -> str:
 
 
 def _cross_validated(
-    made: MadeBench, features: Sequence[np.ndarray], names: Sequence[str | None], seed: int
+    made: MadeBench, asked: Sequence[Question], features: Sequence[np.ndarray], seed: int
 ) -> dict[str, bool]:
     """Hits of ridge regression on right and wrong choices; features ``[T C W]`` a question, the surest row decides."""
     keys = {one.id: one for one in made.key}
-    asked = [one for one in made.questions if names[0] is None or one.id in set(names)]
     groups = {choices: i for i, choices in enumerate(sorted({one.choices for one in asked}))}
     fold = np.random.default_rng(seed).permutation(len(groups)) % FOLDS
     hits = dict[str, bool]()

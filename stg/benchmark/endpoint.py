@@ -10,7 +10,6 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,7 +17,7 @@ from urllib.parse import urlsplit
 from PIL import Image
 
 from stg.benchmark.asking import Frames, letter_answer, prompt, write
-from stg.benchmark.questions import Answer, Bench, Question
+from stg.benchmark.questions import Answer, Bench, Question, by_clip
 from stg.runtime.errors import StgError, UserError, first_line
 from stg.runtime.files import replacing
 from stg.runtime.reading import read_json_lines, require, shown
@@ -82,10 +81,9 @@ def write_requests(path: str | Path, bench: Bench, model: str, *, frames: int = 
 
 
 def _requests(bench: Bench, model: str, frames: int) -> Iterator[dict[str, Any]]:
-    ordered = sorted(bench.questions, key=lambda one: one.video)
-    for video, group in groupby(ordered, key=lambda one: one.video):
+    for video, questions in by_clip(bench.questions):
         shown_frames = sample_video(bench.clip(video), frames).frames
-        for question in group:
+        for question in questions:
             body = request_body(model, shown_frames, question)
             yield {"custom_id": question.id, "method": "POST", "url": URL, "body": body}
 

@@ -1,6 +1,5 @@
 """The graph of each clip of a bench as text, for a language model that sees no pictures."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -10,10 +9,9 @@ import torch
 
 from graphs import GraphStore, VideoFeatures, flat_graph, to_text
 from stg.benchmark.making import made_again
-from stg.benchmark.questions import Bench
+from stg.benchmark.questions import Bench, write_lines
 from stg.benchmark.twins import FPS, FRAMES, SIDE, Scene, look
 from stg.runtime.errors import UserError
-from stg.runtime.files import write_atomic
 from stg.runtime.reading import counted, some
 from stg.video.sampling import sample_numbers
 
@@ -43,8 +41,8 @@ def write_prompts(
         UserError: the store lacks clips, or the bench was exported by another version.
     """
     texts = _stored(bench, Path(store), frames, format) if store else _true(bench, frames, format)
-    rows = [json.dumps({"video": video, "graph": text}, ensure_ascii=False) for video, text in texts]
-    write_atomic(path, "".join(f"{row}\n" for row in rows))
+    rows = [{"video": video, "graph": text} for video, text in texts]
+    write_lines(path, rows)
     return len(rows)
 
 

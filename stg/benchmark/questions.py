@@ -1,9 +1,10 @@
 """The files of a bench: its settings, its questions, their key, and the answers that a model gives to them."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -221,7 +222,7 @@ def write_bench(
         CAPTIONS: ({"video": video, "captions": list(texts), "split": "test"} for video, texts in captions.items()),
     }
     for name in FILES:
-        _write_lines(folder / name, rows[name])
+        write_lines(folder / name, rows[name])
     count = {name: sum(one.kind == name for one in questions) for name in KINDS}
     written = {
         "format": FORMAT,
@@ -246,22 +247,35 @@ def make_folder(folder: Path) -> None:
         raise UserError(f"could not make the folder {folder}: {error.strerror or error}") from error
 
 
-def write_answers(path: str | Path, answers: Iterable[Answer]) -> None:
+def by_clip(questions: Iterable[Question]) -> Iterator[tuple[str, list[Question]]]:
+    """The questions on each clip, so that it is read once; clips in the order of their names."""
+    for video, group in groupby(sorted(questions, key=lambda one: one.video), key=lambda one: one.video):
+        yield video, list(group)
+
+
+def write_answers(path: str | Path, answers: Iterable[Answer], made: str | None = None) -> None:
     """Write answers as :func:`read_answers` reads them, whole or not at all.
+
+    Args:
+        made: which model and settings gave them, written with each.
 
     Raises:
         StgError: the file cannot be written.
     """
-    _write_lines(
-        Path(path),
-        (
-            {"id": one.id, "choice": one.choice} if one.scores is None else {"id": one.id, "scores": list(one.scores)}
-            for one in answers
-        ),
-    )
+    maker = {} if made is None else {"made": made}
+    write_lines(path, ({"id": one.id, **_said(one), **maker} for one in answers))
 
 
-def _write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+def _said(answer: Answer) -> dict[str, Any]:
+    return {"choice": answer.choice} if answer.scores is None else {"scores": list(answer.scores)}
+
+
+def write_lines(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a JSON object a line, whole or not at all.
+
+    Raises:
+        StgError: the file cannot be written.
+    """
     write_atomic(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from stg.benchmark.questions import KINDS, Answer, Bench, read_answers
-from stg.datasets.world.phrases import NOUNS, VERBS
-from stg.datasets.world.scores import verb_of
+from stg.datasets.world.phrases import NOUNS
+from stg.datasets.world.scores import parted, verb_of
 from stg.evaluation.predictions import read_predicted
 from stg.metrics.bootstrap import resampled_sums
 from stg.runtime.errors import UserError
@@ -154,15 +154,12 @@ def _share(values: Sequence[bool], samples: int) -> dict[str, Any]:
     return {"accuracy": float(np.mean(values)), "low": float(low), "high": float(high), "questions": len(values)}
 
 
-_PHRASES = sorted((phrase for phrases in VERBS.values() for phrase in phrases), key=lambda phrase: -len(phrase))
 _SHAPE = {noun: shape for shape, nouns in NOUNS.items() for noun in nouns}
 
 
 def parts_of(caption: str) -> tuple[frozenset[str], frozenset[str]]:
     """Words before and behind the phrase of a caption that names an event, synonyms of shapes made one."""
-    text = f" {caption} "
-    phrase = next((f" {phrase} " for phrase in _PHRASES if f" {phrase} " in text), None)
-    before, _, behind = text.partition(phrase) if phrase else (text, "", "")
+    before, _, behind = parted(caption)
     one, other = (frozenset(_SHAPE.get(word, word) for word in part.split()) for part in (before, behind))
     return one, other
 

@@ -105,14 +105,13 @@ def open_dataset(
     for each, part in zip(data.sets.values(), asked, strict=True):
         if each.dataset == "folder" and each.root is not None:
             _compare_clips(each.root, part, store, reporter)
-    unnamed = [key for key in store if not any(key in part.captions for part in parts)]
     for place, (name, part) in enumerate(zip(names, parts, strict=True)):
         for split in asked[place].splits:
             required = split in (splits or TRAINING)
             least = 0.0 if splits else data.min_coverage
             _check_split(split, part, captioned[place], store, least, required=required)
             if split in part.missing:
-                _say_missing(f"{name}{split}", split, part, store, unnamed if required else None, reporter)
+                _say_missing(f"{name}{split}", split, part, store, parts if required else (), reporter)
     return OpenDataset(joined, store)
 
 
@@ -176,19 +175,20 @@ def _say_missing(
     split: str,
     dataset: CaptionDataset,
     store: GraphStore,
-    unnamed: Sequence[str] | None,
+    read: Sequence[CaptionDataset],
     reporter: Reporter,
 ) -> None:
     """Say how many videos of a split are missing; of one that is read, warn where that is most of them.
 
     Args:
         name: of the split.
-        unnamed: keys of the store that no caption names; None: the split is not read.
+        read: all data sets, whose captions name keys of the store; none: the split is not read.
     """
     missing = dataset.missing[split]
     known = len(dataset.splits[split]) + len(missing)
     reporter.say(f"{name}: {len(missing)} of {known} videos are missing ({some(missing)}); scores do not cover them")
-    if unnamed is not None and 2 * len(missing) > known:
+    if read and 2 * len(missing) > known:
+        unnamed = [key for key in store if not any(key in part.captions for part in read)]
         reporter.say(
             f"warning: only {known - len(missing)} of the {known} videos of {name} have a graph in {store.path}, and "
             f"no other is used: check the names{_near(missing, unnamed)}"

@@ -24,8 +24,16 @@ GROUPS: Mapping[str, frozenset[str]] = {
 
 def verb_of(caption: str) -> str | None:
     """The event that a caption names by any of its phrases, the longest first; None where it names none."""
+    _, verb, _ = parted(caption)
+    return verb
+
+
+def parted(caption: str) -> tuple[str, str | None, str]:
+    """What stands before the phrase that names the event, the event, and what stands behind; all before, where none."""
     text = f" {caption} "
-    return next((verb for phrase, verb in _PHRASES if phrase in text), None)
+    phrase, verb = next((found for found in _PHRASES if found[0] in text), ("", None))
+    before, _, behind = text.partition(phrase) if phrase else (text, "", "")
+    return before, verb, behind
 
 
 def event_scores(world: World, captions: Mapping[str, str]) -> dict[str, float]:

@@ -30,8 +30,8 @@ def test_the_text_alone_is_right_by_chance(made: MadeBench) -> None:
 
 def test_a_text_that_tells_is_found(made: MadeBench) -> None:
     true = {x.id: x.choices.index(max(x.choices, key=lambda t: "rises" in t or "away" in t)) for x in made.questions}
-    told = answered(made, {name: place for name, place in true.items() if name.startswith("order")})
-    assert balance(told, blind_hits(told))["order"]["deviations"] > 2
+    keyed = answered(made, {name: place for name, place in true.items() if name.startswith("order")})
+    assert balance(keyed, blind_hits(keyed))["order"]["deviations"] > 2
 
 
 def test_a_single_frame_is_right_by_chance_where_the_twin_is_the_reverse(made: MadeBench) -> None:
@@ -51,5 +51,5 @@ def test_a_frame_that_tells_is_found(made: MadeBench) -> None:
             assert scene.actor is not None
             left = np.mean(scene.motion.centre[scene.actor, :, 0]) < 48
             true[one.id] = next(i for i, text in enumerate(one.choices) if ("left" in text) == left)
-    told = answered(made, true)
-    assert balance(told, single_frame_hits(told, ("direction",)))["direction"]["share"] > 0.75
+    keyed = answered(made, true)
+    assert balance(keyed, single_frame_hits(keyed, ("direction",)))["direction"]["share"] > 0.75
