@@ -321,6 +321,36 @@ TABLES: Mapping[str, Table] = {
             "without gets them by python -m stg.store tracks. The preset stg_world is such a model.",
         ),
     ),
+    "families": Table(
+        title="the models of the three papers, trained alike, and ours",
+        reference="scene",
+        base={
+            "model.branches": "scene",
+            "model.decoder": "transformer",
+            "model.stats.order": "stats",
+            _MEMORY: "temporal",
+            "loss.word_weight": 0.0,
+        },
+        rows={
+            "scene": TableRow("Pan et al., Scene Branch Only", {}),
+            "full": TableRow("Pan et al., full", {"model.branches": "full"}, "scene"),
+            "words": TableRow("ours: scene, loss on words", {"loss.word_weight": 1.0}, "scene"),
+            "STaTS": TableRow("Cherian et al., STaTS", {"model.decoder": "stats"}, "scene"),
+            "ST": TableRow("Cherian et al., ST", {"model.decoder": "stats", "model.stats.order": "st"}, "STaTS"),
+            "TS": TableRow("Cherian et al., TS", {"model.decoder": "stats", "model.stats.order": "ts"}, "STaTS"),
+            "temporal": TableRow("Chen et al., temporal attention", {"model.decoder": "attention_lstm"}, "scene"),
+            "spatial": TableRow(
+                "Chen et al., spatial attention", {"model.decoder": "attention_lstm", _MEMORY: "spatial"}, "temporal"
+            ),
+            "vanilla": TableRow(
+                "Chen et al., vanilla", {"model.decoder": "attention_lstm", _MEMORY: "none"}, "temporal"
+            ),
+        },
+        notes=(
+            "All rows are trained by the settings of one preset, not of their papers: what differs is the model. STaTS "
+            "attends to frames; the spatial row to detected objects.",
+        ),
+    ),
     "distillation": Table(
         title="what a scene branch learns from a frozen teacher that reads scene and tracks, by schedule (ours)",
         reference="joint",
