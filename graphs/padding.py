@@ -1,4 +1,4 @@
-"""Frames filled up to one number of objects, as the zero-padding of Pan et al. (2020), Sec. 3.1, can be read."""
+"""Frames filled up to one number of objects, as the zero-padding of Pan et al. (2020), Sec. 4.3, can be read."""
 
 import torch
 

@@ -38,7 +38,7 @@ class Extractor:
             to video), and what is kept of them; all that decides a number is recorded in the manifest. Boxes of equal
             score keep the detector's order. ``objects``: ``image`` (as ``auto`` here): object features come from the
             image network's map; ``detector``: from the last map of the detector's own body (Pan et al., 2020, Sec.
-            4.1); ``image+motion``: from the image and the motion network's maps, side by side (Chen et al., 2019, Sec.
+            4.3); ``image+motion``: from the image and the motion network's maps, side by side (Chen et al., 2019, Sec.
             2.1). ``grid``: the motion features of all places (Cherian et al., 2020, Sec. 4.1).
         motion: network over all frames, segment by segment.
         sound: network over the sound.

@@ -52,7 +52,7 @@ def teacher_weight(teacher: TeacherConfig, done: float, epochs: int) -> float:
 
 
 def teacher_forcing_rate(eta: float, epoch: int) -> float:
-    r"""The share of words that are read as given, in scheduled sampling (Cherian et al., 2020, Sec. 4.3).
+    r"""The share of words that are read as given, in scheduled sampling (Cherian et al., 2020, Sec. 4.1).
 
     .. math:: \epsilon_p = \eta / (\eta + \exp(p / \eta))
 

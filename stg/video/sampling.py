@@ -118,7 +118,7 @@ def motion_rows(frame_number: Int64[np.ndarray, " T"], num_rows: int, span: int)
     """Row of the motion features that covers each sampled frame: ``min(floor(number / span), L - 1)``.
 
     The same as repeating every row ``span`` times in time and slicing at the sampled frames (Pan et al., 2020,
-    Sec. 3.2), without the copy. Frames after the last full span take the last row.
+    Sec. 3.3), without the copy. Frames after the last full span take the last row.
 
     Args:
         frame_number: sampled frames in the ORIGINAL numbering, at least 0.

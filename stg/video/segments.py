@@ -17,7 +17,7 @@ from stg.video.pictures import DecodedPicture, Shape, centred, fitted
 def read_segments(
     path: str | Path, request: SegmentRequest, max_pixels: int = MAX_PIXELS, shape: Shape | None = None
 ) -> Iterator[Segment]:
-    """Segments of ``span`` consecutive frames, without gaps or overlap (Pan et al., 2020, Sec. 4.1: 16 frames).
+    """Segments of ``span`` consecutive frames, without gaps or overlap (Pan et al., 2020, Sec. 4.3: 16 frames).
 
     Row r holds the frames ``r span ... (r + 1) span - 1`` in the numbering of `stg.video.decoding.sample_video`: a
     frame that was lost or is damaged keeps its number and shows the last good picture before it (the first good one at

@@ -182,7 +182,7 @@ def read_preprocessing(path: str | Path) -> Preprocessing:
 
 
 class OnnxBackbone:
-    """An image network that ends in a feature map, such as a classifier without its head (Pan et al., 2020, Sec. 4.1).
+    """An image network that ends in a feature map, such as a classifier without its head (Pan et al., 2020, Sec. 4.3).
 
     One pass over the T frames gives both: the mean over the map is the scene feature, RoIAlign on it (7x7, maximum) the
     object features. Departures from the paper: the whole frame is stretched to the input instead of a centre crop, so

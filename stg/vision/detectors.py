@@ -58,7 +58,7 @@ class Detections:
     Args:
         boxes: ``[n 4]`` corners ``(x1, y1, x2, y2)`` in pixels of the frame.
         scores: ``[n]`` confidence, larger is better.
-        features: ``[n D]`` what the detector's own body says of each box (Pan et al., 2020, Sec. 4.1); None where the
+        features: ``[n D]`` what the detector's own body says of each box (Pan et al., 2020, Sec. 4.3); None where the
             features of the boxes come from another network.
         labels: ``[n]`` COCO category id of each box, 1 to 90, and 0 where its class is none of COCO's; None where no
             class is known. For people to read: neither a graph nor a model ever does.

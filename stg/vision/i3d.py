@@ -129,7 +129,7 @@ class I3D(nn.Module):
 
 
 def pooled(maps: Float[Tensor, "K G t h w"]) -> Float[Tensor, "K G"]:
-    """Mean over the map, the "last global average pool" (Pan et al., 2020, Sec. 4.1).
+    """Mean over the map, the "last global average pool" (Pan et al., 2020, Sec. 4.3).
 
     The published head slides a window of 2x7x7 by 1 and then takes the mean over the windows: at 224x224 the same
     number for 16 frames (t = 2, one window). For longer segments that would count the first and the last step half as

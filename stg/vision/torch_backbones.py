@@ -29,7 +29,7 @@ Boxes = Float32[np.ndarray, "_ 4"]
 
 
 class TorchBackbone:
-    """A residual network trained on ImageNet (Pan et al., 2020, Sec. 4.1): ``S = D = 2048``.
+    """A residual network trained on ImageNet (Pan et al., 2020, Sec. 4.3): ``S = D = 2048``.
 
     The scene feature of a frame is the output of the average pool: shorter side to 256, centre crop 224, ImageNet mean
     and deviation, exactly as torchvision evaluates these networks. Objects are read off the last map of the WHOLE frame

@@ -31,7 +31,7 @@ class TorchDetector:
     """Faster R-CNN (Ren et al., 2015) or Mask R-CNN (He et al., 2017) with a feature pyramid; masks are never made.
 
     The features of a box are read off C5, the last map of the bottom-up body and no level of the pyramid: RoIAlign 7x7
-    (stride 32 of the resized picture, aligned, sampling ratio 2), maximum (Pan et al., 2020, Sec. 4.1). Labels are
+    (stride 32 of the resized picture, aligned, sampling ratio 2), maximum (Pan et al., 2020, Sec. 4.3). Labels are
     kept for people to read, where the network has COCO's classes: the graph uses boxes, scores and features.
 
     Args:
