@@ -1,0 +1,134 @@
+"""What the pages in docs/ say of the code is so: names, defaults, links, and lines that fit a screen."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+
+from stg.config import ExtractConfig, FitConfig, FuseConfig, SearchConfig, StoreConfig
+from stg.config.schema import to_dict
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+PRESETS = ROOT / "stg" / "presets"
+MADE = ("_build", "auto_gallery", "commands", "notebooks")
+"""Folders that the build fills, or that hold no pages of ours."""
+BUILT = ("commands/", "api/", "auto_gallery/", "zoo.md", "zoo.html")
+"""What pages may link to although only the build makes it; `./run docs` checks these links."""
+LONGEST = 120
+
+PAGES = sorted(page for page in DOCS.rglob("*.md") if page.relative_to(DOCS).parts[0] not in MADE)
+OBJECT = re.compile(r"\{source\}`(?:[^`<]*<)?([\w.]+)>?`|^```\{source\} ([\w.]+)$", re.MULTILINE)
+SETTING = re.compile(r"`((?:--)?[\w.]+)`\s+\(default\s+`([^`]+)`((?:;\s+`\w+`:\s+`[^`]+`)*)\)")
+LINK = re.compile(r"(?<!\\)\]\(([^()\s]+)\)")
+
+
+def named(page: Path) -> str:
+    """How a page is called in a failure."""
+    return page.relative_to(ROOT).as_posix()
+
+
+def extension(name: str) -> ModuleType:
+    """A module of docs/extensions that needs no Sphinx."""
+    spec = spec_from_file_location(name, DOCS / "extensions" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def flat(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted names of settings and their values, from a config or from what a preset holds."""
+    for name, value in config.items():
+        if isinstance(value, dict) and value:
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def defaults(config: type) -> dict[str, Any]:
+    """Name -> default of a config that has fields without one."""
+    assert is_dataclass(config)
+    return {f"--{item.name}": item.default for item in fields(config)}
+
+
+def shown(value: Any) -> str:
+    """A value as a file of options spells it."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    # YAML takes 1e-4 for a text, and the commands do not.
+    return str(float(value)) if re.fullmatch(r"\d+e-\d+", str(value)) else str(value)
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of the headings of a page, as GitHub and the site make them."""
+    text = page.read_text("utf-8")
+    if found := re.match(r"```\{include\} (\S+)", text):
+        text = (page.parent / found[1]).read_text("utf-8")
+    headings = re.findall(r"^#{1,3} (.+)$", re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.replace("`", "").lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", sorted((DOCS / "methods").glob("*.md")), ids=named)
+def test_objects_of_the_code_exist(page: Path) -> None:
+    find = extension("source_objects").find_object
+    names = ["".join(found) for found in OBJECT.findall(page.read_text("utf-8"))]
+    assert names
+    for name in names:
+        assert find(name).code
+
+
+def test_an_object_that_is_gone_is_named_with_what_is_there() -> None:
+    source_objects = extension("source_objects")
+    with pytest.raises(LookupError, match=r"graphs/conv\.py has no 'STGGone' there, but .*STGConv"):
+        source_objects.find_object("graphs.conv.STGGone.forward")
+    with pytest.raises(LookupError, match=r"no module of the name numpy\.array"):
+        source_objects.find_object("numpy.array")
+
+
+def test_code_is_shown_from_its_first_line_without_its_docstring() -> None:
+    found = extension("source_objects").find_object("stg.models.branches.SceneBranch.forward")
+    line = found.path.read_text("utf-8").splitlines()[found.line - 1]
+    assert found.code.startswith("def forward(self")
+    assert line.strip() == found.code.splitlines()[0]
+    assert '"""' not in extension("source_objects").find_object("graphs.conv.symmetric_norm").code
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_defaults_and_presets_are_as_stated(page: Path) -> None:
+    values = dict(flat(to_dict(FitConfig()))) | {f"search.{name}": v for name, v in to_dict(SearchConfig()).items()}
+    values |= defaults(ExtractConfig) | defaults(StoreConfig) | defaults(FuseConfig)
+    for name, default, presets in SETTING.findall(page.read_text("utf-8")):
+        assert name in values, f"{named(page)}: there is no option {name}"
+        assert default == shown(values[name]), f"{named(page)}: default of {name}"
+        for preset, value in re.findall(r"`(\w+)`:\s+`([^`]+)`", presets):
+            given = dict(flat(yaml.safe_load((PRESETS / f"{preset}.yaml").read_text("utf-8"))))
+            assert value == shown(given[name]), f"{named(page)}: {name} in {preset}"
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=named)
+def test_relative_links_lead_to_files_and_headings(page: Path) -> None:
+    text = re.sub(r"^```.*?^```$|`[^`\n]+`", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+    for link in LINK.findall(text):
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if "://" in link or link.startswith("mailto:"):
+            continue
+        if target.is_relative_to(DOCS) and target.relative_to(DOCS).as_posix().startswith(BUILT):
+            continue
+        assert target.exists(), f"{named(page)} links to {link}, which is not there"
+        if anchor and target.suffix == ".md":
+            assert anchor in anchors(target), f"{named(page)} links to {link}, and there is no such heading"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_lines_fit_a_screen(page: Path) -> None:
+    long = [number for number, line in enumerate(page.read_text("utf-8").splitlines(), 1) if len(line) > LONGEST]
+    assert not long, f"{named(page)} has more than {LONGEST} characters in lines {long}"
