@@ -22,6 +22,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "mathml",
+    "public_names",
 ]
 exclude_patterns = ["_build", "gallery", "notebooks", "extensions", "llms.txt"]
 
@@ -31,10 +32,12 @@ myst_heading_anchors = 3
 
 # `name` in a docstring is a name of Python: linked where the site has it, plain code elsewhere.
 default_role = "py:obj"
+autodoc_default_options = {"members": True, "show-inheritance": True, "no-value": True}
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_inherit_docstrings = False
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True
 napoleon_use_rtype = False
 napoleon_custom_sections = ["Shapes", "Input", "Output", "Departures"]
 python_maximum_signature_line_length = 100

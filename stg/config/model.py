@@ -82,7 +82,7 @@ class STConfig:
     rank_margin: float = 1.0
     """Margin of the ranking loss (beta of Eq. 7)."""
     rank_l2: bool = False
-    """Keep the 1/2 |w|^2 of Eq. 4 in the ranking loss, which Eq. 6 drops."""
+    """Keep the ``|w|^2 / 2`` of Eq. 4 in the ranking loss, which Eq. 6 drops."""
 
     def __post_init__(self) -> None:
         not_negative(self, "rank_margin")
