@@ -75,7 +75,7 @@ TORCH_FREE = (
     "stg.config", "stg.runtime", "stg.text", "stg.video", "stg.ablation.config", "stg.features.rebuild",
     "stg.vision.registry", "stg.vision.published", "stg.vision.weights", "stg.vision.model_folders",
     "stg.runs.model_file", "stg.runs.pretrained", "stg.runs.shipped", "stg.runs.calibration",
-    "stg.commands.parser", "stg.commands.checks",
+    "stg.commands.parser", "stg.commands.checks", "stg.commands.manual_pages",
 )  # fmt: skip
 """Modules, and packages with all their modules, that import no torch."""
 WITH_TORCH = {"stg.runtime.device", "stg.runtime.distributed"}

@@ -18,7 +18,8 @@ from typing import Any, NoReturn, TypeVar, get_args, get_origin
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 import stg
-from stg.commands.help_format import Paragraphs
+from stg.commands.help_format import FirstHelp, FullHelp, Paragraphs, described
+from stg.commands.manuals import MANUALS
 from stg.commands.option_files import (
     check_file,
     config_files,
@@ -73,8 +74,17 @@ def build_parser(config_class: type, *, prog: str, description: str) -> Argument
     """
     # Errors are raised, to be made one line of; the environment sets no option, so that a command line says all.
     parser = ArgumentParser(
-        prog=prog, description=description, exit_on_error=False, default_env=False, formatter_class=Paragraphs
+        prog=prog,
+        description=described(config_class, description, prog),
+        usage=_usage(config_class),
+        exit_on_error=False,
+        default_env=False,
+        add_help=False,
+        formatter_class=Paragraphs,
     )
+    parser.stg_manual = MANUALS.get(config_class.__name__)  # type: ignore[attr-defined]  # for the pages of its help
+    parser.add_argument("-h", "--help", action=FirstHelp, help="show the commonest options and exit.")
+    parser.add_argument("--help_all", action=FullHelp, help="show all options, each in full, and exit.")
     count = len(presets(config_class))
     named = f", or the name of one of {count} presets (--config help lists them)" if count else ""
     parser.add_argument(
@@ -101,6 +111,16 @@ def build_parser(config_class: type, *, prog: str, description: str) -> Argument
     for action in parser._actions:
         action.help = REWORDED.get(type(action).__name__, action.help)
     return parser
+
+
+def _usage(config_class: type) -> str:
+    """The command line in one line: options, then what has no name."""
+    words = ["%(prog)s [options]"]
+    for item in fields(config_class):
+        if item.metadata.get("positional"):
+            many, optional = get_origin(item.type) is tuple, item.metadata.get("optional")
+            words.append(f"[{item.name}]" if optional else f"{item.name} [{item.name} ...]" if many else item.name)
+    return " ".join(words)
 
 
 def parse(config_class: type[C], argv: Sequence[str], *, prog: str, description: str) -> tuple[C, bool]:
@@ -201,9 +221,10 @@ def command(
 
     ``preset``: the one that a command line without options stands for.
     """
-    # `stg` and `python -m stg` set the program's name, a command's own module is named by its path.
+    # `stg` and `python -m stg` set the program's name, a command's own module is named by its path; ./run says what
+    # was typed, so that examples can be typed again.
     named = sys.argv[0].endswith(f" {NAMES.get(name, name)}")
-    prog = sys.argv[0] if named else f"python -m stg.{name}"
+    prog = os.environ.get("STG_CALLED") or (sys.argv[0] if named else f"python -m stg.{name}")
     loading = os.environ.get("RANK", "0") == "0"
     argv = with_preset(sys.argv[1:], preset) if preset else sys.argv[1:]
     code = run_command(config_class, main, description, argv, prog=prog, loading=loading, resumes=resumes)
@@ -325,7 +346,7 @@ def _explain(message: str, config_class: type, argv: Sequence[str], files: Seque
         if in_file:
             near = near_options(name, known)
         else:
-            known = [*known, "config", "plugin", "debug", "version"]
+            known = [*known, "config", "plugin", "debug", "version", "help", "help_all"]
             plain = {item.name for item in fields(config_class) if item.metadata.get("positional")}
             near = [f"{key} (without --)" if key in plain else f"--{key}" for key in near_options(name, known)]
         line += f"; did you mean {' or '.join(near)}?" if near else f"; known options: {', '.join(known)}"
