@@ -1,4 +1,4 @@
-"""How the site is built: `./run docs`. Pages of commands and the list of models are written by docs/extensions."""
+"""How the site is built: `./run docs`. The pages of commands and the zoo are written first, by docs/extensions."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,13 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE / "extensions")]
 
+from command_pages import write_pages  # noqa: E402
+from zoo_page import write_zoo  # noqa: E402
+
 import stg  # noqa: E402
+
+write_pages(HERE / "commands")
+write_zoo(HERE)
 
 project = "stg"
 author = "The authors of stg-video"
@@ -23,6 +29,7 @@ extensions = [
     "sphinx_design",
     "mathml",
     "public_names",
+    "source_links",
 ]
 exclude_patterns = ["_build", "gallery", "notebooks", "extensions", "llms.txt"]
 
@@ -37,7 +44,6 @@ autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_inherit_docstrings = False
 napoleon_numpy_docstring = False
-napoleon_use_ivar = True
 napoleon_use_rtype = False
 napoleon_custom_sections = ["Shapes", "Input", "Output", "Departures"]
 python_maximum_signature_line_length = 100
@@ -47,6 +53,7 @@ html_theme = "furo"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_show_sphinx = False
+html_domain_indices = False
 html_extra_path = ["llms.txt"] if (HERE / "llms.txt").exists() else []
 html_math_renderer = "mathml"
 copybutton_prompt_text = r">>> |\.\.\. |\$ "

@@ -6,7 +6,6 @@
 """
 
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 from docutils import nodes
@@ -17,35 +16,57 @@ from sphinx.errors import PycodeError
 from sphinx.pycode import ModuleAnalyzer
 
 PACKAGES = ("stg", "graphs", "decoders")
+ATTRIBUTES = ("attribute", "property", "data")
+kept: dict[str, list[str]] = {}
+"""Texts of attributes on their way around napoleon, by name."""
 
 
-def homes(package: str, name: str, value: Any) -> Iterator[str]:
-    """The modules inside a package that hold this very object under this name."""
+def home(package: str, name: str) -> tuple[str, list[str]] | None:
+    """The module inside a package that defines a constant, and the text under it there; None: no module has a text."""
+    value = getattr(sys.modules.get(package), name, None)
     for module, found in sorted(sys.modules.items()):
         if module.startswith(f"{package}.") and vars(found).get(name) is value:
-            yield module
+            try:
+                texts = ModuleAnalyzer.for_module(module).find_attr_docs()
+            except PycodeError:
+                continue
+            if text := texts.get(("", name)):
+                return module, text
+    return None
 
 
 def describe_constant(app: Sphinx, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
     """Put the text under a constant's definition in place of that of its type."""
-    if what != "data":
-        return
-    package, _, plain = name.rpartition(".")
-    for module in homes(package, plain, value):
-        try:
-            texts = ModuleAnalyzer.for_module(module).find_attr_docs()
-        except PycodeError:
-            continue
-        if text := texts.get(("", plain)):
-            lines[:] = text
-            return
-    lines[:] = []
+    if what == "data":
+        package, _, plain = name.rpartition(".")
+        found = home(package, plain)
+        lines[:] = found[1] if found else []
+
+
+def defining_module(app: Sphinx, module: str, name: str) -> str | None:
+    """Where the source of a constant is; of all else Sphinx finds it."""
+    value = getattr(sys.modules.get(module), name.partition(".")[0], None)
+    if getattr(value, "__module__", "builtins") != "builtins":
+        return None
+    found = home(module, name)
+    return found[0] if found else module
+
+
+def skip_fields(app: Sphinx, what: str, name: str, value: Any, skip: bool, options: Any) -> bool | None:
+    """Leave out the fields of a named tuple: the text of its class has them."""
+    return True if (getattr(value, "__doc__", None) or "").startswith("Alias for field number") else None
 
 
 def keep_text(app: Sphinx, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
-    """Begin the text of an attribute by an empty line: napoleon searches the first one for a type."""
-    if what in ("attribute", "property", "data") and lines:
-        lines.insert(0, "")
+    """Remember the text of an attribute, before napoleon reads it."""
+    if what in ATTRIBUTES:
+        kept[name] = list(lines)
+
+
+def restore_text(app: Sphinx, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
+    """Put the text of an attribute back, after napoleon."""
+    if what in ATTRIBUTES and name in kept:
+        lines[:] = kept.pop(name)
 
 
 def find_public(app: Sphinx, env: BuildEnvironment, node: pending_xref, text: nodes.TextElement) -> Any:
@@ -67,8 +88,12 @@ def find_public(app: Sphinx, env: BuildEnvironment, node: pending_xref, text: no
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Connect them; those of docstrings before napoleon's (priority 500)."""
+    """Connect them; napoleon has the priority 500."""
+    app.setup_extension("sphinx.ext.viewcode")
+    app.connect("viewcode-follow-imported", defining_module)
+    app.connect("autodoc-skip-member", skip_fields)
     app.connect("autodoc-process-docstring", describe_constant, priority=100)
     app.connect("autodoc-process-docstring", keep_text, priority=101)
+    app.connect("autodoc-process-docstring", restore_text, priority=900)
     app.connect("missing-reference", find_public)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
