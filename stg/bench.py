@@ -14,6 +14,8 @@ reverse differ as they should, as a row in Markdown; --report writes a page.
 `bench ask DIR --model FOLDER` asks a model of transformers that sees pictures; --endpoint asks one over HTTP;
 --requests and --replies are files for one that runs elsewhere. Answers go to answers.jsonl; the same command asks what
 is missing.
+`bench run DIR RUN` lets a run of stg.fit, or a captioner, answer by the likelihood of each choice, and caption clips.
+`bench balance DIR` shows that the text of the questions does not answer them, nor, of those that need time, a frame.
 `bench prompt DIR` writes the graph of each clip as text, for a model that sees no pictures.
 """
 

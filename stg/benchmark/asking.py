@@ -1,15 +1,16 @@
 """Put the questions of a bench to a model, clip by clip, and keep its answers in a file."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
 
-from stg.benchmark.questions import Answer, Bench, Question, by_clip, read_answers, write_answers
+from stg.benchmark.questions import Answer, Bench, Question, answer_row, by_clip, read_answers, write_answers
 from stg.runtime.errors import Preempted, UserError
+from stg.runtime.files import append_jsonl, heal_jsonl
 from stg.runtime.reading import counted, read_json_lines
 from stg.runtime.reporter import SILENT, Reporter
 from stg.video.decoding import sample_video
@@ -33,7 +34,7 @@ class Asked(Protocol):
 
 
 def ask(bench: Bench, model: Asked, path: str | Path, *, frames: int = 8, reporter: Reporter = SILENT) -> int:
-    """Ask all questions that have no answer in ``path`` yet, and write it after each clip.
+    """Ask a model all questions that have no answer in ``path`` yet: see :func:`ask_clips`.
 
     Args:
         bench: whose questions.
@@ -46,11 +47,40 @@ def ask(bench: Bench, model: Asked, path: str | Path, *, frames: int = 8, report
         How many questions were asked.
 
     Raises:
+        Preempted, UserError: see :func:`ask_clips`; a clip cannot be read.
+    """
+
+    def answer(video: str, questions: Sequence[Question]) -> list[Answer]:
+        return model.answer(sample_video(bench.clip(video), frames).frames, questions)
+
+    return ask_clips(bench, answer, path, made=f"{model.made}, {frames} frames", reporter=reporter)
+
+
+def ask_clips(
+    bench: Bench,
+    answer: Callable[[str, Sequence[Question]], Sequence[Answer]],
+    path: str | Path,
+    *,
+    made: str,
+    reporter: Reporter = SILENT,
+) -> int:
+    """Ask all questions that have no answer in ``path`` yet; the answers on each clip are added to it at once.
+
+    Args:
+        bench: whose questions.
+        answer: from a clip and the questions on it to their answers.
+        path: file of answers; those in it are kept. When all are there, it is put into the order of the questions.
+        made: who answers; see :attr:`Asked.made`.
+        reporter: hears the progress, and may stop between clips.
+
+    Returns:
+        How many questions were asked.
+
+    Raises:
         Preempted: ``reporter`` asked to stop; what was answered is in the file.
-        UserError: ``path`` holds answers of another model or to another bench, a clip is missing or cannot be read.
+        UserError: ``path`` holds answers of another model or to another bench, or a clip is missing.
     """
     path = Path(path)
-    made = f"{model.made}, {frames} frames"
     answers = kept_answers(path, bench, made)
     open_questions = [one for one in bench.questions if one.id not in answers]
     asked = 0
@@ -59,11 +89,13 @@ def ask(bench: Bench, model: Asked, path: str | Path, *, frames: int = 8, report
         for video, questions in by_clip(open_questions):
             if reporter.should_stop():
                 raise Preempted(f"stopped after {counted(asked, 'question')}: the same command asks the others")
-            found = model.answer(sample_video(bench.clip(video), frames).frames, questions)
-            answers |= {answer.id: answer for answer in found}
+            for found in answer(video, questions):
+                answers[found.id] = found
+                append_jsonl(path, answer_row(found, made))
             asked += len(questions)
-            write(path, bench, answers, made)
             advance(len(answers), len(bench.questions))
+    if asked:
+        write(path, bench, answers, made)
     return asked
 
 
@@ -74,6 +106,9 @@ def kept_answers(path: Path, bench: Bench, made: str) -> dict[str, Answer]:
         UserError: they are another model's, or to another bench.
     """
     if not path.exists():
+        return {}
+    heal_jsonl(path)
+    if not path.stat().st_size:
         return {}
     for where, row in read_json_lines(path):
         if (other := row.get("made") if isinstance(row, dict) else None) != made:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from stg.benchmark.levels import PLAIN, Level
 from stg.benchmark.making import make_bench
 from stg.benchmark.questions import CLIPS, FILES, SETTINGS, Bench, make_folder, write_bench
 from stg.benchmark.twins import FPS, FRAMES, Scene
@@ -21,7 +22,9 @@ FULL_COLOUR = 192
 """Smaller clips keep the colour of every pixel, which not all players know."""
 
 
-def export(folder: str | Path, *, clips: int, size: int, seed: int, reporter: Reporter = SILENT) -> Bench:
+def export(
+    folder: str | Path, *, clips: int, size: int, seed: int, level: Level = PLAIN, reporter: Reporter = SILENT
+) -> Bench:
     """Make a bench; what an interrupted export left in the folder is replaced.
 
     Args:
@@ -29,6 +32,7 @@ def export(folder: str | Path, *, clips: int, size: int, seed: int, reporter: Re
         clips: how many, an even number.
         size: width and height in pixels, an even number.
         seed: another seed makes other clips.
+        level: how hard they are to see.
         reporter: shows how far it is.
 
     Raises:
@@ -36,7 +40,7 @@ def export(folder: str | Path, *, clips: int, size: int, seed: int, reporter: Re
         StgError: a file cannot be written.
     """
     folder = Path(folder)
-    made = make_bench(seed, clips)
+    made = make_bench(seed, clips, level)
     _require_room(folder)
     make_folder(folder / CLIPS)
     with reporter.bar("clips") as progress:
@@ -50,14 +54,15 @@ def export(folder: str | Path, *, clips: int, size: int, seed: int, reporter: Re
                 crf=4 if small else 8,
                 pix_fmt="yuv444p" if small else "yuv420p",
             )
-    settings = {"world": {"seed": seed, "frames": FRAMES, "fps": FPS, "size": size}, "level": {}}
+    frames = FRAMES * level.events
+    settings = {"world": {"seed": seed, "frames": frames, "fps": FPS, "size": size}, "level": level.changes}
     captions = {name: clip.captions for name, clip in made.clips.items()}
     return write_bench(folder, settings, captions, made.questions, made.key)
 
 
 def _frames(scene: Scene, size: int) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
-    for start in range(0, FRAMES, CHUNK):
-        yield from scene.render(np.arange(start, min(start + CHUNK, FRAMES)), size)
+    for start in range(0, scene.frames, CHUNK):
+        yield from scene.render(np.arange(start, min(start + CHUNK, scene.frames)), size)
 
 
 def _require_room(folder: Path) -> None:

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stg.benchmark.levels import PLAIN, Level, level_from
 from stg.benchmark.questions import KINDS, SETTINGS, Bench, Key, Question
+from stg.benchmark.staging import harder
 from stg.benchmark.twins import (
     FRAMES,
     REVERSED,
@@ -22,6 +24,7 @@ from stg.benchmark.twins import (
     reverse,
     scene_of,
     stand_still,
+    turn,
 )
 from stg.datasets.world.directing import direct_cast, draw_cast
 from stg.datasets.world.events import EVENTS
@@ -33,34 +36,48 @@ from stg.runtime.reading import require
 _STREAM = 11
 # Streams of the built-in world have the numbers 0 to 4 in this place of their seed: no clip here is one of its videos.
 
-SHARES: Mapping[str, int] = {"verb": 28, "order": 18, "role": 24, "direction": 12, "count": 8, "attribute": 10}
+SHARES: Mapping[str, int] = {
+    "verb": 20, "order": 18, "role": 16, "direction": 12, "event": 12, "agent": 8, "count": 6, "attribute": 8,
+}  # fmt: skip
 """Kind of question -> how many of a hundred clips have one."""
 
 LEAST = 24
-"""Fewest clips: a group of each kind, and role questions of both sorts of twins."""
+"""Fewest clips: a group of each kind."""
+
+FOURS = ("verb", "event", "count")
+"""Kinds whose groups have four clips; others have two."""
 
 VERB_GROUPS: Sequence[tuple[str, str, str, str]] = (
+    ("rolls left", "rolls right", "falls", "rises"),
+    ("rises", "falls", "rolls right", "rolls left"),
+)
+"""Four events a question; the twin of a clip shows the event next to its own, the first two and the last two.
+
+Only these: two events are each other's reverse, frame by frame, and which pair it is a frame does not show either. All
+events of two objects are told by where the two are, in some frame of a clip."""
+
+EVENT_GROUPS: Sequence[tuple[str, str, str, str]] = (
     ("moves away from", "moves towards", "passes behind", "passes by"),
     ("pushes", "collides with", "moves away from", "moves towards"),
     ("jumps over", "circles", "jumps into", "carries"),
-    ("rolls left", "rolls right", "falls", "rises"),
     ("follows", "carries", "pushes", "circles"),
     ("passes behind", "passes by", "jumps over", "jumps into"),
-    ("spins", "rolls right", "falls", "rises"),
     ("collides with", "follows", "moves away from", "moves towards"),
 )
-"""Four events a question; the twin of a clip shows the event next to its own, the first two and the last two."""
+"""As above, of two objects."""
 
-ROLE_VERBS = (
+AGENT_VERBS = (
     "pushes", "collides with", "jumps over", "passes by", "carries",
     "circles", "moves towards", "passes behind", "jumps into", "moves away from",
 )  # fmt: skip
-"""Events of role questions whose twin has exchanged roles; the other half of them is ``follows`` and its reverse."""
+"""Events of questions whose twin has exchanged roles."""
 
 TEXTS: Mapping[str, str] = {
     "verb": "What happens?",
     "order": "What happens?",
     "role": "Who does it to whom?",
+    "event": "What happens?",
+    "agent": "Who does it to whom?",
     "direction": "Which way does it move?",
     "count": "How many objects are there?",
     "attribute": "Which object has which colour?",
@@ -98,15 +115,16 @@ class _Shot:
     twin: str
 
 
-_Maker = Callable[[int, tuple[int, ...]], list[_Shot]]
+_Maker = Callable[[int, tuple[int, ...], Level], list[_Shot]]
 
 
-def make_bench(seed: int, clips: int) -> MadeBench:
+def make_bench(seed: int, clips: int, level: Level = PLAIN) -> MadeBench:
     """Clips and questions; the same for the same seed and number, in every process.
 
     Args:
         seed: 0 or larger.
         clips: how many, an even number.
+        level: how hard they are to see; questions and captions are of the same kinds at all levels.
 
     Raises:
         UserError: too few clips, or an odd number.
@@ -116,7 +134,7 @@ def make_bench(seed: int, clips: int) -> MadeBench:
         for place, (name, count) in enumerate(group_counts(clips).items())
         for index in range(count)
     ]
-    shots = [(name, source, make(source[-1], source)) for name, source, make in groups]
+    shots = [(name, source, make(source[-1], source, level)) for name, source, make in groups]
     rng = np.random.default_rng((seed, _STREAM))
     number = iter(rng.permutation(clips).tolist())
     numbers = {name: iter(rng.permutation(sum(len(x) for n, _, x in shots if n == name)).tolist()) for name in KINDS}
@@ -144,13 +162,15 @@ def group_counts(clips: int) -> dict[str, int]:
     """
     if clips < LEAST or clips % 2:
         raise UserError(f"clips must be an even number, {LEAST} at least, as each has its twin; got {clips}")
-    sizes = {"verb": 4, "count": 4}
-    count = {name: max(1, clips * share // (100 * sizes.get(name, 2))) for name, share in SHARES.items()}
-    # Both halves of the role questions, and what is left over from rounding.
-    count["role"] = max(2, count["role"] // 2 * 2)
-    spare = (clips - sum(sizes.get(name, 2) * found for name, found in count.items())) // 2
+    count = {name: max(1, clips * share // (100 * group_size(name))) for name, share in SHARES.items()}
+    spare = (clips - sum(group_size(name) * found for name, found in count.items())) // 2
     count["order"] += spare
     return count
+
+
+def group_size(kind: str) -> int:
+    """How many clips a group of questions of this kind has."""
+    return 4 if kind in FOURS else 2
 
 
 def _captions(scene: Scene, seed: tuple[int, ...]) -> tuple[str, ...]:
@@ -161,8 +181,8 @@ def _captions(scene: Scene, seed: tuple[int, ...]) -> tuple[str, ...]:
     return tuple(captions_for(scene.verb, scene.things[scene.actor], target, np.random.default_rng(seed)))
 
 
-def _cast(seed: tuple[int, ...], verbs: Sequence[str], *, count: int | None = None) -> list[Thing]:
-    """Things of which actor and target share neither colour nor shape, also not after an exchange with others."""
+def _cast(seed: tuple[int, ...], verbs: Sequence[str], count: int) -> list[Thing]:
+    """Things (three or four for 0), of which actor and target share neither colour nor shape, nor after an exchange."""
     rng = np.random.default_rng((*seed, 0))
     fits = any(EVENTS[verb].fits_inside for verb in verbs)
     while True:
@@ -173,54 +193,71 @@ def _cast(seed: tuple[int, ...], verbs: Sequence[str], *, count: int | None = No
             return cast
 
 
-def _stage(verb: str, cast: Sequence[Thing], seed: tuple[int, ...], draw: int = 0) -> Scene:
+def _stage(verb: str, cast: Sequence[Thing], seed: tuple[int, ...], level: Level, draw: int = 0) -> Scene:
     """A scene of an event; all of a group have the same wall."""
-    return scene_of(direct_cast(verb, cast, np.random.default_rng((*seed, 3, draw)), FRAMES, SIDE), (*seed, 4))
+    scene = scene_of(direct_cast(verb, cast, np.random.default_rng((*seed, 3, draw)), FRAMES, SIDE), (*seed, 4))
+    return harder(scene, level, (*seed, 7, draw))
 
 
-def _verb(index: int, seed: tuple[int, ...]) -> list[_Shot]:
-    verbs = VERB_GROUPS[index % len(VERB_GROUPS)]
-    cast = _cast(seed, verbs)
+def _four(verbs: Sequence[str], seed: tuple[int, ...], level: Level, *, turned: bool = False) -> list[_Shot]:
+    cast = _cast(seed, verbs, level.objects)
     shots = list[_Shot]()
     for place, verb in enumerate(verbs):
         # The second of two that are each other's reverse is that, to the pixel.
         twin = "reversed" if REVERSED.get(verb) == verbs[place ^ 1] else "event"
-        scene = reverse(shots[-1].scene) if place % 2 and twin == "reversed" else _stage(verb, cast, seed, place)
+        if place % 2 and twin == "reversed":
+            scene = reverse(shots[-1].scene)
+        else:
+            scene = _stage(verb, cast, seed, level, place)
+            if turned:
+                scene = turn(scene, float(np.random.default_rng((*seed, 6, place)).uniform(0.0, 2.0 * np.pi)))
         shots.append(_Shot(scene, scene.statement, place ^ 1, twin))
     return shots
 
 
-def _reversed_pair(verb: str, seed: tuple[int, ...]) -> list[_Shot]:
-    scene = _stage(verb, _cast(seed, [verb]), seed)
+def _verb(index: int, seed: tuple[int, ...], level: Level) -> list[_Shot]:
+    # Turned, as only what rolls would stand askew else.
+    return _four(VERB_GROUPS[index % len(VERB_GROUPS)], seed, level, turned=True)
+
+
+def _event(index: int, seed: tuple[int, ...], level: Level) -> list[_Shot]:
+    return _four(EVENT_GROUPS[index % len(EVENT_GROUPS)], seed, level)
+
+
+def _reversed_pair(verb: str, seed: tuple[int, ...], level: Level) -> list[_Shot]:
+    scene = _stage(verb, _cast(seed, [verb], level.objects), seed, level)
     scenes = scene, reverse(scene)
     return [_Shot(one, one.statement, 1 - place, "reversed") for place, one in enumerate(scenes)]
 
 
-def _order(index: int, seed: tuple[int, ...]) -> list[_Shot]:
+def _order(index: int, seed: tuple[int, ...], level: Level) -> list[_Shot]:
     # Two thirds with two objects, of which neither's path alone says it.
-    return _reversed_pair(("moves away from", "moves towards", "falls")[index % 3], seed)
+    return _reversed_pair(("moves away from", "moves towards", "falls")[index % 3], seed, level)
 
 
-def _direction(index: int, seed: tuple[int, ...]) -> list[_Shot]:
-    return _reversed_pair(("rolls left", "rolls right")[index % 2], seed)
+def _direction(index: int, seed: tuple[int, ...], level: Level) -> list[_Shot]:
+    return _reversed_pair(("rolls left", "rolls right")[index % 2], seed, level)
 
 
-def _role(index: int, seed: tuple[int, ...]) -> list[_Shot]:
-    if not index % 2:
-        return _reversed_pair("follows", seed)
-    verb = ROLE_VERBS[index // 2 % len(ROLE_VERBS)]
-    cast = _cast(seed, [verb])
+def _role(index: int, seed: tuple[int, ...], level: Level) -> list[_Shot]:
+    return _reversed_pair("follows", seed, level)
+
+
+def _agent(index: int, seed: tuple[int, ...], level: Level) -> list[_Shot]:
+    verb = AGENT_VERBS[index % len(AGENT_VERBS)]
+    cast = _cast(seed, [verb], level.objects)
     # From the same draws: the same path but for the reach of the shapes.
-    scenes = _stage(verb, cast, seed), _stage(verb, exchange_roles(cast), seed)
+    scenes = _stage(verb, cast, seed, level), _stage(verb, exchange_roles(cast), seed, level)
     return [_Shot(one, one.statement, 1 - place, "roles") for place, one in enumerate(scenes)]
 
 
-def _count(index: int, seed: tuple[int, ...]) -> list[_Shot]:
+def _count(index: int, seed: tuple[int, ...], level: Level) -> list[_Shot]:
     verb = tuple(EVENTS)[index % len(EVENTS)]
-    more = _stage(verb, _cast(seed, [verb], count=4), seed)
+    # One goes: three stay at least two.
+    more = _stage(verb, _cast(seed, [verb], max(3, level.objects or 4)), seed, level)
     extra = next(i for i in range(len(more.things)) if i not in (more.actor, more.target))
     moving = remove(more, extra), more
-    frame = int(np.random.default_rng((*seed, 5)).integers(FRAMES))
+    frame = int(np.random.default_rng((*seed, 5)).integers(more.frames))
     scenes = [*moving, *(stand_still(scene, frame) for scene in moving)]
     # The twin differs in both, number and motion: neither may be taken for the other.
     return [
@@ -229,9 +266,9 @@ def _count(index: int, seed: tuple[int, ...]) -> list[_Shot]:
     ]
 
 
-def _attribute(index: int, seed: tuple[int, ...]) -> list[_Shot]:
+def _attribute(index: int, seed: tuple[int, ...], level: Level) -> list[_Shot]:
     verb = [name for name, kind in EVENTS.items() if kind.objects == 2][index % 11]
-    scene = _stage(verb, _cast(seed, [verb]), seed)
+    scene = _stage(verb, _cast(seed, [verb], level.objects), seed, level)
     scenes = scene, exchange_colours(scene)
     return [_Shot(one, one.statement, 1 - place, "colours") for place, one in enumerate(scenes)]
 
@@ -241,6 +278,8 @@ MAKERS: Mapping[str, _Maker] = {
     "order": _order,
     "role": _role,
     "direction": _direction,
+    "event": _event,
+    "agent": _agent,
     "count": _count,
     "attribute": _attribute,
 }
@@ -254,7 +293,7 @@ def made_again(bench: Bench) -> MadeBench:
     """
     where = str(bench.folder / SETTINGS)
     seed = require(require(bench.settings, "world", dict, where), "seed", int, where)
-    made = make_bench(seed, len(bench.captions))
+    made = make_bench(seed, len(bench.captions), level_from(bench.settings.get("level", {}), where))
     if (
         made.questions != bench.questions
         or {name: clip.captions for name, clip in made.clips.items()} != bench.captions

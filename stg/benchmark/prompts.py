@@ -10,7 +10,7 @@ import torch
 from graphs import GraphStore, VideoFeatures, flat_graph, to_text
 from stg.benchmark.making import made_again
 from stg.benchmark.questions import Bench, write_lines
-from stg.benchmark.twins import FPS, FRAMES, SIDE, Scene, look
+from stg.benchmark.twins import FPS, SIDE, Scene, look
 from stg.runtime.errors import UserError
 from stg.runtime.reading import counted, some
 from stg.video.sampling import sample_numbers
@@ -66,7 +66,7 @@ def _true(bench: Bench, frames: int, format: str) -> Iterator[tuple[str, str]]:
 
 
 def _seen(scene: Scene, video: str, frames: int) -> VideoFeatures:
-    number = sample_numbers(FRAMES, frames, "centres")
+    number = sample_numbers(scene.frames, frames, "centres")
     boxes = scene.boxes(number)
     times, things = boxes.shape[:2]
     track = torch.arange(things).repeat(times)
@@ -78,7 +78,7 @@ def _seen(scene: Scene, video: str, frames: int) -> VideoFeatures:
         track=track,
         label=track + 1,
         frame_number=torch.from_numpy(np.asarray(number)),
-        total_frames=FRAMES,
+        total_frames=scene.frames,
         fps=float(FPS),
         size=(SIDE, SIDE),
         video=video,

@@ -17,14 +17,19 @@ SETTINGS, QUESTIONS, KEY, CAPTIONS, CLIPS = "bench.json", "questions.jsonl", "ke
 FILES = (QUESTIONS, KEY, CAPTIONS)
 
 KINDS: Mapping[str, str] = {
-    "verb": "what the actor does to the target, of four statements that differ in the verb",
+    "verb": "what one thing does, of four statements that differ in the verb",
     "order": "which event of two that are each other's reverse",
-    "role": "who does it to whom",
+    "role": "who follows whom",
     "direction": "which way something moves",
+    "event": "what the actor does to the target, of four statements that differ in the verb (a frame may show it)",
+    "agent": "who does it to whom (a frame may show it)",
     "count": "how many objects there are (a frame shows it)",
     "attribute": "which object has which colour (a frame shows it)",
 }
 """Kind of question -> what it asks."""
+
+IN_TIME = ("verb", "order", "role", "direction")
+"""Kinds that no single frame answers: the frames of a clip in another order are those of a twin with another answer."""
 
 TWINS: Mapping[str, str] = {
     "reversed": "the same frames in reverse order",
@@ -262,12 +267,13 @@ def write_answers(path: str | Path, answers: Iterable[Answer], made: str | None 
     Raises:
         StgError: the file cannot be written.
     """
-    maker = {} if made is None else {"made": made}
-    write_lines(path, ({"id": one.id, **_said(one), **maker} for one in answers))
+    write_lines(path, (answer_row(one, made) for one in answers))
 
 
-def _said(answer: Answer) -> dict[str, Any]:
-    return {"choice": answer.choice} if answer.scores is None else {"scores": list(answer.scores)}
+def answer_row(answer: Answer, made: str | None = None) -> dict[str, Any]:
+    """An answer as a file of answers holds it."""
+    said = {"choice": answer.choice} if answer.scores is None else {"scores": list(answer.scores)}
+    return {"id": answer.id, **said, **({} if made is None else {"made": made})}
 
 
 def write_lines(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from stg.benchmark.questions import KINDS, Answer, Bench, read_answers
+from stg.benchmark.questions import IN_TIME, KINDS, Answer, Bench, read_answers
 from stg.datasets.world.phrases import NOUNS
 from stg.datasets.world.scores import parted, verb_of
-from stg.evaluation.predictions import read_predicted
+from stg.evaluation.predictions import clip_id, read_predicted
 from stg.metrics.bootstrap import resampled_sums
 from stg.runtime.errors import UserError
-from stg.runtime.reading import counted, read_json_lines, shown, some
+from stg.runtime.reading import counted, number, read_json_lines, shown, some
+from stg.text.tokenizer import tokenize
 
 CAPTION_SCORES: Mapping[str, str] = {
     "event": "captions that name the event, by any of its phrases",
@@ -48,6 +49,8 @@ def score_file(bench: Bench, path: str | Path, *, name: str | None = None, sampl
                 f"{shown(bench.videos[0])}: are these captions of another bench?"
             )
         found = score_captions(bench, captions, samples=samples)
+        if path.suffix == ".jsonl":
+            found["likelihood"] = score_likelihoods(bench, path, found["right"])
     return {"name": name or path.stem, **found}
 
 
@@ -66,8 +69,9 @@ def score_answers(bench: Bench, answers: Mapping[str, Answer], *, samples: int =
 
     Returns:
         ``kinds``: for each kind ``accuracy``, ``low``, ``high``, ``chance``, ``questions``, ``answered``, and
-        ``twins``, the share of pairs in which both questions are right; ``mean`` over these kinds; ``consistency``, the
-        share of the clips with a reverse in which the two answers differ, as they should; ``examples``; ``notes``.
+        ``twins``, the share of pairs in which both questions are right; ``mean`` over these kinds; ``in_time``, the
+        mean over those of `stg.benchmark.questions.IN_TIME`, which no single frame answers; ``consistency``, the share
+        of the clips with a reverse in which the two answers differ, as they should; ``examples``; ``notes``.
     """
     chosen = {name: answer.choice for name, answer in answers.items()}
     right = {one.id: chosen.get(one.id) == bench.key[one.id].answer for one in bench.questions}
@@ -90,6 +94,7 @@ def score_answers(bench: Bench, answers: Mapping[str, Answer], *, samples: int =
         }
     if not kinds:
         raise UserError("none of the answers decides for a choice: all scores are equal")
+    timed = [found["accuracy"] for name, found in kinds.items() if name in IN_TIME]
     reversed_ = {
         frozenset({one.id, one.pair}) for one in bench.key.values() if one.twin == "reversed" and one.pair is not None
     }
@@ -98,6 +103,7 @@ def score_answers(bench: Bench, answers: Mapping[str, Answer], *, samples: int =
         "of": "answers",
         "kinds": kinds,
         "mean": float(np.mean([found["accuracy"] for found in kinds.values()])),
+        "in_time": float(np.mean(timed)) if timed else None,
         "consistency": sum(one != other for one, other in both) / len(both) if both else None,
         "examples": [
             {
@@ -119,8 +125,8 @@ def score_captions(bench: Bench, captions: Mapping[str, str], *, samples: int = 
     A clip without a caption counts as a wrong one.
 
     Returns:
-        ``kinds``: for each score ``accuracy``, ``low``, ``high``, ``questions`` (clips); ``mean``, ``examples``,
-        ``notes``.
+        ``kinds``: for each score ``accuracy``, ``low``, ``high``, ``questions`` (clips); ``right``: for each clip that
+        has a caption, whether it names the event (or none, where none is); ``mean``, ``examples``, ``notes``.
     """
     found: dict[str, list[bool]] = {name: [] for name in CAPTION_SCORES}
     examples = []
@@ -142,9 +148,59 @@ def score_captions(bench: Bench, captions: Mapping[str, str], *, samples: int = 
     return {
         "of": "captions",
         "kinds": kinds,
+        "right": {video: names_event(bench, video, caption) for video, caption in captions.items()},
         "mean": float(np.mean([one["accuracy"] for one in kinds.values()])),
         "examples": examples,
         "notes": [f"{counted(len(missing), 'clip')} without a caption count as wrong"] if missing else [],
+    }
+
+
+def names_event(bench: Bench, video: str, caption: str) -> bool:
+    """Whether a caption names what happens in a clip, or nothing where nothing does."""
+    return verb_of(caption) == verb_of(bench.captions[video][0])
+
+
+def score_likelihoods(bench: Bench, path: Path, right: Mapping[str, bool]) -> dict[str, Any] | None:
+    """What the log-probabilities that a model gives with its captions are worth; None where it gives none.
+
+    Args:
+        bench: whose captions.
+        path: of JSON lines; those with ``truth_log_probs``, one for each true caption in the order of the bench, and
+            with ``log_prob``, of the model's own caption, count. Natural logarithms of whole captions, the end
+            included.
+        right: whether each of the model's captions names the event.
+
+    Returns:
+        ``truth``: log-probability of the true captions a word, the end counted as one, over ``truth_clips``; ``sure``:
+        how often a right caption has a higher ``log_prob`` than a wrong one (ties half), 1 at best, .5 by chance; None
+        where there are none of either.
+
+    Raises:
+        UserError: not a finite number for each caption; names the line.
+    """
+    total, words, clips = 0.0, 0, 0
+    sure: dict[bool, list[float]] = {True: [], False: []}
+    for where, row in read_json_lines(path):
+        video = clip_id(str(row["video"]))
+        if row.get("error") is not None:
+            continue
+        truths = bench.captions[video]
+        if (given := row.get("truth_log_probs")) is not None:
+            if not isinstance(given, list) or len(given) != len(truths) or any(number(one) is None for one in given):
+                raise UserError(f"{where}: 'truth_log_probs' must be {len(truths)} finite numbers, one a true caption")
+            total, clips = total + sum(given), clips + 1
+            words += sum(len(tokenize(text)) + 1 for text in truths)
+        if (own := row.get("log_prob")) is not None:
+            if number(own) is None:
+                raise UserError(f"{where}: 'log_prob' must be a finite number, got {own!r:.60}")
+            sure[right[video]].append(float(own))
+    if not clips and not any(sure.values()):
+        return None
+    better = np.subtract.outer(sure[True], sure[False])
+    return {
+        "truth": total / words if clips else None,
+        "truth_clips": clips,
+        "sure": float(((better > 0) + 0.5 * (better == 0)).mean()) if better.size else None,
     }
 
 
@@ -183,6 +239,16 @@ def markdown(record: Mapping[str, Any]) -> list[str]:
     if record.get("consistency") is not None:
         titles.append("reverse differs")
         cells.append(_percent(record["consistency"]))
+    likelihood = record.get("likelihood") or {}
+    if likelihood.get("truth") is not None:
+        titles.append("log-likelihood of the truth, a word")
+        cells.append(f"{likelihood['truth']:.3f}")
+    if likelihood.get("sure") is not None:
+        titles.append("surer of right captions")
+        cells.append(_percent(likelihood["sure"]))
+    if record.get("in_time") is not None:
+        titles.append("mean of kinds in time")
+        cells.append(_percent(record["in_time"]))
     titles.append("mean")
     cells.append(_percent(record["mean"]))
     return [f"| {' | '.join(row)} |" for row in (titles, ["---", *["---:"] * (len(titles) - 1)], cells)]

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from stg.benchmark.levels import photograph
 from stg.datasets.world.directing import Script
-from stg.datasets.world.rendering import Motion, Thing, background, boxes_of, render
+from stg.datasets.world.rendering import Motion, Thing, background, boxes_of, hidden_share, render
 
 SIDE = 96
 """Width and height of the world in which clips are planned: that of the built-in world."""
@@ -29,6 +30,37 @@ REVERSED = {
 
 
 @dataclass(frozen=True)
+class View:
+    """How a scene is filmed, in a picture of :data:`SIDE` pixels.
+
+    Args:
+        camera: ``[F 2]`` how far the camera stands to the right and below.
+        bars: upright bars in front of everything: left and right edge, and brightness of 0 to 1.
+        noise: deviation of each pixel in each frame, of 255.
+        texture: a photograph in the place of the wall.
+        clock: ``[F]`` the number by which the noise of each frame is drawn.
+    """
+
+    camera: Float[np.ndarray, "F 2"]
+    bars: tuple[tuple[float, float, float], ...]
+    noise: float
+    texture: bool
+    clock: Int[np.ndarray, " F"]
+
+    @property
+    def margin(self) -> int:
+        """How far the camera sees beyond the picture."""
+        return int(np.ceil(np.abs(self.camera).max())) if self.camera.any() else 0
+
+    def covered(self, boxes: Float[np.ndarray, "T O 4"]) -> Float[np.ndarray, "T O"]:
+        """Share of each box that the bars hide, 0 to 1."""
+        share = np.zeros(boxes.shape[:2])
+        for left, right, _ in self.bars:
+            share += (np.minimum(boxes[..., 2], right) - np.maximum(boxes[..., 0], left)).clip(min=0.0)
+        return (share / (boxes[..., 2] - boxes[..., 0])).clip(max=1.0)
+
+
+@dataclass(frozen=True)
 class Scene:
     """What happens in a clip, and where all things are.
 
@@ -38,6 +70,7 @@ class Scene:
         verb: the event; None where all things stand still.
         actor, target: places among the things; None where there is none.
         wall: seed of the background.
+        view: how it is filmed; None: as the built-in world is.
     """
 
     things: tuple[Thing, ...]
@@ -46,20 +79,63 @@ class Scene:
     actor: int | None
     target: int | None
     wall: tuple[int, ...]
+    view: View | None = None
+
+    @property
+    def frames(self) -> int:
+        """How many there are."""
+        return self.motion.angle.shape[1]
 
     def boxes(self, frame_number: Int[np.ndarray, " T"]) -> Float[np.ndarray, "T O 4"]:
         """True boxes in a picture of :data:`SIDE` pixels, in the given frames."""
-        return boxes_of(self.things, at_frames(self.motion, frame_number))
+        boxes = boxes_of(self.things, at_frames(self.motion, frame_number))
+        return boxes if self.view is None else boxes - np.tile(self.view.camera[frame_number], 2)[:, None]
+
+    def hidden(self, frame_number: Int[np.ndarray, " T"]) -> Float[np.ndarray, "T O"]:
+        """The share of each box that nearer things, or bars, hide."""
+        boxes = self.boxes(frame_number)
+        share = hidden_share(boxes, self.motion.depth)
+        return share if self.view is None else np.maximum(share, self.view.covered(boxes))
 
     def render(self, frame_number: Int[np.ndarray, " T"], size: int = SIDE) -> UInt8[np.ndarray, "T H W 3"]:
-        """Pixels of the given frames, ``size`` by ``size``: a larger picture shows the same, in more detail."""
-        scale = size / SIDE
+        """Pixels of the given frames, ``size`` by ``size``: a larger picture shows the same, in more detail.
+
+        Raises:
+            UserError: photographs are wanted, and scikit-image is not installed.
+        """
+        scale, margin = size / SIDE, 0 if self.view is None else self.view.margin
+        side = SIDE + 2 * margin
         things = [replace(thing, radius=thing.radius * scale) for thing in self.things]
-        motion = Motion(self.motion.centre * scale, self.motion.angle, self.motion.depth)
-        # Enlarged from that of the small picture: shrunk again, it is the wall of the built-in world.
-        nearest = np.arange(size) * SIDE // size
-        wall = background(np.random.default_rng(self.wall), SIDE)[nearest][:, nearest]
-        return render(things, motion, frame_number, wall)
+        centre = (self.motion.centre + margin) * scale
+        motion = Motion(centre, self.motion.angle, self.motion.depth)
+        rng, whole = np.random.default_rng(self.wall), round(side * scale)
+        if self.view is not None and self.view.texture:
+            wall = photograph(rng, whole)
+        else:
+            # Enlarged from that of the small picture: shrunk again, it is the wall of the built-in world.
+            nearest = np.arange(whole) * side // whole
+            wall = background(rng, side)[nearest][:, nearest]
+        pictures = render(things, motion, frame_number, wall)
+        return pictures if self.view is None else self._filmed(self.view, pictures, frame_number, size)
+
+    def _filmed(
+        self, view: View, pictures: UInt8[np.ndarray, "T A A 3"], frame_number: Int[np.ndarray, " T"], size: int
+    ) -> UInt8[np.ndarray, "T H W 3"]:
+        scale = size / SIDE
+        corner = np.rint((view.margin + view.camera[frame_number]) * scale).astype(int)
+        corner = corner.clip(0, pictures.shape[1] - size)
+        shown = np.stack(
+            [picture[y : y + size, x : x + size] for picture, (x, y) in zip(pictures, corner, strict=True)]
+        ).astype(np.float32)
+        for left, right, shade in view.bars:
+            shown[:, :, round(left * scale) : round(right * scale)] = 255.0 * shade
+        if view.noise:
+            nearest = np.arange(size) * SIDE // size
+            for picture, tick in zip(shown, view.clock[frame_number].tolist(), strict=True):
+                # Of the small picture's pixels: shrunk, a larger one is as noisy.
+                grain = np.random.default_rng((*self.wall, 8, tick)).normal(0.0, view.noise, (SIDE, SIDE, 3))
+                picture += grain[nearest][:, nearest]
+        return (shown + 0.5).clip(0.0, 255.0).astype(np.uint8)
 
     @property
     def statement(self) -> str:
@@ -94,7 +170,15 @@ def reverse(scene: Scene) -> Scene:
     actor, target = (scene.actor, scene.target)
     if scene.verb == "follows":
         actor, target = target, actor
-    return replace(scene, motion=motion, verb=REVERSED[scene.verb], actor=actor, target=target)
+    view = scene.view and replace(scene.view, camera=scene.view.camera[::-1], clock=scene.view.clock[::-1])
+    return replace(scene, motion=motion, verb=REVERSED[scene.verb], actor=actor, target=target, view=view)
+
+
+def turn(scene: Scene, angle: float) -> Scene:
+    """The actor askew by so many radians, all the time."""
+    turned = scene.motion.angle.copy()
+    turned[scene.actor] += angle
+    return replace(scene, motion=Motion(scene.motion.centre, turned, scene.motion.depth))
 
 
 def exchange_colours(scene: Scene) -> Scene:

@@ -258,14 +258,23 @@ class VideoCaptioner:
         if held is not None:
             yield held
 
+    def source(self, graph: GraphData, video: str) -> BatchSource:
+        """What the model reads of a clip.
+
+        Args:
+            graph: of the clip (`stg.data.edges.graph_as_recorded`).
+            video: its id.
+        """
+        # Through the dtype of the store: the model was trained on features rounded to it.
+        graphs = GraphsInMemory({video: graph}, self.trained.features_dtype)
+        return BatchSource(graphs, self.trained.graph.variant, self.trained.graph.time_flow)
+
     def _describe(self, name: str, path: Path, parts: Iterator[ClipPart], start: float) -> ClipCaption:
         clip = self.extractor.run_clip(parts)
         # With the edges and tracks of the training's graphs, which need not be the paper's.
         graph = graph_as_recorded(self.extractor(clip), self.trained.features)
         video = clip.sample.video
-        # Through the dtype of the store: the model was trained on features rounded to it.
-        graphs = GraphsInMemory({video: graph}, self.trained.features_dtype)
-        source = BatchSource(graphs, self.trained.graph.variant, self.trained.graph.time_flow)
+        source = self.source(graph, video)
         candidates = generate(
             self.trained.captioner,
             source,

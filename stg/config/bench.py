@@ -6,17 +6,19 @@ from typing import Any, Literal
 from stg.config.schema import positive, seeds
 
 ACTIONS = {
-    "export": ("clips", "size", "seed"),
+    "export": ("clips", "size", "seed", "level"),
     "score": ("name", "samples", "report", "json"),
     "ask": (
         "model", "out", "method", "frames", "batch", "device", "download", "endpoint", "requests", "replies",
         "key_variable",
     ),
     "prompt": ("out", "frames", "store"),
+    "balance": ("json",),
+    "run": ("out", "captions", "control", "weights", "beam", "device", "download"),
 }  # fmt: skip
 """What can be done -> the options that belong to it."""
 
-TAKES = {"score": "a file of answers or captions"}
+TAKES = {"score": "a file of answers or captions", "run": "a run of stg.fit, or a model as stg.caption takes it"}
 """Actions that need a third word -> what it is."""
 
 
@@ -28,7 +30,11 @@ class BenchConfig:
     folder: str = field(metadata={"positional": True, "help": "Folder of the bench; export makes it."})
     source: str | None = field(
         default=None,
-        metadata={"positional": True, "optional": True, "help": "score: file of answers or captions."},
+        metadata={
+            "positional": True,
+            "optional": True,
+            "help": "score: file of answers, captions; run: run or model.",
+        },
     )
     clips: int = 500
     """export: how many clips, each with one question or more."""
@@ -36,18 +42,31 @@ class BenchConfig:
     """export: width and height of the clips in pixels, 96 to 448."""
     seed: int = 0
     """export: another seed makes other clips of the same kinds; none is a video that stg.fit trains on."""
+    level: str = "plain"
+    """export: how hard the clips are to see: plain, crowded, busy, hidden, drifting, textured (extra `textures`),
+    noisy, sequence, hard; or settings, as objects=6,distractors=2,occluders=1,drift=8,texture=1,noise=8,events=3."""
     name: str | None = None
     """score: name of the row (default: that of the file)."""
     samples: int = 1000
     """score: how many times the clips are resampled, for the intervals."""
     report: str | None = None
     """score: a page (.html) to write, with answers that are right and wrong."""
-    json: bool = field(default=False, metadata={"flag": True, "help": "score: print one JSON object."})
+    json: bool = field(default=False, metadata={"flag": True, "help": "score, balance: print one JSON object."})
     model: str | None = None
     """ask: a folder as transformers saves models, or owner/name of one on a hub, that sees pictures and reads text: a
     chat model (SmolVLM2, Qwen2-VL), or CLIP and its like; with --endpoint and --requests what that calls its model."""
     out: str | None = None
-    """ask: file of answers, which is continued; default: answers.jsonl in the folder. prompt: graphs.jsonl there."""
+    """ask: file of answers, which is continued; default: answers.jsonl in the folder. run: the same, named by the run,
+    answers-RUN.jsonl. prompt: graphs.jsonl there."""
+    captions: str | None = None
+    """run: file of captions, which is continued; default: captions-RUN.jsonl in the folder."""
+    control: Literal["none", "shuffled", "reversed", "single", "mean"] = "none"
+    """run: show the sampled frames shuffled, reversed, the middle one in place of all (single), or each alone, with the
+    mean of the scores (mean)."""
+    weights: str | None = None
+    """run: folder with the weights of the networks, or a file of them; several are joined by ':' (on Windows ';')."""
+    beam: int = 5
+    """run: width of the search for captions; 1 is greedy."""
     method: Literal["likelihood", "letter"] = "likelihood"
     """ask: what a chat model chooses by, the likelihood of each choice as its reply, or of its letter."""
     frames: int = 8
@@ -55,8 +74,10 @@ class BenchConfig:
     batch: int = 4
     """ask: replies that a chat model reads in one pass; for CLIP and its like, frames."""
     device: str = "auto"
-    """ask: where the model runs: auto, cpu, cuda, cuda:1, ..."""
-    download: bool = field(default=False, metadata={"flag": True, "help": "ask: fetch --model, if it is not here."})
+    """ask, run: where the model runs: auto, cpu, cuda, cuda:1, ..."""
+    download: bool = field(
+        default=False, metadata={"flag": True, "help": "ask, run: fetch the model and its networks, if not here."}
+    )
     endpoint: str | None = None
     """ask: address of an endpoint of chat completions, such as http://127.0.0.1:8000/v1; frames are sent to it."""
     requests: str | None = None
@@ -84,7 +105,7 @@ class BenchConfig:
             raise ValueError(f"{self.action} takes one folder alone; got {self.source!r} as well")
         if self.action == "ask":
             self._check_asking()
-        positive(self, "clips", "samples", "frames", "batch")
+        positive(self, "clips", "samples", "frames", "batch", "beam")
         seeds(self, "seed")
         if not 96 <= self.size <= 448 or self.size % 2:
             raise ValueError(f"size must be an even number in 96..448; got {self.size}")

@@ -158,6 +158,12 @@ def short_names(files: Sequence[str]) -> list[str]:
     return [str(Path(*part)) for part in parts]
 
 
+def clip_id(name: str) -> str:
+    """The id of a clip that stg.caption names: of a file, as extract names it, so that captions of both meet."""
+    place = Path(name)
+    return video_id(place) if place.suffix.lower() in SUFFIXES else name
+
+
 def _by_video(rows: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     """Where each caption of ``stg.caption`` stands, and it, by the ids of the clips; those that failed are left out."""
     found: dict[str, Any] = {}
@@ -166,9 +172,7 @@ def _by_video(rows: Iterable[tuple[str, Any]]) -> dict[str, Any]:
             raise UserError(f"{where} must be an object with video and caption, got {row!r:.80}")
         # A clip that failed and succeeded later has two lines; the one that failed says nothing of captions.
         if row.get("error") is None:
-            place = Path(row["video"])
-            # As extract names them, so that these captions meet those that evaluate writes of the same clips.
-            video = video_id(place) if place.suffix.lower() in SUFFIXES else row["video"]
+            video = clip_id(row["video"])
             if video in found:
                 raise UserError(f"{where} is a second caption for video {video!r}: keep one a video")
             found[video] = row["caption"]

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from decoders import Decoder, VideoMemory
+from stg.data.batches import pad_words
 
 
 @contextmanager
@@ -43,3 +44,26 @@ def word_log_probs(decoder: Decoder, memory: VideoMemory, words: Sequence[int]) 
     text = torch.tensor([[decoder.bos, *words, decoder.eos]], device=decoder.output.weight.device)
     log_probs = decoder(text[:, :-1], memory).log_softmax(-1)
     return log_probs.gather(-1, text[:, 1:, None])[0, :, 0]
+
+
+def caption_log_probs(
+    decoder: Decoder, memory: VideoMemory, captions: Sequence[Sequence[int]], video: Sequence[int] | None = None
+) -> Float[Tensor, " W"]:
+    """Log-probability of each of several captions as a whole, its end included: the sum of its `word_log_probs`.
+
+    All captions are read in one pass.
+
+    Args:
+        decoder: in evaluation mode.
+        memory: of one video or more.
+        captions: ids, without the first and the last special word.
+        video: the row of the memory that each caption is of; default: the first.
+    """
+    device = decoder.output.weight.device
+    words, targets, real = (
+        part.to(device) for part in pad_words([[decoder.bos, *words, decoder.eos] for words in captions])
+    )
+    rows = torch.tensor(video or [0] * len(captions), device=device)
+    log_probs = decoder(words, memory, rows).log_softmax(-1).gather(-1, targets[..., None])[..., 0]
+    # Not by a product: what a decoder says at a pad may be anything.
+    return log_probs.masked_fill(~real, 0.0).sum(1)

@@ -147,6 +147,22 @@ def append_jsonl(path: str | Path, row: dict[str, Any]) -> None:
         raise StgError(f"could not write {path}: {error.strerror or error}") from error
 
 
+def heal_jsonl(path: str | Path) -> None:
+    """Take half a line of a killed writer away from the end of a file of JSON lines.
+
+    Raises:
+        StgError: it cannot be read or written, or the name is that of a link.
+    """
+    try:
+        descriptor = open_plain(path, os.O_RDWR | os.O_APPEND)
+        try:
+            _heal(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise StgError(f"could not write {path}: {error.strerror or error}") from error
+
+
 def _heal(descriptor: int) -> int:
     """Let a file of JSON lines end with a whole line; returns its length."""
     end = os.fstat(descriptor).st_size

@@ -1,15 +1,16 @@
 """Neither the text nor a frame answers a bench; and the two models that show it find an answer that is there."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from stg.benchmark.balance import balance, blind_hits, single_frame_hits
+from stg.benchmark.balance import balance, blind_hits, proof, proof_table, single_frame_hits
 from stg.benchmark.making import MadeBench, make_bench
-from stg.benchmark.questions import KINDS
+from stg.benchmark.questions import IN_TIME, KINDS
 
-KNOWN = ("order", "direction")
+KNOWN = ("order", "role", "direction")
 
 
 @pytest.fixture(scope="module")
@@ -53,3 +54,20 @@ def test_a_frame_that_tells_is_found(made: MadeBench) -> None:
             true[one.id] = next(i for i, text in enumerate(one.choices) if ("left" in text) == left)
     keyed = answered(made, true)
     assert balance(keyed, single_frame_hits(keyed, ("direction",)))["direction"]["share"] > 0.75
+
+
+def test_no_frame_tells_the_kinds_that_need_time_and_frames_tell_others(made: MadeBench) -> None:
+    found = proof(made)
+    assert list(found) == list(KINDS)
+    assert {name for name, one in found.items() if one["in_time"]} == set(IN_TIME)
+    assert all(one["proven"] and one["low"] <= one["single_frame"] <= one["high"] for one in in_time(found))
+    # A single group of numbers leaves none to learn from.
+    assert [name for name, one in found.items() if one["single_frame"] is None] == ["count"]
+    lines = proof_table(found)
+    assert len(lines) == len(KINDS) + 2
+    assert lines[3].startswith("| order | ")
+    assert lines[3].endswith("| 50.0 | 50.0 | yes: neither tells |")
+
+
+def in_time(found: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    return [found[name] for name in IN_TIME]

@@ -1,6 +1,7 @@
 """Scores of answers and captions, against values counted by hand."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -81,7 +82,11 @@ def test_a_file_is_scored_by_the_command(bench: Bench, tmp_path: Path, capsys: p
     write_answers(
         path,
         [
-            Answer(one.id, None, tuple(-1.0 * (i != one.answer) for i in range(4 if one.id.startswith("verb") else 2)))
+            Answer(
+                one.id,
+                None,
+                tuple(-1.0 * (i != one.answer) for i in range(4 if one.id[:4] in ("verb", "even") else 2)),
+            )
             for one in bench.key.values()
         ],
     )
@@ -117,3 +122,28 @@ def test_a_file_of_another_bench_is_named(
     assert message in capsys.readouterr().err
     assert run_stg("bench", ["score", str(bench.folder)]) == 2
     assert "needs a file of answers or captions as well" in capsys.readouterr().err
+
+
+def test_likelihoods_are_scored_where_a_model_gives_them(
+    bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "c.jsonl"
+    one, two, three, other = bench.videos[:4]
+    rows = [
+        # Of two right captions and a wrong one, one right one is surer than that, and one as sure.
+        {"video": one, "caption": bench.captions[one][0], "log_prob": -1.0},
+        {"video": two, "caption": bench.captions[two][0], "log_prob": -3.0},
+        {"video": three, "caption": "nothing happens to that", "log_prob": -3.0},
+        {"video": other, "caption": "x", "truth_log_probs": [-2.0] * len(bench.captions[other])},
+    ]
+    assert all("stands still" not in bench.captions[video][0] for video in (one, two, three))
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert run_stg("bench", ["score", str(bench.folder), str(path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["likelihood"]
+    words = [len(text.split()) + 1 for text in bench.captions[other]]
+    assert found == {"truth": pytest.approx(-2.0 * len(words) / sum(words)), "truth_clips": 1, "sure": 0.75}
+    assert run_stg("bench", ["score", str(bench.folder), str(path)]) == 0
+    assert "| surer of right captions |" in capsys.readouterr().out
+    path.write_text(json.dumps({**rows[-1], "truth_log_probs": [-2.0]}) + "\n")
+    assert run_stg("bench", ["score", str(bench.folder), str(path)]) == 2
+    assert re.search(r"line 1: 'truth_log_probs' must be \d finite numbers", capsys.readouterr().err)

@@ -1,0 +1,231 @@
+"""Who answers the bench of `stg.benchmark`, and how well: chance, readers of one thing alone, and runs of stg.fit.
+
+    python -m benchmarks.bench_rows BENCH "scene=runs/a-seed0" "scene=runs/a-seed1" "graph=runs/b" --control graph
+
+Runs of one name are its seeds. Of the rows that ``--control`` names, frames are shown in other orders, too. Written
+are ``benchmarks/results/world/bench.json``, ``.md`` and ``.svg``. The rows that need no run:
+
+- ``chance``: the share that guessing gets;
+- ``text alone`` and ``best single frame``: the readers of `stg.benchmark.balance`;
+- ``optical flow alone``: a ridge regression on the flow of each third of a clip, which sees no colour and no shape.
+"""
+
+import argparse
+import json
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from benchmarks import RESULTS
+from benchmarks.bench_plot import to_svg
+from stg.benchmark.arrangement import CONTROLS, Control
+from stg.benchmark.balance import blind_hits, cross_validated, single_frame_hits, verb_in
+from stg.benchmark.making import MadeBench, made_again
+from stg.benchmark.own_runs import OwnRun, bench_builders
+from stg.benchmark.questions import IN_TIME, KINDS, Answer, Bench, by_clip, read_bench
+from stg.captioning.pipeline import load
+from stg.features.clip_pass import ClipFeatures
+from stg.features.rebuild import features_read, plan_features
+from stg.metrics.bootstrap import resampled_sums
+from stg.runs.model_file import model_header
+from stg.runs.pretrained import find_model
+
+SAMPLES = 1000
+BLOCKS = 6
+"""Blocks along each side of a frame in which flow is taken for one."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Answer the bench by each row, and write what comes of it."""
+    options = parser().parse_args(arguments)
+    bench = read_bench(options.bench)
+    made = made_again(bench)
+    runs = defaultdict[str, list[Path]](list)
+    for text in options.runs:
+        name, _, folder = text.partition("=")
+        runs[name].append(Path(folder))
+    if unknown := [name for name in options.control if name not in runs]:
+        raise SystemExit(f"--control {unknown[0]!r} is no name of a row of runs: {', '.join(runs)}")
+    rows, clips = [plain_row("chance", made, [chance_rights(made)])], dict[str, ClipFeatures]()
+    rows.append(plain_row("text alone", made, [as_numbers(blind_hits(made))]))
+    rows.append(plain_row("best single frame", made, [as_numbers(single_frame_hits(made, list(KINDS)))]))
+    for name, folders in runs.items():
+        for control in CONTROLS if name in options.control else ("none",):
+            found = [run_rights(bench, folder, control, clips) for folder in folders]
+            label = name if control == "none" else f"{name}, {control} frames"
+            rows.append({**plain_row(label, made, [right for right, _ in found]), "control": control != "none"})
+            rows[-1]["consistency"] = float(np.mean([share for _, share in found]))
+            print(markdown(rows[-1:])[-1], flush=True)
+    if clips:
+        rows.insert(3, plain_row("optical flow alone", made, [as_numbers(flow_hits(made, clips))]))
+    record = {
+        "benchmark": "bench",
+        "world": bench.settings["world"],
+        "level": bench.settings["level"],
+        "clips": len(bench.videos),
+        "questions": bench.settings["questions"],
+        "notes": options.note,
+        "rows": rows,
+    }
+    folder = options.out
+    (folder / "bench.json").write_text(json.dumps(record, indent=1) + "\n")
+    (folder / "bench.md").write_text("\n".join([*markdown(rows), "", *options.note]) + "\n")
+    (folder / "bench.svg").write_text(to_svg(record))
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
+    made = argparse.ArgumentParser(prog="python -m benchmarks.bench_rows", description="Rows of a bench.")
+    made.add_argument("bench", type=Path)
+    made.add_argument("runs", nargs="*", metavar="NAME=RUN")
+    made.add_argument("--control", action="append", default=[], metavar="NAME", help="also with frames in other orders")
+    made.add_argument("--note", action="append", default=[], help="a line below the table")
+    made.add_argument("--out", type=Path, default=RESULTS / "world")
+    return made
+
+
+Rights = Mapping[str, float]
+"""Question -> 1 where it is right, 0 where it is wrong, chance for who guesses; questions without an answer lack."""
+
+
+def as_numbers(hits: Mapping[str, bool]) -> Rights:
+    """Hits as numbers."""
+    return {name: float(hit) for name, hit in hits.items()}
+
+
+def chance_rights(made: MadeBench) -> Rights:
+    """What guessing is worth."""
+    return {one.id: 1 / len(one.choices) for one in made.questions}
+
+
+def run_rights(bench: Bench, folder: Path, control: Control, clips: dict[str, ClipFeatures]) -> tuple[Rights, float]:
+    """The answers of a run, and how often those to a clip and its reverse differ; what is read of clips is kept."""
+    start, header = time.perf_counter(), model_header(find_model(folder))
+    plan = plan_features(header["features"], features_read(header), (), bench_builders(bench))
+    own = OwnRun(load(folder, device="cpu", beam=1, plan=plan), bench, control)
+
+    def read(video: str) -> ClipFeatures:
+        if video not in clips:
+            clips[video] = own.clip(video)
+        return clips[video]
+
+    own.read = read
+    answers = {
+        answer.id: answer for video, asked in by_clip(bench.questions) for answer in own.show(video, asked).answers
+    }
+    print(f"{folder}, {control}: {time.perf_counter() - start:.0f} s", flush=True)
+    # A kind whose choices the model cannot tell apart is not answered.
+    told = {name for name in KINDS if any(one.choice is not None for one in of_kind(answers, name))}
+    rights = {
+        name: float(one.choice == bench.key[name].answer)
+        for name, one in answers.items()
+        if name.partition("-")[0] in told
+    }
+    pairs = [(key.id, key.pair) for key in bench.key.values() if key.twin == "reversed" and key.pair is not None]
+    return rights, float(np.mean([answers[one].choice != answers[other].choice for one, other in pairs]))
+
+
+def of_kind(answers: Mapping[str, Answer], kind: str) -> list[Answer]:
+    """The answers to questions of a kind."""
+    return [one for name, one in answers.items() if name.partition("-")[0] == kind]
+
+
+def plain_row(name: str, made: MadeBench, seeds: Sequence[Rights]) -> dict[str, Any]:
+    """A row: by kind its accuracy over all seeds with the interval of a bootstrap over questions, that of each seed,
+    and the share of twins both of which are right."""
+    keys, kinds = {one.id: one for one in made.key}, dict[str, Any]()
+    for kind in KINDS:
+        asked = [one.id for one in made.questions if one.kind == kind and one.id in seeds[0]]
+        if not asked:
+            continue
+        right = np.array([[rights[one] for one in asked] for rights in seeds])
+        sums = resampled_sums(right.mean(0)[:, None], SAMPLES, 0)[:, 0] / len(asked)
+        both = [[rights[one] * rights[str(keys[one].pair)] for one in asked] for rights in seeds]
+        kinds[kind] = {
+            "accuracy": float(right.mean()),
+            "low": float(np.percentile(sums, 2.5)),
+            "high": float(np.percentile(sums, 97.5)),
+            "seeds": right.mean(1).tolist(),
+            "twins": float(np.mean(both)),
+            "chance": 1 / len(next(one for one in made.questions if one.kind == kind).choices),
+            "questions": len(asked),
+        }
+    timed = [found["accuracy"] for kind, found in kinds.items() if kind in IN_TIME]
+    return {"name": name, "seeds": len(seeds), "kinds": kinds, "in_time": float(np.mean(timed)) if timed else None}
+
+
+def markdown(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Rows in per cent; 95 % intervals in brackets."""
+    titles = ["row", "seeds", *KINDS, "mean of verb to direction", "reverse differs"]
+    lines = [f"| {' | '.join(titles)} |", f"|---|{'---:|' * (len(titles) - 1)}"]
+    for row in rows:
+        cells = []
+        for kind in KINDS:
+            found = row["kinds"].get(kind)
+            cells.append(
+                f"{100 * found['accuracy']:.0f} ({100 * found['low']:.0f}-{100 * found['high']:.0f})" if found else "-"
+            )
+        differs = row.get("consistency")
+        last = [f"{100 * row['in_time']:.1f}", "-" if differs is None else f"{100 * differs:.0f}"]
+        lines.append(f"| {' | '.join([row['name'], str(row['seeds']), *cells, *last])} |")
+    return lines
+
+
+def flow_hits(made: MadeBench, clips: Mapping[str, ClipFeatures], seed: int = 0) -> dict[str, bool]:
+    """Which questions a ridge regression on optical flow has right, each kind by itself."""
+    seen = {video: flow_features(clips[video].sample.frames) for video in made.clips}
+    hits = dict[str, bool]()
+    for kind in KINDS:
+        asked = [one for one in made.questions if one.kind == kind]
+        verbs = sorted({verb_in(choice) for one in asked for choice in one.choices})
+        features = []
+        for one in asked:
+            flow = seen[one.video]
+            # Each statement has weights of its own for its verb: nothing binds flow to colours and shapes.
+            wide = np.zeros((1, len(one.choices), len(verbs), len(flow)))
+            for place, choice in enumerate(one.choices):
+                wide[0, place, verbs.index(verb_in(choice))] = flow
+            features.append(wide.reshape(1, len(one.choices), -1))
+        hits |= cross_validated(made, asked, features, seed)
+    return hits
+
+
+def flow_features(frames: np.ndarray) -> Float[np.ndarray, " K"]:
+    """Of each third of a clip: how far things move right and down, how much, and whether flow runs together.
+
+    The flow of a block is the least-squares solution of Lucas and Kanade (1981) over its pixels.
+    """
+    grey = frames.astype(np.float64).mean(-1) / 255.0
+    down, across = np.gradient(grey[:-1], axis=(1, 2))
+    change = grey[1:] - grey[:-1]
+    side = grey.shape[1] // BLOCKS
+
+    def block(values: np.ndarray) -> np.ndarray:
+        kept = values[:, : side * BLOCKS, : side * BLOCKS]
+        return kept.reshape(len(values), BLOCKS, side, BLOCKS, side).sum((2, 4))
+
+    xx, yy, xy = block(across**2) + 0.05, block(down**2) + 0.05, block(across * down)
+    xt, yt = -block(across * change), -block(down * change)
+    det = xx * yy - xy**2
+    u, v = (yy * xt - xy * yt) / det, (xx * yt - xy * xt) / det
+    energy = block(change**2)
+    weight = energy / (energy.sum((1, 2), keepdims=True) + 1e-6)
+    x = np.linspace(-1, 1, BLOCKS)[None, None, :] * np.ones_like(u)
+    y = x.transpose(0, 2, 1)
+    mx, my = ((weight * at).sum((1, 2), keepdims=True) for at in (x, y))
+    apart = u * (x - mx) + v * (y - my)
+    spread = (x - mx) ** 2 + (y - my) ** 2
+    means = [(weight * part).sum((1, 2)) for part in (u, v, np.abs(u), np.abs(v), apart, x, y, spread)]
+    rows = np.stack([*means, np.log(energy.sum((1, 2)) + 1e-6)], axis=1)
+    thirds = [part.mean(0) for part in np.array_split(rows, 3)]
+    return np.concatenate([*thirds, thirds[2] - thirds[0], [1.0]])
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
