@@ -43,10 +43,10 @@ def describe_constant(app: Sphinx, what: str, name: str, value: Any, options: An
         lines[:] = found[1] if found else []
 
 
-def defining_module(app: Sphinx, module: str, name: str) -> str | None:
+def defining_module(app: Sphinx, module: str, name: str | None) -> str | None:
     """Where the source of a constant is; of all else Sphinx finds it."""
-    value = getattr(sys.modules.get(module), name.partition(".")[0], None)
-    if getattr(value, "__module__", "builtins") != "builtins":
+    value = getattr(sys.modules.get(module), (name or "").partition(".")[0], None)
+    if not name or getattr(value, "__module__", "builtins") != "builtins":
         return None
     found = home(module, name)
     return found[0] if found else module
