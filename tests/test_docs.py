@@ -1,7 +1,8 @@
 """What the pages in docs/ say of the code is so: names, defaults, links, and lines that fit a screen."""
 
 import re
-from collections.abc import Iterator
+import runpy
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -9,13 +10,22 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
+import graphs
+from decoders import SEARCHES
 from stg.config import ExtractConfig, FitConfig, FuseConfig, SearchConfig, StoreConfig
 from stg.config.schema import to_dict
+from stg.datasets import DATASETS
+from stg.explain import EXPLAINERS
+from stg.metrics import METRICS
+from stg.models import DECODERS
+from stg.training import REWARDS
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
+CHEAT_SHEET = DOCS / "cheat_sheet.md"
 PRESETS = ROOT / "stg" / "presets"
 MADE = ("_build", "auto_gallery", "commands", "notebooks")
 """Folders that the build fills, or that hold no pages of ours."""
@@ -132,3 +142,82 @@ def test_relative_links_lead_to_files_and_headings(page: Path) -> None:
 def test_lines_fit_a_screen(page: Path) -> None:
     long = [number for number, line in enumerate(page.read_text("utf-8").splitlines(), 1) if len(line) > LONGEST]
     assert not long, f"{named(page)} has more than {LONGEST} characters in lines {long}"
+
+
+def listed(heading: str, column: int = 0) -> list[str]:
+    """What stands in code in a column of the table below a heading of the cheat sheet."""
+    (section,) = re.findall(
+        rf"^## {heading}$(.*?)(?=^## |\Z)", CHEAT_SHEET.read_text("utf-8"), re.DOTALL | re.MULTILINE
+    )
+    rows = [row.split("|")[1:-1] for row in section.splitlines() if row.startswith("| `")]
+    return [row[column].strip().strip("`") for row in rows]
+
+
+def test_commands_and_presets_of_the_cheat_sheet_are_those_there_are() -> None:
+    tables = runpy.run_path(str(DOCS / "tables.py"))
+    page = CHEAT_SHEET.read_text("utf-8")
+    assert page == tables["written"](page), "docs/cheat_sheet.md is out of date: ./run py docs/tables.py"
+    assert all(f"- `{path.stem}`: " in page for path in PRESETS.glob("*.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("heading", "registry"),
+    [
+        ("Decoders", DECODERS),
+        ("Searches", SEARCHES),
+        ("Scores", METRICS),
+        ("Rewards", REWARDS),
+        ("Explainers", EXPLAINERS),
+        ("Data sets", DATASETS),
+    ],
+)
+def test_tables_of_the_cheat_sheet_hold_all_names(heading: str, registry: Mapping[str, object]) -> None:
+    # Names that other tests add have gone when they end.
+    assert listed(heading) == list(registry)
+
+
+def test_edges_of_the_cheat_sheet_are_the_variants_and_types_there_are() -> None:
+    variants, types = list(graphs.VARIANTS), list(graphs.EDGE_TYPES)
+    assert listed("Edges of the graph") == variants + types
+    assert [int(number) for number in listed("Edges of the graph", 1)[len(variants) :]] == list(
+        graphs.EDGE_TYPES.values()
+    )
+
+
+def test_fields_of_a_graph_are_those_of_the_cheat_sheet() -> None:
+    sizes = {"N": 3, "T": 4, "D": 5, "S": 6, "L": 2, "M": 7, "P": 49, "G": 8, "A": 9, "U": 10}
+    features = graphs.VideoFeatures(
+        boxes=torch.tensor([[0.0, 0, 3, 1], [1, 0, 4, 1], [0, 0, 2, 2]]),
+        objects=torch.rand(3, 5),
+        frame=torch.tensor([0, 0, 2]),
+        num_frames=4,
+        scores=torch.rand(3),
+        scene=torch.rand(4, 6),
+        motion=torch.rand(2, 7),
+        motion_row=torch.tensor([0, 0, 1, 1]),
+        frame_number=torch.arange(4),
+        grid=torch.rand(2, 49, 8),
+        audio=torch.rand(9, 10),
+        audio_mask=torch.ones(9, dtype=torch.bool),
+        total_frames=40,
+        fps=25.0,
+        size=(48, 64),
+        label=torch.tensor([1, 2, 3]),
+        frame_time=torch.arange(4) * 0.3,
+        track=torch.tensor([0, 1, 0]),
+        label_score=torch.rand(3),
+    )
+    made = graphs.flat_graph(features).to_dict()
+    sizes["E"] = len(made["edge_weight"])
+    table = zip(*(listed("Fields of a graph", column) for column in range(3)), strict=True)
+    stated = {name: (shape, kind) for name, shape, kind in table}
+    assert stated.keys() == made.keys()
+    for name, value in made.items():
+        shape, kind = stated[name]
+        if isinstance(value, torch.Tensor):
+            assert [sizes[letter] if letter in sizes else int(letter) for letter in shape.strip("[]").split()] == list(
+                value.shape
+            ), name
+            assert f"torch.{kind}" == str(value.dtype), name
+        else:
+            assert kind == type(value).__name__, name
