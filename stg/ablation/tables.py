@@ -1,25 +1,10 @@
-"""The ablation tables: their rows as settings, each one setting away from another row, and the published figures."""
+"""The ablation tables: their rows as settings, each one setting away from another row."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-
-@dataclass(frozen=True)
-class Published:
-    """Figures that a paper prints for the rows of a table, as fractions.
-
-    Args:
-        source: paper and table.
-        data: data set and split.
-        features: what the paper's models read.
-        scores: name of a row -> BLEU-4, METEOR, ROUGE-L, CIDEr.
-    """
-
-    source: str
-    data: str
-    features: str
-    scores: Mapping[str, tuple[float, float, float, float]]
+from stg.ablation.published import PAN3, STATS1, STATS2, VATEX1, Published
 
 
 @dataclass(frozen=True)
@@ -68,14 +53,6 @@ class Table:
         return {**self.base, **self.rows[row].settings}
 
 
-def _percent(rows: Mapping[str, tuple[float, float, float, float]]) -> dict[str, tuple[float, float, float, float]]:
-    """Figures that a paper prints times 100."""
-    return {name: (b / 100, m / 100, r / 100, c / 100) for name, (b, m, r, c) in rows.items()}
-
-
-_PAN = "Pan et al. (CVPR 2020), Table 3"
-_STATS = "Cherian et al. (STaTS, WACV 2020), Table {}"
-_CHEN = "Chen et al. (VATEX challenge 2019), Table 1"
 # Cherian et al. have one branch, no graph and no distillation.
 _SCENE_STATS = {"model.decoder": "stats", "model.branches": "scene"}
 _PLACES = {"model.stats.scene_streams": ("regions",)}
@@ -106,24 +83,7 @@ TABLES: Mapping[str, Table] = {
             "dense": TableRow("Dense Graph", {"graph.variant": "dense"}, "full"),
             "full": TableRow("Our Full Model", {}),
         },
-        published=(
-            Published(
-                _PAN,
-                "MSVD test",
-                "ResNet-101, I3D, Faster R-CNN (ResNeXt-101, Visual Genome)",
-                _percent(
-                    {
-                        "scene": (45.8, 34.3, 71.0, 86.0),
-                        "concat": (45.5, 34.1, 70.7, 79.3),
-                        "l2": (46.1, 33.7, 70.6, 80.3),
-                        "spatial": (50.8, 36.1, 72.9, 91.8),
-                        "temporal": (50.7, 36.1, 73.1, 92.1),
-                        "dense": (51.4, 35.9, 72.8, 91.3),
-                        "full": (52.2, 36.9, 73.9, 93.0),
-                    }
-                ),
-            ),
-        ),
+        published=PAN3,
         notes=(
             "The weight of the L2 loss is that of the distillation (loss.distill_weight), as the paper names no other.",
             "Concat joins the branches on channels (model.concat_axis); it alone needs objects at test time.",
@@ -140,38 +100,7 @@ TABLES: Mapping[str, Table] = {
             "TS": TableRow("TS", {"model.stats.order": "ts"}, "STaTS"),
             "STaTS": TableRow("STaTS", {}),
         },
-        published=(
-            Published(
-                _STATS.format(1),
-                "MSVD test",
-                "I3D, grid of 7x7",
-                {
-                    "ST": (0.502, 0.325, 0.68, 0.742),
-                    "TS": (0.391, 0.289, 0.646, 0.521),
-                    "STaTS": (0.526, 0.335, 0.695, 0.802),
-                },
-            ),
-            Published(
-                _STATS.format(1),
-                "MSVD test",
-                "Faster R-CNN, 10 boxes a frame",
-                {
-                    "ST": (0.477, 0.33, 0.69, 0.686),
-                    "TS": (0.376, 0.274, 0.633, 0.439),
-                    "STaTS": (0.492, 0.319, 0.68, 0.709),
-                },
-            ),
-            Published(
-                _STATS.format(1),
-                "MSR-VTT test",
-                "I3D, grid of 7x7",
-                {
-                    "ST": (0.397, 0.271, 0.600, 0.429),
-                    "TS": (0.380, 0.273, 0.595, 0.427),
-                    "STaTS": (0.401, 0.275, 0.604, 0.434),
-                },
-            ),
-        ),
+        published=STATS1,
         notes=(
             "Places are the detected objects (model.stats.scene_streams [regions]) unless another stream is asked for; "
             "the presets stats_msvd_i3d and stats_msrvtt_i3d ask for I3D's grid.",
@@ -191,22 +120,7 @@ TABLES: Mapping[str, Table] = {
             "Ranked": TableRow("Ranked Att", {_TEMPORAL: "ranked"}, "Mean"),
             "Mean+Ranked": TableRow("Mean + Ranked Att", {_TEMPORAL: "mean+ranked"}, "Mean"),
         },
-        published=(
-            Published(
-                _STATS.format(2),
-                "MSR-VTT test",
-                "I3D (RGB), grid of 7x7",
-                {
-                    "Mean": (0.362, 0.263, 0.580, 0.389),
-                    "LSTM": (0.347, 0.261, 0.578, 0.385),
-                    "Mean+LSTM": (0.364, 0.259, 0.575, 0.388),
-                    "TempAtt": (0.368, 0.258, 0.580, 0.382),
-                    "Mean+TempAtt": (0.368, 0.26, 0.58, 0.385),
-                    "Ranked": (0.376, 0.264, 0.589, 0.387),
-                    "Mean+Ranked": (0.376, 0.268, 0.592, 0.404),
-                },
-            ),
-        ),
+        published=STATS2,
         notes=(
             "Places are the detected objects (model.stats.scene_streams [regions]) unless another stream is asked for; "
             "the preset stats_msrvtt_i3d_st asks for I3D's grid.",
@@ -222,26 +136,7 @@ TABLES: Mapping[str, Table] = {
             "temporal": TableRow("temporal attention", {_MEMORY: "temporal"}, "vanilla"),
             "spatial": TableRow("spatial attention", {_MEMORY: "spatial"}, "vanilla"),
         },
-        published=(
-            Published(
-                _CHEN,
-                "VATEX validation",
-                "ResNeXt-101, ir-CSN, VGGish, Mask R-CNN",
-                _percent(
-                    {
-                        "vanilla": (36.7, 25.5, 52.1, 72.5),
-                        "temporal": (38.4, 26.5, 53.2, 78.5),
-                        "spatial": (38.4, 26.3, 53.2, 77.8),
-                    }
-                ),
-            ),
-            Published(
-                _CHEN,
-                "VATEX test",
-                "ResNeXt-101, ir-CSN, VGGish, Mask R-CNN",
-                _percent({"temporal": (35.7, 25.1, 51.5, 65.3), "spatial": (36.7, 25.3, 52.1, 66.5)}),
-            ),
-        ),
+        published=VATEX1,
         notes=(
             "The rows with rewards differ from these in two settings (reward.weight and reward.from_epoch): presets "
             "vatex_temporal_rl and vatex_spatial_rl. The last row fuses two runs: presets vatex_embedding (of "
