@@ -22,6 +22,7 @@ from stg.config.training import FitConfig
 from stg.datasets.world.extractor import WORLD_BUILDERS
 from stg.features.rebuild import FeaturePlan, WeightSearch, features_read, plan_features
 from stg.runs.folder import load_config
+from stg.runs.fusions import run_settings
 from stg.runs.model_file import model_file, model_header
 from stg.runs.pretrained import find_model
 from stg.runs.shipped import model_and_places
@@ -137,13 +138,13 @@ def _fuse(config: FuseConfig) -> None:
         load_config(run)
         model_header(model_file(run))
     _files([config.fallback] if config.fallback else [])
-    _stores([config.embedding_store] if config.embedding_store else [])
+    _stores([store for store in (config.store, config.embedding_store) if store])
 
 
 @check.register
 def _compare(config: CompareConfig) -> None:
     for run in config.runs:
-        load_config(run)
+        run_settings(run)
 
 
 @check.register

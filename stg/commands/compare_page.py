@@ -6,7 +6,7 @@ from typing import Any
 from stg.commands.glimpses import clips_by_id, glimpses, reading
 from stg.config.results import CompareConfig
 from stg.pages.run.comparison import write_comparison
-from stg.runs.folder import load_config
+from stg.runs.fusions import run_settings
 from stg.runtime.errors import UserError
 from stg.runtime.reporter import Reporter
 
@@ -27,7 +27,7 @@ def write_report(record: Mapping[str, Any], config: CompareConfig, reporter: Rep
             if len(record["rows"]) < 2
             else "report ranks videos by CIDEr, which these runs have not"
         )
-    settings = load_config(record["rows"][-1]["runs"][0])
+    settings = run_settings(record["rows"][-1]["runs"][0])
     clips = {} if settings.data.dataset == "world" else clips_by_id(config.clips, False, reporter)
     with reading(GLIMPSES, config.time_limit) as readers:
         pictures = glimpses(settings, clips, GLIMPSES, readers, reporter)

@@ -49,13 +49,13 @@ def report_run(config: ReportConfig, *, reporter: Reporter) -> Path:
         UserError: no such run, or no such ablation.
     """
     run = RunFolder(config.run)
-    settings, data = run.config, run.data_of(config.dataset)
+    settings, data = run.config, run.data_of(config.dataset, config.root)
     page_file(config.target)  # what cannot be written is said before the work
     # A run that was evaluated on test is shown on it; otherwise on what its training was judged by.
     tested = any(run.evaluation_of(config.dataset).glob("test-*-scores.json"))
     references = None
     try:
-        references = captions_of(data, settings.world, config.run, config.root)
+        references = captions_of(data, settings.world, config.run)
     # The page needs no captions by people: without them it has no best and worst videos.
     except UserError as error:
         reporter.say(f"no best and worst videos: {error}")

@@ -1,10 +1,11 @@
 """The data set, and the built-in world."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from stg.config.plugins import check_name
+from stg.config.plugins import check_name, known
 from stg.config.schema import positive, seeds
 
 MOST_WORDS = 10_000
@@ -35,7 +36,8 @@ class DataConfig:
     """ahead: the next batch is read while a step runs. memory: graphs are read once and kept, for a store on a slow or
     distant disk; refused where they do not fit."""
     min_coverage: float = 0.1
-    """Least share of a split's videos, from 0 to 1, that must be in the store; below it the run is refused."""
+    """Least share of a split's videos, from 0 to 1, that must be in the store; below it the run is refused. Once set,
+    no warning asks whether names differ where most videos are missing."""
     min_count: int = 2
     """Words rarer than this in the training captions become the unknown word."""
     max_words: int = 30
@@ -72,21 +74,28 @@ class DataConfig:
         """The names of all data sets, for that of a folder."""
         return "-".join(self.sets)
 
-    def only(self, name: str | None) -> "DataConfig":
+    def only(self, name: str | None, root: str | None = None) -> "DataConfig":
         """The settings of one data set by its name; None: of `dataset`, `ALL`: of all together.
 
+        Args:
+            root: where annotation files lie now: a folder, of that data set (of all together, of `dataset`); or
+                NAME:FOLDER, several with commas, each of the data set of that name. None: where they were.
+
         Raises:
-            ValueError: there is none of this name.
+            ValueError: there is none of this name, or of one in ``root``.
         """
         sets = self.sets
-        if name == ALL:
-            return self
-        if name is None:
-            return next(iter(sets.values()))
-        if name not in sets:
+        first, *others = sets
+        key = first if name in (None, ALL) else str(name)
+        if key not in sets:
             listed = ", ".join([*sets, ALL][: len(sets) + (len(sets) > 1)])
             raise ValueError(f"dataset must be one that the run has learned from ({listed}); got {name!r}")
-        return sets[name]
+        moved = _places(root, sets, key)
+        places = {each: moved.get(each, settings.root) for each, settings in sets.items()}
+        if name != ALL:
+            return replace(sets[key], root=places[key])
+        more = [f"{sets[each].dataset}:{places[each]}" for each in others]
+        return replace(self, root=places[first], more=",".join(more) or None)
 
     def _check_more(self) -> None:
         names = [self.name]
@@ -103,6 +112,21 @@ class DataConfig:
             raise ValueError(f"more must name other data sets than dataset, each once; {twice} is there twice")
         # Making them checks them, such as their language.
         _ = self.sets if self.more else None
+
+
+def _places(root: str | None, sets: Mapping[str, DataConfig], bare: str) -> dict[str, str]:
+    """Name of a data set -> where its annotation files lie now (`DataConfig.only`); a folder alone is of ``bare``."""
+    if not root:
+        return {}
+    given = [one.strip().partition(":") for one in root.split(",")]
+    # A path may hold colons and commas: it is one, unless a data set is named.
+    if not any(colon and (name in sets or name in known("dataset")) for name, colon, _ in given):
+        return {bare: root}
+    if any(name not in sets or not folder for name, _, folder in given):
+        raise ValueError(
+            f"root must be a folder, or NAME:FOLDER, several with commas, of {', '.join(sets)}; got {root!r}"
+        )
+    return {name: folder for name, _, folder in given}
 
 
 def set_name(dataset: str, root: str | None) -> str:

@@ -25,7 +25,8 @@ class EvaluateConfig:
     store: str | None = None
     """Graph store to read in place of the one that the run was trained with."""
     root: str | None = None
-    """Folder of the annotation files, if they have moved since the training."""
+    """Folder of the annotation files, if they have moved since the training; of one of several data sets (data.more)
+    NAME:FOLDER, with commas, such as msvd:/data/msvd."""
     out: str | None = None
     """Folder for captions and scores; by default ``evaluation`` in the run."""
     meteor: bool = True

@@ -62,7 +62,8 @@ class ReportConfig:
     store: str | None = None
     """Graph store to read in place of the one that the run was trained with."""
     root: str | None = None
-    """Folder of the annotation files, if they have moved since the training."""
+    """Folder of the annotation files, if they have moved since the training; of one of several data sets (data.more)
+    NAME:FOLDER, with commas, such as msvd:/data/msvd."""
     time_limit: float = 600.0
     """Seconds to wait for one clip before it is given up: its video is shown without pictures, or without its film."""
     device: str = "auto"

@@ -35,7 +35,8 @@ class CompareConfig:
     time_limit: float = 600.0
     """For --report: seconds to wait for one clip before it is shown without pictures."""
     root: str | None = None
-    """Folder of the annotation files, if they have moved since the training."""
+    """Folder of the annotation files, if they have moved since the training; of one of several data sets (data.more)
+    NAME:FOLDER, with commas, such as msvd:/data/msvd."""
     meteor: bool = True
     """Compare by METEOR, too, next to BLEU-4, ROUGE-L and CIDEr; it needs Java and about 20 seconds to start."""
     json: bool = field(default=False, metadata={"flag": True, "help": "Print one JSON object instead of tables."})

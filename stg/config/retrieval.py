@@ -114,6 +114,14 @@ class FuseConfig:
     """rerank: folder of stg.embed."""
     split: str = "val"
     """val, test or train, or another that the data set has. Choose on val; use test once."""
+    dataset: str | None = None
+    """Of runs that have learned from several data sets (data.more) one by its name, such as msvd; or all, together. By
+    default the first, data.dataset."""
+    store: str | None = None
+    """Graph store to read in place of those that the runs were trained with."""
+    root: str | None = None
+    """Folder of the annotation files, if they have moved since the training; of one of several data sets (data.more)
+    NAME:FOLDER, with commas, such as msvd:/data/msvd."""
     method: Literal["rerank", "ensemble"] = "rerank"
     """rerank: the embedding chooses among the runs' captions; ensemble: the runs choose each word together."""
     mix: float = 0.0

@@ -49,7 +49,8 @@ class ShipConfig:
     store: str | None = None
     """Graph store of the validation videos in place of the one that the run was trained with."""
     root: str | None = None
-    """Folder of the annotation files, if they have moved since the training."""
+    """Folder of the annotation files, if they have moved since the training; of one of several data sets (data.more)
+    NAME:FOLDER, with commas, such as msvd:/data/msvd."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", self.name) or self.name in RESERVED:

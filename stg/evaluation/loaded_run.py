@@ -77,7 +77,8 @@ def load_run(
 
     Args:
         dataset: which, of a run that has learned from several: ``msvd``; ``all`` for all together; None: the first.
-        store, root: other places of the graphs and of the annotation files than those of the training.
+        store, root: other places of the graphs and of the annotation files than those of the training; the latter a
+            folder, or NAME:FOLDER of each data set that has moved (`DataConfig.only`).
         splits: those that are read; by default all must be there as for training.
         reporter: as in :func:`stg.datasets.open.open_dataset`.
 
@@ -90,8 +91,8 @@ def load_run(
     where = pick_device(device)
     trained.captioner.to(where)
     # Store and folder may lie elsewhere than when the run was trained.
-    data = RunFolder(folder).data_of(dataset)
-    data = dataclasses.replace(data, store=store or data.store, root=root or data.root)
+    data = RunFolder(folder).data_of(dataset, root)
+    data = dataclasses.replace(data, store=store or data.store)
     opened = open_dataset(data, settings.world, reporter=reporter, splits=splits)
     # Features that were made otherwise would give captions too, only worse ones.
     trained.check(opened.store)
@@ -110,7 +111,12 @@ def load_run_as(config: EvaluateConfig | ReportConfig, split: str, *, reporter: 
         dataset=config.dataset,
         reporter=reporter,
     )
-    first, *others = run.settings.data.sets
-    if config.dataset is None and others:
-        reporter.say(f"{run.folder} has also learned from {', '.join(others)}: this is {first} alone; see --dataset")
+    say_other_sets(run, reporter)
     return run
+
+
+def say_other_sets(run: LoadedRun, reporter: Reporter) -> None:
+    """Say of a run that has learned from several data sets that it is looked at on the first, which nobody chose."""
+    first, *others = run.settings.data.sets
+    if run.part is None and others:
+        reporter.say(f"{run.folder} has also learned from {', '.join(others)}: this is {first} alone; see --dataset")

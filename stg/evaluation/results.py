@@ -3,7 +3,7 @@
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from stg.datasets.open import READERS, captions_read
 from stg.evaluation.predictions import read_predicted
 from stg.runs.evaluations import read_scores
 from stg.runs.folder import RunFolder, defining
+from stg.runs.fusions import fused_runs, run_settings
 from stg.runtime.errors import UserError
 
 _SEED = re.compile(r"(?<=.)[-_.](seed)?\d+$")
@@ -27,6 +28,7 @@ class RunResult:
         recorded: the scores as they were written when it was evaluated.
         features: what the model reads, as its header says; None: the model is gone.
         dataset: which of the run's data sets it was evaluated on, see `RunFolder.data_of`.
+        fused: names of the runs whose captions these are a choice of; empty for a run of its own.
     """
 
     folder: str
@@ -35,6 +37,7 @@ class RunResult:
     recorded: Mapping[str, float]
     features: Mapping[str, Any] | None
     dataset: str | None = None
+    fused: tuple[str, ...] = ()
 
     @property
     def seed(self) -> int:
@@ -57,6 +60,9 @@ class RunResult:
             del found["run.start"]
         if self.features is not None and other.features is not None and differences(self.features, other.features):
             found["data.store"] = (self.settings.data.store, other.settings.data.store)
+        # One of the fused runs has the same settings as the fusion, and other captions.
+        if self.fused != other.fused:
+            found["fused"] = (self.fused, other.fused)
         return found
 
 
@@ -80,14 +86,14 @@ def distinct(folders: Sequence[str]) -> Sequence[str]:
 
 
 def load_result(folder: str, split: str, search: str, dataset: str | None = None) -> RunResult:
-    """Settings, captions and recorded scores of one run.
+    """Settings, captions and recorded scores of one run, or of a fusion of several.
 
     Raises:
         UserError: not a run, not of this data set, not evaluated so (says how to), or a file is damaged.
     """
 
-    run = RunFolder(folder)
-    settings, stem = run.config, f"{split}-{search}"
+    run, members = RunFolder(folder), fused_runs(folder)
+    settings, stem = run_settings(folder), f"{split}-{search}"
     captions, scores = (run.evaluation_file(stem, kind, dataset) for kind in ("", "scores"))
     if not captions.exists() or not scores.exists():
         width = search.removeprefix("beam").split("-")[0]
@@ -98,15 +104,20 @@ def load_result(folder: str, split: str, search: str, dataset: str | None = None
         raise UserError(
             f"{folder} has no scores of {split}{of} with search {search}{withheld} "
             f"(there: {', '.join(there) or 'none'}): "
-            f"run python -m stg.evaluate {shlex.quote(folder)} --split {split}{of}{beam}"
+            + (
+                f"run its python -m stg.ablate again with --split {split}{beam}"
+                if members
+                else f"run python -m stg.evaluate {shlex.quote(folder)} --split {split}{of}{beam}"
+            )
         )
     values = read_scores(scores)["scores"]
     if None in values.values():
         raise UserError(f"{scores} holds no scores of stg.evaluate: evaluate {folder} again")
     # A run without its model is still of use here: what its features were is then unknown, and a note says so.
-    header = run.header
+    header = RunFolder(members[0] if members else folder).header
     features = header["features"] if header is not None else None
-    return RunResult(folder, settings, read_predicted(captions), values, features, dataset)
+    fused = tuple(_SEED.sub("", member.resolve().name) for member in members)
+    return RunResult(folder, settings, read_predicted(captions), values, features, dataset, fused)
 
 
 def require_same_videos(runs: Sequence[RunResult]) -> None:
@@ -137,14 +148,18 @@ def data_set(run: RunResult) -> str:
 
 def references(runs: Sequence[RunResult], root: str | None) -> Mapping[str, Sequence[str]]:
     """Video -> captions of the runs' data set; see `captions_of`."""
-    return captions_of(runs[0].data, runs[0].settings.world, runs[0].folder, root)
+    first = runs[0]
+    try:
+        data = first.settings.data.only(first.dataset, root)
+    except ValueError as error:
+        raise UserError(f"{first.folder}: {error}") from error
+    return captions_of(data, first.settings.world, first.folder)
 
 
 def captions_of(
     data: DataConfig,
     world: WorldConfig,
     folder: str,
-    root: str | None = None,
     *,
     instead: str = "give their folder with --root",
 ) -> Mapping[str, Sequence[str]]:
@@ -153,13 +168,11 @@ def captions_of(
     Args:
         data, world: of the run.
         folder: of the run, for errors.
-        root: another place of the annotation files than that of the training.
         instead: what to do if the run names none, for errors.
 
     Raises:
         UserError: the annotation cannot be read, or the run names none.
     """
-    data = replace(data, root=root or data.root)
     if data.root is None and data.dataset in READERS:
         raise UserError(f"the run {folder} names no annotation files: {instead}")
     return captions_read(data, world)
@@ -204,7 +217,7 @@ def group(runs: Sequence[RunResult], *, names: str | None = None) -> list[SeedGr
 
 def name_rows(runs: Sequence[RunResult]) -> list[str]:
     """What distinguishes runs: all the settings in which any two of them differ; the store, where features do."""
-    settings = [_flat(to_dict(run.settings)) for run in runs]
+    settings = [_flat(to_dict(run.settings)) | ({"fused": " + ".join(run.fused)} if run.fused else {}) for run in runs]
     keys = dict.fromkeys(key for first in runs for run in runs for key in first.unlike(run))
     last = [key.rsplit(".", 1)[-1] for key in keys]
     short = {key: name if last.count(name) == 1 else key for key, name in zip(keys, last, strict=True)}

@@ -22,7 +22,7 @@ from stg.captioning.ensemble import (
 )
 from stg.config.retrieval import FuseConfig
 from stg.data.feature_check import compare_versions
-from stg.evaluation.loaded_run import batch_source, load_run
+from stg.evaluation.loaded_run import batch_source, load_run, say_other_sets
 from stg.evaluation.predictions import merge, read_predicted, short_names, write_captions
 from stg.metrics.scorer import Scorer, Scores
 from stg.models.generation import Caption
@@ -126,7 +126,7 @@ def _check_out(config: FuseConfig) -> None:
 def _open_members(config: FuseConfig, reporter: Reporter) -> list[Member]:
     """The runs, all of one data set."""
     names = [config.runs[0]] if len(config.runs) == 1 else short_names(config.runs)
-    members = [_open(run, name, config.split, reporter) for run, name in zip(config.runs, names, strict=True)]
+    members = [_open(config, run, name, reporter) for run, name in zip(config.runs, names, strict=True)]
     first, *others = members
     if len(kinds := {member.dataset.name for member in members}) > 1:
         raise UserError(f"the runs are of unlike data sets: {' and '.join(sorted(kinds))}; fuse runs of one")
@@ -140,14 +140,23 @@ def _open_members(config: FuseConfig, reporter: Reporter) -> list[Member]:
     return members
 
 
-def _open(run: str, name: str, split: str, reporter: Reporter) -> Member:
+def _open(config: FuseConfig, run: str, name: str, reporter: Reporter) -> Member:
     settings = load_config(run)
     if settings.run.control != "none":
         raise UserError(f"{run} is a control ({settings.run.control}), whose captions say nothing about the videos")
     reporter.say(f"{name}:")
     # On the CPU: several models may not fit a GPU at once; each is moved there when it captions.
-    opened = load_run(run, device="cpu", splits=(split,), reporter=reporter)
-    opened.require_split(split)
+    opened = load_run(
+        run,
+        store=config.store,
+        root=config.root,
+        device="cpu",
+        splits=(config.split,),
+        dataset=config.dataset,
+        reporter=reporter,
+    )
+    opened.require_split(config.split)
+    say_other_sets(opened, reporter)
     trained, dataset = opened.trained, opened.dataset
     return Member(name, trained, dataset, opened.store, batch_source(trained, opened.store, dataset))
 

@@ -207,14 +207,15 @@ class RunFolder:
         _, *others = self.config.data.sets
         return read_evaluations(self.evaluation, [*others, ALL] if others else ())
 
-    def data_of(self, dataset: str | None) -> DataConfig:
-        """The settings of one of the data sets that the run has learned from (`DataConfig.only`).
+    def data_of(self, dataset: str | None, root: str | None = None) -> DataConfig:
+        """The settings of one of the data sets that the run has learned from, with annotation files that may lie
+        elsewhere now (`DataConfig.only`).
 
         Raises:
-            UserError: there is none of this name.
+            UserError: there is none of this name, or of one in ``root``.
         """
         try:
-            return self.config.data.only(dataset)
+            return self.config.data.only(dataset, root)
         except ValueError as error:
             raise UserError(f"{self}: {error}") from error
 

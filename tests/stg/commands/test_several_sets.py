@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,13 +13,15 @@ import stg
 from stg.commands.compare import main as compare
 from stg.commands.evaluate import evaluate_and_print
 from stg.commands.evaluate import main as evaluate
+from stg.commands.fuse import main as fuse
 from stg.commands.parser import run_command
 from stg.commands.report import main as report
-from stg.config.data import DataConfig
+from stg.config.data import ALL, DataConfig
 from stg.config.evaluation import EvaluateConfig
 from stg.config.model import ModelConfig
 from stg.config.report import ReportConfig
 from stg.config.results import CompareConfig
+from stg.config.retrieval import FuseConfig
 from stg.config.shipping import ShipConfig
 from stg.config.training import FitConfig, OptimConfig, RunConfig
 from stg.evaluation import shipping
@@ -140,6 +143,78 @@ def test_runs_compare_on_a_data_set_that_both_have_learned_from(
     assert record["rows"][0]["scores"]["cider"]["mean"] == pytest.approx(mean)
     assert run_command(CompareConfig, compare, "", [*runs, *words]) == 2
     assert "is of folder-one, language en, " in capsys.readouterr().err
+
+
+def test_each_data_set_may_have_moved(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Annotation files of the others, too: NAME:FOLDER."""
+    moved = {name: tmp_path / name / "elsewhere" for name in ("one", "two")}
+    run = tmp_path / "run"
+    shutil.copytree(folder / "both0", run)
+    for name, place in moved.items():
+        shutil.copytree(folder / name, place)
+    # Where they were at the training is gone.
+    for name in ("config.json", "config.yaml"):
+        text = (run / name).read_text()
+        for gone in ("one", "two"):
+            text = text.replace(str(folder / gone), str(tmp_path / "gone" / gone))
+        (run / name).write_text(text)
+    words = [str(run), "--split", "val", "--beam", "1", "--metrics", "bleu", "--out", str(tmp_path / "out")]
+    both = f"folder-one:{moved['one']}, folder-two:{moved['two']}"
+    for more, written in (
+        (["--root", str(moved["one"])], "val-greedy.json"),
+        (["--dataset", "folder-two", "--root", str(moved["two"])], "folder-two/val-greedy.json"),
+        (["--dataset", "folder-two", "--root", both], "folder-two/val-greedy.json"),
+        (["--root", both], "val-greedy.json"),
+    ):
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        assert run_command(EvaluateConfig, evaluate, "", [*words, *more]) == 0
+        assert (tmp_path / "out" / written).exists()
+    capsys.readouterr()
+    for root, said in (
+        (f"folder-two:{moved['two']}", str(tmp_path / "gone" / "one")),
+        ("msvd:/data", "root must be a folder, or NAME:FOLDER, several with commas, of folder-one, folder-two; got 'm"),
+        (
+            "folder-two:",
+            "root must be a folder, or NAME:FOLDER, several with commas, of folder-one, folder-two; got 'f",
+        ),
+    ):
+        assert run_command(EvaluateConfig, evaluate, "", [*words, "--root", root]) == 2
+        assert said in capsys.readouterr().err
+
+
+def test_a_moved_folder_is_a_path_unless_it_names_a_data_set() -> None:
+    data = DataConfig("msrvtt", "a", more="msvd:b, folder:c/mine")
+    assert data.only(ALL) == replace(data, more="msvd:b,folder:c/mine")
+    assert data.only(ALL, "x:y,z") == replace(data, root="x:y,z", more="msvd:b,folder:c/mine")
+    assert data.only("msvd", "x:y,z").root == data.only(None, "x:y,z").root == "x:y,z"
+    named = "folder-mine:d/other, msrvtt:e"
+    assert data.only(ALL, named) == replace(data, root="e", more="msvd:b,folder:d/other")
+    assert [data.only(name, named).root for name in (None, "msrvtt", "msvd", "folder-mine")] == [
+        "e",
+        "e",
+        "b",
+        "d/other",
+    ]
+    with pytest.raises(ValueError, match=r"of msrvtt, msvd, folder-mine; got 'msvd:b,vatex:q'"):
+        data.only("msvd", "msvd:b,vatex:q")
+
+
+def test_runs_are_fused_on_either_data_set(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, moved = tmp_path / "fused.json", tmp_path / "moved"
+    shutil.copytree(folder / "one", moved)
+    options = ["--method", "ensemble", "--split", "test", "--meteor", "false", "--out", str(out), "--force"]
+    words = [str(folder / "both0"), str(folder / "both1"), *options]
+    for more, names, said in (
+        ([], {"one"}, True),
+        (["--dataset", "folder-two"], {"two"}, False),
+        (["--dataset", "all"], {"one", "two"}, False),
+        (["--root", str(moved), "--store", str(folder / "store")], {"one"}, True),
+    ):
+        assert run_command(FuseConfig, fuse, "", [*words, *more]) == 0
+        assert set(read_predicted(out)) == {f"{name}test{n}" for name in names for n in range(3)}
+        assert ("has also learned from folder-two: this is folder-one alone" in capsys.readouterr().out) == said
+    assert run_command(FuseConfig, fuse, "", [*words, "--dataset", "msvd"]) == 2
+    assert "both0: dataset must be one that the run has learned from (folder-one, fold" in capsys.readouterr().err
 
 
 def test_pages_show_either_data_set(folder: Path, tmp_path: Path) -> None:
