@@ -10,13 +10,13 @@ from typing import Any
 
 from graphs import GraphStore
 from stg.ablation.cells import CellFolder, java_is_there
-from stg.ablation.command_lines import evaluate_command, fit_command
 from stg.ablation.config import AblateConfig
 from stg.ablation.markdown import to_markdown
 from stg.ablation.plan import Plan, make_plan
 from stg.ablation.report import make_record, read_scores
 from stg.ablation.work import work_on
 from stg.config.data import DataConfig
+from stg.config.retrieval import EmbedConfig
 from stg.datasets.open import open_dataset
 from stg.evaluation.plots import to_svg
 from stg.runtime.errors import Preempted, UserError
@@ -29,14 +29,18 @@ from stg.runtime.reporter import SILENT, Reporter
 POLL_SECONDS = 0.5
 
 
-def ablate(config: AblateConfig, *, reporter: Reporter = SILENT) -> int:
+def ablate(config: AblateConfig, *, embedding: EmbedConfig | None = None, reporter: Reporter = SILENT) -> int:
     """Work on all cells that no other process works on, until all are done; 1 if some have failed.
+
+    Args:
+        embedding: settings of the embedding of rows that fuse others, but for data, seed and folder; None: those of
+            stg.embed.
 
     Raises:
         Preempted: ``reporter`` asked for it; what is done is kept.
         UserError: no such table, settings that contradict it, folders of other runs, data that are not there.
     """
-    plan = make_plan(config)
+    plan = make_plan(config, embedding)
     # Neither makes a store: what the features are is known only if there is one.
     if config.dry_run or config.report:
         plan = replace(plan, features=_features_there(config.data))
@@ -44,8 +48,8 @@ def ablate(config: AblateConfig, *, reporter: Reporter = SILENT) -> int:
     if config.dry_run:
         for cell, state in states:
             _say(reporter, f"{cell.cell.name}: {state}")
-            _say(reporter, f"    {fit_command(cell.config)}")
-            _say(reporter, f"    {evaluate_command(cell.evaluation)}")
+            for line in cell.commands:
+                _say(reporter, f"    {line}")
         return 0
     if config.report:
         write_report(plan)
@@ -83,7 +87,7 @@ def _work_through(plan: Plan, reporter: Reporter, *, verbose: bool) -> None:
         if not left:
             return
         count += _times(done, len(left), time.monotonic() - began)
-        # One whose teacher has failed is worked on, and fails with the reason.
+        # One that builds on a cell that has failed is worked on, and fails with the reason.
         ready = [cell for cell in left if not any(one in left for one in plan.needed(cell.cell))]
         # Stops at the first cell that was free, so that the disk is read again after each.
         if any(_work_if_free(plan, cell, wall, count, reporter, verbose) for cell in ready):
@@ -105,7 +109,7 @@ def _work_if_free(plan: Plan, cell: CellFolder, wall: float, count: str, reporte
             return False
         number = list(plan.configs).index(cell.cell) + 1
         _say(reporter, f"cell {number} of {len(plan.configs)}, {cell.cell.name}: {count}")
-        if (wrong := work_on(cell, reporter=reporter, verbose=verbose)) is not None:
+        if (wrong := work_on(cell, needs=plan.needed(cell.cell), reporter=reporter, verbose=verbose)) is not None:
             _say(reporter, f"    failed: {wrong}. The other cells continue; its log: {cell.run.log_file}")
             return True
         seconds = cell.record["seconds"]

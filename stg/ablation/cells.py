@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from stg.ablation.command_lines import evaluate_command, fit_command
 from stg.config.evaluation import EvaluateConfig
 from stg.config.schema import describe, differences, to_dict
 from stg.config.training import FitConfig
@@ -98,6 +99,16 @@ class CellFolder:
         write_atomic(self.record_file, json.dumps(record, ensure_ascii=False, indent=1))
 
     @property
+    def commands(self) -> list[str]:
+        """What does the same by hand."""
+        return [fit_command(self.config), evaluate_command(self.evaluation)]
+
+    @property
+    def begun(self) -> bool:
+        """Whether its training has been begun."""
+        return self.run.begun
+
+    @property
     def trained(self) -> bool:
         """Whether the cell's run has been trained to its end with these very settings.
 
@@ -110,7 +121,7 @@ class CellFolder:
             return False  # stg.fit checks it itself; another process may be making it at this moment
         # The run's own check of its settings, with the name of the option that this command has.
         TrainingRun(run.path, self.config, option="--out")
-        self._check_features()
+        self.check_features()
         return run.finished and not defining(differences(to_dict(run.config), to_dict(self.config)))
 
     @property
@@ -126,7 +137,12 @@ class CellFolder:
         found = header["features"] if header is not None else self.record.get("features")
         return found if isinstance(found, dict) else None
 
-    def _check_features(self) -> None:
+    def check_features(self) -> None:
+        """Refuse a store that is not the one the cell was begun with.
+
+        Raises:
+            UserError: it is made otherwise.
+        """
         # A store may be moved (data.store is free): what is in it may not change.
         found = self.trained_on
         if self.features is None or found is None or not (differing := differences(found, self.features)):
@@ -172,7 +188,7 @@ class CellFolder:
             return "done"
         if self.record.get("failed"):
             return "failed"
-        return "unfinished" if self.run.begun else "new"
+        return "unfinished" if self.begun else "new"
 
     def failed_since(self, began: float) -> bool:
         """Whether the cell has failed at or after a time (seconds of the epoch)."""

@@ -34,6 +34,9 @@ class Rows:
     meteor: bool | None = None
     """Score by METEOR, too; it needs Java and about 20 seconds a cell. null: on real data sets, not on the built-in
     world."""
+    embedding: str | None = None
+    """Settings of the embedding that chooses captions in the last row of vatex1: a preset (vatex_embedding) or file of
+    stg.embed. Data, seed and folder are those of the cell. null: the defaults of stg.embed."""
     dry_run: bool = field(
         default=False, metadata={"flag": True, "help": "List the cells, their commands and how far they are; no more."}
     )

@@ -80,7 +80,7 @@ def _differences(record: Record, search: str) -> str:
         if found:
             count = pair["settings_apart"]
             # With more than one setting between two rows a difference has no single cause: the table says so.
-            sign = "" if count == 1 else f" ({count} settings)"
+            sign = "" if count == 1 else " (fused)" if count is None else f" ({count} settings)"
             lines.append(
                 [_cell(pair["row"]), _cell(pair["against"]) + sign, *(_apart(found.get(name)) for name in columns)]
             )

@@ -1,15 +1,17 @@
 """Which cells a table, or a grid, has, and what each of them trains."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from stg.ablation.cells import Cell, CellFolder, Scoring
 from stg.ablation.config import AblateConfig
+from stg.ablation.fused import FusedFolder
 from stg.ablation.grids import AXES, grid
 from stg.ablation.tables import TABLES, Table
 from stg.config.plugins import near
+from stg.config.retrieval import EmbedConfig
 from stg.config.schema import from_dict, seed_list, to_dict
 from stg.config.training import FitConfig, TrainingSections
 from stg.runtime.errors import UserError
@@ -18,7 +20,7 @@ OWN = {
     "run.out": "use --out",
     "run.seed": "use --seeds",
     "run.control": "use --controls",
-    "run.start": "cells begin with fresh weights",
+    "run.start": "cells begin with fresh weights, or with those of another row",
     "run.teacher": "the table distillation trains a teacher for each seed",
 }
 """Settings that each cell has its own value of -> what to do instead."""
@@ -35,6 +37,7 @@ class Plan:
         configs: cell -> what it trains.
         scoring: how cells are scored.
         features: manifest of the store at hand, which all cells must have been trained on; None: whatever they were.
+        embedding: settings of the embeddings of rows that fuse others.
     """
 
     name: str
@@ -43,15 +46,19 @@ class Plan:
     configs: Mapping[Cell, FitConfig]
     scoring: Scoring
     features: Mapping[str, Any] | None = None
+    embedding: EmbedConfig = field(default_factory=EmbedConfig)
 
     def at(self, cell: Cell) -> CellFolder:
         """A cell on disk."""
-        return CellFolder(cell, self.folder / "cells", self.configs[cell], self.scoring, self.features)
+        known = (cell, self.folder / "cells", self.configs[cell], self.scoring, self.features)
+        if self.table.rows[cell.row].fused:
+            return FusedFolder(*known, tuple(self.needed(cell)), self.embedding)
+        return CellFolder(*known)
 
     def needed(self, cell: Cell) -> list[CellFolder]:
-        """The cells that must be done before one: its teacher, and what that must beat."""
-        row = self.table.rows[cell.row]
-        return [self.at(replace(cell, row=name)) for name in (row.teacher, row.baseline) if name]
+        """The cells that must be done before one: its teacher and what that must beat, what it goes on from, or what it
+        fuses."""
+        return [self.at(replace(cell, row=name)) for name in self.table.rows[cell.row].needs]
 
     @property
     def cells(self) -> list[CellFolder]:
@@ -59,8 +66,11 @@ class Plan:
         return [self.at(cell) for cell in self.configs]
 
 
-def make_plan(config: AblateConfig) -> Plan:
+def make_plan(config: AblateConfig, embedding: EmbedConfig | None = None) -> Plan:
     """The cells that a command asks for.
+
+    Args:
+        embedding: settings of the embedding of rows that fuse others; None: those of stg.embed.
 
     Raises:
         UserError: see `stg.ablation.ablate.ablate`.
@@ -69,7 +79,7 @@ def make_plan(config: AblateConfig) -> Plan:
     # The sections of stg.fit, without what only the ablation has.
     shared = {item.name: getattr(config, item.name) for item in fields(TrainingSections)}
     base = FitConfig(**shared, run=config.run)
-    return plan_cells(
+    planned = plan_cells(
         name,
         table,
         base,
@@ -81,6 +91,7 @@ def make_plan(config: AblateConfig) -> Plan:
             config.split, config.beam, config.data.dataset != "world" if config.meteor is None else config.meteor
         ),
     )
+    return planned if embedding is None else replace(planned, embedding=embedding)
 
 
 def _chosen(config: AblateConfig) -> tuple[str, Table]:
@@ -133,8 +144,7 @@ def plan_cells(
         for seed in seeds
         for shuffled in (False, True)[: 1 + controls]
         for row in table.rows
-        # A row may be a control itself, of its edges: on shuffled features it would be another row's control.
-        if not (shuffled and table.settings(row).get("run.control", "none") != "none")
+        if not (shuffled and _is_without_control(table, row))
     ]
     configs = {}
     for cell in order:
@@ -146,10 +156,17 @@ def plan_cells(
             own["run.control"] = "shuffle"
         row = table.rows[cell.row]
         # Without its video no model is better than another: the teacher of a control has nothing to beat.
-        for key, other in (("run.teacher", row.teacher), ("teacher.baseline", "" if cell.shuffled else row.baseline)):
+        baseline = "" if cell.shuffled else row.baseline
+        for key, other in (("run.start", row.start), ("run.teacher", row.teacher), ("teacher.baseline", baseline)):
             own |= {key: str(folder / "cells" / replace(cell, row=other).name)} if other else {}
         configs[cell] = with_settings(base, {**free, **table.settings(cell.row), **own})
     return Plan(name, table, folder, configs, scoring)
+
+
+def _is_without_control(table: Table, row: str) -> bool:
+    # A row may be a control itself, of its edges: on shuffled features it would be another row's control. Captions of
+    # controls say nothing about the videos, so that nothing is to be chosen among them.
+    return table.settings(row).get("run.control", "none") != "none" or bool(table.rows[row].fused)
 
 
 def with_settings(config: FitConfig, settings: Mapping[str, Any]) -> FitConfig:

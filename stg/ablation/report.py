@@ -79,7 +79,7 @@ def _row(plan: Plan, name: str, shuffled: bool, done: Sequence[CellFolder]) -> d
         "row": name,
         "title": row.title,
         "control": shuffled,
-        "settings": plan.table.settings(name),
+        "settings": plan.table.described(name),
         "against": row.against or None,
         "seeds": [one.cell.seed for one in done],
         # Seeds of a row have the same number of weights.
@@ -127,7 +127,16 @@ def compare_rows(rows: Sequence[Mapping[str, Any]], reference: str) -> list[dict
             keys = row["settings"].keys() | other["settings"].keys()
             # A control differs by its shuffled features too.
             apart_in = sum(row["settings"].get(key) != other["settings"].get(key) for key in keys) + other["control"]
-            made.append({"row": row["row"], "against": other["name"], "settings_apart": apart_in, "scores": scores})
+            # No number of settings makes one run of several.
+            fused = "fused" in row["settings"] or "fused" in other["settings"]
+            made.append(
+                {
+                    "row": row["row"],
+                    "against": other["name"],
+                    "settings_apart": None if fused else apart_in,
+                    "scores": scores,
+                }
+            )
     return made
 
 

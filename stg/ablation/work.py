@@ -3,18 +3,20 @@
 import json
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from stg.ablation.cells import CellFolder
+from stg.ablation.fused import FusedFolder, count_fused_weights, fuse_members, train_embedding
 from stg.config.data import WorldConfig
 from stg.datasets.world.dataset import World
 from stg.datasets.world.scores import event_scores, verb_of
 from stg.evaluation.predictions import read_predicted
-from stg.evaluation.scoring import SearchResult, evaluate_as, report_lines, scores_of
+from stg.evaluation.scoring import evaluate_as, report_lines
 from stg.metrics.columns import score_line
+from stg.metrics.scorer import Scores
 from stg.runs.evaluations import file_stem
 from stg.runs.folder import RunFolder
 from stg.runtime.errors import Preempted, StgError
@@ -26,10 +28,13 @@ from stg.training.loop import fit
 Record = dict[str, Any]
 
 
-def work_on(cell: CellFolder, *, reporter: Reporter, verbose: bool = False) -> str | None:
+def work_on(
+    cell: CellFolder, *, needs: Sequence[CellFolder] = (), reporter: Reporter, verbose: bool = False
+) -> str | None:
     """Train a cell to its end and evaluate it, from wherever it is; returns what went wrong, if something did.
 
     Args:
+        needs: cells without which it cannot be.
         verbose: also report what training and evaluation report, and the scores.
 
     Raises:
@@ -40,6 +45,7 @@ def work_on(cell: CellFolder, *, reporter: Reporter, verbose: bool = False) -> s
     record: Record = {**cell.record, "failed": None}
     began, doing = time.monotonic(), "seconds"
     try:
+        _require_done(cell, needs)
         if not cell.trained:
             _train(cell, record, details)
         _add_seconds(record, doing, began)
@@ -47,7 +53,7 @@ def work_on(cell: CellFolder, *, reporter: Reporter, verbose: bool = False) -> s
         if reporter.should_stop():
             raise Preempted(f"stopped before {cell.cell.name} was evaluated: the same command resumes from there")
         # After training, as the number depends on the vocabulary and on the features of the store.
-        record["weights"] = count_weights(cell.run)
+        record["weights"] = count_fused_weights(cell) if isinstance(cell, FusedFolder) else count_weights(cell.run)
         if not cell.evaluated:
             _evaluate(cell, record, details)
     # A stop is no failure: the cell stays unfinished, and all work ends.
@@ -67,23 +73,33 @@ def work_on(cell: CellFolder, *, reporter: Reporter, verbose: bool = False) -> s
     return None
 
 
+def _require_done(cell: CellFolder, needs: Sequence[CellFolder]) -> None:
+    """Refuse to build on cells that are not there: what they left would be the model of some epoch."""
+    for one in needs:
+        if (state := one.state) != "done":
+            why = f"failed: {one.record['failed']['error']}" if state == "failed" else "is not done"
+            raise StgError(f"{cell.cell.name} needs {one.cell.name}, which {why}")
+
+
 def _train(cell: CellFolder, record: Record, reporter: Reporter) -> None:
     # Scores of before belong to weights of before.
     record["evaluated"] = {}
-    if not cell.run.begun:
+    if not cell.begun:
         record["features"] = cell.features
     record |= {"commit": commit(), "machine": machine()}
     cell.write_record(record)
-    fit(cell.config, reporter=reporter)
+    if isinstance(cell, FusedFolder):
+        record |= train_embedding(cell, reporter)
+        cell.write_record(record)
+    else:
+        fit(cell.config, reporter=reporter)
     if not cell.trained:
         raise StgError(f"{cell.run} was trained with other settings, and stg.fit does not resume with these")
 
 
 def _evaluate(cell: CellFolder, record: Record, reporter: Reporter) -> None:
-    if cell.config.run.threads:
-        torch.set_num_threads(cell.config.run.threads)
-    run, found = evaluate_as(cell.evaluation, reporter=reporter)
-    stems = {name: file_stem(cell.scoring.split, name) for name in found}
+    scores, lines = _fuse(cell, record, reporter) if isinstance(cell, FusedFolder) else _caption(cell, reporter)
+    stems = {name: file_stem(cell.scoring.split, name) for name in scores}
     if cell.config.data.dataset == "world":
         for stem in stems.values():
             write_events(cell.config.world, cell.run, stem)
@@ -93,15 +109,33 @@ def _evaluate(cell: CellFolder, record: Record, reporter: Reporter) -> None:
     cell.write_record(record)
     # Or a cell that lacks a file would be evaluated again and again.
     if not cell.evaluated:
-        raise StgError(f"{cell.run} was evaluated, and not all scores are there: {_there(found)}")
-    for name, scores in scores_of(found).items():
-        reporter.say(f"{name}:  {score_line(scores.values)}")
-    for line in report_lines(run, cell.scoring.split, found, cell.evaluation.show):
+        raise StgError(f"{cell.run} was evaluated, and not all scores are there: {_there(scores)}")
+    for name, found in scores.items():
+        if found is not None:
+            reporter.say(f"{name}:  {score_line(found.values)}")
+    for line in lines:
         reporter.say(line)
 
 
-def _there(found: Mapping[str, SearchResult]) -> str:
-    unavailable = [result.scores.unavailable for result in found.values() if result.scores]
+def _caption(cell: CellFolder, reporter: Reporter) -> tuple[dict[str, Scores | None], list[str]]:
+    """Caption and score by the cell's own model: scores of each search, and what else there is to say."""
+    if cell.config.run.threads:
+        torch.set_num_threads(cell.config.run.threads)
+    run, found = evaluate_as(cell.evaluation, reporter=reporter)
+    lines = report_lines(run, cell.scoring.split, found, cell.evaluation.show)
+    return {name: result.scores for name, result in found.items()}, lines
+
+
+def _fuse(cell: FusedFolder, record: Record, reporter: Reporter) -> tuple[dict[str, Scores | None], list[str]]:
+    """Choose among the captions of other cells: scores of each search."""
+    # Before, and not after: whoever trains one of them meanwhile makes this fusion one of before.
+    if record.get("fused") != (states := cell.fused_states):
+        record |= {"fused": states, "evaluated": {}}
+    return dict(fuse_members(cell, reporter)), []
+
+
+def _there(found: Mapping[str, Scores | None]) -> str:
+    unavailable = [scores.unavailable for scores in found.values() if scores]
     reasons = {f"; METEOR: {reasons['meteor']}" for reasons in unavailable if "meteor" in reasons}
     return (", ".join(found) or "none") + "".join(reasons)
 

@@ -1,6 +1,7 @@
 """The rows of the ablation tables: one setting apart, as the presets have them, with the published figures (P37, S29,
 S30, V11)."""
 
+import dataclasses
 import re
 import shlex
 from dataclasses import fields
@@ -12,6 +13,7 @@ import pytest
 from stg.ablation.cells import Cell
 from stg.ablation.command_lines import evaluate_command, fit_command
 from stg.ablation.config import AblateConfig
+from stg.ablation.fused import FusedFolder
 from stg.ablation.grids import AXES, grid
 from stg.ablation.plan import Plan, make_plan, with_settings
 from stg.ablation.tables import TABLES
@@ -19,6 +21,7 @@ from stg.commands.option_files import PRESETS
 from stg.commands.parser import parse
 from stg.config.evaluation import EvaluateConfig
 from stg.config.model import ModelConfig, STaTSConfig, TSConfig
+from stg.config.retrieval import EmbedConfig, FuseConfig
 from stg.config.schema import differences, to_dict
 from stg.config.training import FitConfig, TeacherConfig, TrainingSections
 from stg.metrics.columns import PUBLISHED
@@ -41,9 +44,19 @@ PRESET_ROWS = {
         "Ranked": "stats_msrvtt_i3d_st_ranked",
         "Mean+Ranked": "stats_msrvtt_i3d_st_mean_ranked",
     },
-    ("vatex1", 0): {"vanilla": "vatex_vanilla", "temporal": "vatex_temporal", "spatial": "vatex_spatial"},
+    ("vatex1", 0): {
+        "vanilla": "vatex_vanilla",
+        "temporal": "vatex_temporal",
+        "spatial": "vatex_spatial",
+        "temporal-rl": "vatex_temporal_rl",
+        "spatial-rl": "vatex_spatial_rl",
+        "fused": "vatex_fused",
+    },
 }
 """Table and number of its published figures -> row -> the preset of that row."""
+
+REWARDED = {"reward.weight", "reward.from_epoch", "run.start"}
+"""How a row that goes on from another one's run differs from it: the paper has no row in between."""
 
 GRIDS = {
     "variants": ["--variants", "spatial,full,none,dense,temporal"],
@@ -67,7 +80,7 @@ def plan_of(*argv: str) -> Plan:
 def apart(one: FitConfig, other: FitConfig) -> set[str]:
     """Settings in which two cells differ, but for folders of their own; a scene branch has no graph to read out."""
     found = differences(to_dict(one), to_dict(other))
-    own = {"run.out", "teacher.baseline", *(["run.teacher"] if all(found.get("run.teacher", ())) else [])}
+    own = {"run.out", "teacher.baseline"} | {key for key in ("run.teacher", "run.start") if all(found.get(key, ()))}
     return set(found) - own - ({"model.readout"} if "scene" in (one.model.branches, other.model.branches) else set())
 
 
@@ -75,20 +88,27 @@ COMMANDS = {**{name: [name] for name in TABLES}, **GRIDS}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_row_differs_from_the_one_it_is_set_against_in_one_setting(name: str) -> None:
+def test_a_row_differs_from_the_one_it_is_set_against_in_one_step(name: str) -> None:
     plan = plan_of(*COMMANDS[name], "--seeds", "0,3", "--controls", "true")
     rows, configs = plan.table.rows, plan.configs
     assert plan.table.reference in rows
     assert [row for row in rows.values() if not row.against], "one row that all begins with"
     for cell, config in configs.items():
-        if against := rows[cell.row].against:
-            assert len(apart(config, configs[Cell(against, cell.seed, cell.shuffled)])) == 1, cell
+        row = rows[cell.row]
+        assert not (cell.shuffled and row.fused)
+        if row.fused:
+            assert row.against in row.fused
+        elif row.start:
+            assert row.against == row.start
+            assert apart(config, configs[Cell(row.start, cell.seed, cell.shuffled)]) == REWARDED, cell
+        elif row.against:
+            assert len(apart(config, configs[Cell(row.against, cell.seed, cell.shuffled)])) == 1, cell
         assert apart(config, configs[Cell(cell.row, 3 - cell.seed, cell.shuffled)]) == {"run.seed"}
-        # A row that is a control of its edges has none of its features.
-        if cell.row != "edges-shuffled":
+        # A row that is a control of its edges has none of its features, and captions of controls are not fused.
+        if cell.row != "edges-shuffled" and not row.fused:
             assert apart(config, configs[Cell(cell.row, cell.seed, not cell.shuffled)]) == {"run.control"}
     assert len({config.run.out for config in configs.values()}) == len(configs)
-    assert len({repr((plan.table.settings(name), row.teacher)) for name, row in rows.items()}) == len(rows)
+    assert len({repr(plan.table.described(name)) for name in rows}) == len(rows)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -103,9 +123,13 @@ def test_all_rows_hang_together(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in TABLES if TABLES[name].published])
-def test_rows_of_the_papers_differ_from_their_reference_in_one_setting(name: str) -> None:
+def test_rows_of_the_papers_are_set_against_their_reference_or_what_they_go_on_from(name: str) -> None:
     table = TABLES[name]
-    assert {row.against for key, row in table.rows.items() if key != table.reference} == {table.reference}
+    fresh = {key: row for key, row in table.rows.items() if not row.start and not row.fused}
+    assert {row.against for key, row in fresh.items() if key != table.reference} == {table.reference}
+    assert {key for key in table.rows if key not in fresh} == (
+        {"temporal-rl", "spatial-rl", "fused"} if name == "vatex1" else set()
+    )
 
 
 @pytest.mark.parametrize("place", PRESET_ROWS)
@@ -114,8 +138,46 @@ def test_rows_are_those_of_the_presets(place: tuple[str, int]) -> None:
     plan = plan_of(name, "--config", rows[TABLES[name].reference], "--seeds", "0")
     assert set(rows) == set(plan.table.rows)
     for cell, config in plan.configs.items():
+        row = plan.table.rows[cell.row]
+        if row.fused:
+            continue
         preset = parse(FitConfig, ["--config", rows[cell.row]], prog="stg.fit", description="")[0]
-        assert apart(preset, config) == set(), cell
+        # The preset learns without rewards first; here another row has done so.
+        assert apart(preset, config) == ({"run.start", "reward.from_epoch"} if row.start else set()), cell
+
+
+def test_the_fusion_is_that_of_the_presets() -> None:
+    embedding = parse(EmbedConfig, ["--config", "vatex_embedding"], prog="", description="")[0]
+    plan = make_plan(config_of("vatex1", "--config", "vatex_vanilla", "--seeds", "3", "--out", "there"), embedding)
+    cell = plan.at(Cell("fused", 3))
+    assert isinstance(cell, FusedFolder)
+    found = differences(to_dict(embedding), to_dict(cell.embed_config))
+    assert found == {"out": (None, "there/cells/fused-seed3/embedding"), "seed": (0, 3)}
+    words = ["there/cells/temporal-rl-seed3", "there/cells/spatial-rl-seed3", "--config", "vatex_fused"]
+    preset = parse(FuseConfig, [*words, "--embedding", "e", "--out", "o"], prog="", description="")[0]
+    greedy, beam = (cell.fuse_config(search) for search in cell.searched)
+    assert set(differences(to_dict(preset), to_dict(beam))) == {"out", "embedding", "split", "force"}
+    assert set(differences(to_dict(beam), to_dict(greedy))) == {"out", "candidates", "search.method"}
+    assert (beam.split, beam.out) == ("test", "there/cells/fused-seed3/fusion/test-beam5.json")
+    narrow = dataclasses.replace(cell, scoring=dataclasses.replace(cell.scoring, beam=3))
+    assert [narrow.fuse_config(search).searched().n_best for search in narrow.searched] == [1, 3]
+    # The commands of a cell do the same.
+    embed, *fuses = cell.commands
+    assert parse(EmbedConfig, shlex.split(embed)[3:], prog="", description="")[0] == cell.embed_config
+    assert [parse(FuseConfig, shlex.split(fuse)[3:], prog="", description="")[0] for fuse in fuses] == [greedy, beam]
+
+
+def test_rows_that_build_on_others_have_those_of_their_seed() -> None:
+    plan = plan_of("vatex1", "--seeds", "4,2", "--controls", "true", "--out", "there")
+    order = list(plan.configs)
+    for cell in order:
+        names = [one.cell.name for one in plan.needed(cell)]
+        tail = f"-seed{cell.seed}" + "-shuffle" * cell.shuffled
+        first = cell.row.removesuffix("-rl")
+        expected = [f"{first}{tail}"] if first != cell.row else []
+        assert names == (expected if cell.row != "fused" else [f"temporal-rl{tail}", f"spatial-rl{tail}"])
+        assert plan.configs[cell].run.start == (f"there/cells/{first}{tail}" if expected else None)
+        assert all(order.index(one.cell) < order.index(cell) for one in plan.needed(cell))
 
 
 @pytest.mark.parametrize("place", PRESET_ROWS)
@@ -133,22 +195,12 @@ def test_published_figures_are_those_of_the_presets(place: tuple[str, int]) -> N
 def test_figures_on_vatex_test_are_those_of_the_presets() -> None:
     validation, test = TABLES["vatex1"].published
     assert (validation.data, test.data) == ("VATEX validation", "VATEX test")
-    for row in ("temporal", "spatial"):
-        head = (PRESETS / f"vatex_{row}.yaml").read_text(encoding="utf-8")
+    for row in ("temporal", "spatial", "temporal-rl", "fused"):
+        head = (PRESETS / f"vatex_{row.replace('-', '_')}.yaml").read_text(encoding="utf-8")
         found = re.search(r"on the test set ([\d.]+), ([\d.]+), ([\d.]+), ([\d.]*\d)", head)
         assert found
         assert test.scores[row] == pytest.approx([float(number) / 100 for number in found.groups()])
-    assert "vanilla" not in test.scores
-
-
-def test_figures_of_the_rows_with_rewards_are_those_of_the_presets() -> None:
-    notes = " ".join(TABLES["vatex1"].notes)
-    for row in ("temporal", "spatial"):
-        head = (PRESETS / f"vatex_{row}_rl.yaml").read_text(encoding="utf-8")
-        found = re.search(r"# Published: BLEU-4 (.*?), METEOR (.*?), ROUGE-L (.*?), CIDEr ([\d.]*\d)", head)
-        assert found
-        assert f"{row} + RL {' / '.join(found.groups())} (" in notes
-    assert "fusion + RL 42.2 / 27.4 / 55.2 / 88.8 (39.1 / 25.8 / 53.3 / 73.4)" in notes
+    assert test.scores.keys().isdisjoint({"vanilla", "spatial-rl"})
 
 
 def test_published_figures_are_fractions_of_known_rows() -> None:
@@ -246,9 +298,13 @@ def test_the_scene_branch_is_trained_once_for_all_variants() -> None:
 
 def test_cells_go_seed_by_seed_and_have_folders_of_their_own() -> None:
     plan = plan_of("vatex1", "--seeds", "4,2", "--controls", "true", "--out", "there")
-    rows = ["vanilla", "temporal", "spatial"]
+    rows = ["vanilla", "temporal", "spatial", "temporal-rl", "spatial-rl", "fused"]
     assert [cell.name for cell in plan.configs] == [
-        f"{row}-seed{seed}{shuffle}" for seed in (4, 2) for shuffle in ("", "-shuffle") for row in rows
+        f"{row}-seed{seed}{shuffle}"
+        for seed in (4, 2)
+        for shuffle in ("", "-shuffle")
+        for row in rows
+        if (row, shuffle) != ("fused", "-shuffle")
     ]
     assert all(config.run.out == f"there/cells/{cell.name}" for cell, config in plan.configs.items())
     assert plan_of("vatex1").folder == Path("runs/ablation-vatex1-world")

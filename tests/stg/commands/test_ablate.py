@@ -33,6 +33,7 @@ from stg.commands.ablate import main
 from stg.commands.parser import run_command
 from stg.config.data import DataConfig, WorldConfig
 from stg.config.model import ModelConfig
+from stg.config.retrieval import EmbedConfig
 from stg.config.store import EdgeConfig
 from stg.config.training import OptimConfig, RunConfig
 from stg.data.edges import rebuild_edges
@@ -242,7 +243,8 @@ def test_a_stop_within_an_evaluation_is_made_up_for(config: AblateConfig, monkey
 
 
 def test_signals_are_taken_as_one_under_a_launcher_alone(config: AblateConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    def twice(given: AblateConfig, *, reporter: Reporter) -> int:
+    def twice(given: AblateConfig, *, embedding: EmbedConfig | None, reporter: Reporter) -> int:
+        assert embedding is None
         for _ in range(2):
             signal.raise_signal(signal.SIGINT)
         return int(reporter.should_stop())
