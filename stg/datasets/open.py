@@ -110,8 +110,16 @@ def open_dataset(
             required = split in (splits or TRAINING)
             least = 0.0 if splits else data.min_coverage
             _check_split(split, part, captioned[place], store, least, required=required)
-            if split in part.missing:
-                _say_missing(f"{name}{split}", split, part, store, parts if required else (), reporter)
+            if part.missing.get(split):
+                _say_missing(f"{name}{split}", split, part, reporter)
+    if data.min_coverage == DataConfig.min_coverage:
+        read = {
+            f"{name}{split}": (part.splits[split], part.missing.get(split, ()))
+            for name, part in zip(names, asked, strict=True)
+            for split in part.splits
+            if split in (splits or TRAINING)
+        }
+        _compare_names(read, parts, store, reporter)
     return OpenDataset(joined, store)
 
 
@@ -170,29 +178,38 @@ def _check_split(
         raise UserError(f"split {split!r} of {dataset.name}: of {counted(len(videos), 'video')} none has a caption")
 
 
-def _say_missing(
-    name: str,
-    split: str,
-    dataset: CaptionDataset,
-    store: GraphStore,
-    read: Sequence[CaptionDataset],
-    reporter: Reporter,
-) -> None:
-    """Say how many videos of a split are missing; of one that is read, warn where that is most of them.
-
-    Args:
-        name: of the split.
-        read: all data sets, whose captions name keys of the store; none: the split is not read.
-    """
+def _say_missing(name: str, split: str, dataset: CaptionDataset, reporter: Reporter) -> None:
+    """Say how many videos of a split are missing."""
     missing = dataset.missing[split]
     known = len(dataset.splits[split]) + len(missing)
     reporter.say(f"{name}: {len(missing)} of {known} videos are missing ({some(missing)}); scores do not cover them")
-    if read and 2 * len(missing) > known:
-        unnamed = [key for key in store if not any(key in part.captions for part in read)]
-        reporter.say(
-            f"warning: only {known - len(missing)} of the {known} videos of {name} have a graph in {store.path}, and "
-            f"no other is used: check the names{_near(missing, unnamed)}"
-        )
+
+
+def _compare_names(
+    read: Mapping[str, tuple[Sequence[str], Sequence[str]]],
+    parts: Sequence[CaptionDataset],
+    store: GraphStore,
+    reporter: Reporter,
+) -> None:
+    """Warn, once, where names seem to differ: most videos of a split have no graph, and graphs are there that no
+    caption names. Where all are named, the data are a part of what the annotation lists, which is no fault.
+
+    Args:
+        read: name of a split -> its videos with a graph, and those without.
+        parts: all data sets, whose captions and splits name keys of the store.
+    """
+    few = {name: (there, missing) for name, (there, missing) in read.items() if len(missing) > len(there)}
+    named = set[str]().union(*(part.captions for part in parts), *(v for part in parts for v in part.splits.values()))
+    if not few or not (unnamed := [key for key in store if key not in named]):
+        return
+    missing = [video for _, videos in few.values() for video in videos]
+    there = sum(len(videos) for videos, _ in few.values())
+    reporter.say(
+        f"warning: only {there} of the {there + len(missing)} videos of {', '.join(few)} have a graph in {store.path}, "
+        f"and {counted(len(unnamed), 'graph')} there {'is' if len(unnamed) == 1 else 'are'} named by no caption "
+        f"({some(unnamed)}): check the names{_near(missing, unnamed)}; where so few are meant, say so by "
+        "--data.min_coverage"
+    )
 
 
 def _near(missing: Sequence[str], unnamed: Sequence[str]) -> str:

@@ -94,12 +94,29 @@ def test_blanks_around_a_name_are_not_part_of_it(tmp_path: Path) -> None:
     assert (spelt("a"), spelt("b"), spelt("b "), spelt("c")) == (" a", "b", "b ", "c")
 
 
-def test_a_training_on_few_of_the_videos_is_said_loudly_with_near_names(tmp_path: Path) -> None:
-    rows = "".join(f"{name},a dog runs,{split}\n" for name, split in (("One", "train"), ("two", "train"), ("v", "val")))
-    rows += "three,a cat runs,train\n"
+def test_a_training_on_few_of_the_videos_is_said_loudly_and_once_with_near_names(tmp_path: Path) -> None:
+    splits = {"One": "train", "two": "train", "three": "train", "V": "val", "x": "val", "w": "val"}
+    rows = "".join(f"{name},a dog runs,{split}\n" for name, split in splits.items())
     said = Said()
-    open_dataset(folder_of(tmp_path, ["one1", "two", "v"], rows), WorldConfig(), reporter=said).store.close()
+    data = folder_of(tmp_path, ["one1", "two", "v2", "w"], rows)
+    open_dataset(data, WorldConfig(), reporter=said).store.close()
     assert said.lines[-1] == (
-        f"warning: only 1 of the 3 videos of train have a graph in {tmp_path / 'store'}, and no other is used: check "
-        "the names ('One' may be 'one1')"
+        f"warning: only 2 of the 6 videos of train, val have a graph in {tmp_path / 'store'}, and 2 graphs there are "
+        "named by no caption ('one1', 'v2'): check the names ('One' may be 'one1', 'V' may be 'v2'); where so few are "
+        "meant, say so by --data.min_coverage"
     )
+    assert sum("check the names" in line for line in said.lines) == 1
+    # Coverage that is given has been thought of.
+    said = Said()
+    open_dataset(replace(data, min_coverage=0.2), WorldConfig(), reporter=said).store.close()
+    assert any(line.startswith("train: 2 of 3 videos are missing") for line in said.lines)
+    assert not any("names" in line for line in said.lines[1:])
+
+
+def test_a_part_of_an_annotation_is_no_matter_of_names(tmp_path: Path) -> None:
+    rows = "".join(f"{name},a dog runs,{split}\n" for name, split in (("a", "train"), ("b", "train"), ("c", "train")))
+    said = Said()
+    data = folder_of(tmp_path, ["a", "v"], rows + "v,a cat runs,val\n")
+    open_dataset(data, WorldConfig(), reporter=said).store.close()
+    assert any(line.startswith("train: 2 of 3 videos are missing ('b', 'c')") for line in said.lines)
+    assert not any("names" in line for line in said.lines[1:])
