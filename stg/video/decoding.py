@@ -14,7 +14,7 @@ from stg.runtime.reading import file_id
 from stg.video.packets import MAX_PIXELS as MAX_PIXELS
 from stg.video.packets import PacketIndex, memory_named, open_regular, pictures_of, read_index
 from stg.video.packets import VideoError as VideoError
-from stg.video.pictures import HDR, DecodedPicture, Shape, fit
+from stg.video.pictures import HDR, DecodedPicture, Shape, fit, kept_shape
 
 BAD_SHARE = 0.2
 """A video with a larger share of unreadable or damaged frames is refused."""
@@ -27,7 +27,8 @@ class SampledFrames:
     Args:
         video: id of the video.
         frames: ``[T H W 3]`` RGB, upright, in their displayed shape, tone-mapped where they are HDR. Where the size
-            changes midway, each picture unsqueezed in the middle of the largest height and width that occur.
+            changes midway, each picture unsqueezed in the middle of the largest height and width that occur. Pictures
+            beyond 4K are reduced (`stg.video.pictures.kept_shape`).
         frame_number: ``[T]`` place of each frame in presentation order, counted from 0 over the whole video.
         total_frames: frames of the whole video, counted, not read from the header.
         fps: mean frames a second, 0 if the file does not say.
@@ -168,7 +169,12 @@ class Decoded:
 
     @property
     def shape(self) -> Shape:
-        """The largest height and width that occur: every picture goes into it unsqueezed."""
+        """What every picture goes into unsqueezed: the largest height and width that occur, as far as they are kept."""
+        return kept_shape(self.largest)
+
+    @property
+    def largest(self) -> Shape:
+        """The largest height and the largest width that occur."""
         return max((height for height, _ in self.shapes), default=1), max(
             (width for _, width in self.shapes), default=1
         )
@@ -199,15 +205,15 @@ def decode_frames(file: BinaryIO, path: Path, wanted: Collection[int], max_pixel
     for picture in pictures_of(file, path, max_pixels):
         place = len(result.times)
         if result.count(picture) and place in wanted:
-            result.frames[place] = picture.rgb()
-    shape = result.shape
+            result.frames[place] = picture.kept()
+    shape = result.largest
     if shape[0] * shape[1] > max_pixels:
         raise VideoError(
             f"{path.name!r} changes its size: pictures of {', '.join(result.facts['picture_sizes'])} need "
             f"{shape[1]}x{shape[0]} pixels together; the limit is {max_pixels} pixels"
         )
     # Only now is it known how large the largest picture is.
-    result.frames = {place: fit(frame, shape) for place, frame in result.frames.items()}
+    result.frames = {place: fit(frame, result.shape) for place, frame in result.frames.items()}
     return result
 
 

@@ -47,7 +47,7 @@ def _frames(
         for place, picture in enumerate(p for p in pictures_of(file, path, max_pixels) if p is not None):
             if place not in number_of:
                 continue
-            frame = fit(picture.rgb(), shape)
+            frame = fit(picture.kept(), shape)
             # Frames that cannot be read show the one before them, or at the beginning the first that can.
             yield from repeat(frame if last is None else last, number_of[place] - shown)
             yield frame

@@ -1,5 +1,6 @@
 """A decoded picture as it is meant to be seen: upright, in its displayed shape, tone-mapped where it is HDR."""
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache, cached_property
@@ -30,6 +31,12 @@ SQUARE = Fraction(1, 100)
 
 Shape = tuple[int, int]
 """Height and width."""
+
+WHOLE = 4096 * 2304
+"""Most pixels of a picture that is kept as it is: 4K. Networks read far less, and ten pictures of 8K take 1 GB."""
+
+REDUCED = 2**21
+"""Most pixels of a larger one, which is reduced as soon as it is decoded: about 1920x1080."""
 
 
 def pixel_shape(stream: Any) -> Fraction:
@@ -72,6 +79,10 @@ class DecodedPicture:
             return False, d < 0, a < 0
         return True, b < 0, c < 0
 
+    def kept(self) -> UInt8[np.ndarray, "H W 3"]:
+        """RGB pixels of the size in which a picture is kept: :func:`kept_shape`."""
+        return self.rgb(kept_shape(self.shape))
+
     def rgb(self, shape: Shape | None = None, reformatter: Any = None) -> UInt8[np.ndarray, "H W 3"]:
         """RGB pixels as they are meant to be seen, of an upright ``shape``, by default the picture's own.
 
@@ -92,6 +103,14 @@ class DecodedPicture:
             pixels = tone_map(pixels, self.frame.color_trc)
         pixels = pixels.swapaxes(0, 1) if swap else pixels
         return np.ascontiguousarray(pixels[:: -1 if up else 1, :: -1 if left else 1])
+
+
+def kept_shape(shape: Shape) -> Shape:
+    """The size in which a picture is kept: its own, or of one larger than :data:`WHOLE` a whole fraction of it."""
+    if shape[0] * shape[1] <= WHOLE:
+        return shape
+    part = math.ceil(math.sqrt(shape[0] * shape[1] / REDUCED))
+    return max(shape[0] // part, 1), max(shape[1] // part, 1)
 
 
 def fit(pixels: UInt8[np.ndarray, "h w 3"], shape: Shape) -> UInt8[np.ndarray, "H W 3"]:

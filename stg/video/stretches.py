@@ -146,7 +146,7 @@ class _Sampler:
         held: DecodedPicture | None = None
         for moment in clock[places].tolist():
             picture = self._at(moment, stretch)
-            taken.append(taken[-1] if picture is held else picture.rgb())
+            taken.append(taken[-1] if picture is held else picture.kept())
             held = picture
         shape = max(frame.shape[0] for frame in taken), max(frame.shape[1] for frame in taken)
         if shape[0] * shape[1] > request.max_pixels:
