@@ -6,17 +6,25 @@ Needs ``huggingface_hub`` (extra ``hub``), which is imported when a hub is asked
 import os
 import re
 import socket
+import sys
 import threading
 import urllib.request
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from stg.runtime.errors import UserError, first_line
 
-SECONDS = 2.0
-"""Longest wait for the first sign of a hub: a machine without a network answers by then."""
+HUB = "https://huggingface.co"
+"""Where models are, unless HF_ENDPOINT names another hub."""
+
+SECONDS = 1.2
+"""Longest wait for the first sign of a hub: with what goes before, a command without a network answers in two."""
+
+ETAG_SECONDS = 10.0
+"""Longest wait for what a hub knows of a file."""
 
 _ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
 
@@ -28,6 +36,9 @@ def is_hub_id(name: str | Path) -> bool:
 
 def cached_copy(model: str, files: Sequence[str], revision: str | None = None) -> Path | None:
     """The folder of this machine's copy of a model, if it has these files; else None. Asks no network."""
+    # The library takes longer to import than all that follows: it is asked of what is there.
+    if not (_cache() / f"models--{model.replace('/', '--')}").is_dir():
+        return None
     try:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
@@ -61,18 +72,18 @@ def fetch(model: str, files: Sequence[str], option: str, revision: str | None = 
     Raises:
         UserError: the hub cannot be reached (within :data:`SECONDS`), has no such model, or keeps it from this user.
     """
-    api = _api()
+    endpoint, advice = _endpoint(), how_to_fetch(model, files, option)
+    _require_library()
+    _check_reachable(endpoint, f"{model} is not on this machine", advice)
     from huggingface_hub import snapshot_download
 
-    advice = how_to_fetch(model, files, option)
-    _check_reachable(api.endpoint, f"{model} is not on this machine", advice)
     try:
         folder = snapshot_download(
-            model, revision=revision, allow_patterns=list(files), endpoint=api.endpoint, etag_timeout=SECONDS * 5
+            model, revision=revision, allow_patterns=list(files), endpoint=endpoint, etag_timeout=ETAG_SECONDS
         )
     except Exception as error:  # of the library, of its HTTP client and of the system: they share no base class
         raise UserError(
-            f"{model} could not be fetched from {api.endpoint}: {first_line(error, most=200)}; {advice}"
+            f"{model} could not be fetched from {endpoint}: {first_line(error, most=200)}; {advice}"
         ) from error
     return Path(folder)
 
@@ -88,28 +99,46 @@ def push(folder: Path, model: str, *, private: bool | None = None) -> str:
     Raises:
         UserError: the hub cannot be reached, or refuses it: no token (``hf auth login``), or not the owner.
     """
-    api = _api()
+    endpoint = _endpoint()
+    _require_library()
     _check_reachable(
-        api.endpoint,
+        endpoint,
         f"{model} was not sent",
         f"the files are made by save_pretrained, too: then `hf upload {model} FOLDER` sends them",
     )
+    from huggingface_hub import HfApi
+
+    api = HfApi(endpoint=endpoint, library_name="stg")
     try:
         repository = api.create_repo(model, private=private, exist_ok=True).repo_id
         return str(api.upload_folder(repo_id=repository, folder_path=folder, commit_message="Upload a captioner"))
     except Exception as error:  # as above
-        raise UserError(f"{model} could not be sent to {api.endpoint}: {first_line(error, most=200)}") from error
+        raise UserError(f"{model} could not be sent to {endpoint}: {first_line(error, most=200)}") from error
 
 
-def _api() -> Any:
-    try:
-        from huggingface_hub import HfApi
-    except ImportError as error:
+def _require_library() -> None:
+    if find_spec("huggingface_hub") is None:
         raise UserError(
             "models of a hub need huggingface_hub, which is not installed: pip install 'stg-video[hub]', or give a "
             "folder with the files of the model"
-        ) from error
-    return HfApi(endpoint=os.getenv("HF_ENDPOINT"), library_name="stg")
+        )
+
+
+def _endpoint() -> str:
+    """The hub's address, as the library has it."""
+    return (os.getenv("HF_ENDPOINT") or str(_constant("ENDPOINT", HUB))).rstrip("/")
+
+
+def _cache() -> Path:
+    """Where the library keeps its copies of models."""
+    home = os.getenv("HF_HOME") or Path(os.getenv("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
+    named = os.getenv("HF_HUB_CACHE") or os.getenv("HUGGINGFACE_HUB_CACHE") or Path(home) / "hub"
+    return Path(_constant("HF_HUB_CACHE", os.path.expandvars(named))).expanduser()
+
+
+def _constant(name: str, otherwise: Any) -> Any:
+    """What the library has read from the environment, if it is imported: later changes are none to it."""
+    return getattr(sys.modules.get("huggingface_hub.constants"), name, otherwise)
 
 
 def _check_reachable(endpoint: str, what: str, advice: str) -> None:

@@ -1,7 +1,9 @@
 """Captioners as folders that are passed on, and on a hub."""
 
 import json
+import os
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -64,6 +66,8 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     with Hub({}).open() as served:
         monkeypatch.setenv("HF_ENDPOINT", served.address)
+        # The library reads that variable as it is imported, which other tests may have done; older versions go by it.
+        monkeypatch.setattr(constants, "ENDPOINT", served.address)
         yield served
 
 
@@ -176,7 +180,7 @@ def test_a_machine_without_a_network_answers_at_once(
         if silent:
             monkeypatch.setattr(socket, "create_connection", lambda *args, **options: Event().wait())
         advice = (
-            r"cannot be reached from here \((no answer|.*refused).* within 2 s\): .*`hf download me/captioner "
+            r"cannot be reached from here \((no answer|.*refused).* within 1.2 s\): .*`hf download me/captioner "
             r"--local-dir FOLDER` .*\(model.safetensors, model.sha256.* give it as the model"
         )
         start = time.monotonic()
@@ -195,6 +199,38 @@ def test_the_network_is_asked_only_where_that_is_wished(monkeypatch: pytest.Monk
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(UserError, match="HF_HUB_OFFLINE forbids the network"):
         stg.load("me/captioner", download=True)
+
+
+def test_the_library_is_not_imported_for_what_is_not_there(python: list[str], tmp_path: Path) -> None:
+    """It takes longer to import than the answer may take."""
+    code = """
+import sys
+from stg.runtime.errors import UserError
+from stg.runtime.hub import cached_copy, fetch
+
+assert cached_copy("me/captioner", ["a"]) is None
+try:
+    fetch("me/captioner", ["a"], "the model")
+except UserError as error:
+    assert "cannot be reached" in str(error), error
+assert "huggingface_hub" not in sys.modules
+"""
+    environment = {**os.environ, "HF_HUB_CACHE": str(tmp_path), "HF_ENDPOINT": "http://127.0.0.1:9", "no_proxy": "*"}
+    subprocess.run([*python, "-c", code], check=True, env=environment)
+
+
+def test_copies_are_where_the_library_has_them(python: list[str], tmp_path: Path) -> None:
+    code = """
+from stg.runtime.hub import _cache, _endpoint
+before = str(_cache()), _endpoint()
+from huggingface_hub import constants
+assert before == (constants.HF_HUB_CACHE, constants.ENDPOINT), (before, constants.HF_HUB_CACHE, constants.ENDPOINT)
+assert before == (str(_cache()), _endpoint())
+"""
+    names = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME", "HF_ENDPOINT")
+    plain = {name: value for name, value in os.environ.items() if name not in names}
+    for more in ({"HF_HOME": "~/here"}, {"XDG_CACHE_HOME": str(tmp_path), "HF_ENDPOINT": "http://h/"}):
+        subprocess.run([*python, "-c", code], check=True, env=plain | more)
 
 
 def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
