@@ -1,4 +1,4 @@
-"""``python -m benchmarks [NAME ...] [--quick]`` measures; ``python -m benchmarks table`` writes README's tables."""
+"""``python -m benchmarks [NAME ...] [--quick]`` measures; ``python -m benchmarks table`` writes the tables."""
 
 import argparse
 import subprocess
@@ -41,13 +41,15 @@ def parser() -> argparse.ArgumentParser:
         description="Measure against named rivals, each benchmark in a process of its own, and write "
         "benchmarks/results/NAME.json.\nRivals must give the same results, or their times are not compared.",
         epilog=f"benchmarks:\n{described}\n"
-        f"  {TABLE:{width}}  measures nothing: writes README's tables from the results\n\n"
-        "examples:\n  python -m benchmarks                      all, an hour or less; then README's tables\n"
+        f"  {TABLE:{width}}  measures nothing: writes the tables of README and docs/results.md from the results\n\n"
+        "examples:\n  python -m benchmarks                      all, an hour or less; then the tables\n"
         "  python -m benchmarks scores decoding      these two\n"
         "  python -m benchmarks --quick              only see that the rivals agree: no times, nothing written\n\n"
         "Times are CPU time of one thread, medians with quartiles (benchmarks/timing.py): compare ratios, not times.",
     )
-    made.add_argument("names", nargs="*", metavar="NAME", help="all, if none is given; table: README's tables")
+    made.add_argument(
+        "names", nargs="*", metavar="NAME", help="all, if none is given; table: the tables of README and docs"
+    )
     made.add_argument("--quick", action="store_true", help="small sizes, only to see that the rivals' results agree")
     made.add_argument(
         "--clips", metavar="FILE", type=Path, default=CLIPS,
@@ -65,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown:
         command.error(f"no benchmark {', '.join(map(repr, unknown))}; there are: {', '.join((*BENCHMARKS, TABLE))}")
     if TABLE in options.names and options.quick:
-        command.error(f"{TABLE} writes README's tables and --quick writes nothing: give one of them")
+        command.error(f"{TABLE} writes tables and --quick writes nothing: give one of them")
     names = [name for name in dict.fromkeys(options.names) if name != TABLE] or (
         [] if TABLE in options.names else list(BENCHMARKS)
     )
@@ -79,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     more = {"activity": {"clips": str(options.clips)}}
     failed = main_first(names, check if options.quick else lambda name: measure_apart(name, **more.get(name, {})))
     if not failed and not options.quick and (TABLE in options.names or not options.names):
-        print(f"tables written: {write_tables().name}")
+        print(f"tables written: {', '.join(path.name for path in write_tables())}")
     return 1 if failed else 0
 
 

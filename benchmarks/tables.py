@@ -1,4 +1,4 @@
-"""README's tables of speed, made from the JSON files of the benchmarks and from nothing else.
+"""The tables of README and of docs/results.md, made from result files and from nothing else.
 
 A result file may hold, at its top level, a list ``bars`` (see `benchmarks.timing.bar`); anywhere, groups of times
 (``{"ours": {"low", "median", "high"}, "some rival": ..., "floor": ...}``); and under names that begin with ``growth``
@@ -11,27 +11,53 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import RESULTS
+from benchmarks.measured import measured
 
-README = Path(__file__).parents[1] / "README.md"
-BEGIN, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
+ROOT = Path(__file__).parents[1]
+README, PAGE = ROOT / "README.md", ROOT / "docs" / "results.md"
+BENCHMARKS, MEASURED = "benchmarks", "measured"
+"""Marks, as ``<!-- NAME -->`` and ``<!-- /NAME -->``: of the tables of speed in PAGE, of README's one table."""
 OURS = ("ours", "csr", "at once")
 """What our own way is called among its rivals."""
 FRAMES = ("cases", "milliseconds", "cpu_ms", "wall_ms", "wall_s", "parts", "steps", "times")
 """Keys that say nothing of the workload."""
 
 
-def write_tables(readme: Path = README, folder: Path = RESULTS) -> Path:
-    """Put the tables of a folder of results between the marks of a file.
+def write_tables(page: Path = PAGE, readme: Path = README, folder: Path = RESULTS) -> list[Path]:
+    """Write the tables of a folder of results into both files; returns these.
+
+    Raises:
+        ValueError: a file does not hold both of its marks, once each and in order.
+    """
+    write_between(page, BENCHMARKS, tables(read(folder)))
+    write_between(readme, MEASURED, measured(folder))
+    return [page, readme]
+
+
+def write_between(file: Path, mark: str, text: str) -> None:
+    """Put a text between the marks of a file.
 
     Raises:
         ValueError: the file does not hold both marks, once each and in order.
     """
-    text = readme.read_text()
-    start, end = text.find(BEGIN), text.find(END)
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or end < start:
-        raise ValueError(f"{readme.name} must hold {BEGIN} and after it {END}, once each")
-    readme.write_text(f"{text[: start + len(BEGIN)]}\n{tables(read(folder))}\n{text[end:]}")
-    return readme
+    whole = file.read_text("utf-8")
+    start, end = _places(file, whole, mark)
+    file.write_text(f"{whole[:start]}\n{text}\n{whole[end:]}", "utf-8")
+
+
+def between(file: Path, mark: str) -> str:
+    """What stands between the marks of a file."""
+    whole = file.read_text("utf-8")
+    start, end = _places(file, whole, mark)
+    return whole[start:end].removeprefix("\n").removesuffix("\n")
+
+
+def _places(file: Path, whole: str, mark: str) -> tuple[int, int]:
+    begin, close = f"<!-- {mark} -->", f"<!-- /{mark} -->"
+    start, end = whole.find(begin), whole.find(close)
+    if whole.count(begin) != 1 or whole.count(close) != 1 or end < start:
+        raise ValueError(f"{file.name} must hold {begin} and after it {close}, once each")
+    return start + len(begin), end
 
 
 def read(folder: Path) -> dict[str, dict[str, Any]]:

@@ -289,7 +289,7 @@ MANUALS = {
             "decoders": "Grid: values of model.decoder, with commas.",
             "out": "Folder of cells and report; by default runs/ablation-TABLE-DATASET.",
             "split": "The split that cells are scored on; epochs are chosen on val.",
-            "table": "pan3, stats1, stats2, vatex1, graph, graph2 or distillation.",
+            "table": "pan3, stats1, stats2, vatex1, families, graph, graph2 or distillation.",
             "variants": "Grid: values of graph.variant, with commas.",
         },
     ),

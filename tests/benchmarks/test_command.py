@@ -48,7 +48,7 @@ def test_one_that_fails_does_not_stop_the_others(capsys: pytest.CaptureFixture[s
 def test_a_failure_ends_the_command_with_one_and_writes_no_table(quick: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[str] = []
     outcomes: dict[str, str | None] = {"edges": "they differ"}
-    monkeypatch.setattr(command, "write_tables", lambda: written.append("README.md") or Path("README.md"))
+    monkeypatch.setattr(command, "write_tables", lambda: written.append("README.md") or [Path("README.md")])
     for run in ("check", "measure_apart"):
         monkeypatch.setattr(command, run, lambda name, **_: outcomes.get(name))
     arguments = ["--quick"] if quick else []

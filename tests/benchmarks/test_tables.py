@@ -1,11 +1,12 @@
-"""README's tables: made from results, and those that are committed."""
+"""The tables of README and docs/results.md: made from results, and those that are committed."""
 
 from pathlib import Path
 
 import pytest
 
 from benchmarks import RESULTS
-from benchmarks.tables import BEGIN, END, README, number, read, tables, write_tables
+from benchmarks.measured import fraction, measured, score, speed
+from benchmarks.tables import BENCHMARKS, MEASURED, PAGE, README, between, number, read, tables, write_between
 
 
 def times(median: float) -> dict[str, float]:
@@ -70,26 +71,25 @@ def test_results_without_bars_growth_or_commit_make_a_table_too() -> None:
     assert "power" not in found
 
 
+BEGIN, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
+
+
 def test_a_file_is_rewritten_between_its_marks_only(tmp_path: Path) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text(f"before\n\n{BEGIN}\nold\n{END}\n\nafter\n")
-    (tmp_path / "made.json").write_text('{"bars": []}')
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n\n{BEGIN}\nold\n{END}\n\nafter\n")
     for _ in range(2):
-        write_tables(readme, tmp_path)
-        text = readme.read_text()
-        assert text.startswith(f"before\n\n{BEGIN}\n")
-        assert text.endswith(f"\n{END}\n\nafter\n")
-        assert "old" not in text
-        assert text == f"before\n\n{BEGIN}\n{tables({'made': {'bars': []}})}\n{END}\n\nafter\n"
+        write_between(page, BENCHMARKS, "new")
+        assert page.read_text() == f"before\n\n{BEGIN}\nnew\n{END}\n\nafter\n"
+        assert between(page, BENCHMARKS) == "new"
 
 
 @pytest.mark.parametrize("text", ["none", BEGIN, f"{END} {BEGIN}", f"{BEGIN} {BEGIN} {END}"])
 def test_a_file_without_both_marks_is_left_alone(tmp_path: Path, text: str) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text(text)
-    with pytest.raises(ValueError, match=r"README.md must hold <!-- benchmarks --> and after it"):
-        write_tables(readme, tmp_path)
-    assert readme.read_text() == text
+    page = tmp_path / "page.md"
+    page.write_text(text)
+    with pytest.raises(ValueError, match=r"page.md must hold <!-- benchmarks --> and after it"):
+        write_between(page, BENCHMARKS, "new")
+    assert page.read_text() == text
 
 
 def test_numbers_have_three_telling_digits() -> None:
@@ -97,7 +97,21 @@ def test_numbers_have_three_telling_digits() -> None:
     assert found == ["1234", "123", "12.3", "1.23", "0.50", "10", "2e-16", "0"]
 
 
-def test_readme_holds_what_the_committed_results_say() -> None:
-    text = README.read_text()
-    block = text[text.index(BEGIN) + len(BEGIN) : text.index(END)]
-    assert block == f"\n{tables(read(RESULTS))}\n", "run: python -m benchmarks table"
+def test_scores_have_three_digits_and_a_deviation_if_there_is_one() -> None:
+    assert [fraction(value) for value in (0.0626, 0.8165, 4.2262)] == [".063", ".817", "4.226"]
+    assert score({"mean": 0.3, "deviation": 0.0093}) == ".300 ± .009"
+    assert score({"mean": 0.0628, "deviation": None}) == ".063"
+
+
+def test_bars_of_speed_are_counted() -> None:
+    bars = [bar for bar in RESULT["bars"] if isinstance(bar, dict)]
+    assert speed({"made": {"bars": bars}, "activity": {"bars": bars}, "old": {}})[1:4] == (
+        "3 bars to clear",
+        "2 met",
+        "1 missed",
+    )
+
+
+def test_readme_and_page_hold_what_the_committed_results_say() -> None:
+    assert between(PAGE, BENCHMARKS) == tables(read(RESULTS)), "run: python -m benchmarks table"
+    assert between(README, MEASURED) == measured(), "run: python -m benchmarks table"
