@@ -1,6 +1,8 @@
 """How the site is built: `./run docs`. The pages of commands and the zoo are written first, by docs/extensions."""
 
+import os
 import sys
+import warnings
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -10,6 +12,11 @@ from command_pages import write_pages  # noqa: E402
 from zoo_page import write_zoo  # noqa: E402
 
 import stg  # noqa: E402
+
+# torch-scatter and torch-geometric still decorate with torch.jit.script: nothing that a reader could act on.
+OLD = "`torch.jit.script` is deprecated"
+os.environ["PYTHONWARNINGS"] = f"ignore:{OLD}"
+warnings.filterwarnings("ignore", message=OLD)
 
 write_pages(HERE / "commands")
 write_zoo(HERE)
@@ -49,6 +56,9 @@ napoleon_custom_sections = ["Shapes", "Input", "Output", "Departures"]
 python_maximum_signature_line_length = 100
 toc_object_entries_show_parents = "hide"
 
+# Commands are to be copied: two dashes stay two dashes.
+smartquotes = False
+
 html_theme = "furo"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
@@ -69,5 +79,6 @@ if list(HERE.glob("gallery/plot_*.py")):
         "abort_on_example_error": True,
         "parallel": True,
         "show_memory": False,
+        "write_computation_times": False,
         "download_all_examples": False,
     }

@@ -2,6 +2,7 @@
 
 - The text of an attribute is a text: napoleon would take "edges: softer weights" for a type and what it means.
 - A constant has the text that stands under it where it is defined, not that of its type.
+- The first sentence of a text does not end at "Eq.".
 - A reference to where a thing is defined (``graphs.encoder.STGEncoder``) leads to its public name.
 """
 
@@ -13,10 +14,12 @@ from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.errors import PycodeError
+from sphinx.ext import autosummary
 from sphinx.pycode import ModuleAnalyzer
 
 PACKAGES = ("stg", "graphs", "decoders")
 ATTRIBUTES = ("attribute", "property", "data")
+ABBREVIATIONS = ("Eq.", "Eqs.", "Sec.", "Fig.", "Tab.", "cf.", "vs.")
 kept: dict[str, list[str]] = {}
 """Texts of attributes on their way around napoleon, by name."""
 
@@ -89,6 +92,7 @@ def find_public(app: Sphinx, env: BuildEnvironment, node: pending_xref, text: no
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect them; napoleon has the priority 500."""
+    autosummary.WELL_KNOWN_ABBREVIATIONS += ABBREVIATIONS
     app.setup_extension("sphinx.ext.viewcode")
     app.connect("viewcode-follow-imported", defining_module)
     app.connect("autodoc-skip-member", skip_fields)

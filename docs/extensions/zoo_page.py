@@ -112,8 +112,14 @@ def measured_tables(results: Path) -> Iterator[str]:
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
-    """A table in Markdown; numbers stand to the right."""
-    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])
+    """A table in Markdown."""
+    lines = (f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])
+    return unbroken("\n".join(lines))
+
+
+def unbroken(text: str) -> str:
+    """A number and its deviation, kept on one line by no-break spaces."""
+    return text.replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}")
 
 
 def write_zoo(folder: Path) -> list[Path]:
@@ -133,4 +139,4 @@ def write_zoo(folder: Path) -> list[Path]:
 
 def card_body(card: Path) -> str:
     """A card without the facts at its head."""
-    return read_text(card).split("\n---\n", 1)[1].lstrip()
+    return unbroken(read_text(card).split("\n---\n", 1)[1].lstrip())
