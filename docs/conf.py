@@ -63,6 +63,7 @@ html_theme = "furo"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_show_sphinx = False
+html_show_copyright = False
 html_domain_indices = False
 html_extra_path = ["llms.txt"] if (HERE / "llms.txt").exists() else []
 html_math_renderer = "mathml"
@@ -75,6 +76,7 @@ if list(HERE.glob("gallery/plot_*.py")):
     sphinx_gallery_conf = {
         "examples_dirs": "gallery",
         "gallery_dirs": "auto_gallery",
+        "within_subsection_order": "FileNameSortKey",
         "filename_pattern": "/plot_",
         "abort_on_example_error": True,
         "parallel": True,
