@@ -13,7 +13,7 @@ from threading import Event
 import huggingface_hub
 import pytest
 import torch
-from huggingface_hub import constants
+from huggingface_hub import constants, file_download
 
 import stg
 from graphs import flat_graph
@@ -66,8 +66,11 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     with Hub({}).open() as served:
         monkeypatch.setenv("HF_ENDPOINT", served.address)
-        # The library reads that variable as it is imported, which other tests may have done; older versions go by it.
+        # The library reads that variable as it is imported, which other tests have made it do; older versions go by it.
         monkeypatch.setattr(constants, "ENDPOINT", served.address)
+        for module in (constants, file_download):
+            address = f"{served.address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+            monkeypatch.setattr(module, "HUGGINGFACE_CO_URL_TEMPLATE", address, raising=False)
         yield served
 
 
@@ -223,7 +226,7 @@ def test_copies_are_where_the_library_has_them(python: list[str], tmp_path: Path
     code = """
 from stg.runtime.hub import _cache, _endpoint
 before = str(_cache()), _endpoint()
-from huggingface_hub import constants
+from huggingface_hub import constants, file_download
 assert before == (constants.HF_HUB_CACHE, constants.ENDPOINT), (before, constants.HF_HUB_CACHE, constants.ENDPOINT)
 assert before == (str(_cache()), _endpoint())
 """
