@@ -78,7 +78,6 @@ if list(HERE.glob("gallery/plot_*.py")):
         "gallery_dirs": "auto_gallery",
         "within_subsection_order": "FileNameSortKey",
         "filename_pattern": "/plot_",
-        "within_subsection_order": "FileNameSortKey",
         "abort_on_example_error": True,
         "parallel": True,
         "show_memory": False,

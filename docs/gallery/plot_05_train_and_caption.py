@@ -41,7 +41,7 @@ run = stg.fit(
     },
     model={"branches": "joint", "readout": "tracks", "channels": 64, "heads": 4, "layers": 1, "hidden": 128},
     loss={"word_weight": 1.0},
-    optim={"epochs": 12, "lr": 3e-3, "clip_norm": 5.0, "schedule": "cosine", "warmup": 0.5, "epoch_captions": 4},
+    optim={"epochs": 8, "lr": 3e-3, "clip_norm": 5.0, "schedule": "cosine", "warmup": 0.5, "epoch_captions": 4},
     data={"store": f"{folder.name}/store"},
     run={"out": f"{folder.name}/run", "device": "cpu"},
 )
@@ -74,7 +74,7 @@ for search, found in scores.items():
 # %%
 # Captions
 # --------
-# Three test videos with what the model says and what is true. Colours and shapes come first; the event takes longer to
+# Three test videos with what the model says and what is true. Colours come first; shapes and events take longer to
 # learn.
 
 written = next(found for found in RunFolder(run).evaluations if found.search == "greedy")
