@@ -15,6 +15,7 @@ keys have one row a hypothesis (``B K``, the ``K`` hypotheses of a video next to
 
 
 Pick = Literal["sample", "argmax"]
+"""Which of its own words a decoder reads in scheduled sampling: one drawn from its distribution, or the likeliest."""
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,8 @@ def test_the_zoo_lists_every_file_that_ships_with_its_hash(extension: ModuleType
     files = [path for path in PRETRAINED.rglob("*") if path.suffix in (".safetensors", ".onnx")]
     assert files
     for path in files:
-        assert f"| `{path.parent.name}/{path.name}` | {path.stat().st_size:,} | `{sha256_file(path)}` |" in text
+        size = f"{path.stat().st_size:,} bytes"
+        assert f"- `{path.parent.name}/{path.name}`, {size}, SHA-256 `{sha256_file(path)}`\n" in text
     for model in shipped_models():
         assert f"stg caption clip.mp4 --model {model.name}" in text
         assert f"| [{model.name}](cards/{model.name}.md)" in text

@@ -3,6 +3,7 @@
 - The text of an attribute is a text: napoleon would take "edges: softer weights" for a type and what it means.
 - A constant has the text that stands under it where it is defined, not that of its type.
 - The first sentence of a text does not end at "Eq.".
+- What a parameter means stands behind a dash, though two dashes elsewhere stay two dashes.
 - A reference to where a thing is defined (``graphs.encoder.STGEncoder``) leads to its public name.
 """
 
@@ -90,6 +91,13 @@ def find_public(app: Sphinx, env: BuildEnvironment, node: pending_xref, text: no
     return None
 
 
+def set_dashes(app: Sphinx, document: nodes.document) -> None:
+    """The two dashes that Sphinx puts between a parameter and its text, as a dash."""
+    for text in list(document.findall(nodes.Text)):
+        if text == " -- ":
+            text.parent.replace(text, nodes.Text(" \N{EN DASH} "))
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect them; napoleon has the priority 500."""
     autosummary.WELL_KNOWN_ABBREVIATIONS += ABBREVIATIONS
@@ -100,4 +108,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("autodoc-process-docstring", keep_text, priority=101)
     app.connect("autodoc-process-docstring", restore_text, priority=900)
     app.connect("missing-reference", find_public)
+    app.connect("doctree-read", set_dashes)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

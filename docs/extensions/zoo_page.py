@@ -27,8 +27,8 @@ def zoo_text(results: Path = RESULTS, pretrained: Path = PRETRAINED) -> str:
     for model in models:
         parts += [f"### {model.name}", f"```sh\nstg caption clip.mp4 --model {model.name}\n```", *score_table(model)]
         parts += [f"[The whole card](cards/{model.name}.md): confidence, what it gets wrong, cost, how to repeat it."]
-    parts += ["## Files", "`stg models` compares them with their hashes.", hash_table(models)]
-    parts += ["## Networks", network_table(pretrained / NETWORKS / ORIGINS)]
+    parts += ["## Files", "`stg models` compares them with their hashes.", hash_list(models)]
+    parts += ["## Networks", network_list(pretrained / NETWORKS / ORIGINS)]
     parts += [
         "## Measured, to be trained by you",
         "No file of these ships: the command makes one, within minutes on the built-in world.",
@@ -71,21 +71,23 @@ def score_table(model: ShippedModel) -> Iterator[str]:
     yield "Mean ± deviation over the seeds that were trained. The control saw the features of other videos."
 
 
-def hash_table(models: list[ShippedModel]) -> str:
+def hash_list(models: list[ShippedModel]) -> str:
     """Each file that ships, once, with the hash that its card has."""
     files = {path: digest for model in models for path, digest in model.files.items()}
-    rows = [[f"`{path.parent.name}/{path.name}`", f"{path.stat().st_size:,}", f"`{files[path]}`"] for path in files]
-    return table(["file", "bytes", "SHA-256"], rows)
+    return "\n".join(
+        f"- `{path.parent.name}/{path.name}`, {path.stat().st_size:,} bytes, SHA-256 `{digest}`"
+        for path, digest in files.items()
+    )
 
 
-def network_table(origins: Path) -> str:
+def network_list(origins: Path) -> str:
     """The networks that ship, and those that models which ship were made with."""
-    rows = []
+    lines = []
     for name, origin in read_origins(origins).items():
-        here = "yes" if (origins.parent / name).is_file() else "no"
-        what = f"{origin['what']} ([source]({origin['source']}))"
-        rows.append([f"`{name}`", what, f"{origin['copyright']} {origin['licence']}", here, f"`{origin['sha256']}`"])
-    return table(["file", "what", "licence", "ships", "SHA-256"], rows)
+        here = "ships" if (origins.parent / name).is_file() else "does not ship"
+        what = f"`{name}` ({here}): {origin['what']}; [source]({origin['source']})"
+        lines.append(f"- {what}. {origin['copyright']} {origin['licence']}. SHA-256 `{origin['sha256']}`")
+    return "\n".join(lines)
 
 
 def measured_tables(results: Path) -> Iterator[str]:
