@@ -204,7 +204,7 @@ def test_the_network_is_asked_only_where_that_is_wished(monkeypatch: pytest.Monk
         stg.load("me/captioner", download=True)
 
 
-def test_the_library_is_not_imported_for_what_is_not_there(python: list[str], tmp_path: Path) -> None:
+def test_the_library_is_not_imported_for_what_is_not_there(tmp_path: Path) -> None:
     """It takes longer to import than the answer may take."""
     code = """
 import sys
@@ -219,21 +219,21 @@ except UserError as error:
 assert "huggingface_hub" not in sys.modules
 """
     environment = {**os.environ, "HF_HUB_CACHE": str(tmp_path), "HF_ENDPOINT": "http://127.0.0.1:9", "no_proxy": "*"}
-    subprocess.run([*python, "-c", code], check=True, env=environment)
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
 
 
-def test_copies_are_where_the_library_has_them(python: list[str], tmp_path: Path) -> None:
+def test_copies_are_where_the_library_has_them(tmp_path: Path) -> None:
     code = """
 from stg.runtime.hub import _cache, _endpoint
 before = str(_cache()), _endpoint()
-from huggingface_hub import constants, file_download
+from huggingface_hub import constants
 assert before == (constants.HF_HUB_CACHE, constants.ENDPOINT), (before, constants.HF_HUB_CACHE, constants.ENDPOINT)
 assert before == (str(_cache()), _endpoint())
 """
     names = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME", "HF_ENDPOINT")
     plain = {name: value for name, value in os.environ.items() if name not in names}
     for more in ({"HF_HOME": "~/here"}, {"XDG_CACHE_HOME": str(tmp_path), "HF_ENDPOINT": "http://h/"}):
-        subprocess.run([*python, "-c", code], check=True, env=plain | more)
+        subprocess.run([sys.executable, "-c", code], check=True, env=plain | more)
 
 
 def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
