@@ -13,13 +13,17 @@ from stg.config.training import FitConfig
 
 
 def fit_command(config: FitConfig) -> str:
-    """``python -m stg.fit`` with all that is not its default."""
-    return _trained(FitConfig(), config, "fit")
+    """``python -m stg.fit`` with all that is not its default, and with the branches where that is the run alone."""
+    options = _changed(FitConfig(), config)
+    # With options of the run alone, stg.fit takes the preset of the built-in world.
+    if all(key.startswith("run.") for key in options):
+        options = {"model.branches": config.model.branches} | options
+    return _written_out("fit", [], options, *_plugins(config))
 
 
 def embed_command(config: EmbedConfig) -> str:
     """``python -m stg.embed`` with all that is not its default."""
-    return _trained(EmbedConfig(), config, "embed")
+    return _written_out("embed", [], _changed(EmbedConfig(), config), *_plugins(config))
 
 
 def evaluate_command(config: EvaluateConfig) -> str:
@@ -42,11 +46,13 @@ def fuse_command(config: FuseConfig) -> str:
     return " ".join([_written_out("fuse", config.runs, options), *(f"--{flag}" for flag in flags)])
 
 
-def _trained(default: FitConfig | EmbedConfig, config: FitConfig | EmbedConfig, name: str) -> str:
+def _changed(default: FitConfig | EmbedConfig, config: FitConfig | EmbedConfig) -> dict[str, Any]:
     changed = differences(to_dict(default), to_dict(config))
-    plugins = [f"--plugin {shlex.quote(plugin)}" for plugin in config.plugin]
-    options = {key: value for key, (_, value) in changed.items() if not key.startswith("plugin")}
-    return _written_out(name, [], options, *plugins)
+    return {key: value for key, (_, value) in changed.items() if not key.startswith("plugin")}
+
+
+def _plugins(config: FitConfig | EmbedConfig) -> list[str]:
+    return [f"--plugin {shlex.quote(plugin)}" for plugin in config.plugin]
 
 
 def _written_out(name: str, words: Sequence[str], options: Mapping[str, Any], *first: str) -> str:

@@ -17,7 +17,7 @@ from stg.ablation.fused import FusedFolder
 from stg.ablation.grids import AXES, grid
 from stg.ablation.plan import Plan, make_plan, with_settings
 from stg.ablation.tables import TABLES
-from stg.commands.option_files import PRESETS
+from stg.commands.option_files import PRESETS, with_preset
 from stg.commands.parser import parse
 from stg.config.evaluation import EvaluateConfig
 from stg.config.model import ModelConfig, STaTSConfig, TSConfig
@@ -325,6 +325,13 @@ def test_the_commands_of_a_cell_are_understood_and_do_the_same(argv: list[str]) 
         python, m, module, *options = shlex.split(fit_command(config))
         assert (python, m, module) == ("python", "-m", "stg.fit")
         assert parse(FitConfig, options, prog="", description="")[0] == config, cell
+
+
+def test_the_command_of_a_cell_of_defaults_is_not_that_of_the_preset() -> None:
+    config = with_settings(FitConfig(), {"run.out": "o", "run.seed": 3})
+    options = shlex.split(fit_command(config))[3:]
+    assert with_preset(options, "stg_world") == options
+    assert parse(FitConfig, options, prog="", description="")[0] == config
 
 
 def test_the_commands_hold_all_kinds_of_values() -> None:
