@@ -107,3 +107,4 @@ DECODERS: dict[str, DecoderSpec] = {
     "stats": DecoderSpec(_stats, _stats_reads),
     "attention_lstm": DecoderSpec(_attention_lstm, _attention_lstm_reads),
 }
+"""Name of a decoder, as ``--model.decoder`` takes it -> how it is built. A plugin adds its own."""
