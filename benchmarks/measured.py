@@ -29,6 +29,7 @@ def measured(folder: Path = RESULTS, card: Path = CARD) -> str:
         world_captions(_read(folder / "world" / "captions.json")),
         *shipped_captions(yaml.safe_load(card.read_text("utf-8").split("---\n")[1])),
         judged_captions(_read(folder / "captioner" / "judged.json")),
+        seconds_a_clip(_read(folder / "captioner" / "seconds.json")),
         activities(_read(folder / "activity.json")),
         seen_events(_read(folder / "world" / "probe.json")),
         speed({path.stem: _read(path) for path in sorted(folder.glob("*.json"))}),
@@ -81,6 +82,20 @@ def judged_captions(result: Mapping[str, Any]) -> Sequence[str]:
         f"right {100 * right:.0f} %",
         f"right or half right {100 * (right + half):.0f} %",
         f"they agree on {result['same_judgement']}",
+    )
+
+
+def seconds_a_clip(result: Mapping[str, Any]) -> Sequence[str]:
+    """Seconds that the captioner that comes along takes for a clip, once it is loaded."""
+    (found,) = (captioner["seconds"] for captioner in result["captioners"].values())
+    return (
+        "seconds a clip, `./run caption`",
+        f"{result['clip']['seconds']:.0f} seconds of video",
+        f"{found['median']:.2f}",
+        f"one thread of {result['machine']['cpu']}"
+        if result["machine"]["threads"] == "1"
+        else result["machine"]["cpu"],
+        f"quartiles {found['low']:.2f}, {found['high']:.2f}",
     )
 
 
