@@ -3,13 +3,13 @@
     ./run fit
     ./run py docs/images/make_world.py runs/world-joint-spatial-seed0
 
-Any run on the world will do. The captions are the model's own, right or wrong.
+Any run on the world will do. The captions are the model's own, right or wrong. LOG.md says which run made the picture
+that is there.
 """
 
 import argparse
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from stg.config.report import ReportConfig
@@ -21,10 +21,12 @@ from stg.pages.videos.split_report import SplitReport
 from stg.pages.videos.views import VideoView
 from stg.runtime.reporter import SILENT
 
-OUT = Path(__file__).with_name("world.gif")
-VIDEOS = "test-00001,test-00002"
+OUT = Path(__file__).with_name("world.webp")
+VIDEOS = "test-00000,test-00002"
 WIDTH, GAP = 360, 16
 """Pixels of a video across, and between two."""
+QUALITY = 70
+"""Of WebP, to 100: text stays sharp, and the file small."""
 HOLD = 2000
 """Milliseconds for which the last frame stands."""
 
@@ -62,13 +64,8 @@ def make(run: str, out: Path = OUT, videos: str = VIDEOS, step: int = 1) -> list
     rows = [
         side_by_side(list(frames)) for frames in zip(*(film(report.world, view, step) for view in views), strict=True)
     ]
-    # One palette for all frames: colours stand still.
-    palette = Image.fromarray(np.concatenate([np.asarray(row) for row in rows[:: max(len(rows) // 8, 1)]])).quantize(
-        128
-    )
-    rows = [row.quantize(palette=palette, dither=Image.Dither.NONE) for row in rows]
     times = [round(1000 * step / report.world.fps)] * (len(rows) - 1) + [HOLD]
-    rows[0].save(out, save_all=True, append_images=rows[1:], duration=times, loop=0, optimize=False)
+    rows[0].save(out, save_all=True, append_images=rows[1:], duration=times, loop=0, quality=QUALITY, method=6)
     return [" ".join(view.captions[0].explanation.words) for view in views]
 
 
@@ -78,7 +75,7 @@ def main() -> None:
     parser.add_argument("run", help="run folder of stg.fit on the built-in world")
     parser.add_argument("--videos", default=VIDEOS, help=f"names of test videos, with commas (default: {VIDEOS})")
     parser.add_argument("--step", type=int, default=1, help="take each so many frames (default: 1, all)")
-    parser.add_argument("--out", type=Path, default=OUT, help="the .gif to write")
+    parser.add_argument("--out", type=Path, default=OUT, help="the .webp to write")
     given = parser.parse_args()
     for video, caption in zip(
         given.videos.split(","), make(given.run, given.out, given.videos, given.step), strict=True
