@@ -93,7 +93,7 @@ def test_a_clip_is_captioned_by_what_comes_along(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     World(train=1, val=1, test=1).write_mp4("test-00000", "clip.mp4")
-    found = run(block("stg.load()"), {})["found"]
+    found = run(block("stg.load()", "found.caption"), {})["found"]
     assert capsys.readouterr().out == f"{found.caption} {found.confidence}\n"
     assert 0 < found.confidence < 1
 
