@@ -1,6 +1,6 @@
 """Who answers the bench of `stg.benchmark`, and how well: chance, readers of one thing alone, and runs of stg.fit.
 
-    python -m benchmarks.bench_rows BENCH "scene=runs/a-seed0" "scene=runs/a-seed1" "graph=runs/b" --control graph
+    python -m benchmarks.bench_rows BENCH "scene=runs/a-seed0" "scene=runs/a-seed1" "graph=runs/b" --answers FOLDER
 
 Runs of one name are its seeds. Of the rows that ``--control`` names, frames are shown in other orders, too. Written
 are ``benchmarks/results/world/bench.json``, ``.md`` and ``.svg``. The rows that need no run:
@@ -23,18 +23,24 @@ from jaxtyping import Float
 
 from benchmarks import RESULTS
 from benchmarks.bench_plot import to_svg
-from stg.benchmark.arrangement import CONTROLS, Control
+from stg.benchmark.arrangement import Control
+from stg.benchmark.asking import ask_clips, kept_answers
 from stg.benchmark.balance import blind_hits, cross_validated, single_frame_hits, verb_in
 from stg.benchmark.making import MadeBench, made_again
-from stg.benchmark.own_runs import OwnRun, bench_builders
-from stg.benchmark.questions import IN_TIME, KINDS, Answer, Bench, by_clip, read_bench
+from stg.benchmark.own_runs import OwnRun, bench_builders, shrunk
+from stg.benchmark.questions import IN_TIME, KINDS, Answer, Bench, read_answers, read_bench
+from stg.benchmark.twins import SIDE
 from stg.captioning.pipeline import load
 from stg.features.clip_pass import ClipFeatures
 from stg.features.rebuild import features_read, plan_features
 from stg.metrics.bootstrap import resampled_sums
 from stg.runs.model_file import model_header
 from stg.runs.pretrained import find_model
+from stg.runtime.files import sha256_file
+from stg.video.decoding import sample_video
 
+SHOWN: Sequence[Control] = ("shuffled", "reversed", "single")
+"""What ``--control`` shows; ``mean`` takes ten times as long."""
 SAMPLES = 1000
 BLOCKS = 6
 """Blocks along each side of a frame in which flow is taken for one."""
@@ -55,14 +61,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows.append(plain_row("text alone", made, [as_numbers(blind_hits(made))]))
     rows.append(plain_row("best single frame", made, [as_numbers(single_frame_hits(made, list(KINDS)))]))
     for name, folders in runs.items():
-        for control in CONTROLS if name in options.control else ("none",):
-            found = [run_rights(bench, folder, control, clips) for folder in folders]
-            label = name if control == "none" else f"{name}, {control} frames"
+        for control in ("none", *(SHOWN if name in options.control else ())):
+            found = [run_rights(bench, folder, control, options.answers, clips) for folder in folders]
+            what = {"shuffled": "frames shuffled", "reversed": "frames reversed", "single": "middle frame alone"}
+            label = name if control == "none" else f"{name}, {what[control]}"
             rows.append({**plain_row(label, made, [right for right, _ in found]), "control": control != "none"})
             rows[-1]["consistency"] = float(np.mean([share for _, share in found]))
             print(markdown(rows[-1:])[-1], flush=True)
-    if clips:
-        rows.insert(3, plain_row("optical flow alone", made, [as_numbers(flow_hits(made, clips))]))
+    rows.insert(3, plain_row("optical flow alone", made, [as_numbers(flow_hits(made, bench))]))
     record = {
         "benchmark": "bench",
         "world": bench.settings["world"],
@@ -86,6 +92,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("runs", nargs="*", metavar="NAME=RUN")
     made.add_argument("--control", action="append", default=[], metavar="NAME", help="also with frames in other orders")
     made.add_argument("--note", action="append", default=[], help="a line below the table")
+    made.add_argument("--answers", type=Path, required=True, help="folder that keeps the answers of all runs")
     made.add_argument("--out", type=Path, default=RESULTS / "world")
     return made
 
@@ -104,22 +111,35 @@ def chance_rights(made: MadeBench) -> Rights:
     return {one.id: 1 / len(one.choices) for one in made.questions}
 
 
-def run_rights(bench: Bench, folder: Path, control: Control, clips: dict[str, ClipFeatures]) -> tuple[Rights, float]:
-    """The answers of a run, and how often those to a clip and its reverse differ; what is read of clips is kept."""
-    start, header = time.perf_counter(), model_header(find_model(folder))
-    plan = plan_features(header["features"], features_read(header), (), bench_builders(bench))
-    own = OwnRun(load(folder, device="cpu", beam=1, plan=plan), bench, control)
+def run_rights(
+    bench: Bench, folder: Path, control: Control, kept: Path, clips: dict[str, ClipFeatures]
+) -> tuple[Rights, float]:
+    """The answers of a run, and how often those to a clip and its reverse differ.
 
-    def read(video: str) -> ClipFeatures:
-        if video not in clips:
-            clips[video] = own.clip(video)
-        return clips[video]
+    Args:
+        bench: whose questions.
+        folder: of the run.
+        control: what is shown.
+        kept: folder of files of answers; what is in them is not asked again.
+        clips: what was read of clips before.
+    """
+    start, file = time.perf_counter(), find_model(folder)
+    path = kept / f"{folder.name}-{control}.jsonl"
+    made = f"{sha256_file(file)[:12]}, {control}"
+    if len(kept_answers(path, bench, made)) < len(bench.questions):
+        header = model_header(file)
+        plan = plan_features(header["features"], features_read(header), (), bench_builders(bench))
+        own = OwnRun(load(folder, device="cpu", beam=1, plan=plan), bench, control, captions=False)
 
-    own.read = read
-    answers = {
-        answer.id: answer for video, asked in by_clip(bench.questions) for answer in own.show(video, asked).answers
-    }
-    print(f"{folder}, {control}: {time.perf_counter() - start:.0f} s", flush=True)
+        def read(video: str) -> ClipFeatures:
+            if video not in clips:
+                clips[video] = own.clip(video)
+            return clips[video]
+
+        own.read = read
+        ask_clips(bench, lambda video, asked: own.show(video, asked).answers, path, made=made)
+        print(f"{folder}, {control}: {time.perf_counter() - start:.0f} s", flush=True)
+    answers = read_answers(path, bench)
     # A kind whose choices the model cannot tell apart is not answered.
     told = {name for name in KINDS if any(one.choice is not None for one in of_kind(answers, name))}
     rights = {
@@ -177,9 +197,9 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def flow_hits(made: MadeBench, clips: Mapping[str, ClipFeatures], seed: int = 0) -> dict[str, bool]:
+def flow_hits(made: MadeBench, bench: Bench, seed: int = 0) -> dict[str, bool]:
     """Which questions a ridge regression on optical flow has right, each kind by itself."""
-    seen = {video: flow_features(clips[video].sample.frames) for video in made.clips}
+    seen = {video: flow_features(shrunk(sample_video(bench.clip(video)), SIDE).frames) for video in made.clips}
     hits = dict[str, bool]()
     for kind in KINDS:
         asked = [one for one in made.questions if one.kind == kind]

@@ -46,12 +46,12 @@ class Shown:
 
     Args:
         answers: to the questions on it.
-        caption: the model's own.
+        caption: the model's own; None where clips are not captioned.
         truth_log_probs: log-probability of each true caption, its end included.
     """
 
     answers: list[Answer]
-    caption: Caption
+    caption: Caption | None
     truth_log_probs: list[float]
 
 
@@ -67,6 +67,7 @@ class OwnRun:
         bench: whose questions.
         control: what is shown of each clip, one of `stg.benchmark.arrangement.CONTROLS`.
         read: from the name of a clip to what is read of it; default: its file is decoded.
+        captions: whether clips are captioned, too.
 
     Attributes:
         unknown: words of choices that the model's vocabulary lacks, which it reads as one unknown word -> in how many
@@ -80,6 +81,7 @@ class OwnRun:
     bench: Bench
     control: Control = "none"
     read: Callable[[str], ClipFeatures] | None = None
+    captions: bool = True
     unknown: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -112,11 +114,14 @@ class OwnRun:
         vocabulary, decoder = self.captioner.trained.vocabulary, self.captioner.trained.captioner.decoder
         asked = [choice for one in questions for choice in one.choices]
         self._note_unknown(questions)
-        texts = [vocabulary.encode(text)[1:-1] for text in (*asked, *self.bench.captions[video])]
+        truths = self.bench.captions[video] if self.captions else ()
+        texts = [vocabulary.encode(text)[1:-1] for text in (*asked, *truths)]
         clip = (self.read or self.clip)(video)
         memories = [self.memory(clip, places) for places in arrangements(self.control, video, len(clip.sample.frames))]
         said = torch.stack([caption_log_probs(decoder, memory, texts).double() for memory in memories]).mean(0).tolist()
-        caption = decode_memory(decoder, memories[0], vocabulary, self.captioner.search)[0][0]
+        caption = None
+        if self.captions:
+            caption = decode_memory(decoder, memories[0], vocabulary, self.captioner.search)[0][0]
         answers, start = list[Answer](), 0
         for one in questions:
             scores = tuple(said[start : start + len(one.choices)])
@@ -232,7 +237,7 @@ def answer_bench(
     def answer(video: str, questions: Sequence[Question]) -> list[Answer]:
         shown = own.show(video, questions)
         # Before the answers: a clip that has them has its caption.
-        if video not in rows:
+        if video not in rows and shown.caption is not None:
             rows[video] = {
                 "video": video,
                 "caption": shown.caption.text,
