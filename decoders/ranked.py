@@ -4,6 +4,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from decoders.lstm import LSTM
+
 
 class RankedAttention(nn.Module):
     r"""The last output of an LSTM over the steps of a video, and where it puts each step (Cherian et al., 2020, Eq. 8).
@@ -19,7 +21,7 @@ class RankedAttention(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.lstm = nn.LSTM(channels, channels, batch_first=True)
+        self.lstm = LSTM(channels, channels, batch_first=True)
 
     def forward(
         self, steps: Float[Tensor, "N T C"], lengths: Int[Tensor, " N"]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from decoders.attention import MultiHeadAttention
 from decoders.base import State, one_of
+from decoders.lstm import LSTM
 from decoders.memory import VideoMemory, mean_of_real
 from decoders.ranked import ranking_loss
 from decoders.recurrent import RecurrentDecoder, Trace
@@ -170,7 +171,7 @@ class STaTSDecoder(RecurrentDecoder):
         predicts_class = self.categories and category_use != "input"
         self.classifier = nn.Linear(self.channels, self.categories) if predicts_class else None
         width = embedding + (self.channels if self.visual == "input" else 0) + (embedding if reads_class else 0)
-        self.lstm = nn.LSTM(width, self.channels, batch_first=True)
+        self.lstm = LSTM(width, self.channels, batch_first=True)
         self.behind = nn.Linear(2 * self.channels, self.channels) if self.visual == "output" else None
         self.dropout = nn.Dropout(dropout)
 

@@ -371,7 +371,7 @@ def test_a_fault_of_ours_is_kept_with_its_traceback(config: AblateConfig, monkey
 def test_scores_that_do_not_come_are_a_failure_and_no_endless_loop(
     config: AblateConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stg.ablation.work, "evaluate_as", lambda *args, **kwargs: (None, {}))
+    monkeypatch.setattr(stg.ablation.work, "_caption", lambda *args: ({}, []))
     shown = run(dataclasses.replace(config, variants="none"), code=1)
     assert "was evaluated, and not all scores are there: none" in shown
 
