@@ -1,11 +1,4 @@
-"""The manual of every command as plain values, and as Markdown for a site.
-
-::
-
-    from stg.commands.manual_pages import manual_pages, to_markdown
-
-    for page in manual_pages():
-        Path("commands", f"{page.name}.md").write_text(to_markdown(page), "utf-8")
+"""The manual of every command as plain values, of which a site makes its pages.
 
 Nothing is written down twice: purpose and paragraphs are the docstring of the entry point, options and their texts are
 those of the parser, examples and the choice of common options those of `stg.commands.manuals`. Imports no torch.
@@ -92,24 +85,6 @@ def manual_pages() -> Iterator[ManualPage]:
     """The pages of all commands, in the order in which one meets them."""
     for manual in MANUALS.values():
         yield manual_page(manual.name)
-
-
-def to_markdown(page: ManualPage) -> str:
-    """A page in Markdown (MyST): purpose, examples, usage, paragraphs, common options, all others."""
-    parts = [f"# {page.name.replace('_', chr(92) + '_')}", escaped(page.purpose)]
-    parts += ["```sh", *(f"{command}    # {does}" for command, does in page.examples), "```"]
-    text = "\n\n".join(parts[:2]) + "\n\n" + "\n".join(parts[2:]) + f"\n\nUsage: `{page.usage}`\n"
-    for paragraph in page.about:
-        text += f"\n```text\n{paragraph}\n```\n" if paragraph[:2].isspace() else f"\n{escaped(paragraph)}\n"
-    for level, groups in (("## Common options", page.common), ("## All other options", page.rare)):
-        text += f"\n{level}\n" if groups else ""
-        for title, options in groups.items():
-            text += f"\n### {title}\n\n"
-            text += "".join(
-                f"- `{item.words}`{f' (default: `{item.default}`)' if item.default else ''}: {escaped(item.text)}\n"
-                for item in options
-            )
-    return text
 
 
 def escaped(text: str) -> str:
