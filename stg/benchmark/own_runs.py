@@ -28,7 +28,7 @@ from stg.features.extractor import Extractor
 from stg.features.manifest import Manifest
 from stg.features.rebuild import Builder
 from stg.models.generation import Caption, decode_memory, video_memory
-from stg.runtime.errors import UserError
+from stg.runtime.errors import Preempted, UserError
 from stg.runtime.files import append_jsonl, heal_jsonl
 from stg.runtime.reading import read_json_lines, require
 from stg.runtime.reporter import SILENT, Reporter
@@ -251,6 +251,8 @@ def answer_bench(
     asked = ask_clips(own.bench, answer, answers, made=made, reporter=reporter)
     missing = [video for video in own.bench.videos if video not in rows]
     for video in missing:
+        if reporter.should_stop():
+            raise Preempted("stopped while clips were captioned: the same command captions the others")
         answer(video, [])
     if asked or missing:
         write_lines(captions, [rows[video] for video in own.bench.videos if video in rows])

@@ -16,7 +16,7 @@ from graphs import flat_graph
 from stg.benchmark.arrangement import CONTROLS, arranged, arrangements
 from stg.benchmark.export import export
 from stg.benchmark.making import made_again
-from stg.benchmark.own_runs import OwnRun, bench_builders, bench_detector, shrunk
+from stg.benchmark.own_runs import OwnRun, answer_bench, bench_builders, bench_detector, shrunk
 from stg.benchmark.questions import Bench, read_answers
 from stg.captioning.pipeline import VideoCaptioner, load
 from stg.config.model import GraphConfig, ModelConfig
@@ -28,7 +28,8 @@ from stg.models.build import build_captioner
 from stg.models.feature_kinds import FeatureWidths
 from stg.runs.bundle import CaptionerBundle
 from stg.runs.model_file import model_header
-from stg.runtime.errors import UserError
+from stg.runtime.errors import Preempted, UserError
+from stg.runtime.reporter import Reporter
 from stg.text.vocabulary import Vocabulary
 from stg.video.decoding import sample_video
 from tests.decoders.test_contract import CHANNELS, DECODERS
@@ -190,3 +191,15 @@ def test_a_control_needs_a_model_of_single_frames(bench: Bench, captioner: Video
     hears.extractor = SimpleNamespace(motion=None, sound=object())  # type: ignore[assignment]
     with pytest.raises(UserError, match="control=reversed arranges single frames, and this model reads motion"):
         OwnRun(hears, bench, "reversed")
+
+
+def test_captions_alone_may_be_stopped_too(bench: Bench, captioner: VideoCaptioner, tmp_path: Path) -> None:
+    few = replace(bench, questions=(), captions=dict(list(bench.captions.items())[:2]))
+
+    class Stopping(Reporter):
+        def should_stop(self) -> bool:
+            return (tmp_path / "c.jsonl").exists()
+
+    with pytest.raises(Preempted, match="captions the others"):
+        answer_bench(OwnRun(captioner, few), tmp_path / "a.jsonl", tmp_path / "c.jsonl", made="me", reporter=Stopping())
+    assert len((tmp_path / "c.jsonl").read_text().splitlines()) == 1
