@@ -19,8 +19,7 @@ from stg.benchmark.twins import SIDE, Scene, look
 
 FOLDS = 5
 FRAME_STEP = 6
-"""Every how manyth frame is seen; divides the last number of a frame less one, so that a clip and its reverse give the
-same frames."""
+"""Every how manyth frame is seen, counted from either end: a clip and its reverse give the same frames."""
 RIDGE = 1.0
 
 
