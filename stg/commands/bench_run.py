@@ -31,11 +31,13 @@ def run_model(config: BenchConfig, reporter: Reporter) -> None:
     bench = read_bench(config.folder)
     captioner, file = _opened(config, bench)
     own = OwnRun(captioner, bench, config.control)
-    name = file.parent.name + ("" if config.control == "none" else f"-{config.control}")
+    # Resolved: of "." the name is empty.
+    run = file.parent.resolve().name
+    name = run + ("" if config.control == "none" else f"-{config.control}")
     answers = Path(config.out or bench.folder / f"answers-{name}.jsonl")
     captions = Path(config.captions or bench.folder / f"captions-{name}.jsonl")
     # Two runs of one name are two models.
-    made = f"{file.parent.name} ({sha256_file(file)[:12]}), control {config.control}, beam {config.beam}"
+    made = f"{run} ({sha256_file(file)[:12]}), control {config.control}, beam {config.beam}"
     for note in captioner.notes:
         reporter.say(f"note: {note}")
     with stop_on_signal() as stop:

@@ -162,7 +162,7 @@ def test_the_mean_of_single_frames_is_the_mean_of_their_scores(bench: Bench, cap
 
 
 def test_a_run_answers_a_bench_from_the_command_line(
-    bench: Bench, run: Path, capsys: pytest.CaptureFixture[str]
+    bench: Bench, run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = ["run", str(bench.folder), str(run), "--device", "cpu", "--beam", "1"]
     assert run_stg("bench", command) == 0
@@ -178,7 +178,9 @@ def test_a_run_answers_a_bench_from_the_command_line(
     # As a killed process leaves them: half of it, and half a line.
     for path in (answers, captions):
         path.write_text("".join(path.read_text().splitlines(keepends=True)[:10]) + '{"id": "ord')
-    assert run_stg("bench", command) == 0
+    # From inside the run, whose name is that of its folder.
+    monkeypatch.chdir(run)
+    assert run_stg("bench", ["run", str(bench.folder), ".", *command[3:]]) == 0
     assert "14 new answers" in " ".join(capsys.readouterr().out.split())
     assert (answers.read_text(), captions.read_text()) == whole
     assert run_stg("bench", [*command, "--control", "single", "--out", str(answers)]) == 2
