@@ -177,7 +177,7 @@ TABLES: Mapping[str, Table] = {
             "The last row trains no captioner. A video-text embedding, trained on the same data (preset "
             "vatex_embedding), chooses among the captions of the two runs with RL (preset vatex_fused); its epoch is "
             "chosen on validation, as theirs are. Its minutes are those of the embedding. It has no control.",
-            "The paper's abstract has CIDEr 88.4 on validation for the last row.",
+            "The paper's introduction has CIDEr 88.4 on validation for the last row.",
         ),
     ),
     "graph": Table(
