@@ -10,7 +10,7 @@ import pytest
 
 from stg.__main__ import COMMANDS, MODULES, summary
 from stg.commands.help_format import LINES, WIDEST, brief, first_page, manual_of, sorted_options
-from stg.commands.manual_pages import escaped, manual_page, manual_pages, to_markdown
+from stg.commands.manual_pages import escaped, manual_page, manual_pages
 from stg.commands.manuals import BRIEFS, MANUALS
 from stg.commands.parser import build_parser, parse, run_command
 from stg.config.training import FitConfig
@@ -108,14 +108,14 @@ def test_examples_name_the_command_as_it_was_called(
     assert "\n  ./run words st.json ts.json\n" in capsys.readouterr().out
 
 
-def test_pages_of_a_site_hold_every_option_and_example() -> None:
-    for made in manual_pages():
-        text = to_markdown(made)
+def test_manuals_say_something_of_every_option_and_example() -> None:
+    pages = list(manual_pages())
+    assert [made.name for made in pages] == list(COMMANDS)
+    for made in pages:
         options = [option for groups in (made.common, made.rare) for options in groups.values() for option in options]
-        assert text.startswith(f"# {escaped(made.name)}\n")
-        assert all(f"`{option.words}`" in text and option.text for option in options)
-        assert all(command in text and does in text for command, does in made.examples)
-    assert '```text\n    {"name": "Faster R-CNN' in to_markdown(manual_page("import_features"))
+        assert all(option.words.strip() and option.text.strip() for option in options)
+        assert len(made.examples) >= 2
+        assert all(command.strip() and does.strip() for command, does in made.examples)
 
 
 def test_text_for_markdown() -> None:
