@@ -141,11 +141,11 @@ def run_rights(
         print(f"{folder}, {control}: {time.perf_counter() - start:.0f} s", flush=True)
     answers = read_answers(path, bench)
     # A kind whose choices the model cannot tell apart is not answered.
-    told = {name for name in KINDS if any(one.choice is not None for one in of_kind(answers, name))}
+    chosen = {name for name in KINDS if any(one.choice is not None for one in of_kind(answers, name))}
     rights = {
         name: float(one.choice == bench.key[name].answer)
         for name, one in answers.items()
-        if name.partition("-")[0] in told
+        if name.partition("-")[0] in chosen
     }
     pairs = [(key.id, key.pair) for key in bench.key.values() if key.twin == "reversed" and key.pair is not None]
     return rights, float(np.mean([answers[one].choice != answers[other].choice for one, other in pairs]))
