@@ -1,6 +1,7 @@
 """``python -m benchmarks [NAME ...] [--quick]`` measures; ``python -m benchmarks table`` writes the tables."""
 
 import argparse
+import json
 import subprocess
 import sys
 import time
@@ -9,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 from benchmarks import CLIPS, RESULTS
+from benchmarks.changes import WORSE, committed, worse
 from benchmarks.tables import write_tables
 
 BENCHMARKS = {
@@ -45,7 +47,8 @@ def parser() -> argparse.ArgumentParser:
         "examples:\n  python -m benchmarks                      all, an hour or less; then the tables\n"
         "  python -m benchmarks scores decoding      these two\n"
         "  python -m benchmarks --quick              only see that the rivals agree: no times, nothing written\n\n"
-        "Times are CPU time of one thread, medians with quartiles (benchmarks/timing.py): compare ratios, not times.",
+        "Times are CPU time of one thread, medians with quartiles (benchmarks/timing.py): compare ratios, not times.\n"
+        "Ratios that are worse than in the committed results by more than 15 % are named at the end.",
     )
     made.add_argument(
         "names", nargs="*", metavar="NAME", help="all, if none is given; table: the tables of README and docs"
@@ -80,6 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"activity is left out: {options.clips}, the clips of CAD-120, is no file (--clips FILE)")
     more = {"activity": {"clips": str(options.clips)}}
     failed = main_first(names, check if options.quick else lambda name: measure_apart(name, **more.get(name, {})))
+    if not options.quick:
+        tell_worse([name for name in names if name not in failed])
     if not failed and not options.quick and (TABLE in options.names or not options.names):
         print(f"tables written: {', '.join(path.name for path in write_tables())}")
     return 1 if failed else 0
@@ -104,6 +109,18 @@ def main_first(names: Sequence[str], run: Callable[[str], str | None]) -> list[s
     for name, outcome in outcomes.items():
         print(f"{name}: {outcome}", flush=True)
     return failed
+
+
+def tell_worse(names: Sequence[str]) -> None:
+    """Tell which ratios are worse than in the committed results; that is a report, and no failure."""
+    for name in names:
+        before, path = committed(name), RESULTS / f"{name}.json"
+        if before is None or not path.is_file():
+            continue
+        lines = worse(before, json.loads(path.read_text("utf-8")))
+        where = f"{name}: worse by more than {100 * WORSE:.0f} % than at {before.get('commit', 'an earlier commit')}"
+        for line in lines:
+            print(f"{where}: {line}", flush=True)
 
 
 def measure_apart(name: str, **more: str) -> str | None:
