@@ -26,6 +26,7 @@ from stg.benchmark.twins import (
     stand_still,
     turn,
 )
+from stg.config.bench import check_clips
 from stg.datasets.world.directing import direct_cast, draw_cast
 from stg.datasets.world.events import EVENTS
 from stg.datasets.world.phrases import captions_for
@@ -40,9 +41,6 @@ SHARES: Mapping[str, int] = {
     "verb": 20, "order": 18, "role": 16, "direction": 12, "event": 12, "agent": 8, "count": 6, "attribute": 8,
 }  # fmt: skip
 """Kind of question -> how many of a hundred clips have one."""
-
-LEAST = 24
-"""Fewest clips: a group of each kind."""
 
 FOURS = ("verb", "event", "count")
 """Kinds whose groups have four clips; others have two."""
@@ -160,8 +158,10 @@ def group_counts(clips: int) -> dict[str, int]:
     Raises:
         UserError: too few clips, or an odd number.
     """
-    if clips < LEAST or clips % 2:
-        raise UserError(f"clips must be an even number, {LEAST} at least, as each has its twin; got {clips}")
+    try:
+        check_clips(clips)
+    except ValueError as error:
+        raise UserError(str(error)) from error
     count = {name: max(1, clips * share // (100 * group_size(name))) for name, share in SHARES.items()}
     spare = (clips - sum(group_size(name) * found for name, found in count.items())) // 2
     count["order"] += spare

@@ -18,6 +18,9 @@ ACTIONS = {
 }  # fmt: skip
 """What can be done -> the options that belong to it."""
 
+LEAST_CLIPS = 24
+"""Fewest clips of a bench: a group of each kind of question."""
+
 TAKES = {"score": "a file of answers or captions", "run": "a run of stg.fit, or a model as stg.caption takes it"}
 """Actions that need a third word -> what it is."""
 
@@ -37,7 +40,7 @@ class BenchConfig:
         },
     )
     clips: int = 500
-    """export: how many clips, each with one question or more."""
+    """export: how many clips, an even number, 24 at least; each has one question or more."""
     size: int = 288
     """export: width and height of the clips in pixels, 96 to 448."""
     seed: int = 0
@@ -105,7 +108,8 @@ class BenchConfig:
             raise ValueError(f"{self.action} takes one folder alone; got {self.source!r} as well")
         if self.action == "ask":
             self._check_asking()
-        positive(self, "clips", "samples", "frames", "batch", "beam")
+        check_clips(self.clips)
+        positive(self, "samples", "frames", "batch", "beam")
         seeds(self, "seed")
         if not 96 <= self.size <= 448 or self.size % 2:
             raise ValueError(f"size must be an even number in 96..448; got {self.size}")
@@ -120,3 +124,13 @@ class BenchConfig:
             raise ValueError(f"--{'download' if self.download else 'method'} is for models here, not for --{modes[0]}")
         if self.key_variable and modes != ["endpoint"]:
             raise ValueError("--key_variable belongs to --endpoint")
+
+
+def check_clips(clips: int) -> None:
+    """Refuse a number of clips that no bench has.
+
+    Raises:
+        ValueError: too few clips, or an odd number.
+    """
+    if clips < LEAST_CLIPS or clips % 2:
+        raise ValueError(f"clips must be an even number, {LEAST_CLIPS} at least, as each has its twin; got {clips}")

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from graphs import GraphStore, VideoFeatures, build_graph
-from stg.benchmark.making import LEAST, make_bench
+from stg.benchmark.making import make_bench
 from stg.benchmark.prompts import write_prompts
 from stg.benchmark.questions import Bench, read_answers, write_bench
 from stg.commands.bench import main
-from stg.config.bench import BenchConfig
+from stg.config.bench import LEAST_CLIPS, BenchConfig
 from stg.runtime.errors import UserError
 from stg.vision.model_folders import find_saved_model
 from tests.stg import make_chat_models
@@ -90,7 +90,7 @@ def test_a_model_that_is_not_here_is_named(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_prompts_hold_the_true_objects_of_each_clip(tmp_path: Path) -> None:
-    made = make_bench(0, LEAST)
+    made = make_bench(0, LEAST_CLIPS)
     captions = {name: clip.captions for name, clip in made.clips.items()}
     bench = write_bench(tmp_path / "bench", {"world": {"seed": 0}}, captions, made.questions, made.key)
     run("prompt", bench.folder, frames=4)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from stg.benchmark.export import export
-from stg.benchmark.making import LEAST, MadeBench, group_counts, made_again, make_bench
+from stg.benchmark.making import MadeBench, group_counts, made_again, make_bench
 from stg.benchmark.questions import KINDS, read_bench
 from stg.benchmark.twins import FRAMES, SIDE, look
+from stg.config.bench import LEAST_CLIPS, BenchConfig
 from stg.datasets.folder import read_folder
 from stg.datasets.world.dataset import World
 from stg.datasets.world.scores import verb_of
@@ -97,7 +98,7 @@ def test_another_seed_makes_other_clips_and_none_is_a_video_of_the_world(made: M
     assert not paths & {clip.scene.motion.centre.tobytes() for clip in made.clips.values()}
 
 
-@pytest.mark.parametrize("clips", [LEAST, 26, 30, 98, 500, 1002])
+@pytest.mark.parametrize("clips", [LEAST_CLIPS, 26, 30, 98, 500, 1002])
 def test_all_clips_are_used_and_every_kind_is_asked(clips: int) -> None:
     sizes = {name: 4 if name in ("verb", "event", "count") else 2 for name in KINDS}
     count = group_counts(clips)
@@ -111,6 +112,9 @@ def test_a_number_of_clips_that_cannot_be_is_refused(clips: int) -> None:
         UserError, match=f"clips must be an even number, 24 at least, as each has its twin; got {clips}"
     ):
         make_bench(0, clips)
+    # By the command as well, before anything is imported.
+    with pytest.raises(ValueError, match="clips must be an even number, 24 at least"):
+        BenchConfig("export", "bench", clips=clips)
 
 
 def test_an_export_is_a_bench_and_a_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
