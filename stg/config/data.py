@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from stg.config.plugins import check_name, known
+from stg.config.plugins import check_name, known, near
 from stg.config.schema import positive, seeds
 
 MOST_WORDS = 10_000
@@ -82,7 +82,7 @@ class DataConfig:
                 NAME:FOLDER, several with commas, each of the data set of that name. None: where they were.
 
         Raises:
-            ValueError: there is none of this name, or of one in ``root``.
+            ValueError: there is none of this name, or of one in ``root``; or the built-in world is given a ``root``.
         """
         sets = self.sets
         first, *others = sets
@@ -90,6 +90,10 @@ class DataConfig:
         if key not in sets:
             listed = ", ".join([*sets, ALL][: len(sets) + (len(sets) > 1)])
             raise ValueError(f"dataset must be one that the run has learned from ({listed}); got {name!r}")
+        if root and sets[key].dataset == "world":
+            raise ValueError(
+                f"the built-in world has no annotation files, whose folder root is: leave it out; got {root!r}"
+            )
         moved = _places(root, sets, key)
         places = {each: moved.get(each, settings.root) for each, settings in sets.items()}
         if name != ALL:
@@ -119,12 +123,14 @@ def _places(root: str | None, sets: Mapping[str, DataConfig], bare: str) -> dict
     if not root:
         return {}
     given = [one.strip().partition(":") for one in root.split(",")]
-    # A path may hold colons and commas: it is one, unless a data set is named.
-    if not any(colon and (name in sets or name in known("dataset")) for name, colon, _ in given):
+    # A path may hold colons and commas: it is one, unless a data set is named, or nearly.
+    named = any(colon and (name in sets or name in known("dataset")) for name, colon, _ in given)
+    meant = next((hint for name, colon, _ in given if colon and name not in sets and (hint := near(name, sets))), "")
+    if not named and (not meant or Path(root).exists()):
         return {bare: root}
     if any(name not in sets or not folder for name, _, folder in given):
         raise ValueError(
-            f"root must be a folder, or NAME:FOLDER, several with commas, of {', '.join(sets)}; got {root!r}"
+            f"root must be a folder, or NAME:FOLDER, several with commas, of {', '.join(sets)}; got {root!r}{meant}"
         )
     return {name: folder for name, _, folder in given}
 

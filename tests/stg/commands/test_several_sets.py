@@ -182,6 +182,26 @@ def test_each_data_set_may_have_moved(folder: Path, tmp_path: Path, capsys: pyte
         assert said in capsys.readouterr().err
 
 
+def test_a_moved_folder_of_no_data_set_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = DataConfig("msrvtt", "a", more="msvd:b, folder:c/mine")
+    for root, meant in (("msdv:/b", "msvd"), ("msvd:/b,msrvt:/c", "msrvtt"), ("folder-min:/d", "folder-mine")):
+        with pytest.raises(ValueError, match=f"of msrvtt, msvd, folder-mine; got '{root}'; did you mean '{meant}'"):
+            data.only(None, root)
+    # A folder that is there is meant by its path.
+    (tmp_path / "msdv:b").mkdir()
+    with monkeypatch.context() as patch:
+        patch.chdir(tmp_path)
+        assert data.only(None, "msdv:b").root == "msdv:b"
+    # The built-in world has no files that could have moved.
+    world = Path(__file__).parents[1] / "fixtures" / "old_run" / "run"
+    assert run_command(EvaluateConfig, evaluate, "", [str(world), "--root", "x:y"]) == 2
+    assert "the built-in world has no annotation files, whose folder root is: leave it out; got 'x:y'" in " ".join(
+        capsys.readouterr().err.split()
+    )
+
+
 def test_a_moved_folder_is_a_path_unless_it_names_a_data_set() -> None:
     data = DataConfig("msrvtt", "a", more="msvd:b, folder:c/mine")
     assert data.only(ALL) == replace(data, more="msvd:b,folder:c/mine")
