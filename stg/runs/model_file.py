@@ -15,6 +15,12 @@ FORMAT, VERSION = "stg-captioner", 1
 
 MODEL_FILE, WHOLE_FILE = "model.safetensors", "whole.safetensors"
 
+EXPECTED = (
+    f"give the run folder that stg.fit printed, the {MODEL_FILE} in one, or the name of a captioner that comes with "
+    "the installation (stg models lists them)"
+)
+"""What to give for a model, at the end of errors of files that are none."""
+
 MAX_HEADER = 16 * 2**20
 """Largest header in bytes: as JSON of lists it takes twenty times that in memory. Vocabularies have below 1 MB."""
 
@@ -52,7 +58,7 @@ def model_header(path: Path) -> dict[str, Any]:
         ):
             raise ValueError("it says neither branches nor widths of features")
     except DAMAGED as error:
-        raise UserError(f"{path} is not a trained model, or is damaged: {_reason(error)}") from error
+        raise UserError(f"{path} is not a trained model, or is damaged: {_reason(error)}; {EXPECTED}") from error
     check_plugins(header, f"the model {path}")
     return header
 
@@ -72,7 +78,7 @@ def weight_count(path: Path) -> int:
             raise ValueError("a shape is no list of whole numbers")
         return sum(math.prod(shape) for shape in shapes)
     except DAMAGED as error:
-        raise UserError(f"{path} is not a trained model, or is damaged: {_reason(error)}") from error
+        raise UserError(f"{path} is not a trained model, or is damaged: {_reason(error)}; {EXPECTED}") from error
 
 
 def check_parts(header: Any) -> None:
@@ -111,6 +117,9 @@ def _described(path: Path) -> Any:
     try:
         with open(path, "rb") as file:
             length = int.from_bytes(file.read(8), "little")
+            # Eight letters of a text, or what else begins another kind of file, taken for a number.
+            if length >= 2**40:
+                raise ValueError("it is no safetensors file")
             # A damaged length must not ask for more memory than the file has bytes.
             if length > min(MAX_HEADER, path.stat().st_size):
                 raise ValueError(f"its header would have {length} bytes")

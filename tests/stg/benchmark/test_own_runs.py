@@ -188,6 +188,14 @@ def test_a_run_answers_a_bench_from_the_command_line(
     assert run_stg("bench", ["score", str(bench.folder), str(answers)]) == 0
 
 
+def test_a_file_that_is_no_model_is_refused(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    path = bench.folder / "bench.json"
+    assert run_stg("bench", ["run", str(bench.folder), str(path), "--device", "cpu"]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"{path} is not a trained model, or is damaged: it is no safetensors file; give the run folder that" in said
+    assert "the model.safetensors in one, or the name of a captioner that comes with the installation (stg mod" in said
+
+
 def test_a_control_needs_a_model_of_single_frames(bench: Bench, captioner: VideoCaptioner) -> None:
     hears = copy(captioner)
     hears.extractor = SimpleNamespace(motion=None, sound=object())  # type: ignore[assignment]
