@@ -129,7 +129,7 @@ def run_rights(
     if len(kept_answers(path, bench, made)) < len(bench.questions):
         header = model_header(file)
         plan = plan_features(header["features"], features_read(header), (), bench_builders(bench))
-        own = OwnRun(load(folder, device="cpu", beam=1, plan=plan), bench, control, captions=False)
+        own = OwnRun(load(folder, device="cpu", beam=1, plan=plan), bench, control)
 
         def read(video: str) -> ClipFeatures:
             if video not in clips:
@@ -137,7 +137,7 @@ def run_rights(
             return clips[video]
 
         own.read = read
-        ask_clips(bench, lambda video, asked: own.show(video, asked).answers, path, made=made)
+        ask_clips(bench, lambda video, asked: own.show(video, asked, caption=False).answers, path, made=made)
         print(f"{folder}, {control}: {time.perf_counter() - start:.0f} s", flush=True)
     answers = read_answers(path, bench)
     # A kind whose choices the model cannot tell apart is not answered.

@@ -48,7 +48,13 @@ def arrangements(control: Control, video: str, frames: int) -> list[Int[np.ndarr
 
 
 def arranged(sample: SampledFrames, places: Int[np.ndarray, " T"]) -> SampledFrames:
-    """The sampled frames of a clip in these places, each with its own number in the clip."""
+    """The sampled frames of a clip in these places, each with its own number in the clip.
+
+    Numbers move with the frames: by its number the detector of the built-in world knows what a frame shows. ``seconds``
+    do not move, as they say when a place is shown, not what: a control is a clip like any other, which runs as long as
+    the original and whose times increase. Else the times would tell the true order of shuffled frames. Features keep
+    them for people to read, in clips of uneven rate alone (``frame_time``); no model reads them.
+    """
     return replace(
         sample,
         frames=sample.frames[places],

@@ -46,8 +46,8 @@ class Shown:
 
     Args:
         answers: to the questions on it.
-        caption: the model's own; None where clips are not captioned.
-        truth_log_probs: log-probability of each true caption, its end included.
+        caption: the model's own; None where it was not asked for.
+        truth_log_probs: log-probability of each true caption, its end included; none where no caption was asked for.
     """
 
     answers: list[Answer]
@@ -67,7 +67,6 @@ class OwnRun:
         bench: whose questions.
         control: what is shown of each clip, one of `stg.benchmark.arrangement.CONTROLS`.
         read: from the name of a clip to what is read of it; default: its file is decoded.
-        captions: whether clips are captioned, too.
 
     Attributes:
         unknown: words of choices that the model's vocabulary lacks, which it reads as one unknown word -> in how many
@@ -81,7 +80,6 @@ class OwnRun:
     bench: Bench
     control: Control = "none"
     read: Callable[[str], ClipFeatures] | None = None
-    captions: bool = True
     unknown: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -102,33 +100,45 @@ class OwnRun:
         return clip if self._size is None else replace(clip, sample=shrunk(clip.sample, self._size))
 
     @torch.inference_mode()
-    def show(self, video: str, questions: Sequence[Question]) -> Shown:
+    def show(self, video: str, questions: Sequence[Question], *, caption: bool = True) -> Shown:
         """Answers to the questions on a clip, the model's caption, and how likely it finds the true ones.
 
         Under a control with several arrangements of frames scores are their means, and the caption is that of the
         first.
 
+        Args:
+            video: name of the clip.
+            questions: on it.
+            caption: False leaves out the caption and the true ones.
+
         Raises:
             UserError, VideoError: see :meth:`clip`.
         """
         vocabulary, decoder = self.captioner.trained.vocabulary, self.captioner.trained.captioner.decoder
-        asked = [choice for one in questions for choice in one.choices]
         self._note_unknown(questions)
-        truths = self.bench.captions[video] if self.captions else ()
-        texts = [vocabulary.encode(text)[1:-1] for text in (*asked, *truths)]
         clip = (self.read or self.clip)(video)
         memories = [self.memory(clip, places) for places in arrangements(self.control, video, len(clip.sample.frames))]
-        said = torch.stack([caption_log_probs(decoder, memory, texts).double() for memory in memories]).mean(0).tolist()
-        caption = None
-        if self.captions:
-            caption = decode_memory(decoder, memories[0], vocabulary, self.captioner.search)[0][0]
+        said = self._likelihoods(memories, [choice for one in questions for choice in one.choices])
         answers, start = list[Answer](), 0
         for one in questions:
             scores = tuple(said[start : start + len(one.choices)])
             best = max(scores)
             answers.append(Answer(one.id, scores.index(best) if scores.count(best) == 1 else None, scores))
             start += len(one.choices)
-        return Shown(answers, caption, said[start:])
+        if not caption:
+            return Shown(answers, None, [])
+        found = decode_memory(decoder, memories[0], vocabulary, self.captioner.search)[0][0]
+        # In a pass of their own: the scores of choices are the same to the bit, whether these are read or not.
+        return Shown(answers, found, self._likelihoods(memories, self.bench.captions[video]))
+
+    def _likelihoods(self, memories: Sequence[VideoMemory], texts: Sequence[str]) -> list[float]:
+        """The log-probability of each text, the mean over the memories."""
+        if not texts:
+            return []
+        trained = self.captioner.trained
+        words = [trained.vocabulary.encode(text)[1:-1] for text in texts]
+        each = [caption_log_probs(trained.captioner.decoder, memory, words).double() for memory in memories]
+        return torch.stack(each).mean(0).tolist()
 
     def memory(self, clip: ClipFeatures, places: np.ndarray) -> VideoMemory:
         """What the decoder reads of a clip whose sampled frames stand in these places."""
@@ -235,9 +245,9 @@ def answer_bench(
     rows = _kept_captions(captions, own.bench, made)
 
     def answer(video: str, questions: Sequence[Question]) -> list[Answer]:
-        shown = own.show(video, questions)
+        shown = own.show(video, questions, caption=video not in rows)
         # Before the answers: a clip that has them has its caption.
-        if video not in rows and shown.caption is not None:
+        if shown.caption is not None:
             rows[video] = {
                 "video": video,
                 "caption": shown.caption.text,

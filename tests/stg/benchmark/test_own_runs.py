@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from decoders import VideoMemory
+from decoders import Decoder, VideoMemory
 from graphs import flat_graph
-from stg.benchmark.arrangement import CONTROLS, arranged, arrangements
+from stg.benchmark import own_runs
+from stg.benchmark.arrangement import CONTROLS, Control, arranged, arrangements
 from stg.benchmark.export import export
 from stg.benchmark.making import made_again
 from stg.benchmark.own_runs import OwnRun, answer_bench, bench_builders, bench_detector, shrunk
@@ -145,7 +147,24 @@ def test_what_is_seen_in_a_frame_moves_with_it(bench: Bench, captioner: VideoCap
     turned = captioner.extractor(arranged(sample, np.arange(10)[::-1].copy()))
     for time in range(10):
         assert torch.equal(plain.boxes[plain.frame == time], turned.boxes[turned.frame == 9 - time])
+    assert turned.frame_number is not None
+    assert turned.frame_number.tolist() == sample.frame_number[::-1].tolist()
     assert not torch.equal(plain.scene, turned.scene.flip(0))  # the change until the next frame is another one
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+def test_the_times_of_a_control_are_those_of_the_clip(
+    control: Control, bench: Bench, captioner: VideoCaptioner
+) -> None:
+    sample = OwnRun(captioner, bench).clip("clip-00002").sample
+    # Of a constant rate features say no times.
+    uneven = replace(sample, facts={"uneven": True})
+    assert sample.seconds is not None
+    for places in arrangements(control, sample.video, len(sample.frames)):
+        shown = captioner.extractor(arranged(uneven, places)).frame_time
+        assert shown is not None
+        assert (shown.diff() > 0).all()
+        assert shown.tolist() == pytest.approx(sample.seconds.tolist())
 
 
 def test_the_mean_of_single_frames_is_the_mean_of_their_scores(bench: Bench, captioner: VideoCaptioner) -> None:
@@ -186,6 +205,29 @@ def test_a_run_answers_a_bench_from_the_command_line(
     assert run_stg("bench", [*command, "--control", "single", "--out", str(answers)]) == 2
     assert "control single" in " ".join(capsys.readouterr().err.split())
     assert run_stg("bench", ["score", str(bench.folder), str(answers)]) == 0
+
+
+def test_a_caption_that_is_there_is_not_searched_again(
+    bench: Bench, captioner: VideoCaptioner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    question = bench.questions[0]
+    few = replace(bench, questions=(question,), captions={question.video: bench.captions[question.video]})
+    answers, captions, own = tmp_path / "a.jsonl", tmp_path / "c.jsonl", OwnRun(captioner, few)
+    answer_bench(own, answers, captions, made="me")
+    whole = answers.read_text(), captions.read_text()
+    answers.unlink()
+    # Only choices are read now, and their scores are the same to the last digit.
+    scored = list[int]()
+
+    def likely(decoder: Decoder, memory: VideoMemory, texts: Sequence[Sequence[int]]) -> torch.Tensor:
+        scored.append(len(texts))
+        return caption_log_probs(decoder, memory, texts)
+
+    monkeypatch.setattr(own_runs, "caption_log_probs", likely)
+    monkeypatch.setattr(own_runs, "decode_memory", None)
+    assert answer_bench(own, answers, captions, made="me") == 1
+    assert scored == [len(question.choices)]
+    assert (answers.read_text(), captions.read_text()) == whole
 
 
 def test_a_file_that_is_no_model_is_refused(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
