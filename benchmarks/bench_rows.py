@@ -12,6 +12,7 @@ are ``benchmarks/results/world/bench.json``, ``.md`` and ``.svg``. The rows that
 
 import argparse
 import json
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -28,14 +29,16 @@ from stg.benchmark.asking import ask_clips, kept_answers
 from stg.benchmark.balance import blind_hits, cross_validated, single_frame_hits, verb_in
 from stg.benchmark.making import MadeBench, made_again
 from stg.benchmark.own_runs import OwnRun, bench_builders, shrunk
-from stg.benchmark.questions import IN_TIME, KINDS, Answer, Bench, read_answers, read_bench
+from stg.benchmark.questions import IN_TIME, KINDS, Answer, Bench, make_folder, read_answers, read_bench
 from stg.benchmark.twins import SIDE
 from stg.captioning.pipeline import load
+from stg.config.plugins import near
 from stg.features.clip_pass import ClipFeatures
 from stg.features.rebuild import features_read, plan_features
 from stg.metrics.bootstrap import resampled_sums
 from stg.runs.model_file import model_header
 from stg.runs.pretrained import find_model
+from stg.runtime.errors import UserError
 from stg.runtime.files import sha256_file
 from stg.video.decoding import sample_video
 
@@ -47,16 +50,49 @@ BLOCKS = 6
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Answer the bench by each row, and write what comes of it."""
+    """The command: exit code 2 and one line where what it is given does not fit."""
     options = parser().parse_args(arguments)
-    bench = read_bench(options.bench)
-    made = made_again(bench)
+    try:
+        # All that can be wrong with the words is found before hours of answers.
+        bench, runs = read_bench(options.bench), named_runs(options.runs, options.control)
+        for folder in (options.answers, options.out):
+            make_folder(folder)
+        write_rows(bench, runs, options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def named_runs(texts: Sequence[str], controls: Sequence[str]) -> dict[str, list[Path]]:
+    """Name of a row -> the folders of its runs.
+
+    Args:
+        texts: ``NAME=RUN`` each.
+        controls: names of rows that are shown frames in other orders, too.
+
+    Raises:
+        UserError: one of another form, a folder without a model, a run twice in a row, or a control of no row.
+    """
     runs = defaultdict[str, list[Path]](list)
-    for text in options.runs:
+    for text in texts:
         name, _, folder = text.partition("=")
+        if not name or not folder:
+            raise UserError(f"a run must be given as NAME=RUN, such as scene=runs/a-seed0; got {text!r}")
+        file = find_model(folder)
+        model_header(file)
+        if any(file.samefile(find_model(other)) for other in runs[name]):
+            raise UserError(f"{text!r}: the row {name!r} has this run already, and each of its runs is another seed")
         runs[name].append(Path(folder))
-    if unknown := [name for name in options.control if name not in runs]:
-        raise SystemExit(f"--control {unknown[0]!r} is no name of a row of runs: {', '.join(runs)}")
+    if unknown := [name for name in controls if name not in runs]:
+        rows = f"those are {', '.join(runs)}" if runs else "there is none"
+        raise UserError(f"--control must name a row of runs ({rows}); got {unknown[0]!r}{near(unknown[0], runs)}")
+    return dict(runs)
+
+
+def write_rows(bench: Bench, runs: Mapping[str, Sequence[Path]], options: argparse.Namespace) -> None:
+    """Answer the bench by each row, and write what comes of it."""
+    made = made_again(bench)
     rows, clips = [plain_row("chance", made, [chance_rights(made)])], dict[str, ClipFeatures]()
     rows.append(plain_row("text alone", made, [as_numbers(blind_hits(made))]))
     rows.append(plain_row("best single frame", made, [as_numbers(single_frame_hits(made, list(KINDS)))]))
@@ -82,7 +118,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     (folder / "bench.json").write_text(json.dumps(record, indent=1) + "\n")
     (folder / "bench.md").write_text("\n".join([*markdown(rows), "", *options.note]) + "\n")
     (folder / "bench.svg").write_text(to_svg(record))
-    return 0
 
 
 def parser() -> argparse.ArgumentParser:
@@ -124,7 +159,7 @@ def run_rights(
         clips: what was read of clips before.
     """
     start, file = time.perf_counter(), find_model(folder)
-    path = kept / f"{folder.name}-{control}.jsonl"
+    path = answer_file(kept, file, control)
     made = f"{sha256_file(file)[:12]}, {control}"
     if len(kept_answers(path, bench, made)) < len(bench.questions):
         header = model_header(file)
@@ -151,6 +186,18 @@ def run_rights(
     return rights, float(np.mean([answers[one].choice != answers[other].choice for one, other in pairs]))
 
 
+def answer_file(kept: Path, file: Path, control: Control) -> Path:
+    """Where the answers of a model are kept: two runs whose folders have one name are two files.
+
+    Args:
+        kept: folder of files of answers.
+        file: of the model.
+        control: what is shown.
+    """
+    # Resolved: of "." the name is empty.
+    return kept / f"{file.parent.resolve().name}-{sha256_file(file)[:12]}-{control}.jsonl"
+
+
 def of_kind(answers: Mapping[str, Answer], kind: str) -> list[Answer]:
     """The answers to questions of a kind."""
     return [one for name, one in answers.items() if name.partition("-")[0] == kind]
@@ -158,10 +205,10 @@ def of_kind(answers: Mapping[str, Answer], kind: str) -> list[Answer]:
 
 def plain_row(name: str, made: MadeBench, seeds: Sequence[Rights]) -> dict[str, Any]:
     """A row: by kind its accuracy over all seeds with the interval of a bootstrap over questions, that of each seed,
-    and the share of twins both of which are right."""
+    and the share of twins both of which are right. A kind that a seed does not answer is left out."""
     keys, kinds = {one.id: one for one in made.key}, dict[str, Any]()
     for kind in KINDS:
-        asked = [one.id for one in made.questions if one.kind == kind and one.id in seeds[0]]
+        asked = [one.id for one in made.questions if one.kind == kind and all(one.id in rights for rights in seeds)]
         if not asked:
             continue
         right = np.array([[rights[one] for one in asked] for rights in seeds])

@@ -1,15 +1,21 @@
-"""The table and the figure of a bench, by hand."""
+"""The table and the figure of a bench, by hand; what the command refuses before it begins."""
 
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
+from benchmarks import bench_rows
 from benchmarks.bench_plot import to_svg
-from benchmarks.bench_rows import as_numbers, chance_rights, flow_features, markdown, plain_row
+from benchmarks.bench_rows import answer_file, as_numbers, chance_rights, flow_features, main, markdown, plain_row
 from stg.benchmark.balance import blind_hits
 from stg.benchmark.making import MadeBench, make_bench
-from stg.benchmark.questions import KINDS
+from stg.benchmark.questions import KINDS, Bench
+from stg.runs.model_file import MODEL_FILE
+from tests.stg.benchmark.make_bench import small_bench
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +35,8 @@ def test_a_row_is_the_mean_of_its_seeds(made: MadeBench) -> None:
     # Kinds that nobody answers are none.
     some = {name: value for name, value in right.items() if not name.startswith("count")}
     assert set(KINDS) - plain_row("ours", made, [some])["kinds"].keys() == {"count"}
+    # Nor are those that one of the seeds does not answer.
+    assert plain_row("ours", made, [right, some])["kinds"].keys() == plain_row("ours", made, [some])["kinds"].keys()
 
 
 def test_table_and_figure_hold_every_row(made: MadeBench) -> None:
@@ -62,3 +70,54 @@ def test_flow_has_the_sign_of_the_motion() -> None:
     # The first number of each third is how far things move to the right.
     assert all(right[place] > 0.1 and left[place] < -0.1 for place in (0, 9, 18))
     assert np.abs(still[[0, 9, 18]]).max() < 1e-9
+
+
+def write_model(folder: Path, name: str) -> Path:
+    """A folder with the header of a model, which is all that is read before the work begins."""
+    folder.mkdir(parents=True)
+    made = {"features": {"name": name}, "model": {"branches": "scene"}, "widths": {"scene": 1, "motion": 0}}
+    header = json.dumps({"__metadata__": {"stg": json.dumps(made)}}).encode()
+    (folder / MODEL_FILE).write_bytes(len(header).to_bytes(8, "little") + header)
+    return folder
+
+
+def test_what_does_not_fit_is_refused_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = list[tuple[str, dict[str, list[Path]]]]()
+
+    def begin(bench: Bench, runs: Mapping[str, Sequence[Path]], options: object) -> None:
+        began.append((bench.folder.name, {name: list(folders) for name, folders in runs.items()}))
+
+    monkeypatch.setattr(bench_rows, "write_rows", begin)
+    bench, run = small_bench(tmp_path / "bench"), write_model(tmp_path / "a" / "run", "one")
+    given = [str(bench.folder), f"scene={run}"]
+    places = ["--answers", str(tmp_path / "new" / "answers"), "--out", str(tmp_path / "new" / "out")]
+    for words, said in (
+        (["scene"], "a run must be given as NAME=RUN, such as scene=runs/a-seed0; got 'scene'"),
+        (["scene="], "as NAME=RUN"),
+        ([f"={run}"], "as NAME=RUN"),
+        ([f"graph={tmp_path}"], f"{tmp_path} holds no trained model (model.safetensors)"),
+        ([f"graph={bench.folder / 'bench.json'}"], "bench.json is not a trained model"),
+        ([f"scene={run / MODEL_FILE}"], "the row 'scene' has this run already"),
+        (["--control", "scenes"], "--control must name a row of runs (those are scene); got 'scenes'; did you"),
+    ):
+        assert main([*given, *words, *places]) == 2
+        err = capsys.readouterr().err
+        assert said in err
+        assert err.count("\n") == 1
+    assert main([str(tmp_path / "none"), *places]) == 2
+    assert (began, (tmp_path / "new").exists()) == ([], False)
+    assert main([*given, f"graph={run}", "--control", "graph", *places]) == 0
+    assert began == [("bench", {"scene": [run], "graph": [run]})]
+    assert (tmp_path / "new" / "answers").is_dir()
+    assert (tmp_path / "new" / "out").is_dir()
+
+
+def test_runs_in_folders_of_one_name_keep_their_answers_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = (write_model(tmp_path / name / "run", name) / MODEL_FILE for name in ("a", "b"))
+    assert answer_file(tmp_path, one, "none") != answer_file(tmp_path, other, "none")
+    assert answer_file(tmp_path, one, "none") != answer_file(tmp_path, one, "single")
+    monkeypatch.chdir(one.parent)
+    assert answer_file(tmp_path, Path(MODEL_FILE), "none") == answer_file(tmp_path, one, "none")
+    assert answer_file(tmp_path, one, "none").name.startswith("run-")
