@@ -62,9 +62,11 @@ def draw_edges(
 
     Frames stand side by side in the order of time, ``columns`` in a row. If the video has more of them, only those
     that a drawn edge touches are shown, each with its number. Blue arrows join objects of one frame, red ones frames
-    that follow each other, pink ones frames further apart; from the source to the head at the target, or a ring where
-    both are one object. An arrow that leaves at the side goes on in another row. The higher the score, the wider and
-    the more opaque; the scale below goes to the highest one. Objects that no drawn edge touches are grey.
+    that follow each other, pink ones frames further apart; from the source to the head at the target, as messages run,
+    or a ring where both are one object. Those of the paper's temporal edges thus point back in time, as an object
+    gathers from the next frame (:mod:`graphs.edges`); the pages of ``stg.report`` draw them so, too. An
+    arrow that leaves at the side goes on in another row. The higher the score, the wider and the more opaque; the
+    scale below goes to the highest one. Objects that no drawn edge touches are grey.
 
     Args:
         boxes: [N 4] corners x1, y1, x2, y2 in pixels of the frames.

@@ -196,11 +196,11 @@ def ranked(edges: Iterable[Edge]) -> list[tuple[int, Edge, int]]:
 def joined(rows: Iterable[tuple[int, Edge, int]]) -> list[tuple[tuple[int, ...], Edge, int]]:
     """The same with both ways between two objects as one, by the stronger edge and the better rank.
 
-    That holds for spatial and temporal edges, which would be two lines in one place; others have an arrow each way.
+    That holds for spatial edges, which have no arrow and would be two lines in one place; others have two arrows.
     """
     found: dict[object, tuple[tuple[int, ...], Edge, int]] = {}
     for number, edge, rank in rows:
-        key = (edge.kind, frozenset((edge.source, edge.target))) if edge.kind in ("spatial", "temporal") else number
+        key = frozenset((edge.source, edge.target)) if edge.kind == "spatial" else number
         numbers, other, best = found.get(key, ((), edge, rank))
         found[key] = (*numbers, number), max(other, edge, key=lambda one: one.weight), min(best, rank)
     return list(found.values())
@@ -211,16 +211,14 @@ def draw_edges(
 ) -> tuple[tuple[str, tuple[DrawnEdge, ...]], ...]:
     """The lines of the edges by kind; their level is the weight as a part of the ``strongest`` of the kind.
 
-    Temporal edges are drawn forward in time, as in Pan et al. (2020, Fig. 1), whichever way the graph gathers.
+    Arrows run as messages do, from the source to the target that gathers, as :func:`stg.pages.draw_edges` draws them.
+    With ``time_flow: literal`` those of temporal edges thus point back in time. Pan et al. (2020, Fig. 1) draw them
+    forward, although an object gathers from the next frame by their Eq. 2 and 4.
     """
     drawn: dict[str, list[DrawnEdge]] = {kind: [] for kind in strongest}
     for numbers, edge, rank in sorted(kept, key=lambda row: (row[2], row[0])):
         share = edge.weight / strongest[edge.kind] if strongest[edge.kind] > 0 else 0.0
-        start, end = nodes[edge.source], nodes[edge.target]
-        # Time is drawn forward, whichever way messages run.
-        if edge.kind == "temporal" and start.frame > end.frame:
-            start, end = end, start
-        path = line(start.centre, end.centre, arrow=edge.kind != "spatial")
+        path = line(nodes[edge.source].centre, nodes[edge.target].centre, arrow=edge.kind != "spatial")
         drawn[edge.kind].append(DrawnEdge(numbers, rank, edge.weight, min(max(round(9 * share), 0), 9), path))
     return tuple((kind, tuple(lines)) for kind, lines in drawn.items() if lines)
 

@@ -18,7 +18,7 @@ from stg.runtime.files import printable
 NEW = BOX
 
 THROUGH_TIME = ("temporal", "track")
-"""Kinds of edges from frame to frame, drawn as arrows to the next sampled frame."""
+"""Kinds of edges between neighbouring sampled frames, drawn as arrows from source to target, as messages run."""
 
 LINES = 4
 """Lines of the caption that are seen at once; a longer one moves up."""
@@ -52,7 +52,7 @@ class Overlay:
         }
 
     def layer(self, frame: int) -> Any:
-        """A transparent picture with what belongs to a sampled frame: its boxes, and the edges that begin in it."""
+        """A transparent picture with what belongs to a sampled frame: boxes, edges, and those to or from the next."""
 
         large = Image.new("RGBA", (self.size[1] * FINE, self.size[0] * FINE))
         draw = ImageDraw.Draw(large)
@@ -75,6 +75,9 @@ class Overlay:
         if edge.kind in THROUGH_TIME:
             # A track edge joins boxes that a temporal one may join too: it is bent to the other side.
             bend = 0.06 if edge.kind == "temporal" else -0.12
+            if self.view.nodes[edge.source].frame < self.view.nodes[edge.target].frame:
+                # Further out than the arrow that may come back.
+                bend *= 2
             arrow(draw, start, end, wide, (*COLOURS[edge.kind], opacity), self.unit, bend)
         else:
             colour = colour_of(edge.kind)
@@ -145,7 +148,7 @@ class CaptionStrip:
         draw.text((self.pad, y), note, fill=QUIET, font=letters, anchor="lm")
         x = float(self.width - self.pad)
         for kind in reversed(self.kinds):
-            names = {"temporal": "to the next sampled frame", "track": "same track", "dense": "other"}
+            names = {"temporal": "next sampled frame", "track": "same track", "dense": "other"}
             name = names.get(kind, _plain(kind))
             x -= letters.getlength(name)
             # No room left next to the note: the other kinds go without a legend.
@@ -181,19 +184,20 @@ def _plain(text: str) -> str:
 
 
 def _by_frame(view: VideoView, k: int) -> dict[int, list[Edge]]:
-    """The edges that are drawn with each sampled frame, one for each pair of objects, from the earlier to the later."""
+    """The edges that are drawn with each sampled frame: one for each pair of its objects, and those that join it to the
+    next through time, each way on its own."""
     best: dict[tuple[str, int, int], Edge] = {}
     for _, edge, rank in ranked(view.edges):
-        # Both directions of a pair are one line on the picture: the stronger one.
-        ends = sorted((edge.source, edge.target), key=lambda n: (view.nodes[n].frame, n))
-        first, last = (view.nodes[n].frame for n in ends)
+        first, last = sorted((view.nodes[edge.source].frame, view.nodes[edge.target].frame))
         # Between objects of one frame, or to the next through time: edges across more frames would cover everything.
         if rank > k or last - first != (edge.kind in THROUGH_TIME):
             continue
-        key = edge.kind, ends[0], ends[1]
+        # A line without a head stands for both directions of a pair, by the stronger one.
+        turned = first == last and edge.source > edge.target
+        key = (edge.kind, edge.target, edge.source) if turned else (edge.kind, edge.source, edge.target)
         if key not in best or best[key].weight < edge.weight:
-            best[key] = Edge(ends[0], ends[1], edge.kind, edge.weight)
+            best[key] = edge
     found: dict[int, list[Edge]] = {}
     for edge in best.values():
-        found.setdefault(view.nodes[edge.source].frame, []).append(edge)
+        found.setdefault(min(view.nodes[n].frame for n in (edge.source, edge.target)), []).append(edge)
     return found

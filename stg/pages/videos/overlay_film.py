@@ -62,9 +62,9 @@ def write_overlay(
 ) -> None:
     """Write a clip as an mp4 in which every frame shows the graph of the sampled frame that is nearest to it.
 
-    Boxes with class and score, the edges inside the frame (blue), those from its objects to the places of the next
-    sampled frame's objects (red arrows, whichever way the graph gathers along them), and below the picture the caption
-    of ``view.captions[0]``, which grows word by word and is whole at the last frame. Frames stream through: memory
+    Boxes with class and score, the edges inside the frame (blue), those between its objects and the places of the
+    next sampled frame's objects (red arrows, to the object that gathers), and below the picture the caption of
+    ``view.captions[0]``, which grows word by word and is whole at the last frame. Frames stream through: memory
     does not grow with the length. Each frame is shown at its own time, and the sound that players take goes along, as
     AAC. A clip shorter than two seconds holds its last frame until two seconds are full. ``out`` is complete or not
     there at all.

@@ -163,6 +163,21 @@ def test_boxes_edges_and_labels_are_where_they_belong() -> None:
     assert np.mean([near(pixel, (20, 22, 26), 90) for pixel in label]) > 0.05
 
 
+@pytest.mark.parametrize(("source", "target", "head", "tail"), [(2, 0, 112, 528), (0, 2, 528, 112)])
+def test_an_arrow_runs_as_messages_do_from_source_to_target(source: int, target: int, head: int, tail: int) -> None:
+    view = replace(view_of(*WORDS), edges=(Edge(source, target, "temporal", 0.9),))
+    first = list(compose(footage(), view))[5]
+    red = np.abs(first[120:170].astype(int) - COLOURS["temporal"]).max(axis=2) <= 40
+    assert red[:, head].sum() > red[:, tail].sum() + 3
+
+
+def test_there_and_back_in_time_are_two_arrows_apart() -> None:
+    view = replace(view_of(*WORDS), edges=(Edge(2, 0, "temporal", 0.9), Edge(0, 2, "temporal", 0.9)))
+    first = list(compose(footage(), view))[5]
+    red = np.abs(first[120:220, 320].astype(int) - COLOURS["temporal"]).max(axis=1) <= 40
+    assert np.count_nonzero(red[1:] & ~red[:-1]) == 2
+
+
 def test_edges_of_another_type_have_a_colour_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(EDGE_TYPES, "close", 2)
     view = replace(view_of(*WORDS), edges=(Edge(0, 1, "close", 0.5), Edge(2, 0, "temporal", 0.9)))

@@ -123,15 +123,24 @@ def test_lines_run_from_start_to_end_and_arrows_stop_short() -> None:
     assert ends(line((310.0, 60.0), (10.0, 60.0), arrow=True)) == (310, 60, 17, 60)
 
 
-def test_temporal_edges_are_drawn_forward_in_time_whichever_way_the_graph_gathers() -> None:
+def test_arrows_run_as_messages_do_from_source_to_target() -> None:
     nodes = (Node(0, (0.0, 0.0, 20.0, 20.0)), Node(1, (80.0, 80.0, 100.0, 100.0)))
     edges = [(Edge(1, 0, "temporal", 0.5),), (Edge(0, 1, "temporal", 0.5),), (Edge(1, 0, "dense", 0.5),)]
     literal, forward, dense = (
         strip_of(VideoView("v", (100, 100), (Picture(0), Picture(1)), nodes, one)).edges[0][1][0].path for one in edges
     )
-    assert literal == forward
-    assert literal.startswith("M24 24q")
-    assert dense.startswith("M484 216q")
+    assert forward.startswith("M24 24q")
+    assert literal.startswith("M484 216q")
+    assert dense == literal
+
+
+def test_there_and_back_in_time_are_two_arrows() -> None:
+    nodes = (Node(0, (0.0, 0.0, 20.0, 20.0)), Node(1, (80.0, 80.0, 100.0, 100.0)))
+    for kind, count in (("temporal", 2), ("spatial", 1)):
+        edges = (Edge(1, 0, kind, 0.5), Edge(0, 1, kind, 0.4))
+        lines = strip_of(VideoView("v", (100, 100), (Picture(0), Picture(1)), nodes, edges)).edges[0][1]
+        assert len({line.path for line in lines}) == count
+        assert sorted(number for line in lines for number in line.numbers) == [0, 1]
 
 
 def test_one_red_and_one_blue_tell_the_edges_apart_wherever_they_are_drawn() -> None:
