@@ -70,6 +70,13 @@ def test_the_zoo_lists_every_file_that_ships_with_its_hash(extension: ModuleType
                 assert f"{scores['cider']['mean']:.3f}" in text
 
 
+def test_tables_of_the_zoo_fit_a_page(extension: ModuleType) -> None:
+    """Six numbers with their deviations are about what fits next to the menu and the contents, at 1440 pixels."""
+    rows = [line for line in import_module("zoo_page").zoo_text().split("\n") if line.startswith("|")]
+    assert rows
+    assert max(row.count("|") - 1 for row in rows) <= 6
+
+
 def test_seconds_of_another_model_are_not_shown(extension: ModuleType) -> None:
     model = shipped_models()[0]
     row = import_module("zoo_page").model_row

@@ -18,6 +18,10 @@ MB are units of 2^20 bytes; the number in brackets counts the networks that the 
 seconds of one thread for a clip of {seconds:.0f} seconds ({frames} frames of {pixels} x {pixels}), start-up apart \
 (`python -m benchmarks captioner`)."""
 
+EVENTS_NOTE = """\
+Share of the captions that name the event: of all videos, of those with two objects, and of those whose event only \
+space, only time, or both tell from its likes."""
+
 
 def zoo_text(results: Path = RESULTS, pretrained: Path = PRETRAINED) -> str:
     """The page in Markdown (MyST)."""
@@ -91,23 +95,29 @@ def network_list(origins: Path) -> str:
 
 
 def measured_tables(results: Path) -> Iterator[str]:
-    """A table for each file that ``stg compare --json`` wrote: its rows with mean and deviation over seeds."""
+    """Tables for each file that ``stg compare --json`` wrote: its rows with mean and deviation over seeds.
+
+    Events have a table of their own, as all columns next to each other are wider than a page.
+    """
     for file in sorted(results.glob("**/*.json")):
         found = json.loads(file.read_text("utf-8"))
         if not {"dataset", "split", "search", "rows", "differences_of"} <= set(found):
             continue
         scores = [name for name in PUBLISHED if any(name in row["scores"] for row in found["rows"])]
         events = [name for name in EVENTS if any(name in row.get("events", {}) for row in found["rows"])]
-        rows = [
-            [
-                row["name"], str(len(row["seeds"])),
-                *(spread_text(row["scores"].get(name)) for name in scores),
-                *(spread_text(row.get("events", {}).get(name)) for name in events),
-            ]
-            for row in found["rows"]
-        ]  # fmt: skip
         yield f"### {found['dataset']}, {found['split']} ({found['videos']:,} videos), {found['search']} search"
-        yield table(["model", "seeds", *map(heading, [*scores, *events])], rows)
+        rows = [
+            [row["name"], str(len(row["seeds"])), *(spread_text(row["scores"].get(name)) for name in scores)]
+            for row in found["rows"]
+        ]
+        yield table(["model", "seeds", *map(heading, scores)], rows)
+        if events:
+            yield EVENTS_NOTE
+            rows = [
+                [row["name"], *(spread_text(row.get("events", {}).get(name)) for name in events)]
+                for row in found["rows"]
+            ]
+            yield table(["model", *map(heading, events)], rows)
         yield f"Source: `benchmarks/results/{file.relative_to(results)}`, commit {found.get('commit', 'unknown')}."
         if made := found.get("made_by"):
             yield f"Made by: {made.replace('|', chr(92) + '|')}"
