@@ -75,6 +75,8 @@ def test_tables_of_the_zoo_fit_a_page(extension: ModuleType) -> None:
     rows = [line for line in import_module("zoo_page").zoo_text().split("\n") if line.startswith("|")]
     assert rows
     assert max(row.count("|") - 1 for row in rows) <= 6
+    assert import_module("zoo_page").short({"mean": 0.617, "deviation": 0.007}) == ".617 ± .007"
+    assert import_module("zoo_page").short({"mean": 10.26, "deviation": None}) == "10.260"
 
 
 def test_seconds_of_another_model_are_not_shown(extension: ModuleType) -> None:

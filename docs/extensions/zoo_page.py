@@ -1,6 +1,7 @@
 """The list of models: what ships, from its cards and files, and what was measured, from result files."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ seconds of one thread for a clip of {seconds:.0f} seconds ({frames} frames of {p
 
 EVENTS_NOTE = """\
 Share of the captions that name the event: of all videos, of those with two objects, and of those whose event only \
-space, only time, or both tell from its likes."""
+places, only their order in time, or both tell from similar events."""
 
 
 def zoo_text(results: Path = RESULTS, pretrained: Path = PRETRAINED) -> str:
@@ -107,20 +108,24 @@ def measured_tables(results: Path) -> Iterator[str]:
         events = [name for name in EVENTS if any(name in row.get("events", {}) for row in found["rows"])]
         yield f"### {found['dataset']}, {found['split']} ({found['videos']:,} videos), {found['search']} search"
         rows = [
-            [row["name"], str(len(row["seeds"])), *(spread_text(row["scores"].get(name)) for name in scores)]
+            [row["name"], str(len(row["seeds"])), *(short(row["scores"].get(name)) for name in scores)]
             for row in found["rows"]
         ]
         yield table(["model", "seeds", *map(heading, scores)], rows)
         if events:
             yield EVENTS_NOTE
             rows = [
-                [row["name"], *(spread_text(row.get("events", {}).get(name)) for name in events)]
-                for row in found["rows"]
+                [row["name"], *(short(row.get("events", {}).get(name)) for name in events)] for row in found["rows"]
             ]
             yield table(["model", *map(heading, events)], rows)
         yield f"Source: `benchmarks/results/{file.relative_to(results)}`, commit {found.get('commit', 'unknown')}."
         if made := found.get("made_by"):
             yield f"Made by: {made.replace('|', chr(92) + '|')}"
+
+
+def short(values: Mapping[str, Any] | None) -> str:
+    """Mean and deviation without the zeros before the points, so that six columns fit a page."""
+    return re.sub(r"\b0\.", ".", spread_text(values))
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
