@@ -38,6 +38,7 @@ from stg.features.rebuild import features_read, plan_features
 from stg.metrics.bootstrap import resampled_sums
 from stg.runs.model_file import model_header
 from stg.runs.pretrained import find_model
+from stg.runs.shipped import model_and_places
 from stg.runtime.errors import UserError
 from stg.runtime.files import sha256_file
 from stg.video.decoding import sample_video
@@ -68,7 +69,7 @@ def named_runs(texts: Sequence[str], controls: Sequence[str]) -> dict[str, list[
     """Name of a row -> the folders of its runs.
 
     Args:
-        texts: ``NAME=RUN`` each.
+        texts: ``NAME=RUN`` each; a captioner that comes with the installation by its name.
         controls: names of rows that are shown frames in other orders, too.
 
     Raises:
@@ -79,11 +80,12 @@ def named_runs(texts: Sequence[str], controls: Sequence[str]) -> dict[str, list[
         name, _, folder = text.partition("=")
         if not name or not folder:
             raise UserError(f"a run must be given as NAME=RUN, such as scene=runs/a-seed0; got {text!r}")
-        file = find_model(folder)
+        model, _ = model_and_places(folder)
+        file = find_model(model)
         model_header(file)
         if any(file.samefile(find_model(other)) for other in runs[name]):
             raise UserError(f"{text!r}: the row {name!r} has this run already, and each of its runs is another seed")
-        runs[name].append(Path(folder))
+        runs[name].append(Path(model))
     if unknown := [name for name in controls if name not in runs]:
         rows = f"those are {', '.join(runs)}" if runs else "there is none"
         raise UserError(f"--control must name a row of runs ({rows}); got {unknown[0]!r}{near(unknown[0], runs)}")

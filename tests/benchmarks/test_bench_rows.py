@@ -15,6 +15,7 @@ from stg.benchmark.balance import blind_hits
 from stg.benchmark.making import MadeBench, make_bench
 from stg.benchmark.questions import KINDS, Bench
 from stg.runs.model_file import MODEL_FILE
+from stg.runs.shipped import shipped_models
 from tests.stg.benchmark.make_bench import small_bench
 
 
@@ -108,8 +109,9 @@ def test_what_does_not_fit_is_refused_before_the_work(
         assert err.count("\n") == 1
     assert main([str(tmp_path / "none"), *places]) == 2
     assert (began, (tmp_path / "new").exists()) == ([], False)
-    assert main([*given, f"graph={run}", "--control", "graph", *places]) == 0
-    assert began == [("bench", {"scene": [run], "graph": [run]})]
+    ours = shipped_models()[0]
+    assert main([*given, f"graph={run}", f"graph={ours.name}", "--control", "graph", *places]) == 0
+    assert began == [("bench", {"scene": [run], "graph": [run, ours.folder]})]
     assert (tmp_path / "new" / "answers").is_dir()
     assert (tmp_path / "new" / "out").is_dir()
 
