@@ -27,6 +27,9 @@ from stg.text.vocabulary import Vocabulary
 from stg.training.validation import Validation
 from stg.training.word_loss import predict_words
 
+LOOKED_AT = 64
+"""Training videos in which objects are looked for."""
+
 
 @dataclass(frozen=True)
 class TrainingSetup:
@@ -88,6 +91,8 @@ def set_up(
     vocabulary, encoded = _read_words(captions, config.data)
     widths = FeatureWidths.of(store.flat_batch([train_videos[0]], "none"))
     model = _build(config, store, encoded, vocabulary, widths, device, ranks)
+    if model.objects is not None or model.needs_objects:
+        _require_objects(store, train_videos)
     category = classes_read(model, dataset.category, config.model.stats.categories, dataset.name)
     graphs = (
         load_into_memory(store, [*train_videos, *val_videos], reporter=reporter)
@@ -116,6 +121,21 @@ def set_up(
         model, vocabulary, config.model, config.graph, widths, store.manifest, store.features_dtype, store.versions
     )
     return TrainingSetup(dataset, store, captions, data, trained, validation)
+
+
+def _require_objects(store: GraphStore, videos: Sequence[str]) -> None:
+    """Refuse a store without any object, from which a model that reads objects would learn nothing, and not say so.
+
+    Raises:
+        UserError: none of the first videos has an object.
+    """
+    first = videos[:LOOKED_AT]
+    if len(store.flat_batch(first, "none").boxes) == 0:
+        raise UserError(
+            f"{store.path}: none of the first {len(first)} training videos has an object, and this model learns from "
+            "objects: extract with a detector (python -m stg.extract ... --detector FILE), or give --model.branches "
+            "scene and a decoder that attends to frames"
+        )
 
 
 def _build(
