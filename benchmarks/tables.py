@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import RESULTS
-from benchmarks.measured import measured
+from benchmarks.measured import FAMILIES_FILE, measured, score
 
 ROOT = Path(__file__).parents[1]
 README, PAGE = ROOT / "README.md", ROOT / "docs" / "results.md"
-BENCHMARKS, MEASURED = "benchmarks", "measured"
-"""Marks, as ``<!-- NAME -->`` and ``<!-- /NAME -->``: of the tables of speed in PAGE, of README's one table."""
+BENCHMARKS, MEASURED, FAMILIES = "benchmarks", "measured", "families"
+"""Marks, as ``<!-- NAME -->`` and ``<!-- /NAME -->``: of the tables of speed in PAGE, of README's one table, and of all
+model families in PAGE."""
+FAMILIES_HEAD = ("model", "seeds", "CIDEr, greedy", "beam 5", "minus the first row", "BLEU-4", "ROUGE-L", "weights")
 OURS = ("ours", "csr", "at once")
 """What our own way is called among its rivals."""
 FRAMES = ("cases", "milliseconds", "cpu_ms", "wall_ms", "wall_s", "parts", "steps", "times")
@@ -30,6 +32,7 @@ def write_tables(page: Path = PAGE, readme: Path = README, folder: Path = RESULT
         ValueError: a file does not hold both of its marks, once each and in order.
     """
     write_between(page, BENCHMARKS, tables(read(folder)))
+    write_between(page, FAMILIES, families(folder))
     write_between(readme, MEASURED, measured(folder))
     return [page, readme]
 
@@ -80,6 +83,30 @@ def tables(results: Mapping[str, Mapping[str, Any]]) -> str:
         parts.append([*head, "|---|---|---|---|", *rows, "", "</details>"])
     parts.append(origins(results))
     return "\n".join(["", "\n\n".join("\n".join(part) for part in parts), ""])
+
+
+def families(folder: Path = RESULTS) -> str:
+    """The table of all model families, as it stands between its marks."""
+    return "\n".join(["", *families_lines(json.loads((folder / FAMILIES_FILE).read_text("utf-8"))), ""])
+
+
+def families_lines(result: Mapping[str, Any]) -> list[str]:
+    """Rows in their order; of the difference of CIDEr with beam 5, the 95 % interval of a paired bootstrap."""
+    lines = [f"| {' | '.join(FAMILIES_HEAD)} |", f"| {' | '.join(['---', *['---:'] * (len(FAMILIES_HEAD) - 1)])} |"]
+    for row in result["rows"]:
+        apart, beam = row["apart"]["beam 5"], row["scores"]["beam 5"]
+        cells = [
+            row["title"] + ", features shuffled" * row["control"],
+            str(len(row["seeds"])),
+            score(row["scores"]["greedy"]["cider"]),
+            score(beam["cider"]),
+            f"{apart['value']:+.3f} ({apart['low']:+.3f} to {apart['high']:+.3f})" if apart else "-",
+            score(beam["bleu4"]),
+            score(beam["rouge"]),
+            f"{row['weights']['trained'] / 1e6:.1f} M",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
 
 
 def bar_lines(name: str, result: Mapping[str, Any]) -> list[str]:

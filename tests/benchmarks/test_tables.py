@@ -1,12 +1,26 @@
 """The tables of README and docs/results.md: made from results, and those that are committed."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchmarks import RESULTS
-from benchmarks.measured import fraction, measured, score, speed
-from benchmarks.tables import BENCHMARKS, MEASURED, PAGE, README, between, number, read, tables, write_between
+from benchmarks.measured import fraction, measured, model_families, score, speed
+from benchmarks.tables import (
+    BENCHMARKS,
+    FAMILIES,
+    MEASURED,
+    PAGE,
+    README,
+    between,
+    families,
+    families_lines,
+    number,
+    read,
+    tables,
+    write_between,
+)
 
 
 def times(median: float) -> dict[str, float]:
@@ -112,6 +126,44 @@ def test_bars_of_speed_are_counted() -> None:
     )
 
 
+def family(title: str, cider: float, apart: float | None, control: bool = False) -> dict[str, Any]:
+    found = {"mean": cider, "deviation": 0.01}
+    interval = None if apart is None else {"value": apart, "low": apart - 0.02, "high": apart + 0.02}
+    return {
+        "title": title,
+        "seeds": [0, 1],
+        "control": control,
+        "weights": {"trained": 3_242_871},
+        "scores": {"greedy": {"cider": found}, "beam 5": {"cider": found, "bleu4": found, "rouge": found}},
+        "apart": {"beam 5": interval},
+    }
+
+
+def test_families_worked_by_hand() -> None:
+    rows = [
+        family("Pan et al., full", 0.25, None),
+        family("ours: a scene", 0.27, 0.015),
+        family("Chen et al., vanilla", 0.2, -0.05),
+        family("Pan et al., scene", 0.26, 0.01),
+        family("Pan et al., scene", 0.5, None, control=True),
+    ]
+    lines = families_lines({"rows": rows})
+    assert lines[3:5] == [
+        "| ours: a scene | 2 | .270 ± .010 | .270 ± .010 | +0.015 (-0.005 to +0.035) | .270 ± .010 "
+        "| .270 ± .010 | 3.2 M |",
+        "| Chen et al., vanilla | 2 | .200 ± .010 | .200 ± .010 | -0.050 (-0.070 to -0.030) | .200 ± .010 "
+        "| .200 ± .010 | 3.2 M |",
+    ]
+    assert lines[6].startswith("| Pan et al., scene, features shuffled | 2 | .500 ± .010 | .500 ± .010 | - |")
+    assert model_families({"videos": 1000, "rows": rows})[1:] == (
+        "stills of 1,000 MSR-VTT videos",
+        "ours .270 ± .010",
+        "Pan .260, Chen .200",
+        "2 seeds",
+    )
+
+
 def test_readme_and_page_hold_what_the_committed_results_say() -> None:
     assert between(PAGE, BENCHMARKS) == tables(read(RESULTS)), "run: python -m benchmarks table"
+    assert between(PAGE, FAMILIES) == families(), "run: python -m benchmarks table"
     assert between(README, MEASURED) == measured(), "run: python -m benchmarks table"
