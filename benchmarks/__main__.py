@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
         description="Measure against named rivals, each benchmark in a process of its own, and write "
         "benchmarks/results/NAME.json.\nRivals must give the same results, or their times are not compared.",
         epilog=f"benchmarks:\n{described}\n"
-        f"  {TABLE:{width}}  measures nothing: writes the tables of README and docs/results.md from the results\n\n"
+        f"  {TABLE:{width}}  measures nothing: writes the tables of README and docs from the results\n\n"
         "examples:\n  python -m benchmarks                      all, an hour or less; then the tables\n"
         "  python -m benchmarks scores decoding      these two\n"
         "  python -m benchmarks --quick              only see that the rivals agree: no times, nothing written\n\n"

@@ -1,4 +1,4 @@
-"""The tables of README and of docs/results.md, made from result files and from nothing else.
+"""The tables of README, docs/results.md and the guide to the bench, made from result files and from nothing else.
 
 A result file may hold, at its top level, a list ``bars`` (see `benchmarks.timing.bar`); anywhere, groups of times
 (``{"ours": {"low", "median", "high"}, "some rival": ..., "floor": ...}``); and under names that begin with ``growth``
@@ -8,25 +8,28 @@ fitted exponents. All else in it is for readers of the file.
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from statistics import stdev
 from typing import Any
 
 from benchmarks import RESULTS
 from benchmarks.measured import FAMILIES_FILE, measured, score
 
 ROOT = Path(__file__).parents[1]
-README, PAGE = ROOT / "README.md", ROOT / "docs" / "results.md"
-BENCHMARKS, MEASURED, FAMILIES = "benchmarks", "measured", "families"
-"""Marks, as ``<!-- NAME -->`` and ``<!-- /NAME -->``: of the tables of speed in PAGE, of README's one table, and of all
-model families in PAGE."""
+README, PAGE, GUIDE = ROOT / "README.md", ROOT / "docs" / "results.md", ROOT / "docs" / "guides" / "benchmark.md"
+BENCHMARKS, MEASURED, FAMILIES, BENCH = "benchmarks", "measured", "families", "bench"
+"""Marks, as ``<!-- NAME -->`` and ``<!-- /NAME -->``: of the tables of speed in PAGE, of README's one table, of all
+model families in PAGE, and of the rows of the bench in GUIDE."""
 FAMILIES_HEAD = ("model", "seeds", "CIDEr, greedy", "beam 5", "minus the first row", "BLEU-4", "ROUGE-L", "weights")
+BENCH_KINDS = ("verb", "order", "role", "direction", "event", "agent")
+"""The kinds of questions shown in GUIDE; `benchmarks.bench_rows` has all, with intervals."""
 OURS = ("ours", "csr", "at once")
 """What our own way is called among its rivals."""
 FRAMES = ("cases", "milliseconds", "cpu_ms", "wall_ms", "wall_s", "parts", "steps", "times")
 """Keys that say nothing of the workload."""
 
 
-def write_tables(page: Path = PAGE, readme: Path = README, folder: Path = RESULTS) -> list[Path]:
-    """Write the tables of a folder of results into both files; returns these.
+def write_tables(page: Path = PAGE, readme: Path = README, guide: Path = GUIDE, folder: Path = RESULTS) -> list[Path]:
+    """Write the tables of a folder of results into the three files; returns these.
 
     Raises:
         ValueError: a file does not hold both of its marks, once each and in order.
@@ -34,7 +37,8 @@ def write_tables(page: Path = PAGE, readme: Path = README, folder: Path = RESULT
     write_between(page, BENCHMARKS, tables(read(folder)))
     write_between(page, FAMILIES, families(folder))
     write_between(readme, MEASURED, measured(folder))
-    return [page, readme]
+    write_between(guide, BENCH, bench_rows(folder))
+    return [page, readme, guide]
 
 
 def write_between(file: Path, mark: str, text: str) -> None:
@@ -106,6 +110,23 @@ def families_lines(result: Mapping[str, Any]) -> list[str]:
             f"{row['weights']['trained'] / 1e6:.1f} M",
         ]
         lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def bench_rows(folder: Path = RESULTS) -> str:
+    """The table of who answers the bench, as it stands between its marks."""
+    return "\n".join(["", *bench_lines(json.loads((folder / "world" / "bench.json").read_text("utf-8"))), ""])
+
+
+def bench_lines(result: Mapping[str, Any]) -> list[str]:
+    """Per cent right by kind; of several seeds mean and deviation."""
+    lines = [f"| who answers | {' | '.join(BENCH_KINDS)} |", f"| --- | {' | '.join(['---:'] * len(BENCH_KINDS))} |"]
+    for row in result["rows"]:
+        cells = []
+        for found in (row["kinds"].get(kind) for kind in BENCH_KINDS):
+            spread = f" ± {100 * stdev(found['seeds']):.0f}" if found and len(found["seeds"]) > 1 else ""
+            cells.append(f"{100 * found['accuracy']:.0f}{spread}" if found else "-")
+        lines.append(f"| {' | '.join([row['name'], *cells])} |")
     return lines
 
 

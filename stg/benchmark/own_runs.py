@@ -136,9 +136,12 @@ class OwnRun:
         if not texts:
             return []
         trained = self.captioner.trained
-        words = [trained.vocabulary.encode(text)[1:-1] for text in texts]
-        each = [caption_log_probs(trained.captioner.decoder, memory, words).double() for memory in memories]
-        return torch.stack(each).mean(0).tolist()
+        words = [tuple(trained.vocabulary.encode(text)[1:-1]) for text in texts]
+        # Texts that differ in unknown words alone are one text: else rounding would tell them apart.
+        distinct = list(dict.fromkeys(words))
+        each = [caption_log_probs(trained.captioner.decoder, memory, distinct).double() for memory in memories]
+        found = dict(zip(distinct, torch.stack(each).mean(0).tolist(), strict=True))
+        return [found[text] for text in words]
 
     def memory(self, clip: ClipFeatures, places: np.ndarray) -> VideoMemory:
         """What the decoder reads of a clip whose sampled frames stand in these places."""

@@ -8,11 +8,15 @@ import pytest
 from benchmarks import RESULTS
 from benchmarks.measured import fraction, measured, model_families, score, speed
 from benchmarks.tables import (
+    BENCH,
     BENCHMARKS,
     FAMILIES,
+    GUIDE,
     MEASURED,
     PAGE,
     README,
+    bench_lines,
+    bench_rows,
     between,
     families,
     families_lines,
@@ -163,7 +167,20 @@ def test_families_worked_by_hand() -> None:
     )
 
 
+def test_rows_of_the_bench_worked_by_hand() -> None:
+    def row(name: str, **kinds: list[float]) -> dict[str, Any]:
+        made = {kind: {"accuracy": sum(seeds) / len(seeds), "seeds": seeds} for kind, seeds in kinds.items()}
+        return {"name": name, "kinds": made}
+
+    rows = [row("guessing", verb=[0.25], order=[0.5]), row("a graph", verb=[0.9, 1.0, 0.98], agent=[0.7, 0.7])]
+    assert bench_lines({"rows": rows})[2:] == [
+        "| guessing | 25 | 50 | - | - | - | - |",
+        "| a graph | 96 ± 5 | - | - | - | - | 70 ± 0 |",
+    ]
+
+
 def test_readme_and_page_hold_what_the_committed_results_say() -> None:
     assert between(PAGE, BENCHMARKS) == tables(read(RESULTS)), "run: python -m benchmarks table"
     assert between(PAGE, FAMILIES) == families(), "run: python -m benchmarks table"
+    assert between(GUIDE, BENCH) == bench_rows(), "run: python -m benchmarks table"
     assert between(README, MEASURED) == measured(), "run: python -m benchmarks table"

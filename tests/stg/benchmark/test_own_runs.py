@@ -108,6 +108,24 @@ def test_scores_are_the_log_probabilities_of_the_choices(bench: Bench, captioner
     assert shown.answers[0].choice == int(np.argmax(scores))
 
 
+def test_choices_of_the_same_words_are_not_told_apart_by_rounding(
+    bench: Bench, captioner: VideoCaptioner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    question = replace(bench.questions[0], choices=("a quartz zebra rolls", "a basalt zebra rolls", "a zebra falls"))
+
+    def rounded(decoder: Decoder, memory: VideoMemory, texts: Sequence[Sequence[int]]) -> torch.Tensor:
+        return torch.tensor([-2.0 - len(text) + 1e-6 * place for place, text in enumerate(texts)])
+
+    monkeypatch.setattr(own_runs, "caption_log_probs", rounded)
+    answer = OwnRun(captioner, bench).show(question.video, [question], caption=False).answers[0]
+    assert answer.scores is not None
+    first, second, third = answer.scores
+    assert first == second < third
+    assert answer.choice == 2
+    question = replace(question, choices=question.choices[:2])
+    assert OwnRun(captioner, bench).show(question.video, [question], caption=False).answers[0].choice is None
+
+
 def test_clips_are_seen_as_the_world_is(bench: Bench, captioner: VideoCaptioner) -> None:
     scene = made_again(bench).clips["clip-00003"].scene
     sample = OwnRun(captioner, bench).clip("clip-00003").sample
