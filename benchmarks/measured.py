@@ -83,8 +83,8 @@ def model_families(result: Mapping[str, Any]) -> Sequence[str]:
             best[paper] = found
     ours = best.pop("ours")
     return (
-        "CIDEr, all models trained alike",
-        f"stills of {result['videos']:,} MSR-VTT videos",
+        "CIDEr, models trained alike",
+        f"{result['videos']:,} MSR-VTT stills",
         f"ours {score(ours)}",
         ", ".join(f"{paper} {fraction(found['mean'])}" for paper, found in best.items()),
         seeds(result["rows"][0]["seeds"]),

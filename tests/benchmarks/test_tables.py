@@ -160,7 +160,7 @@ def test_families_worked_by_hand() -> None:
     ]
     assert lines[6].startswith("| Pan et al., scene, features shuffled | 2 | .500 ± .010 | .500 ± .010 | - |")
     assert model_families({"videos": 1000, "rows": rows})[1:] == (
-        "stills of 1,000 MSR-VTT videos",
+        "1,000 MSR-VTT stills",
         "ours .270 ± .010",
         "Pan .260, Chen .200",
         "2 seeds",

@@ -22,7 +22,7 @@ from stg.config.captioning import CaptionConfig
 from stg.config.report import ReportConfig
 from stg.explain import Attribution, Deletion, Explanation
 from stg.pages.html import render, source
-from stg.pages.videos.boxes_and_edges import COLOURS, LARGEST_K, colour_of, line, ranked, strip_of
+from stg.pages.videos.boxes_and_edges import COLOURS, LARGEST_K, Strip, colour_of, line, ranked, strip_of
 from stg.pages.videos.caption_rows import deletion, number, percent
 from stg.pages.videos.heatmaps import LEVELS, best_frames, for_script, heat_maps, levels, shares_of
 from stg.pages.videos.page import video_fragment, videos_html, write_video_pages
@@ -191,13 +191,22 @@ def test_strongest_edges_are_drawn_and_those_beyond_the_first_are_hidden_without
     assert sum("hidden" not in attributes for attributes in paths) == sum(rank <= 2 for rank in best.values())
 
 
-@pytest.mark.parametrize("kind", ["spatial", "temporal"])
-def test_both_ways_between_two_objects_are_one_line(kind: str) -> None:
-    """By the stronger of the two, also where the attribution of one is larger."""
-    last = 0 if kind == "spatial" else 1
+def both_ways(kind: str, last: int) -> Strip:
     nodes = (Node(0, (0.0, 0.0, 20.0, 20.0)), Node(last, (80.0, 80.0, 100.0, 100.0)))
     edges = (Edge(0, 1, kind, 0.5), Edge(1, 0, kind, 0.7), Edge(0, 0, kind, 0.9))
-    strip = strip_of(VideoView("v", (100, 100), (Picture(0), Picture(1)), nodes, edges))
+    return strip_of(VideoView("v", (100, 100), (Picture(0), Picture(1)), nodes, edges))
+
+
+def test_both_ways_in_time_are_two_arrows() -> None:
+    strip = both_ways("temporal", 1)
+    ((_, drawn),) = strip.edges
+    assert [(edge.numbers, edge.rank, edge.weight) for edge in drawn] == [((0,), 1, 0.5), ((1,), 1, 0.7)]
+    assert strip.order == [(0,), (1,)]
+
+
+def test_both_ways_between_two_objects_of_a_frame_are_one_line() -> None:
+    """By the stronger of the two, also where the attribution of one is larger."""
+    strip = both_ways("spatial", 0)
     ((_, drawn),) = strip.edges
     assert [(edge.numbers, edge.rank, edge.weight) for edge in drawn] == [((1, 0), 1, 0.7)]
     assert strip.order == [(1, 0)]
