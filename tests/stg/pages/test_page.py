@@ -204,7 +204,7 @@ def test_both_ways_in_time_are_two_arrows() -> None:
     assert strip.order == [(0,), (1,)]
 
 
-def test_both_ways_between_two_objects_of_a_frame_are_one_line() -> None:
+def test_both_ways_between_two_objects_are_one_line() -> None:
     """By the stronger of the two, also where the attribution of one is larger."""
     strip = both_ways("spatial", 0)
     ((_, drawn),) = strip.edges
