@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from benchmarks import RESULTS
-from benchmarks.tables import FRAMES, OURS, groups, number
+from benchmarks.tables import FRAMES, groups, medians, number
 
 WORSE = 0.15
 """Share by which a ratio must be worse to be named: those of two runs on one machine differ by less."""
@@ -32,31 +32,27 @@ def worse(before: Mapping[str, Any], after: Mapping[str, Any], share: float = WO
     not compared; absolute times never are.
     """
     old, lines = dict(_ratios(before)), []
-    for what, now in _ratios(after):
-        # Written so that lower is better for all.
-        if what in old and now > old[what] * (1 + share):
-            label, better = what
-            was, is_now = (1 / old[what], 1 / now) if better == "higher" else (old[what], now)
-            lines.append(f"{label}: {number(is_now)}, was {number(was)} ({better} is better)")
+    for (label, better), now in _ratios(after):
+        was = old.get((label, better))
+        if was is None:
+            continue
+        if was > now * (1 + share) if better == "higher" else now > was * (1 + share):
+            lines.append(f"{label}: {number(now)}, was {number(was)} ({better} is better)")
     return lines
 
 
 def _ratios(result: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], float]]:
-    """What is compared and which way is better -> the ratio, or one over it where higher is better."""
+    """What is compared and which way is better -> the ratio."""
     for bar in result.get("bars", ()):
         if bar["reached"] > LEAST:
-            reached = bar["reached"]
-            yield (bar["what"], bar["better"]), 1 / reached if bar["better"] == "higher" else reached
+            yield (bar["what"], bar["better"]), bar["reached"]
     for path, group in groups(result):
-        median = {rival: times["median"] for rival, times in group.items()}
-        mine = next((rival for rival in OURS if rival in median), None)
+        median, mine, floor = medians(group)
         if mine is None or not median[mine]:
             continue
         label = ", ".join(part for part in path if part not in FRAMES)
         for rival, taken in median.items():
-            if rival == mine or not taken:
-                continue
-            if rival.startswith("floor"):
+            if rival == floor and taken:
                 yield (f"{label}: times the floor", "lower"), median[mine] / taken
-            else:
-                yield (f"{label}: {rival}, times ours", "higher"), median[mine] / taken
+            elif rival != mine and taken:
+                yield (f"{label}: {rival}, times ours", "higher"), taken / median[mine]

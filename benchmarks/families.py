@@ -54,15 +54,16 @@ def summary(made: Mapping[str, Any], folder: Path, root: str | None = None) -> d
     """
     rows = [row for row in made["rows"] if row["seeds"]]
     found = {title: paired(rows, folder, made["reference"], name, root) for title, name in SEARCHES.items()}
+    first = found[next(iter(SEARCHES))]
     return {
         "benchmark": "families",
         "dataset": made["dataset"],
         "features": made["features"],
         "split": made["split"],
-        "videos": next(iter(found.values()))["videos"],
+        "videos": first["videos"],
         "epochs": made["settings"]["optim"]["epochs"],
         "reference": made["reference"],
-        "samples": next(iter(found.values()))["samples"],
+        "samples": first["samples"],
         "machine": made["machine"],
         "commit": made["commit"],
         "rows": [

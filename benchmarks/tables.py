@@ -147,9 +147,7 @@ def workload_lines(name: str, result: Mapping[str, Any]) -> list[str]:
     lines = []
     for path, group in groups(result):
         unit = "s" if path[-1:] == ("wall_s",) else "ms"
-        median = {rival: times["median"] for rival, times in group.items()}
-        mine = next((rival for rival in OURS if rival in median), None)
-        floor = next((rival for rival in median if rival.startswith("floor")), None)
+        median, mine, floor = medians(group)
         others = [rival for rival in median if rival not in (mine, floor)]
         label = ", ".join([name, *(part for part in path if part not in FRAMES)])
         if mine is None:
@@ -174,6 +172,13 @@ def groups(result: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str,
     elif isinstance(result, list):
         for item in result:
             yield from groups(item, (*path, case(item)))
+
+
+def medians(group: Mapping[str, Any]) -> tuple[dict[str, float], str | None, str | None]:
+    """The median of each rival, and what our own way and the floor are called among them, if they are there."""
+    median = {rival: times["median"] for rival, times in group.items()}
+    mine = next((rival for rival in OURS if rival in median), None)
+    return median, mine, next((rival for rival in median if rival.startswith("floor")), None)
 
 
 def case(item: Any) -> str:

@@ -91,8 +91,6 @@ def set_up(
     vocabulary, encoded = _read_words(captions, config.data)
     widths = FeatureWidths.of(store.flat_batch([train_videos[0]], "none"))
     model = _build(config, store, encoded, vocabulary, widths, device, ranks)
-    if model.objects is not None or model.needs_objects:
-        _require_objects(store, train_videos)
     category = classes_read(model, dataset.category, config.model.stats.categories, dataset.name)
     graphs = (
         load_into_memory(store, [*train_videos, *val_videos], reporter=reporter)
@@ -151,6 +149,8 @@ def _build(
     model = build_captioner(
         config.model, config.graph, widths=widths, vocabulary=len(vocabulary), max_words=vocabulary.max_words
     ).to(device)
+    if model.objects is not None or model.needs_objects:
+        _require_objects(store, list(captions))
     # Statistics read every training video: taken once, and broadcast with the weights.
     if ranks.is_main:
         fit_statistics(model, store, list(captions))
