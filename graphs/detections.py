@@ -201,12 +201,13 @@ def _named(item: Any, where: str) -> tuple[dict[str, Any], dict[str, str]]:
 
 def _whole_numbers(values: Tensor, name: str, given: str, where: str) -> Tensor:
     """Labels or tracks as int64."""
+    wrong: Tensor | None
     if values.is_floating_point():
         wrong = (values != values.round()) | ~(values.abs() < EXACT)
     else:
         # What is beyond int64 would come out of the conversion as another number.
-        wrong = values.long() < 0 if values.dtype == torch.uint64 else torch.zeros(len(values), dtype=torch.bool)
-    row = first_true(wrong)
+        wrong = values.long() < 0 if values.dtype == torch.uint64 else None
+    row = None if wrong is None else first_true(wrong)
     if row is not None:
         limit = "" if values.is_floating_point() else " below 2**63"
         raise ValueError(f"{given} must hold whole numbers{limit}, got {values[row].item()}; {where} row {row}")
@@ -214,7 +215,7 @@ def _whole_numbers(values: Tensor, name: str, given: str, where: str) -> Tensor:
     row = first_true(whole < min(_UNKNOWN[name], 0))
     if row is not None:
         raise ValueError(f"{given} must be {_RULES[name]}, got {whole[row].item()}; {where} row {row}")
-    if name == "track":
+    if name == "track" and len(set(whole.tolist())) < len(whole):
         known, times = whole.unique(return_counts=True)
         for number in known[(times > 1) & (known >= 0)].tolist():
             row = int((whole == number).nonzero()[1])

@@ -5,6 +5,7 @@ verbs, pronouns ("someone"), numbers, adverbs and function words are "other".
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
@@ -136,8 +137,7 @@ class SpacyTagger:
         import spacy
 
         try:
-            # What tagging does not need is left out, which makes it several times faster.
-            self._pipeline: Language = spacy.load(name, exclude=["parser", "ner", "lemmatizer", "senter"])
+            self._pipeline = _load(name) if model else _load_once(name)
         except (OSError, ImportError, ValueError) as error:
             raise UserError(f"spaCy cannot load the pipeline {name}: {' '.join(str(error).split())}") from error
         if not {"tagger", "morphologizer"} & set(self._pipeline.pipe_names):
@@ -151,6 +151,17 @@ class SpacyTagger:
         documents = (Doc(self._pipeline.vocab, words=list(words)) for words in sentences)
         tagged = self._pipeline.pipe(documents, batch_size=256)
         return [[_UNIVERSAL.get(token.pos_, "other") for token in document] for document in tagged]
+
+
+def _load(name: str) -> "Language":
+    import spacy
+
+    # What tagging does not need is left out, which makes it several times faster.
+    return spacy.load(name, exclude=["parser", "ner", "lemmatizer", "senter"])
+
+
+_load_once = lru_cache(maxsize=1)(_load)
+"""An installed pipeline, which takes longer to load than a report to write; a folder may hold another one by now."""
 
 
 def installed_pipelines() -> list[str]:

@@ -47,7 +47,7 @@ def test_bad_clips_are_rows(ray: Any, tmp_path: Path, capfd: pytest.CaptureFixtu
 
     before = DataContext.get_current().enable_progress_bars, set(logging.getLogger("ray.data").handlers)
     handler = signal.getsignal(signal.SIGTERM)
-    clips = {f"v{number}": tmp_path / f"clip {number}\n.mp4" for number in range(40)}
+    clips = {f"v{number}": tmp_path / f"clip {number}\n.mp4" for number in range(14)}
     clips["v3"] = tmp_path / os.fsdecode(b"-\xff.mp4")
     found = {}
     for row in extract_with_ray(clips, {"word": "done"}, build, workers=2):
@@ -55,7 +55,7 @@ def test_bad_clips_are_rows(ray: Any, tmp_path: Path, capfd: pytest.CaptureFixtu
         found[row.video] = row
     assert ray.is_initialized()  # it was not the job's to stop
     with pytest.raises(UserError, match="there are no weights"):
-        list(extract_with_ray(clips, {"word": "wrong"}, build, workers=2))
+        list(extract_with_ray({"v0": clips["v0"]}, {"word": "wrong"}, build, workers=1))
     assert signal.getsignal(signal.SIGTERM) is handler
     assert found.keys() == clips.keys()
     assert found["v7"] == RayRow("v7", None, f"{clips['v7'].name!r} is broken", "read", "VideoError")
@@ -72,7 +72,7 @@ def test_bad_clips_are_rows(ray: Any, tmp_path: Path, capfd: pytest.CaptureFixtu
 
 def test_a_ray_job_stores_the_same_bytes_and_the_broken_clip_is_a_row(ray: Any, tmp_path: Path) -> None:
     bench = Bench(tmp_path)
-    assert bench.run("alone") == 0
+    assert bench.run("alone", "--workers", "0") == 0
     assert bench.run("ray", "--engine", "ray", "--workers", "1") == 0
     assert ray.is_initialized()
     assert bench.records("ray") == bench.records("alone")
@@ -87,7 +87,7 @@ def test_a_ray_job_stores_the_same_bytes_and_the_broken_clip_is_a_row(ray: Any, 
     write_clip(bench.clips / "clip1.mp4", list(rng.integers(0, 255, (9, 64, 64, 3), np.uint8)))
     assert bench.run("ray", "--engine", "ray", "--workers", "2") == 2
     before = bench.records("ray")
-    assert bench.run("ray", "--engine", "ray", "--workers", "2", "--refresh") == 0
+    assert bench.run("ray", "--engine", "ray", "--workers", "1", "--refresh") == 0
     after = bench.records("ray")
     assert {video for video in after if after[video] != before[video]} == {"clip1"}
     facts = [json.loads(line) for line in (bench.folder / "ray.clips.jsonl").read_text().splitlines()]
