@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -59,14 +60,13 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture
-def config(store: Path, tmp_path: Path) -> AblateConfig:
+def config_in(folder: Path, store: Path) -> AblateConfig:
     """Two rows, one seed."""
     return AblateConfig(
         variants="none,full",
         seeds="0",
         beam=1,
-        out=str(tmp_path / "out"),
+        out=str(folder / "out"),
         data=DataConfig(store=str(store), min_count=1),
         world=WORLD,
         model=ModelConfig(channels=16, heads=2, hidden=16, layers=1),
@@ -75,11 +75,31 @@ def config(store: Path, tmp_path: Path) -> AblateConfig:
     )
 
 
+@pytest.fixture
+def config(store: Path, tmp_path: Path) -> AblateConfig:
+    return config_in(tmp_path, store)
+
+
 def run(config: AblateConfig, *, code: int = 0, stop: Callable[[], bool] = lambda: False) -> str:
     """Work on the cells and return what was printed."""
     text = io.StringIO()
     assert ablate(config, reporter=ConsoleReporter(Console(file=text, width=200), stop)) == code
     return text.getvalue()
+
+
+@pytest.fixture(scope="module")
+def one_cell(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished table of one cell."""
+    made = config_in(tmp_path_factory.mktemp("one"), store)
+    run(dataclasses.replace(made, variants="none"))
+    return Path(str(made.out))
+
+
+@pytest.fixture
+def finished(config: AblateConfig, one_cell: Path) -> AblateConfig:
+    """One row and one seed, of which all is there."""
+    shutil.copytree(one_cell, str(config.out))
+    return dataclasses.replace(config, variants="none")
 
 
 def record_of(config: AblateConfig) -> dict[str, Any]:
@@ -157,8 +177,8 @@ def test_cells_are_runs_and_done_ones_are_not_run_again(
     assert (out / "table.md").exists()
 
 
-def test_another_split_is_scored_without_training(config: AblateConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = dataclasses.replace(config, variants="none", controls=True)
+def test_another_split_is_scored_without_training(finished: AblateConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = dataclasses.replace(finished, controls=True)
     run(config)
     shuffled = json.loads(
         (make_plan(config).at(Cell("none", 0, True)).run.path / "evaluation/test-greedy-scores.json").read_text()
@@ -179,9 +199,9 @@ def test_another_split_is_scored_without_training(config: AblateConfig, monkeypa
     assert all(plan.at(cell).record.items() >= trained.items() for cell in plan.configs)
 
 
-def test_cells_are_evaluated_where_they_are_asked_to_be(config: AblateConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = dataclasses.replace(config, variants="none")
-    run(config)
+def test_cells_are_evaluated_where_they_are_asked_to_be(
+    finished: AblateConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     evaluate = stg.evaluation.scoring.evaluate_as
     seen = []
 
@@ -190,7 +210,7 @@ def test_cells_are_evaluated_where_they_are_asked_to_be(config: AblateConfig, mo
         return evaluate(given, **options)
 
     monkeypatch.setattr(stg.ablation.work, "evaluate_as", watched)
-    asked = dataclasses.replace(config, split="val", run=dataclasses.replace(config.run, device="cpu", threads=3))
+    asked = dataclasses.replace(finished, split="val", run=dataclasses.replace(finished.run, device="cpu", threads=3))
     threads = torch.get_num_threads()
     try:
         run(asked)
@@ -200,7 +220,8 @@ def test_cells_are_evaluated_where_they_are_asked_to_be(config: AblateConfig, mo
     assert "--device cpu" in evaluate_command(make_plan(asked).at(Cell("none", 0)).evaluation)
 
 
-def test_a_stopped_grid_resumes_to_the_same_end(config: AblateConfig, tmp_path: Path) -> None:
+def test_a_stopped_grid_resumes_to_the_same_end(finished: AblateConfig, tmp_path: Path) -> None:
+    config = dataclasses.replace(finished, variants="none,full")
     run(config)
     parts = dataclasses.replace(config, out=str(tmp_path / "parts"))
     second = make_plan(parts).at(Cell("full", 0)).run.path
@@ -417,16 +438,14 @@ def test_cells_without_meteor_are_evaluated_again_where_java_is(
     run(config)
 
 
-def test_a_folder_with_other_settings_is_refused(config: AblateConfig) -> None:
-    config = dataclasses.replace(config, variants="none")
-    run(config)
-    longer = dataclasses.replace(config, model=dataclasses.replace(config.model, dropout=0.4))
+def test_a_folder_with_other_settings_is_refused(finished: AblateConfig) -> None:
+    longer = dataclasses.replace(finished, model=dataclasses.replace(finished.model, dropout=0.4))
     words = r"none-seed0 holds a run with other settings \(model.dropout: was 0.1, now 0.4\): choose another .* --out"
     with pytest.raises(UserError, match=words):
         run(longer)
-    state = make_plan(config).at(Cell("none", 0)).run.path / "state.json"
+    state = make_plan(finished).at(Cell("none", 0)).run.path / "state.json"
     before = state.read_bytes()
-    run(config)
+    run(finished)
     assert state.read_bytes() == before
 
 
@@ -443,10 +462,8 @@ def on(config: AblateConfig, store: Path, **changes: Any) -> AblateConfig:
     return dataclasses.replace(config, data=dataclasses.replace(config.data, store=str(store)), **changes)
 
 
-def test_cells_of_another_store_are_refused(config: AblateConfig, sharp: Path) -> None:
-    config = dataclasses.replace(config, variants="none")
-    run(config)
-    table = Path(str(config.out)) / "table.json"
+def test_cells_of_another_store_are_refused(finished: AblateConfig, sharp: Path) -> None:
+    table = Path(str(finished.out)) / "table.json"
     before = table.read_bytes()
     words = (
         r"none-seed0 was trained on other features than those of .*/sharp \(edges: trained on None, store has "
@@ -454,9 +471,9 @@ def test_cells_of_another_store_are_refused(config: AblateConfig, sharp: Path) -
     )
     for changes in ({}, {"report": True}, {"dry_run": True}):
         with pytest.raises(UserError, match=words):
-            run(on(config, sharp, **changes))
+            run(on(finished, sharp, **changes))
     # A new cell does not begin beside those of another store either.
-    more = on(config, sharp, seeds="0,1")
+    more = on(finished, sharp, seeds="0,1")
     with pytest.raises(UserError, match=words):
         run(more)
     assert not make_plan(more).at(Cell("none", 1)).run.path.exists()
@@ -477,11 +494,9 @@ def test_a_cell_begun_on_another_store_is_refused_before_it_has_a_model(config: 
 
 
 def test_cells_whose_records_do_not_tell_of_features_are_gone_on_with(
-    config: AblateConfig, store: Path, sharp: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: AblateConfig, store: Path, sharp: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = dataclasses.replace(config, variants="none")
-    run(config)
-    plan = make_plan(config)
+    plan = make_plan(finished)
     cell = Cell("none", 0)
     plan.at(cell).write_record({key: value for key, value in plan.at(cell).record.items() if key != "features"})
     forbid(monkeypatch, stg.ablation.work, "fit")
@@ -489,20 +504,18 @@ def test_cells_whose_records_do_not_tell_of_features_are_gone_on_with(
     moved.write_bytes(store.read_bytes())
     store.rename(hidden := store.with_name("hidden"))
     try:
-        run(on(config, moved, split="val"))
+        run(on(finished, moved, split="val"))
     finally:
         hidden.rename(store)
     with pytest.raises(UserError, match="was trained on other features"):
-        run(on(config, sharp))
+        run(on(finished, sharp))
 
 
-def test_training_on_with_override_scores_anew(config: AblateConfig) -> None:
-    config = dataclasses.replace(config, variants="none")
-    run(config)
+def test_training_on_with_override_scores_anew(finished: AblateConfig) -> None:
     longer = dataclasses.replace(
-        config,
-        optim=dataclasses.replace(config.optim, epochs=2),
-        run=dataclasses.replace(config.run, override=True),
+        finished,
+        optim=dataclasses.replace(finished.optim, epochs=2),
+        run=dataclasses.replace(finished.run, override=True),
     )
     plan = make_plan(longer)
     scores = plan.at(Cell("none", 0)).run.path / "evaluation" / "test-greedy-scores.json"
@@ -510,7 +523,7 @@ def test_training_on_with_override_scores_anew(config: AblateConfig) -> None:
     run(longer)
     assert json.loads(scores.read_text())["videos"] == 16
     assert plan.at(Cell("none", 0)).trained
-    shorter = dataclasses.replace(longer, optim=dataclasses.replace(config.optim, epochs=1))
+    shorter = dataclasses.replace(longer, optim=dataclasses.replace(finished.optim, epochs=1))
     assert "was trained with other settings, and stg.fit does not resume with these" in run(shorter, code=1)
 
 
