@@ -11,7 +11,6 @@ A reader takes no length on trust: every field must lie exactly where the fields
 
 import os
 import struct
-import zlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -19,6 +18,7 @@ from math import prod
 from typing import NamedTuple
 
 import numpy as np
+from zlib_ng import zlib_ng
 
 MAGIC = b"STGR"
 VERSION = 1
@@ -271,7 +271,8 @@ def _name(raw: bytes) -> str:
 
 
 def _checksum(record: Record) -> int:
-    return zlib.crc32(memoryview(record)[_CHECKED_FROM:])
+    # The CRC-32 of zlib, at eight times its speed: with zlib it would take longer than the rest of a first reading.
+    return zlib_ng.crc32(memoryview(record)[_CHECKED_FROM:])
 
 
 def _data_start(count: int) -> int:
