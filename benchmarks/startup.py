@@ -40,6 +40,11 @@ CASES: dict[str, tuple[tuple[str, ...], int]] = {
     "import torch": (("-c", "import torch"), 0),
     "import torch, PyG": (("-c", "import torch, torch_geometric"), 0),
     "import graphs": (("-c", "import graphs"), 0),
+    "import stg, graphs, decoders": (("-c", "import stg, graphs, decoders"), 0),
+    "the same, and what they are for": (
+        ("-c", "import stg, graphs, decoders; stg.load, graphs.STGConv, decoders.TransformerDecoder"),
+        0,
+    ),
     "--help": (("-m", "stg.fit", "--help"), 0),
     "a wrong path": (("-m", "stg.caption", "no/such.mp4", "--model", "run"), 2),
     "caption one clip": (("-m", "stg.caption", "clip.mp4", "--model", "run", "--threads", "1"), 0),

@@ -39,6 +39,7 @@ from stg.video.decoding import SampledFrames, sample_video
 CLIPS = 5
 VIDEOS, BEAM, WORDS = 200, 5, 10
 PAGE_VIDEOS = 30
+PART = "networks and captions"
 REPETITIONS = 7
 Quartiles = dict[str, dict[str, float]]
 FIGURES = """
@@ -76,7 +77,7 @@ def clip_rivals(captioner: VideoCaptioner, clips: dict[str, Path]) -> dict[str, 
     return {
         "ours": lambda: [captioner.describe(clip).caption for clip in clips.values()],
         "plain loop": lambda: [said_of(decode_all(clip, video, frames)) for video, clip in clips.items()],
-        "networks and captions": lambda: [said_of(sample) for sample in samples.values()],
+        PART: lambda: [said_of(sample) for sample in samples.values()],
     }
 
 
@@ -174,6 +175,18 @@ def commands(clip: Path, folder: Path, repetitions: int) -> dict[str, float]:
     return quartiles([1e3 * start(words, folder, ROOT) for _ in range(repetitions + 1)][1:])
 
 
+def bars(tables: dict[str, Quartiles]) -> list[dict[str, Any]]:
+    """What each rival takes, times ours; printed, too. No user should wait longer for ours."""
+    made_of = []
+    for what, table in tables.items():
+        for rival, taken in table.items():
+            ratio = taken["median"] / table["ours"]["median"]
+            print(f"{what:12} {rival:35} {taken['median']:9.0f} ms   {ratio:6.2f} x ours")
+            if rival not in ("ours", PART):
+                made_of.append(bar(f"{what}, against {rival}", ratio, 1))
+    return made_of
+
+
 def main(quick: bool = False) -> None:
     """See that all rivals agree; unless ``quick``, measure and write ``results/waiting.json``."""
     world = (
@@ -200,15 +213,8 @@ def main(quick: bool = False) -> None:
         single = commands(first, folder, REPETITIONS)
         tables["clips"]["one command a clip"] = {key: CLIPS * value for key, value in single.items()}
         tables["page"] = processes(folder, PAGE_VIDEOS, REPETITIONS)
-    bars = []
-    for what, table in tables.items():
-        for rival, taken in table.items():
-            ratio = taken["median"] / table["ours"]["median"]
-            print(f"{what:15} {rival:35} {taken['median']:9.0f} ms   {ratio:6.2f} x ours")
-            if rival not in ("ours", "networks and captions"):
-                bars.append(bar(f"{what}, against {rival}", ratio, 1))
     size = {"clips": CLIPS, "videos": VIDEOS, "beam": BEAM, "words": WORDS, "videos on the page": PAGE_VIDEOS}
-    write("waiting", {"size": size, "bars": bars, **tables})
+    write("waiting", {"size": size, "bars": bars(tables), **tables})
 
 
 if __name__ == "__main__":

@@ -59,7 +59,8 @@ class CiderD:
         entry = np.repeat(entry, many)
         bins = counts.bin[entry]
         longer = np.maximum(counts.lengths - 1, 0)[bins // grams.order] - self._bigrams[posting]
-        penalty = np.exp(-(longer**2) / (2 * self._sigma**2))
+        # Differences of lengths are few, and an exponential takes long.
+        penalty = np.exp(-(np.arange(np.abs(longer).max(initial=0) + 1) ** 2) / (2 * self._sigma**2))[np.abs(longer)]
         # Clipped at the weight in the reference, the D of CIDEr-D: repeating an n-gram does not pay.
         product = np.minimum(weight[entry], self._weight[posting]) * self._unit[posting] * penalty
         total = np.bincount(bins, product, len(captions) * grams.order)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 
 import numpy as np
@@ -10,6 +11,8 @@ from numpy import ndarray
 
 _SHIFT = 32
 _END = np.iinfo(np.int64).max
+_LISTED = 1 << 20
+"""Words below this number are looked up in a list of all."""
 
 
 @dataclass(frozen=True)
@@ -100,10 +103,12 @@ class ReferenceNgrams:
         for n in range(self.order):
             start = start[left[start] > n]
             # The n-gram before, which is one number by now, and one more word: an int64 for any order.
-            key = words[start] if n == 0 else (prefix[start] << _SHIFT) | last[start + n]
+            key = words if n == 0 else (prefix[start] << _SHIFT) | last[start + n]
             if build:
                 table, number = np.unique(key, return_inverse=True)
                 self._tables.append(np.append(table, _END))
+            elif n == 0 and len(self._places) and words.max(initial=0) < _LISTED:
+                number = self._word_numbers(words)
             else:
                 number = _numbers(self._tables[n], key)
             # Only starts are read again, and the starts of longer n-grams are among them.
@@ -123,6 +128,24 @@ class ReferenceNgrams:
         # Beyond its table an n-gram has a number of its own that no reference shares.
         known = numbers < np.array(spans)[n_less_one]
         return NgramCounts(bins, np.where(known, np.array(offsets)[n_less_one] + numbers, -1), count, lengths)
+
+    def _word_numbers(self, words: Int64[ndarray, " words"]) -> Int64[ndarray, " words"]:
+        """`_numbers` of single words, which a list of all of them tells without a search."""
+        found = self._places[np.minimum(words, len(self._places) - 1)]
+        return np.where(found >= 0, found, len(self._tables[0]) - 1 + words)
+
+    @cached_property
+    def _places(self) -> Int64[ndarray, " words_and_end"]:
+        """Position of every word among those of the references, -1 where they lack it; the last is of all beyond.
+
+        Empty where the numbers of the words are too large for a list.
+        """
+        words = self._tables[0][:-1]
+        largest = int(words.max(initial=-1))
+        places = np.full(largest + 2 if largest < _LISTED else 0, -1)
+        if len(places):
+            places[words] = np.arange(len(words))
+        return places
 
 
 def flatten(captions: Sequence[Sequence[int]]) -> tuple[Int64[ndarray, " words"], Int64[ndarray, " captions"]]:
