@@ -30,6 +30,9 @@ class DataConfig:
     more: str | None = field(default=None, metadata={"unless_empty": True})
     """Further data sets to learn from, NAME:ROOT each, with commas: msvd:/data/msvd. Their train and val videos join
     those of `dataset`, and their graphs lie in the same store (`stg.store merge`); see stg.evaluate --dataset."""
+    upsample: int | None = field(default=None, metadata={"unless_empty": True})
+    """How many times as many captions of a video of `more` are learned from in an epoch as of one of `dataset`, for a
+    small data set beside a large one; null: as many."""
     store: str | None = None
     """LMDB store of the video graphs. The world makes its own (default: stores/world-...); others: see stg.extract."""
     loading: Literal["ahead", "memory"] = "ahead"
@@ -66,8 +69,9 @@ class DataConfig:
     @property
     def sets(self) -> dict[str, "DataConfig"]:
         """The settings of each data set alone, by its name: of `dataset`, then of `more`."""
-        others = [replace(self, dataset=dataset, root=root, more=None) for dataset, root in split_more(self.more)]
-        return {each.name: each for each in (replace(self, more=None), *others)}
+        alone = replace(self, more=None, upsample=None)
+        others = [replace(alone, dataset=dataset, root=root) for dataset, root in split_more(self.more)]
+        return {each.name: each for each in (alone, *others)}
 
     @property
     def names(self) -> str:
@@ -102,6 +106,9 @@ class DataConfig:
         return replace(self, root=places[first], more=",".join(more) or None)
 
     def _check_more(self) -> None:
+        if self.upsample is not None and (self.upsample < 1 or not self.more):
+            wanted = "greater than 0, or null" if self.more else "null without data.more, of whose videos it is"
+            raise ValueError(f"upsample must be {wanted}; got {self.upsample}")
         names = [self.name]
         for dataset, root in split_more(self.more):
             if not dataset or not root:

@@ -115,6 +115,7 @@ class TrainingSet:
         batch_videos: items in a batch.
         captions_per_video: captions in an item.
         epoch_captions: captions of each video in an epoch, drawn at random; None: all (Pan et al., 2020).
+        times: video -> how many times as many captions of it there are in an epoch; those left out: once.
         length_buckets: from 2 on, the items of as many batches are sorted by their longest caption before they are cut
             into batches, which then come in random order: less padding, but captions meet their like alone.
         pinned: batches lie where a GPU may fetch them by itself, while the host computes.
@@ -129,6 +130,7 @@ class TrainingSet:
         batch_videos: int = 16,
         captions_per_video: int = 4,
         epoch_captions: int | None = None,
+        times: Mapping[str, int] | None = None,
         length_buckets: int = 1,
         pinned: bool = False,
         seed: int = 0,
@@ -141,6 +143,7 @@ class TrainingSet:
             captions_per_video,
             epoch_captions,
         )
+        self.times = times or {}
         self.length_buckets, self.pinned = length_buckets, pinned
         self.teacher_source: BatchSource | None = None
         """Where a teacher's graphs come from, if it reads others than the student."""
@@ -153,8 +156,11 @@ class TrainingSet:
         order = np.random.default_rng([self.seed, number])
         items = []
         for video, texts in self.captions.items():
-            # A new draw each epoch: with a limit, other captions of the video have their turn.
-            chosen = order.permutation(len(texts))[: self.epoch_captions]
+            wanted = min(len(texts), self.epoch_captions or len(texts)) * self.times.get(video, 1)
+            # A new draw each epoch: with a limit, other captions of the video have their turn. None comes again before
+            # all have come.
+            rounds = [order.permutation(len(texts)) for _ in range(-(-wanted // len(texts)))]
+            chosen = np.concatenate(rounds)[:wanted]
             for start in range(0, len(chosen), self.captions_per_video):
                 items.append(Item(video, tuple(int(n) for n in chosen[start : start + self.captions_per_video])))
         shuffled = [items[position] for position in order.permutation(len(items))]

@@ -72,6 +72,12 @@ class CaptionDataset:
         homes = [part.captions.keys() | set().union(*part.splits.values()) for part in self.parts]
         return [[video for video in videos if video in home] for home in homes]
 
+    def upsampled(self, times: int) -> dict[str, int]:
+        """The training videos of all data sets but the first -> ``times``; empty where that changes nothing."""
+        if times == 1:
+            return {}
+        return {video: times for group in self.groups(self.videos("train"))[1:] for video in group}
+
     def restrict(self, available: Iterable[str]) -> "CaptionDataset":
         """The same data set with only the ``available`` videos in its splits; the others go to ``missing``.
 

@@ -122,7 +122,7 @@ def train(
     trained = _untrained(config, captions, store)
     trained.embedding.to(device)
     shuffled, shuffled_val = (sources(config, dataset.groups(list(texts))) for texts in (captions, val))
-    data = _training_set(config, trained, captions, store, shuffled, reporter)
+    data = _training_set(config, trained, dataset, store, shuffled, reporter)
     state = _first_state(config, folder, trained, store)
     # Other words or features would give the saved weights another meaning.
     if changed := state.restore(warn=reporter.say):
@@ -200,11 +200,12 @@ def _untrained(config: EmbedConfig, captions: Mapping[str, Sequence[str]], store
 def _training_set(
     config: EmbedConfig,
     trained: EmbeddingBundle,
-    captions: Mapping[str, Sequence[str]],
+    dataset: CaptionDataset,
     store: GraphStore,
     shuffled: Mapping[str, str] | None,
     reporter: Reporter,
 ) -> TrainingSet:
+    captions = dataset.references("train")
     videos = list(captions)
     return TrainingSet(
         BatchSource(
@@ -216,6 +217,7 @@ def _training_set(
         batch_videos=config.optim.batch_videos,
         captions_per_video=config.optim.captions_per_video,
         epoch_captions=config.optim.epoch_captions,
+        times=dataset.upsampled(config.data.upsample or 1),
         seed=config.seed,
     )
 

@@ -1,5 +1,6 @@
 """Batches: order, grouping, padding, the shuffled control."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,19 @@ def test_fewer_captions_an_epoch_are_drawn_anew_each_time() -> None:
     drawn = [sorted(pairs(data.epoch(epoch))) for epoch in range(6)]
     assert all(len(found) == 14 for found in drawn)
     assert len({tuple(found) for found in drawn}) == 6
+
+
+def test_some_videos_have_their_captions_more_often() -> None:
+    often, *others = captions()
+    data = make(epoch_captions=2, times={often: 3})
+    found = [video for video, _ in pairs(data.epoch(0))]
+    assert found.count(often) == 6
+    assert {found.count(video) for video in others} == {2}
+    # None comes again before all of the video have come.
+    every = Counter(number for video, number in pairs(make(times={often: 3}).epoch(0)) if video == often)
+    assert set(every.values()) == {3}
+    assert len(every) == len(captions()[often])
+    assert make(epoch_captions=2, times={}).epoch(1) == make(epoch_captions=2).epoch(1)
 
 
 def test_order_depends_on_seed_and_epoch_alone() -> None:

@@ -1,8 +1,10 @@
 """Several data sets in one run (data.more): joined splits, each with its own coverage, one store."""
 
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -125,12 +127,14 @@ def test_what_else_is_learned_from_needs_train_and_the_store(data: DataConfig, t
         ({"more": "msdv:/a"}, "a name in data.more must be one of world, .*; got 'msdv'; did you mean 'msvd'"),
         ({"more": "msrvtt:/a"}, "more must name other data sets than dataset, each once; msrvtt is there twice"),
         ({"more": "folder:/a/b, folder:/c/b"}, "folder-b is there twice"),
+        ({"upsample": 2}, "upsample must be null without data.more, of whose videos it is; got 2"),
+        ({"more": "msvd:/a", "upsample": 0}, "upsample must be greater than 0, or null; got 0"),
         ({"more": "world:/a"}, "more joins data sets with annotation files, and the world has none"),
         ({"more": "msvd:/a", "dataset": "world"}, "and the world has none"),
         ({"more": "msvd:/a", "dataset": "vatex", "language": "zh"}, "language zh is for vatex and folder; msvd is"),
     ],
 )
-def test_what_cannot_be_joined_is_one_line(change: dict[str, str], words: str) -> None:
+def test_what_cannot_be_joined_is_one_line(change: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         replace(DataConfig("msrvtt", "/x"), **change)
 
@@ -141,8 +145,17 @@ def test_a_root_that_is_not_there_is_named_before_torch_is_loaded(data: DataConf
 
 
 def test_settings_without_further_data_sets_stay_as_they_were() -> None:
-    assert "more" not in to_dict(DataConfig("msvd", "/x"))
+    assert not {"more", "upsample"} & to_dict(DataConfig("msvd", "/x")).keys()
     assert from_dict(DataConfig, {"dataset": "msvd", "root": "/x"}).more is None
+
+
+def test_videos_of_further_data_sets_can_be_learned_from_more_often(data: DataConfig, tmp_path: Path) -> None:
+    config = small(replace(data, upsample=3), tmp_path / "run")
+    setup = set_up(config, torch.device("cpu"))
+    setup.store.close()
+    drawn = Counter(item.video for batch in setup.data.epoch(0) for item in batch for _ in item.captions)
+    assert drawn == {"video0": 2, "video1": 2, "video2": 2, "a": 3, "c": 3, "d": 3}
+    assert replace(data, upsample=3).only("folder-mine").upsample is None
 
 
 def small(data: DataConfig, out: Path, **run: object) -> FitConfig:
