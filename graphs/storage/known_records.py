@@ -1,6 +1,6 @@
 """Which records of a store were checked in this process, so that each is checked once, with many others at a time."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,12 +10,20 @@ from graphs.storage.graph_records import check_graph, check_shapes, graph
 from graphs.storage.records import Field, Layout, Record, StoreError, checksums, decode, layout, stamp, view
 
 
+KEPT = 65_536
+"""Layouts that are kept, 4.5 KiB each where no two are alike; those of further videos are read again each time."""
+
+
 class _Known(NamedTuple):
-    """While the header of a record is the same, checksum and length included, so is its layout."""
+    """While the header of a record is the same, checksum and length included, so is its layout; None: not kept."""
 
     stamp: bytes
     checksum: int
-    layout: Layout
+    layout: Layout | None
+
+    def of(self, record: Record) -> Layout:
+        """The layout of this record."""
+        return layout(record)[1] if self.layout is None else self.layout
 
 
 class KnownRecords:
@@ -40,9 +48,9 @@ class KnownRecords:
         if known is None or record is None or record[: len(known.stamp)] != known.stamp:
             record = find(video)
             fields = checked(self._path, video, record)
-            self._known[video] = _known(self._path, video, record)
+            self._keep({video: _known(self._path, video, record)})
         else:
-            fields = {slot.name: Field(slot.kind, view(record, slot)) for slot in known.layout.slots.values()}
+            fields = {slot.name: Field(slot.kind, view(record, slot)) for slot in known.of(record).slots.values()}
         return graph(fields, video)
 
     def batch(
@@ -75,7 +83,7 @@ class KnownRecords:
                     new[video] = _known(self._path, video, record)
                     records.append(record)
                 known = new[video]
-            located.append((record, known.layout))
+            located.append((record, known.of(record)))
         if not new:
             return collate(videos, located)
         try:
@@ -87,8 +95,14 @@ class KnownRecords:
             for video, record in zip(new, records, strict=True):
                 checked(self._path, video, record)
             raise  # they are well, each by itself
-        self._known |= new
+        self._keep(new)
         return data
+
+    def _keep(self, new: Mapping[str, _Known]) -> None:
+        for video, known in new.items():
+            before = self._known.get(video)
+            kept = len(self._known) < KEPT if before is None else before.layout is not None
+            self._known[video] = known if kept else known._replace(layout=None)
 
 
 def checked(path: Path, video: str, record: Record) -> dict[str, Field]:

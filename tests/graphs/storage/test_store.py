@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch_geometric.data import Batch, Data
 
+import graphs.storage.known_records
 import graphs.storage.store
 from graphs.storage.graph_records import REQUIRED, graph_fields
 from graphs.storage.header import header_item
@@ -423,6 +424,22 @@ def test_a_record_that_changed_is_checked_again(path: Path) -> None:
         store._file.commit([(b"one", broken)])
         with pytest.raises(StoreError, match="video 'one': damaged"):
             store.batch(["one"])
+
+
+def test_layouts_of_many_videos_are_not_all_kept(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graphs.storage.known_records, "KEPT", 2)
+    videos = ["full", "empty", "one", "long", "holes"]
+    with filled(path) as store:
+        first = [store.batch(videos) for _ in range(2)]
+        alone = [store.get(video) for video in videos for _ in range(2)]
+        assert sum(known.layout is not None for known in store._known._known.values()) == 2
+        store.put("one", made_graph([4], seed=9))
+        again = store.batch(videos)
+        assert sum(known.layout is not None for known in store._known._known.values()) == 2
+    assert same(first[0], first[1])
+    assert all(same(left, right) for left, right in zip(alone[::2], alone[1::2], strict=True))
+    assert same(alone[0], as_stored(made_graph([5, 5, 5, 5], seed=1)))
+    assert len(again.boxes) == len(first[0].boxes) + 3
 
 
 def test_every_new_record_of_a_batch_is_checked(path: Path) -> None:
