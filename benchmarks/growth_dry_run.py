@@ -17,14 +17,13 @@ from stg.data.batches import BatchSource, TrainingSet
 from stg.data.merge import info
 from stg.datasets.base import CaptionDataset
 from stg.models.generation import generate
-from stg.models.statistics import fit_statistics
 from stg.runtime.files import fingerprint
 from stg.runtime.progress import ConsoleReporter
 from stg.text.vocabulary import Vocabulary
 from stg.training.rewards import Rewards
 
-MADE = 2000
-"""Graphs that are made; the others are these again under other names, as making one takes longer than writing it."""
+MADE, COPIED = 2000, 1024
+"""Graphs that are made, the others being copies of them, and copies that one transaction takes."""
 STEPS, CAPTIONED = 100, 1024
 
 
@@ -65,16 +64,16 @@ def dry_run(graphs: int, width: int, folder: Path | None) -> None:
 
 
 def write(path: Path, videos: Sequence[str], width: int) -> None:
-    """The store; no two of its records are equal."""
+    """The store: some graphs are put, and copied as records, as a merge does, under all other names."""
     random = np.random.default_rng(0)
-    made = [made_graph(random, width) for _ in range(min(MADE, len(videos)))]
+    made = videos[:MADE]
     with GraphStore(path, "w") as store:
-        for first in range(0, len(videos), BATCH):
-            chosen = {}
-            for number, video in enumerate(videos[first : first + BATCH], first):
-                chosen[video] = made[number % len(made)]
-                chosen[video].scene[0, 0] = number % 1009
-            store.put_many(chosen)
+        for first in range(0, len(made), BATCH):
+            store.put_many({video: made_graph(random, width) for video in made[first : first + BATCH]})
+        records = [store.record(video) for video in made]
+        for first in range(len(made), len(videos), COPIED):
+            numbers = range(first, min(first + COPIED, len(videos)))
+            store.put_records((videos[number], records[number % len(records)]) for number in numbers)
 
 
 def read(store: GraphStore, videos: Sequence[str], stage: Stages, console: Console) -> None:
@@ -114,8 +113,6 @@ def learn(store: GraphStore, videos: Sequence[str], width: int, stage: Stages) -
     with stage("the hash of all captions"):
         fingerprint(list(dataset.references("train").items()))
     model = made_model(vocabulary, width)
-    with stage("mean and deviation of all features"):
-        fit_statistics(model, store, videos)
     with stage("the order of an epoch"):
         batches = len(TrainingSet(BatchSource(store), encoded).epoch(0))
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)

@@ -223,7 +223,7 @@ def made_view(video: str, jpeg: bytes) -> VideoView:
 
 PARTS: dict[str, tuple[Callable[[Path, int], Work], int]] = {
     "extraction": (extraction, 16),
-    "store": (storage, 64),
+    "store": (storage, 256),
     "training": (training, 64),
     "evaluation": (evaluation, 256),
     "pages": (pages, 30),
