@@ -9,7 +9,6 @@ from graphs.storage.collate import Located, collate
 from graphs.storage.graph_records import check_graph, check_shapes, graph
 from graphs.storage.records import Field, Layout, Record, StoreError, checksums, decode, layout, stamp, view
 
-
 KEPT = 65_536
 """Layouts that are kept, 4.5 KiB each where no two are alike; those of further videos are read again each time."""
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from types import TracebackType
 from typing import Protocol, runtime_checkable
 
@@ -13,6 +14,7 @@ from stg.metrics.bleu import SentenceBleu
 from stg.metrics.cider import CiderD
 from stg.metrics.java import JavaError
 from stg.metrics.meteor import Meteor
+from stg.metrics.ngrams import ReferenceNgrams
 from stg.runtime.errors import StgError
 from stg.text.tokenizer import tokenize_captions
 from stg.text.vocabulary import Vocabulary
@@ -52,6 +54,11 @@ class References:
     vocabulary: Vocabulary
     timeout: float = 300.0
 
+    @cached_property
+    def grams(self) -> ReferenceNgrams:
+        """The n-grams of ``words``, counted once for all scores that compare them: they are most of the memory."""
+        return ReferenceNgrams(list(self.words.values()))
+
 
 @runtime_checkable
 class Reward(Protocol):
@@ -70,14 +77,17 @@ class WordScore:
     """A reward from a score that compares word numbers, at once.
 
     Args:
-        scorer: made with the references of all videos; called with captions and the rows of their videos.
+        scorer: made with the n-grams of the references of all videos; called with captions and the rows of their
+            videos.
     """
 
     def __init__(
-        self, references: References, scorer: Callable[..., Callable[[Sequence[Sequence[int]], Sequence[int]], Scored]]
+        self,
+        references: References,
+        scorer: Callable[[ReferenceNgrams], Callable[[Sequence[Sequence[int]], Sequence[int]], Scored]],
     ) -> None:
         self._row = {video: row for row, video in enumerate(references.words)}
-        self._scorer = scorer(list(references.words.values()))
+        self._scorer = scorer(references.grams)
 
     def start(self, videos: Sequence[str], captions: Sequence[Sequence[int]]) -> Pending:
         return ready(self._scorer(captions, [self._row[video] for video in videos]))

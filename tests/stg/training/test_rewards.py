@@ -10,6 +10,7 @@ import pytest
 from stg.metrics.bleu import SentenceBleu
 from stg.metrics.cider import CiderD
 from stg.metrics.java import JavaError
+from stg.metrics.ngrams import ReferenceNgrams
 from stg.text.vocabulary import EOS, SPECIAL, UNK, Vocabulary
 from stg.training import rewards as module
 from stg.training.rewards import Rewards
@@ -54,6 +55,17 @@ def meteor(monkeypatch: pytest.MonkeyPatch) -> list[FakeMeteor]:
     FakeMeteor.instances = []
     monkeypatch.setattr(module, "Meteor", FakeMeteor)
     return FakeMeteor.instances
+
+
+def test_references_are_counted_once_for_all_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = list[ReferenceNgrams]()
+    monkeypatch.setattr(module, "ReferenceNgrams", lambda words: made.append(ReferenceNgrams(words)) or made[-1])
+    with Rewards(REFERENCES, VOCABULARY) as rewards:
+        found = rewards.start(["one"], CAPTIONS[:1]).result()
+    assert len(made) == 1
+    words = [[VOCABULARY.encode(text)[1:] for text in REFERENCES[video]] for video in ("one", "two", "three")]
+    alone = [make(words)(CAPTIONS[:1], [0]) for make in (CiderD, SentenceBleu)]
+    assert found.tolist() == sum(alone).tolist()
 
 
 def test_a_reward_is_the_weighted_sum_of_its_scores(meteor: list[FakeMeteor]) -> None:
