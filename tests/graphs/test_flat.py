@@ -76,6 +76,8 @@ with graphs.GraphStore({str(tmp_path / "store")!r}, "a") as store:
 assert kept.flat_batch(["v"], "none").videos == ["v"]
 assert issubclass(graphs.GraphsInMemory, graphs.GraphSource)
 assert "torch_geometric" not in sys.modules, "flat graphs import PyG"
+import stg.commands.report
+assert "torch_geometric" not in sys.modules, "pages import PyG"
 """
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
