@@ -25,7 +25,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # The explainers of PyG take longer to import than a page takes to make, and few pages ask for them.
+    # PyG takes longer to import than a page takes to make, and pages of models without a graph do without it.
     if name != "GradientTimesInput":
         raise AttributeError(f"module 'stg.explain' has no attribute '{name}'")
     return import_module("stg.explain.graph_attribution").GradientTimesInput
