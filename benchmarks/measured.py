@@ -12,9 +12,6 @@ from benchmarks import RESULTS
 CARD = Path(__file__).parents[1] / "stg" / "pretrained" / "scene" / "card.md"
 """The card of the captioner that comes along; its head holds all scores."""
 
-SEARCH = "beam 5 +penalty0.4"
-"""How that captioner searches where nothing else is asked for."""
-
 FAMILIES_FILE = Path("msrvtt", "families.json")
 """Among the results: all model families on the stills of MSR-VTT; `benchmarks.families` writes it."""
 
@@ -59,7 +56,7 @@ def shipped_captions(head: Mapping[str, Any]) -> list[Sequence[str]]:
     """CIDEr of the captioner that comes along, and of one that sees other videos."""
     rows = []
     for name, on in (("msrvtt", "stills of {} MSR-VTT videos"), ("msvd", "{} MSVD clips")):
-        key = f"{name}, test, {SEARCH}"
+        key = f"{name}, test, {head['search']}"
         found, control = head["scores"][key]["cider"], head["control"][key]["cider"]
         count = next(part for part in head["data"].split("; ") if part.startswith(name)).split(" / ")[-1].split()[0]
         rows.append(

@@ -78,6 +78,19 @@ def prepare(folder: Path, root: Path) -> None:
     start(("-c", MAKE_CLIP), folder, root)
 
 
+def in_turn(
+    cases: Mapping[str, tuple[tuple[str, ...], int]], folder: Path, root: Path, repetitions: int
+) -> dict[str, dict[str, float]]:
+    """Quartiles of CPU seconds of some commands, each started so many times after one start that is not counted."""
+    taken: dict[str, list[float]] = {name: [] for name in cases}
+    for repetition in range(repetitions + 1):
+        for name, (words, code) in cases.items():
+            seconds = start(words, folder, root, code)
+            if repetition:
+                taken[name].append(seconds)
+    return {name: quartiles(values) for name, values in taken.items()}
+
+
 def measure(
     root: Path, repetitions: int = REPETITIONS, tell: Callable[[str], None] = print
 ) -> dict[str, dict[str, float]]:
@@ -91,13 +104,7 @@ def measure(
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         prepare(folder, root)
-        taken: dict[str, list[float]] = {name: [] for name in CASES}
-        for repetition in range(repetitions + 1):
-            for name, (words, code) in CASES.items():
-                seconds = start(words, folder, root, code)
-                if repetition:
-                    taken[name].append(seconds)
-    found = {name: quartiles(values) for name, values in taken.items()}
+        found = in_turn(CASES, folder, root, repetitions)
     for name, values in found.items():
         tell(f"{name:22} {values['median']:7.2f} s CPU   ({values['low']:.2f} to {values['high']:.2f})")
     return found
@@ -106,10 +113,12 @@ def measure(
 def results(found: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
     """What is written: bars, and all quartiles in milliseconds."""
     bars = [bar(f"{name}, CPU seconds", found[name]["median"], asked, "lower") for name, asked in BARS.items()]
-    milliseconds = {
-        name: {key: round(1e3 * value, 1) for key, value in values.items()} for name, values in found.items()
-    }
-    return {"bars": bars, "repetitions": REPETITIONS, "cpu_ms": milliseconds}
+    return {"bars": bars, "repetitions": REPETITIONS, "cpu_ms": scaled(found, 1e3)}
+
+
+def scaled(found: Mapping[str, Mapping[str, float]], factor: float) -> dict[str, dict[str, float]]:
+    """Quartiles in another unit, or of several commands."""
+    return {name: {key: round(factor * value, 1) for key, value in values.items()} for name, values in found.items()}
 
 
 def main(quick: bool = False) -> None:

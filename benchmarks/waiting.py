@@ -26,8 +26,8 @@ import stg
 from benchmarks import bart
 from benchmarks.extraction import decode_all, made_clips
 from benchmarks.scores import evaluate, evaluate_coco, made, text
-from benchmarks.startup import ROOT, SMALL, WORLD, start
-from benchmarks.timing import bar, measure, quartiles, write
+from benchmarks.startup import ROOT, in_turn, prepare, scaled, start
+from benchmarks.timing import bar, measure, write
 from decoders import Rules, TransformerDecoder, VideoMemory, beam_search
 from stg.captioning.pipeline import VideoCaptioner
 from stg.data.edges import graph_as_recorded
@@ -43,7 +43,6 @@ PART = "networks and captions"
 REPETITIONS = 7
 Quartiles = dict[str, dict[str, float]]
 FIGURES = """
-import sys
 import matplotlib
 matplotlib.use("agg")
 import matplotlib.pyplot as plt
@@ -64,7 +63,8 @@ for video in world.dataset().splits["test"][:{count}]:
 
 def clip_rivals(captioner: VideoCaptioner, clips: dict[str, Path]) -> dict[str, Callable[[], list[str]]]:
     """Each way as a function that returns the captions of the clips."""
-    samples = {clip: sample_video(clip, captioner.extractor.sampling.num_frames) for clip in clips.values()}
+    frames = captioner.extractor.sampling.num_frames
+    samples = [sample_video(clip, frames) for clip in clips.values()]
 
     def said_of(sample: SampledFrames) -> str:
         # What `describe` does with a clip that was read.
@@ -73,11 +73,10 @@ def clip_rivals(captioner: VideoCaptioner, clips: dict[str, Path]) -> dict[str, 
         model, words = captioner.trained.captioner, captioner.trained.vocabulary
         return generate(model, source, [sample.video], words, search=captioner.search)[sample.video][0].text
 
-    frames = captioner.extractor.sampling.num_frames
     return {
         "ours": lambda: [captioner.describe(clip).caption for clip in clips.values()],
         "plain loop": lambda: [said_of(decode_all(clip, video, frames)) for video, clip in clips.items()],
-        PART: lambda: [said_of(sample) for sample in samples.values()],
+        PART: lambda: [said_of(sample) for sample in samples],
     }
 
 
@@ -137,42 +136,25 @@ def meteor_rivals(evaluations: int, videos: int) -> dict[str, Callable[[], list[
 
 
 def agree(what: str, rivals: dict[str, Callable[[], Any]], error: float = 0.0) -> None:
-    """See that all rivals give the same."""
+    """See that all rivals give the same, numbers within ``error``."""
     expected = rivals["ours"]()
     for name, run in rivals.items():
         found = run()
-        same = (
-            found == expected
-            if isinstance(expected, list) and isinstance(expected[0], str)
-            else np.allclose(found, expected, rtol=0, atol=error)
-        )
-        if not same:
+        if not (np.allclose(found, expected, rtol=0, atol=error) if error else found == expected):
             raise AssertionError(f"{what}: {name} and ours differ")
 
 
-def processes(folder: Path, count: int, repetitions: int) -> Quartiles:
+def page(folder: Path, count: int, repetitions: int) -> Quartiles:
     """CPU seconds of the page of some videos, and of as many figures; each a process of its own, in turn."""
-    start(("-m", "stg.fit", *WORLD, *SMALL, "--optim.epochs", "1"), folder, ROOT)
-    page = ("-m", "stg.report", "run", "--split", "test", "--limit", str(count), "--out", "page.html", "--threads", "1")
-    rivals = {"ours": page}
+    prepare(folder, ROOT)
+    report = tuple(f"-m stg.report run --split test --limit {count} --out page.html --threads 1".split())
+    rivals = {"ours": (report, 0)}
     try:
         start(("-c", "import matplotlib"), folder, ROOT)
-        rivals["matplotlib, a figure a video"] = ("-c", FIGURES.format(count=count))
+        rivals["matplotlib, a figure a video"] = (("-c", FIGURES.format(count=count)), 0)
     except RuntimeError:
         print("matplotlib: left out, it is not installed (it is in the dependency group docs)")
-    taken: dict[str, list[float]] = {name: [] for name in rivals}
-    for repetition in range(repetitions + 1):
-        for name, words in rivals.items():
-            seconds = start(words, folder, ROOT)
-            if repetition:
-                taken[name].append(1e3 * seconds)
-    return {name: quartiles(values) for name, values in taken.items()}
-
-
-def commands(clip: Path, folder: Path, repetitions: int) -> dict[str, float]:
-    """CPU seconds of one command for one clip, starting up included."""
-    words = ("-m", "stg.caption", str(clip), "--threads", "1")
-    return quartiles([1e3 * start(words, folder, ROOT) for _ in range(repetitions + 1)][1:])
+    return scaled(in_turn(rivals, folder, ROOT, repetitions), 1e3)
 
 
 def bars(tables: dict[str, Quartiles]) -> list[dict[str, Any]]:
@@ -196,23 +178,24 @@ def main(quick: bool = False) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         clips = made_clips(world, folder)
-        first = next(iter(clips.values()))
-        rivals: dict[str, dict[str, Callable[[], Any]]] = {
-            "clips": dict(clip_rivals(captioner, clips)),
-            "evaluation": dict(evaluation_rivals(8 if quick else VIDEOS, 300 if quick else 4106)),
-        }
-        for what, ways in rivals.items():
-            agree(what, ways, 1e-9)
+        captioned = clip_rivals(captioner, clips)
+        agree("clips", captioned)
+        evaluated = evaluation_rivals(8 if quick else VIDEOS, 300 if quick else 4106)
+        agree("evaluation", evaluated, 1e-9)
         if quick:
             print("waiting: all rivals agree")
             return
         meteor = meteor_rivals(3, 200)
         agree("METEOR", meteor, 1e-9)
-        tables = {what: measure(ways, repetitions=REPETITIONS, warm_up=0) for what, ways in rivals.items()}
-        tables["METEOR"] = measure(meteor, repetitions=REPETITIONS, warm_up=0, clock=time.perf_counter)
-        single = commands(first, folder, REPETITIONS)
-        tables["clips"]["one command a clip"] = {key: CLIPS * value for key, value in single.items()}
-        tables["page"] = processes(folder, PAGE_VIDEOS, REPETITIONS)
+        tables = {
+            "clips": measure(captioned, repetitions=REPETITIONS, warm_up=0),
+            "evaluation": measure(evaluated, repetitions=REPETITIONS, warm_up=0),
+            "METEOR": measure(meteor, repetitions=REPETITIONS, warm_up=0, clock=time.perf_counter),
+            "page": page(folder, PAGE_VIDEOS, REPETITIONS),
+        }
+        command = ("-m", "stg.caption", str(next(iter(clips.values()))), "--threads", "1")
+        single = in_turn({"one command a clip": (command, 0)}, folder, ROOT, REPETITIONS)
+        tables["clips"] |= scaled(single, 1e3 * CLIPS)
     size = {"clips": CLIPS, "videos": VIDEOS, "beam": BEAM, "words": WORDS, "videos on the page": PAGE_VIDEOS}
     write("waiting", {"size": size, "bars": bars(tables), **tables})
 

@@ -72,9 +72,9 @@ class CaptionDataset:
         homes = [part.captions.keys() | set().union(*part.splits.values()) for part in self.parts]
         return [[video for video in videos if video in home] for home in homes]
 
-    def upsampled(self, times: int) -> dict[str, int]:
-        """The training videos of all data sets but the first -> ``times``; empty where that changes nothing."""
-        if times == 1:
+    def upsampled(self, times: int | None) -> dict[str, int]:
+        """The training videos of all data sets but the first -> ``times``; empty where there is none."""
+        if times is None:
             return {}
         return {video: times for group in self.groups(self.videos("train"))[1:] for video in group}
 

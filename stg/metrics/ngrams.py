@@ -107,7 +107,7 @@ class ReferenceNgrams:
             if build:
                 table, number = np.unique(key, return_inverse=True)
                 self._tables.append(np.append(table, _END))
-            elif n == 0 and len(self._places) and words.max(initial=0) < _LISTED:
+            elif n == 0:
                 number = self._word_numbers(words)
             else:
                 number = _numbers(self._tables[n], key)
@@ -130,7 +130,9 @@ class ReferenceNgrams:
         return NgramCounts(bins, np.where(known, np.array(offsets)[n_less_one] + numbers, -1), count, lengths)
 
     def _word_numbers(self, words: Int64[ndarray, " words"]) -> Int64[ndarray, " words"]:
-        """`_numbers` of single words, which a list of all of them tells without a search."""
+        """`_numbers` of single words, which a list of all of them tells without a search, if it is there."""
+        if not len(self._places) or words.max(initial=0) >= _LISTED:
+            return _numbers(self._tables[0], words)
         found = self._places[np.minimum(words, len(self._places) - 1)]
         return np.where(found >= 0, found, len(self._tables[0]) - 1 + words)
 

@@ -122,7 +122,8 @@ def train(
     trained = _untrained(config, captions, store)
     trained.embedding.to(device)
     shuffled, shuffled_val = (sources(config, dataset.groups(list(texts))) for texts in (captions, val))
-    data = _training_set(config, trained, dataset, store, shuffled, reporter)
+    times = dataset.upsampled(config.data.upsample)
+    data = _training_set(config, trained, captions, times, store, shuffled, reporter)
     state = _first_state(config, folder, trained, store)
     # Other words or features would give the saved weights another meaning.
     if changed := state.restore(warn=reporter.say):
@@ -200,12 +201,12 @@ def _untrained(config: EmbedConfig, captions: Mapping[str, Sequence[str]], store
 def _training_set(
     config: EmbedConfig,
     trained: EmbeddingBundle,
-    dataset: CaptionDataset,
+    captions: Mapping[str, Sequence[str]],
+    times: Mapping[str, int],
     store: GraphStore,
     shuffled: Mapping[str, str] | None,
     reporter: Reporter,
 ) -> TrainingSet:
-    captions = dataset.references("train")
     videos = list(captions)
     return TrainingSet(
         BatchSource(
@@ -217,7 +218,7 @@ def _training_set(
         batch_videos=config.optim.batch_videos,
         captions_per_video=config.optim.captions_per_video,
         epoch_captions=config.optim.epoch_captions,
-        times=dataset.upsampled(config.data.upsample or 1),
+        times=times,
         seed=config.seed,
     )
 

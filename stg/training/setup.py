@@ -108,7 +108,7 @@ def set_up(
         batch_videos=config.optim.batch_videos,
         captions_per_video=config.optim.captions_per_video,
         epoch_captions=config.optim.epoch_captions,
-        times=dataset.upsampled(config.data.upsample or 1),
+        times=dataset.upsampled(config.data.upsample),
         length_buckets=config.optim.length_buckets,
         pinned=device.type == "cuda",
         seed=config.run.seed,

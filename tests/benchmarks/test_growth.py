@@ -65,8 +65,8 @@ def test_a_part_that_fails_in_its_process_is_told(
 
 def test_the_dry_run_goes_through_and_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     dry_run(70, 4, tmp_path)
-    told = capsys.readouterr().out
-    assert "make and write 70 graphs" in told
-    assert "70 videos" in told
-    assert "greedy captions" in told
+    printed = capsys.readouterr().out
+    assert "make and write 70 graphs" in printed
+    assert "70 videos" in printed
+    assert "greedy captions" in printed
     assert list(tmp_path.iterdir()) == []
