@@ -35,6 +35,7 @@ from stg.config.schema import check_whole_numbers, in_home, is_no_option, known_
 from stg.config.spelling import near_options
 from stg.runtime.errors import Preempted, StgError, UserError
 from stg.runtime.files import printable
+from stg.runtime.late_imports import import_slow_parts_late
 from stg.runtime.output import drop_output, flush_output
 
 C = TypeVar("C")
@@ -227,6 +228,7 @@ def command(
     prog = os.environ.get("STG_CALLED") or (sys.argv[0] if named else f"python -m stg.{name}")
     loading = os.environ.get("RANK", "0") == "0"
     argv = with_preset(sys.argv[1:], preset) if preset else sys.argv[1:]
+    import_slow_parts_late()
     code = run_command(config_class, main, description, argv, prog=prog, loading=loading, resumes=resumes)
     drop_output()
     sys.exit(code)

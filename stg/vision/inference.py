@@ -29,7 +29,9 @@ def roi_features(
         output_size: side of the grid inside each box.
         sampling_ratio: bilinear samples along each side of a grid cell.
     """
-    # Here and not above: torchvision takes longer to import than torch, and scene features alone need nothing of it.
+    # Before torchvision is imported, which takes longer than torch: scene features alone need nothing of it.
+    if not len(boxes):
+        return maps.new_zeros(0, maps.shape[1])
     from torchvision.ops import roi_align
 
     regions = torch.cat([frame[:, None].to(boxes), boxes], dim=1)

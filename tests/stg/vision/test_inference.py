@@ -55,6 +55,12 @@ def test_equals_the_slow_loop() -> None:
     np.testing.assert_allclose(fast.numpy(), slow_roi_features(maps, boxes, frame, 32.0), atol=1e-10)
 
 
+def test_without_boxes_there_are_no_features() -> None:
+    maps = torch.ones(2, 3, 8, 8, dtype=torch.float64)
+    features = roi_features(maps, torch.zeros(0, 4), torch.zeros(0, dtype=torch.long), stride=32)
+    assert (features.shape, features.dtype) == ((0, 3), torch.float64)
+
+
 def test_the_reference_tells_alignment_and_sampling_apart() -> None:
     random = np.random.default_rng(1)
     maps = torch.from_numpy(random.normal(size=(1, 2, 8, 8)))
