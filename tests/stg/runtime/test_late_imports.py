@@ -4,6 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from stg.runtime.late_imports import LateImports
+
 ROOT = Path(__file__).parents[3]
 
 STARTED = """
@@ -14,28 +18,37 @@ try:
 except SystemExit:
     pass
 import torch, torch_geometric
-from torch_geometric.data import Data
+assert not {"torch._dynamo.utils", "pandas", "transformers"} & sys.modules.keys()
+assert isinstance(torch.compile(torch.nn.Linear(2, 2)), torch._dynamo.OptimizedModule)
+assert torch_geometric.is_torch_instance(torch.compile(torch.nn.Linear(2, 2)), torch.nn.Linear)
 """
-"""A command that has read its options, and now imports PyG."""
 
 
-def run(code: str) -> None:
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=ROOT, capture_output=True, text=True)
+def test_a_command_imports_pyg_without_the_compiler_until_it_is_used() -> None:
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", STARTED], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
-def test_a_command_imports_pyg_without_the_compiler_and_without_pandas() -> None:
-    run(f"{STARTED}assert not {{'torch._dynamo.utils', 'pandas', 'transformers'}} & sys.modules.keys()")
+def test_a_module_runs_when_an_attribute_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("put_off", "at_once"):
+        (tmp_path / f"{name}.py").write_text("import sys\nsys.ran.append(__name__)\nanswer = 42\n")
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "__init__.py").write_text("answer = 42\n")
+    (tmp_path / "package" / "part.py").write_text("import package\nanswer = package.answer + 1\n")
+    ran = list[str]()
+    monkeypatch.setattr(sys, "ran", ran, raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "meta_path", [LateImports({"put_off", "package", "not_there"}), *sys.meta_path])
+    import at_once  # type: ignore[import-not-found]  # noqa: F401
+    import put_off  # type: ignore[import-not-found]
 
+    assert ran == ["at_once"]
+    assert put_off.answer == 42
+    assert ran == ["at_once", "put_off"]
+    from package import part  # type: ignore[import-not-found]
 
-def test_what_was_put_off_is_there_when_it_is_used() -> None:
-    run(
-        f"{STARTED}"
-        "assert issubclass(torch_geometric.datasets.Planetoid, torch_geometric.data.Dataset)\n"
-        "layer = torch.nn.Linear(2, 2)\n"
-        "assert isinstance(torch.compile(layer), torch._dynamo.OptimizedModule)\n"
-        "assert torch_geometric.is_torch_instance(torch.compile(layer), torch.nn.Linear)\n"
-        "from torch._dynamo.utils import counters\n"
-        "assert torch._dynamo.utils.counters is counters\n"
-        "torch.optim.AdamW(layer.parameters()).step()\n"
-    )
+    assert part.answer == 43
+    with pytest.raises(ModuleNotFoundError, match="not_there"):
+        import not_there  # type: ignore[import-not-found]  # noqa: F401
+    for name in ("at_once", "put_off", "package", "package.part"):
+        del sys.modules[name]

@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -215,7 +216,9 @@ def test_frames_that_the_decoder_calls_corrupt_are_never_chosen(tmp_path: Path) 
         data = np.frombuffer(whole, np.uint8).copy()
         data[np.random.default_rng(seed).integers(len(data) // 3, len(data), 2)] ^= 255
         path.write_bytes(data.tobytes())
-        with av.open(path) as file:
+        flags: list[bool] = []
+        # A packet that the decoder refuses altogether gives no picture that it could call corrupt.
+        with av.open(path) as file, suppress(av.error.InvalidDataError):
             file.streams.video[0].thread_count = 1  # several threads mark other pictures from run to run
             flags = [picture.is_corrupt for picture in file.decode(video=0)]
         if 0 < sum(flags) <= 12:
