@@ -2,8 +2,8 @@
 
 Help and a wrong path need no torch; captioning one clip imports what it needs of it, by a model of the built-in world
 or by the captioner that comes along; evaluating 200 videos of the world shows how much of a longer command is starting
-up. ``import torch``, and PyG on top of it, are what
-these libraries alone take. Medians of five, after one that fills the file cache.
+up. ``import torch``, and PyG on top of it, are what these libraries alone take. Medians of five, after one that fills
+the file cache and compiles what is imported.
 
 Another checkout is measured by ``python -m benchmarks.startup --root CHECKOUT``, which writes nothing unless given
 ``--out``.
@@ -65,6 +65,9 @@ def start(words: tuple[str, ...], folder: Path, root: Path, code: int = 0) -> fl
         RuntimeError: it ended otherwise than with ``code``.
     """
     environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    # As ./run does where bytecode is forbidden: or each start would compile all that it imports.
+    if os.environ.get("PYTHONDONTWRITEBYTECODE"):
+        environment |= {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(Path(sys.prefix, "bytecode"))}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
         [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, check=False

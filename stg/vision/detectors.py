@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -12,35 +11,22 @@ from jaxtyping import Float32, Int64, UInt8
 from graphs import VideoFeatures
 from stg.runtime.errors import UserError
 from stg.video.decoding import SampledFrames
+from stg.vision import coco
 from stg.vision.onnx import TIME_LIMIT, OnnxNetwork, resize
 from stg.vision.weights import Weights
 
-COCO_CLASSES = 91
+COCO_CLASSES = len(coco.NAMES)
 """Category ids from 0, the background, to 90; eleven of them were never used."""
-
-
-_NOT_A_CLASS = ("__background__", "N/A")
-
-
-@cache
-def _names() -> tuple[str, ...]:
-    """By category id, as torchvision lists them."""
-    # Here and not above: captions without objects do without torchvision, which is slow to import.
-    from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
-
-    return tuple(
-        "" if name in _NOT_A_CLASS else name for name in FasterRCNN_ResNet50_FPN_Weights.DEFAULT.meta["categories"]
-    )
 
 
 def class_name(label: int) -> str:
     """What COCO calls category ``label``; empty for 0 and for every other number that is no category."""
-    return _names()[label] if 0 <= label < COCO_CLASSES else ""
+    return coco.NAMES[label] if 0 <= label < COCO_CLASSES else ""
 
 
 def category_ids(classes: int) -> Int64[np.ndarray, " 80"] | None:
     """The category id of each output of a network over COCO's 80 classes; None for another number of outputs."""
-    ids = np.flatnonzero([name != "" for name in _names()]).astype(np.int64)
+    ids = np.flatnonzero([name != "" for name in coco.NAMES]).astype(np.int64)
     return ids if classes == len(ids) else None
 
 

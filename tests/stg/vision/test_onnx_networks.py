@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 
 from stg.config.extraction import ExecutionConfig
 from stg.runtime.errors import StgError, UserError
 from stg.video.decoding import SampledFrames, sample_video
 from stg.vision.backbones import OnnxBackbone, Preprocessing, read_preprocessing
+from stg.vision.coco import NAMES
 from stg.vision.detectors import OnnxYoloX, category_ids, class_name, decode_yolox, letterbox
 from stg.vision.onnx import OnnxNetwork, resize
 from stg.vision.registry import REGISTRIES, execution_for
@@ -129,6 +131,11 @@ def test_labels_are_cocos_category_ids(tmp_path: Path) -> None:
 def test_class_names() -> None:
     assert class_name(18) == "dog"
     assert [class_name(label) for label in (-1, 0, 12, 91, 1600)] == [""] * 5
+
+
+def test_class_names_are_torchvisions() -> None:
+    theirs = FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"]
+    assert list(NAMES) == ["" if name in ("__background__", "N/A") else name for name in theirs]
     ids = category_ids(80)
     assert ids is not None
     assert len(ids) == len({class_name(int(label)) for label in ids}) == 80
