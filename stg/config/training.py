@@ -113,6 +113,9 @@ class OptimConfig:
     early stopping may not reach)."""
     warmup: float = 0.0
     """Epochs over which the step size rises from 0 to lr; 0: none."""
+    ema: float | None = field(default=None, metadata={"unless_empty": True})
+    """Decay of an exponential moving average of the weights, such as 0.999, which is what is validated and captions;
+    null: the weights themselves."""
 
     def __post_init__(self) -> None:
         check_name("optimiser", "optim.algorithm", self.algorithm)
@@ -122,6 +125,8 @@ class OptimConfig:
         not_negative(self, "clip_norm", "weight_decay", "warmup")
         if self.epoch_captions is not None and self.epoch_captions <= 0:
             raise ValueError(f"epoch_captions must be greater than 0, or null for all; got {self.epoch_captions}")
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise ValueError(f"ema must lie between 0 and 1, or be null for no average; got {self.ema}")
 
 
 @dataclass(frozen=True)

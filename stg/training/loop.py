@@ -2,14 +2,19 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import torch
+from torch import nn
 
 from stg.config.training import FitConfig
 from stg.data.batches import CaptionBatch, Item, TrainingSet, load_share
 from stg.data.prefetch import prefetch
 from stg.metrics.java import JavaError, java
+from stg.models.captioner import Captioner
+from stg.runs.bundle import CaptionerBundle
 from stg.runs.checkpoints import Checkpoints
 from stg.runs.folder import RunFolder, default_folder
 from stg.runs.training_run import TrainingRun
@@ -18,6 +23,7 @@ from stg.runtime.distributed import SINGLE, Ranks
 from stg.runtime.errors import StgError, UserError
 from stg.runtime.files import fingerprint
 from stg.runtime.reporter import SILENT, Reporter
+from stg.training.averaging import average_of
 from stg.training.objective import Objective
 from stg.training.schedules import OPTIMISERS
 from stg.training.setup import TrainingSetup, check_training, set_up
@@ -78,9 +84,12 @@ def _train(config: FitConfig, run: TrainingRun, reporter: Reporter, ranks: Ranks
     # A layer that only the teacher's loss needs is trained and saved along with the model, and exported with none.
     trained = model if teacher is None else teacher.trained_along(model)
     optimiser = OPTIMISERS[config.optim.algorithm](list(trained.parameters()), config.optim)
+    average = None if config.optim.ema is None else average_of(model, config.optim.ema)
+    # What is validated and exported.
+    best = setup.trained if average is None else replace(setup.trained, captioner=cast(Captioner, average.module))
     state = TrainingState(
         Checkpoints(run.folder.checkpoints),
-        trained,
+        trained if average is None else nn.ModuleDict({"trained": trained, "average": average}),
         optimiser,
         # A checkpoint of other words or features has weights that mean something else: it is refused.
         made_of={
@@ -92,7 +101,7 @@ def _train(config: FitConfig, run: TrainingRun, reporter: Reporter, ranks: Ranks
         },
         epochs=config.optim.epochs,
         patience=config.optim.patience,
-        export=lambda: _export(setup, run.folder),
+        export=lambda: _export(best, run.folder),
         ranks=ranks,
     )
     # Before anything is written: a run that is refused, or finished, stays as it is.
@@ -101,10 +110,12 @@ def _train(config: FitConfig, run: TrainingRun, reporter: Reporter, ranks: Ranks
         reporter.say(f"{run.folder} is finished: {_best(state.at, setup.validation.videos)}")
         return
     _begin(state, config, run, setup, reporter)
+    if average is not None and not state.at.step:
+        average.update_parameters(model)  # with the weights that it begins with
     tracking.open(run.folder, state.at.step)
     if config.run.start and not state.at.step:
         # What it begins with is judged too: training that only makes it worse leaves it as the best.
-        found = validate(model, device, ranks=ranks, reporter=reporter)
+        found = validate(best.captioner, device, ranks=ranks, reporter=reporter)
         if found is None:
             state.interrupt(run.set_state)
         run.log(kind="start", step=0, **found.scores.values, broken_endings=found.broken)
@@ -135,6 +146,8 @@ def _train(config: FitConfig, run: TrainingRun, reporter: Reporter, ranks: Ranks
                         ranks=ranks,
                         clip_norm=config.optim.clip_norm,
                     )
+                if average is not None and result.finite:
+                    average.update_parameters(model)
                 # Count first: the log and a checkpoint must name the same step.
                 state.advance(result)
                 _log_step(state, result, items, run, reporter)
@@ -142,7 +155,7 @@ def _train(config: FitConfig, run: TrainingRun, reporter: Reporter, ranks: Ranks
                 show(state.at.epoch, state.at.batch, len(batches), result.losses)
                 state.save_if_due(config.run.save_minutes, stop=reporter.should_stop(), record=run.set_state)
 
-            found = validate(model, device, ranks=ranks, reporter=reporter)
+            found = validate(best.captioner, device, ranks=ranks, reporter=reporter)
             if found is None:
                 state.interrupt(run.set_state)
             # Of the epoch that ends here.
@@ -224,7 +237,7 @@ def _begin(state: TrainingState, config: FitConfig, run: TrainingRun, setup: Tra
     # A process that had no part in the checkpoint must not draw what another one draws.
     if ranks.rank >= state.saved_by:
         ranks.seed_per_rank(config.run.seed, step)
-    size = sum(weight.numel() for weight in state.model.parameters()) / 1e6
+    size = sum(weight.numel() for group in state.optimiser.param_groups for weight in group["params"]) / 1e6
     device = next(state.model.parameters()).device
     reporter.say(
         f"{run.folder}: {setup.dataset.name}, {len(setup.data.captions)} training videos, "
@@ -282,12 +295,12 @@ def _report_validation(
     reporter.say(line + ("  best so far" if improved else ""))
 
 
-def _export(setup: TrainingSetup, folder: RunFolder) -> None:
+def _export(trained: CaptionerBundle, folder: RunFolder) -> None:
     """Write the model that captions, and with it the whole one if it has parts that only training needs."""
     # The small file is what other commands open; the whole one is for training that starts from it.
-    setup.trained.save(folder.model_file)
-    if setup.trained.captioner.for_captioning() is not setup.trained.captioner:
-        setup.trained.save(folder.whole_file, whole=True)
+    trained.save(folder.model_file)
+    if trained.captioner.for_captioning() is not trained.captioner:
+        trained.save(folder.whole_file, whole=True)
 
 
 def _best(at: Position, videos: Sequence[str]) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 from rich.console import Console
+from safetensors.torch import load_file
 
 from graphs import GraphStore
 from stg.commands.fit import main
@@ -134,6 +135,36 @@ def test_stopping_and_going_on_changes_no_bit(store: Path, whole: Path, tmp_path
     assert rows(parts, "validation") == rows(whole, "validation")
     expected = weights(whole)
     assert all(torch.equal(value, expected[name]) for name, value in weights(parts).items())
+
+
+def test_the_average_of_the_weights_captions_and_survives_a_stop(store: Path, whole: Path, tmp_path: Path) -> None:
+    averaged = settings(store, tmp_path / "averaged", optim={"ema": 0.9})
+    run(averaged)
+    # What is learned is what it was; what is judged and kept is not.
+    assert rows(tmp_path / "averaged", "step") == rows(whole, "step")
+    assert rows(tmp_path / "averaged", "validation") != rows(whole, "validation")
+    parts = settings(store, tmp_path / "parts", optim={"ema": 0.9})
+    for step in (4, 7):
+        with pytest.raises(Preempted, match=f"stopped at step {step} with a checkpoint"):
+            run(parts, stop_after(step, tmp_path / "parts"))
+        torch.manual_seed(999)
+    run(parts)
+    assert rows(tmp_path / "parts", "validation") == rows(tmp_path / "averaged", "validation")
+    expected = weights(tmp_path / "averaged")
+    assert all(torch.equal(value, expected[name]) for name, value in weights(tmp_path / "parts").items())
+    once = settings(store, tmp_path / "once", optim={"ema": 0.9, "epochs": 1})
+    run(once)
+    last = max((tmp_path / "once" / "checkpoints").glob("*.safetensors"))
+    kept = {name.removeprefix("model.average.module."): value for name, value in load_file(last).items()}
+    exported = weights(tmp_path / "once")
+    assert all(torch.equal(value, kept[name]) for name, value in exported.items())
+    assert any(not torch.equal(value, kept[f"model.trained.{name}"]) for name, value in exported.items())
+
+
+def test_what_a_run_begins_with_is_judged_as_it_is(store: Path, whole: Path, tmp_path: Path) -> None:
+    run(settings(store, tmp_path / "more", optim={"ema": 0.9, "epochs": 1}, run={"start": str(whole)}))
+    start, best = rows(tmp_path / "more", "start")[0], max(rows(whole, "validation"), key=lambda row: row["cider"])
+    assert start["cider"] == best["cider"]
 
 
 def test_stopping_within_a_validation_changes_no_bit(store: Path, whole: Path, tmp_path: Path) -> None:
