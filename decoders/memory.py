@@ -36,6 +36,8 @@ class VideoMemory:
             attends to it apart from frames.
         object_mask: True where the object is real ``[B O]``; required with ``objects``.
         object_times, object_shows, object_shares: of ``objects`` what ``times``, ``shows``, ``shares`` are of frames.
+        words: log-probability of each word of the vocabulary that a caption of the video holds it ``[B V]``. No decoder
+            reads it; captions may be ranked by it.
 
     Raises:
         ValueError: naming the field whose shape or type does not fit.
@@ -58,6 +60,7 @@ class VideoMemory:
     object_times: Int[Tensor, "B O"] | None = None
     object_shows: Int[Tensor, "B O"] | None = None
     object_shares: Float[Tensor, "B O N"] | None = None
+    words: Float[Tensor, "B V"] | None = None
 
     def __post_init__(self) -> None:
         if self.frames.ndim != 3 or 0 in self.frames.shape:
@@ -81,6 +84,8 @@ class VideoMemory:
             _expect("grid_mask", self.grid_mask, tuple(self.grid.shape[:2]), mask=True)
         if self.category is not None:
             _expect("category", self.category, (videos,))
+        if self.words is not None:
+            _expect("words", self.words, (videos, None))
         if (self.objects is None) != (self.object_mask is None):
             raise ValueError("objects and object_mask come together: give both or neither")
         if self.objects is not None and self.object_mask is not None:

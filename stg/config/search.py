@@ -16,6 +16,7 @@ ONLY = {
     "seed": ("sample", "mbr"),
     "samples": ("mbr",),
     "length_penalty": ("beam", "diverse"),
+    "word_weight": ("beam", "diverse"),
     "n_best": ("beam", "diverse", "sample", "mbr"),
 }
 """Setting -> the methods that read it; every method reads all others."""
@@ -51,6 +52,9 @@ class SearchConfig:
     """mbr: captions drawn of each video."""
     length_penalty: float = 0.0
     """beam, diverse: rank by log-probability / words ** this; 1 takes the mean over words."""
+    word_weight: float = 0.0
+    """beam, diverse: add this times the log-probabilities of a caption's words, each once, as the model predicts them
+    from the whole video, and rank all captions of the beam by the sum; for models trained with loss.word_weight."""
     min_length: int = 1
     """Fewest words of a caption."""
     no_repeat_ngram: int = 0
@@ -68,7 +72,7 @@ class SearchConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1; got {value}")
-        for name in ("diversity", "length_penalty", "no_repeat_ngram", "top_k"):
+        for name in ("diversity", "length_penalty", "word_weight", "no_repeat_ngram", "top_k"):
             value = getattr(self, name)
             if not (value >= 0 and isfinite(value)):
                 raise ValueError(f"{name} must be 0 or more; got {value}")
@@ -117,6 +121,7 @@ class SearchConfig:
             "top_p": "top-p",
             "seed": "seed",
             "length_penalty": "penalty",
+            "word_weight": "words",
             "min_length": "min",
             "no_repeat_ngram": "norepeat",
             "max_length": "max",

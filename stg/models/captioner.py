@@ -124,7 +124,7 @@ class Captioner(nn.Module):
         self.words: nn.ModuleDict | None = None
 
     def predict_words(self, prior: Float[Tensor, " V"], counted: Bool[Tensor, " V"]) -> None:
-        """Let `word_logits` predict the words of captions from what each decoder reads, for a loss of training.
+        """Let `word_logits` predict the words of captions from what each decoder reads.
 
         Args:
             prior: share of captions that hold each word.
@@ -216,12 +216,22 @@ class Captioner(nn.Module):
         assert decoder is not None  # the constructor refuses a model without any
         return decoder
 
-    def memory(self, batch: GraphData) -> VideoMemory:
-        """What `decoder` reads at test time: the scene branch's memory, or that of an object-only model."""
+    def memory(self, batch: GraphData, *, words: bool = False) -> VideoMemory:
+        """What `decoder` reads at test time: the scene branch's memory, or that of an object-only model.
+
+        Args:
+            words: whether it is to hold what the model predicts of the words of captions, if it has learned to.
+        """
         encoded = self.encode(batch)
         memory = encoded.scene or encoded.objects
         assert memory is not None
+        if words and self.words is not None:
+            return replace(memory, words=nn.functional.logsigmoid(self.word_logits(encoded)[self._decoder_branch]))
         return memory
+
+    @property
+    def _decoder_branch(self) -> str:
+        return "scene" if self.scene_decoder is not None else "object"
 
     @property
     def reads(self) -> frozenset[str]:
@@ -234,25 +244,19 @@ class Captioner(nn.Module):
         return "objects" in self.reads
 
     def for_captioning(self) -> "Captioner":
-        """The part that captions: no object branch unless it is read at test time, no `words`; weights are shared."""
-        scene = None
-        if self.scene is not None:
-            scene = Branch(self.scene, self.scene_decoder, self.scene_parts)
+        """The part that captions: no object branch unless it is read at test time; weights are shared."""
         # The object branch alone, or joined: there is nothing to drop.
-        if self._captions_with_graph and self.words is None:
+        if self._captions_with_graph or self.scene is None:
             return self
-        if self._captions_with_graph:
-            assert self.objects is not None
-            objects = Branch(self.objects, self.object_decoder, self.object_parts, self.readout)
-            return Captioner(
-                scene=scene, objects=objects, fusion=self.fusion, join=self.join, standardise=self.standardise
-            )
         # The exported file holds nothing of the object branch, the statistics of its features included.
         kept = None
         if self.standardise is not None:
             read = self._fields(test_time=True)
             kept = nn.ModuleDict({name: part for name, part in self.standardise.items() if name in read})
-        return Captioner(scene=scene, standardise=kept)
+        alone = Captioner(scene=Branch(self.scene, self.scene_decoder, self.scene_parts), standardise=kept)
+        if self.words is not None:
+            alone.words = nn.ModuleDict({self._decoder_branch: self.words[self._decoder_branch]})
+        return alone
 
     @property
     def _captions_with_graph(self) -> bool:

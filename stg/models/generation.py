@@ -12,6 +12,7 @@ from decoders import SEARCHES, Decoder, Rules, VideoMemory
 from stg.config.search import SearchConfig
 from stg.data.batches import BatchSource
 from stg.models.captioner import Captioner
+from stg.models.word_prediction import ranked_by_words
 from stg.text.vocabulary import Vocabulary
 from stg.text.words import BROKEN_ENDINGS
 
@@ -92,11 +93,12 @@ def video_memory(
     """What the decoder of a model reads of some videos at test time.
 
     A decoder that reads the class of a video gets it where ``source`` knows it, and "unknown" otherwise; others get
-    none, though they may have learned to predict it.
+    none, though they may have learned to predict it. The memory holds the predicted words, of models that have learned
+    to predict them.
     """
     reads_class = "category" in model.decoder.reads
     source = replace(source, category=(source.category or {}) if reads_class else None)
-    return model.memory(source.batch(videos).to(device))
+    return model.memory(source.batch(videos).to(device), words=True)
 
 
 def decode_memory(
@@ -112,8 +114,13 @@ def decode_memory(
         generator: of the draws, on the memory's device; None: torch's own.
 
     Raises:
-        ValueError: as the searches of :mod:`decoders`.
+        ValueError: as the searches of :mod:`decoders`; captions are to be ranked by words that the memory lacks.
     """
+    if search.word_weight and memory.words is None:
+        raise ValueError(
+            "search.word_weight ranks captions by the words that a model predicts, and this one has not learned to: "
+            "train it with --loss.word_weight, or leave search.word_weight out"
+        )
     longest = search.max_length or vocabulary.max_words + 1
     # By word and not by id: the vocabulary of each run numbers them differently.
     forbidden = [number for number, word in enumerate(vocabulary.words) if word in BROKEN_ENDINGS]
@@ -125,7 +132,8 @@ def decode_memory(
         "groups": search.groups,
         "diversity": search.diversity,
         "length_penalty": search.length_penalty,
-        "n_best": search.n_best,
+        # All that the beam holds, where words choose among them.
+        "n_best": search.beam if search.word_weight else search.n_best,
         "samples": search.samples if search.method == "mbr" else search.n_best,
         "temperature": search.temperature,
         "top_k": search.top_k,
@@ -135,6 +143,8 @@ def decode_memory(
     run = SEARCHES["greedy" if search.greedy else search.method]
     named = signature(run).parameters  # each search takes some of the settings
     found = run(decoder, memory, **{name: value for name, value in settings.items() if name in named})
+    if search.word_weight and memory.words is not None:
+        found = ranked_by_words(found, memory.words, search.word_weight, search.n_best)
     columns = (found.words, found.log_probs, found.lengths, found.scores)
     captions = [
         [

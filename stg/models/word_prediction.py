@@ -1,11 +1,12 @@
-"""Which words the captions of a video hold: a task that only training has."""
+"""Which words the captions of a video hold: a loss of training, and a second opinion on captions that were found."""
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from decoders import VideoMemory
+from decoders import Hypotheses, VideoMemory
 from stg.models.memory import mean_of_steps
+from stg.text.vocabulary import SPECIAL
 
 
 class WordPredictor(nn.Module):
@@ -49,3 +50,26 @@ def _pooled(steps: Float[Tensor, "B S C"], mask: Bool[Tensor, "B S"]) -> tuple[T
     largest = steps.masked_fill(~mask[..., None], -torch.inf).amax(1)
     # The largest of nothing is -inf.
     return mean_of_steps(steps, mask), largest.masked_fill(~mask.any(1, keepdim=True), 0.0)
+
+
+def ranked_by_words(found: Hypotheses, words: Float[Tensor, "B V"], weight: float, n_best: int) -> Hypotheses:
+    r"""The captions of a search, ranked by the words that are predicted from the whole video, too.
+
+    .. math:: \mathrm{score}'(y) = \mathrm{score}(y) + \lambda \sum_{w \in y} \log p(w \mid \mathrm{video})
+
+    over the different words of a caption. Of equal scores, the caption that ranked first wins.
+
+    Args:
+        found: at least ``n_best`` captions a video.
+        words: log-probability that a caption of the video holds each word (`VideoMemory.words`).
+        weight: ``lambda``.
+        n_best: captions kept a video.
+    """
+    rows = torch.arange(len(found.words), device=found.words.device)[:, None]
+    holds = torch.zeros(*found.words.shape[:2], words.shape[1], dtype=words.dtype, device=words.device)
+    holds.scatter_(2, found.words, 1.0)
+    holds[..., : len(SPECIAL)] = 0.0
+    scores = found.scores + weight * (holds * words[:, None]).sum(-1).to(found.scores)
+    order = scores.argsort(stable=True, dim=1, descending=True)[:, :n_best]
+    chosen = (part[rows, order] for part in (found.words, found.lengths, scores, found.log_probs))
+    return Hypotheses(*chosen)

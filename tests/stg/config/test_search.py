@@ -25,6 +25,8 @@ from stg.text.words import BROKEN_ENDINGS, broken_endings
         ({"method": "diverse", "beam": 6}, "groups=5 must divide beam=6"),
         ({"n_best": 6}, "n_best=6 must be at most beam=5"),
         ({"method": "mbr", "samples": 4, "n_best": 5}, "n_best=5 must be at most samples=4"),
+        ({"word_weight": -0.1}, "word_weight must be 0 or more; got -0.1"),
+        ({"method": "greedy", "word_weight": 0.1}, "word_weight is for the search method beam or diverse, and"),
         ({"samples": 9}, "samples is for the search method mbr, and the method is beam"),
         ({"min_length": 9, "max_length": 8}, "min_length=9 is more than max_length=8"),
     ],
@@ -51,6 +53,7 @@ def test_a_method_that_is_none_is_refused_where_nobody_checks_types() -> None:
         ({"method": "diverse", "beam": 6, "groups": 3, "no_repeat_ngram": 3}, "diverse 6x3 +norepeat3"),
         ({"method": "sample", "n_best": 4, "temperature": 0.7, "top_k": 9}, "sample 4 +temperature0.7 +top-k9"),
         ({"method": "mbr", "samples": 9, "n_best": 3, "temperature": 0.7}, "mbr 9 +temperature0.7"),
+        ({"length_penalty": 1.0, "word_weight": 0.05}, "beam 5 +penalty1 +words0.05"),
         ({"length_penalty": 1.0, "max_length": 9, "forbidden_endings": True}, "beam 5 +penalty1 +max9 +endings"),
     ],
 )

@@ -156,7 +156,7 @@ def test_a_gated_model_begins_as_the_scene_model_that_it_starts_from(tmp_path: P
     scene, _ = trained(tmp_path, "scene", loss={"word_weight": 0.5})
     gate = {"model": {"branches": "joint", "join": "gate", "readout": "nodes"}, "run": {"start": str(scene)}}
     out, said = trained(tmp_path, "gate", **gate, optim={"lr": 1e-12}, loss={"word_weight": 0.5})
-    before, after = (CaptionerBundle.load(run / "whole.safetensors").captioner for run in (scene, out))
+    before, after = (CaptionerBundle.load(run / "model.safetensors").captioner for run in (scene, out))
     mine = dict(before.named_parameters())
     assert mine.pop("words.scene.weight").shape[1] == 2 * 8
     fresh = sum(weight.numel() for name, weight in after.named_parameters() if name not in mine)

@@ -1,5 +1,6 @@
 """Captions from a store: whose class a model is told, and when (S21); what it reads of new clips (P19)."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from stg.models.memory import MemoryBuilder
 from stg.runs.bundle import CaptionerBundle
 from stg.runs.model_file import model_header
 from stg.runtime.errors import UserError
-from stg.text.vocabulary import Vocabulary
+from stg.text.vocabulary import SPECIAL, Vocabulary
 from tests.stg.best_captions import best_captions
 
 WORDS = Vocabulary.build(["a blue square moves"], min_count=1, max_words=4)
@@ -152,6 +153,49 @@ def test_candidates_are_the_beams_best_first() -> None:
     by_mean = SearchConfig(beam=4, n_best=3, length_penalty=1.0)
     for caption in generate(model, BatchSource(store), ["a"], WORDS, search=by_mean)["a"]:
         assert caption.score == pytest.approx(caption.per_word, rel=1e-6)
+
+
+def predicting() -> Captioner:
+    """A model with a layer that predicts words, of weights that differ."""
+    model = captioner(TransformerDecoder)
+    model.predict_words(torch.full((len(WORDS),), 0.5), torch.ones(len(WORDS), dtype=torch.bool))
+    torch.nn.init.normal_(model.words["scene"].weight)
+    return model
+
+
+def test_captions_are_ranked_by_the_words_that_are_predicted_too() -> None:
+    model, videos = predicting(), ["a", "b", "c", "d"]
+    plain = generate(model, BatchSource(Fixed()), videos, WORDS, search=SearchConfig(beam=4, n_best=4))
+    search = SearchConfig(beam=4, n_best=2, word_weight=0.5, length_penalty=0.0)
+    found = generate(model, BatchSource(Fixed()), videos, WORDS, search=search)
+    changed = 0
+    for video in videos:
+        encoded = model.encode(Fixed().flat_batch([video]))
+        logits = model.word_logits(encoded)["scene"][0].double().tolist()
+        said = dict(zip(WORDS.words, (-math.log1p(math.exp(-logit)) for logit in logits), strict=True))
+        own = {one.text: set(one.words) - set(SPECIAL) for one in plain[video]}
+        value = {one.text: one.log_prob + 0.5 * sum(said[word] for word in own[one.text]) for one in plain[video]}
+        best = sorted(value, key=lambda text: -value[text])[:2]
+        assert [one.text for one in found[video]] == best
+        assert [one.score for one in found[video]] == pytest.approx([value[text] for text in best], rel=1e-5)
+        changed += best[0] != plain[video][0].text
+    assert changed
+
+
+def test_words_that_no_model_predicts_rank_no_captions() -> None:
+    search = SearchConfig(beam=4, word_weight=0.5)
+    with pytest.raises(ValueError, match=r"this one has not learned to: train it with --loss\.word_weight"):
+        generate(captioner(TransformerDecoder), BatchSource(Fixed()), ["a"], WORDS, search=search)
+
+
+def test_the_model_that_captions_predicts_the_same_words() -> None:
+    model, batch = predicting(), Fixed().flat_batch(["a", "b"])
+    memory, alone = model.memory(batch, words=True), model.for_captioning().memory(batch, words=True)
+    assert memory.words is not None
+    assert alone.words is not None
+    assert torch.equal(memory.words, alone.words)
+    assert (memory.words.shape, memory.words.max() < 0) == ((2, len(WORDS)), True)
+    assert model.memory(batch).words is None
 
 
 def test_a_search_keeps_to_its_longest_and_shortest() -> None:

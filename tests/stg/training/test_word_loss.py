@@ -202,28 +202,25 @@ def weights(path: Path) -> dict[str, Tensor]:
     return CaptionerBundle.load(path).captioner.state_dict()
 
 
-def test_only_training_has_the_layer_and_runs_begin_and_resume_with_it(store: Path, tmp_path: Path) -> None:
+def test_the_model_that_captions_keeps_the_layer_and_runs_begin_and_resume_with_it(store: Path, tmp_path: Path) -> None:
     out = trained(store, tmp_path / "run")
     steps = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert all(row["scene_words"] > 0 for row in steps if row["kind"] == "step")
-    # The model that captions is the joint one, without the layer.
+    # The joint model captions as a whole: there is nothing that only training needs.
     bundle = CaptionerBundle.load(out / "model.safetensors")
     assert bundle.model.branches == "joint"
-    assert bundle.captioner.words is None
-    assert set(weights(out / "whole.safetensors")) - set(bundle.captioner.state_dict()) == {
-        "words.scene.weight",
-        "words.scene.bias",
-    }
+    assert {"words.scene.weight", "words.scene.bias"} <= weights(out / "model.safetensors").keys()
+    assert not (out / "whole.safetensors").exists()
     with pytest.raises(Preempted):
         trained(store, tmp_path / "parts", lambda: True)
     trained(store, tmp_path / "parts")
-    whole = weights(out / "whole.safetensors")
-    for name, value in weights(tmp_path / "parts" / "whole.safetensors").items():
+    whole = weights(out / "model.safetensors")
+    for name, value in weights(tmp_path / "parts" / "model.safetensors").items():
         assert torch.equal(value, whole[name]), name
     # No step is better than the start at such a step size: the weights are those that it began with.
     begun = trained(store, tmp_path / "begun", run={"start": str(out)}, optim={"lr": 1e-12})
-    torch.testing.assert_close(weights(begun / "whole.safetensors")["words.scene.weight"], whole["words.scene.weight"])
+    torch.testing.assert_close(weights(begun / "model.safetensors")["words.scene.weight"], whole["words.scene.weight"])
     plain = trained(store, tmp_path / "plain", run={"start": str(out)}, loss={"word_weight": 0.0}, optim={"lr": 1e-12})
     assert not any(name.startswith("words.") for name in weights(plain / "model.safetensors"))
     again = trained(store, tmp_path / "again", run={"start": str(plain)}, optim={"lr": 1e-12})
-    assert float(weights(again / "whole.safetensors")["words.scene.weight"].abs().max()) < 1e-9
+    assert float(weights(again / "model.safetensors")["words.scene.weight"].abs().max()) < 1e-9
