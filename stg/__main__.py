@@ -12,15 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import stg
+from stg.commands import MODULES
 
 COMMANDS = (
     "extract", "import_features", "store", "fit", "evaluate", "caption", "report",
     "compare", "ablate", "probe", "predictions", "words", "embed", "fuse", "models", "ship", "bench",
 )  # fmt: skip
 """In the order in which one meets them."""
-
-MODULES = {"models": "shipped"}
-"""Modules of commands that are called otherwise: ``stg.models`` is a package."""
 
 SYNONYMS = {
     "train": "fit", "training": "fit", "eval": "evaluate", "test": "evaluate", "score": "evaluate",

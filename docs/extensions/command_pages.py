@@ -8,7 +8,7 @@ from typing import get_type_hints
 from page_files import write
 
 import stg.config
-from stg.__main__ import MODULES
+from stg.commands import MODULES
 from stg.commands.manual_pages import ManualOption, ManualPage, escaped, manual_pages
 from stg.commands.option_files import PRESETS, presets
 

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_type_hints
 
+from stg.commands import MODULES
 from stg.commands.help_format import brief, default_of, manual_of, sorted_options, spelled
 from stg.commands.manuals import MANUALS
-from stg.commands.parser import NAMES, build_parser
+from stg.commands.parser import build_parser
 
 MARKS = re.compile(r"([\\*_<>\[\]$|~#])")
 """Characters that Markdown may take for marks."""
@@ -58,9 +59,8 @@ class ManualPage:
 
 def manual_page(name: str) -> ManualPage:
     """The page of a command, by the name that ``python -m stg`` lists."""
-    modules = {called: module for module, called in NAMES.items()}
     # Read without being run, and not imported: `stg.fit` stays the function.
-    entry = runpy.run_module(f"stg.{modules.get(name, name)}", run_name="manual")
+    entry = runpy.run_module(f"stg.{MODULES.get(name, name)}", run_name="manual")
     config_class, description = get_type_hints(entry["main"])["config"], (entry["__doc__"] or "").strip()
     parser = build_parser(config_class, prog=f"stg {name}", description=description)
     manual = manual_of(parser)

@@ -18,6 +18,7 @@ from typing import Any, NoReturn, TypeVar, get_args, get_origin
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 import stg
+from stg.commands import MODULES
 from stg.commands.help_format import FirstHelp, FullHelp, Paragraphs, described
 from stg.commands.manuals import MANUALS
 from stg.commands.option_files import (
@@ -45,8 +46,8 @@ PLUGIN_HELP = (
     "may be given several times."
 )
 PACKAGES = ("stg", "graphs", "decoders")
-NAMES = {"shipped": "models"}
-"""Module of a command -> its name, where that is a package of this project."""
+NAMES = {module: name for name, module in MODULES.items()}
+"""Module of a command -> its name, where the two differ."""
 REWORDED = {
     "_ActionConfigLoad": "YAML file with the options of this section.",
     "_ActionPrintConfig": "Print all settings as YAML for --config, and exit; =skip_default leaves out defaults.",

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import stg
-from stg.__main__ import COMMANDS, MODULES, SYNONYMS, main, summary
+from stg.__main__ import COMMANDS, SYNONYMS, main, summary
+from stg.commands import MODULES
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *argv: str) -> int:
