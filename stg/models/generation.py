@@ -118,8 +118,8 @@ def decode_memory(
     """
     if search.word_weight and memory.words is None:
         raise ValueError(
-            "search.word_weight ranks captions by the words that a model predicts, and this one has not learned to: "
-            "train it with --loss.word_weight, or leave search.word_weight out"
+            "search.word_weight ranks captions by the words that a model predicts from the video, which an ensemble does "
+            "not do, and a model only where it was trained with --loss.word_weight: leave search.word_weight out"
         )
     longest = search.max_length or vocabulary.max_words + 1
     # By word and not by id: the vocabulary of each run numbers them differently.

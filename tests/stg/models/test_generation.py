@@ -184,7 +184,7 @@ def test_captions_are_ranked_by_the_words_that_are_predicted_too() -> None:
 
 def test_words_that_no_model_predicts_rank_no_captions() -> None:
     search = SearchConfig(beam=4, word_weight=0.5)
-    with pytest.raises(ValueError, match=r"this one has not learned to: train it with --loss\.word_weight"):
+    with pytest.raises(ValueError, match=r"only where it was trained with --loss\.word_weight: leave search\.word_weight out"):
         generate(captioner(TransformerDecoder), BatchSource(Fixed()), ["a"], WORDS, search=search)
 
 
