@@ -12,7 +12,7 @@ from decoders.memory import VideoMemory
 
 
 class EnsembleMemory(VideoMemory):
-    """The same videos as each member of an ensemble reads them; its own fields are those of the first.
+    """The same videos as each member of an ensemble reads them; it has the frames of the first, and nothing else.
 
     Args:
         memories: one a member, of the same videos in the same order.

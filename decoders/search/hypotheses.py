@@ -16,7 +16,7 @@ class Hypotheses:
     Args:
         words: ids ``[B n L]`` without bos, with eos where the caption reached it, then pad.
         lengths: words of each caption, eos included ``[B n]``.
-        scores: what they are ranked by: ``log_probs / lengths ** length_penalty`` ``[B n]``.
+        scores: what they are ranked by ``[B n]``: of a search ``log_probs / lengths ** length_penalty``.
         log_probs: sum of the words' log-probabilities as the decoder predicts them ``[B n]``.
     """
 

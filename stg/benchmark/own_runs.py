@@ -149,7 +149,8 @@ class OwnRun:
         features = captioner.extractor(replace(clip, sample=arranged(clip.sample, places)))
         graph = graph_as_recorded(features, captioner.trained.features)
         video = clip.sample.video
-        return video_memory(captioner.trained.captioner, captioner.source(graph, video), [video], captioner.device)
+        model, source, words = captioner.trained.captioner, captioner.source(graph, video), captioner.search.word_weight
+        return video_memory(model, source, [video], captioner.device, words=bool(words))
 
     def _note_unknown(self, questions: Sequence[Question]) -> None:
         known = set(self.captioner.trained.vocabulary.words)

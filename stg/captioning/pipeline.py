@@ -18,7 +18,7 @@ from stg.data.feature_check import versions_note, versions_now
 from stg.datasets.world.extractor import WORLD_BUILDERS, is_world, unlike_world
 from stg.features.extractor import Extractor
 from stg.features.rebuild import FeaturePlan, WeightSearch, features_read, plan_features
-from stg.models.generation import Caption, generate
+from stg.models.generation import Caption, generate, require_words
 from stg.runs.bundle import CaptionerBundle
 from stg.runs.calibration import Level, run_calibrations
 from stg.runs.model_file import model_header
@@ -130,6 +130,7 @@ class VideoCaptioner:
         try:
             # A beam that does not fit is refused as bad input, like an option of a command.
             self.search = as_usual(with_shorthands(search or SearchConfig(), beam=beam), trained.search)
+            require_words(self.search, trained.captioner.words is not None)
         except ValueError as error:
             raise UserError(str(error)) from error
         self.trained, self.extractor, self.device = trained, extractor, device

@@ -1,6 +1,6 @@
 """How captions are searched for: settings, their name in tables, and endings that leave a sentence open."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from math import isfinite
 
 from stg.config.plugins import check_name
@@ -52,9 +52,10 @@ class SearchConfig:
     """mbr: captions drawn of each video."""
     length_penalty: float = 0.0
     """beam, diverse: rank by log-probability / words ** this; 1 takes the mean over words."""
-    word_weight: float = 0.0
-    """beam, diverse: add this times the log-probabilities of a caption's words, each once, as the model predicts them
-    from the whole video, and rank all captions of the beam by the sum; for models trained with loss.word_weight."""
+    word_weight: float = field(default=0.0, metadata={"unless_empty": True})
+    """beam, diverse: rerank all captions of the beam by their score and this times the log-probabilities of their
+    words, each once, as the model predicts them from the whole video (words that loss.word_weight does not ask for: as
+    often as captions hold them). For models trained with loss.word_weight."""
     min_length: int = 1
     """Fewest words of a caption."""
     no_repeat_ngram: int = 0

@@ -114,8 +114,8 @@ class OptimConfig:
     warmup: float = 0.0
     """Epochs over which the step size rises from 0 to lr; 0: none."""
     ema: float | None = field(default=None, metadata={"unless_empty": True})
-    """Decay of an exponential moving average of the weights, such as 0.999, which is what is validated and captions;
-    null: the weights themselves."""
+    """Decay of an exponential moving average of the weights, such as 0.999: validation, the exported model and captions
+    use the average. null: the weights themselves."""
 
     def __post_init__(self) -> None:
         check_name("optimiser", "optim.algorithm", self.algorithm)

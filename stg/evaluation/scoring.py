@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 from stg.config.data import ALL
 from stg.config.evaluation import EvaluateConfig
+from stg.config.schema import to_dict
 from stg.config.search import SearchConfig
 from stg.data.batches import BatchSource, controlled
 from stg.evaluation.calibrating import calibrate, measure, read_features, write_calibration
@@ -166,7 +167,7 @@ def caption_and_score(
             about = {
                 "split": split,
                 "beam": 1 if search.greedy else search.beam,
-                "search": asdict(search),
+                "search": to_dict(search),
                 "control": run.settings.run.control,
                 "category": source.category is not None,
                 "broken_endings": results[name].broken,

@@ -80,7 +80,9 @@ def ship(config: ShipConfig, *, reporter: Reporter = SILENT) -> ShippedModel:
     with ExitStack() as undo:
         folder.mkdir(parents=True)
         undo.callback(shutil.rmtree, folder, ignore_errors=True)
-        replace(run.trained, calibration=calibration, search=config.search).save(folder / MODEL_FILE, half=half)
+        replace(run.trained, calibration=calibration, search=config.search).save(
+            folder / MODEL_FILE, half=half, words=bool(config.search.word_weight)
+        )
         facts["sha256"] = sha256_file(folder / MODEL_FILE)
         _copy_networks(files, origins, out / NETWORKS)
         _require_size(out, ShippedModel(folder, facts))

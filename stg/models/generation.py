@@ -78,7 +78,7 @@ def generate(
     try:
         for start in range(0, len(videos), batch_videos):
             chosen = videos[start : start + batch_videos]
-            memory = video_memory(model, source, chosen, device)
+            memory = video_memory(model, source, chosen, device, words=bool(search.word_weight))
             found = decode_memory(model.decoder, memory, vocabulary, search, generator)
             captions.update(zip(chosen, found, strict=True))
             advance(len(chosen))
@@ -88,17 +88,38 @@ def generate(
 
 
 def video_memory(
-    model: Captioner, source: BatchSource, videos: Sequence[str], device: torch.device | str = "cpu"
+    model: Captioner,
+    source: BatchSource,
+    videos: Sequence[str],
+    device: torch.device | str = "cpu",
+    *,
+    words: bool = False,
 ) -> VideoMemory:
     """What the decoder of a model reads of some videos at test time.
 
     A decoder that reads the class of a video gets it where ``source`` knows it, and "unknown" otherwise; others get
-    none, though they may have learned to predict it. The memory holds the predicted words, of models that have learned
-    to predict them.
+    none, though they may have learned to predict it.
+
+    Args:
+        words: whether it is to hold the words that the model predicts, if it has learned to, for `search.word_weight`.
     """
     reads_class = "category" in model.decoder.reads
     source = replace(source, category=(source.category or {}) if reads_class else None)
-    return model.memory(source.batch(videos).to(device), words=True)
+    return model.memory(source.batch(videos).to(device), words=words)
+
+
+def require_words(search: SearchConfig, predicted: bool) -> None:
+    """Refuse to rank captions by words that nobody predicts.
+
+    Raises:
+        ValueError: the search asks for it, and words are not ``predicted``.
+    """
+    if search.word_weight and not predicted:
+        raise ValueError(
+            "search.word_weight ranks captions by the words that a model predicts from the video, which an ensemble "
+            "does not do, and a model only where it was trained with --loss.word_weight and its file holds the layer "
+            "(older ones do not): leave search.word_weight out"
+        )
 
 
 def decode_memory(
@@ -116,11 +137,7 @@ def decode_memory(
     Raises:
         ValueError: as the searches of :mod:`decoders`; captions are to be ranked by words that the memory lacks.
     """
-    if search.word_weight and memory.words is None:
-        raise ValueError(
-            "search.word_weight ranks captions by the words that a model predicts from the video, which an ensemble does "
-            "not do, and a model only where it was trained with --loss.word_weight: leave search.word_weight out"
-        )
+    require_words(search, memory.words is not None)
     longest = search.max_length or vocabulary.max_words + 1
     # By word and not by id: the vocabulary of each run numbers them differently.
     forbidden = [number for number, word in enumerate(vocabulary.words) if word in BROKEN_ENDINGS]
@@ -142,9 +159,15 @@ def decode_memory(
     }
     run = SEARCHES["greedy" if search.greedy else search.method]
     named = signature(run).parameters  # each search takes some of the settings
-    found = run(decoder, memory, **{name: value for name, value in settings.items() if name in named})
+    taken = {name: value for name, value in settings.items() if name in named}
     if search.word_weight and memory.words is not None:
+        try:
+            found = run(decoder, memory, **taken)
+        except ValueError as error:
+            raise ValueError(f"search.word_weight chooses among as many captions as search.beam: {error}") from error
         found = ranked_by_words(found, memory.words, search.word_weight, search.n_best)
+    else:
+        found = run(decoder, memory, **taken)
     columns = (found.words, found.log_probs, found.lengths, found.scores)
     captions = [
         [

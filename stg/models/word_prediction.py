@@ -57,7 +57,8 @@ def ranked_by_words(found: Hypotheses, words: Float[Tensor, "B V"], weight: floa
 
     .. math:: \mathrm{score}'(y) = \mathrm{score}(y) + \lambda \sum_{w \in y} \log p(w \mid \mathrm{video})
 
-    over the different words of a caption. Of equal scores, the caption that ranked first wins.
+    over the different words of a caption; those that `word_loss` does not ask for count with their share of the
+    training captions. Of equal scores, the caption that ranked first wins. ``scores`` are replaced by these.
 
     Args:
         found: at least ``n_best`` captions a video.

@@ -109,11 +109,12 @@ class CaptionerBundle:
         self.captioner.load_state_dict(own | taken)
         return sum(weight.numel() for name, weight in self.captioner.named_parameters() if name not in taken)
 
-    def save(self, path: Path, *, whole: bool = False, half: bool = False) -> None:
+    def save(self, path: Path, *, whole: bool = False, half: bool = False, words: bool = True) -> None:
         """Write the part that captions (or, if ``whole``, the object branch too), atomically and with a checksum.
 
         Args:
             half: keep the weights in half precision, but the statistics of features, whose range is larger.
+            words: keep the layer that predicts words, which captions nothing unless ``search.word_weight`` asks for it.
         """
         captioner = self.captioner if whole else self.captioner.for_captioning()
         # A full model whose object branch is gone is a scene model.
@@ -136,7 +137,9 @@ class CaptionerBundle:
         if self.search is not None:
             header["search"] = to_dict(self.search)
         # Whoever opens the model later is asked for them by name.
-        weights = captioner.state_dict()
+        weights = {
+            name: value for name, value in captioner.state_dict().items() if words or not name.startswith("words.")
+        }
         rounded = [name for name in weights if half and not name.startswith("standardise.")]
         weights |= {name: weights[name].half() for name in rounded if weights[name].is_floating_point()}
         save_tensors(path, weights, header | versions_record(self.made_with) | plugin_record())

@@ -110,7 +110,7 @@ def _train(config: FitConfig, run: TrainingRun, reporter: Reporter, ranks: Ranks
         reporter.say(f"{run.folder} is finished: {_best(state.at, setup.validation.videos)}")
         return
     _begin(state, config, run, setup, reporter)
-    if average is not None and not state.at.step:
+    if average is not None and not int(average.n_averaged):
         average.update_parameters(model)  # with the weights that it begins with
     tracking.open(run.folder, state.at.step)
     if config.run.start and not state.at.step:
@@ -224,7 +224,8 @@ def _begin(state: TrainingState, config: FitConfig, run: TrainingRun, setup: Tra
     # Steps logged after the last checkpoint are made again: their lines would be there twice.
     run.rewind(step, validated=state.at.batch == 0)
     run.set_state("running", step=step)
-    if config.run.start and not step:
+    # A checkpoint of before the first step holds these weights, and the random numbers that follow.
+    if config.run.start and not state.header:
         fresh = setup.trained.initialise_from(config.run.start)
         reporter.say(
             f"beginning with the weights of {config.run.start}" + (f"; {fresh:,} others are new" if fresh else "")
@@ -301,6 +302,10 @@ def _export(trained: CaptionerBundle, folder: RunFolder) -> None:
     trained.save(folder.model_file)
     if trained.captioner.for_captioning() is not trained.captioner:
         trained.save(folder.whole_file, whole=True)
+    else:
+        # Of a version that wrote one for models like this: it would be taken for the best.
+        for path in (folder.whole_file, folder.whole_file.with_suffix(".sha256")):
+            path.unlink(missing_ok=True)
 
 
 def _best(at: Position, videos: Sequence[str]) -> str:

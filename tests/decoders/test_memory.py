@@ -30,6 +30,7 @@ from decoders.memory import VideoMemory, keep_one_key
         ({"grid_mask": torch.ones(3, 4, dtype=torch.bool)}, r"grid_mask must have shape \[3, 3\].*got \[3, 4\]"),
         ({"grid_mask": torch.ones(3, 3)}, r"grid_mask must be boolean \(True = real\), got torch.float32"),
         ({"category": torch.zeros(3, 1, dtype=torch.int64)}, r"category must have shape \[3\].*got \[3, 1\]"),
+        ({"words": torch.zeros(4, 7)}, r"words must have shape \[3, '\?'\].*got \[4, 7\]"),
         ({"category": torch.zeros(4, dtype=torch.int64)}, r"category must have shape \[3\].*got \[4\]"),
         ({"times": torch.zeros(3, 4, dtype=torch.int64)}, r"times must have shape \[3, 5\].*got \[3, 4\]"),
         ({"shows": torch.zeros(3, dtype=torch.int64)}, r"shows must have shape \[3, 5\].*got \[3\]"),
@@ -55,6 +56,7 @@ def test_select_takes_every_field(make_memory):
     steps = torch.arange(15).view(3, 5)
     objects = torch.arange(12).view(3, 4)
     memory = replace(make_memory(), times=steps, shows=-steps, object_times=objects, object_shows=-objects)
+    memory = replace(memory, words=torch.randn(3, 7))
     memory = replace(memory, shares=torch.randn(3, 5, 7), object_shares=torch.randn(3, 4, 7))
     chosen = memory.select(torch.tensor([2, 0, 2, 1]))
     assert chosen.num_videos == 4

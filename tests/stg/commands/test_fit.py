@@ -182,6 +182,13 @@ def test_what_a_run_begins_with_is_judged_as_it_is(store: Path, whole: Path, tmp
     run(settings(store, tmp_path / "more", optim={"ema": 0.9, "epochs": 1}, run={"start": str(whole)}))
     start, best = rows(tmp_path / "more", "start")[0], max(rows(whole, "validation"), key=lambda row: row["cider"])
     assert start["cider"] == best["cider"]
+    # Stopped before the first step, it goes on as if nothing had been.
+    parts = settings(store, tmp_path / "parts", optim={"ema": 0.9, "epochs": 1}, run={"start": str(whole)})
+    with pytest.raises(Preempted, match="stopped at step 0 with a checkpoint"):
+        run(parts, lambda: True)
+    run(parts)
+    expected = weights(tmp_path / "more")
+    assert all(torch.equal(value, expected[name]) for name, value in weights(tmp_path / "parts").items())
 
 
 def test_stopping_within_a_validation_changes_no_bit(store: Path, whole: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from stg.config.data import DataConfig, WorldConfig
 from stg.config.model import ModelConfig
 from stg.config.search import SearchConfig
 from stg.config.shipping import ModelsConfig, ShipConfig
-from stg.config.training import FitConfig, OptimConfig, RunConfig
+from stg.config.training import FitConfig, LossConfig, OptimConfig, RunConfig
 from stg.datasets.world.dataset import World
 from stg.evaluation import shipping
 from stg.runs import shipped
@@ -38,6 +38,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
             data=DataConfig(store=str(folder / "store"), min_count=1),
             world=WorldConfig(train=3, val=3, test=2),
             model=ModelConfig(branches="scene", channels=16, heads=2, hidden=16, layers=1),
+            loss=LossConfig(word_weight=1.0),
             optim=OptimConfig(epochs=1, epoch_captions=1),
             run=RunConfig(out=str(folder / f"run{seed}"), samples=0, seed=seed),
         )
@@ -91,6 +92,21 @@ def test_a_captioner_is_searched_as_its_card_says(trained: Path, place: Path) ->
     assert stg.load(trained / "run0", device="cpu").search == SearchConfig()
 
 
+def test_the_layer_that_predicts_words_comes_along_where_the_search_reads_it(trained: Path, place: Path) -> None:
+    assert run_command(ShipConfig, ship, "", shipping_words(trained, "--search.word_weight", "0.1")) == 0
+    captioner = stg.load("small", device="cpu")
+    assert captioner.search == SearchConfig(word_weight=0.1)
+    ours, theirs = (model.trained.captioner.words for model in (captioner, stg.load(trained / "run0", device="cpu")))
+    assert ours is not None
+    assert theirs is not None
+    torch.testing.assert_close(ours.state_dict(), theirs.state_dict(), atol=1e-3, rtol=1e-3)
+    shutil.rmtree(place / "small")
+    assert run_command(ShipConfig, ship, "", shipping_words(trained)) == 0
+    assert stg.load("small", device="cpu").trained.captioner.words is None
+    with pytest.raises(UserError, match=r"holds the layer \(older ones do not\): leave search\.word_weight out"):
+        stg.load("small", device="cpu", search=SearchConfig(word_weight=0.1))
+
+
 def test_models_lists_scores_by_the_search_that_captions(
     trained: Path, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,8 +158,8 @@ def test_half_precision_is_taken_where_captions_stay(
     # Weights so rounded that nothing of the captions is left.
     save = CaptionerBundle.save
 
-    def zeros(bundle: CaptionerBundle, path: Path, *, whole: bool = False, half: bool = False) -> None:
-        save(bundle, path, half=half)
+    def zeros(bundle: CaptionerBundle, path: Path, *, half: bool = False, words: bool = True) -> None:
+        save(bundle, path, half=half, words=words)
         if half:
             tensors, header = load_tensors(path)
             save_tensors(path, {name: tensor * 0 for name, tensor in tensors.items()}, header)

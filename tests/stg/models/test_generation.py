@@ -19,7 +19,7 @@ from stg.models.branches import SceneBranch
 from stg.models.build import build_captioner
 from stg.models.captioner import Branch, Captioner
 from stg.models.feature_kinds import FEATURES, FeatureWidths
-from stg.models.generation import Caption, generate
+from stg.models.generation import Caption, generate, video_memory
 from stg.models.memory import MemoryBuilder
 from stg.runs.bundle import CaptionerBundle
 from stg.runs.model_file import model_header
@@ -184,8 +184,20 @@ def test_captions_are_ranked_by_the_words_that_are_predicted_too() -> None:
 
 def test_words_that_no_model_predicts_rank_no_captions() -> None:
     search = SearchConfig(beam=4, word_weight=0.5)
-    with pytest.raises(ValueError, match=r"only where it was trained with --loss\.word_weight: leave search\.word_weight out"):
+    with pytest.raises(ValueError, match=r"only where it was trained with --loss\.word_weight and its file holds"):
         generate(captioner(TransformerDecoder), BatchSource(Fixed()), ["a"], WORDS, search=search)
+
+
+def test_words_choose_among_as_many_captions_as_the_beam_has() -> None:
+    search = SearchConfig(beam=9, word_weight=0.5, max_length=1)
+    with pytest.raises(ValueError, match=r"chooses among as many captions as search\.beam: n_best=9, but only"):
+        generate(predicting(), BatchSource(Fixed()), ["a"], WORDS, search=search)
+
+
+def test_words_are_predicted_only_where_they_rank() -> None:
+    model = predicting()
+    assert video_memory(model, BatchSource(Fixed()), ["a"]).words is None
+    assert video_memory(model, BatchSource(Fixed()), ["a"], words=True).words is not None
 
 
 def test_the_model_that_captions_predicts_the_same_words() -> None:
