@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from stg.ablation.cells import CellFolder
 from stg.ablation.command_lines import embed_command, fuse_command
 from stg.config.retrieval import EmbedConfig, FuseConfig
+from stg.config.schema import to_dict
 from stg.config.search import SearchConfig
 from stg.datasets.open import open_dataset
 from stg.evaluation.predictions import write_predictions
@@ -172,7 +173,7 @@ def _write(cell: FusedFolder, search: SearchConfig, captions: Mapping[str, str],
     record = {
         "split": cell.scoring.split,
         "beam": 1 if search.greedy else search.beam,
-        "search": asdict(search),
+        "search": to_dict(search),
         "control": "none",
         "category": False,
         "broken_endings": broken_endings(captions.values()),

@@ -160,14 +160,14 @@ def decode_memory(
     run = SEARCHES["greedy" if search.greedy else search.method]
     named = signature(run).parameters  # each search takes some of the settings
     taken = {name: value for name, value in settings.items() if name in named}
-    if search.word_weight and memory.words is not None:
-        try:
-            found = run(decoder, memory, **taken)
-        except ValueError as error:
-            raise ValueError(f"search.word_weight chooses among as many captions as search.beam: {error}") from error
-        found = ranked_by_words(found, memory.words, search.word_weight, search.n_best)
-    else:
+    try:
         found = run(decoder, memory, **taken)
+    except ValueError as error:
+        if search.word_weight:
+            raise ValueError(f"search.word_weight chooses among as many captions as search.beam: {error}") from error
+        raise
+    if search.word_weight and memory.words is not None:
+        found = ranked_by_words(found, memory.words, search.word_weight, search.n_best)
     columns = (found.words, found.log_probs, found.lengths, found.scores)
     captions = [
         [

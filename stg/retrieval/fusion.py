@@ -21,6 +21,7 @@ from stg.captioning.ensemble import (
     similarities,
 )
 from stg.config.retrieval import FuseConfig
+from stg.config.schema import to_dict
 from stg.data.feature_check import compare_versions
 from stg.evaluation.loaded_run import batch_source, load_run, say_other_sets
 from stg.evaluation.predictions import merge, read_predicted, short_names, write_captions
@@ -291,7 +292,7 @@ def _write_record(
 ) -> None:
     record = {
         **asdict(config),
-        "search": asdict(config.searched()),
+        "search": to_dict(config.searched()),
         "origin": Counter(origin.values()),
         "broken_endings": {name: broken_endings(captions.values()) for name, captions in written.items()},
         "videos": {name: found.videos for name, found in scores.items()},

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from stg.runs.tensors import CheckpointError, load_tensors, save_tensors
+from stg.runs.tensors import CheckpointError, load_tensors, remove_tensors, save_tensors
 from stg.runtime.errors import StgError
 from stg.runtime.files import remove_leftovers
 
@@ -61,8 +61,7 @@ class Checkpoints:
         save_tensors(self.folder / f"step-{step:08d}.safetensors", tensors, {**header, "step": step})
         # Only when the new one is whole on disk, so that a kill at any moment leaves one to resume from.
         for old in self._newest_first()[KEEP:]:
-            for path in (old, old.with_suffix(".sha256")):
-                path.unlink(missing_ok=True)
+            remove_tensors(old)
 
     def restore(
         self,

@@ -34,6 +34,12 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str,
     write_atomic(path.with_suffix(".sha256"), sha256_file(path) + "\n")
 
 
+def remove_tensors(path: Path) -> None:
+    """Remove a file that `save_tensors` wrote, and its checksum, as far as they are there."""
+    for each in (path, path.with_suffix(".sha256")):
+        each.unlink(missing_ok=True)
+
+
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read back what `save_tensors` wrote.
 

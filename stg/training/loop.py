@@ -17,6 +17,7 @@ from stg.models.captioner import Captioner
 from stg.runs.bundle import CaptionerBundle
 from stg.runs.checkpoints import Checkpoints
 from stg.runs.folder import RunFolder, default_folder
+from stg.runs.tensors import remove_tensors
 from stg.runs.training_run import TrainingRun
 from stg.runtime.device import pick_device
 from stg.runtime.distributed import SINGLE, Ranks
@@ -86,7 +87,7 @@ def _train(config: FitConfig, run: TrainingRun, reporter: Reporter, ranks: Ranks
     optimiser = OPTIMISERS[config.optim.algorithm](list(trained.parameters()), config.optim)
     average = None if config.optim.ema is None else average_of(model, config.optim.ema)
     # What is validated and exported.
-    best = setup.trained if average is None else replace(setup.trained, captioner=cast(Captioner, average.module))
+    judged = setup.trained if average is None else replace(setup.trained, captioner=cast(Captioner, average.module))
     state = TrainingState(
         Checkpoints(run.folder.checkpoints),
         trained if average is None else nn.ModuleDict({"trained": trained, "average": average}),
@@ -101,7 +102,7 @@ def _train(config: FitConfig, run: TrainingRun, reporter: Reporter, ranks: Ranks
         },
         epochs=config.optim.epochs,
         patience=config.optim.patience,
-        export=lambda: _export(best, run.folder),
+        export=lambda: _export(judged, run.folder),
         ranks=ranks,
     )
     # Before anything is written: a run that is refused, or finished, stays as it is.
@@ -115,7 +116,7 @@ def _train(config: FitConfig, run: TrainingRun, reporter: Reporter, ranks: Ranks
     tracking.open(run.folder, state.at.step)
     if config.run.start and not state.at.step:
         # What it begins with is judged too: training that only makes it worse leaves it as the best.
-        found = validate(best.captioner, device, ranks=ranks, reporter=reporter)
+        found = validate(judged.captioner, device, ranks=ranks, reporter=reporter)
         if found is None:
             state.interrupt(run.set_state)
         run.log(kind="start", step=0, **found.scores.values, broken_endings=found.broken)
@@ -155,7 +156,7 @@ def _train(config: FitConfig, run: TrainingRun, reporter: Reporter, ranks: Ranks
                 show(state.at.epoch, state.at.batch, len(batches), result.losses)
                 state.save_if_due(config.run.save_minutes, stop=reporter.should_stop(), record=run.set_state)
 
-            found = validate(best.captioner, device, ranks=ranks, reporter=reporter)
+            found = validate(judged.captioner, device, ranks=ranks, reporter=reporter)
             if found is None:
                 state.interrupt(run.set_state)
             # Of the epoch that ends here.
@@ -304,8 +305,7 @@ def _export(trained: CaptionerBundle, folder: RunFolder) -> None:
         trained.save(folder.whole_file, whole=True)
     else:
         # Of a version that wrote one for models like this: it would be taken for the best.
-        for path in (folder.whole_file, folder.whole_file.with_suffix(".sha256")):
-            path.unlink(missing_ok=True)
+        remove_tensors(folder.whole_file)
 
 
 def _best(at: Position, videos: Sequence[str]) -> str:
