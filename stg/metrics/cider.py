@@ -31,14 +31,16 @@ class CiderD:
         # In how many videos each n-gram occurs: a pair names a video and an n-gram, and the last is a sentinel.
         frequency = np.bincount(grams.pairs[:-1] % max(grams.total, 1), minlength=grams.total)
         # The last entry is what -1, an n-gram that no reference holds, takes: it counts as if one video had it.
-        self._idf = np.log(videos) - np.log(np.append(frequency, 1))
+        frequency = np.append(frequency, 1)
+        self._idf = np.log(videos) - np.log(frequency)
         # Exactly 0 for what every video has: the logarithms of a number and of an array may differ in the last bit.
-        self._idf[np.append(frequency, 1) == videos] = 0
+        self._idf[frequency == videos] = 0
+        del frequency
         self._weight = grams.count * self._idf[grams.ngram]
-        norm = np.sqrt(np.bincount(grams.bin, self._weight**2, len(grams.lengths) * grams.order))[grams.bin]
-        self._unit = np.divide(self._weight, norm, out=np.zeros_like(norm), where=norm > 0)
+        norm = np.sqrt(np.bincount(grams.bin, self._weight**2, len(grams.lengths) * grams.order))
+        self._inverse = np.divide(1, norm, out=np.zeros_like(norm), where=norm > 0)
         # Lengths are compared in bigrams, as the COCO code counts them, not in words.
-        self._bigrams = np.maximum(grams.lengths - 1, 0)[grams.bin // grams.order]
+        self._bigrams = np.repeat(np.maximum(grams.lengths - 1, 0), grams.order)
         self._grams, self._sigma = grams, sigma
 
     def __call__(self, captions: Sequence[Sequence[int]], rows: Sequence[int]) -> Float64[ndarray, " captions"]:
@@ -58,11 +60,12 @@ class CiderD:
         posting = np.arange(many.sum()) + np.repeat(grams.start[pair] - (np.cumsum(many) - many), many)
         entry = np.repeat(entry, many)
         bins = counts.bin[entry]
-        longer = np.maximum(counts.lengths - 1, 0)[bins // grams.order] - self._bigrams[posting]
+        reference, theirs = grams.bin[posting], self._weight[posting]
+        longer = np.maximum(counts.lengths - 1, 0)[bins // grams.order] - self._bigrams[reference]
         # Differences of lengths are few, and an exponential takes long.
         penalty = np.exp(-(np.arange(np.abs(longer).max(initial=0) + 1) ** 2) / (2 * self._sigma**2))[np.abs(longer)]
         # Clipped at the weight in the reference, the D of CIDEr-D: repeating an n-gram does not pay.
-        product = np.minimum(weight[entry], self._weight[posting]) * self._unit[posting] * penalty
+        product = np.minimum(weight[entry], theirs) * theirs * self._inverse[reference] * penalty
         total = np.bincount(bins, product, len(captions) * grams.order)
         similarity = np.divide(total, norm, out=np.zeros_like(norm), where=norm > 0).reshape(-1, grams.order)
         # The mean over orders 1 to 4 and over references, times 10 as in the COCO code.

@@ -6,7 +6,7 @@ from functools import cached_property
 from itertools import chain
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Int32, Int64
 from numpy import ndarray
 
 _SHIFT = 32
@@ -26,9 +26,9 @@ class NgramCounts:
         lengths: words of every caption.
     """
 
-    bin: Int64[ndarray, " entries"]
-    ngram: Int64[ndarray, " entries"]
-    count: Int64[ndarray, " entries"]
+    bin: Int32[ndarray, " entries"]
+    ngram: Int32[ndarray, " entries"]
+    count: Int32[ndarray, " entries"]
     lengths: Int64[ndarray, " captions"]
 
 
@@ -61,14 +61,16 @@ class ReferenceNgrams:
         pair = self.video[counts.bin // order] * self.total + counts.ngram
         # Sorted by pair: all references of a video that hold an n-gram lie in one stretch.
         by_pair = np.argsort(pair)
+        self.bin: Int32[ndarray, " postings"] = counts.bin[by_pair]
+        self.ngram: Int32[ndarray, " postings"] = counts.ngram[by_pair]
+        self.count: Int32[ndarray, " postings"] = counts.count[by_pair]
+        del counts
         pair = pair[by_pair]
+        del by_pair
         new = np.flatnonzero(np.diff(pair, prepend=-1))
         # With a sentinel at the end, so that a search always finds a place.
         self.pairs: Int64[ndarray, " pairs_and_end"] = np.append(pair[new], _END)
         self.start: Int64[ndarray, " pairs_and_end"] = np.append(new, len(pair))
-        self.bin: Int64[ndarray, " postings"] = counts.bin[by_pair]
-        self.ngram: Int64[ndarray, " postings"] = counts.ngram[by_pair]
-        self.count: Int64[ndarray, " postings"] = counts.count[by_pair]
 
     @property
     def total(self) -> int:
@@ -81,7 +83,7 @@ class ReferenceNgrams:
         return self._counts(words, lengths, build=False)
 
     def find(
-        self, rows: Int64[ndarray, " entries"], ngram: Int64[ndarray, " entries"]
+        self, rows: Int64[ndarray, " entries"], ngram: Int32[ndarray, " entries"]
     ) -> tuple[Int64[ndarray, " found"], Int64[ndarray, " found"]]:
         """Entries (video, n-gram) whose n-gram a reference of the video holds, and the index of each one's pair."""
         entry = np.flatnonzero(ngram >= 0)
@@ -93,20 +95,34 @@ class ReferenceNgrams:
     def _counts(
         self, words: Int64[ndarray, " words"], lengths: Int64[ndarray, " captions"], build: bool
     ) -> NgramCounts:
+        entries = self._entries(words, lengths, build)
+        distinct, count = np.unique(entries, return_counts=True)
+        del entries
+        count = count.astype(np.int32)
+        bins = (distinct >> _SHIFT).astype(np.int32)
+        number = distinct & ((1 << _SHIFT) - 1)
+        del distinct
+        return NgramCounts(bins, np.where(number < self.total, number, -1).astype(np.int32), count, lengths)
+
+    def _entries(
+        self, words: Int64[ndarray, " words"], lengths: Int64[ndarray, " captions"], build: bool
+    ) -> Int64[ndarray, " entries"]:
+        """Bin and number of every n-gram in one number, so that one sort counts all; those that no reference holds
+        have numbers from `total` on. With ``build``, all are of references, and get their numbers here."""
         caption = np.repeat(np.arange(len(lengths)), lengths)
         # How many words are left in its caption, from each word on.
         left = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(words))
         start = np.arange(len(words))
         last = prefix = words
-        keys, offsets, spans = [], [], []
-        offset = 0
+        entries = []
+        offset, total = 0, 0 if build else self.total
         for n in range(self.order):
             start = start[left[start] > n]
             # The n-gram before, which is one number by now, and one more word: an int64 for any order.
             key = words if n == 0 else (prefix[start] << _SHIFT) | last[start + n]
             if build:
-                table, number = np.unique(key, return_inverse=True)
-                self._tables.append(np.append(table, _END))
+                distinct, number = np.unique(key, return_inverse=True)
+                self._tables.append(np.append(distinct, _END))
             elif n == 0:
                 number = self._word_numbers(words)
             else:
@@ -115,19 +131,12 @@ class ReferenceNgrams:
             prefix = np.zeros(len(words), np.int64)
             prefix[start] = number
             last = prefix if n == 0 else last
-            keys.append((caption[start] * self.order + n, number))
-            spans.append(len(self._tables[n]) - 1)
-            offsets.append(offset)
-            offset += spans[-1]
-        bins, numbers = (np.concatenate(parts) for parts in zip(*keys, strict=True))
-        # Bin and n-gram as one number, so that one sort counts all.
-        span = int(numbers.max(initial=0)) + 1
-        distinct, count = np.unique(bins * span + numbers, return_counts=True)
-        bins, numbers = np.divmod(distinct, span)
-        n_less_one = bins % self.order
-        # Beyond its table an n-gram has a number of its own that no reference shares.
-        known = numbers < np.array(spans)[n_less_one]
-        return NgramCounts(bins, np.where(known, np.array(offsets)[n_less_one] + numbers, -1), count, lengths)
+            # Behind the tables of all orders an n-gram has a number that no reference shares.
+            here = len(self._tables[n]) - 1
+            number += np.where(number < here, offset, total - here)
+            offset += here
+            entries.append((caption[start] * self.order + n) << _SHIFT | number)
+        return np.concatenate(entries)
 
     def _word_numbers(self, words: Int64[ndarray, " words"]) -> Int64[ndarray, " words"]:
         """`_numbers` of single words, which a list of all of them tells without a search, if it is there."""
