@@ -1,5 +1,6 @@
 """Records of video graphs, straight into the tensors of one batch."""
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -13,12 +14,14 @@ from torch import Tensor
 from graphs.flat import FlatBatch
 from graphs.storage.free_fields import of_edges, public_name
 from graphs.storage.graph_records import FEATURES, FIELDS, SHOWN, check_finite, check_numbers, memory_type, rows
-from graphs.storage.records import Layout, Record, StoreError, view
+from graphs.storage.records import Layout, Record, StoreError, checksum, view
 
 Located = tuple[Record, Layout]
 
 
-def collate(videos: Sequence[str], located: Sequence[Located], check: bool = False) -> tuple[FlatBatch, list[str]]:
+def collate(
+    videos: Sequence[str], located: Sequence[Located], stated: Sequence[int | None] | None = None
+) -> tuple[FlatBatch, list[str]]:
     """One flat batch out of checked records, each feature block copied once, from the record into the batch; and the
     names of its free fields by edge, which go with the edges where these are selected.
 
@@ -30,11 +33,12 @@ def collate(videos: Sequence[str], located: Sequence[Located], check: bool = Fal
     Args:
         videos: the ids, which become ``videos`` of the batch.
         located: per video its record and where the fields lie in it (:func:`graphs.storage.records.layout`).
-        check: check the numbers as well, of all records at once (their checksums and shapes are the caller's).
+        stated: the checksum that each record states, None for one that was checked before; it is checked before any
+            number is read, and then all numbers are (the shapes are the caller's). None: nothing is new.
 
     Raises:
-        StoreError: records whose fields or widths differ, naming the videos; with ``check``, a number that no graph
-            may hold, without the name of its video.
+        StoreError: records whose fields or widths differ, naming the videos; with ``stated``, a record that is damaged
+            or a number that no graph may hold, without the name of its video.
     """
     records = [record for record, _ in located]
     layouts = _same_fields(videos, [layout for _, layout in located])
@@ -43,6 +47,11 @@ def collate(videos: Sequence[str], located: Sequence[Located], check: bool = Fal
     _, _, *parts = zip(*layouts, strict=True)
     kinds, shapes, sizes, offsets, spans = (list(zip(*part, strict=True)) for part in parts)
     at = {name: place for place, name in enumerate(names)}
+    columns = {name: (kinds[place], shapes[place], sizes[place], offsets[place]) for name, place in at.items()}
+    _hush()
+    fields = FlatBatch(videos=list(videos))
+    if stated:
+        _copy_features(fields, videos, records, columns, stated)
     raw: dict[str, np.ndarray] = {}
     for place, name in enumerate(names):
         if name not in FIELDS:
@@ -51,11 +60,9 @@ def collate(videos: Sequence[str], located: Sequence[Located], check: bool = Fal
             raw[name] = _join(name, records, layouts, kinds[place], shapes[place], spans[place])
     # Over all records at once: NumPy's cost a call, times the fields of every video, would be most of the work.
     nodes = np.array(sizes[at["frame"]])
-    if check:
+    if stated:
         check_numbers(raw, {name: np.array([rows(name, shape) for shape in shapes[at[name]]]) for name in names})
     ptr = _offsets(nodes)
-    _hush()
-    fields = FlatBatch(videos=list(videos))
     for name, joined in raw.items():
         values = joined.astype(memory_type(name, joined.dtype))
         # Edges count nodes from 0 in each video, in the batch from the first of all.
@@ -64,20 +71,23 @@ def collate(videos: Sequence[str], located: Sequence[Located], check: bool = Fal
         fields[name if name in FIELDS else public_name(name)] = torch.from_numpy(values)
     fields["batch"] = torch.from_numpy(np.repeat(np.arange(len(nodes)), nodes))
     fields["ptr"] = torch.from_numpy(ptr)
+    for pointer, offset in _pointers({name: shapes[place] for name, place in at.items()}).items():
+        fields[pointer] = offset
+    if not stated:
+        # The large copies come last: they drive everything else out of the processor's caches.
+        _copy_features(fields, videos, records, columns, [None] * len(records))
+    return fields, of_edges(names)
+
+
+def _pointers(shapes: Mapping[str, Sequence[tuple[int, ...]]]) -> dict[str, Tensor]:
+    """Where the rows of each video begin and end, of what has other rows than nodes and frames."""
+    found = {}
     # Rows of motion and grid share their clips, so one pointer serves both.
     for pointer, among in (("motion_ptr", ("motion", "grid")), ("audio_ptr", ("audio",))):
-        present = [shapes[at[name]] for name in among if name in at]
+        present = [shapes[name] for name in among if name in shapes]
         if present:
-            fields[pointer] = torch.from_numpy(_offsets([shape[0] for shape in present[0]]))
-    _copy_features(
-        fields, videos, records, {n: (kinds[at[n]], shapes[at[n]], sizes[at[n]], offsets[at[n]]) for n in at}
-    )
-    if check:
-        for name in FEATURES:
-            # A sum takes in every number that is not finite; it may also run over, so it does not accuse.
-            if name in at and not bool(fields[name].sum().isfinite()):
-                check_finite(name, fields[name].numpy())
-    return fields, of_edges(names)
+            found[pointer] = torch.from_numpy(_offsets([shape[0] for shape in present[0]]))
+    return found
 
 
 def _copy_features(
@@ -85,21 +95,27 @@ def _copy_features(
     videos: Sequence[str],
     records: Sequence[Record],
     columns: Mapping[str, tuple[Any, ...]],
+    stated: Sequence[int | None],
 ) -> None:
     """Copy the features of all records into the batch; of each field its kind, shape, size and offset by record."""
-    targets: list[Tensor] = []
-    sources: list[Tensor] = []
+    blocks: list[list[tuple[Tensor, Tensor]]] = [[] for _ in records]
     for name in FEATURES:
         if name in columns:
             kinds, shapes, sizes, offsets = columns[name]
-            out = torch.empty(_joint_shape(name, videos, shapes))
+            fields[name] = out = torch.empty(_joint_shape(name, videos, shapes))
             parts = out.view(-1).split(list(sizes))
-            targets += [part for part, size in zip(parts, sizes, strict=True) if size]
-            sources += _blocks(records, kinds, sizes, offsets)
-            fields[name] = out
-    # The large copies come last, together: they drive everything else out of the processor's caches.
-    for target, source in zip(targets, sources, strict=True):
-        target.copy_(source)
+            for row, (record, kind, size, offset) in enumerate(zip(records, kinds, sizes, offsets, strict=True)):
+                if size:
+                    blocks[row].append((parts[row], _block(record, kind, size, offset)))
+    # All that reads a record at once, while it is in the processor's cache.
+    for record, states, copies in zip(records, stated, blocks, strict=True):
+        if states is not None and checksum(record) != states:
+            raise StoreError("a record is damaged")
+        for target, source in copies:
+            target.copy_(source)
+            # A sum takes in every number that is not finite; it may also run over, so it does not accuse.
+            if states is not None and not math.isfinite(target.sum()):
+                check_finite("a feature", target.numpy())
 
 
 def _same_fields(videos: Sequence[str], layouts: list[Layout]) -> list[Layout]:
@@ -134,15 +150,10 @@ def _joint_shape(name: str, videos: Sequence[str], shapes: Sequence[tuple[int, .
     return (sum([shape[0] for shape in shapes]), *row)
 
 
-def _blocks(
-    records: Sequence[Record], kinds: Sequence[str], sizes: Sequence[int], offsets: Sequence[int]
-) -> list[Tensor]:
-    """The numbers of one feature in each record that has any, without copying."""
-    return [
-        torch.frombuffer(record, dtype=torch.float16 if kind == "float16" else torch.float32, count=size, offset=offset)
-        for record, kind, size, offset in zip(records, kinds, sizes, offsets, strict=True)
-        if size
-    ]
+def _block(record: Record, kind: str, size: int, offset: int) -> Tensor:
+    """The numbers of one feature in a record, without copying."""
+    dtype = torch.float16 if kind == "float16" else torch.float32
+    return torch.frombuffer(record, dtype=dtype, count=size, offset=offset)
 
 
 def _join(

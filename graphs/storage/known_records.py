@@ -7,7 +7,7 @@ from typing import NamedTuple
 from graphs.flat import FlatBatch
 from graphs.storage.collate import Located, collate
 from graphs.storage.graph_records import check_graph, check_shapes, graph
-from graphs.storage.records import Field, Layout, Record, StoreError, checksums, decode, layout, stamp, view
+from graphs.storage.records import Field, Layout, Record, StoreError, decode, layout, read_ahead, stamp, view
 
 KEPT = 65_536
 """Layouts that are kept, 4.5 KiB each where no two are alike; those of further videos are read again each time."""
@@ -69,26 +69,28 @@ class KnownRecords:
             StoreError: what ``find`` raises, a damaged record, naming the video, or records that do not fit together.
         """
         located: list[Located] = []
+        stated: list[int | None] = []
         new: dict[str, _Known] = {}
         records: list[Record] = []
+        unread = {video: find(video) for video in videos if video not in self._known}
+        read_ahead(list(unread.values()))
         for video in videos:
             known = self._known.get(video)
             record = read(video.encode()) if known else None
             # Another header than when it was checked: the video was stored again since, or is new here.
             if known is None or record is None or record[: len(known.stamp)] != known.stamp:
-                record = find(video)
+                record = unread[video] if video in unread else find(video)
                 # A batch may hold a video twice, and it is checked once.
                 if video not in new:
                     new[video] = _known(self._path, video, record)
                     records.append(record)
                 known = new[video]
             located.append((record, known.of(record)))
+            stated.append(known.checksum if video in new else None)
         if not new:
             return collate(videos, located)
         try:
-            if checksums(records) != [known.checksum for known in new.values()]:
-                raise StoreError("a record is damaged")
-            data = collate(videos, located, check=True)
+            data = collate(videos, located, stated)
         except StoreError:
             # Only now one by one: the first that is damaged raises an error with its name.
             for video, record in zip(new, records, strict=True):

@@ -9,11 +9,11 @@
 A reader takes no length on trust: every field must lie exactly where the fields before it end.
 """
 
-import os
+import ctypes
+import mmap
 import struct
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, lru_cache
 from math import prod
 from typing import NamedTuple
 
@@ -29,7 +29,6 @@ _ALIGNMENT = 16
 _HEADER = struct.Struct("<4sIHHIQ")
 _CHECKED_FROM = 8  # the checksum covers everything after itself
 _ENTRY = struct.Struct("<24sBBxx4IQ")
-_CHECKERS = 4  # threads that sum records up, where there are as many processors
 
 
 class StoreError(ValueError):
@@ -155,7 +154,7 @@ def encode(fields: Mapping[str, Field]) -> bytearray:
         target[...] = array
     # Twice, as the checksum covers the rest of the header, which must be in place first.
     _HEADER.pack_into(record, 0, MAGIC, 0, VERSION, len(fields), 0, offset)
-    _HEADER.pack_into(record, 0, MAGIC, _checksum(record), VERSION, len(fields), 0, offset)
+    _HEADER.pack_into(record, 0, MAGIC, checksum(record), VERSION, len(fields), 0, offset)
     return record
 
 
@@ -194,7 +193,7 @@ def decode(record: Record) -> dict[str, Field]:
         StoreError: anything but a whole, undamaged record; never another exception, whatever the bytes.
     """
     stated, (slots, *_) = layout(record)
-    actual = _checksum(record)
+    actual = checksum(record)
     if stated != actual:
         raise StoreError(f"damaged: the checksum is {actual:08x}, written was {stated:08x}; make this record again")
     fields = {slot.name: Field(slot.kind, view(record, slot)) for slot in slots.values()}
@@ -205,24 +204,35 @@ def decode(record: Record) -> dict[str, Field]:
     return fields
 
 
-def checksums(records: Sequence[Record]) -> list[int]:
-    """The checksum that each record deserves. Reads all bytes: in the order of their place, in several threads.
+def read_ahead(records: Sequence[Record]) -> None:
+    """Ask the system to fetch the bytes of records that lie in a map of a file, without waiting for any of them.
 
-    The threads wait for the disk while others sum up, and are gone when this returns, so that no fork meets them.
+    Where it cannot be asked, they are fetched as they are read.
     """
-    places = [np.frombuffer(record, np.uint8).__array_interface__["data"][0] for record in records]
-    # In the order of the file, which is then read in one direction.
-    order = sorted(range(len(records)), key=places.__getitem__)
-    workers = min(_CHECKERS, len(records), os.cpu_count() or 1)
-    sums = [0] * len(records)
-    if workers < 2:
-        found = [_checksum(records[place]) for place in order]
-    else:
-        with ThreadPoolExecutor(workers) as pool:
-            found = list(pool.map(_checksum, [records[place] for place in order]))
-    for place, summed in zip(order, found, strict=True):
-        sums[place] = summed
-    return sums
+    advise = _madvise()
+    if advise is None:
+        return
+    for record in records:
+        place = int(np.frombuffer(record, np.uint8).__array_interface__["data"][0])
+        start = place - place % mmap.PAGESIZE
+        advise(start, place + len(record) - start, mmap.MADV_WILLNEED)
+
+
+@cache
+def _madvise() -> Callable[[int, int, int], int] | None:
+    """The system call; the standard library has it for maps of its own alone."""
+    try:
+        found = ctypes.CDLL(None).madvise
+    except (OSError, TypeError, AttributeError):
+        return None
+    found.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    return found if hasattr(mmap, "MADV_WILLNEED") else None
+
+
+def checksum(record: Record) -> int:
+    """The one that the bytes of a record deserve; it may state another (:func:`layout`)."""
+    # The CRC-32 of zlib, at eight times its speed: with zlib it would take longer than the rest of a first reading.
+    return zlib_ng.crc32(memoryview(record)[_CHECKED_FROM:])
 
 
 def view(record: Record, slot: Slot) -> np.ndarray:
@@ -268,11 +278,6 @@ def _name(raw: bytes) -> str:
     if not name or "\0" in name:
         raise StoreError(f"a field's name is empty or broken: {raw!r}")
     return name
-
-
-def _checksum(record: Record) -> int:
-    # The CRC-32 of zlib, at eight times its speed: with zlib it would take longer than the rest of a first reading.
-    return zlib_ng.crc32(memoryview(record)[_CHECKED_FROM:])
 
 
 def _data_start(count: int) -> int:

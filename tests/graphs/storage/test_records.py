@@ -1,5 +1,6 @@
 """One record: what goes in comes out, and whatever else is a StoreError."""
 
+import mmap
 import pickle
 import struct
 import tracemalloc
@@ -10,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphs.storage.records import KINDS, Field, StoreError, _parse_table, decode, encode, layout
+from graphs.storage import records
+from graphs.storage.records import KINDS, Field, StoreError, _parse_table, decode, encode, layout, read_ahead
 
 EXAMPLE = {
     "x": Field("float16", np.arange(12, dtype="<f2").reshape(3, 4)),
@@ -165,3 +167,32 @@ def test_a_truth_value_is_0_or_1() -> None:
     record[-1] = 2
     with pytest.raises(StoreError, match="neither 0 nor 1"):
         decode(forged(bytes(record)))
+
+
+def test_records_are_fetched_ahead_in_whole_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def advise(start: int, length: int, advice: int) -> int:
+        assert advice == mmap.MADV_WILLNEED
+        asked.append((start, length))
+        return 0
+
+    several = [bytes(encode(EXAMPLE)), bytes(3 * mmap.PAGESIZE)]
+    monkeypatch.setattr(records, "_madvise", lambda: advise)
+    read_ahead(several)
+    for record, (start, length) in zip(several, asked, strict=True):
+        place = np.frombuffer(record, np.uint8).__array_interface__["data"][0]
+        assert start % mmap.PAGESIZE == 0
+        assert start <= place
+        assert start + length == place + len(record)
+
+
+def test_a_system_without_the_call_is_asked_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str | None) -> None:
+        raise OSError("no C library")
+
+    records._madvise.cache_clear()
+    monkeypatch.setattr(records.ctypes, "CDLL", missing)
+    assert records._madvise() is None
+    read_ahead([b"a record"])
+    records._madvise.cache_clear()
