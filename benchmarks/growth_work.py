@@ -226,6 +226,6 @@ PARTS: dict[str, tuple[Callable[[Path, int], Work], int]] = {
     "store": (storage, 256),
     "training": (training, 64),
     "evaluation": (evaluation, 256),
-    "pages": (pages, 30),
+    "pages": (pages, 75),
 }
 """Name -> what prepares the work, and how many items it has at 1x."""

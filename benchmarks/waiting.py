@@ -1,8 +1,10 @@
-"""What people wait for, beside what they would do instead: captions of clips, an evaluation, METEOR, a page.
+"""What people wait for, beside what they would do instead: captions of clips, an epoch, an evaluation, METEOR, a page.
 
 - ``clips``: made clips of ten seconds captioned by the captioner of the installation. Rivals: a shell loop with one
   command a clip, and the loop that most code has (every frame of a clip decoded, then the network, one clip after the
   other); ``networks and captions`` is what no reading of clips can save.
+- ``epoch``: an epoch on features of still frames, as MSR-VTT's are (`benchmarks.epoch`). Rival: pickled graphs, padded
+  captions.
 - ``evaluation``: captions of many videos by beam 5, then BLEU, ROUGE-L and CIDEr, at the size of that captioner. Rival:
   Hugging Face's BART with the same weights, scored by pycocoevalcap.
 - ``METEOR``: three evaluations of an ablation, by the clock, as Java is a process of its own. Rival: pycocoevalcap's
@@ -25,6 +27,8 @@ import torch
 
 import stg
 from benchmarks import bart
+from benchmarks.epoch import Epochs
+from benchmarks.epoch import check as check_epochs
 from benchmarks.extraction import decode_all, made_clips
 from benchmarks.scores import evaluate, evaluate_coco, made, text
 from benchmarks.startup import ROOT, in_turn, prepare, scaled, start
@@ -39,6 +43,7 @@ from stg.video.decoding import SampledFrames, sample_video
 
 CLIPS = 5
 VIDEOS, BEAM, WORDS = 200, 5, 10
+EPOCH_VIDEOS = 256
 PAGE_VIDEOS = 30
 METEOR_VIDEOS = 60
 PART = "networks and captions"
@@ -185,6 +190,8 @@ def main(quick: bool = False) -> None:
         agree("clips", captioned)
         evaluated = evaluation_rivals(8 if quick else VIDEOS, 300 if quick else 4106)
         agree("evaluation", evaluated, 1e-9)
+        epochs = Epochs(folder, 6, channels=16, width=8) if quick else Epochs(folder, EPOCH_VIDEOS)
+        check_epochs(epochs)
         if quick:
             print("waiting: all rivals agree")
             return
@@ -192,6 +199,7 @@ def main(quick: bool = False) -> None:
         agree("METEOR", meteor, 1e-9)
         tables = {
             "clips": measure(captioned, repetitions=REPETITIONS, warm_up=0),
+            "epoch": measure(epochs.rivals(), repetitions=REPETITIONS, warm_up=0),
             "evaluation": measure(evaluated, repetitions=REPETITIONS, warm_up=0),
             "METEOR": measure(meteor, repetitions=REPETITIONS, warm_up=0, clock=time.perf_counter),
             "page": page(folder, PAGE_VIDEOS, COMMANDS),
@@ -201,7 +209,7 @@ def main(quick: bool = False) -> None:
         tables["clips"] |= scaled(single, 1e3 * CLIPS)
     size = {
         "clips": CLIPS, "videos": VIDEOS, "beam": BEAM, "words": WORDS, "videos on the page": PAGE_VIDEOS,
-        "videos of METEOR": METEOR_VIDEOS,
+        "videos of METEOR": METEOR_VIDEOS, "videos of the epoch": EPOCH_VIDEOS,
     }  # fmt: skip
     write("waiting", {"size": size, "bars": bars(tables), **tables})
 

@@ -39,6 +39,22 @@ def test_rivals_take_turns_and_warm_up_counts_for_nothing() -> None:
     assert times["fast"]["median"] == 1.0
 
 
+def test_of_what_takes_long_few_runs_are_made() -> None:
+    clock = Clock()
+    long, once = iter([5.0, 9.0, 7.0]), iter([60.0, 4.9, 60.0, 60.0, 60.0, 60.0, 60.0])
+    rivals = {
+        "long": clock.rival("long", long),
+        "once": clock.rival("once", once),
+        "short": clock.rival("short", iter([1.0] * 7)),
+    }
+    times = measure(rivals, repetitions=7, warm_up=0, clock=clock)
+    assert [clock.calls.count(name) for name in rivals] == [3, 7, 7]
+    assert times["long"] == {"low": 6000.0, "median": 7000.0, "high": 8000.0}
+    clock = Clock()
+    measure({"long": clock.rival("long", iter([5.0] * 7))}, repetitions=7, warm_up=0, few=7, clock=clock)
+    assert len(clock.calls) == 7
+
+
 def test_measuring_uses_one_thread_and_puts_the_number_back() -> None:
     before, seen = torch.get_num_threads(), []
     torch.set_num_threads(2)
