@@ -25,7 +25,7 @@ BENCHMARKS = {
     "training": "a training step, against the usual way and its matrix products",
     "extraction": "from clips to graphs by the clock, against one clip after the other",
     "startup": "CPU seconds of help, of a wrong path, of captioning one clip, of evaluating 200 videos",
-    "waiting": "what people wait for: captions of clips, an evaluation, METEOR, a page, against what they would do",
+    "waiting": "what people wait for: captions of clips, an epoch, an evaluation, METEOR, a page, against other ways",
     "growth": "CPU seconds and memory of extraction, store, training, evaluation, pages at 1x, 4x, 16x",
     "captioner": "CPU seconds that the captioners of the installation take for a clip",
     "activity": "which activity a clip of CAD-120 shows: no edges, spatial, temporal, both, against a random forest",

@@ -16,7 +16,7 @@ from benchmarks import RESULTS
 from stg.runtime.provenance import processor
 
 LONG, FEW = 5.0, 3
-"""Seconds of a run from which on few are enough, and how many these are."""
+"""Seconds that a run takes from which on few are enough, and how many these are."""
 
 
 def measure(
@@ -29,15 +29,19 @@ def measure(
 ) -> dict[str, dict[str, float]]:
     """Run the rivals in turn, again and again, and give the quartiles of each in milliseconds of CPU time.
 
-    Taking turns spreads a disturbance of the machine over all rivals instead of one. A run of `LONG` seconds is itself
-    a mean over disturbances: of what takes as long, no more than ``few`` runs are made.
+    Taking turns spreads a disturbance of the machine over all rivals instead of one. What took `LONG` seconds or more
+    in each of the first ``few`` turns has no further ones: within so long a run short disturbances even out, and the
+    quartiles of a few say little more than the median.
 
     Args:
         rivals: name -> what is timed.
         repetitions: timed runs of each.
         warm_up: runs of each before that.
-        few: timed runs of what takes `LONG` seconds or more each time.
+        few: timed runs of what takes long.
         clock: in seconds; ``time.perf_counter`` where waiting or another process is the point.
+
+    Returns:
+        of each rival the quartiles, and ``runs``, how many they are of.
     """
     if repetitions < 7:
         raise ValueError(f"quartiles need at least 7 repetitions, got {repetitions}")
@@ -48,16 +52,17 @@ def measure(
             for _ in range(warm_up):
                 run()
         times: dict[str, list[float]] = {name: [] for name in rivals}
-        for _ in range(repetitions):
-            for name, run in rivals.items():
-                if len(times[name]) >= few and min(times[name]) >= 1e3 * LONG:
-                    continue
+        timed = dict(rivals)
+        for turn in range(repetitions):
+            if turn == few:
+                timed = {name: run for name, run in rivals.items() if min(times[name]) < 1e3 * LONG}
+            for name, run in timed.items():
                 start = clock()
                 run()
                 times[name].append(1e3 * (clock() - start))
     finally:
         torch.set_num_threads(threads)
-    return {name: quartiles(taken) for name, taken in times.items()}
+    return {name: {**quartiles(taken), "runs": len(taken)} for name, taken in times.items()}
 
 
 def quartiles(values: list[float]) -> dict[str, float]:

@@ -3,8 +3,8 @@
 - ``clips``: made clips of ten seconds captioned by the captioner of the installation. Rivals: a shell loop with one
   command a clip, and the loop that most code has (every frame of a clip decoded, then the network, one clip after the
   other); ``networks and captions`` is what no reading of clips can save.
-- ``epoch``: an epoch on features of still frames, as MSR-VTT's are (`benchmarks.epoch`). Rival: pickled graphs, padded
-  captions.
+- ``epoch``: an epoch on features of frames, at the size of the captioner of the installation (`benchmarks.epoch`).
+  Rival: pickled graphs, padded captions.
 - ``evaluation``: captions of many videos by beam 5, then BLEU, ROUGE-L and CIDEr, at the size of that captioner. Rival:
   Hugging Face's BART with the same weights, scored by pycocoevalcap.
 - ``METEOR``: three evaluations of an ablation, by the clock, as Java is a process of its own. Rival: pycocoevalcap's
@@ -12,8 +12,8 @@
 - ``page``: the page of thirty videos, starting up included. Rival: a figure a video by matplotlib, as a notebook has
   it: frames, boxes, caption.
 
-Captions, features and scores must be the same. CPU seconds of one thread, medians and quartiles of seven runs, of
-commands of four.
+Captions, features and scores must be the same. CPU seconds of one thread, medians and quartiles of seven runs, of what
+takes long of three (`benchmarks.timing.measure`), of commands of four.
 """
 
 import tempfile
@@ -27,7 +27,7 @@ import torch
 
 import stg
 from benchmarks import bart
-from benchmarks.epoch import Epochs
+from benchmarks.epoch import SMALL, Epochs
 from benchmarks.epoch import check as check_epochs
 from benchmarks.extraction import decode_all, made_clips
 from benchmarks.scores import evaluate, evaluate_coco, made, text
@@ -190,7 +190,7 @@ def main(quick: bool = False) -> None:
         agree("clips", captioned)
         evaluated = evaluation_rivals(8 if quick else VIDEOS, 300 if quick else 4106)
         agree("evaluation", evaluated, 1e-9)
-        epochs = Epochs(folder, 6, channels=16, width=8) if quick else Epochs(folder, EPOCH_VIDEOS)
+        epochs = Epochs(folder, 6, SMALL) if quick else Epochs(folder, EPOCH_VIDEOS)
         check_epochs(epochs)
         if quick:
             print("waiting: all rivals agree")

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from functools import cache
 from operator import getitem
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ Located = tuple[Record, Layout]
 def collate(
     videos: Sequence[str], located: Sequence[Located], stated: Sequence[int | None] | None = None
 ) -> tuple[FlatBatch, list[str]]:
-    """One flat batch out of checked records, each feature block copied once, from the record into the batch; and the
+    """One flat batch out of records, each feature block copied once, from the record into the batch; and the
     names of its free fields by edge, which go with the edges where these are selected.
 
     Holds what ``Batch.from_data_list`` makes of the graphs, ``motion_ptr [B + 1]``, the offsets of each video's rows of
@@ -33,8 +33,8 @@ def collate(
     Args:
         videos: the ids, which become ``videos`` of the batch.
         located: per video its record and where the fields lie in it (:func:`graphs.storage.records.layout`).
-        stated: the checksum that each record states, None for one that was checked before; it is checked before any
-            number is read, and then all numbers are (the shapes are the caller's). None: nothing is new.
+        stated: the checksum that each record states, None for one that was checked before. Of the others checksum and
+            numbers are checked (the shapes are the caller's). None: all were checked before.
 
     Raises:
         StoreError: records whose fields or widths differ, naming the videos; with ``stated``, a record that is damaged
@@ -50,8 +50,9 @@ def collate(
     columns = {name: (kinds[place], shapes[place], sizes[place], offsets[place]) for name, place in at.items()}
     _hush()
     fields = FlatBatch(videos=list(videos))
+    blocks = _feature_blocks(fields, videos, columns)
     if stated:
-        _copy_features(fields, videos, records, columns, stated)
+        _copy_features(blocks, records, stated)
     raw: dict[str, np.ndarray] = {}
     for place, name in enumerate(names):
         if name not in FIELDS:
@@ -75,7 +76,7 @@ def collate(
         fields[pointer] = offset
     if not stated:
         # The large copies come last: they drive everything else out of the processor's caches.
-        _copy_features(fields, videos, records, columns, [None] * len(records))
+        _copy_features(blocks, records, [None] * len(records))
     return fields, of_edges(names)
 
 
@@ -90,32 +91,51 @@ def _pointers(shapes: Mapping[str, Sequence[tuple[int, ...]]]) -> dict[str, Tens
     return found
 
 
-def _copy_features(
-    fields: FlatBatch,
-    videos: Sequence[str],
-    records: Sequence[Record],
-    columns: Mapping[str, tuple[Any, ...]],
-    stated: Sequence[int | None],
-) -> None:
-    """Copy the features of all records into the batch; of each field its kind, shape, size and offset by record."""
-    blocks: list[list[tuple[Tensor, Tensor]]] = [[] for _ in records]
+class _Block(NamedTuple):
+    """The numbers of one feature in one record, and where they go."""
+
+    name: str
+    target: Tensor
+    kind: str
+    size: int
+    offset: int
+
+    def copy(self, record: Record) -> None:
+        dtype = torch.float16 if self.kind == "float16" else torch.float32
+        self.target.copy_(torch.frombuffer(record, dtype=dtype, count=self.size, offset=self.offset))
+
+
+def _feature_blocks(
+    fields: FlatBatch, videos: Sequence[str], columns: Mapping[str, tuple[Any, ...]]
+) -> list[list[_Block]]:
+    """The features in ``fields``, not filled yet, and the blocks of each record that fill them.
+
+    Args:
+        columns: of each field its kind, shape, size and offset by record.
+    """
+    blocks: list[list[_Block]] = [[] for _ in videos]
     for name in FEATURES:
         if name in columns:
             kinds, shapes, sizes, offsets = columns[name]
             fields[name] = out = torch.empty(_joint_shape(name, videos, shapes))
             parts = out.view(-1).split(list(sizes))
-            for row, (record, kind, size, offset) in enumerate(zip(records, kinds, sizes, offsets, strict=True)):
-                if size:
-                    blocks[row].append((parts[row], _block(record, kind, size, offset)))
-    # All that reads a record at once, while it is in the processor's cache.
-    for record, states, copies in zip(records, stated, blocks, strict=True):
+            for row, block in enumerate(zip(parts, kinds, sizes, offsets, strict=True)):
+                if block[2]:
+                    blocks[row].append(_Block(name, *block))
+    return blocks
+
+
+def _copy_features(blocks: Sequence[Sequence[_Block]], records: Sequence[Record], stated: Sequence[int | None]) -> None:
+    """Check each record that states a checksum and copy its features before the next one is read: its bytes are then
+    in the processor's cache."""
+    for record, states, several in zip(records, stated, blocks, strict=True):
         if states is not None and checksum(record) != states:
             raise StoreError("a record is damaged")
-        for target, source in copies:
-            target.copy_(source)
+        for block in several:
+            block.copy(record)
             # A sum takes in every number that is not finite; it may also run over, so it does not accuse.
-            if states is not None and not math.isfinite(target.sum()):
-                check_finite("a feature", target.numpy())
+            if states is not None and not math.isfinite(block.target.sum()):
+                check_finite(block.name, block.target.numpy())
 
 
 def _same_fields(videos: Sequence[str], layouts: list[Layout]) -> list[Layout]:
@@ -148,12 +168,6 @@ def _joint_shape(name: str, videos: Sequence[str], shapes: Sequence[tuple[int, .
             widths = [" x ".join(map(str, lengths)) for lengths in (row, shape[1:])]
             raise StoreError(f"{name} has width {widths[0]} in video {videos[0]!r}, {widths[1]} in {video!r}")
     return (sum([shape[0] for shape in shapes]), *row)
-
-
-def _block(record: Record, kind: str, size: int, offset: int) -> Tensor:
-    """The numbers of one feature in a record, without copying."""
-    dtype = torch.float16 if kind == "float16" else torch.float32
-    return torch.frombuffer(record, dtype=dtype, count=size, offset=offset)
 
 
 def _join(

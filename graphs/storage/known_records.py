@@ -1,4 +1,4 @@
-"""Which records of a store were checked in this process, so that each is checked once, with many others at a time."""
+"""Which records of a store were checked in this process, so that each is checked once."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -57,8 +57,9 @@ class KnownRecords:
     ) -> tuple[FlatBatch, list[str]]:
         """One flat batch and the names of its free fields by edge: see :func:`graphs.storage.collate.collate`.
 
-        Checksums, then shapes, then numbers are checked of all new records together; only when something is wrong are
-        they taken one by one, to find which and what.
+        Of a new record the shapes are checked as it is found, and its checksum before any of its numbers is read; the
+        numbers of all new records are checked together. Only when something is wrong are they taken one by one, to find
+        which and what.
 
         Args:
             videos: the ids.
@@ -75,6 +76,7 @@ class KnownRecords:
         unread = {video: find(video) for video in videos if video not in self._known}
         read_ahead(list(unread.values()))
         for video in videos:
+            states = None
             known = self._known.get(video)
             record = read(video.encode()) if known else None
             # Another header than when it was checked: the video was stored again since, or is new here.
@@ -84,9 +86,10 @@ class KnownRecords:
                 if video not in new:
                     new[video] = _known(self._path, video, record)
                     records.append(record)
+                    states = new[video].checksum
                 known = new[video]
             located.append((record, known.of(record)))
-            stated.append(known.checksum if video in new else None)
+            stated.append(states)
         if not new:
             return collate(videos, located)
         try:

@@ -173,7 +173,7 @@ def layout(record: Record) -> tuple[int, Layout]:
     """
     if len(record) < _HEADER.size:
         raise StoreError(f"not a record: {len(record)} bytes, a header alone has {_HEADER.size}")
-    magic, checksum, version, count, reserved, length = _HEADER.unpack_from(record)
+    magic, stated, version, count, reserved, length = _HEADER.unpack_from(record)
     if magic != MAGIC:
         raise StoreError(f"not a record of such a store: it begins with {bytes(magic)!r}, expected {MAGIC!r}")
     if version != VERSION:
@@ -183,7 +183,7 @@ def layout(record: Record) -> tuple[int, Layout]:
     end = _data_start(count)
     if count > MAX_FIELDS or reserved or end > length:
         raise StoreError(f"the record's header is malformed: {count} fields in {length} bytes")
-    return checksum, _parse_table(bytes(record[_HEADER.size : end]), length)
+    return stated, _parse_table(bytes(record[_HEADER.size : end]), length)
 
 
 def decode(record: Record) -> dict[str, Field]:
@@ -230,7 +230,7 @@ def _madvise() -> Callable[[int, int, int], int] | None:
 
 
 def checksum(record: Record) -> int:
-    """The one that the bytes of a record deserve; it may state another (:func:`layout`)."""
+    """CRC-32 of all that follows it in a record, to be compared with what the record states (:func:`layout`)."""
     # The CRC-32 of zlib, at eight times its speed: with zlib it would take longer than the rest of a first reading.
     return zlib_ng.crc32(memoryview(record)[_CHECKED_FROM:])
 

@@ -36,8 +36,9 @@ class ReferenceNgrams:
     """The n-grams of every video's references, numbered, counted and sorted once, for many captions to be joined with.
 
     An n-gram is numbered through the number of its first n - 1 words and its last word, so that the numbers are exact
-    for any vocabulary. The postings of a pair (video, n-gram), ``start[pair]`` to ``start[pair + 1]``, say which of the
-    video's references hold the n-gram, and how often.
+    for any vocabulary. They are int32: up to 2 ** 31 n-grams, and captions times ``order``. The postings of a pair
+    (video, n-gram), ``start[pair]`` to ``start[pair + 1]``, say which of the video's references hold the n-gram, and
+    how often.
 
     Args:
         references: video -> its captions -> their words, numbers >= 0.
@@ -107,8 +108,11 @@ class ReferenceNgrams:
     def _entries(
         self, words: Int64[ndarray, " words"], lengths: Int64[ndarray, " captions"], build: bool
     ) -> Int64[ndarray, " entries"]:
-        """Bin and number of every n-gram in one number, so that one sort counts all; those that no reference holds
-        have numbers from `total` on. With ``build``, all are of references, and get their numbers here."""
+        """Bin and number of every n-gram in one int64, so that one sort counts all: ``bin << 32 | number``.
+
+        With ``build`` the words are those of the references, whose n-grams get their numbers here. Otherwise n-grams
+        that no reference holds have numbers from `total` on.
+        """
         caption = np.repeat(np.arange(len(lengths)), lengths)
         # How many words are left in its caption, from each word on.
         left = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(words))

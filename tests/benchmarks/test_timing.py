@@ -35,12 +35,13 @@ def test_rivals_take_turns_and_warm_up_counts_for_nothing() -> None:
     slow, fast = iter([100.0, 100.0, 1, 2, 3, 4, 5, 6, 7]), iter([50.0, 50.0] + [0.001] * 7)
     times = measure({"slow": clock.rival("slow", slow), "fast": clock.rival("fast", fast)}, repetitions=7, clock=clock)
     assert clock.calls == ["slow"] * 2 + ["fast"] * 2 + ["slow", "fast"] * 7
-    assert times["slow"] == {"low": 2500.0, "median": 4000.0, "high": 5500.0}
+    assert times["slow"] == {"low": 2500.0, "median": 4000.0, "high": 5500.0, "runs": 7}
     assert times["fast"]["median"] == 1.0
 
 
 def test_of_what_takes_long_few_runs_are_made() -> None:
     clock = Clock()
+    # Whether it takes long is settled after the first turns.
     long, once = iter([5.0, 9.0, 7.0]), iter([60.0, 4.9, 60.0, 60.0, 60.0, 60.0, 60.0])
     rivals = {
         "long": clock.rival("long", long),
@@ -49,7 +50,7 @@ def test_of_what_takes_long_few_runs_are_made() -> None:
     }
     times = measure(rivals, repetitions=7, warm_up=0, clock=clock)
     assert [clock.calls.count(name) for name in rivals] == [3, 7, 7]
-    assert times["long"] == {"low": 6000.0, "median": 7000.0, "high": 8000.0}
+    assert times["long"] == {"low": 6000.0, "median": 7000.0, "high": 8000.0, "runs": 3}
     clock = Clock()
     measure({"long": clock.rival("long", iter([5.0] * 7))}, repetitions=7, warm_up=0, few=7, clock=clock)
     assert len(clock.calls) == 7

@@ -459,6 +459,17 @@ def test_every_new_record_of_a_batch_is_checked(path: Path) -> None:
         assert store.batch(["empty", "one", "holes"]).videos == ["empty", "one", "holes"]
 
 
+def test_what_was_not_read_before_is_fetched_ahead_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[bytes]] = []
+    monkeypatch.setattr(
+        graphs.storage.known_records, "read_ahead", lambda records: asked.append(list(map(bytes, records)))
+    )
+    with filled(path) as store:
+        for videos in (["one", "holes"], ["one", "long", "long"], ["long", "holes"]):
+            store.batch(videos)
+        assert asked == [[store.record("one"), store.record("holes")], [store.record("long")], []]
+
+
 def test_large_numbers_are_not_taken_for_infinite_ones(path: Path) -> None:
     data = made_graph([2, 1])
     data.x = torch.full_like(data.x, 3e38)
