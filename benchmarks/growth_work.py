@@ -99,7 +99,7 @@ def made_model(vocabulary: Vocabulary, width: int = NARROW) -> Captioner:
 
 def extraction(folder: Path, clips: int) -> Work:
     """Clips through the extractor of the built-in world, decoded in this process, into a store."""
-    world = World(train=clips, val=0, test=0, frames=24)
+    world = World(train=clips, val=0, test=0, frames=20)
     extractor = Extractor(world.detector(), world.backbone())
     paths = {video: folder / f"{video}.mp4" for video in world.dataset().splits["train"]}
     files = list(paths.values())
@@ -222,7 +222,7 @@ def made_view(video: str, jpeg: bytes) -> VideoView:
 
 
 PARTS: dict[str, tuple[Callable[[Path, int], Work], int]] = {
-    "extraction": (extraction, 16),
+    "extraction": (extraction, 32),
     "store": (storage, 256),
     "training": (training, 64),
     "evaluation": (evaluation, 256),

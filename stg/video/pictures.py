@@ -95,7 +95,7 @@ class DecodedPicture:
         deep = self.frame.color_trc in HDR
         kind = "rgb48le" if deep else "rgb24"
         if reformatter is None:
-            pixels = self.frame.to_ndarray(format=kind, width=width, height=height)
+            pixels = self.frame.to_ndarray(format=kind, width=width, height=height, threads=1)
         else:
             small = reformatter.reformat(self.frame, width, height, kind, interpolation="BILINEAR", threads=1)
             pixels = small.to_ndarray()
@@ -122,7 +122,7 @@ def fit(pixels: UInt8[np.ndarray, "h w 3"], shape: Shape) -> UInt8[np.ndarray, "
     inner = fitted(pixels.shape[:2], shape)
     if inner != pixels.shape[:2]:
         small = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), "rgb24")
-        pixels = small.to_ndarray(format="rgb24", width=inner[1], height=inner[0], interpolation="BILINEAR")
+        pixels = small.to_ndarray(format="rgb24", width=inner[1], height=inner[0], interpolation="BILINEAR", threads=1)
     return centred(pixels, shape)
 
 
