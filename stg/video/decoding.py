@@ -201,11 +201,13 @@ class Decoded:
 
 @memory_named
 def decode_frames(file: BinaryIO, path: Path, wanted: Collection[int], max_pixels: int) -> Decoded:
-    wanted, result = set(wanted), Decoded()
+    from av.video.reformatter import VideoReformatter
+
+    wanted, result, reformatter = set(wanted), Decoded(), VideoReformatter()
     for picture in pictures_of(file, path, max_pixels):
         place = len(result.times)
         if result.count(picture) and place in wanted:
-            result.frames[place] = picture.kept()
+            result.frames[place] = picture.kept(reformatter)
     shape = result.largest
     if shape[0] * shape[1] > max_pixels:
         raise VideoError(

@@ -79,15 +79,15 @@ class DecodedPicture:
             return False, d < 0, a < 0
         return True, b < 0, c < 0
 
-    def kept(self) -> UInt8[np.ndarray, "H W 3"]:
+    def kept(self, reformatter: Any = None) -> UInt8[np.ndarray, "H W 3"]:
         """RGB pixels of the size in which a picture is kept: :func:`kept_shape`."""
-        return self.rgb(kept_shape(self.shape))
+        return self.rgb(kept_shape(self.shape), reformatter)
 
     def rgb(self, shape: Shape | None = None, reformatter: Any = None) -> UInt8[np.ndarray, "H W 3"]:
         """RGB pixels as they are meant to be seen, of an upright ``shape``, by default the picture's own.
 
         Args:
-            reformatter: of PyAV, kept by who resizes many pictures.
+            reformatter: of PyAV, kept by who converts many pictures: to make one takes longer than a small picture.
         """
         swap, up, left = self.orientation
         # Resized first, with sides swapped where needed, and then turned: fewer pixels to turn.
