@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 import numpy as np
+import scipy.optimize
 import torch
 from jaxtyping import Float, Int
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 _DIGITS = 6  # of a similarity that count: the rest is rounding, which must not decide between equals
@@ -87,7 +87,7 @@ def _link(
             last, count, of = last[:0], 0, video[here[0]]
         last = last[frame[here[0]] - frame[last] <= patience + 1]
         alike = similarity(last, here)
-        old, new = linear_sum_assignment(alike, maximize=True)
+        old, new = scipy.optimize.linear_sum_assignment(alike, maximize=True)
         joined = alike[old, new] > 0
         old, new = old[joined], new[joined]
         fresh = np.delete(np.arange(len(here)), new)

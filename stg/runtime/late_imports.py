@@ -6,9 +6,10 @@ from collections.abc import Collection, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
-SLOW = frozenset({"torch._dynamo", "torch_geometric.datasets"})
+SLOW = frozenset({"torch._dynamo", "torch_geometric.datasets", "scipy.optimize"})
 """What ``import torch_geometric`` imports for names that few use: 2.5 of its 3 s of CPU, PyTorch apart. They go to
-PyTorch's compiler, and to pandas and transformers, which one of PyG's data sets imports."""
+PyTorch's compiler, and to pandas and transformers, which one of PyG's data sets imports. ``scipy.optimize`` joins
+tracks, and takes half a second that most commands have no use for. A second import of a module runs it, too."""
 
 
 class LateImports:
