@@ -20,7 +20,7 @@ class Memory:
     own = mapped = 0.0
 
     def __enter__(self) -> "Memory":
-        self._start, self._most = kibibytes(), 0
+        self._start, self._most, self._looking = kibibytes(), 0, threading.Lock()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
@@ -35,7 +35,9 @@ class Memory:
 
     def look(self) -> None:
         """Take note of the memory that is in use now."""
-        self._most = max(self._most, kibibytes()["RssAnon"])
+        # Or a look of the other thread that began earlier and ends later would undo this one.
+        with self._looking:
+            self._most = max(self._most, kibibytes()["RssAnon"])
 
     def _watch(self) -> None:
         while not self._done.wait(LOOK):
