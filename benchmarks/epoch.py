@@ -145,7 +145,7 @@ def usual_loss(model: Captioner, data: Data) -> Tensor:
 
 
 def check(epochs: Epochs) -> None:
-    """Of one batch both find the same loss and the same gradients.
+    """Of one batch both find the same loss and the same gradients, and both have as many captions in a batch.
 
     Raises:
         AssertionError: they differ.
@@ -155,6 +155,8 @@ def check(epochs: Epochs) -> None:
     with GraphStore(epochs.store) as store:
         data = TrainingSet(BatchSource(store), epochs.captions)
         items = data.epoch(0)[0]
+        if len(epochs.captions) >= data.batch_videos and sum(len(item.captions) for item in items) != BATCH:
+            raise AssertionError(f"epoch: ours does not learn {BATCH} captions a step, as the rival does")
         ours = captioning_losses(model, data.load(items))["loss"]
     pairs = [
         epochs.pairs.pairs.index((item.video, epochs.captions[item.video][n])) for item in items for n in item.captions

@@ -228,4 +228,4 @@ PARTS: dict[str, tuple[Callable[[Path, int], Work], int]] = {
     "evaluation": (evaluation, 256),
     "pages": (pages, 75),
 }
-"""Name -> what prepares the work, and how many items it has at 1x: of pages several that are full."""
+"""Name -> what prepares the work, and how many items it has at 1x; of videos on pages enough to fill several."""
