@@ -31,14 +31,12 @@ def cut_seconds(pictures: Iterator[tuple[float, DecodedPicture]]) -> Iterator[fl
     Args:
         pictures: with their times, in order.
     """
-    from av.video.reformatter import VideoReformatter
-
-    reformatter, before = VideoReformatter(), None
+    before = None
     window = deque[tuple[float, float]](maxlen=2 * NEIGHBOURS + 1)
     # At both ends of the clip the neighbours that are missing are taken as still pictures.
     window.extend([(0.0, 0.0)] * NEIGHBOURS)
     for at, picture in pictures:
-        small = picture.rgb(SIZE, reformatter).astype(np.int16)
+        small = picture.rgb(SIZE).astype(np.int16)
         window.append((at, 0.0 if before is None else _difference(small, before)))
         before = small
         yield from _cut(window)

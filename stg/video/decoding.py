@@ -201,13 +201,11 @@ class Decoded:
 
 @memory_named
 def decode_frames(file: BinaryIO, path: Path, wanted: Collection[int], max_pixels: int) -> Decoded:
-    from av.video.reformatter import VideoReformatter
-
-    wanted, result, reformatter = set(wanted), Decoded(), VideoReformatter()
+    wanted, result = set(wanted), Decoded()
     for picture in pictures_of(file, path, max_pixels):
         place = len(result.times)
         if result.count(picture) and place in wanted:
-            result.frames[place] = picture.kept(reformatter)
+            result.frames[place] = picture.kept()
     shape = result.largest
     if shape[0] * shape[1] > max_pixels:
         raise VideoError(

@@ -153,7 +153,7 @@ def _thinned(
     pictures: Iterator[DecodedPicture | None], index: PacketIndex
 ) -> Iterator[tuple[UInt8[np.ndarray, "H W 3"], float]]:
     """Small pictures of a clip, and when each is shown; of high rates not all of them."""
-    resize, first, shape, last = av.video.reformatter.VideoReformatter(), None, (0, 0), -math.inf
+    first, shape, last = None, (0, 0), -math.inf
     for number, picture in enumerate(p for p in pictures if p is not None):
         if first is None:
             first, shape = picture.shape, small_size(picture.shape)
@@ -161,7 +161,7 @@ def _thinned(
         # A little less than a step, since times are rounded.
         if at >= last + 0.9 / FPS:
             inner = shape if picture.shape == first else fitted(picture.shape, shape)
-            yield centred(picture.rgb(inner, resize), shape), at
+            yield centred(picture.rgb(inner), shape), at
             last = at
 
 

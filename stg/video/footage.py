@@ -42,14 +42,12 @@ def read_footage(path: Path, request: ClipRequest) -> Iterator[ClipPart]:
 def _frames(
     path: Path, number_of: dict[int, int], total: int, shape: Shape, max_pixels: int
 ) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
-    from av.video.reformatter import VideoReformatter
-
-    last, shown, reformatter = None, 0, VideoReformatter()
+    last, shown = None, 0
     with open_regular(path) as file:
         for place, picture in enumerate(p for p in pictures_of(file, path, max_pixels) if p is not None):
             if place not in number_of:
                 continue
-            frame = fit(picture.kept(reformatter), shape)
+            frame = fit(picture.kept(), shape)
             # Frames that cannot be read show the one before them, or at the beginning the first that can.
             yield from repeat(frame if last is None else last, number_of[place] - shown)
             yield frame

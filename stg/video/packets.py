@@ -15,7 +15,7 @@ from jaxtyping import Float64, Int64
 
 from stg.runtime.errors import UserError
 from stg.runtime.reading import open_if_regular
-from stg.video.pictures import DecodedPicture, pixel_shape
+from stg.video.pictures import DecodedPicture, new_reformatter, pixel_shape
 from stg.video.sampling import is_even, sample_numbers, sample_seconds
 from stg.video.streams import best_film, best_sound, decoded_packets, films, packet_counts
 
@@ -304,8 +304,8 @@ def _packets_without_edits(file: BinaryIO, path: Path, max_pixels: int, number: 
 def pictures_of(file: BinaryIO, path: Path, max_pixels: int) -> Iterator[DecodedPicture | None]:
     """Every picture that the decoder gives, in presentation order; None for a packet that it could not decode."""
     container, stream = _open_stream(file, path, max_pixels)
-    ratio = pixel_shape(stream)
+    ratio, reformatter = pixel_shape(stream), new_reformatter()
     with container:
         for _, frames in decoded_packets(container, stream):
             # Counted by whoever asks: the packets behind it may be whole.
-            yield from [None] if frames is None else (DecodedPicture(frame, ratio) for frame in frames)
+            yield from [None] if frames is None else (DecodedPicture(frame, ratio, reformatter) for frame in frames)

@@ -1,7 +1,7 @@
 """A decoded picture as it is meant to be seen: upright, in its displayed shape, tone-mapped where it is HDR."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache, cached_property
 from typing import Any
@@ -47,6 +47,13 @@ def pixel_shape(stream: Any) -> Fraction:
     return Fraction(ratio)
 
 
+def new_reformatter() -> Any:
+    """PyAV's converter of pictures, which keeps what it needs for the next one of the same size and format."""
+    from av.video.reformatter import VideoReformatter
+
+    return VideoReformatter()
+
+
 @dataclass(frozen=True)
 class DecodedPicture:
     """What the decoder gave, and how it is shown.
@@ -54,10 +61,12 @@ class DecodedPicture:
     Args:
         frame: of PyAV.
         ratio: width of a pixel by its height.
+        reformatter: of PyAV, one for all pictures of a pass: to make one takes longer than to convert a small picture.
     """
 
     frame: Any
     ratio: Fraction = Fraction(1)
+    reformatter: Any = field(default_factory=new_reformatter)
 
     @property
     def shape(self) -> Shape:
@@ -79,26 +88,20 @@ class DecodedPicture:
             return False, d < 0, a < 0
         return True, b < 0, c < 0
 
-    def kept(self, reformatter: Any = None) -> UInt8[np.ndarray, "H W 3"]:
+    def kept(self) -> UInt8[np.ndarray, "H W 3"]:
         """RGB pixels of the size in which a picture is kept: :func:`kept_shape`."""
-        return self.rgb(kept_shape(self.shape), reformatter)
+        return self.rgb(kept_shape(self.shape))
 
-    def rgb(self, shape: Shape | None = None, reformatter: Any = None) -> UInt8[np.ndarray, "H W 3"]:
-        """RGB pixels as they are meant to be seen, of an upright ``shape``, by default the picture's own.
-
-        Args:
-            reformatter: of PyAV, kept by who converts many pictures: to make one takes longer than a small picture.
-        """
+    def rgb(self, shape: Shape | None = None) -> UInt8[np.ndarray, "H W 3"]:
+        """RGB pixels as they are meant to be seen, of an upright ``shape``, by default the picture's own."""
         swap, up, left = self.orientation
         # Resized first, with sides swapped where needed, and then turned: fewer pixels to turn.
         height, width = (shape or self.shape)[:: -1 if swap else 1]
         deep = self.frame.color_trc in HDR
         kind = "rgb48le" if deep else "rgb24"
-        if reformatter is None:
-            pixels = self.frame.to_ndarray(format=kind, width=width, height=height, threads=1)
-        else:
-            small = reformatter.reformat(self.frame, width, height, kind, interpolation="BILINEAR", threads=1)
-            pixels = small.to_ndarray()
+        # One thread: more would be started anew for each picture.
+        sized = self.reformatter.reformat(self.frame, width, height, kind, interpolation="BILINEAR", threads=1)
+        pixels = sized.to_ndarray()
         if deep:
             pixels = tone_map(pixels, self.frame.color_trc)
         pixels = pixels.swapaxes(0, 1) if swap else pixels

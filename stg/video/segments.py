@@ -124,14 +124,11 @@ class Resizer:
     """
 
     def __init__(self, path: Path, request: SegmentRequest, max_pixels: int, shape: Shape | None) -> None:
-        from av.video.reformatter import VideoReformatter
-
         self.path, self.request, self.max_pixels, self.shape = path, request, max_pixels, shape
-        self.reformatter = VideoReformatter()
 
     def __call__(self, picture: DecodedPicture) -> UInt8[np.ndarray, "H W 3"]:
         size = self._resized(picture.shape)
-        pixels = picture.rgb(self._inner(picture.shape, size), self.reformatter)
+        pixels = picture.rgb(self._inner(picture.shape, size))
         if pixels.shape[:2] != size:
             pixels = centred(pixels, size)
         tall, wide = self.request.crop

@@ -130,10 +130,7 @@ class _Sampler:
     """Takes the sampled frames of one stretch after the other, in one pass over the clip."""
 
     def __init__(self, path: Path, request: ClipRequest, index: PacketIndex, file: BinaryIO) -> None:
-        from av.video.reformatter import VideoReformatter
-
         self.path, self.request, self.index, self.decoded = path, request, index, Decoded()
-        self.reformatter = VideoReformatter()
         self.pictures = timed_pictures(file, path, index, self.decoded, request.max_pixels)
         self.last: Timed | None = None
         self.next = next(self.pictures, None)
@@ -149,7 +146,7 @@ class _Sampler:
         held: DecodedPicture | None = None
         for moment in clock[places].tolist():
             picture = self._at(moment, stretch)
-            taken.append(taken[-1] if picture is held else picture.kept(self.reformatter))
+            taken.append(taken[-1] if picture is held else picture.kept())
             held = picture
         shape = max(frame.shape[0] for frame in taken), max(frame.shape[1] for frame in taken)
         if shape[0] * shape[1] > request.max_pixels:
