@@ -16,12 +16,20 @@ from graphs.storage.free_fields import of_edges, public_name
 from graphs.storage.graph_records import FEATURES, FIELDS, SHOWN, check_finite, check_numbers, memory_type, rows
 from graphs.storage.records import Layout, Record, StoreError, checksum, view
 
-Located = tuple[Record, Layout]
+
+class Located(NamedTuple):
+    """A record, where its fields lie in it (:func:`graphs.storage.records.layout`), and what is to be checked.
+
+    Args:
+        stated: the checksum that it states: this and its numbers are checked. None: they were before.
+    """
+
+    record: Record
+    layout: Layout
+    stated: int | None = None
 
 
-def collate(
-    videos: Sequence[str], located: Sequence[Located], stated: Sequence[int | None] | None = None
-) -> tuple[FlatBatch, list[str]]:
+def collate(videos: Sequence[str], located: Sequence[Located]) -> tuple[FlatBatch, list[str]]:
     """One flat batch out of records, each feature block copied once, from the record into the batch; and the
     names of its free fields by edge, which go with the edges where these are selected.
 
@@ -32,16 +40,15 @@ def collate(
 
     Args:
         videos: the ids, which become ``videos`` of the batch.
-        located: per video its record and where the fields lie in it (:func:`graphs.storage.records.layout`).
-        stated: the checksum that each record states, None for one that was checked before. Of the others checksum and
-            numbers are checked (the shapes are the caller's). None: all were checked before.
+        located: of each its record, whose shapes are the caller's to check.
 
     Raises:
-        StoreError: records whose fields or widths differ, naming the videos; with ``stated``, a record that is damaged
-            or a number that no graph may hold, without the name of its video.
+        StoreError: records whose fields or widths differ, naming the videos; of those that are to be checked, one that
+            is damaged or a number that no graph may hold, without the name of its video.
     """
-    records = [record for record, _ in located]
-    layouts = _same_fields(videos, [layout for _, layout in located])
+    records = [one.record for one in located]
+    layouts = _same_fields(videos, [one.layout for one in located])
+    new = any(one.stated is not None for one in located)
     names = layouts[0].names
     # By field instead of by video.
     _, _, *parts = zip(*layouts, strict=True)
@@ -51,8 +58,8 @@ def collate(
     _hush()
     fields = FlatBatch(videos=list(videos))
     blocks = _feature_blocks(fields, videos, columns)
-    if stated:
-        _copy_features(blocks, records, stated)
+    if new:
+        _copy_features(blocks, located)
     raw: dict[str, np.ndarray] = {}
     for place, name in enumerate(names):
         if name not in FIELDS:
@@ -61,7 +68,7 @@ def collate(
             raw[name] = _join(name, records, layouts, kinds[place], shapes[place], spans[place])
     # Over all records at once: NumPy's cost a call, times the fields of every video, would be most of the work.
     nodes = np.array(sizes[at["frame"]])
-    if stated:
+    if new:
         check_numbers(raw, {name: np.array([rows(name, shape) for shape in shapes[at[name]]]) for name in names})
     ptr = _offsets(nodes)
     for name, joined in raw.items():
@@ -74,9 +81,9 @@ def collate(
     fields["ptr"] = torch.from_numpy(ptr)
     for pointer, offset in _pointers({name: shapes[place] for name, place in at.items()}).items():
         fields[pointer] = offset
-    if not stated:
+    if not new:
         # The large copies come last: they drive everything else out of the processor's caches.
-        _copy_features(blocks, records, [None] * len(records))
+        _copy_features(blocks, located)
     return fields, of_edges(names)
 
 
@@ -125,16 +132,16 @@ def _feature_blocks(
     return blocks
 
 
-def _copy_features(blocks: Sequence[Sequence[_Block]], records: Sequence[Record], stated: Sequence[int | None]) -> None:
-    """Check each record that states a checksum and copy its features before the next one is read: its bytes are then
+def _copy_features(blocks: Sequence[Sequence[_Block]], located: Sequence[Located]) -> None:
+    """Check each record that is to be and copy its features before the next one is read: its bytes are then
     in the processor's cache."""
-    for record, states, several in zip(records, stated, blocks, strict=True):
-        if states is not None and checksum(record) != states:
+    for (record, _, stated), several in zip(located, blocks, strict=True):
+        if stated is not None and checksum(record) != stated:
             raise StoreError("a record is damaged")
         for block in several:
             block.copy(record)
             # A sum takes in every number that is not finite; it may also run over, so it does not accuse.
-            if states is not None and not math.isfinite(block.target.sum()):
+            if stated is not None and not math.isfinite(block.target.sum()):
                 check_finite(block.name, block.target.numpy())
 
 

@@ -41,7 +41,7 @@ class GraphsInMemory:
                 record = encode_graph(data, features_dtype, free)
             except StoreError as error:
                 raise StoreError(f"video {video!r}: {error}") from error
-            self._records[video] = record, layout(record)[1]
+            self._records[video] = Located(record, layout(record)[1])
 
     @classmethod
     def read(cls, store: GraphStore, videos: Iterable[str]) -> "GraphsInMemory":
@@ -53,7 +53,7 @@ class GraphsInMemory:
         kept = cls({})
         for video in videos:
             record = store.record(video)
-            kept._records[video] = record, layout(record)[1]
+            kept._records[video] = Located(record, layout(record)[1])
         return kept
 
     def batch(

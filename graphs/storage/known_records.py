@@ -70,13 +70,11 @@ class KnownRecords:
             StoreError: what ``find`` raises, a damaged record, naming the video, or records that do not fit together.
         """
         located: list[Located] = []
-        stated: list[int | None] = []
         new: dict[str, _Known] = {}
-        records: list[Record] = []
         unread = {video: find(video) for video in videos if video not in self._known}
         read_ahead(list(unread.values()))
         for video in videos:
-            states = None
+            stated = None
             known = self._known.get(video)
             record = read(video.encode()) if known else None
             # Another header than when it was checked: the video was stored again since, or is new here.
@@ -85,19 +83,16 @@ class KnownRecords:
                 # A batch may hold a video twice, and it is checked once.
                 if video not in new:
                     new[video] = _known(self._path, video, record)
-                    records.append(record)
-                    states = new[video].checksum
+                    stated = new[video].checksum
                 known = new[video]
-            located.append((record, known.of(record)))
-            stated.append(states)
-        if not new:
-            return collate(videos, located)
+            located.append(Located(record, known.of(record), stated))
         try:
-            data = collate(videos, located, stated)
+            data = collate(videos, located)
         except StoreError:
             # Only now one by one: the first that is damaged raises an error with its name.
-            for video, record in zip(new, records, strict=True):
-                checked(self._path, video, record)
+            for video, one in zip(videos, located, strict=True):
+                if one.stated is not None:
+                    checked(self._path, video, one.record)
             raise  # they are well, each by itself
         self._keep(new)
         return data
