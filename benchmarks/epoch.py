@@ -87,12 +87,12 @@ class Epochs:
         size: of the model and the features.
     """
 
-    def __init__(self, folder: Path, videos: int, size: Size | None = None) -> None:
+    def __init__(self, folder: Path, videos: int, size: Size) -> None:
         torch.manual_seed(0)
         vocabulary, texts = made_captions(names(videos))
         encoded = {video: [vocabulary.encode(text) for text in several] for video, several in texts.items()}
         self.captions = {video: several[:CAPTIONS] for video, several in encoded.items()}
-        self.pairs, self.size = Pairs(folder, self.captions), size or Size()
+        self.pairs, self.size = Pairs(folder, self.captions), size
         self.store = folder / "frames.store"
         with GraphStore(self.store, "w") as store:
             for video in self.captions:
@@ -154,14 +154,13 @@ def check(epochs: Epochs) -> None:
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     with GraphStore(epochs.store) as store:
         data = TrainingSet(BatchSource(store), epochs.captions)
-        items = data.epoch(0)[0]
-        if len(epochs.captions) >= data.batch_videos and sum(len(item.captions) for item in items) != BATCH:
+        if data.batch_videos * CAPTIONS != BATCH:
             raise AssertionError(f"epoch: ours does not learn {BATCH} captions a step, as the rival does")
+        items = data.epoch(0)[0]
         ours = captioning_losses(model, data.load(items))["loss"]
-    pairs = [
-        epochs.pairs.pairs.index((item.video, epochs.captions[item.video][n])) for item in items for n in item.captions
-    ]
-    theirs = usual_loss(model, Batch.from_data_list([epochs.pairs[place] for place in pairs]))
+    same = {item.video: [epochs.captions[item.video][number] for number in item.captions] for item in items}
+    pairs = Pairs(epochs.pairs.folder, same)
+    theirs = usual_loss(model, Batch.from_data_list([pairs[place] for place in range(len(pairs))]))
     found = [
         (ours, theirs),
         *zip(torch.autograd.grad(ours, weights), torch.autograd.grad(theirs, weights), strict=True),

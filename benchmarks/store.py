@@ -171,28 +171,31 @@ def check_agreement(rivals: Mapping[str, Callable[[Sequence[str]], Any]], videos
 def cold(shelf: Shelf, repetitions: int) -> dict[str, dict[str, float]]:
     """Seconds by the clock for every video once, and for the plain bytes of the file, nothing in the page cache."""
     shelf.store.close()
-    taken: dict[str, list[float]] = {"ours, cold": [], "sequential read": [], "read and widened": []}
-    piece, half = bytearray(2**22), torch.float16
-    wide = torch.empty(2**21)
-    for _ in range(repetitions):
-        _forget(shelf.store_path)
-        start = time.perf_counter()
+    piece, wide = bytearray(2**22), torch.empty(2**21)
+
+    def ours() -> None:
         with GraphStore(shelf.store_path) as store:
             for first in range(0, len(shelf.videos), BATCH):
                 store.batch(shelf.videos[first : first + BATCH])
-        taken["ours, cold"].append(time.perf_counter() - start)
-        _forget(shelf.store_path)
-        start = time.perf_counter()
+
+    def sequential() -> None:
         with open(shelf.store_path, "rb", buffering=0) as file:
-            while file.read(2**22):
+            while file.read(len(piece)):
                 pass
-        taken["sequential read"].append(time.perf_counter() - start)
-        _forget(shelf.store_path)
-        start = time.perf_counter()
+
+    def widened() -> None:
         with open(shelf.store_path, "rb", buffering=0) as file:
             while size := file.readinto(piece) // 2:
-                wide[:size].copy_(torch.frombuffer(piece, dtype=half, count=size))
-        taken["read and widened"].append(time.perf_counter() - start)
+                wide[:size].copy_(torch.frombuffer(piece, dtype=torch.float16, count=size))
+
+    ways = {"ours, cold": ours, "sequential read": sequential, "read and widened": widened}
+    taken: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(repetitions):
+        for name, run in ways.items():
+            _forget(shelf.store_path)
+            start = time.perf_counter()
+            run()
+            taken[name].append(time.perf_counter() - start)
     return {name: quartiles(seconds) for name, seconds in taken.items()}
 
 

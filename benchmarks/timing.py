@@ -52,7 +52,7 @@ def measure(
             for _ in range(warm_up):
                 run()
         times: dict[str, list[float]] = {name: [] for name in rivals}
-        timed = dict(rivals)
+        timed = rivals
         for turn in range(repetitions):
             if turn == few:
                 timed = {name: run for name, run in rivals.items() if min(times[name]) < 1e3 * LONG}

@@ -27,7 +27,7 @@ import torch
 
 import stg
 from benchmarks import bart
-from benchmarks.epoch import SMALL, Epochs
+from benchmarks.epoch import SMALL, Epochs, Size
 from benchmarks.epoch import check as check_epochs
 from benchmarks.extraction import decode_all, made_clips
 from benchmarks.scores import evaluate, evaluate_coco, made, text
@@ -190,7 +190,7 @@ def main(quick: bool = False) -> None:
         agree("clips", captioned)
         evaluated = evaluation_rivals(8 if quick else VIDEOS, 300 if quick else 4106)
         agree("evaluation", evaluated, 1e-9)
-        epochs = Epochs(folder, 6, SMALL) if quick else Epochs(folder, EPOCH_VIDEOS)
+        epochs = Epochs(folder, 6, SMALL) if quick else Epochs(folder, EPOCH_VIDEOS, Size())
         check_epochs(epochs)
         if quick:
             print("waiting: all rivals agree")
